@@ -1,0 +1,1 @@
+//! The edges: all I/O on data.

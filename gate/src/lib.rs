@@ -1,0 +1,1 @@
+//! The border guard: the last independent check, encoding and sealing.

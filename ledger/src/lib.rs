@@ -1,0 +1,1 @@
+//! Evidence: Merkle log, checkpoints, manifests, releases, trust root, verification.

@@ -1,0 +1,1 @@
+//! Order and time: YAML, lint, plan, proof, run.

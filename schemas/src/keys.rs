@@ -1,0 +1,178 @@
+//! What keys are for. No key serves two purposes or two algorithms; every derived key names its
+//! purpose and context in the HKDF info. Where keys live is the business of `pipelines`.
+
+use aws_lc_rs::{hkdf, hmac};
+use data_encoding::HEXLOWER;
+use zeroize::Zeroizing;
+
+use crate::tuple::Tuple;
+
+/// The whole table of purposes. Adding a line is allowed; changing one re-tokenises the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    KeyId,
+    TokenHmac,
+    TokenCmac,
+    TokenSiv,
+    Ff1,
+    Unit,
+    SampRow,
+    SampGroup,
+    DpNoise,
+    Quarantine,
+    Position,
+    LedgerCommit,
+    Blind,
+    Store,
+    Release,
+    Revocation,
+    Manifest,
+    Checkpoint,
+}
+
+impl Purpose {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::KeyId => "douane/v1/key-id",
+            Self::TokenHmac => "douane/v1/token-hmac",
+            Self::TokenCmac => "douane/v1/token-cmac",
+            Self::TokenSiv => "douane/v1/token-siv",
+            Self::Ff1 => "douane/v1/ff1",
+            Self::Unit => "douane/v1/unit",
+            Self::SampRow => "douane/v1/samp-row",
+            Self::SampGroup => "douane/v1/samp-group",
+            Self::DpNoise => "douane/v1/dp-noise",
+            Self::Quarantine => "douane/v1/quarantine",
+            Self::Position => "douane/v1/position",
+            Self::LedgerCommit => "douane/v1/ledger-commit",
+            Self::Blind => "douane/v1/blind",
+            Self::Store => "douane/v1/store",
+            Self::Release => "douane/v1/release",
+            Self::Revocation => "douane/v1/revocation",
+            Self::Manifest => "douane/v1/manifest",
+            Self::Checkpoint => "douane/v1/checkpoint",
+        }
+    }
+}
+
+/// First 16 bytes of HMAC(key, `douane/v1/key-id`): a swapped key under an old name shows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId(pub [u8; 16]);
+
+impl std::fmt::Display for KeyId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl std::fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+/// 32 secret bytes for one purpose and one context (a token domain, a pipeline).
+#[derive(Clone)]
+pub struct Key {
+    purpose: Purpose,
+    bytes: Zeroizing<[u8; 32]>,
+    id: KeyId,
+}
+
+impl Key {
+    fn new(purpose: Purpose, bytes: Zeroizing<[u8; 32]>) -> Self {
+        let tag = mac(&bytes[..], Purpose::KeyId.label().as_bytes());
+        let mut id = [0; 16];
+        id.copy_from_slice(&tag[..16]);
+        Self { purpose, bytes, id: KeyId(id) }
+    }
+
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    pub fn secret(&self) -> &[u8; 32] {
+        &self.bytes
+    }
+
+    /// HMAC-SHA-256 over a tuple.
+    pub fn mac(&self, tuple: Tuple) -> [u8; 32] {
+        mac(&self.bytes[..], &tuple.finish())
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Key({}, {})", self.purpose.label(), self.id)
+    }
+}
+
+fn mac(key: &[u8], data: &[u8]) -> [u8; 32] {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let mut out = [0; 32];
+    out.copy_from_slice(hmac::sign(&key, data).as_ref());
+    out
+}
+
+/// The root from which keys follow that may live as long as it does. Keys that must be
+/// destroyable one by one are random and wrapped instead, never derived.
+#[derive(Clone)]
+pub struct RootKey(Key);
+
+impl RootKey {
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Key::new(Purpose::KeyId, Zeroizing::new(bytes)))
+    }
+
+    pub fn id(&self) -> KeyId {
+        self.0.id()
+    }
+
+    /// HKDF-SHA-256 (RFC 5869), no salt, info = tuple(purpose label, context).
+    pub fn derive(&self, purpose: Purpose, context: &str) -> Key {
+        let info = Tuple::new().text(purpose.label()).text(context).finish();
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(self.0.secret());
+        let mut bytes = Zeroizing::new([0; 32]);
+        let parts = [info.as_slice()];
+        let filled = prk
+            .expand(&parts, hkdf::HKDF_SHA256)
+            .and_then(|okm| okm.fill(&mut bytes[..]));
+        // RFC 5869 2.3: L <= 255 * HashLen. 32 bytes of SHA-256 are one block.
+        assert!(filled.is_ok(), "one block of HKDF output cannot be refused");
+        Key::new(purpose, bytes)
+    }
+}
+
+impl std::fmt::Debug for RootKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RootKey({})", self.id())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn purposes_and_contexts_part_keys() {
+        let root = RootKey::new([7; 32]);
+        let a = root.derive(Purpose::TokenHmac, "customer");
+        let b = root.derive(Purpose::TokenHmac, "customer_email");
+        let c = root.derive(Purpose::Ff1, "customer");
+        assert_ne!(a.id(), b.id());
+        assert_ne!(a.id(), c.id());
+        assert_eq!(a.id(), root.derive(Purpose::TokenHmac, "customer").id());
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let key = RootKey::new([0xab; 32]).derive(Purpose::Position, "p");
+        let shown = format!("{key:?}");
+        assert!(!shown.contains(&HEXLOWER.encode(&key.secret()[..4])));
+        assert!(shown.contains("douane/v1/position"));
+    }
+}

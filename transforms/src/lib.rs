@@ -1,0 +1,1 @@
+//! Protection: batch in, batch out.
