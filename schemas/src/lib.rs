@@ -3,8 +3,19 @@
 //! This crate does no I/O, reads no clock and draws no randomness. No error in it holds a cell
 //! value.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "a failing test may panic"
+    )
+)]
+
 pub mod batch;
 pub mod canonical;
+pub mod debezium;
 pub mod keys;
 pub mod leaf;
 pub mod names;
