@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# kafka.sh start DIR PORT [k=v server property...] | stop DIR | kill DIR | freeze DIR | thaw DIR
+# One Apache Kafka broker (KRaft, broker and controller in one) on 127.0.0.1:PORT, its controller on PORT+1.
+. "$(dirname "$0")/lib.sh"
+command=$1 dir=$2
+case $command in
+start)
+  port=$3; shift 3
+  mkdir -p "$dir"
+  {
+    cat <<P
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$((port + 1))
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+controller.listener.names=CONTROLLER
+log.dirs=$dir/data
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+P
+    for property in "$@"; do echo "$property"; done # a later line wins
+  } >"$dir/server.properties"
+  if [ ! -d "$dir/data" ]; then
+    id=A$(head -c 15 /dev/urandom | base64 | tr '+/' '-_') # 22 characters, never a leading dash
+    "$java" -XX:TieredStopAtLevel=1 -cp "$cache/kafka/*" kafka.tools.StorageTool format -t "${id}A" -c "$dir/server.properties" >"$dir/format.log" 2>&1 \
+      || { cat "$dir/format.log" >&2; die "kafka: the data directory cannot be formatted"; }
+  fi
+  port_open "$port" && die "kafka: something listens on port $port already"
+  spawn "$dir" "$java" "-Xmx${KAFKA_HEAP:-640m}" -Xms128m -XX:+UseSerialGC -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
+    -cp "$cache/kafka/*" kafka.Kafka "$dir/server.properties"
+  wait_until "$dir" 90 port_open "$port"
+  ;;
+stop) end "$dir" TERM ;;
+kill) end "$dir" KILL ;;
+freeze) kill -STOP "$(pid_of "$dir")" ;;
+thaw) kill -CONT "$(pid_of "$dir")" ;;
+*) die "kafka.sh: no such command: $command" ;;
+esac
