@@ -1,1 +1,44 @@
-//! The border guard: the last independent check, encoding and sealing.
+//! The border guard: the last, independent check before anything leaves.
+//!
+//! The gate knows the signed release and nothing of the plan. It shares no code with the stages:
+//! it holds the batch against the released schema, each value against its column's shape,
+//! computes FPE, masks and coarser values once more from the raw ones, and searches what crosses
+//! as it is for what must not. Only the gate makes [`Approved`] and [`Sealed`], the only two things
+//! a sink takes.
+//!
+//! It does no I/O, reads no clock and draws no randomness. No fault or refusal holds a cell.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "a failing test may panic"
+    )
+)]
+
+mod border;
+pub mod detectors;
+mod encode;
+mod fault;
+mod floor;
+pub mod murmur2;
+mod seal;
+mod shapes;
+mod stamp;
+#[cfg(test)]
+mod tests;
+mod twins;
+
+pub use border::{
+    Crossing, Gate, GateKeys, GateRefusal, HEADER_MANIFEST, HEADER_TRACEPARENT, Passed, Place,
+    Target, TransactionIds,
+};
+pub use encode::avro_schema;
+pub use fault::GateFault;
+pub use seal::{
+    Destination, Quarantined, QuarantinedRecord, SealContext, Sealed, bucket, open, open_spans,
+    quarantine_key, read_quarantined, sealed_len,
+};
+pub use shapes::RefusalReason;
+pub use stamp::{Approved, Evidence, OutRecord, SealedEvidence, open_evidence};

@@ -1,0 +1,436 @@
+//! The last line: byte scanners that look for what must not stand in a text that crosses.
+//!
+//! They are written by hand and share nothing with the detectors of the `redact` stage, so that
+//! one mistake is not on both sides. They prefer silence over noise: a false alarm quarantines a
+//! good record, so each has a validator (Luhn, mod 97, the digit counts of E.164) and borders.
+
+/// What a scanner looks for. The names are those of the release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Detector {
+    /// An address `local@domain.tld`.
+    Email,
+    /// A number in international form: `+`, then 8 to 15 digits (E.164), grouped or not.
+    Phone,
+    /// 13 to 19 digits with the prefix and length of a card brand and Luhn's check digit.
+    Card,
+    /// ISO 13616: country, its length, mod 97 = 1.
+    Iban,
+}
+
+impl Detector {
+    /// All of them, in the order in which they are asked.
+    pub const ALL: [Self; 4] = [Self::Email, Self::Phone, Self::Card, Self::Iban];
+
+    /// The name in a release, or `None` for a detector that the gate does not have.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "email" => Some(Self::Email),
+            "phone" => Some(Self::Phone),
+            "card" => Some(Self::Card),
+            "iban" => Some(Self::Iban),
+            _ => None,
+        }
+    }
+
+    /// Whether the text holds at least one.
+    pub fn finds(self, text: &str) -> bool {
+        let bytes = text.as_bytes();
+        match self {
+            Self::Email => email(bytes),
+            Self::Phone => phone(bytes),
+            Self::Card => card(bytes),
+            Self::Iban => iban(bytes),
+        }
+    }
+}
+
+/// RFC 5322 atom characters, and everything outside ASCII (RFC 6531).
+fn atom(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte >= 0x80 || b"!#$%&'*+-/=?^_`{|}~".contains(&byte)
+}
+
+fn email(bytes: &[u8]) -> bool {
+    let mut from = 0;
+    while let Some(found) = bytes[from..].iter().position(|b| *b == b'@') {
+        let at = from + found;
+        from = at + 1;
+        if at > 0 && (atom(bytes[at - 1]) || bytes[at - 1] == b'"') && domain(&bytes[from..]) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Labels joined by single dots, at least two, the last one of two letters or more.
+fn domain(bytes: &[u8]) -> bool {
+    let label = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b >= 0x80;
+    let end = bytes.iter().position(|b| !label(*b) && *b != b'.').unwrap_or(bytes.len());
+    let mut labels = 0;
+    for part in bytes[..end].split(|b| *b == b'.') {
+        if part.is_empty() {
+            return false;
+        }
+        labels += 1;
+        let letters = part.iter().take_while(|b| b.is_ascii_alphabetic() || **b >= 0x80).count();
+        let punycode = part.len() > 4 && part[..4].eq_ignore_ascii_case(b"xn--");
+        if labels > 1 && (letters >= 2 || punycode) {
+            return true;
+        }
+    }
+    false
+}
+
+/// One separator of a written phone number. Several may follow each other: `) `.
+fn phone_separator(bytes: &[u8]) -> usize {
+    match bytes {
+        [b' ' | b'-' | b'.' | b'/' | b'(' | b')', ..] => 1,
+        // No-break space, as typesetters write it.
+        [0xc2, 0xa0, ..] => 2,
+        _ => 0,
+    }
+}
+
+fn phone(bytes: &[u8]) -> bool {
+    (0..bytes.len()).any(|i| bytes[i] == b'+' && subscriber(&bytes[i + 1..]))
+}
+
+/// Digits after the `+`: the first is not 0, and a group ends after 8 to 15 of them.
+fn subscriber(bytes: &[u8]) -> bool {
+    let mut digits = 0;
+    let mut at = 0;
+    let mut gap = 0;
+    while at < bytes.len() {
+        if bytes[at].is_ascii_digit() {
+            if digits == 0 && bytes[at] == b'0' {
+                return false;
+            }
+            digits += 1;
+            gap = 0;
+            at += 1;
+            let group_ends = bytes.get(at).is_none_or(|next| !next.is_ascii_digit());
+            if group_ends && (8..=15).contains(&digits) {
+                return true;
+            }
+            if digits > 15 {
+                return false;
+            }
+        } else {
+            let width = phone_separator(&bytes[at..]);
+            gap += 1;
+            if width == 0 || gap > 3 {
+                return false;
+            }
+            at += width;
+        }
+    }
+    false
+}
+
+/// Prefixes and lengths of card brands, ISO/IEC 7812 and the brands' own tables. A run of digits
+/// that no brand uses (a date, milliseconds, a serial number) is not a card even if Luhn agrees.
+fn brand(digits: &[u8]) -> bool {
+    let head = |n: usize| digits.iter().take(n).fold(0u32, |n, d| n * 10 + u32::from(*d));
+    match (digits.len(), digits.first()) {
+        (13 | 16 | 19, Some(4)) => true,
+        (14, Some(3)) => matches!(head(3), 300..=305 | 309 | 360..=369 | 380..=399),
+        (15, Some(3)) => matches!(head(2), 34 | 37),
+        (16..=19, Some(3)) => matches!(head(2), 30 | 35 | 36 | 38 | 39),
+        (16..=19, Some(5 | 6)) => true,
+        (16, Some(2)) => matches!(head(4), 2200..=2204 | 2221..=2720),
+        _ => false,
+    }
+}
+
+/// ISO/IEC 7812-1 annex B.
+fn luhn(digits: &[u8]) -> bool {
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(i, d)| {
+            let d = u32::from(*d);
+            if i % 2 == 0 { d } else { d / 5 + d * 2 % 10 }
+        })
+        .sum();
+    sum % 10 == 0
+}
+
+/// Groups of a card number stand apart by one of these.
+fn card_separator(bytes: &[u8]) -> usize {
+    match bytes {
+        [b' ' | b'-' | b'.', ..] => 1,
+        [0xc2, 0xa0, ..] => 2,
+        _ => 0,
+    }
+}
+
+fn card(bytes: &[u8]) -> bool {
+    (0..bytes.len()).any(|i| {
+        let starts = bytes[i].is_ascii_digit()
+            && (i == 0 || !bytes[i - 1].is_ascii_alphanumeric());
+        starts && card_at(&bytes[i..])
+    })
+}
+
+/// A card number that starts here and ends at the end of a group. Separated groups have at least
+/// three digits, which keeps dates and times of day apart from cards.
+fn card_at(bytes: &[u8]) -> bool {
+    let mut digits = [0u8; 19];
+    let mut count = 0;
+    let mut at = 0;
+    loop {
+        let group = bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count();
+        if group == 0 || count + group > digits.len() {
+            return false;
+        }
+        for byte in &bytes[at..at + group] {
+            digits[count] = byte - b'0';
+            count += 1;
+        }
+        at += group;
+        let whole = &digits[..count];
+        let border = bytes.get(at).is_none_or(|b| !b.is_ascii_alphanumeric());
+        if border && brand(whole) && luhn(whole) {
+            return true;
+        }
+        let width = card_separator(&bytes[at..]);
+        if width == 0 || group < 3 {
+            return false;
+        }
+        at += width;
+    }
+}
+
+/// Lengths by country: SWIFT's IBAN registry, release 99.
+const IBAN_LENGTHS: &[(&[u8; 2], usize)] = &[
+    (b"AD", 24), (b"AE", 23), (b"AL", 28), (b"AT", 20), (b"AZ", 28), (b"BA", 20), (b"BE", 16),
+    (b"BG", 22), (b"BH", 22), (b"BI", 27), (b"BR", 29), (b"BY", 28), (b"CH", 21), (b"CR", 22),
+    (b"CY", 28), (b"CZ", 24), (b"DE", 22), (b"DJ", 27), (b"DK", 18), (b"DO", 28), (b"EE", 20),
+    (b"EG", 29), (b"ES", 24), (b"FI", 18), (b"FK", 18), (b"FO", 18), (b"FR", 27), (b"GB", 22),
+    (b"GE", 22), (b"GI", 23), (b"GL", 18), (b"GR", 27), (b"GT", 28), (b"HN", 28), (b"HR", 21),
+    (b"HU", 28), (b"IE", 22), (b"IL", 23), (b"IQ", 23), (b"IS", 26), (b"IT", 27), (b"JO", 30),
+    (b"KW", 30), (b"KZ", 20), (b"LB", 28), (b"LC", 32), (b"LI", 21), (b"LT", 20), (b"LU", 20),
+    (b"LV", 21), (b"LY", 25), (b"MC", 27), (b"MD", 24), (b"ME", 22), (b"MK", 19), (b"MN", 20),
+    (b"MR", 27), (b"MT", 31), (b"MU", 30), (b"NI", 28), (b"NL", 18), (b"NO", 15), (b"OM", 23),
+    (b"PK", 24), (b"PL", 28), (b"PS", 29), (b"PT", 25), (b"QA", 29), (b"RO", 24), (b"RS", 22),
+    (b"RU", 33), (b"SA", 24), (b"SC", 31), (b"SD", 18), (b"SE", 24), (b"SI", 19), (b"SK", 24),
+    (b"SM", 27), (b"SO", 23), (b"ST", 25), (b"SV", 28), (b"TL", 23), (b"TN", 24), (b"TR", 26),
+    (b"UA", 29), (b"VA", 22), (b"VG", 24), (b"XK", 20), (b"YE", 30),
+];
+
+fn iban(bytes: &[u8]) -> bool {
+    (0..bytes.len()).any(|i| {
+        let starts = bytes[i].is_ascii_alphabetic()
+            && (i == 0 || !bytes[i - 1].is_ascii_alphanumeric());
+        starts && iban_at(&bytes[i..])
+    })
+}
+
+fn iban_at(bytes: &[u8]) -> bool {
+    let mut plain = [0u8; 34];
+    let mut count = 0;
+    let mut at = 0;
+    let mut length = plain.len();
+    while count < length {
+        match bytes.get(at) {
+            Some(b) if b.is_ascii_alphanumeric() => {
+                plain[count] = b.to_ascii_uppercase();
+                count += 1;
+                at += 1;
+                if count == 2 {
+                    let country = [plain[0], plain[1]];
+                    match IBAN_LENGTHS.iter().find(|(code, _)| **code == country) {
+                        Some((_, n)) => length = *n,
+                        None => return false,
+                    }
+                }
+            }
+            // Groups of four stand apart by one blank or hyphen.
+            Some(b' ' | b'-') if count >= 4 => {
+                at += 1;
+                if !bytes.get(at).is_some_and(u8::is_ascii_alphanumeric) {
+                    return false;
+                }
+            }
+            _ => return false,
+        }
+    }
+    let border = bytes.get(at).is_none_or(|b| !b.is_ascii_alphanumeric());
+    border && plain[2].is_ascii_digit() && plain[3].is_ascii_digit() && mod_97(&plain[..count]) == 1
+}
+
+/// ISO 7064 mod 97-10 over the rearranged text: country and check digits go to the end.
+fn mod_97(plain: &[u8]) -> u32 {
+    let (head, tail) = plain.split_at(4);
+    tail.iter().chain(head).fold(0, |rest, byte| match byte {
+        b'0'..=b'9' => (rest * 10 + u32::from(byte - b'0')) % 97,
+        _ => (rest * 100 + u32::from(byte - b'A') + 10) % 97,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finds(detector: Detector, texts: &[&str]) {
+        for text in texts {
+            assert!(detector.finds(text), "{detector:?} misses {text}");
+            let within = format!("see: {text}, thanks");
+            assert!(detector.finds(&within), "{detector:?} misses {within}");
+        }
+    }
+
+    fn passes(texts: &[&str]) {
+        for text in texts {
+            for detector in Detector::ALL {
+                assert!(!detector.finds(text), "{detector:?} falsely finds {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        finds(
+            Detector::Email,
+            &[
+                "ada@example.com",
+                "a.b+c@sub.example.co.uk",
+                "ADA@EXAMPLE.COM",
+                "müller@exämple.de",
+                "x@y.zz",
+                "ada@example.com.",
+                "<ada@example.com>",
+                "\"odd one\"@example.com",
+                "a@b@c.de",
+                "x@xn--bcher-kva.xn--p1ai",
+            ],
+        );
+    }
+
+    /// Numbers from the brands' published test cards.
+    #[test]
+    fn cards_of_each_brand() {
+        finds(
+            Detector::Card,
+            &[
+                "4111111111111111",
+                "4111 1111 1111 1111",
+                "4111-1111-1111-1111",
+                "4222222222222",
+                "5555555555554444",
+                "2223003122003222",
+                "378282246310005",
+                "3782 822463 10005",
+                "6011111111111117",
+                "30569309025904",
+                "3530111333300000",
+                "6304000000000000",
+                "4111\u{a0}1111\u{a0}1111\u{a0}1111",
+            ],
+        );
+        assert!(Detector::Card.finds("order 2024 4111 1111 1111 1111"));
+    }
+
+    /// Examples of SWIFT's registry.
+    #[test]
+    fn account_numbers() {
+        finds(
+            Detector::Iban,
+            &[
+                "DE89370400440532013000",
+                "DE89 3704 0044 0532 0130 00",
+                "GB29NWBK60161331926819",
+                "gb29 nwbk 6016 1331 9268 19",
+                "NO9386011117947",
+                "FR1420041010050500013M02606",
+                "MT84MALT011000012345MTLCAST001S",
+                "CH93-0076-2011-6238-5295-7",
+            ],
+        );
+        assert!(Detector::Iban.finds("DE89 3704 0044 0532 0130 00 and more"));
+    }
+
+    #[test]
+    fn numbers_in_international_form() {
+        finds(
+            Detector::Phone,
+            &[
+                "+4915112345678",
+                "+49 151 12345678",
+                "+1 (415) 555-2671",
+                "+44.20.7946.0958",
+                "+49 (0)30 123456",
+                "+49\u{a0}151\u{a0}12345678",
+            ],
+        );
+        assert!(Detector::Phone.finds("+4915112345678 2024"));
+    }
+
+    #[test]
+    fn what_public_columns_hold_passes() {
+        passes(&[
+            "",
+            "DE",
+            "Frankfurt (Oder)",
+            "2025-10-09",
+            "2025-10-09T08:53:20.123456",
+            "2025-10-09T08:53:20+02:00",
+            "2025-10-09T08:53:20+11:30",
+            "20251009085320",
+            "20251009085320123",
+            "2025-10-09 08-53-20",
+            "1760000000000",
+            "1760000000000123",
+            "1760000000000123456",
+            "550e8400-e29b-41d4-a716-446655440000",
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "192.168.100.200",
+            "v1.2.3+build.45",
+            "@home",
+            "a@b",
+            "a@localhost",
+            "@example.com",
+            "a@.com",
+            "price @ 4.50",
+            "+1",
+            "+491511",
+            "+0123456789",
+            "12 + 34567890 =",
+            "4111111111111112",
+            "411111111111111",
+            "a4111111111111111",
+            "4111111111111111b",
+            "9111111111111111",
+            "DE88370400440532013000",
+            "DE8937040044053201300",
+            "ZZ89370400440532013000",
+            "DEXX370400440532013000",
+            "SKU-DE89-3704",
+            "[EMAIL] [PHONE] [CARD] [IBAN]",
+        ]);
+    }
+
+    #[test]
+    fn names_of_the_release() {
+        for (name, detector) in ["email", "phone", "card", "iban"].iter().zip(Detector::ALL) {
+            assert_eq!(Detector::named(name), Some(detector));
+        }
+        assert_eq!(Detector::named("passport"), None);
+        assert_eq!(Detector::named("Email"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_a_scanner_panic(text in "\\PC{0,80}") {
+            for detector in Detector::ALL {
+                detector.finds(&text);
+            }
+        }
+
+        #[test]
+        fn a_wrong_check_digit_is_no_card(body in "4[0-9]{14}") {
+            let hits = (0..10).filter(|d| Detector::Card.finds(&format!("{body}{d}"))).count();
+            proptest::prop_assert_eq!(hits, 1);
+        }
+    }
+}

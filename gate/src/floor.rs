@@ -1,0 +1,74 @@
+//! The floor under every policy: which class may cross in which shape. The planner proved the
+//! same before; this is the second opinion, from the signed release alone.
+
+use douane_ledger::release::{Column, Release, Shape};
+
+use crate::GateFault;
+
+/// Name of a shape in messages.
+pub(crate) fn shape_name(shape: &Shape) -> &'static str {
+    match shape {
+        Shape::Token { .. } => "token",
+        Shape::Fpe { .. } => "fpe",
+        Shape::Mask { .. } => "mask",
+        Shape::Constant { .. } => "constant",
+        Shape::Redacted { .. } => "redacted",
+        Shape::Year => "year",
+        Shape::Month => "month",
+        Shape::Day => "day",
+        Shape::Hour => "hour",
+        Shape::Bins { .. } => "bins",
+        Shape::Prefix { .. } => "prefix",
+        Shape::Public => "public",
+    }
+}
+
+/// Refuses a column whose class may not cross in its shape.
+///
+/// | class | crosses as |
+/// |---|---|
+/// | identifier | token, fpe, mask, constant |
+/// | quasi | these, year, month, day, hour, bins, prefix |
+/// | sensitive | bins, constant |
+/// | special, free_text, technical | constant |
+/// | public, metadata | anything |
+/// | secret | nothing, with or without an override |
+///
+/// An override that names the column lifts the row, never the last one: it was signed.
+pub(crate) fn permit(release: &Release, column: &Column) -> Result<(), GateFault> {
+    let refuse = || {
+        Err(GateFault::NotPermitted {
+            column: column.name.clone(),
+            class: column.class.clone(),
+            shape: shape_name(&column.shape),
+        })
+    };
+    let overridden = release
+        .overrides
+        .iter()
+        .any(|o| o.columns.contains(&column.name) || o.columns.contains(&column.from));
+    let pseudonym = matches!(
+        column.shape,
+        Shape::Token { .. } | Shape::Fpe { .. } | Shape::Mask { .. } | Shape::Constant { .. }
+    );
+    let coarse = matches!(
+        column.shape,
+        Shape::Year
+            | Shape::Month
+            | Shape::Day
+            | Shape::Hour
+            | Shape::Bins { .. }
+            | Shape::Prefix { .. }
+    );
+    let constant = matches!(column.shape, Shape::Constant { .. });
+    let permitted = match column.class.as_str() {
+        "public" | "metadata" => true,
+        "identifier" => pseudonym || overridden,
+        "quasi" => pseudonym || coarse || overridden,
+        "sensitive" => constant || matches!(column.shape, Shape::Bins { .. }) || overridden,
+        "special" | "free_text" | "technical" => constant || overridden,
+        // `secret`, and any class that this gate has never heard of.
+        _ => false,
+    };
+    if permitted { Ok(()) } else { refuse() }
+}

@@ -1,0 +1,630 @@
+//! The shape of a column's values, held against the signed release: alphabet, length, range, and
+//! wherever the raw value is at hand the value itself, computed once more.
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::kernels::cmp::not_distinct;
+use arrow::datatypes::{
+    DataType, Date32Type, Int32Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType,
+};
+use douane_ledger::release::{Column, Shape};
+use douane_schemas::canonical;
+use douane_schemas::leaf::LeafType;
+
+use crate::detectors::Detector;
+use crate::encode::{integer, leaf_type};
+use crate::twins::{self, Bin, Fpe, FpeParameters};
+use crate::{GateFault, GateKeys};
+
+/// Why one row does not cross. A word for the ledger, the metric and the quarantine record; it
+/// holds nothing of the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefusalReason {
+    /// Null in a column that the release says is never null.
+    Null,
+    /// Null where the raw value is not, or a value where the raw one is null.
+    NullMismatch,
+    /// A part of the record key is null.
+    KeyNull,
+    /// Not of the token form's alphabet, length or range.
+    Token,
+    /// The token is the raw text of a leaf of its own row.
+    TokenIsRaw,
+    /// Two tokens of one row agree across domains, or differ within one for the same raw value.
+    TokenDomain,
+    /// Not what the gate's own FF1 makes of the raw value.
+    Fpe,
+    /// Not the raw value under the mask.
+    Mask,
+    /// Not the release's constant.
+    Constant,
+    /// Something other than a detected stretch was changed.
+    Redaction,
+    /// A last-line detector found an address in what would have crossed.
+    FoundEmail,
+    /// A last-line detector found a phone number.
+    FoundPhone,
+    /// A last-line detector found a card number.
+    FoundCard,
+    /// A last-line detector found an account number.
+    FoundIban,
+    /// Not the year of the raw value, or no year from 1 to 9999.
+    Year,
+    /// Not the month of the raw value.
+    Month,
+    /// Not the day of the raw value.
+    Day,
+    /// Not the hour of the raw value.
+    Hour,
+    /// Not a label of the release, or not the label of the raw value's bin.
+    Bin,
+    /// Longer than the release allows, or not the start of the raw value.
+    Prefix,
+    /// A public value that is not its leaf's value.
+    NotItsLeaf,
+    /// A text of a fixed syntax (uuid, timestamp with zone and the like) that has another one.
+    Syntax,
+    /// A date or time without a canonical text.
+    OutOfRange,
+    /// Key, value and headers are larger than the target takes.
+    Oversize,
+}
+
+impl RefusalReason {
+    /// The word for ledger, metric and quarantine record.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Null => "gate_null",
+            Self::NullMismatch => "gate_null_mismatch",
+            Self::KeyNull => "gate_key_null",
+            Self::Token => "gate_token",
+            Self::TokenIsRaw => "gate_token_is_raw",
+            Self::TokenDomain => "gate_token_domain",
+            Self::Fpe => "gate_fpe",
+            Self::Mask => "gate_mask",
+            Self::Constant => "gate_constant",
+            Self::Redaction => "gate_redaction",
+            Self::FoundEmail => "gate_found_email",
+            Self::FoundPhone => "gate_found_phone",
+            Self::FoundCard => "gate_found_card",
+            Self::FoundIban => "gate_found_iban",
+            Self::Year => "gate_year",
+            Self::Month => "gate_month",
+            Self::Day => "gate_day",
+            Self::Hour => "gate_hour",
+            Self::Bin => "gate_bin",
+            Self::Prefix => "gate_prefix",
+            Self::NotItsLeaf => "gate_not_its_leaf",
+            Self::Syntax => "gate_syntax",
+            Self::OutOfRange => "gate_out_of_range",
+            Self::Oversize => "gate_oversize",
+        }
+    }
+}
+
+impl From<Detector> for RefusalReason {
+    fn from(detector: Detector) -> Self {
+        match detector {
+            Detector::Email => Self::FoundEmail,
+            Detector::Phone => Self::FoundPhone,
+            Detector::Card => Self::FoundCard,
+            Detector::Iban => Self::FoundIban,
+        }
+    }
+}
+
+/// Printable forms of a 128-bit token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Base32,
+    Base62,
+    Uuid,
+    Decimal,
+}
+
+impl Form {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "base32" => Some(Self::Base32),
+            "base62" => Some(Self::Base62),
+            "uuid" => Some(Self::Uuid),
+            "decimal" => Some(Self::Decimal),
+            _ => None,
+        }
+    }
+
+    fn holds(self, text: &str) -> bool {
+        let bytes = text.as_bytes();
+        match self {
+            // RFC 4648, lower case, unpadded; the last character carries 3 bits and two zeros.
+            Self::Base32 => {
+                bytes.len() == 26
+                    && bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
+                    && b"aeimquy4".contains(&bytes[25])
+            }
+            // Fixed width in an alphabet sorted as ASCII is, so text compares as the number does.
+            Self::Base62 => {
+                bytes.len() == 22
+                    && bytes.iter().all(u8::is_ascii_alphanumeric)
+                    && bytes <= BASE62_MAX
+            }
+            Self::Decimal => {
+                bytes.len() == 39 && bytes.iter().all(u8::is_ascii_digit) && bytes <= DECIMAL_MAX
+            }
+            // RFC 9562 section 5.8: version 8, variant 0b10.
+            Self::Uuid => {
+                bytes.len() == 36
+                    && bytes.iter().enumerate().all(|(i, b)| match i {
+                        8 | 13 | 18 | 23 => *b == b'-',
+                        14 => *b == b'8',
+                        19 => matches!(b, b'8' | b'9' | b'a' | b'b'),
+                        _ => matches!(b, b'0'..=b'9' | b'a'..=b'f'),
+                    })
+            }
+        }
+    }
+}
+
+/// 2^128 - 1 in base 62 with the digits `0-9A-Za-z`.
+const BASE62_MAX: &[u8] = b"7n42DGM5Tflk9n8mt7Fhc7";
+const DECIMAL_MAX: &[u8] = b"340282366920938463463374607431768211455";
+
+/// Labels that redaction leaves behind, in the order of [`Detector::ALL`].
+fn label(detector: Detector) -> &'static str {
+    match detector {
+        Detector::Email => "[EMAIL]",
+        Detector::Phone => "[PHONE]",
+        Detector::Card => "[CARD]",
+        Detector::Iban => "[IBAN]",
+    }
+}
+
+/// A shape of the release, ready to be held against values.
+enum Check {
+    Token(Form),
+    Fpe(Box<Fpe>),
+    Mask { keep_first: u32, keep_last: u32, fill: char },
+    Constant(String),
+    Redacted { detectors: Vec<Detector>, labels: Vec<&'static str> },
+    Year,
+    Month,
+    Day,
+    Hour,
+    Bins(Vec<Bin>),
+    Prefix(usize),
+    Public,
+}
+
+/// One output column: what it must be, and the leaf it must come from.
+pub(crate) struct ColumnCheck {
+    pub(crate) name: String,
+    /// Name of the raw column: `key.<path>` or `after.<path>`.
+    pub(crate) raw: String,
+    /// Arrow type of the output.
+    pub(crate) out_type: DataType,
+    /// Arrow type of the raw column.
+    pub(crate) raw_type: DataType,
+    pub(crate) nullable: bool,
+    leaf_type: LeafType,
+    check: Check,
+    /// Token domain, for what tokens of one row say about each other.
+    domain: Option<String>,
+}
+
+/// Whether output and raw value of a row are there to be compared.
+enum Presence {
+    Compare,
+    Skip,
+    Refuse(RefusalReason),
+}
+
+impl ColumnCheck {
+    /// Compiles a column of the release. `leaf` is the type of the leaf it comes from.
+    pub(crate) fn new(
+        column: &Column,
+        raw: String,
+        leaf: LeafType,
+        keys: &GateKeys,
+    ) -> Result<Self, GateFault> {
+        let out = leaf_type(column)?;
+        let check = compile(column, keys)?;
+        let fits = match &check {
+            Check::Token(_)
+            | Check::Fpe(_)
+            | Check::Mask { .. }
+            | Check::Constant(_)
+            | Check::Bins(_) => out == LeafType::Text,
+            Check::Redacted { .. } | Check::Prefix(_) => {
+                out == LeafType::Text && leaf.arrow() == DataType::Utf8
+            }
+            Check::Month => out == LeafType::Text && dated(leaf),
+            Check::Year => out == LeafType::Int32 && dated(leaf),
+            Check::Day => out == LeafType::Date && dated(leaf),
+            Check::Hour => {
+                out == LeafType::MicroTimestamp && dated(leaf) && leaf != LeafType::Date
+            }
+            Check::Public => out == leaf && leaf != LeafType::Opaque,
+        };
+        if !fits {
+            return Err(GateFault::ShapeType { column: column.name.clone(), leaf, found: out });
+        }
+        let domain = match &column.shape {
+            Shape::Token { domain, .. } => Some(domain.clone()),
+            _ => None,
+        };
+        Ok(Self {
+            name: column.name.clone(),
+            raw,
+            out_type: out.arrow(),
+            raw_type: leaf.arrow(),
+            nullable: column.nullable,
+            leaf_type: leaf,
+            check,
+            domain,
+        })
+    }
+
+    fn presence(&self, out: &ArrayRef, raw: &ArrayRef, row: usize) -> Presence {
+        let constant = matches!(self.check, Check::Constant(_));
+        match (out.is_null(row), raw.is_null(row)) {
+            (true, _) if !self.nullable => Presence::Refuse(RefusalReason::Null),
+            (true, true) => Presence::Skip,
+            // A constant tells nothing about the raw value, whether there is one or not.
+            (true, false) if constant => Presence::Skip,
+            (false, true) if constant => Presence::Compare,
+            (true, false) | (false, true) => Presence::Refuse(RefusalReason::NullMismatch),
+            (false, false) => Presence::Compare,
+        }
+    }
+
+    /// Holds the rows in `rows` against the shape; `refuse` is called for each that fails.
+    /// Types of both arrays were checked before.
+    pub(crate) fn hold(
+        &self,
+        out: &ArrayRef,
+        raw: &ArrayRef,
+        rows: impl Iterator<Item = usize>,
+        mut refuse: impl FnMut(usize, RefusalReason),
+    ) -> Result<(), GateFault> {
+        let same = match self.check {
+            Check::Public => Some(not_distinct(out, raw).map_err(|_| GateFault::Compare)?),
+            _ => None,
+        };
+        let mut text = String::new();
+        for row in rows {
+            let verdict = match self.presence(out, raw, row) {
+                Presence::Skip => Ok(()),
+                Presence::Refuse(reason) => Err(reason),
+                Presence::Compare => match &same {
+                    Some(same) if !same.value(row) => Err(RefusalReason::NotItsLeaf),
+                    Some(_) => self.public(out, row),
+                    None => self.value(out, raw, row, &mut text),
+                },
+            };
+            if let Err(reason) = verdict {
+                refuse(row, reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// The raw value's canonical text. Twins of text protections start from it.
+    fn raw_text<'a>(
+        raw: &'a ArrayRef,
+        row: usize,
+        text: &'a mut String,
+    ) -> Result<&'a str, RefusalReason> {
+        if let Some(texts) = raw.as_string_opt::<i32>() {
+            return Ok(texts.value(row));
+        }
+        text.clear();
+        canonical::write(raw, row, text).map_err(|_| RefusalReason::OutOfRange)?;
+        Ok(text)
+    }
+
+    fn value(
+        &self,
+        out: &ArrayRef,
+        raw: &ArrayRef,
+        row: usize,
+        text: &mut String,
+    ) -> Result<(), RefusalReason> {
+        let must = |holds: bool, reason| if holds { Ok(()) } else { Err(reason) };
+        let found = || out.as_string::<i32>().value(row);
+        match &self.check {
+            Check::Token(form) => {
+                must(form.holds(found()), RefusalReason::Token)?;
+                must(found() != Self::raw_text(raw, row, text)?, RefusalReason::TokenIsRaw)
+            }
+            Check::Fpe(fpe) => {
+                let twin = fpe.encrypt(Self::raw_text(raw, row, text)?);
+                must(twin.as_deref() == Some(found()), RefusalReason::Fpe)
+            }
+            Check::Mask { keep_first, keep_last, fill } => {
+                let raw = Self::raw_text(raw, row, text)?;
+                let twin = twins::mask(raw, *keep_first, *keep_last, *fill);
+                must(twin == found(), RefusalReason::Mask)
+            }
+            Check::Constant(constant) => must(found() == constant, RefusalReason::Constant),
+            Check::Redacted { detectors, labels } => {
+                for detector in detectors {
+                    must(!detector.finds(found()), (*detector).into())?;
+                }
+                let raw = raw.as_string::<i32>().value(row);
+                must(twins::is_redaction_of(found(), raw, labels), RefusalReason::Redaction)
+            }
+            Check::Year => {
+                let year = out.as_primitive::<Int32Type>().value(row);
+                let twin = day(raw, row).map(|day| twins::year_and_month(day).0);
+                let holds = (1..=9999).contains(&year) && twin == Some(i64::from(year));
+                must(holds, RefusalReason::Year)
+            }
+            Check::Month => {
+                let twin = day(raw, row).map(twins::year_and_month);
+                let twin = twin
+                    .filter(|(year, _)| (1..=9999).contains(year))
+                    .map(|(year, month)| format!("{year:04}-{month:02}"));
+                must(twin.as_deref() == Some(found()), RefusalReason::Month)
+            }
+            Check::Day => {
+                let found = out.as_primitive::<Date32Type>().value(row);
+                must(day(raw, row) == Some(i64::from(found)), RefusalReason::Day)
+            }
+            Check::Hour => {
+                let found = out.as_primitive::<TimestampMicrosecondType>().value(row);
+                let twin = micros(raw, row).map(|us| us.div_euclid(HOUR_US) * HOUR_US);
+                must(twin == Some(i128::from(found)), RefusalReason::Hour)
+            }
+            Check::Bins(bins) => {
+                let bin = bins
+                    .iter()
+                    .find(|bin| bin.label == found())
+                    .ok_or(RefusalReason::Bin)?;
+                let holds = match integer(raw, row) {
+                    Some(whole) => bin.holds_whole(whole),
+                    None => bin.holds_text(Self::raw_text(raw, row, text)?),
+                };
+                must(holds, RefusalReason::Bin)
+            }
+            Check::Prefix(length) => {
+                let raw = raw.as_string::<i32>().value(row);
+                let twin = raw.char_indices().nth(*length).map_or(raw, |(end, _)| &raw[..end]);
+                must(twin == found(), RefusalReason::Prefix)
+            }
+            Check::Public => self.public(out, row),
+        }
+    }
+
+    /// The last line for what crosses as it is. Texts that anybody may have written are searched;
+    /// texts of a fixed syntax must have that syntax and are not searched, for a timestamp or a
+    /// uuid can look like a number somebody has.
+    fn public(&self, out: &ArrayRef, row: usize) -> Result<(), RefusalReason> {
+        let Some(texts) = out.as_string_opt::<i32>() else {
+            return Ok(());
+        };
+        let text = texts.value(row);
+        let syntax = |holds: bool| if holds { Ok(()) } else { Err(RefusalReason::Syntax) };
+        match self.leaf_type {
+            LeafType::Uuid => syntax(is_uuid(text)),
+            LeafType::ZonedTimestamp | LeafType::ZonedTime => syntax(is_zoned(text)),
+            LeafType::Interval => syntax(is_interval(text)),
+            LeafType::VariableScaleDecimal => syntax(is_number(text)),
+            _ => match Detector::ALL.iter().find(|detector| detector.finds(text)) {
+                Some(found) => Err((*found).into()),
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+/// What tokens of one row say about each other, across key and value columns.
+pub(crate) struct TokenCell<'a> {
+    pub(crate) check: &'a ColumnCheck,
+    pub(crate) out: &'a ArrayRef,
+    pub(crate) raw: &'a ArrayRef,
+}
+
+impl TokenCell<'_> {
+    /// `None` for a column that holds no tokens.
+    pub(crate) fn new<'a>(
+        check: &'a ColumnCheck,
+        out: &'a ArrayRef,
+        raw: &'a ArrayRef,
+    ) -> Option<TokenCell<'a>> {
+        check.domain.as_ref().map(|_| TokenCell { check, out, raw })
+    }
+
+    fn token(&self, row: usize) -> Option<&str> {
+        let out = self.out.as_string::<i32>();
+        (!out.is_null(row)).then(|| out.value(row))
+    }
+}
+
+/// Checks the tokens of one row: none is the raw text of any leaf; equal raw values of one domain
+/// have one token; tokens of two domains differ. It needs no token key, so a token column swapped
+/// with another one shows where the record key holds the same leaf.
+pub(crate) fn hold_tokens(
+    cells: &[TokenCell<'_>],
+    raw_texts: &[&ArrayRef],
+    row: usize,
+) -> Result<(), RefusalReason> {
+    for (i, cell) in cells.iter().enumerate() {
+        let Some(token) = cell.token(row) else { continue };
+        for raw in raw_texts {
+            let raw = raw.as_string::<i32>();
+            if !raw.is_null(row) && raw.value(row) == token {
+                return Err(RefusalReason::TokenIsRaw);
+            }
+        }
+        for other in &cells[..i] {
+            let Some(second) = other.token(row) else { continue };
+            let one_domain = cell.check.domain == other.check.domain;
+            let agrees = match (one_domain, token == second) {
+                (true, true) | (false, false) => true,
+                (false, true) => false,
+                // The normaliser may make one value of two, but never two of one.
+                (true, false) => !same_raw(cell.raw, other.raw, row)?,
+            };
+            if !agrees {
+                return Err(RefusalReason::TokenDomain);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn same_raw(left: &ArrayRef, right: &ArrayRef, row: usize) -> Result<bool, RefusalReason> {
+    let (mut a, mut b) = (String::new(), String::new());
+    let a = ColumnCheck::raw_text(left, row, &mut a)?;
+    let b = ColumnCheck::raw_text(right, row, &mut b)?;
+    Ok(a == b)
+}
+
+const HOUR_US: i128 = 3_600_000_000;
+const DAY_US: i128 = 24 * HOUR_US;
+
+/// Types that a date can be read from; of an instant with a zone, the date in UTC.
+fn dated(leaf: LeafType) -> bool {
+    matches!(
+        leaf,
+        LeafType::Date
+            | LeafType::Timestamp
+            | LeafType::MicroTimestamp
+            | LeafType::NanoTimestamp
+            | LeafType::ZonedTimestamp
+    )
+}
+
+/// Microseconds since the epoch, rounded down; `None` for PostgreSQL's `infinity`.
+fn micros(raw: &ArrayRef, row: usize) -> Option<i128> {
+    let (value, factor, divisor) = match raw.data_type() {
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            (raw.as_primitive::<TimestampMillisecondType>().value(row), 1_000, 1)
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            (raw.as_primitive::<TimestampMicrosecondType>().value(row), 1, 1)
+        }
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            (raw.as_primitive::<TimestampNanosecondType>().value(row), 1, 1_000)
+        }
+        DataType::Utf8 => return twins::zoned_micros(raw.as_string::<i32>().value(row)),
+        _ => return None,
+    };
+    let finite = value != i64::MAX && value != i64::MIN;
+    finite.then(|| (i128::from(value) * factor).div_euclid(divisor))
+}
+
+/// Days since the epoch.
+fn day(raw: &ArrayRef, row: usize) -> Option<i64> {
+    if let Some(dates) = raw.as_primitive_opt::<Date32Type>() {
+        return Some(i64::from(dates.value(row)));
+    }
+    i64::try_from(micros(raw, row)?.div_euclid(DAY_US)).ok()
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(i, b)| match i {
+            8 | 13 | 18 | 23 => b == b'-',
+            _ => b.is_ascii_hexdigit(),
+        })
+}
+
+/// ISO 8601 characters only; no room for anything a person wrote.
+fn is_zoned(text: &str) -> bool {
+    let infinite = matches!(text, "infinity" | "-infinity");
+    let plain = |b: u8| b.is_ascii_digit() || b"TZ:.+- ".contains(&b);
+    infinite || (text.len() <= 40 && text.contains(':') && text.bytes().all(plain))
+}
+
+fn is_interval(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_digit() || b"YMWDTHS.-".contains(&b);
+    let rest = text.strip_prefix('-').unwrap_or(text).strip_prefix('P');
+    text.len() <= 64 && rest.is_some_and(|rest| rest.bytes().all(plain))
+}
+
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    plain && digits.bytes().any(|b| b.is_ascii_digit()) && digits.matches('.').count() <= 1
+}
+
+fn compile(column: &Column, keys: &GateKeys) -> Result<Check, GateFault> {
+    let bad = |part: &'static str| GateFault::Shape { column: column.name.clone(), part };
+    let detectors = |names: &[String]| {
+        names
+            .iter()
+            .map(|name| Detector::named(name).ok_or_else(|| bad("detector")))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    Ok(match &column.shape {
+        Shape::Token { form, domain } if !domain.is_empty() => {
+            Check::Token(Form::named(form).ok_or_else(|| bad("token form"))?)
+        }
+        Shape::Token { .. } => return Err(bad("token domain")),
+        Shape::Fpe {
+            alphabet,
+            keep_first,
+            keep_last,
+            separators,
+            domain,
+            context,
+            length_min,
+        } => {
+            let key = keys.ff1.get(domain).ok_or_else(|| GateFault::KeyMissing {
+                column: column.name.clone(),
+                domain: domain.clone(),
+            })?;
+            let parameters = FpeParameters {
+                alphabet,
+                keep_first: *keep_first,
+                keep_last: *keep_last,
+                separators,
+                domain,
+                context,
+                length_min: *length_min,
+            };
+            let fpe = Fpe::new(&parameters, key).ok_or_else(|| bad("fpe parameters"))?;
+            Check::Fpe(Box::new(fpe))
+        }
+        Shape::Mask { keep_first, keep_last, fill } => {
+            // egress.md: at most four characters kept; a fill that could be data hides nothing.
+            let kept = u64::from(*keep_first) + u64::from(*keep_last);
+            if kept > MASK_KEPT_MAX {
+                return Err(bad("mask: more than four characters kept"));
+            }
+            if fill.is_alphanumeric() {
+                return Err(bad("mask fill"));
+            }
+            Check::Mask { keep_first: *keep_first, keep_last: *keep_last, fill: *fill }
+        }
+        Shape::Constant { text } => Check::Constant(text.clone()),
+        Shape::Redacted { detectors: names } => {
+            let detectors = detectors(names)?;
+            if detectors.is_empty() {
+                return Err(bad("redaction without detectors"));
+            }
+            let labels = detectors.iter().map(|detector| label(*detector)).collect();
+            Check::Redacted { detectors, labels }
+        }
+        Shape::Year => Check::Year,
+        Shape::Month => Check::Month,
+        Shape::Day => Check::Day,
+        Shape::Hour => Check::Hour,
+        Shape::Bins { labels } => {
+            let bins: Option<Vec<Bin>> = labels.iter().map(|label| Bin::parse(label)).collect();
+            match bins {
+                Some(bins) if bins.len() >= 2 => Check::Bins(bins),
+                _ => return Err(bad("bin labels")),
+            }
+        }
+        Shape::Prefix { length } => match length {
+            0 => return Err(bad("prefix length")),
+            length => Check::Prefix(*length as usize),
+        },
+        Shape::Public => Check::Public,
+    })
+}
+
+/// Most characters that a mask may keep, both ends together.
+const MASK_KEPT_MAX: u64 = 4;
