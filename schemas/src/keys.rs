@@ -84,7 +84,11 @@ impl Key {
         let tag = mac(&bytes[..], Purpose::KeyId.label().as_bytes());
         let mut id = [0; 16];
         id.copy_from_slice(&tag[..16]);
-        Self { purpose, bytes, id: KeyId(id) }
+        Self {
+            purpose,
+            bytes,
+            id: KeyId(id),
+        }
     }
 
     pub fn purpose(&self) -> Purpose {

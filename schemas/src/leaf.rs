@@ -21,7 +21,10 @@ pub enum LeafType {
     Text,
     Bytes,
     /// `org.apache.kafka.connect.data.Decimal`; precision up to 76.
-    Decimal { precision: u8, scale: i8 },
+    Decimal {
+        precision: u8,
+        scale: i8,
+    },
     /// `io.debezium.data.VariableScaleDecimal`: `{scale, value}`; carried as canonical text.
     VariableScaleDecimal,
     /// `io.debezium.time.Date`: days since the epoch.
@@ -98,6 +101,41 @@ impl LeafType {
         NAMES.iter().map(|(_, name)| *name)
     }
 
+    /// Whether a pipeline may declare values as `declared` where the writer's schema says `self`:
+    /// the same type, or a meaning for a plain type that the schema gives none. Never another
+    /// meaning, and never another width.
+    pub fn may_be_declared(self, declared: Self) -> bool {
+        if self == declared {
+            return true;
+        }
+        match self {
+            Self::Int32 => matches!(declared, Self::Date | Self::Time),
+            Self::Int64 => matches!(
+                declared,
+                Self::MicroTime
+                    | Self::NanoTime
+                    | Self::Timestamp
+                    | Self::MicroTimestamp
+                    | Self::NanoTimestamp
+                    | Self::MicroDuration
+            ),
+            Self::Text => matches!(
+                declared,
+                Self::ZonedTimestamp
+                    | Self::ZonedTime
+                    | Self::Interval
+                    | Self::Uuid
+                    | Self::Json
+                    | Self::Xml
+                    | Self::Enum
+                    | Self::EnumSet
+                    | Self::Ltree
+            ),
+            Self::Bytes => declared == Self::Bits,
+            _ => false,
+        }
+    }
+
     /// How values of this type lie in a batch.
     pub fn arrow(&self) -> DataType {
         match self {
@@ -141,7 +179,10 @@ impl fmt::Display for LeafType {
         if let Self::Decimal { precision, scale } = self {
             return write!(f, "decimal({precision},{scale})");
         }
-        let name = NAMES.iter().find(|(t, _)| t == self).map_or("", |(_, name)| *name);
+        let name = NAMES
+            .iter()
+            .find(|(t, _)| t == self)
+            .map_or("", |(_, name)| *name);
         f.write_str(name)
     }
 }
@@ -166,7 +207,11 @@ impl FromStr for LeafType {
         let precision: u8 = precision.trim().parse().map_err(|_| UnknownLeafType)?;
         let scale: i8 = scale.trim().parse().map_err(|_| UnknownLeafType)?;
         let fits = (1..=76).contains(&precision) && scale.unsigned_abs() <= precision;
-        if fits { Ok(Self::Decimal { precision, scale }) } else { Err(UnknownLeafType) }
+        if fits {
+            Ok(Self::Decimal { precision, scale })
+        } else {
+            Err(UnknownLeafType)
+        }
     }
 }
 
@@ -178,7 +223,9 @@ impl Serialize for LeafType {
 
 impl<'de> Deserialize<'de> for LeafType {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -211,14 +258,24 @@ mod tests {
             assert_eq!(name.parse::<LeafType>().as_ref(), Ok(leaf_type));
             assert_eq!(leaf_type.to_string(), *name);
         }
-        let money = LeafType::Decimal { precision: 10, scale: 2 };
+        let money = LeafType::Decimal {
+            precision: 10,
+            scale: 2,
+        };
         assert_eq!("decimal(10,2)".parse::<LeafType>(), Ok(money));
         assert_eq!(money.to_string(), "decimal(10,2)");
     }
 
     #[test]
     fn names_that_are_no_type_bad_parameters() {
-        for bad in ["", "varchar", "decimal", "decimal(0,0)", "decimal(77,2)", "decimal(4,9)"] {
+        for bad in [
+            "",
+            "varchar",
+            "decimal",
+            "decimal(0,0)",
+            "decimal(77,2)",
+            "decimal(4,9)",
+        ] {
             assert_eq!(bad.parse::<LeafType>(), Err(UnknownLeafType), "{bad}");
         }
     }

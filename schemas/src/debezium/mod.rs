@@ -3,26 +3,44 @@
 //! A record becomes a row only when its whole shape is the one the table's leaves list. What is
 //! unknown holds its partition, what is broken is set aside, and the builders are then exactly as
 //! they were before.
+//!
+//! What wins when several things are wrong: broken syntax, then an operation that is no row's,
+//! then names and types, then values. So the answer does not depend on the order of members.
 
+mod avro;
+mod avro_schema;
+mod columns;
+mod envelope;
+mod json;
+mod json_schema;
 mod refusal;
+mod scan;
+mod semantic;
+mod tree;
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use envelope::ENVELOPE_LIST_VERSION;
 pub use refusal::{Away, Hold, QuarantineCode, Refusal, SchemaFault};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Origin, RowKind};
 use crate::leaf::TableLeaves;
+use crate::names::printable;
 use crate::record::{Format, RawRecord};
-
-/// Version of the built-in list of documented envelope leaves and headers (class `metadata`).
-pub const ENVELOPE_LIST_VERSION: u32 = 1;
+use columns::Columns;
+use json_schema::{Cache, NotHalves};
+use scan::{Scan, Token};
+use tree::{Image, Seen, Tree};
 
 /// Bounds on what one record and one schema may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a key or a value.
     pub record_bytes_max: usize,
-    /// Objects, arrays and records inside each other.
+    /// JSON objects and arrays inside each other.
     pub depth_max: usize,
-    /// Items of all arrays and maps of one record.
+    /// Items of all arrays, maps and unlisted objects of one record.
     pub items_max: usize,
     /// Headers of one record.
     pub headers_max: usize,
@@ -48,14 +66,29 @@ impl Default for Limits {
 /// Registry ids to schema texts.
 pub trait WriterSchemas {
     /// The text of schema `id`; `None` when the registry answers that it does not know it. Whether
-    /// to retry and to cache is the implementation's business; the decoder asks once for each id
-    /// and keeps what it compiled.
+    /// to retry and to cache is the implementation's business; the decoder keeps what it compiled
+    /// and asks again only after `Limits::schemas_max` others.
     fn schema_text(&mut self, id: u32) -> Result<Option<String>, Away>;
 }
+
+/// What is known of a schema that came with a record: why it holds, if it does.
+type Verdict = Option<Hold>;
 
 /// Decodes records of one table and one format into rows.
 pub struct Decoder {
     format: Format,
+    limits: Limits,
+    leaves: TableLeaves,
+    key: Tree,
+    row: Tree,
+    /// The leaves or columns contradict each other: nothing can be decoded.
+    contradiction: Option<Hold>,
+    columns: Columns,
+    origins: Vec<Origin>,
+    key_plans: HashMap<u32, Arc<avro::Plan>>,
+    value_plans: HashMap<u32, Arc<avro::Plan>>,
+    key_schemas: Cache<Verdict>,
+    value_schemas: Cache<Verdict>,
 }
 
 impl Decoder {
@@ -63,8 +96,52 @@ impl Decoder {
     /// are seen by name and type and never built. Key leaves are always built. A column that
     /// `leaves` does not list makes every record hold.
     pub fn new(format: Format, leaves: TableLeaves, columns: &[String], limits: Limits) -> Self {
-        let _ = (leaves, columns, limits);
-        Self { format }
+        let keys = leaves.key.len();
+        let mut contradiction = None;
+        let mut tree = |leaves: &[_], image: Image, column: &dyn Fn(&str) -> Option<usize>| {
+            Tree::new(leaves, column).unwrap_or_else(|path| {
+                contradiction.get_or_insert(missing(image, &path));
+                Tree {
+                    root: tree::Group::default(),
+                    slots: Vec::new(),
+                }
+            })
+        };
+        let key_at = |path: &str| leaves.key.iter().position(|leaf| leaf.path == path);
+        let key = tree(&leaves.key, Image::Key, &key_at);
+        let row_at = |path: &str| {
+            columns
+                .iter()
+                .position(|name| name == path)
+                .map(|at| keys + at)
+        };
+        let row = tree(&leaves.row, Image::After, &row_at);
+        let mut names: Vec<_> = leaves
+            .key
+            .iter()
+            .map(|leaf| (format!("key.{}", leaf.path), leaf.leaf_type))
+            .collect();
+        for (at, column) in columns.iter().enumerate() {
+            let leaf = leaves.row.iter().find(|leaf| leaf.path == *column);
+            if leaf.is_none() || columns[..at].contains(column) {
+                contradiction.get_or_insert(missing(Image::After, column));
+            }
+            names.extend(leaf.map(|leaf| (format!("after.{column}"), leaf.leaf_type)));
+        }
+        Self {
+            format,
+            key,
+            row,
+            contradiction,
+            columns: Columns::new(names, keys),
+            origins: Vec::new(),
+            key_plans: HashMap::new(),
+            value_plans: HashMap::new(),
+            key_schemas: Cache::new(&limits),
+            value_schemas: Cache::new(&limits),
+            leaves,
+            limits,
+        }
     }
 
     /// Decodes one record into the builders, or leaves them exactly as they were.
@@ -73,13 +150,30 @@ impl Decoder {
         record: &RawRecord<'_>,
         schemas: &mut dyn WriterSchemas,
     ) -> Result<(), Refusal> {
-        let _ = (record, schemas, self.format);
-        Err(Refusal::Hold(Hold::NotAnEnvelope))
+        let decoded = self.decode(record, schemas).and_then(|row| {
+            if self.columns.full() {
+                Err(Refusal::Full)
+            } else {
+                Ok(row)
+            }
+        });
+        self.columns.rollback_unless(decoded.is_ok());
+        let (kind, schema_id) = decoded?;
+        self.columns.commit(kind != RowKind::Upsert);
+        self.origins.push(Origin {
+            topic: record.topic,
+            partition: record.partition,
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            kind,
+            schema_id,
+        });
+        Ok(())
     }
 
     /// Rows since the last [`Decoder::finish`].
     pub fn len(&self) -> usize {
-        0
+        self.columns.rows()
     }
 
     /// No rows since the last [`Decoder::finish`].
@@ -91,18 +185,321 @@ impl Decoder {
     /// `after.<path>` in the order of `columns`, all nullable. The builders are empty afterwards.
     pub fn finish(&mut self) -> Batch {
         Batch {
-            rows: arrow::record_batch::RecordBatch::new_empty(std::sync::Arc::new(
-                arrow::datatypes::Schema::empty(),
-            )),
-            origins: Vec::new(),
+            rows: self.columns.finish(),
+            origins: std::mem::take(&mut self.origins),
         }
+    }
+
+    fn decode(
+        &mut self,
+        record: &RawRecord<'_>,
+        schemas: &mut dyn WriterSchemas,
+    ) -> Result<(RowKind, Option<u32>), Refusal> {
+        if let Some(hold) = &self.contradiction {
+            return Err(hold.clone().into());
+        }
+        let mut seen = Seen::default();
+        let mut schema_id = None;
+        let read = match record.value {
+            None => {
+                seen.tombstone = true;
+                Ok(())
+            }
+            Some(value) if value.len() > self.limits.record_bytes_max => {
+                Err(QuarantineCode::TooLarge)
+            }
+            Some(value) => match self.format {
+                Format::DebeziumJson => self.json_value(value, &mut seen),
+                Format::DebeziumJsonSchema => self.json_schema_value(value, &mut seen),
+                Format::DebeziumAvro => match avro::frame(value) {
+                    Ok((id, datum)) => {
+                        schema_id = Some(id);
+                        let plan = self.plan(id, Image::After, schemas)?;
+                        seen.hold = plan.hold.clone();
+                        avro::walk(datum, &plan, &self.limits, &mut self.columns, &mut seen)
+                    }
+                    Err(code) => Err(code),
+                },
+            },
+        };
+        if let Err(code) = read {
+            return Err(broken(code, &seen, record.value, self.format));
+        }
+        let kind = decide(&mut seen)?;
+        let keyed = self.key(record.key, kind, schemas);
+        match (keyed, kind) {
+            (Err(Refusal::Quarantine(cause)), RowKind::Delete | RowKind::Tombstone) => {
+                return Err(Hold::UndecodableDelete { cause }.into());
+            }
+            (keyed, _) => keyed?,
+        }
+        self.headers(record, kind)?;
+        match (kind, seen.code) {
+            (RowKind::Upsert, Some(code)) => Err(code.into()),
+            _ => Ok((kind, schema_id)),
+        }
+    }
+
+    fn json_value(&mut self, value: &[u8], seen: &mut Seen) -> Result<(), QuarantineCode> {
+        let mut scan = Scan::new(value, &self.limits)?;
+        self.json_envelope(&mut scan, seen)?;
+        scan.end()
+    }
+
+    /// One envelope from here on. Anything but an object is none: `op` stays unseen.
+    fn json_envelope(
+        &mut self,
+        scan: &mut Scan<'_>,
+        seen: &mut Seen,
+    ) -> Result<(), QuarantineCode> {
+        match scan.token()? {
+            Token::Object => json::envelope(scan, &self.row, &mut self.columns, seen),
+            other => scan.skip(&other),
+        }
+    }
+
+    fn json_schema_value(&mut self, value: &[u8], seen: &mut Seen) -> Result<(), QuarantineCode> {
+        let Self {
+            limits,
+            leaves,
+            value_schemas,
+            ..
+        } = self;
+        let compile = |text: &str| match json_schema::parse(text, limits) {
+            Ok(node) => semantic::value_hold(&node, &leaves.row, None),
+            Err(fault) => Some(semantic::schema_hold(fault, None)),
+        };
+        match json_schema::halves(value, limits, value_schemas, compile) {
+            Err(NotHalves::Code(code)) => Err(code),
+            // No operation is seen: not an envelope.
+            Err(NotHalves::Shape) => Ok(()),
+            Ok(mut halves) => {
+                match &halves.schema {
+                    Some(verdict) => seen.hold.clone_from(verdict),
+                    None if halves.null => seen.tombstone = true,
+                    None => seen.hold = Some(Hold::NotAnEnvelope),
+                }
+                self.json_envelope(&mut halves.scan, seen)
+            }
+        }
+    }
+
+    /// The compiled schema `id`, from the registry if need be.
+    fn plan(
+        &mut self,
+        id: u32,
+        image: Image,
+        schemas: &mut dyn WriterSchemas,
+    ) -> Result<Arc<avro::Plan>, Refusal> {
+        let plans = if image == Image::Key {
+            &self.key_plans
+        } else {
+            &self.value_plans
+        };
+        if let Some(plan) = plans.get(&id) {
+            return Ok(Arc::clone(plan));
+        }
+        let text = schemas
+            .schema_text(id)?
+            .ok_or(Hold::UnknownSchemaId { id })?;
+        let schema = avro_schema::parse(&text, &self.limits)
+            .map_err(|fault| semantic::schema_hold(fault, Some(id)))?;
+        let (plan, plans) = if image == Image::Key {
+            (
+                avro::key_plan(&schema, &self.key, &self.leaves.key, id),
+                &mut self.key_plans,
+            )
+        } else {
+            (
+                avro::value_plan(&schema, &self.row, &self.leaves.row, id),
+                &mut self.value_plans,
+            )
+        };
+        if plans.len() >= self.limits.schemas_max {
+            plans.clear();
+        }
+        let plan = Arc::new(plan);
+        plans.insert(id, Arc::clone(&plan));
+        Ok(plan)
+    }
+
+    /// Builds the key's columns.
+    fn key(
+        &mut self,
+        key: Option<&[u8]>,
+        kind: RowKind,
+        schemas: &mut dyn WriterSchemas,
+    ) -> Result<(), Refusal> {
+        let mut seen = Seen::default();
+        let present = match key {
+            None => false,
+            Some(key) if key.len() > self.limits.record_bytes_max => {
+                return Err(QuarantineCode::TooLarge.into());
+            }
+            Some(key) => match self.format {
+                Format::DebeziumJson => {
+                    let mut scan = Scan::new(key, &self.limits)?;
+                    let present = self.json_key(&mut scan, &mut seen)?;
+                    scan.end().map_err(malformed_key)?;
+                    present
+                }
+                Format::DebeziumJsonSchema => self.json_schema_key(key, &mut seen)?,
+                Format::DebeziumAvro => {
+                    let (id, datum) = avro::frame(key).map_err(malformed_key)?;
+                    let plan = self.plan(id, Image::Key, schemas)?;
+                    seen.hold = plan.hold.clone();
+                    avro::walk(datum, &plan, &self.limits, &mut self.columns, &mut seen)
+                        .map_err(malformed_key)?;
+                    true
+                }
+            },
+        };
+        if let Some(hold) = seen.hold {
+            return Err(hold.into());
+        }
+        if let Some(code) = seen.code {
+            return Err(code.into());
+        }
+        if present {
+            return Ok(());
+        }
+        match kind {
+            RowKind::Delete | RowKind::Tombstone => Err(Hold::DeleteWithoutKey.into()),
+            RowKind::Upsert if self.leaves.key.is_empty() => Ok(()),
+            RowKind::Upsert => Err(QuarantineCode::MissingKey.into()),
+        }
+    }
+
+    /// Whether there is a key: null is none.
+    fn json_key(&mut self, scan: &mut Scan<'_>, seen: &mut Seen) -> Result<bool, QuarantineCode> {
+        match scan.token().map_err(malformed_key)? {
+            Token::Null => Ok(false),
+            Token::Object => {
+                let Self { key, columns, .. } = self;
+                json::image(scan, key, &key.root, Image::Key, Some(columns), seen)
+                    .map_err(malformed_key)?;
+                Ok(true)
+            }
+            _ => Err(QuarantineCode::MalformedKey),
+        }
+    }
+
+    fn json_schema_key(&mut self, key: &[u8], seen: &mut Seen) -> Result<bool, QuarantineCode> {
+        let Self {
+            limits,
+            leaves,
+            key_schemas,
+            ..
+        } = self;
+        let compile = |text: &str| match json_schema::parse(text, limits) {
+            Ok(node) => semantic::key_hold(&node, &leaves.key, None),
+            Err(fault) => Some(semantic::schema_hold(fault, None)),
+        };
+        match json_schema::halves(key, limits, key_schemas, compile) {
+            Err(NotHalves::Code(code)) => Err(malformed_key(code)),
+            Err(NotHalves::Shape) => Err(QuarantineCode::MalformedKey),
+            Ok(mut halves) => {
+                match &halves.schema {
+                    Some(verdict) => seen.hold.clone_from(verdict),
+                    None if halves.null => {}
+                    None => return Err(QuarantineCode::MalformedKey),
+                }
+                self.json_key(&mut halves.scan, seen)
+            }
+        }
+    }
+
+    /// Debezium's own headers stay behind; any other holds.
+    fn headers(&self, record: &RawRecord<'_>, kind: RowKind) -> Result<(), Refusal> {
+        let known = |(name, _): &&(&str, _)| envelope::header(name);
+        let unknown = record
+            .headers
+            .iter()
+            .enumerate()
+            .find(|(_, header)| !known(header));
+        if let Some((at, (name, _))) = unknown {
+            return Err(Hold::UnknownHeader {
+                name: printable(name, false, at + 1),
+            }
+            .into());
+        }
+        match kind {
+            _ if record.headers.len() <= self.limits.headers_max => Ok(()),
+            RowKind::Upsert => Err(QuarantineCode::TooManyHeaders.into()),
+            RowKind::Delete | RowKind::Tombstone => Err(Hold::UndecodableDelete {
+                cause: QuarantineCode::TooManyHeaders,
+            }
+            .into()),
+        }
+    }
+}
+
+fn missing(image: Image, path: &str) -> Hold {
+    Hold::MissingLeaf {
+        path: format!("{}.{path}", image.prefix()),
+        schema_id: None,
+    }
+}
+
+/// What is malformed in a key is said to be the key's.
+fn malformed_key(code: QuarantineCode) -> QuarantineCode {
+    match code {
+        QuarantineCode::MalformedValue | QuarantineCode::Truncated => QuarantineCode::MalformedKey,
+        other => other,
+    }
+}
+
+/// A value that could not be read to its end. What is known to be a delete is never skipped.
+fn broken(code: QuarantineCode, seen: &Seen, value: Option<&[u8]>, format: Format) -> Refusal {
+    let json = matches!(format, Format::DebeziumJson | Format::DebeziumJsonSchema);
+    let delete = match seen.op {
+        Some('d') => true,
+        Some('t') => return Hold::Truncate.into(),
+        Some(_) => false,
+        None => seen.after == Some(false) || json && value.is_some_and(json::says_delete),
+    };
+    if delete {
+        Hold::UndecodableDelete { cause: code }.into()
+    } else {
+        code.into()
+    }
+}
+
+/// What a value that could be read means.
+fn decide(seen: &mut Seen) -> Result<RowKind, Refusal> {
+    if seen.tombstone {
+        return Ok(RowKind::Tombstone);
+    }
+    match seen.op {
+        None => return Err(Hold::NotAnEnvelope.into()),
+        Some('c' | 'u' | 'r' | 'd') => {}
+        Some('t') => return Err(Hold::Truncate.into()),
+        Some(op) => return Err(Hold::Operation { op }.into()),
+    }
+    if let Some(hold) = seen.hold.take() {
+        return Err(hold.into());
+    }
+    match (seen.op, seen.after) {
+        (Some('d'), Some(true)) => Err(Hold::UndecodableDelete {
+            cause: QuarantineCode::MalformedValue,
+        }
+        .into()),
+        (Some('d'), _) => Ok(RowKind::Delete),
+        (_, Some(true)) => Ok(RowKind::Upsert),
+        _ => Err(QuarantineCode::MalformedValue.into()),
     }
 }
 
 /// Leaves of registered Avro schemas, before any record is read.
 pub fn leaves_of_avro(key: Option<&str>, value: &str) -> Result<TableLeaves, SchemaFault> {
-    let _ = (key, value);
-    Err(SchemaFault::Malformed)
+    let limits = Limits::default();
+    let images = semantic::images(&avro_schema::parse(value, &limits)?.node, true)?;
+    let key = match key {
+        None => Vec::new(),
+        Some(key) => semantic::leaves(&avro_schema::parse(key, &limits)?.node)?
+            .ok_or(SchemaFault::KeyNotARecord)?,
+    };
+    table_leaves(key, images)
 }
 
 /// Leaves of a record of JSON with schemas.
@@ -110,6 +507,33 @@ pub fn leaves_of_json_schema(
     key_record: Option<&[u8]>,
     value_record: &[u8],
 ) -> Result<TableLeaves, SchemaFault> {
-    let _ = (key_record, value_record);
-    Err(SchemaFault::Malformed)
+    let limits = Limits::default();
+    let schema = |record: &[u8]| {
+        let mut cache = Cache::new(&limits);
+        let compile = |text: &str| json_schema::parse(text, &limits);
+        let halves = json_schema::halves(record, &limits, &mut cache, compile);
+        let schema = halves.map_err(|_| SchemaFault::Malformed)?.schema;
+        schema
+            .ok_or(SchemaFault::Malformed)
+            .and_then(|schema| (*schema).clone())
+    };
+    let images = semantic::images(&schema(value_record)?, false)?;
+    let key = match key_record {
+        None => Vec::new(),
+        Some(key) => semantic::leaves(&schema(key)?)?.ok_or(SchemaFault::KeyNotARecord)?,
+    };
+    table_leaves(key, images)
+}
+
+fn table_leaves(
+    key: Vec<crate::leaf::Leaf>,
+    images: semantic::Images,
+) -> Result<TableLeaves, SchemaFault> {
+    if images.before.is_some_and(|before| before != images.after) {
+        return Err(SchemaFault::ImagesDiffer);
+    }
+    Ok(TableLeaves {
+        key,
+        row: images.after,
+    })
 }
