@@ -1,1 +1,37 @@
+//! The end-to-end tests: the `douane` binary between two real Apache Kafka clusters.
+//!
+//! `tests/run` runs them. Every guard has a control: the same case without it must fail.
+//! The cases share two brokers and two cores, so they run one after the other (`rig::exclusive`).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failing test may panic, and says what it saw"
+)]
+
+mod cluster;
+mod customers;
+mod feed;
+mod leaks;
+mod oracle;
+mod place;
+mod proxy;
+mod rig;
+mod say;
+
+mod cases {
+    mod bad_input;
+    mod bench;
+    mod broker_faults;
+    mod captures;
+    mod debezium;
+    pub mod kill;
+    mod late_end_txn;
+    mod leak_scan;
+    mod memory;
+    mod rig_itself;
+    mod source_loss;
+    mod zombie;
+}

@@ -25,6 +25,8 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 P
     for property in "$@"; do echo "$property"; done # a later line wins
   } >"$dir/server.properties"
@@ -33,7 +35,7 @@ P
     "$java" -XX:TieredStopAtLevel=1 -cp "$cache/kafka/*" kafka.tools.StorageTool format -t "${id}A" -c "$dir/server.properties" >"$dir/format.log" 2>&1 \
       || { cat "$dir/format.log" >&2; die "kafka: the data directory cannot be formatted"; }
   fi
-  port_open "$port" && die "kafka: something listens on port $port already"
+  ! port_open "$port" || die "kafka: something listens on port $port already"
   spawn "$dir" "$java" "-Xmx${KAFKA_HEAP:-640m}" -Xms128m -XX:+UseSerialGC -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
     -cp "$cache/kafka/*" kafka.Kafka "$dir/server.properties"
   wait_until "$dir" 90 port_open "$port"

@@ -7,8 +7,13 @@ java=${JAVA:-java}
 
 die() { echo "$*" >&2; exit 1; }
 
-# Still running? A zombie that nobody reaps counts as ended.
-alive() { local state; state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null) && [ -n "$state" ] && [ "$state" != Z ]; }
+# Still running? A zombie that nobody reaps counts as ended, once its other threads have ended too (until then its
+# ports and files are still held).
+alive() {
+  local state
+  state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null) && [ -n "$state" ] || return 1
+  [ "$state" != Z ] || [ "$(ls "/proc/$1/task" 2>/dev/null | wc -l)" -gt 1 ]
+}
 
 # spawn DIR COMMAND...: starts it detached, remembers its process id
 spawn() {

@@ -1,0 +1,115 @@
+//! An EndTxn that arrives late ends another transaction than its own, half-way (KIP-890). After every one the process is
+//! killed: whatever crossed without its position would come twice.
+//!
+//! `DOUANE_LATE` events a link (CI: 12). The control reuses the producer although its link broke.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::cases::kill::{check_the_rest, finish};
+use crate::cluster::Isolation;
+use crate::customers::{Customers, Format};
+use crate::feed::{Load, Plants};
+use crate::oracle::{Verdict, judge, serial_in_json};
+use crate::place::{Place, Setup};
+use crate::proxy::{End, Link, Proxy};
+use crate::rig;
+use crate::say;
+
+struct Outcome {
+    verdict: Verdict,
+    withheld: usize,
+    delivered: usize,
+    kills: usize,
+    place: Place,
+    load: Arc<Load>,
+}
+
+fn late(name: &str, link: Link, events: usize, control: Option<&str>) -> Outcome {
+    let (source, _) = rig::clusters();
+    let broker = rig::Broker::start_proxied("proxied");
+    let (advertised, inner) = broker.proxied();
+    let proxy = Proxy::start(advertised, inner, link, End::Commit, 6);
+    let mut setup = Setup::customers(name, source.cluster(), broker.cluster());
+    setup.target_bootstrap = format!("127.0.0.1:{advertised}");
+    setup.tasks = 1;
+    let (source, topic) = (setup.source.clone(), setup.topics[0].clone());
+    source.create(&topic, 2, &[]);
+    let mut place = Place::new(setup);
+    if let Some(control) = control {
+        place.env("DOUANE_TEST_CONTROL", control);
+    }
+    let patience_s: usize = if link == Link::Silent { 14 } else { 6 };
+    let records = 4000 + events * patience_s * 500;
+    let load = Load::new(2).customers(&mut Customers::new(21, 1, true), records, Format::Json, &Plants::default());
+    let load = Arc::new(load);
+    let mut sending = load.send_slowly(&source, &topic, 600);
+    let (mut kills, mut seen) = (0, 0);
+    let end = Instant::now() + Duration::from_secs((events * patience_s + 30) as u64);
+    let mut running = place.run();
+    while kills < events && Instant::now() < end {
+        if running.ended().is_some() {
+            running = place.run();
+        }
+        if proxy.delivered() > seen {
+            seen = proxy.delivered();
+            std::thread::sleep(Duration::from_millis(80));
+            running.kill();
+            kills += 1;
+            running = place.run();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    proxy.behave();
+    let (withheld, delivered) = (proxy.withheld(), proxy.delivered());
+    running.kill();
+    running = place.run();
+    sending.wait();
+    finish(&place, &load, &mut running);
+    running.stop();
+    let committed = place.setup.target.read(&place.data_topic(), Isolation::Committed);
+    let verdict = judge(&load.expected, &committed, serial_in_json);
+    say::note(format!("{name}, {link:?} link: {withheld} withheld, {delivered} delivered late, {kills} kills: {verdict:?}"));
+    if control.is_none() && verdict.clean() {
+        // while the broker still runs
+        check_the_rest(&place, &load);
+    }
+    Outcome { verdict, withheld, delivered, kills, place, load }
+}
+
+#[test]
+fn a_late_end_of_a_transaction_tears_no_other_on_a_silent_link() {
+    let _turn = rig::exclusive();
+    let events = say::count("DOUANE_LATE", 12);
+    check(&late("late-silent", Link::Silent, events, None), "silent", events);
+}
+
+#[test]
+fn a_late_end_of_a_transaction_tears_no_other_on_a_closed_link() {
+    let _turn = rig::exclusive();
+    let events = say::count("DOUANE_LATE", 12);
+    check(&late("late-closed", Link::Closed, events, None), "closed", events);
+}
+
+fn check(outcome: &Outcome, link: &str, events: usize) {
+    say::figure(&format!("late_end_txn.{link}.delivered"), outcome.delivered, "events");
+    say::figure(&format!("late_end_txn.{link}.kills_after_it"), outcome.kills, "kills");
+    say::figure(&format!("late_end_txn.{link}.torn"), outcome.verdict.duplicated, "records twice");
+    assert!(outcome.verdict.clean(), "{:?}", outcome.verdict);
+    assert!(outcome.kills >= events, "only {} of {events} late deliveries ({} withheld)", outcome.kills, outcome.withheld);
+    let _ = (&outcome.place, &outcome.load);
+}
+
+#[test]
+fn control_a_producer_used_again_after_its_link_broke_goes_red() {
+    let _turn = rig::exclusive();
+    for round in 0..3 {
+        let name = ["late-control-a", "late-control-b", "late-control-c"][round];
+        let outcome = late(name, Link::Closed, 4, Some("no-link-guard"));
+        if !outcome.verdict.clean() {
+            say::figure("control.no_link_guard.duplicated", outcome.verdict.duplicated, "records");
+            return;
+        }
+    }
+    panic!("the proxy does not tear a transaction of a producer without the link guard");
+}

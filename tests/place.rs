@@ -1,0 +1,455 @@
+//! Drives the `douane` binary as a person would: a place with its files, keys, approvers and release.
+//! Every flag of the command line that the tests use stands in this file.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use crate::cluster::{Cluster, Isolation};
+use crate::rig;
+
+/// The binary under test; `DOUANE_BIN` names another build of it.
+pub fn binary() -> PathBuf {
+    std::env::var_os("DOUANE_BIN").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_douane")), PathBuf::from)
+}
+
+/// What a place is to be like.
+#[derive(Clone)]
+pub struct Setup {
+    /// Also the name of the pipeline.
+    pub name: String,
+    pub source: Cluster,
+    /// How the tests reach the target.
+    pub target: Cluster,
+    /// How the binary reaches it, where that differs (a proxy).
+    pub target_bootstrap: String,
+    /// Source topics; they exist already.
+    pub topics: Vec<String>,
+    pub source_format: &'static str,
+    pub sink_format: &'static str,
+    pub source_registry: Option<String>,
+    pub target_registry: Option<String>,
+    pub target_partitions: i32,
+    pub tasks: u32,
+    pub quarantine_max_per_minute: u32,
+    /// The three middle parts of the pipeline: `classes:`, `types:`, `stages:`.
+    pub columns: String,
+    pub domains: String,
+    /// `name, columns, detectors, residual` of the override that lets free text cross, if any.
+    pub overrides: String,
+}
+
+/// `classes:`, `types:` and `stages:` of the standard work.
+pub fn customer_columns(with_serial: bool) -> String {
+    let (class, kind) = if with_serial { ("\n  serial: public", ", serial: int64") } else { ("", "") };
+    format!(
+        "classes:
+  id: {{ class: identifier, subject: true, residency: eu }}
+  email: identifier
+  phone: identifier
+  national_id: identifier
+  card_number: identifier
+  full_name: identifier
+  street: quasi
+  birth_date: quasi
+  notes: free_text
+  city: public
+  country: public
+  balance_cents: sensitive
+  updated_at: public{class}
+types: {{ id: int64, birth_date: date, balance_cents: int64, updated_at: micro_timestamp{kind} }}
+stages:
+  - tokenize: {{ columns: [id], domain: customer }}
+  - tokenize: {{ columns: [email], domain: customer_email }}
+  - fpe: {{ columns: [phone], alphabet: digits, domain: phone, keep: {{ first: 3 }} }}
+  - mask: {{ columns: [card_number], keep: {{ last: 4 }} }}
+  - redact: {{ columns: [notes], detectors: [email, phone, card, iban] }}
+  - generalize: {{ columns: [birth_date], to: year }}
+  - generalize: {{ columns: [balance_cents], bins: [0, 100000, 1000000] }}
+  - generalize: {{ columns: [updated_at], to: hour }}
+  - drop: {{ columns: [national_id, full_name, street] }}
+"
+    )
+}
+
+pub const CUSTOMER_DOMAINS: &str = "domains:
+  customer: { normalize: none, form: base32, version: 1, purposes: [model-training] }
+  customer_email: { normalize: email, form: base32, version: 1, purposes: [model-training] }
+  phone: { normalize: none, form: decimal, version: 1, purposes: [model-training] }
+";
+
+pub const CUSTOMER_OVERRIDE: &str = "overrides:
+  - { name: notes, columns: [notes], detectors: [email, phone, card, iban], residual: [names, addresses, health], min_recall: 0.9 }
+";
+
+impl Setup {
+    /// The standard work between two clusters. The source topic is `<name>.crm.public.customers`.
+    pub fn customers(name: &str, source: Cluster, target: Cluster) -> Self {
+        Self {
+            name: name.to_owned(),
+            target_bootstrap: target.bootstrap.clone(),
+            topics: vec![format!("{name}.crm.public.customers")],
+            source,
+            target,
+            source_format: "debezium_json",
+            sink_format: "json",
+            source_registry: None,
+            target_registry: None,
+            target_partitions: 4,
+            tasks: 2,
+            quarantine_max_per_minute: 100_000,
+            columns: customer_columns(true),
+            domains: CUSTOMER_DOMAINS.to_owned(),
+            overrides: CUSTOMER_OVERRIDE.to_owned(),
+        }
+    }
+
+    pub fn target_topic(&self) -> String {
+        format!("{}.training.customers", self.name)
+    }
+}
+
+/// A directory with everything `douane run` needs, and the topics on both sides.
+pub struct Place {
+    pub dir: PathBuf,
+    pub setup: Setup,
+    env: Vec<(String, String)>,
+}
+
+/// What a verb said.
+#[derive(Clone, Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    #[track_caller]
+    pub fn fine(self, what: &str) -> Self {
+        assert!(self.code == 0, "{what}: exit {}\n{}\n{}", self.code, self.out, self.err);
+        self
+    }
+}
+
+impl Place {
+    /// Writes the files, makes keys and approvers, creates the topics, and has a release signed by two approvers.
+    pub fn new(setup: Setup) -> Self {
+        let place = Self::unreleased(setup);
+        place.release();
+        place
+    }
+
+    /// As `new`, without the release.
+    pub fn unreleased(setup: Setup) -> Self {
+        let dir = rig::directory(&format!("place-{}", setup.name));
+        let place = Self { dir, setup, env: Vec::new() };
+        std::fs::create_dir_all(place.dir.join("pipelines")).expect("a directory");
+        place.write_files();
+        place.verb(&["keys", "init"]).fine("keys init");
+        for approver in ["ada", "bo"] {
+            let out = format!("approvers/{approver}");
+            std::fs::create_dir_all(place.dir.join("approvers")).expect("a directory");
+            place.verb(&["keys", "init", "--approver", approver, "--out", &out]).fine("keys init --approver");
+        }
+        place
+            .verb(&[
+                "release", "trust", "--approver", "ada=approvers/ada.pub", "--approver", "bo=approvers/bo.pub",
+                "--threshold", "2", "--sign", "approvers/ada", "approvers/bo",
+            ])
+            .fine("release trust");
+        place.verb(&["doctor", "--create"]).fine("doctor --create");
+        place
+    }
+
+    /// Proposes and signs a release for the pipeline as it stands.
+    pub fn release(&self) {
+        let file = self.pipeline_file();
+        self.verb(&["release", "propose", &file, "--author", "cleo"]).fine("release propose");
+        let release = format!("{}.release.json", self.setup.name);
+        for approver in ["approvers/ada", "approvers/bo"] {
+            self.verb(&["release", "sign", &release, "--key", approver]).fine("release sign");
+        }
+    }
+
+    /// An environment variable for every later verb and run.
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub fn pipeline_file(&self) -> String {
+        format!("pipelines/{}.yaml", self.setup.name)
+    }
+
+    pub fn ledger(&self) -> PathBuf {
+        self.dir.join("ledger")
+    }
+
+    pub fn data_topic(&self) -> String {
+        self.setup.target_topic()
+    }
+
+    pub fn position_topic(&self) -> String {
+        format!("{}.position", self.data_topic())
+    }
+
+    pub fn manifest_topic(&self) -> String {
+        format!("{}.manifest", self.data_topic())
+    }
+
+    pub fn quarantine_topic(&self) -> String {
+        format!("douane.{}.quarantine", self.setup.name)
+    }
+
+    /// Writes `douane.yaml`, `domains.yaml` and the pipeline anew.
+    pub fn write_files(&self) {
+        let setup = &self.setup;
+        let registry = |url: &Option<String>| url.as_ref().map_or_else(String::new, |url| format!(", registry: \"{url}\""));
+        let place = format!(
+            "clusters:
+  sovereign: {{ zone: eu-de, id: \"{}\", bootstrap: \"{}\"{}, topics: {{ replication: 1, min_insync: 1 }} }}
+  global: {{ zone: global, id: \"{}\", bootstrap: \"{}\"{}, topic_prefix: \"\", topics: {{ replication: 1, min_insync: 1 }} }}
+keys: {{ dir: keys/ }}
+ledger: {{ dir: ledger/ }}
+trust: trust.json
+tasks: {}
+",
+            setup.source.id(),
+            setup.source.bootstrap,
+            registry(&setup.source_registry),
+            setup.target.id(),
+            setup.target_bootstrap,
+            registry(&setup.target_registry),
+            setup.tasks,
+        );
+        let pipeline = format!(
+            "name: {name}
+purpose: model-training
+domains: domains.yaml
+source:
+  kafka: {{ cluster: sovereign, topics: [{topics}], format: {format}, start: earliest }}
+{columns}sink:
+  kafka: {{ cluster: global, topic: {target}, format: {sink}, shape: state, partition_by: token, timestamp: 1s, subject: \"{{topic}}-value\" }}
+  deletes: tombstone
+  unavailable: quarantine
+  truncate: hold
+{overrides}quarantine: {{ max_per_minute: {max} }}
+release: {name}.release.json
+",
+            name = setup.name,
+            topics = setup.topics.join(", "),
+            format = setup.source_format,
+            columns = setup.columns,
+            target = setup.target_topic(),
+            sink = setup.sink_format,
+            overrides = setup.overrides,
+            max = setup.quarantine_max_per_minute,
+        );
+        for (file, text) in [("douane.yaml", place), ("domains.yaml", setup.domains.clone()), (&self.pipeline_file(), pipeline)] {
+            std::fs::write(self.dir.join(file), text).expect("a file of the place");
+        }
+        // `domains:` is looked for beside the pipeline file
+        std::fs::write(self.dir.join("pipelines/domains.yaml"), &setup.domains).expect("a file of the place");
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(args).current_dir(&self.dir).stdin(Stdio::null()).env("NO_COLOR", "1");
+        for (name, value) in &self.env {
+            command.env(name, value);
+        }
+        command
+    }
+
+    /// Runs a verb to its end.
+    pub fn verb(&self, args: &[&str]) -> Said {
+        let out = self.command(args).output().expect("the binary");
+        Said {
+            code: out.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&out.stdout).into_owned(),
+            err: String::from_utf8_lossy(&out.stderr).into_owned(),
+        }
+    }
+
+    /// `douane run` in the background.
+    pub fn run(&self) -> Running {
+        let log = self.dir.join("run.log");
+        let open = || File::options().create(true).append(true).open(&log).expect("a log");
+        let from = std::fs::metadata(&log).map_or(0, |meta| meta.len());
+        let mut command = self.command(&["run", &self.pipeline_file()]);
+        let child = command.stdout(open()).stderr(open()).spawn().expect("the binary");
+        Running { child, log, from, ended: None }
+    }
+
+    /// Everything that any `run` of this place has printed.
+    pub fn log(&self) -> String {
+        std::fs::read(self.dir.join("run.log")).map_or_else(|_| String::new(), |b| String::from_utf8_lossy(&b).into_owned())
+    }
+
+    pub fn status(&self) -> serde_json::Value {
+        let said = self.verb(&["status", &self.setup.name, "--format", "json"]);
+        serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("status: exit {} {}{}", said.code, said.out, said.err))
+    }
+
+    /// `douane verify`: log, checkpoints, manifests and signatures, all of them.
+    pub fn verify(&self) -> Said {
+        self.verb(&["verify", "ledger", "--format", "json"])
+    }
+
+    pub fn commits(&self) -> Commits {
+        Commits::of(&self.setup.target, &self.position_topic())
+    }
+}
+
+/// A `douane run` of ours.
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+    from: u64,
+    ended: Option<i32>,
+}
+
+impl Running {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What this run has printed so far.
+    pub fn said(&self) -> String {
+        let bytes = std::fs::read(&self.log).unwrap_or_default();
+        let from = usize::try_from(self.from).unwrap_or(0).min(bytes.len());
+        String::from_utf8_lossy(&bytes[from..]).into_owned()
+    }
+
+    /// The exit code, once it has ended; -9 for a killed one.
+    pub fn ended(&mut self) -> Option<i32> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().expect("a child").map(|status| status.code().unwrap_or(-9));
+        }
+        self.ended
+    }
+
+    pub fn wait(&mut self, patience: Duration) -> Option<i32> {
+        let end = Instant::now() + patience;
+        while self.ended().is_none() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.ended()
+    }
+
+    /// Until the word stands in what this run printed.
+    pub fn wait_for_word(&self, word: &str, patience: Duration) -> bool {
+        let end = Instant::now() + patience;
+        loop {
+            if self.said().contains(word) {
+                return true;
+            }
+            if Instant::now() > end {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    pub fn freeze(&self) {
+        rig::signal(self.child.id(), libc::SIGSTOP);
+    }
+
+    pub fn thaw(&self) {
+        rig::signal(self.child.id(), libc::SIGCONT);
+    }
+
+    /// Ctrl-C; it must end by itself and with 0.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        if self.ended().is_none() {
+            rig::signal(self.child.id(), libc::SIGINT);
+        }
+        let code = self.wait(Duration::from_secs(20));
+        assert!(code == Some(0), "stopping: exit {code:?}\n{}", last_lines(&self.said(), 30));
+    }
+
+    /// (CPU seconds, peak resident MiB) until now.
+    pub fn used(&self) -> (f64, u64) {
+        used(self.child.id())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// (CPU seconds, peak resident MiB) of a running process.
+#[allow(clippy::cast_precision_loss, reason = "a figure to be read")]
+pub fn used(pid: u32) -> (f64, u64) {
+    let proc = Path::new("/proc").join(pid.to_string());
+    let stat = std::fs::read_to_string(proc.join("stat")).unwrap_or_default();
+    let ticks: u64 = stat
+        .rsplit(") ")
+        .next()
+        .map_or(0, |rest| rest.split(' ').skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum());
+    let status = std::fs::read_to_string(proc.join("status")).unwrap_or_default();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    (ticks as f64 / 100.0, peak.unwrap_or(0) / 1024)
+}
+
+pub fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+/// Sees commits as they become visible: the last stable offsets of the shards' partitions of the position topic.
+pub struct Commits {
+    consumer: Option<BaseConsumer>,
+    topic: String,
+    partitions: i32,
+}
+
+impl Commits {
+    fn of(target: &Cluster, topic: &str) -> Self {
+        let partitions = target.partitions(topic);
+        assert!(partitions > 1, "no position topic {topic}");
+        Self { consumer: Some(target.consumer(Isolation::Committed)), topic: topic.to_owned(), partitions }
+    }
+
+    /// Partition 0 is the layout's.
+    pub fn mark(&self) -> Vec<i64> {
+        let consumer = self.consumer.as_ref().expect("open");
+        (1..self.partitions)
+            .map(|p| consumer.fetch_watermarks(&self.topic, p, Duration::from_secs(5)).map_or(-1, |(_, end)| end))
+            .collect()
+    }
+
+    /// How long until a commit after the mark is visible.
+    pub fn wait_past(&self, mark: &[i64], patience: Duration) -> Option<Duration> {
+        let start = Instant::now();
+        while start.elapsed() < patience {
+            if self.mark().iter().zip(mark).any(|(now, then)| now > then) {
+                return Some(start.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+}
+
+impl Drop for Commits {
+    fn drop(&mut self) {
+        let consumer = self.consumer.take();
+        std::thread::spawn(move || drop(consumer));
+    }
+}

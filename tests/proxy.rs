@@ -1,0 +1,199 @@
+//! A proxy for one broker that makes an EndTxn late: the hazard that KIP-890 describes.
+//!
+//! The chosen EndTxn is withheld; its connection goes silent, as on a dead link, or is closed towards the client. It is
+//! delivered on its old connection right after a LATER transaction's first Produce has passed on another one.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const PRODUCE: i16 = 0;
+const END_TXN: i16 = 26;
+
+/// What the client sees of the connection whose EndTxn is withheld.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Link {
+    /// Nothing more comes.
+    Silent,
+    /// It is closed.
+    Closed,
+}
+
+/// How the withheld EndTxn was to end its transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    Commit,
+    Abort,
+}
+
+struct Withheld {
+    to_broker: TcpStream,
+    frame: Vec<u8>,
+    since: Instant,
+    /// An EndTxn has passed since on another connection: the transaction ended in another way.
+    ended_otherwise: bool,
+}
+
+struct State {
+    every: usize,
+    seen: usize,
+    withheld: Option<Withheld>,
+}
+
+struct Shared {
+    link: Link,
+    end: End,
+    upstream: u16,
+    state: Mutex<State>,
+    taken: AtomicUsize,
+    delivered: AtomicUsize,
+}
+
+/// Runs until the process ends.
+pub struct Proxy {
+    shared: Arc<Shared>,
+}
+
+impl Proxy {
+    /// Listens on `port`, passes on to `upstream`, and makes every `every`-th EndTxn of the kind late.
+    pub fn start(port: u16, upstream: u16, link: Link, end: End, every: usize) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the proxy's port");
+        let state = Mutex::new(State { every, seen: 0, withheld: None });
+        let shared = Arc::new(Shared {
+            link,
+            end,
+            upstream,
+            state,
+            taken: AtomicUsize::new(0),
+            delivered: AtomicUsize::new(0),
+        });
+        let accepting = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let shared = Arc::clone(&accepting);
+                std::thread::spawn(move || {
+                    let _ = serve(&shared, client);
+                });
+            }
+        });
+        Self { shared }
+    }
+
+    /// How many EndTxn were withheld.
+    pub fn withheld(&self) -> usize {
+        self.shared.taken.load(Ordering::SeqCst)
+    }
+
+    /// How many were delivered late.
+    pub fn delivered(&self) -> usize {
+        self.shared.delivered.load(Ordering::SeqCst)
+    }
+
+    /// From now on everything passes, and what is withheld is dropped.
+    pub fn behave(&self) {
+        let mut state = self.shared.state.lock().expect("not poisoned");
+        state.every = usize::MAX;
+        state.withheld = None;
+    }
+}
+
+fn serve(shared: &Arc<Shared>, mut client: TcpStream) -> std::io::Result<()> {
+    let mut broker = TcpStream::connect(("127.0.0.1", shared.upstream))?;
+    client.set_nodelay(true)?;
+    broker.set_nodelay(true)?;
+    let (mut from_broker, mut to_client) = (broker.try_clone()?, client.try_clone()?);
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from_broker, &mut to_client);
+        let _ = to_client.shutdown(Shutdown::Both);
+    });
+    let mut dead = false;
+    let answer = loop {
+        let frame = match next_frame(&mut client) {
+            Ok(frame) => frame,
+            Err(error) => break Err(error),
+        };
+        if dead {
+            continue;
+        }
+        let api = i16::from_be_bytes([frame[4], frame[5]]);
+        if api == END_TXN && withhold(shared, &broker, &frame)? {
+            dead = true;
+            if shared.link == Link::Closed {
+                client.shutdown(Shutdown::Both)?;
+            }
+            continue;
+        }
+        if let Err(error) = broker.write_all(&frame) {
+            break Err(error);
+        }
+        if api == PRODUCE {
+            deliver_late(shared);
+        }
+    };
+    if !dead {
+        let _ = broker.shutdown(Shutdown::Both);
+    }
+    let _ = client.shutdown(Shutdown::Both);
+    answer
+}
+
+fn next_frame(client: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut head = [0; 4];
+    client.read_exact(&mut head)?;
+    let size = usize::try_from(i32::from_be_bytes(head)).unwrap_or(0).max(4);
+    let mut frame = vec![0; 4 + size];
+    frame[..4].copy_from_slice(&head);
+    client.read_exact(&mut frame[4..])?;
+    Ok(frame)
+}
+
+/// Is this the EndTxn to be late? Then it and its connection are kept.
+fn withhold(shared: &Shared, broker: &TcpStream, frame: &[u8]) -> std::io::Result<bool> {
+    let mut state = shared.state.lock().expect("not poisoned");
+    if let Some(withheld) = &mut state.withheld {
+        withheld.ended_otherwise = true;
+        return Ok(false);
+    }
+    // EndTxn up to version 2 ends with the flag `committed`; from 3 on an empty list of tags follows it.
+    let version = i16::from_be_bytes([frame[6], frame[7]]);
+    let flag = frame[frame.len() - if version >= 3 { 2 } else { 1 }];
+    if (flag == 1) != (shared.end == End::Commit) {
+        return Ok(false);
+    }
+    state.seen += 1;
+    if state.every == usize::MAX || state.seen % state.every != 0 {
+        return Ok(false);
+    }
+    state.withheld = Some(Withheld {
+        to_broker: broker.try_clone()?,
+        frame: frame.to_vec(),
+        since: Instant::now(),
+        ended_otherwise: false,
+    });
+    shared.taken.fetch_add(1, Ordering::SeqCst);
+    Ok(true)
+}
+
+/// A Produce has passed: if the withheld transaction ended otherwise, this is a later one, and the moment to be late.
+fn deliver_late(shared: &Arc<Shared>) {
+    let mut state = shared.state.lock().expect("not poisoned");
+    // a producer that starts anew fences instead of ending: two seconds later whatever produces is a later transaction
+    let due = state
+        .withheld
+        .as_ref()
+        .is_some_and(|withheld| withheld.ended_otherwise || withheld.since.elapsed() > Duration::from_millis(2500));
+    if !due {
+        return;
+    }
+    let Some(mut withheld) = state.withheld.take() else { return };
+    drop(state);
+    let shared = Arc::clone(shared);
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(30));
+        if withheld.to_broker.write_all(&withheld.frame).is_ok() {
+            shared.delivered.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+}
