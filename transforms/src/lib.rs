@@ -1,1 +1,42 @@
 //! Protection: batch in, batch out.
+//!
+//! Six verbs turn a classed leaf into a column that may cross: [`tokenize`], [`fpe`], [`mask`],
+//! [`redact`], [`generalize`] and [`drop`]. Each is one file: declaration, config, build, apply,
+//! tests. [`stage::ALL`] is the list of them.
+//!
+//! Nothing here does I/O, reads a clock or draws randomness; nothing here knows where keys live.
+//! No error holds a cell value.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "a failing test may panic"
+    )
+)]
+
+pub mod column;
+#[cfg(test)]
+mod conformance;
+pub mod detectors;
+pub mod domains;
+pub mod drop;
+pub mod fault;
+pub mod ff1;
+pub mod fpe;
+pub mod function;
+pub mod generalize;
+pub mod keep;
+pub mod keyring;
+pub mod mask;
+pub mod number;
+pub mod redact;
+pub mod stage;
+pub mod tokenize;
+
+pub use domains::{Domain, Domains, Form, Normalize};
+pub use fault::{StageFault, TransformFault};
+pub use keyring::Keyring;
+pub use stage::{ALL, Declaration, Declared, Guarantees, Produces, Stage};

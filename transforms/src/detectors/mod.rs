@@ -1,0 +1,320 @@
+//! Detectors: what is found in free text. One file each: pattern, validator, examples, refusals.
+//!
+//! All patterns run as one multi-pattern pass over bytes; a validator then looks at each match,
+//! may shrink it to a part at borders of digit groups, or refuse it. Rows that cannot hold anything
+//! are passed over by counting: each detector says what a row needs at least.
+//!
+//! What no detector here finds: names, addresses, health, words that describe a person, numbers
+//! written as words or in digits other than ASCII's, addresses like `ada at example dot org`.
+
+pub mod card;
+pub mod email;
+pub mod iban;
+pub mod phone;
+
+use std::ops::Range;
+
+use regex_automata::meta::{Config, Regex};
+use regex_automata::util::syntax;
+use regex_automata::{Anchored, Input, PatternID};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::fault::StageFault;
+
+/// What can be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Detector {
+    /// E-mail addresses.
+    Email,
+    /// Telephone numbers: international, and national ones with a trunk zero or in North
+    /// American grouping.
+    Phone,
+    /// Payment card numbers: 13 to 19 digits with a right Luhn digit.
+    Card,
+    /// International bank account numbers: country, its length, right check digits (mod 97). A
+    /// mistyped one is not found.
+    Iban,
+}
+
+/// What a detector is: one constant per file.
+pub struct Spec {
+    /// As written in YAML.
+    pub name: &'static str,
+    /// What stands in place of a find.
+    pub mark: &'static str,
+    /// Byte pattern, without Unicode.
+    pattern: &'static str,
+    /// What a row that holds a match has at least.
+    needs: Needs,
+    /// The part of a match that is a find.
+    accept: fn(&[u8], Range<usize>) -> Option<Range<usize>>,
+    /// Text and what redaction makes of it; executed by the tests.
+    pub examples: &'static [(&'static str, &'static str)],
+    /// Text that stays as it is; executed by the tests.
+    pub refusals: &'static [&'static str],
+}
+
+/// A necessary condition on a row.
+#[derive(Clone, Copy)]
+struct Needs {
+    /// An `@`.
+    at_sign: bool,
+    /// ASCII digits.
+    digits: usize,
+}
+
+impl Detector {
+    /// All of them, in the order in which they are tried at one place.
+    pub const ALL: [Self; 4] = [Self::Email, Self::Iban, Self::Phone, Self::Card];
+
+    /// The detector's constant.
+    pub fn spec(self) -> &'static Spec {
+        match self {
+            Self::Email => &email::SPEC,
+            Self::Phone => &phone::SPEC,
+            Self::Card => &card::SPEC,
+            Self::Iban => &iban::SPEC,
+        }
+    }
+
+    /// As written in YAML.
+    pub fn name(self) -> &'static str {
+        self.spec().name
+    }
+
+    /// What stands in place of a find.
+    pub fn mark(self) -> &'static str {
+        self.spec().mark
+    }
+}
+
+/// A find: bytes `start..end` of the scanned text, on character borders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What was found.
+    pub detector: Detector,
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+/// Several detectors as one pass.
+pub struct Detectors {
+    detectors: Vec<Detector>,
+    regex: Regex,
+}
+
+impl Detectors {
+    /// Compiles the detectors; the order in which they are named makes no difference.
+    ///
+    /// # Errors
+    /// [`StageFault::Detectors`] where the patterns do not compile.
+    pub fn new(named: &[Detector]) -> Result<Self, StageFault> {
+        let detectors: Vec<_> =
+            Detector::ALL.into_iter().filter(|d| named.contains(d)).collect();
+        let patterns: Vec<_> = detectors.iter().map(|d| d.spec().pattern).collect();
+        // Unicode classes would drop the lazy DFA on rows with one letter outside ASCII.
+        let regex = Regex::builder()
+            .configure(Config::new().utf8_empty(false))
+            .syntax(syntax::Config::new().unicode(false).utf8(false))
+            .build_many(&patterns)
+            .map_err(|_| StageFault::Detectors("the patterns do not compile"))?;
+        Ok(Self { detectors, regex })
+    }
+
+    /// Calls `each` for every find, in order; finds do not overlap.
+    pub fn scan(&self, text: &str, each: impl FnMut(Found)) {
+        if self.worth(text.as_bytes()) {
+            self.scan_all(text, each);
+        }
+    }
+
+    /// Whether a row can hold a find.
+    fn worth(&self, text: &[u8]) -> bool {
+        let digits = text.iter().filter(|byte| byte.is_ascii_digit()).count();
+        let at_sign = memchr::memchr(b'@', text).is_some();
+        self.detectors.iter().map(|d| d.spec().needs).any(|needs| {
+            digits >= needs.digits && (at_sign || !needs.at_sign)
+        })
+    }
+
+    fn scan_all(&self, text: &str, mut each: impl FnMut(Found)) {
+        let bytes = text.as_bytes();
+        let mut from = 0;
+        while let Some(at) = self.regex.find(Input::new(bytes).range(from..)) {
+            let match_ = (at.pattern().as_usize(), at.range());
+            let Some((detector, mut span)) = self.accept(bytes, match_) else {
+                from = resume(bytes, at.start());
+                continue;
+            };
+            while !text.is_char_boundary(span.start) {
+                span.start -= 1;
+            }
+            while !text.is_char_boundary(span.end) {
+                span.end += 1;
+            }
+            each(Found { detector, start: span.start, end: span.end });
+            from = span.end;
+        }
+    }
+
+    /// The find in a match: of the pattern that matched, or of a later one at the same place.
+    fn accept(
+        &self,
+        bytes: &[u8],
+        (first, range): (usize, Range<usize>),
+    ) -> Option<(Detector, Range<usize>)> {
+        if let Some(span) = (self.detectors[first].spec().accept)(bytes, range.clone()) {
+            return Some((self.detectors[first], span));
+        }
+        (first + 1..self.detectors.len()).find_map(|later| {
+            let anchored = Anchored::Pattern(PatternID::new(later).ok()?);
+            let input = Input::new(bytes).range(range.start..).anchored(anchored);
+            let at = self.regex.find(input)?;
+            let span = (self.detectors[later].spec().accept)(bytes, at.range())?;
+            Some((self.detectors[later], span))
+        })
+    }
+}
+
+/// Where to go on after a match that was refused: past the first digit group, or the first byte.
+/// No find starts inside a digit group.
+fn resume(bytes: &[u8], start: usize) -> usize {
+    let group = bytes[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    start + group.max(1)
+}
+
+/// The digit groups in a part of a text, as byte ranges. A group that goes on beyond the part is
+/// left out, at both ends.
+fn whole_groups(bytes: &[u8], range: Range<usize>) -> Vec<Range<usize>> {
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let mut groups: Vec<Range<usize>> = Vec::new();
+    let mut at = range.start;
+    while at < range.end {
+        if !digit(at) {
+            at += 1;
+            continue;
+        }
+        let start = at;
+        while at < range.end && digit(at) {
+            at += 1;
+        }
+        let cut = (start > 0 && digit(start - 1)) || digit(at);
+        if !cut {
+            groups.push(start..at);
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod scorecard;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn redact(detectors: &Detectors, text: &str, prefilter: bool) -> String {
+        let mut out = String::new();
+        let mut copied = 0;
+        let each = |found: Found| {
+            out.push_str(&text[copied..found.start]);
+            out.push_str(found.detector.mark());
+            copied = found.end;
+        };
+        match prefilter {
+            true => detectors.scan(text, each),
+            false => detectors.scan_all(text, each),
+        }
+        out + &text[copied..]
+    }
+
+    #[test]
+    fn examples_and_refusals_of_every_detector() {
+        let all = Detectors::new(&Detector::ALL).unwrap();
+        for detector in Detector::ALL {
+            let spec = detector.spec();
+            let alone = Detectors::new(&[detector]).unwrap();
+            assert!(spec.examples.len() >= 5 && spec.refusals.len() >= 5, "{}", spec.name);
+            for (text, expected) in spec.examples {
+                assert_eq!(redact(&alone, text, true), *expected);
+                assert_eq!(redact(&all, text, true), *expected);
+            }
+            for text in spec.refusals {
+                assert_eq!(redact(&alone, text, true), *text);
+            }
+        }
+    }
+
+    #[test]
+    fn neighbours_do_not_hide_each_other() {
+        let all = Detectors::new(&Detector::ALL).unwrap();
+        for (text, expected) in [
+            ("12 4111 1111 1111 1111", "12 [CARD]"),
+            ("4111 1111 1111 1111 2024", "[CARD] 2024"),
+            ("1234 5678 4111 1111 1111 1111 9999", "1234 5678 [CARD] 9999"),
+            ("+1 202 555 0123 4111 1111 1111 1111", "[PHONE] [CARD]"),
+            ("+49 151 1234567 4111111111111111", "[PHONE] [CARD]"),
+            ("4111111111111111 5500005555555559", "[CARD] [CARD]"),
+            ("a@b.de,c@d.fr;+12025550123", "[EMAIL],[EMAIL];[PHONE]"),
+            ("DE89370400440532013000 GB82 WEST 1234 5698 7654 32", "[IBAN] [IBAN]"),
+            ("+491511234567@example.org", "[EMAIL]"),
+            ("ref +12 4111 1111 1111 1111", "ref +12 [CARD]"),
+        ] {
+            assert_eq!(redact(&all, text, true), expected);
+        }
+    }
+
+    /// The negative control of the refusals: without its validator a detector takes them.
+    #[test]
+    fn validators_decide() {
+        let card = Detectors::new(&[Detector::Card]).unwrap();
+        assert_eq!(redact(&card, "4111111111111111", true), "[CARD]");
+        assert_eq!(redact(&card, "4111111111111112", true), "4111111111111112");
+        let iban = Detectors::new(&[Detector::Iban]).unwrap();
+        assert_eq!(redact(&iban, "DE89370400440532013000", true), "[IBAN]");
+        assert_eq!(
+            redact(&iban, "DE88370400440532013000", true),
+            "DE88370400440532013000"
+        );
+    }
+
+    #[test]
+    fn long_digit_runs_take_linear_time() {
+        let all = Detectors::new(&Detector::ALL).unwrap();
+        for text in ["1".repeat(1 << 20), "1 ".repeat(1 << 19), "+1".repeat(1 << 19)] {
+            let mut finds = 0;
+            all.scan(&text, |_| finds += 1);
+            assert!(finds <= text.len() / 7);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn the_prefilter_changes_nothing(
+            text in "(a|é|@|\\.|de|DE|GB|[0-9]{1,6}| |-|\\+|\\(|\\)|\u{a0}|—){0,40}",
+            named in prop::collection::vec(prop::sample::select(Detector::ALL.to_vec()), 1..4),
+        ) {
+            let detectors = Detectors::new(&named).unwrap();
+            prop_assert_eq!(redact(&detectors, &text, true), redact(&detectors, &text, false));
+        }
+
+        #[test]
+        fn finds_are_ordered_and_on_borders(text in "\\PC{0,60}(@a\\.de|\\+4915112345678)?\\PC{0,20}") {
+            let all = Detectors::new(&Detector::ALL).unwrap();
+            let mut last = 0;
+            all.scan(&text, |found| {
+                assert!(found.start >= last && found.end > found.start);
+                assert!(text.get(found.start..found.end).is_some());
+                last = found.end;
+            });
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What can be wrong with a stage, and what can be wrong with a cell.
+
+use douane_schemas::leaf::LeafType;
+
+/// A stage cannot be used as it is written. Known from the YAML and the leaf's type alone, before
+/// a record is read; names and numbers in it come from the pipeline's files.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StageFault {
+    #[error("{verb} does not take a leaf of type {found}; it takes {expected}")]
+    LeafType { verb: &'static str, found: LeafType, expected: &'static str },
+    #[error("{verb} names the token domain `{domain}`, which the catalogue does not hold; it holds {known}")]
+    UnknownDomain { verb: &'static str, domain: String, known: String },
+    #[error("domain `{domain}` normalises with {normalize}, which needs {expected}, but the leaf's type is {found}")]
+    Normalizer { domain: String, normalize: &'static str, found: LeafType, expected: &'static str },
+    #[error("fpe encrypts at least {length_min} characters of {radix}, fewer than 10^6 values; declare length_min of at least {least}")]
+    DomainTooSmall { radix: u32, length_min: u32, least: u32 },
+    #[error("fpe length_min is {length_min}; at most {most} characters of one value are encrypted")]
+    LengthTooLong { length_min: u32, most: u32 },
+    #[error("custom alphabet: {0}")]
+    Alphabet(&'static str),
+    #[error("separators: {0}")]
+    Separators(&'static str),
+    #[error("mask keeps {kept} characters; at most {most} may be kept in all")]
+    KeepsTooMuch { kept: u32, most: u32 },
+    #[error("mask fills with a letter, digit or space; expected one printable ASCII sign such as `*`")]
+    Fill,
+    #[error("{verb} needs exactly one of {expected}, found {found}")]
+    ExactlyOne { verb: &'static str, expected: &'static str, found: usize },
+    #[error("generalize to {to} leaves a leaf of type {found} as it is, or does not apply to it")]
+    Granularity { to: &'static str, found: LeafType },
+    #[error("bins: {0}")]
+    Bins(&'static str),
+    #[error("prefix keeps {found} characters; expected 1 to {most}")]
+    Prefix { found: u32, most: u32 },
+    #[error("detectors: {0}")]
+    Detectors(&'static str),
+    #[error("constant is {found} bytes long; at most {most} are allowed")]
+    Constant { found: usize, most: usize },
+    #[error("{0} makes no column: it has no function")]
+    NoFunction(&'static str),
+}
+
+/// A cell cannot be protected. It carries a code and nothing of the cell; the run loop finds the
+/// row by halving the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum TransformFault {
+    #[error("a cell is not what its normaliser or stage can read")]
+    Unparsable,
+    #[error("a cell lies outside the range the stage can express")]
+    OutOfRange,
+    #[error("a cell holds a character outside the alphabet and the separators")]
+    OutsideAlphabet,
+    #[error("a cell leaves fewer characters to encrypt than the declared minimum")]
+    DomainTooSmall,
+    #[error("a cell is longer than the stage takes")]
+    TooLong,
+}
+
+impl TransformFault {
+    /// The code in quarantine records, refusals and metric labels.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unparsable => "unparsable",
+            Self::OutOfRange => "out_of_range",
+            Self::OutsideAlphabet => "outside_alphabet",
+            Self::DomainTooSmall => "domain_too_small",
+            Self::TooLong => "too_long",
+        }
+    }
+}
