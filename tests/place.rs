@@ -158,10 +158,13 @@ impl Place {
         place
             .verb(&[
                 "release", "trust", "--approver", "ada=approvers/ada.pub", "--approver", "bo=approvers/bo.pub",
-                "--threshold", "2", "--sign", "approvers/ada", "approvers/bo",
+                "--threshold", "2", "--sign", "approvers/ada", "--sign", "approvers/bo",
             ])
             .fine("release trust");
-        place.verb(&["doctor", "--create"]).fine("doctor --create");
+        // the data topic's partitions are the operator's business; the others are as the files expect them
+        let data = place.data_topic();
+        place.setup.target.create(&data, place.setup.target_partitions, &[("cleanup.policy", "compact")]);
+        place.doctor();
         place
     }
 
@@ -169,10 +172,14 @@ impl Place {
     pub fn release(&self) {
         let file = self.pipeline_file();
         self.verb(&["release", "propose", &file, "--author", "cleo"]).fine("release propose");
-        let release = format!("{}.release.json", self.setup.name);
         for approver in ["approvers/ada", "approvers/bo"] {
-            self.verb(&["release", "sign", &release, "--key", approver]).fine("release sign");
+            self.verb(&["release", "sign", &file, "--key", approver]).fine("release sign");
         }
+    }
+
+    /// Looks at everything, and makes the topics that are missing.
+    pub fn doctor(&self) -> Said {
+        self.verb(&["doctor", "--create", &self.pipeline_file()]).fine("doctor --create")
     }
 
     /// An environment variable for every later verb and run.
@@ -290,7 +297,7 @@ release: {name}.release.json
     }
 
     pub fn status(&self) -> serde_json::Value {
-        let said = self.verb(&["status", &self.setup.name, "--format", "json"]);
+        let said = self.verb(&["status", &self.pipeline_file(), "--format", "json"]);
         serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("status: exit {} {}{}", said.code, said.out, said.err))
     }
 

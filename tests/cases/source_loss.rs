@@ -95,7 +95,7 @@ fn commit_deed(place: &Place, deed: Deed, older_ledger: &std::path::Path, events
         Deed::ManifestRecreated => recreate(target, &place.manifest_topic()),
         Deed::PositionRecreated => {
             target.delete(&place.position_topic());
-            place.verb(&["doctor", "--create"]).fine("doctor --create");
+            place.doctor();
         }
         Deed::PositionEmptied => {
             for partition in 0..target.partitions(&place.position_topic()) {
