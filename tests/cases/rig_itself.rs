@@ -172,3 +172,43 @@ fn a_broker_comes_back_after_a_kill_and_after_a_freeze() {
     broker.thaw();
     assert_eq!(cluster.read("kept", Isolation::Committed).len(), 1);
 }
+
+/// Uses its producer on after the link broke, as librdkafka allows: the late EndTxn must commit the half of a transaction
+/// that its producer aborts.
+#[test]
+fn the_proxy_tears_a_transaction_of_a_careless_producer() {
+    use crate::proxy::{End, Link, Proxy};
+    let _turn = rig::exclusive();
+    let broker = rig::Broker::start_proxied("careless");
+    let (advertised, inner) = broker.proxied();
+    let proxy = Proxy::start(advertised, inner, Link::Closed, End::Commit, 2);
+    let cluster = broker.cluster();
+    cluster.create("torn", 1, &[]);
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", format!("127.0.0.1:{advertised}"))
+        .set("transactional.id", "careless")
+        .set("socket.timeout.ms", "3000")
+        .set("reconnect.backoff.max.ms", "500")
+        .create()
+        .expect("a producer");
+    let wait = Duration::from_secs(10);
+    producer.init_transactions(wait).expect("a broker");
+    for round in 0..10 {
+        let delivered = proxy.delivered();
+        let text = format!("{round}");
+        producer.begin_transaction().expect("begun");
+        let record = BaseRecord::<str, str>::to("torn").key(if proxy.withheld() > delivered { "never" } else { "committed" });
+        producer.send(record.payload(&text)).map_err(|e| e.0).expect("sent");
+        producer.flush(wait).expect("acknowledged");
+        if proxy.withheld() > delivered {
+            // the late EndTxn arrives now; this transaction was never to be committed
+            std::thread::sleep(Duration::from_millis(300));
+            let _ = producer.abort_transaction(wait);
+            break;
+        }
+        producer.commit_transaction(wait).expect("committed, librdkafka says");
+    }
+    assert_eq!(proxy.delivered(), 1, "no EndTxn was late");
+    let read = cluster.read("torn", Isolation::Committed);
+    assert!(read.iter().any(|record| record.key_text() == "never"), "the transaction was not torn: {read:?}");
+}
