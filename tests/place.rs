@@ -29,6 +29,8 @@ pub struct Setup {
     /// Source topics; they exist already.
     pub topics: Vec<String>,
     pub source_format: &'static str,
+    /// Leaves of the record key; said for JSON without schemas, whose records do not.
+    pub key: &'static str,
     pub sink_format: &'static str,
     pub source_registry: Option<String>,
     pub target_registry: Option<String>,
@@ -95,6 +97,7 @@ impl Setup {
             source,
             target,
             source_format: "debezium_json",
+            key: "id",
             sink_format: "json",
             source_registry: None,
             target_registry: None,
@@ -237,7 +240,7 @@ tasks: {}
 purpose: model-training
 domains: domains.yaml
 source:
-  kafka: {{ cluster: sovereign, topics: [{topics}], format: {format}, start: earliest }}
+  kafka: {{ cluster: sovereign, topics: [{topics}], format: {format}, start: earliest{key} }}
 {columns}sink:
   kafka: {{ cluster: global, topic: {target}, format: {sink}, shape: state, partition_by: token, timestamp: 1s, subject: \"{{topic}}-value\" }}
   deletes: tombstone
@@ -249,6 +252,7 @@ release: {name}.release.json
             name = setup.name,
             topics = setup.topics.join(", "),
             format = setup.source_format,
+            key = if setup.source_format == "debezium_json" { format!(", key: [{}]", setup.key) } else { String::new() },
             columns = setup.columns,
             target = setup.target_topic(),
             sink = setup.sink_format,

@@ -116,6 +116,7 @@ fn play(format: &'static str, registry: Option<&Registry>) {
 "
     .to_owned();
     setup.overrides = String::new();
+    setup.key = "customer_id";
     let topic = setup.topics[0].clone();
     let mut records = captured(format);
     let held = first_changed(&records, format);
