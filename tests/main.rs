@@ -15,6 +15,7 @@ mod cluster;
 mod customers;
 mod feed;
 mod leaks;
+mod manifests;
 mod oracle;
 mod place;
 mod proxy;

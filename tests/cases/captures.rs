@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::cases::kill::held_at;
 use crate::cluster::Isolation;
+use crate::manifests::base64;
 use crate::place::{Place, Setup, last_lines};
 use crate::rig::{self, Registry};
 use crate::say;
@@ -40,21 +41,6 @@ fn captured(format: &str) -> Vec<Captured> {
             }
         })
         .collect()
-}
-
-fn base64(text: &str) -> Vec<u8> {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let (mut bits, mut held, mut out) = (0u32, 0, Vec::new());
-    for character in text.bytes().filter(|c| *c != b'=') {
-        let six = ALPHABET.iter().position(|c| *c == character).expect("base64");
-        bits = bits << 6 | u32::try_from(six).expect("six bits");
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            out.push(u8::try_from(bits >> held & 0xFF).expect("eight bits"));
-        }
-    }
-    out
 }
 
 const COLUMNS: &str = "classes:

@@ -138,16 +138,16 @@ pub fn check_the_rest(place: &Place, load: &Load) {
     assert_eq!(verified.code, 0, "verify: {}{}", verified.out, verified.err);
     let report: serde_json::Value = serde_json::from_str(&verified.out).expect("verify's JSON");
     let manifests = place.setup.target.read(&place.manifest_topic(), Isolation::Committed);
-    let committed = report["committed"].as_u64().unwrap_or_else(|| panic!("no count of commits in {report}"));
+    let logs = report.as_array().unwrap_or_else(|| panic!("no list of logs in {report}"));
+    let committed: u64 = logs.iter().filter_map(|log| log["committed"].as_u64()).sum();
+    assert!(logs.iter().all(|log| log["signature_checked"] == true || log["checkpoint"].is_null()), "{report}");
+    assert!(logs.iter().all(|log| log["open"].is_null()), "a clean stop leaves no intent open: {report}");
     assert_eq!(u64::try_from(manifests.len()).expect("a count"), committed, "one manifest for each COMMITTED entry");
-    let ids: BTreeSet<Vec<u8>> = place
-        .setup
-        .target
-        .read(&place.data_topic(), Isolation::Committed)
-        .iter()
-        .map(|r| r.header("douane-manifest").expect("a record's manifest").to_vec())
-        .collect();
-    assert!(ids.len() <= manifests.len(), "every record's manifest is there");
+    let each_once: BTreeSet<&[u8]> = manifests.iter().filter_map(|m| m.key.as_deref()).collect();
+    assert_eq!(each_once.len(), manifests.len(), "no manifest twice");
+    let records = place.setup.target.read(&place.data_topic(), Isolation::Committed);
+    let wrong = crate::manifests::disagreements(&records, &manifests);
+    assert!(wrong.is_empty(), "{} of {} manifests: {}", wrong.len(), manifests.len(), wrong[..wrong.len().min(5)].join("\n"));
 }
 
 /// The source position that a quarantine record names in its key: `topic:partition:offset`, `topic[partition]@offset` and the like.
