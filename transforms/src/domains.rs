@@ -49,7 +49,9 @@ fn named<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Domain>,
     let domains = BTreeMap::<String, Domain>::deserialize(from)?;
     let plain = |name: &str| {
         (1..=64).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
     };
     match domains.keys().find(|name| !plain(name)) {
         None => Ok(domains),
@@ -65,14 +67,16 @@ impl Domains {
     /// # Errors
     /// [`StageFault::UnknownDomain`], naming the domains there are.
     pub fn get(&self, verb: &'static str, name: &str) -> Result<&Domain, StageFault> {
-        self.domains.get(name).ok_or_else(|| StageFault::UnknownDomain {
-            verb,
-            domain: name.to_owned(),
-            known: match self.domains.len() {
-                0 => "none".to_owned(),
-                _ => self.domains.keys().cloned().collect::<Vec<_>>().join(", "),
-            },
-        })
+        self.domains
+            .get(name)
+            .ok_or_else(|| StageFault::UnknownDomain {
+                verb,
+                domain: name.to_owned(),
+                known: match self.domains.len() {
+                    0 => "none".to_owned(),
+                    _ => self.domains.keys().cloned().collect::<Vec<_>>().join(", "),
+                },
+            })
     }
 }
 
@@ -84,9 +88,7 @@ impl Domain {
 }
 
 /// How tokens are printed. Each form has one width.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Form {
     /// 26 of `a-z2-7`: RFC 4648 section 6 in lower case, no padding; 128 bits.
@@ -100,10 +102,20 @@ pub enum Form {
     Decimal,
 }
 
+impl Form {
+    /// As written in YAML.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Base32 => "base32",
+            Self::Base62 => "base62",
+            Self::Uuid => "uuid",
+            Self::Decimal => "decimal",
+        }
+    }
+}
+
 /// What makes two writings of one thing equal.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Normalize {
     /// The canonical text as it is.
@@ -157,18 +169,19 @@ impl Normalize {
             return Ok(());
         }
         let normalize = self.name();
-        Err(StageFault::Normalizer { domain: domain.to_owned(), normalize, found, expected })
+        Err(StageFault::Normalizer {
+            domain: domain.to_owned(),
+            normalize,
+            found,
+            expected,
+        })
     }
 
     /// The normalised text, borrowed where nothing changes, else written to `out`.
     ///
     /// # Errors
     /// [`TransformFault::Unparsable`] from `e164` and `decimal`.
-    pub fn apply<'a>(
-        self,
-        text: &'a str,
-        out: &'a mut String,
-    ) -> Result<&'a str, TransformFault> {
+    pub fn apply<'a>(self, text: &'a str, out: &'a mut String) -> Result<&'a str, TransformFault> {
         match self {
             Self::None => Ok(text),
             Self::Nfc => Ok(nfc(text, out)),
@@ -176,7 +189,9 @@ impl Normalize {
             Self::E164 => e164(text, out).ok_or(TransformFault::Unparsable),
             Self::Decimal => {
                 out.clear();
-                Number::parse(text).ok_or(TransformFault::Unparsable)?.write(out);
+                Number::parse(text)
+                    .ok_or(TransformFault::Unparsable)?
+                    .write(out);
                 Ok(out)
             }
         }
@@ -222,8 +237,8 @@ fn e164<'a>(text: &str, out: &'a mut String) -> Option<&'a str> {
             '(' if out.len() > 1 && rest.as_str().starts_with("0)") => {
                 rest.nth(1);
             }
-            ' ' | '\u{a0}' | '\u{202f}' | '-' | '\u{2010}' | '\u{2011}' | '\u{2013}' | '.' | '/'
-            | '(' | ')' => {}
+            ' ' | '\u{a0}' | '\u{202f}' | '-' | '\u{2010}' | '\u{2011}' | '\u{2013}' | '.'
+            | '/' | '(' | ')' => {}
             _ => return None,
         }
     }
@@ -252,7 +267,11 @@ mod tests {
         assert!(vectors.iter().any(|v| v.output.is_none()));
         for v in vectors {
             let mut scratch = String::new();
-            let found = v.normalize.apply(&v.input, &mut scratch).ok().map(str::to_owned);
+            let found = v
+                .normalize
+                .apply(&v.input, &mut scratch)
+                .ok()
+                .map(str::to_owned);
             assert_eq!(found, v.output, "{:?} of {:?}", v.normalize, v.input);
             // Normalising twice changes nothing.
             if let Some(once) = found {

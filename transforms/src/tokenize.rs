@@ -60,7 +60,10 @@ impl Config {
         let domain = domains.get(DECLARATION.verb, &self.domain)?;
         domain.normalize.check(&self.domain, leaf.leaf_type)?;
         // One value of these has many texts, or the two tokens of a boolean are a codebook.
-        if matches!(leaf.leaf_type, T::Boolean | T::Json | T::Xml | T::Array | T::Opaque) {
+        if matches!(
+            leaf.leaf_type,
+            T::Boolean | T::Json | T::Xml | T::Array | T::Opaque
+        ) {
             return Err(StageFault::LeafType {
                 verb: DECLARATION.verb,
                 found: leaf.leaf_type,
@@ -105,7 +108,9 @@ impl Config {
         let key = keyring.key(Purpose::TokenHmac, &self.domain);
         Ok(Arc::new(Tokenizer {
             key: hmac::Key::new(hmac::HMAC_SHA256, key.secret()),
-            head: Tuple::new().text(&self.domain).number(u64::from(domain.version.get())),
+            head: Tuple::new()
+                .text(&self.domain)
+                .number(u64::from(domain.version.get())),
             normalize: domain.normalize,
             form: domain.form,
         }))
@@ -161,7 +166,12 @@ impl Form {
         match self {
             Self::Base32 => base32(u128::from_be_bytes(token), out),
             Self::Base62 => radix(u128::from_be_bytes(token), BASE62, 10, &mut out[..width]),
-            Self::Decimal => radix(u128::from_be_bytes(token), b"0123456789", 19, &mut out[..width]),
+            Self::Decimal => radix(
+                u128::from_be_bytes(token),
+                b"0123456789",
+                19,
+                &mut out[..width],
+            ),
             Self::Uuid => uuid(token, out),
         }
         // The printers write ASCII only.
@@ -237,11 +247,23 @@ mod tests {
         Keyring::new(&RootKey::new([7; 32]))
     }
 
-    fn token(domain: &str, leaf_type: LeafType, column: ArrayRef) -> Result<String, TransformFault> {
-        let leaf = Leaf { path: "c".into(), leaf_type };
-        let config = Config { columns: vec!["c".into()], domain: domain.into() };
+    fn token(
+        domain: &str,
+        leaf_type: LeafType,
+        column: ArrayRef,
+    ) -> Result<String, TransformFault> {
+        let leaf = Leaf {
+            path: "c".into(),
+            leaf_type,
+        };
+        let config = Config {
+            columns: vec!["c".into()],
+            domain: domain.into(),
+        };
         let built = config.build(&leaf, &catalogue(), &keyring()).unwrap();
-        built.apply(&column).map(|out| out.as_string::<i32>().value(0).to_owned())
+        built
+            .apply(&column)
+            .map(|out| out.as_string::<i32>().value(0).to_owned())
     }
 
     fn text(value: &str) -> ArrayRef {
@@ -289,7 +311,12 @@ mod tests {
             assert!(seen.insert(case.token.clone()), "two values with one token");
             for (leaf_type, value) in case.inputs {
                 let found = token(&case.domain, leaf_type, carrier(leaf_type, &value));
-                assert_eq!(found.as_ref(), Ok(&case.token), "{} {leaf_type}", case.domain);
+                assert_eq!(
+                    found.as_ref(),
+                    Ok(&case.token),
+                    "{} {leaf_type}",
+                    case.domain
+                );
             }
         }
     }
@@ -297,7 +324,10 @@ mod tests {
     #[test]
     fn forms_print_the_same_number() {
         let value = u128::from_be_bytes(*b"\x00\x01douane tokens!");
-        let all = |form: Form| form.print(value.to_be_bytes(), &mut [0; WIDTH_MAX]).to_owned();
+        let all = |form: Form| {
+            form.print(value.to_be_bytes(), &mut [0; WIDTH_MAX])
+                .to_owned()
+        };
         assert_eq!(
             all(Form::Base32),
             BASE32_NOPAD.encode(&value.to_be_bytes()).to_lowercase()
@@ -307,7 +337,10 @@ mod tests {
             n * 62 + BASE62.iter().position(|s| *s == sign).unwrap() as u128
         });
         assert_eq!(back, value);
-        assert_eq!(Form::Base62.print([0xff; 16], &mut [0; WIDTH_MAX]), "7n42DGM5Tflk9n8mt7Fhc7");
+        assert_eq!(
+            Form::Base62.print([0xff; 16], &mut [0; WIDTH_MAX]),
+            "7n42DGM5Tflk9n8mt7Fhc7"
+        );
         assert_eq!(
             Form::Decimal.print([0xff; 16], &mut [0; WIDTH_MAX]),
             "340282366920938463463374607431768211455"
@@ -316,21 +349,34 @@ mod tests {
             Form::Uuid.print([0xff; 16], &mut [0; WIDTH_MAX]),
             "ffffffff-ffff-8fff-bfff-ffffffffffff"
         );
-        assert_eq!(Form::Base32.print([0; 16], &mut [0; WIDTH_MAX]), "a".repeat(26));
+        assert_eq!(
+            Form::Base32.print([0; 16], &mut [0; WIDTH_MAX]),
+            "a".repeat(26)
+        );
     }
 
     #[test]
     fn version_domain_and_root_change_every_token() {
         let one = token("plain", LeafType::Text, text("7")).unwrap();
         assert_ne!(token("plain_two", LeafType::Text, text("7")).unwrap(), one);
-        let leaf = Leaf { path: "c".into(), leaf_type: LeafType::Text };
-        let config = Config { columns: vec![], domain: "plain".into() };
+        let leaf = Leaf {
+            path: "c".into(),
+            leaf_type: LeafType::Text,
+        };
+        let config = Config {
+            columns: vec![],
+            domain: "plain".into(),
+        };
         let mut raised = catalogue();
         let domain = raised.domains.get_mut("plain").unwrap();
         domain.version = domain.version.saturating_add(1);
         let of = |domains: &Domains, root: [u8; 32]| {
             let keyring = Keyring::new(&RootKey::new(root));
-            let out = config.build(&leaf, domains, &keyring).unwrap().apply(&text("7")).unwrap();
+            let out = config
+                .build(&leaf, domains, &keyring)
+                .unwrap()
+                .apply(&text("7"))
+                .unwrap();
             out.as_string::<i32>().value(0).to_owned()
         };
         assert_eq!(of(&catalogue(), [7; 32]), one);
@@ -351,14 +397,24 @@ mod tests {
             Err(TransformFault::Unparsable)
         );
         let far: ArrayRef = Arc::new(Date32Array::from(vec![i32::MAX]));
-        assert_eq!(token("plain", LeafType::Date, far), Err(TransformFault::OutOfRange));
+        assert_eq!(
+            token("plain", LeafType::Date, far),
+            Err(TransformFault::OutOfRange)
+        );
     }
 
     #[test]
     fn stages_bad_domain_bad_normaliser_bad_type() {
         let declare = |domain: &str, leaf_type| {
-            let leaf = Leaf { path: "c".into(), leaf_type };
-            Config { columns: vec![], domain: domain.into() }.declare(&leaf, &catalogue())
+            let leaf = Leaf {
+                path: "c".into(),
+                leaf_type,
+            };
+            Config {
+                columns: vec![],
+                domain: domain.into(),
+            }
+            .declare(&leaf, &catalogue())
         };
         assert!(declare("plain", LeafType::Int64).is_ok());
         assert!(matches!(
@@ -375,7 +431,9 @@ mod tests {
                 Err(StageFault::LeafType { .. })
             ));
         }
-        let empty = Domains { domains: BTreeMap::new() };
+        let empty = Domains {
+            domains: BTreeMap::new(),
+        };
         let fault = empty.get("tokenize", "x").unwrap_err().to_string();
         assert!(fault.contains("it holds none"), "{fault}");
     }

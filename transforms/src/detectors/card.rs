@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Needs, Spec, whole_groups};
+use super::{Needs, Spec};
 
 /// 13 to 19 digits (ISO/IEC 7812-1), with up to two separators between any two, and a right Luhn
 /// digit. Digits to the left and right that belong to other numbers are tried without.
@@ -10,7 +10,10 @@ pub const SPEC: Spec = Spec {
     name: "card",
     mark: "[CARD]",
     pattern: r"[1-9](?:(?:[ .\-/]|\xC2\xA0|\xE2\x80[\x90\x91\x93\xAF]){0,2}[0-9]){12,18}",
-    needs: Needs { at_sign: false, digits: 13 },
+    needs: Needs {
+        at_sign: false,
+        digits: 13,
+    },
     accept,
     examples: &[
         ("4111111111111111", "[CARD]"),
@@ -34,20 +37,42 @@ pub const SPEC: Spec = Spec {
     ],
 };
 
+/// The longest run of whole digit groups from the match's start that is a card number. It may end
+/// beyond the match, which digits of another number in front have made too short.
 fn accept(bytes: &[u8], range: Range<usize>) -> Option<Range<usize>> {
-    let groups = whole_groups(bytes, range);
-    for (i, first) in groups.iter().enumerate() {
-        if bytes[first.start] == b'0' {
-            continue;
-        }
-        for last in groups[i..].iter().rev() {
-            let span = first.start..last.end;
-            if luhn(&bytes[span.clone()]) {
-                return Some(span);
-            }
-        }
+    let start = range.start;
+    if start > 0 && bytes[start - 1].is_ascii_digit() {
+        return None;
     }
-    None
+    let (mut at, mut digits, mut longest) = (start, 0, None);
+    while digits <= 19 {
+        let group = bytes[at..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
+        if group == 0 {
+            break;
+        }
+        digits += group;
+        at += group;
+        if luhn(&bytes[start..at]) {
+            longest = Some(start..at);
+        }
+        at += separators(&bytes[at..]);
+    }
+    longest
+}
+
+/// Bytes of the separators at the start, at most two of them.
+fn separators(bytes: &[u8]) -> usize {
+    let one = |bytes: &[u8]| match bytes {
+        [b' ' | b'.' | b'-' | b'/', ..] => 1,
+        [0xc2, 0xa0, ..] => 2,
+        [0xe2, 0x80, 0x90 | 0x91 | 0x93 | 0xaf, ..] => 3,
+        _ => 0,
+    };
+    let first = one(bytes);
+    first + one(&bytes[first..])
 }
 
 /// ISO/IEC 7812-1 annex B over the digits of `bytes`, of which there must be 13 to 19.

@@ -14,6 +14,9 @@ pub mod phone;
 
 use std::ops::Range;
 
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
+use douane_schemas::tuple::Tuple;
 use regex_automata::meta::{Config, Regex};
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, PatternID};
@@ -88,6 +91,14 @@ impl Detector {
     pub fn mark(self) -> &'static str {
         self.spec().mark
     }
+
+    /// SHA-256 of name, pattern and mark in hexadecimal, for the fingerprint. What the validators
+    /// do is covered by `redact`'s `semantics` number.
+    pub fn digest(self) -> String {
+        let spec = self.spec();
+        let tuple = Tuple::new().text(spec.name).text(spec.pattern).text(spec.mark).finish();
+        HEXLOWER.encode(digest::digest(&digest::SHA256, &tuple).as_ref())
+    }
 }
 
 /// A find: bytes `start..end` of the scanned text, on character borders.
@@ -113,8 +124,10 @@ impl Detectors {
     /// # Errors
     /// [`StageFault::Detectors`] where the patterns do not compile.
     pub fn new(named: &[Detector]) -> Result<Self, StageFault> {
-        let detectors: Vec<_> =
-            Detector::ALL.into_iter().filter(|d| named.contains(d)).collect();
+        let detectors: Vec<_> = Detector::ALL
+            .into_iter()
+            .filter(|d| named.contains(d))
+            .collect();
         let patterns: Vec<_> = detectors.iter().map(|d| d.spec().pattern).collect();
         // Unicode classes would drop the lazy DFA on rows with one letter outside ASCII.
         let regex = Regex::builder()
@@ -136,54 +149,96 @@ impl Detectors {
     fn worth(&self, text: &[u8]) -> bool {
         let digits = text.iter().filter(|byte| byte.is_ascii_digit()).count();
         let at_sign = memchr::memchr(b'@', text).is_some();
-        self.detectors.iter().map(|d| d.spec().needs).any(|needs| {
-            digits >= needs.digits && (at_sign || !needs.at_sign)
-        })
+        self.detectors
+            .iter()
+            .map(|d| d.spec().needs)
+            .any(|needs| digits >= needs.digits && (at_sign || !needs.at_sign))
     }
 
     fn scan_all(&self, text: &str, mut each: impl FnMut(Found)) {
         let bytes = text.as_bytes();
         let mut from = 0;
         while let Some(at) = self.regex.find(Input::new(bytes).range(from..)) {
-            let match_ = (at.pattern().as_usize(), at.range());
-            let Some((detector, mut span)) = self.accept(bytes, match_) else {
+            let Some((detector, mut span)) = self.longest_at(bytes, at.start()) else {
                 from = resume(bytes, at.start());
                 continue;
             };
+            span.end = self.settle(bytes, detector, span.clone());
             while !text.is_char_boundary(span.start) {
                 span.start -= 1;
             }
             while !text.is_char_boundary(span.end) {
                 span.end += 1;
             }
-            each(Found { detector, start: span.start, end: span.end });
+            each(Found {
+                detector,
+                start: span.start,
+                end: span.end,
+            });
             from = span.end;
         }
     }
 
-    /// The find in a match: of the pattern that matched, or of a later one at the same place.
-    fn accept(
-        &self,
-        bytes: &[u8],
-        (first, range): (usize, Range<usize>),
-    ) -> Option<(Detector, Range<usize>)> {
-        if let Some(span) = (self.detectors[first].spec().accept)(bytes, range.clone()) {
-            return Some((self.detectors[first], span));
+    /// The longest find that starts at a place; of equal ones the first detector's.
+    fn longest_at(&self, bytes: &[u8], at: usize) -> Option<(Detector, Range<usize>)> {
+        let mut longest: Option<(Detector, Range<usize>)> = None;
+        for (index, detector) in self.detectors.iter().enumerate() {
+            let anchored = Anchored::Pattern(PatternID::new(index).ok()?);
+            let input = Input::new(bytes).range(at..).anchored(anchored);
+            let span = self
+                .regex
+                .find(input)
+                .and_then(|found| (detector.spec().accept)(bytes, found.range()));
+            if let Some(span) = span
+                && longest
+                    .as_ref()
+                    .is_none_or(|(_, other)| other.end < span.end)
+            {
+                longest = Some((*detector, span));
+            }
         }
-        (first + 1..self.detectors.len()).find_map(|later| {
-            let anchored = Anchored::Pattern(PatternID::new(later).ok()?);
-            let input = Input::new(bytes).range(range.start..).anchored(anchored);
-            let at = self.regex.find(input)?;
-            let span = (self.detectors[later].spec().accept)(bytes, at.range())?;
-            Some((self.detectors[later], span))
-        })
+        longest
     }
+
+    /// Where a find ends, given the finds that start at a later digit group of it and go on beyond
+    /// it: one of another kind ends it before that group, one of the same kind makes it longer.
+    /// Else the rest of a number would stay behind a find that took its first digits.
+    fn settle(&self, bytes: &[u8], of: Detector, mut span: Range<usize>) -> usize {
+        let mut group = span.start;
+        while let Some((before, start)) = next_group(bytes, group, span.end) {
+            let opened = matches!(bytes[start - 1], b'+' | b'(') && start > before;
+            let at = start - usize::from(opened);
+            if let Some((detector, other)) = self.longest_at(bytes, at)
+                && other.end > span.end
+            {
+                if detector != of {
+                    return before;
+                }
+                span.end = other.end;
+            }
+            group = start;
+        }
+        span.end
+    }
+}
+
+/// End of the digit group at or after `from`, and the start of the one after it, if that lies
+/// before `end`.
+fn next_group(bytes: &[u8], from: usize, end: usize) -> Option<(usize, usize)> {
+    let digit = |at: &usize| bytes[*at].is_ascii_digit();
+    let first = (from..end).find(digit)?;
+    let before = (first..end).find(|at| !digit(at))?;
+    let start = (before..end).find(digit)?;
+    Some((before, start))
 }
 
 /// Where to go on after a match that was refused: past the first digit group, or the first byte.
 /// No find starts inside a digit group.
 fn resume(bytes: &[u8], start: usize) -> usize {
-    let group = bytes[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let group = bytes[start..]
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
     start + group.max(1)
 }
 
@@ -240,7 +295,11 @@ mod tests {
         for detector in Detector::ALL {
             let spec = detector.spec();
             let alone = Detectors::new(&[detector]).unwrap();
-            assert!(spec.examples.len() >= 5 && spec.refusals.len() >= 5, "{}", spec.name);
+            assert!(
+                spec.examples.len() >= 5 && spec.refusals.len() >= 5,
+                "{}",
+                spec.name
+            );
             for (text, expected) in spec.examples {
                 assert_eq!(redact(&alone, text, true), *expected);
                 assert_eq!(redact(&all, text, true), *expected);
@@ -256,15 +315,23 @@ mod tests {
         let all = Detectors::new(&Detector::ALL).unwrap();
         for (text, expected) in [
             ("12 4111 1111 1111 1111", "12 [CARD]"),
-            ("4111 1111 1111 1111 2024", "[CARD] 2024"),
-            ("1234 5678 4111 1111 1111 1111 9999", "1234 5678 [CARD] 9999"),
+            ("4111 1111 1111 1111 2025", "[CARD] 2025"),
+            (
+                "1234 5678 4111 1111 1111 1111 9999",
+                "1234 5678 [CARD] 9999",
+            ),
             ("+1 202 555 0123 4111 1111 1111 1111", "[PHONE] [CARD]"),
             ("+49 151 1234567 4111111111111111", "[PHONE] [CARD]"),
             ("4111111111111111 5500005555555559", "[CARD] [CARD]"),
             ("a@b.de,c@d.fr;+12025550123", "[EMAIL],[EMAIL];[PHONE]"),
-            ("DE89370400440532013000 GB82 WEST 1234 5698 7654 32", "[IBAN] [IBAN]"),
+            (
+                "DE89370400440532013000 GB82 WEST 1234 5698 7654 32",
+                "[IBAN] [IBAN]",
+            ),
             ("+491511234567@example.org", "[EMAIL]"),
-            ("ref +12 4111 1111 1111 1111", "ref +12 [CARD]"),
+            ("ref +12 4111 1111 1111 1111", "ref [PHONE] [CARD]"),
+            ("+49 30 123456 030 654321", "[PHONE]"),
+            ("+49 30 1234567 (0151) 23456", "[PHONE]"),
         ] {
             assert_eq!(redact(&all, text, true), expected);
         }
@@ -287,7 +354,11 @@ mod tests {
     #[test]
     fn long_digit_runs_take_linear_time() {
         let all = Detectors::new(&Detector::ALL).unwrap();
-        for text in ["1".repeat(1 << 20), "1 ".repeat(1 << 19), "+1".repeat(1 << 19)] {
+        for text in [
+            "1".repeat(1 << 20),
+            "1 ".repeat(1 << 19),
+            "+1".repeat(1 << 19),
+        ] {
             let mut finds = 0;
             all.scan(&text, |_| finds += 1);
             assert!(finds <= text.len() / 7);
