@@ -1,0 +1,439 @@
+//! The Merkle log of what crossed: append-only, one per shard, and a control log for what has no
+//! shard.
+//!
+//! A directory `<home>/<log name>/` holds `journals/`, one file for each holder that there ever
+//! was, and `tlog/`, the published form (C2SP tlog-tiles). A holder appends to its own journal
+//! only, so a zombie can do no harm: the next holder reads the journal that the committed position
+//! names, once, and goes on in its own; what the zombie appends later is read by nobody. The
+//! headers chain the journals: together they are one sequence of entries.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use zeroize::ZeroizeOnDrop;
+
+mod chain;
+mod entry;
+mod journal;
+mod publish;
+mod recover;
+mod tree;
+
+pub use entry::{Assigned, ENTRY_BYTES_MAX, Entry, Intent, RefusedEntry, SourceDigest, SpanEntry};
+pub use journal::JournalId;
+#[cfg(test)]
+pub(crate) use publish::path_of;
+pub use publish::{checkpoint, verifier_key};
+pub use tree::leaf_hash;
+
+use crate::canonical::hex32;
+use crate::signing::SigningKey;
+use chain::Segment;
+use journal::{Header, Writer};
+use publish::Publisher;
+use tree::Tree;
+
+/// A place in a log: what the committed position in the target names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// The journal that was written when the log had this size.
+    pub journal: JournalId,
+    /// Number of entries.
+    #[serde(with = "crate::canonical::text_u64")]
+    pub size: u64,
+    /// RFC 6962 root of these entries.
+    #[serde(with = "hex32")]
+    pub root: [u8; 32],
+}
+
+/// Keys of a log: purposes `blind` and `ledger-commit`. No `Debug`.
+#[derive(Clone, ZeroizeOnDrop)]
+pub struct LogKeys {
+    /// Blinds leaves.
+    pub blind: [u8; 32],
+    /// Keys the digests of sovereign records ([`crate::manifest::Commitment`]).
+    pub commit: [u8; 32],
+}
+
+/// What an append gives back: accepted, not durable before [`Log::sync`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The entry's place.
+    pub index: u64,
+    /// RFC 6962 leaf hash: what a manifest names.
+    pub leaf_hash: [u8; 32],
+}
+
+/// Why the log does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerFault {
+    /// What the position names is not here: restore the newest backup of the ledger.
+    #[error("ledger lost: {why}; expected at least {size} entries in journal {journal}")]
+    LedgerLost {
+        why: &'static str,
+        journal: JournalId,
+        size: u64,
+    },
+    /// The ledger knows of commits that the target's position does not: the target was rolled
+    /// back or replaced. Going on would write the same records again.
+    #[error("target rolled back: position covers {covered} entries, the ledger says more: {why}")]
+    TargetRolledBack { covered: u64, why: &'static str },
+    /// The ledger says void, the position says committed: data is outside that the ledger denies.
+    #[error("intent {index} is void in the ledger and committed in the target")]
+    VoidCommitted { index: u64 },
+    /// Bytes that were durable have changed: restore the journal from a backup.
+    #[error("journal {journal} is damaged at byte {offset}")]
+    Damaged { journal: JournalId, offset: u64 },
+    /// A leaf of a later version, or one that contradicts those before it.
+    #[error("entry {index:?} cannot be read by this version or contradicts the ones before it")]
+    Unreadable { index: Option<u64> },
+    /// The entry does not fit a bundle; spread the partitions over more tasks.
+    #[error("entry has {bytes} bytes, at most {ENTRY_BYTES_MAX} fit")]
+    EntryTooLarge { bytes: usize },
+    /// An intent before the last one's outcome: recovery could not tell which one the position
+    /// covers.
+    #[error("intent {index} has no outcome yet")]
+    IntentOpen { index: u64 },
+    /// An outcome of something that is not the open intent.
+    #[error("entry {of} is not an open intent")]
+    NotOpen { of: u64 },
+    /// An earlier write or fsync failed: nothing is known about the disk. Take over anew.
+    #[error("the log is poisoned by an earlier failure to write")]
+    Poisoned,
+    /// Another process holds this log (control logs), or is publishing it.
+    #[error("another process holds the {what}")]
+    Locked { what: &'static str },
+    /// A name that could leave the directory.
+    #[error("log name is not [a-z0-9][a-z0-9._-]* of at most 64 characters")]
+    Name,
+    /// The checkpoint file is no checkpoint, or not of this log's history.
+    #[error("checkpoint: {why}")]
+    Checkpoint { why: &'static str },
+    /// No random bytes.
+    #[error("the system has no entropy")]
+    Entropy,
+    /// The operating system.
+    #[error("{doing}: {source}")]
+    Io {
+        doing: &'static str,
+        source: io::Error,
+    },
+}
+
+impl LedgerFault {
+    pub(crate) fn io(doing: &'static str) -> impl Fn(io::Error) -> Self + Copy {
+        move |source| Self::Io { doing, source }
+    }
+
+    /// Whether only people can mend it: trying again, or restarting, cannot help.
+    pub fn needs_people(&self) -> bool {
+        use LedgerFault as F;
+        match self {
+            F::LedgerLost { .. } | F::TargetRolledBack { .. } | F::VoidCommitted { .. } => true,
+            F::Damaged { .. } | F::Unreadable { .. } | F::Checkpoint { .. } => true,
+            F::EntryTooLarge { .. } | F::Name => true,
+            F::IntentOpen { .. } | F::NotOpen { .. } | F::Poisoned => false,
+            F::Locked { .. } | F::Entropy | F::Io { .. } => false,
+        }
+    }
+}
+
+/// The holder's end of a log. Dropping it loses what was appended and not synced.
+pub struct Log {
+    dir: PathBuf,
+    name: String,
+    keys: LogKeys,
+    journal: JournalId,
+    writer: Writer,
+    tree: Tree,
+    durable: Head,
+    /// Index of the intent without outcome.
+    open: Option<u64>,
+    /// Size that the last committed position covers; published up to here.
+    covered: u64,
+    segments: Vec<Segment>,
+    publisher: Publisher,
+    poisoned: bool,
+    /// Control logs: held as long as the log.
+    lock: Option<File>,
+}
+
+impl Log {
+    /// Becomes the holder of the log `<home>/<name>/`. `at`: what the committed position in the
+    /// target names, read AFTER the target was fenced; `None`: the target has no position.
+    ///
+    /// Journals under a fresh id, goes on from the named journal with its whole tail, and appends
+    /// COMMITTED for an intent that `at.size` covers and whose outcome is missing, VOID for one
+    /// beyond. All of it is durable on return.
+    ///
+    /// # Errors
+    /// [`LedgerFault::LedgerLost`], [`LedgerFault::TargetRolledBack`],
+    /// [`LedgerFault::VoidCommitted`], [`LedgerFault::Damaged`]: typed stops, nothing may cross.
+    pub fn take_over(
+        home: &Path,
+        name: &str,
+        at: Option<&Head>,
+        keys: LogKeys,
+    ) -> Result<Self, LedgerFault> {
+        let position = at.map_or(recover::Position::None, recover::Position::Named);
+        Self::open(home, name, position, keys, None)
+    }
+
+    /// Opens a log that no position names: the control log. One process at a time, by a lock of
+    /// the operating system; it goes on from the newest journal. Every durable entry counts as
+    /// committed.
+    ///
+    /// # Errors
+    /// [`LedgerFault::Locked`] while another process holds it; as [`Log::take_over`] otherwise.
+    pub fn control(home: &Path, name: &str, keys: LogKeys) -> Result<Self, LedgerFault> {
+        let dir = prepare(home, name)?;
+        let lock = lock(&dir.join("lock"), "control log")?;
+        Self::open(home, name, recover::Position::Unasked, keys, Some(lock))
+    }
+
+    fn open(
+        home: &Path,
+        name: &str,
+        position: recover::Position<'_>,
+        keys: LogKeys,
+        lock: Option<File>,
+    ) -> Result<Self, LedgerFault> {
+        let dir = prepare(home, name)?;
+        let found = recover::recover(&dir, name, position)?;
+        let journal = JournalId::random()?;
+        let (size, root) = (found.tree.size(), found.tree.root());
+        let from = found.tip.map(|tip| Head {
+            journal: tip,
+            size,
+            root,
+        });
+        let header = Header::new(name, journal, found.generation.saturating_add(1), from);
+        let writer = Writer::create(&journals(&dir), &header)?;
+        // Crash here: an empty journal that no position names; the next holder does the same.
+        let mut segments = found.segments;
+        if let Some(last) = segments.last_mut() {
+            last.end = Some(size);
+        }
+        segments.push(Segment {
+            journal,
+            start: size,
+            end: None,
+        });
+        let mut log = Self {
+            name: name.to_owned(),
+            keys,
+            journal,
+            writer,
+            tree: found.tree,
+            durable: Head {
+                journal,
+                size,
+                root,
+            },
+            open: found.open,
+            covered: found.covered,
+            segments,
+            publisher: found.publisher,
+            poisoned: false,
+            lock,
+            dir,
+        };
+        // In a control log nobody else knows the outcome: the caller does, and appends it.
+        if let (Some(of), true) = (log.open, log.lock.is_none()) {
+            let outcome = match of < log.covered {
+                true => Entry::Committed { of },
+                false => Entry::Void {
+                    of,
+                    why: "not in the target at take-over".to_owned(),
+                },
+            };
+            log.append(&outcome)?;
+        }
+        log.sync()?;
+        Ok(log)
+    }
+
+    /// Where the next entry goes (a long list of refusals goes before its intent).
+    pub fn next_index(&self) -> u64 {
+        self.tree.size()
+    }
+
+    /// The intent whose outcome is not known yet.
+    pub fn open_intent(&self) -> Option<u64> {
+        self.open
+    }
+
+    /// The key for digests of sovereign records.
+    pub fn commitment(&self, salt: [u8; 16]) -> crate::manifest::Commitment {
+        crate::manifest::Commitment::new(&self.keys.commit, salt)
+    }
+
+    /// Accepts an entry; it is not durable before [`Log::sync`].
+    ///
+    /// # Errors
+    /// [`LedgerFault::IntentOpen`], [`LedgerFault::NotOpen`], [`LedgerFault::EntryTooLarge`] leave
+    /// the log as it was; after any other the log is poisoned.
+    pub fn append(&mut self, entry: &Entry) -> Result<Receipt, LedgerFault> {
+        if self.poisoned {
+            return Err(LedgerFault::Poisoned);
+        }
+        match (entry, self.open) {
+            (Entry::Intent(_), Some(index)) => return Err(LedgerFault::IntentOpen { index }),
+            (Entry::Committed { of } | Entry::Void { of, .. }, open) if open != Some(*of) => {
+                return Err(LedgerFault::NotOpen { of: *of });
+            }
+            _ => {}
+        }
+        let mut leaves = Vec::with_capacity(1);
+        let mut leaf = |entry: &Entry| {
+            let index = self.tree.size() + leaves.len() as u64;
+            let blind = entry::blind(&self.keys.blind, &self.name, index);
+            leaves.push(entry::leaf_bytes(entry, blind)?);
+            Ok(())
+        };
+        match entry {
+            Entry::Intent(intent) => {
+                let (refused, rest) = entry::split_refusals(intent);
+                refused.iter().try_for_each(&mut leaf)?;
+                leaf(&Entry::Intent(rest))?;
+            }
+            other => leaf(other)?,
+        }
+        let mut receipt = Receipt {
+            index: 0,
+            leaf_hash: [0; 32],
+        };
+        for bytes in leaves {
+            receipt = Receipt {
+                index: self.tree.size(),
+                leaf_hash: leaf_hash(&bytes),
+            };
+            let written = self.writer.append(&bytes);
+            self.poisoned |= written.is_err();
+            written?;
+            self.tree.push(receipt.leaf_hash, |_, _, _| ());
+        }
+        match entry {
+            Entry::Intent(_) => self.open = Some(receipt.index),
+            Entry::Committed { of } => {
+                (self.open, self.covered) = (None, self.covered.max(of + 1));
+            }
+            Entry::Void { .. } => self.open = None,
+            _ => {}
+        }
+        Ok(receipt)
+    }
+
+    /// Makes everything appended durable; the head is what a position may name from now on.
+    ///
+    /// # Errors
+    /// Any failure poisons the log: every later call fails, because after a failed fsync nobody
+    /// knows what is on disk. Take over anew.
+    pub fn sync(&mut self) -> Result<Head, LedgerFault> {
+        if self.poisoned {
+            return Err(LedgerFault::Poisoned);
+        }
+        let synced = self.writer.sync();
+        self.poisoned |= synced.is_err();
+        synced?;
+        let (size, root) = (self.tree.size(), self.tree.root());
+        self.durable = Head {
+            journal: self.journal,
+            size,
+            root,
+        };
+        if self.lock.is_some() {
+            self.covered = size;
+        }
+        Ok(self.durable)
+    }
+
+    /// The durable head.
+    pub fn head(&self) -> Head {
+        self.durable
+    }
+
+    /// Publishes tiles, entry bundles and a signed checkpoint under `tlog/` for the first
+    /// `committed_size` entries, or for as many as the last committed position covers if that is
+    /// fewer. Costs only the new tiles; never shrinks. `origin` names log and key, for example
+    /// `example.com/customers/shard-0`.
+    ///
+    /// # Errors
+    /// The log itself stays usable: publishing is tried again later.
+    pub fn publish(
+        &mut self,
+        committed_size: u64,
+        signer: &SigningKey,
+        origin: &str,
+    ) -> Result<(), LedgerFault> {
+        if self.poisoned {
+            return Err(LedgerFault::Poisoned);
+        }
+        let to = committed_size.min(self.covered).min(self.durable.size);
+        self.publisher
+            .publish(&self.dir, &self.segments, to, signer, origin)
+    }
+}
+
+/// The entries of a log with their indices: of the journal that `at` names with its tail, or of
+/// the newest where `at` is `None`. Changes nothing on disk.
+///
+/// # Errors
+/// [`LedgerFault`]; an empty log reads as no entries.
+pub fn read(home: &Path, name: &str, at: Option<&Head>) -> Result<Vec<(u64, Entry)>, LedgerFault> {
+    let dir = log_dir(home, name)?;
+    let mut entries = Vec::new();
+    recover::read(&dir, name, at, |index, payload| {
+        entries.push((index, entry::parse_leaf(payload, index)?));
+        Ok(())
+    })?;
+    Ok(entries)
+}
+
+fn log_dir(home: &Path, name: &str) -> Result<PathBuf, LedgerFault> {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    let first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    match name.len() <= 64 && name.starts_with(first) && name.chars().all(inner) {
+        true => Ok(home.join(name)),
+        false => Err(LedgerFault::Name),
+    }
+}
+
+fn journals(dir: &Path) -> PathBuf {
+    dir.join("journals")
+}
+
+/// Makes the directories, with durable entries in their parents.
+fn prepare(home: &Path, name: &str) -> Result<PathBuf, LedgerFault> {
+    let dir = log_dir(home, name)?;
+    fs::create_dir_all(journals(&dir)).map_err(LedgerFault::io("making the ledger's directory"))?;
+    journal::sync_dir(&dir)?;
+    journal::sync_dir(home)?;
+    if let Some(parent) = home
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        journal::sync_dir(parent)?;
+    }
+    Ok(dir)
+}
+
+fn lock(path: &Path, what: &'static str) -> Result<File, LedgerFault> {
+    let io = LedgerFault::io("locking");
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LedgerFault::Locked { what }),
+        Err(TryLockError::Error(source)) => Err(io(source)),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

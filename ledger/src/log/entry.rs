@@ -1,0 +1,443 @@
+//! What the log says: one vocabulary for rows, and the canonical bytes of a leaf.
+
+use aws_lc_rs::hmac;
+use serde::{Deserialize, Serialize};
+
+use super::LedgerFault;
+use crate::canonical::{self, hex, text_i64, text_u64};
+use crate::manifest::Subject;
+
+/// Version of the leaf format.
+pub(crate) const FORMAT: u32 = 1;
+/// C2SP tlog-tiles: an entry in a bundle has a 2-byte length.
+pub const ENTRY_BYTES_MAX: usize = 65_535;
+/// Refusals beyond this many bytes of an intent stand in REFUSED entries before it.
+const REFUSED_BYTES_MAX: usize = 16 * 1024;
+
+/// One entry of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "body", rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(clippy::large_enum_variant, reason = "intents are nearly all entries")]
+pub enum Entry {
+    /// A transaction is about to begin.
+    Intent(Intent),
+    /// The transaction of the intent at this index is in the target.
+    Committed {
+        /// Index of the INTENT.
+        #[serde(with = "text_u64")]
+        of: u64,
+    },
+    /// The transaction of the intent at this index never reached the target.
+    Void {
+        /// Index of the INTENT.
+        #[serde(with = "text_u64")]
+        of: u64,
+        /// For people.
+        why: String,
+    },
+    /// Refusals that did not fit into the intent that follows.
+    Refused {
+        /// In the order of the intent's list.
+        refused: Vec<RefusedEntry>,
+    },
+    /// A partition waits for people.
+    Held {
+        /// Source topic.
+        topic: String,
+        /// Source partition.
+        partition: i32,
+        /// The record that waits.
+        #[serde(with = "text_i64")]
+        offset: i64,
+        /// Names, never values.
+        reason: String,
+    },
+    /// A held partition goes on.
+    Resumed {
+        /// Source topic.
+        topic: String,
+        /// Source partition.
+        partition: i32,
+        /// Where.
+        #[serde(with = "text_i64")]
+        offset: i64,
+        /// Digest of the release that allows it.
+        release: String,
+    },
+    /// A quarantined record was tried again.
+    Redriven {
+        /// Source topic.
+        topic: String,
+        /// Source partition.
+        partition: i32,
+        /// The record.
+        #[serde(with = "text_i64")]
+        offset: i64,
+        /// `crossed`, `superseded` or a refusal's code.
+        outcome: String,
+    },
+    /// A release came into force.
+    Approved {
+        /// Its digest.
+        release: String,
+        /// The pipeline's.
+        fingerprint: String,
+        /// By name.
+        approvers: Vec<String>,
+    },
+    /// A release was stopped.
+    Revoked {
+        /// Its digest.
+        release: String,
+        /// By whom.
+        by: String,
+        /// For people.
+        reason: String,
+    },
+    /// A key was replaced.
+    Rotated {
+        /// Label of the key's purpose.
+        purpose: String,
+        /// Its context: a token domain, a pipeline.
+        context: String,
+        /// Key id before.
+        from: String,
+        /// Key id after.
+        to: String,
+    },
+    /// Keys were destroyed.
+    Shredded {
+        /// Their ids.
+        key_ids: Vec<String>,
+        /// By whom.
+        by: String,
+        /// For people; names no subject.
+        reason: String,
+    },
+    /// Which shard reads what.
+    Layout {
+        /// Counts layouts, from 1.
+        #[serde(with = "text_u64")]
+        epoch: u64,
+        /// Number of shards.
+        tasks: u32,
+        /// Each source partition's shard.
+        partitions: Vec<Assigned>,
+    },
+    /// A shard may use this much of a release's limits. Unused leases are lost.
+    Lease {
+        /// The release's digest.
+        release: String,
+        /// The shard.
+        shard: u32,
+        /// Records.
+        #[serde(with = "text_u64")]
+        records: u64,
+        /// Bytes of keys and values.
+        #[serde(with = "text_u64")]
+        bytes: u64,
+    },
+}
+
+/// One source partition of a layout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assigned {
+    /// Source topic.
+    pub topic: String,
+    /// Source partition.
+    pub partition: i32,
+    /// Its shard.
+    pub shard: u32,
+}
+
+/// What one transaction will bring, written before it begins. Enough to run it again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Intent {
+    /// Counts the transactions of a shard.
+    #[serde(with = "text_u64")]
+    pub seq: u64,
+    /// Digest of the release.
+    pub release: String,
+    /// Fingerprint of the pipeline.
+    pub fingerprint: String,
+    /// What was read.
+    pub spans: Vec<SpanEntry>,
+    /// What of it was refused. [`super::Log::append`] moves a long list to REFUSED entries before.
+    pub refused: Vec<RefusedEntry>,
+    /// How many REFUSED entries just before this one belong to it. Set by [`super::Log::append`].
+    #[serde(with = "text_u64")]
+    pub refused_before: u64,
+    /// Keyed digests of what was read.
+    pub source_digests: Vec<SourceDigest>,
+    /// What is written.
+    pub subjects: Vec<Subject>,
+    /// The transaction's salt, hexadecimal.
+    pub salt: String,
+    /// Schema ids read.
+    pub schema_ids: Vec<u32>,
+    /// Ids of the keys used.
+    pub key_ids: Vec<String>,
+    /// Partitions of the target topic.
+    pub target_partitions: u32,
+    /// `murmur2`.
+    pub partitioner: String,
+    /// The manifest's id, hexadecimal.
+    pub manifest_id: String,
+    /// The fresh one that the records carry.
+    pub traceparent: String,
+    /// Records written.
+    #[serde(with = "text_u64")]
+    pub records: u64,
+    /// Bytes of keys and values written.
+    #[serde(with = "text_u64")]
+    pub bytes: u64,
+    /// Tombstones that were folded into their delete.
+    #[serde(with = "text_u64")]
+    pub merged: u64,
+}
+
+/// A range of source offsets; jumped ones are part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpanEntry {
+    /// Source topic.
+    pub topic: String,
+    /// Source partition.
+    pub partition: i32,
+    /// First offset.
+    #[serde(with = "text_i64")]
+    pub start: i64,
+    /// One past the last.
+    #[serde(with = "text_i64")]
+    pub end: i64,
+}
+
+/// A record that did not cross.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefusedEntry {
+    /// Source topic.
+    pub topic: String,
+    /// Source partition.
+    pub partition: i32,
+    /// Its offset.
+    #[serde(with = "text_i64")]
+    pub offset: i64,
+    /// Why, in the code's word.
+    pub code: String,
+}
+
+/// Keyed digest over one span's records ([`crate::manifest::Commitment`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceDigest {
+    /// Source topic.
+    pub topic: String,
+    /// Source partition.
+    pub partition: i32,
+    /// HMAC-SHA-256, hexadecimal.
+    pub mac: String,
+}
+
+/// A leaf as it stands in journals and bundles: canonical JSON.
+#[derive(Serialize, Deserialize)]
+struct Leaf {
+    v: u32,
+    /// 128 keyed bits, hexadecimal: without them a proof's neighbours could be guessed.
+    blind: String,
+    #[serde(flatten)]
+    entry: Entry,
+}
+
+/// The canonical bytes of an entry at its place.
+pub(crate) fn leaf_bytes(entry: &Entry, blind: String) -> Result<Vec<u8>, LedgerFault> {
+    let leaf = Leaf {
+        v: FORMAT,
+        blind,
+        entry: entry.clone(),
+    };
+    let bytes = canonical::to_vec(&leaf).map_err(|_| LedgerFault::Unreadable { index: None })?;
+    if bytes.len() > ENTRY_BYTES_MAX {
+        return Err(LedgerFault::EntryTooLarge { bytes: bytes.len() });
+    }
+    Ok(bytes)
+}
+
+/// Reads a leaf back; it must be in canonical form.
+pub(crate) fn parse_leaf(bytes: &[u8], index: u64) -> Result<Entry, LedgerFault> {
+    let leaf: Leaf = canonical::from_slice(bytes)
+        .ok()
+        .filter(|leaf: &Leaf| leaf.v == FORMAT)
+        .ok_or(LedgerFault::Unreadable { index: Some(index) })?;
+    Ok(leaf.entry)
+}
+
+/// 16 bytes of HMAC over the log's name and the index: distinct for each leaf, and the same for
+/// whoever writes the same entry at the same place.
+pub(crate) fn blind(key: &[u8; 32], log: &str, index: u64) -> String {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
+    context.update(&u32::try_from(log.len()).unwrap_or(u32::MAX).to_be_bytes());
+    context.update(log.as_bytes());
+    context.update(&index.to_be_bytes());
+    hex(context.sign().as_ref().get(..16).unwrap_or_default())
+}
+
+/// What recovery needs of a leaf; cheaper than the whole, and true for kinds of later versions.
+pub(crate) enum Outline {
+    Intent,
+    Committed { of: u64 },
+    Void { of: u64 },
+    Other,
+}
+
+pub(crate) fn outline(bytes: &[u8], index: u64) -> Result<Outline, LedgerFault> {
+    #[derive(Deserialize)]
+    struct Head<'a> {
+        v: u32,
+        kind: &'a str,
+    }
+    #[derive(Deserialize)]
+    struct Outcome {
+        body: Of,
+    }
+    #[derive(Deserialize)]
+    struct Of {
+        #[serde(with = "text_u64")]
+        of: u64,
+    }
+    let unreadable = || LedgerFault::Unreadable { index: Some(index) };
+    let head: Head<'_> = serde_json::from_slice(bytes).map_err(|_| unreadable())?;
+    if head.v != FORMAT {
+        return Err(unreadable());
+    }
+    let of = || {
+        serde_json::from_slice::<Outcome>(bytes)
+            .map(|o| o.body.of)
+            .map_err(|_| unreadable())
+    };
+    Ok(match head.kind {
+        "INTENT" => Outline::Intent,
+        "COMMITTED" => Outline::Committed { of: of()? },
+        "VOID" => Outline::Void { of: of()? },
+        _ => Outline::Other,
+    })
+}
+
+/// Splits a long list of refusals off an intent.
+pub(crate) fn split_refusals(intent: &Intent) -> (Vec<Entry>, Intent) {
+    let size = |r: &RefusedEntry| r.topic.len() + r.code.len() + 80;
+    let mut rest = Intent {
+        refused_before: 0,
+        ..intent.clone()
+    };
+    if rest.refused.iter().map(size).sum::<usize>() <= REFUSED_BYTES_MAX {
+        return (Vec::new(), rest);
+    }
+    let mut entries = Vec::new();
+    let (mut part, mut bytes) = (Vec::new(), 0);
+    for refused in std::mem::take(&mut rest.refused) {
+        if bytes + size(&refused) > 2 * REFUSED_BYTES_MAX {
+            entries.push(Entry::Refused {
+                refused: std::mem::take(&mut part),
+            });
+            bytes = 0;
+        }
+        bytes += size(&refused);
+        part.push(refused);
+    }
+    entries.push(Entry::Refused { refused: part });
+    rest.refused_before = entries.len() as u64;
+    (entries, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leaf_reads_back() {
+        let entry = Entry::Intent(Intent {
+            seq: u64::MAX,
+            ..Intent::default()
+        });
+        let bytes = leaf_bytes(&entry, "00".into()).unwrap();
+        assert_eq!(parse_leaf(&bytes, 0).unwrap(), entry);
+        assert!(matches!(outline(&bytes, 0).unwrap(), Outline::Intent));
+        let void = Entry::Void {
+            of: 7,
+            why: "x".into(),
+        };
+        let bytes = leaf_bytes(&void, "00".into()).unwrap();
+        assert_eq!(
+            String::from_utf8(bytes.clone()).unwrap(),
+            r#"{"blind":"00","body":{"of":"7","why":"x"},"kind":"VOID","v":1}"#
+        );
+        assert!(matches!(
+            outline(&bytes, 0).unwrap(),
+            Outline::Void { of: 7 }
+        ));
+    }
+
+    #[test]
+    fn refuses_leaf_bad_bytes() {
+        for bad in [
+            r#"{"blind":"00","body":{"of":"7","why":"x"},"kind":"VOID","v":2}"#,
+            r#"{"blind":"00","body":{"of":7,"why":"x"},"kind":"VOID","v":1}"#,
+            r#"{"blind":"00", "body":{"of":"7","why":"x"},"kind":"VOID","v":1}"#,
+            r#"{"blind":"00","body":{"of":"7","why":"x","z":1},"kind":"VOID","v":1}"#,
+            r#"{"blind":"00","body":{},"kind":"NEVER","v":1}"#,
+            "",
+        ] {
+            assert!(parse_leaf(bad.as_bytes(), 0).is_err(), "{bad}");
+        }
+        let large = Entry::Void {
+            of: 0,
+            why: "x".repeat(ENTRY_BYTES_MAX),
+        };
+        assert!(matches!(
+            leaf_bytes(&large, String::new()),
+            Err(LedgerFault::EntryTooLarge { .. })
+        ));
+    }
+
+    #[test]
+    fn long_refusals_move_before_the_intent() {
+        let one = |offset| RefusedEntry {
+            topic: "t".repeat(249),
+            partition: 0,
+            offset,
+            code: "malformed_value".into(),
+        };
+        let intent = Intent {
+            refused: (0..10_000).map(one).collect(),
+            ..Intent::default()
+        };
+        let (entries, rest) = split_refusals(&intent);
+        assert_eq!(rest.refused_before, entries.len() as u64);
+        assert!(rest.refused.is_empty());
+        let mut again = Vec::new();
+        for entry in &entries {
+            assert!(leaf_bytes(entry, "00".repeat(16)).is_ok());
+            if let Entry::Refused { refused } = entry {
+                again.extend(refused.iter().cloned());
+            }
+        }
+        assert_eq!(again, intent.refused);
+        let short = Intent {
+            refused: vec![one(1)],
+            ..Intent::default()
+        };
+        assert_eq!(split_refusals(&short), (vec![], short));
+    }
+
+    #[test]
+    fn blinds_differ_by_log_and_index() {
+        let key = [1; 32];
+        assert_ne!(blind(&key, "a", 0), blind(&key, "a", 1));
+        assert_ne!(blind(&key, "a", 0), blind(&key, "b", 0));
+        assert_ne!(blind(&key, "a", 0), blind(&[2; 32], "a", 0));
+        assert_eq!(blind(&key, "a", 0).len(), 32);
+    }
+}

@@ -1,0 +1,235 @@
+//! The parts of a release: leaves, columns and the shape that each column's values must have.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Release, text_u64, text_u64_option};
+
+/// The most columns, leaves, topics or overrides in one release.
+const PARTS_MAX: usize = 10_000;
+
+/// What may cross in all under one release. `None`: not limited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Records.
+    #[serde(with = "text_u64_option")]
+    pub records: Option<u64>,
+    /// Bytes of keys and values.
+    #[serde(with = "text_u64_option")]
+    pub bytes: Option<u64>,
+    /// Privacy budget as decimal text.
+    pub epsilon: Option<String>,
+}
+
+/// Where records come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Kafka's `cluster.id`.
+    pub cluster_id: String,
+    /// The cluster's zone.
+    pub zone: String,
+    /// Topic names.
+    pub topics: Vec<String>,
+}
+
+/// Where records may go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// Kafka's `cluster.id`.
+    pub cluster_id: String,
+    /// The cluster's zone.
+    pub zone: String,
+    /// Topic name.
+    pub topic: String,
+    /// `json` or `avro`.
+    pub format: String,
+    /// `token`: murmur2 of the key's bytes.
+    pub partition_by: String,
+    /// Record timestamps are floored to this, in milliseconds.
+    #[serde(with = "text_u64")]
+    pub timestamp_ms_granularity: u64,
+}
+
+/// One leaf of the input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleasedLeaf {
+    /// `key` or `row`.
+    pub part: String,
+    /// Dotted path.
+    pub path: String,
+    /// The leaf type's text.
+    pub leaf_type: String,
+    /// The class's name.
+    pub class: String,
+    /// Where it may be written.
+    pub residency: Option<String>,
+    /// Names the subject.
+    pub subject: bool,
+}
+
+/// One column of the output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Column {
+    /// Its name outside.
+    pub name: String,
+    /// The path of the leaf that it comes from.
+    pub from: String,
+    /// The leaf type's text.
+    pub column_type: String,
+    /// Whether null may cross.
+    pub nullable: bool,
+    /// The strictest class of its direct leaves.
+    pub class: String,
+    /// What the gate holds its values to.
+    pub shape: Shape,
+}
+
+/// What a column's values look like after protection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Shape {
+    /// A keyed token.
+    Token {
+        /// `base32`, `base62`, `uuid` or `decimal`.
+        form: String,
+        /// The token domain.
+        domain: String,
+    },
+    /// Format-preserving encryption.
+    Fpe {
+        /// The characters, in order.
+        alphabet: String,
+        /// Characters kept in the clear at the start.
+        keep_first: u32,
+        /// Characters kept in the clear at the end.
+        keep_last: u32,
+        /// Characters that stay where they are.
+        separators: String,
+        /// The key's domain.
+        domain: String,
+        /// In the tweak.
+        context: String,
+        /// Characters really encrypted, at least.
+        length_min: u32,
+    },
+    /// All but the kept characters are `fill`.
+    Mask {
+        /// Characters kept at the start.
+        keep_first: u32,
+        /// Characters kept at the end.
+        keep_last: u32,
+        /// What stands for the others.
+        fill: char,
+    },
+    /// One text for all.
+    Constant {
+        /// The text.
+        text: String,
+    },
+    /// Free text in which nothing of these kinds may remain.
+    Redacted {
+        /// Detector names.
+        detectors: Vec<String>,
+    },
+    /// A year.
+    Year,
+    /// `YYYY-MM`.
+    Month,
+    /// A date.
+    Day,
+    /// An instant on the hour.
+    Hour,
+    /// One of these labels.
+    Bins {
+        /// All labels.
+        labels: Vec<String>,
+    },
+    /// The first characters of a text.
+    Prefix {
+        /// At most this many characters.
+        length: u32,
+    },
+    /// As it is.
+    Public,
+}
+
+/// A named exception.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// Its name in the pipeline.
+    pub name: String,
+    /// The columns it is for.
+    pub columns: Vec<String>,
+    /// Detectors that must run.
+    pub detectors: Vec<String>,
+    /// Kinds that may remain.
+    pub residual: Vec<String>,
+    /// Least recall on labelled text, as decimal text (`0.9`).
+    pub min_recall: String,
+}
+
+/// The policy that allowed the release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Version of the built-in table.
+    pub version: u32,
+    /// SHA-256 of the policy, in hexadecimal.
+    pub digest: String,
+}
+
+pub(super) fn check(release: &Release) -> Result<(), &'static str> {
+    let counts = [
+        release.columns.len(),
+        release.key.len(),
+        release.leaves.len(),
+        release.overrides.len(),
+        release.source.topics.len(),
+    ];
+    if counts.iter().any(|count| *count > PARTS_MAX) {
+        return Err("more than 10000 columns, leaves, topics or overrides");
+    }
+    if release.pipeline.is_empty() || release.purpose.is_empty() {
+        return Err("pipeline or purpose is empty");
+    }
+    if release.source.topics.is_empty() || release.target.topic.is_empty() {
+        return Err("source or target names no topic");
+    }
+    if release.source.cluster_id.is_empty() || release.target.cluster_id.is_empty() {
+        return Err("source or target has no cluster id");
+    }
+    if release.source.cluster_id == release.target.cluster_id {
+        return Err("source and target are one cluster");
+    }
+    if release.target.timestamp_ms_granularity == 0 {
+        return Err("timestamp granularity is 0");
+    }
+    if release.columns.is_empty() {
+        return Err("no column crosses");
+    }
+    for columns in [&release.columns, &release.key] {
+        let names: BTreeSet<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        if names.len() != columns.len() || names.contains("") {
+            return Err("a column's name is empty or repeated");
+        }
+    }
+    let leaves: BTreeSet<_> = release.leaves.iter().map(|l| (&l.part, &l.path)).collect();
+    if leaves.len() != release.leaves.len() {
+        return Err("a leaf is repeated");
+    }
+    if release
+        .leaves
+        .iter()
+        .any(|leaf| leaf.part != "key" && leaf.part != "row")
+    {
+        return Err("a leaf's part is neither key nor row");
+    }
+    Ok(())
+}

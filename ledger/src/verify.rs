@@ -1,0 +1,455 @@
+//! Checks a log directory from outside: the auditor's side.
+//!
+//! Shares no code with the writer: its own frame parser, its own note parser, `ct-merkle` with
+//! `sha2` for roots and consistency, untyped JSON for leaves. One bug is not on both sides.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ct_merkle::mem_backed_tree::MemoryBackedTree;
+use serde_json::Value;
+use sha2::Sha256;
+
+use crate::dsse::Envelope;
+use crate::log::Head;
+use crate::manifest;
+use crate::signing::VerifyingKey;
+
+mod frames;
+mod leaves;
+mod note;
+mod tiles;
+
+use frames::{Journal, JournalHead};
+use leaves::Leaves;
+
+/// What the caller knows from elsewhere. The less it knows, the less is proved: without an old
+/// checkpoint or a position, a log that was cut back or forked as a whole looks sound.
+#[derive(Clone, Debug, Default)]
+pub struct Expect {
+    /// `origin+hex8+base64`: who signs checkpoints. Without it signatures are not checked, and the
+    /// report says so.
+    pub checkpoint_key: Option<String>,
+    /// What the committed position in the target names.
+    pub head: Option<Head>,
+    /// Checkpoint files kept from earlier: the log must still contain what they say.
+    pub old_checkpoints: Vec<Vec<u8>>,
+    /// Manifest envelopes of transactions of this log.
+    pub manifests: Vec<Vec<u8>>,
+    /// Who signs manifests.
+    pub manifest_keys: Vec<VerifyingKey>,
+}
+
+/// Something that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Finding {
+    /// Bytes that were durable have changed.
+    #[error("journal {journal}: damaged at byte {offset}")]
+    Damaged { journal: String, offset: u64 },
+    /// A header that is not of this log, or whose predecessors are not here.
+    #[error("journal {journal}: {why}")]
+    Chain { journal: String, why: &'static str },
+    /// A leaf that is not canonical or contradicts the ones before it.
+    #[error("entry {index}: {why}")]
+    Entry { index: u64, why: &'static str },
+    /// The position or an old checkpoint says more or other than the log.
+    #[error("{what}: {why}")]
+    Disagrees {
+        what: &'static str,
+        why: &'static str,
+    },
+    /// The checkpoint file, its signature, size or root.
+    #[error("checkpoint: {why}")]
+    Checkpoint { why: &'static str },
+    /// A published file that is missing, changed or should not be there.
+    #[error("{path}: {why}")]
+    Tile { path: String, why: &'static str },
+    /// A manifest that is not signed, or not of this log.
+    #[error("manifest {number}: {why}")]
+    Manifest { number: usize, why: &'static str },
+}
+
+/// What was found in one log. It holds if `findings` is empty.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The log's directory.
+    pub dir: PathBuf,
+    /// What does not hold; sorted.
+    pub findings: BTreeSet<Finding>,
+    /// Entries in the chain.
+    pub entries: u64,
+    /// Root over them.
+    pub root: [u8; 32],
+    /// INTENT entries.
+    pub intents: u64,
+    /// COMMITTED entries.
+    pub committed: u64,
+    /// VOID entries.
+    pub void: u64,
+    /// The last intent, if its outcome is not written yet: running, or crashed.
+    pub open: Option<u64>,
+    /// Journals in the chain, oldest first.
+    pub journals: Vec<String>,
+    /// Journals beside it: of holders that never committed.
+    pub aside: Vec<String>,
+    /// Bytes of torn tails by journal: writes that were never acknowledged.
+    pub torn: BTreeMap<String, u64>,
+    /// Size of the published checkpoint.
+    pub checkpoint: Option<u64>,
+    /// Whether the checkpoint's signature was checked.
+    pub signature_checked: bool,
+    /// Manifests that hold.
+    pub manifests: usize,
+}
+
+impl Report {
+    /// Whether everything that was checked holds.
+    pub fn holds(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// Checks every log below a directory (a log is a directory with `journals/` in it).
+///
+/// # Errors
+/// What the operating system says about files that cannot be read.
+pub fn home(home: &Path, expect: &Expect) -> io::Result<Vec<Report>> {
+    const DEPTH_MAX: usize = 3;
+    let mut reports = Vec::new();
+    let mut todo = vec![(home.to_path_buf(), 0)];
+    while let Some((dir, depth)) = todo.pop() {
+        if dir.join("journals").is_dir() {
+            reports.push(log(&dir, expect)?);
+        } else if depth < DEPTH_MAX {
+            for entry in std::fs::read_dir(&dir)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    todo.push((path, depth + 1));
+                }
+            }
+        }
+    }
+    reports.sort_by(|a, b| a.dir.cmp(&b.dir));
+    Ok(reports)
+}
+
+/// Checks one log directory.
+///
+/// # Errors
+/// What the operating system says about files that cannot be read. What is wrong with the log is
+/// in the report.
+pub fn log(dir: &Path, expect: &Expect) -> io::Result<Report> {
+    let mut report = Report {
+        dir: dir.to_path_buf(),
+        ..Report::default()
+    };
+    let name = dir
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let heads = headers(&dir.join("journals"), name, &mut report)?;
+    let published = published(dir, expect, &mut report)?;
+    let old = old_checkpoints(expect, &mut report);
+    let chain = chain(&heads, expect, &mut report);
+    let wanted = wanted_manifests(expect, &mut report);
+
+    let mut leaves = Leaves::new(wanted.keys().copied().collect());
+    let mut roots: BTreeMap<u64, [u8; 32]> = BTreeMap::new();
+    let mut tree = MemoryBackedTree::<Sha256, leaves::Fed>::new();
+    let sizes: BTreeSet<u64> = (published.iter().map(|note| note.size))
+        .chain(old.iter().map(|note| note.size))
+        .chain(expect.head.iter().map(|head| head.size))
+        .collect();
+    roots.insert(0, root(&tree));
+    for (at, head) in chain.iter().enumerate() {
+        let next = chain.get(at + 1).and_then(|next| next.predecessor.as_ref());
+        report.journals.push(head.journal.clone());
+        if let Some(from) = &head.predecessor
+            && (from.size != tree.len() || from.root != root(&tree))
+        {
+            let why = "it goes on from other entries than are here";
+            report.findings.insert(Finding::Chain {
+                journal: head.journal.clone(),
+                why,
+            });
+        }
+        let mut journal = Journal::open(&dir.join("journals"), &head.journal)?;
+        journal.next()?;
+        while next.is_none_or(|from| tree.len() < from.size) {
+            let Some(payload) = journal.next()? else {
+                break;
+            };
+            leaves.see(tree.len(), &payload, &mut report);
+            tree.push(leaves::Fed::new(payload));
+            if sizes.contains(&tree.len()) {
+                roots.insert(tree.len(), root(&tree));
+            }
+        }
+        if let Some(from) = next.filter(|from| from.size != tree.len()) {
+            let why = match tree.len() < from.size {
+                true => "it is shorter than its successor says",
+                false => "its successor goes on before its start",
+            };
+            report.findings.insert(Finding::Chain {
+                journal: head.journal.clone(),
+                why,
+            });
+        }
+        drain(
+            &mut journal,
+            tree.len(),
+            next.map(|from| from.size),
+            &mut report,
+        )?;
+    }
+    report.entries = tree.len();
+    report.root = root(&tree);
+    report.open = leaves.open();
+    for head in heads
+        .values()
+        .filter(|head| !report.journals.contains(&head.journal))
+    {
+        report.aside.push(head.journal.clone());
+    }
+    for id in report.aside.clone() {
+        let start = heads.get(&id).map_or(0, JournalHead::start);
+        let mut journal = Journal::open(&dir.join("journals"), &id)?;
+        journal.next()?;
+        drain(&mut journal, start, Some(start), &mut report)?;
+    }
+    compare(expect, &published, &old, &roots, &tree, &mut report);
+    if let Some(note) = published.as_ref().filter(|note| note.size <= tree.len()) {
+        tiles::check(&dir.join("tlog"), note.size, leaves.hashes(), &mut report)?;
+    }
+    manifests(&wanted, &leaves, &mut report);
+    Ok(report)
+}
+
+fn root(tree: &MemoryBackedTree<Sha256, leaves::Fed>) -> [u8; 32] {
+    (*tree.root().as_bytes()).into()
+}
+
+fn headers(
+    dir: &Path,
+    name: &str,
+    report: &mut Report,
+) -> io::Result<BTreeMap<String, JournalHead>> {
+    let mut heads = BTreeMap::new();
+    for entry in std::fs::read_dir(dir)? {
+        let file = entry?.file_name();
+        let Some(id) = file.to_str().and_then(|file| file.strip_suffix(".journal")) else {
+            let journal = file.to_string_lossy().into_owned();
+            report.findings.insert(Finding::Chain {
+                journal,
+                why: "not a journal file",
+            });
+            continue;
+        };
+        let mut journal = Journal::open(dir, id)?;
+        let first = journal.next()?;
+        let finding = match first
+            .as_deref()
+            .map(|bytes| JournalHead::parse(bytes, id, name))
+        {
+            // Never born: a crash while it was made. Damage is reported as such.
+            None => None,
+            Some(Some(head)) => {
+                heads.insert(id.to_owned(), head);
+                None
+            }
+            Some(None) => Some("the header is not of this journal and log"),
+        };
+        journal.report_end(report);
+        let journal = id.to_owned();
+        report
+            .findings
+            .extend(finding.map(|why| Finding::Chain { journal, why }));
+    }
+    Ok(heads)
+}
+
+/// Reads a journal to its end beyond the chain: nothing there may claim a commit of its own.
+fn drain(
+    journal: &mut Journal,
+    mut index: u64,
+    shared: Option<u64>,
+    report: &mut Report,
+) -> io::Result<()> {
+    while let Some(payload) = journal.next()? {
+        let value: Option<Value> = serde_json::from_slice(&payload).ok();
+        let of = value.as_ref().and_then(leaves::committed_of);
+        if of.is_some_and(|of| shared.is_none_or(|shared| of >= shared)) {
+            let why = "COMMITTED beside the chain: the target was rolled back";
+            report.findings.insert(Finding::Entry { index, why });
+        }
+        index += 1;
+    }
+    journal.report_end(report);
+    Ok(())
+}
+
+/// The journals from the first to the one that counts.
+fn chain(
+    heads: &BTreeMap<String, JournalHead>,
+    expect: &Expect,
+    report: &mut Report,
+) -> Vec<JournalHead> {
+    let named = expect.head.map(|head| head.journal.to_string());
+    let newest = || {
+        let newest = heads
+            .values()
+            .max_by_key(|h| (h.generation, h.start(), h.journal.clone()));
+        newest.map(|head| head.journal.clone())
+    };
+    let mut next = named.or_else(newest);
+    let mut chain: Vec<JournalHead> = Vec::new();
+    while let Some(id) = next {
+        let Some(head) = heads.get(&id) else {
+            let why = "it is missing, and a position or a later journal names it";
+            report.findings.insert(Finding::Chain { journal: id, why });
+            break;
+        };
+        if chain
+            .last()
+            .is_some_and(|later| later.generation <= head.generation)
+        {
+            let why = "generations do not rise";
+            report.findings.insert(Finding::Chain { journal: id, why });
+            break;
+        }
+        next = head.predecessor.as_ref().map(|from| from.journal.clone());
+        chain.push(head.clone());
+    }
+    chain.reverse();
+    chain
+}
+
+fn published(dir: &Path, expect: &Expect, report: &mut Report) -> io::Result<Option<note::Note>> {
+    let bytes = match std::fs::read(dir.join("tlog/checkpoint")) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            if dir.join("tlog/tile").exists() && expect.checkpoint_key.is_some() {
+                let why = "tiles without a checkpoint";
+                report.findings.insert(Finding::Checkpoint { why });
+            }
+            return Ok(None);
+        }
+        other => other?,
+    };
+    match note::parse(&bytes, expect.checkpoint_key.as_deref()) {
+        Ok(note) => {
+            report.checkpoint = Some(note.size);
+            report.signature_checked = expect.checkpoint_key.is_some();
+            Ok(Some(note))
+        }
+        Err(why) => {
+            report.findings.insert(Finding::Checkpoint { why });
+            Ok(None)
+        }
+    }
+}
+
+fn old_checkpoints(expect: &Expect, report: &mut Report) -> Vec<note::Note> {
+    let parse = |bytes: &Vec<u8>| note::parse(bytes, expect.checkpoint_key.as_deref());
+    let mut old = Vec::new();
+    for parsed in expect.old_checkpoints.iter().map(parse) {
+        match parsed {
+            Ok(note) => old.push(note),
+            Err(why) => {
+                report.findings.insert(Finding::Disagrees {
+                    what: "old checkpoint",
+                    why,
+                });
+            }
+        }
+    }
+    old
+}
+
+/// The log against the position, the checkpoint and what was seen of it earlier.
+fn compare(
+    expect: &Expect,
+    published: &Option<note::Note>,
+    old: &[note::Note],
+    roots: &BTreeMap<u64, [u8; 32]>,
+    tree: &MemoryBackedTree<Sha256, leaves::Fed>,
+    report: &mut Report,
+) {
+    let size = tree.len();
+    let same = |at: u64, root: &[u8; 32]| match roots.get(&at) {
+        _ if at > size => Some("it covers more entries than are here"),
+        Some(found) if found == root => None,
+        _ => Some("its root differs"),
+    };
+    let mut disagree = |what, why: Option<&'static str>| {
+        report
+            .findings
+            .extend(why.map(|why| Finding::Disagrees { what, why }));
+    };
+    if let Some(head) = &expect.head {
+        disagree("position", same(head.size, &head.root));
+    }
+    if let Some(note) = published {
+        disagree("checkpoint", same(note.size, &note.root));
+    }
+    for note in old {
+        let shrunk = published.as_ref().is_none_or(|now| now.size < note.size);
+        disagree("old checkpoint", same(note.size, &note.root));
+        disagree(
+            "old checkpoint",
+            shrunk.then_some("the published checkpoint is smaller"),
+        );
+        let consistent = leaves::consistent(tree, note.size, note.root);
+        disagree(
+            "old checkpoint",
+            (!consistent).then_some("no consistency proof"),
+        );
+    }
+}
+
+/// Verified manifests by the leaf hash that they name.
+fn wanted_manifests(
+    expect: &Expect,
+    report: &mut Report,
+) -> HashMap<[u8; 32], (usize, manifest::Manifest)> {
+    let mut wanted = HashMap::new();
+    for (number, bytes) in expect.manifests.iter().enumerate() {
+        let signed = Envelope::from_bytes(bytes)
+            .ok()
+            .and_then(|envelope| manifest::verify(&envelope, &expect.manifest_keys).ok());
+        let why = match signed {
+            None => Some("it is not signed by an expected key, or malformed"),
+            Some(signed) => {
+                let leaf = crate::canonical::hex_array(&signed.predicate.leaf);
+                let before = wanted.insert(leaf.unwrap_or_default(), (number, signed.predicate));
+                before.map(|_| "another manifest names the same leaf")
+            }
+        };
+        report
+            .findings
+            .extend(why.map(|why| Finding::Manifest { number, why }));
+    }
+    wanted
+}
+
+fn manifests(
+    wanted: &HashMap<[u8; 32], (usize, manifest::Manifest)>,
+    leaves: &Leaves,
+    report: &mut Report,
+) {
+    for (leaf, (number, manifest)) in wanted {
+        let why = match leaves.intent(leaf) {
+            None => Some("its leaf is not an intent of this log"),
+            Some((index, _)) if leaves.is_void(index) => Some("its intent is void"),
+            Some((_, intent)) => leaves::differs(manifest, intent),
+        };
+        report.manifests += usize::from(why.is_none());
+        report.findings.extend(why.map(|why| Finding::Manifest {
+            number: *number,
+            why,
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests;
