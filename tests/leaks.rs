@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 /// Many texts, looked for at once by their first eight bytes.
 pub struct Scanner {
     /// First eight bytes → every searched text that begins with them, and which secret it stands for.
-    begins: HashMap<u64, Vec<(Vec<u8>, usize, &'static str)>>,
+    begins: HashMap<u64, Vec<Searched>>,
     sieve: Vec<u64>,
 }
+
+/// The bytes, which secret they stand for, and in which form.
+type Searched = (Vec<u8>, usize, &'static str);
 
 /// A secret was found: which, in which form, where.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

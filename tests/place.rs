@@ -40,6 +40,8 @@ pub struct Setup {
     /// The three middle parts of the pipeline: `classes:`, `types:`, `stages:`.
     pub columns: String,
     pub domains: String,
+    /// Another place's keys: the same value gives the same token there and here.
+    pub keys_of: Option<PathBuf>,
     /// `name, columns, detectors, residual` of the override that lets free text cross, if any.
     pub overrides: String,
 }
@@ -106,6 +108,7 @@ impl Setup {
             quarantine_max_per_minute: 100_000,
             columns: customer_columns(true),
             domains: CUSTOMER_DOMAINS.to_owned(),
+            keys_of: None,
             overrides: CUSTOMER_OVERRIDE.to_owned(),
         }
     }
@@ -152,7 +155,15 @@ impl Place {
         let place = Self { dir, setup, env: Vec::new() };
         std::fs::create_dir_all(place.dir.join("pipelines")).expect("a directory");
         place.write_files();
-        place.verb(&["keys", "init"]).fine("keys init");
+        match &place.setup.keys_of {
+            None => {
+                place.verb(&["keys", "init"]).fine("keys init");
+            }
+            Some(keys) => {
+                let copied = Command::new("cp").arg("-a").arg(keys).arg(place.dir.join("keys")).status();
+                assert!(copied.expect("cp").success());
+            }
+        }
         for approver in ["ada", "bo"] {
             let out = format!("approvers/{approver}");
             std::fs::create_dir_all(place.dir.join("approvers")).expect("a directory");

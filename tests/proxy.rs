@@ -7,9 +7,10 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PRODUCE: i16 = 0;
+const INIT_PRODUCER_ID: i16 = 22;
 const END_TXN: i16 = 26;
 
 /// What the client sees of the connection whose EndTxn is withheld.
@@ -31,8 +32,8 @@ pub enum End {
 struct Withheld {
     to_broker: TcpStream,
     frame: Vec<u8>,
-    since: Instant,
-    /// An EndTxn has passed since on another connection: the transaction ended in another way.
+    transactional_id: String,
+    /// Another EndTxn, or a producer that fences, has passed since: the transaction ended in another way.
     ended_otherwise: bool,
 }
 
@@ -117,8 +118,8 @@ fn serve(shared: &Arc<Shared>, mut client: TcpStream) -> std::io::Result<()> {
         if dead {
             continue;
         }
-        let api = i16::from_be_bytes([frame[4], frame[5]]);
-        if api == END_TXN && withhold(shared, &broker, &frame)? {
+        let request = Request::of(&frame);
+        if withhold(shared, &broker, &frame, &request)? {
             dead = true;
             if shared.link == Link::Closed {
                 client.shutdown(Shutdown::Both)?;
@@ -128,8 +129,8 @@ fn serve(shared: &Arc<Shared>, mut client: TcpStream) -> std::io::Result<()> {
         if let Err(error) = broker.write_all(&frame) {
             break Err(error);
         }
-        if api == PRODUCE {
-            deliver_late(shared);
+        if request.api == PRODUCE {
+            deliver_late(shared, &request);
         }
     };
     if !dead {
@@ -149,27 +150,61 @@ fn next_frame(client: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     Ok(frame)
 }
 
+/// What the proxy looks at in a request.
+struct Request {
+    api: i16,
+    version: i16,
+    transactional_id: String,
+}
+
+impl Request {
+    /// All three requests begin with the transactional id, after the header with the client's id.
+    fn of(frame: &[u8]) -> Self {
+        let short = |at: usize| frame.get(at..at + 2).map_or(0, |b| i16::from_be_bytes([b[0], b[1]]));
+        let (api, version) = (short(4), short(6));
+        let flexible_from = match api {
+            PRODUCE => 9,
+            INIT_PRODUCER_ID => 2,
+            END_TXN => 3,
+            _ => return Self { api, version, transactional_id: String::new() },
+        };
+        let mut at = 14 + usize::try_from(short(12)).unwrap_or(0);
+        let length = if version >= flexible_from {
+            at += 2; // no tags, and a length that one byte holds
+            usize::from(frame.get(at - 1).copied().unwrap_or(0)).saturating_sub(1)
+        } else {
+            at += 2;
+            usize::try_from(short(at - 2)).unwrap_or(0)
+        };
+        let text = frame.get(at..at + length).unwrap_or_default();
+        Self { api, version, transactional_id: String::from_utf8_lossy(text).into_owned() }
+    }
+}
+
 /// Is this the EndTxn to be late? Then it and its connection are kept.
-fn withhold(shared: &Shared, broker: &TcpStream, frame: &[u8]) -> std::io::Result<bool> {
+fn withhold(shared: &Shared, broker: &TcpStream, frame: &[u8], request: &Request) -> std::io::Result<bool> {
+    if request.api != END_TXN && request.api != INIT_PRODUCER_ID {
+        return Ok(false);
+    }
     let mut state = shared.state.lock().expect("not poisoned");
     if let Some(withheld) = &mut state.withheld {
-        withheld.ended_otherwise = true;
+        withheld.ended_otherwise |= withheld.transactional_id == request.transactional_id;
         return Ok(false);
     }
     // EndTxn up to version 2 ends with the flag `committed`; from 3 on an empty list of tags follows it.
-    let version = i16::from_be_bytes([frame[6], frame[7]]);
-    let flag = frame[frame.len() - if version >= 3 { 2 } else { 1 }];
-    if (flag == 1) != (shared.end == End::Commit) {
+    let flag = frame[frame.len() - if request.version >= 3 { 2 } else { 1 }];
+    let is_wanted = (flag == 1) == (shared.end == End::Commit);
+    if request.api != END_TXN || !is_wanted || request.transactional_id.ends_with(".layout") {
         return Ok(false);
     }
     state.seen += 1;
-    if state.every == usize::MAX || state.seen % state.every != 0 {
+    if state.every == usize::MAX || !state.seen.is_multiple_of(state.every) {
         return Ok(false);
     }
     state.withheld = Some(Withheld {
         to_broker: broker.try_clone()?,
         frame: frame.to_vec(),
-        since: Instant::now(),
+        transactional_id: request.transactional_id.clone(),
         ended_otherwise: false,
     });
     shared.taken.fetch_add(1, Ordering::SeqCst);
@@ -177,13 +212,11 @@ fn withhold(shared: &Shared, broker: &TcpStream, frame: &[u8]) -> std::io::Resul
 }
 
 /// A Produce has passed: if the withheld transaction ended otherwise, this is a later one, and the moment to be late.
-fn deliver_late(shared: &Arc<Shared>) {
+fn deliver_late(shared: &Arc<Shared>, request: &Request) {
     let mut state = shared.state.lock().expect("not poisoned");
-    // a producer that starts anew fences instead of ending: two seconds later whatever produces is a later transaction
-    let due = state
-        .withheld
-        .as_ref()
-        .is_some_and(|withheld| withheld.ended_otherwise || withheld.since.elapsed() > Duration::from_millis(2500));
+    let due = state.withheld.as_ref().is_some_and(|withheld| {
+        withheld.ended_otherwise && withheld.transactional_id == request.transactional_id
+    });
     if !due {
         return;
     }

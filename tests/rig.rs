@@ -44,6 +44,7 @@ pub fn scratch() -> &'static Path {
         script("fetch.sh", &[]);
         let root = std::env::temp_dir().join(format!("douane-rig-{}", std::process::id()));
         std::fs::create_dir_all(&root).expect("a directory for the servers");
+        #[allow(clippy::zombie_processes, reason = "it outlives this process: that is what it is for")]
         Command::new("setsid")
             .arg(scripts().join("watch.sh"))
             .arg(std::process::id().to_string())

@@ -25,7 +25,7 @@ fn file(name: &str) -> String {
 }
 
 fn captured(format: &str) -> Vec<Captured> {
-    let bytes = |v: &serde_json::Value| v.as_str().map(|text| base64(text));
+    let bytes = |v: &serde_json::Value| v.as_str().map(base64);
     file(&format!("customer-{format}.jsonl"))
         .lines()
         .map(|line| {

@@ -103,7 +103,8 @@ fn the_oracle_sees_every_kind_of_fault() {
     assert_eq!(read.len(), 600);
 
     let clean = |v: &Verdict| v.clean();
-    let cases: [(Copier, fn(&Verdict) -> bool); 8] = [
+    type Seen = fn(&Verdict) -> bool;
+    let cases: [(Copier, Seen); 8] = [
         (Copier::Right, clean),
         (Copier::LosesOne, |v| v.lost == 1),
         (Copier::RepeatsOne, |v| v.duplicated == 1),

@@ -16,8 +16,6 @@ const PARTITIONS: i32 = 2;
 /// What somebody does, while the pipeline runs or stands still.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Deed {
-    /// Retention overtakes the position of partition 1.
-    RecordsDeleted,
     SourceRecreated,
     SourceGrown,
     TargetRecreated,
@@ -82,7 +80,6 @@ fn commit_deed(place: &Place, deed: Deed, older_ledger: &std::path::Path, events
         cluster.create(topic, partitions, &[]);
     };
     match deed {
-        Deed::RecordsDeleted => {}
         Deed::SourceRecreated => {
             recreate(source, topic);
             // more records than the position: without a look at the topic's id this is a silent skip

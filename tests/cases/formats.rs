@@ -1,0 +1,67 @@
+//! The same events in three wire formats become the same records: equal keys, equal values, in equal order.
+
+use std::time::Duration;
+
+use crate::cases::kill::check_the_rest;
+use crate::cluster::Isolation;
+use crate::customers::{Customers, Format, avro_schemas};
+use crate::feed::{Load, Plants};
+use crate::oracle::{judge, serial_in_json};
+use crate::place::{Place, Setup, last_lines};
+use crate::rig::{self, Registry};
+
+/// Target partition, key and value of a record.
+type Bytes = (i32, Option<Vec<u8>>, Option<Vec<u8>>);
+
+#[test]
+fn three_wire_formats_give_the_same_bytes() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters();
+    let registry = Registry::start("formats");
+    let mut keys = None;
+    let mut first: Option<Vec<Bytes>> = None;
+    for name in ["debezium_json", "debezium_json_schema", "debezium_avro"] {
+        let mut setup = Setup::customers(&name.replace('_', "-"), source.cluster(), target.cluster());
+        setup.source_format = name;
+        setup.tasks = 1;
+        setup.keys_of = keys.clone();
+        let topic = setup.topics[0].clone();
+        let format = match name {
+            "debezium_json" => Format::Json,
+            "debezium_json_schema" => Format::JsonSchema,
+            _ => {
+                let (key, value) = avro_schemas(true);
+                setup.source_registry = Some(registry.url());
+                Format::Avro {
+                    key: registry.register(&format!("{topic}-key"), &key),
+                    value: registry.register(&format!("{topic}-value"), &value),
+                }
+            }
+        };
+        setup.source.create(&topic, 1, &[]);
+        let mut events = Customers::new(81, 1, true);
+        let load = Load::new(1).customers(&mut events, 2000, format, &Plants::default());
+        load.send(&setup.source, &topic);
+        let place = Place::new(setup);
+        keys.get_or_insert_with(|| place.dir.join("keys"));
+        let mut running = place.run();
+        let mut tail = place.setup.target.tail(&place.data_topic(), Isolation::Committed);
+        let all = tail.wait_for(load.expected.len(), Duration::from_secs(30));
+        assert!(all, "{name}: {} records\n{}", tail.records.len(), last_lines(&running.said(), 20));
+        running.stop();
+        let records = place.setup.target.read(&place.data_topic(), Isolation::Committed);
+        let verdict = judge(&load.expected, &records, serial_in_json);
+        assert!(verdict.clean(), "{name}: {verdict:?}");
+        check_the_rest(&place, &load);
+        let mut bytes: Vec<Bytes> = records.into_iter().map(|r| (r.partition, r.key, r.value)).collect();
+        // one source partition: within a target partition the order is the source's
+        bytes.sort_by_key(|(partition, _, _)| *partition);
+        match &first {
+            None => first = Some(bytes),
+            Some(first) => {
+                let differs = first.iter().zip(&bytes).position(|(a, b)| a != b);
+                assert!(differs.is_none() && first.len() == bytes.len(), "{name}: record {differs:?} differs from debezium_json's");
+            }
+        }
+    }
+}
