@@ -40,28 +40,16 @@ pub fn write(array: &ArrayRef, row: usize, out: &mut String) -> Result<(), Canon
         DataType::Int32 => write!(out, "{}", array.as_primitive::<Int32Type>().value(row)),
         DataType::Int64 => write!(out, "{}", array.as_primitive::<Int64Type>().value(row)),
         DataType::Float32 => {
-            return float(
-                f64::from(array.as_primitive::<Float32Type>().value(row)),
-                true,
-                out,
-            );
+            return float(f64::from(array.as_primitive::<Float32Type>().value(row)), true, out);
         }
         DataType::Float64 => {
             return float(array.as_primitive::<Float64Type>().value(row), false, out);
         }
         DataType::Decimal128(_, _) => {
-            write!(
-                out,
-                "{}",
-                array.as_primitive::<Decimal128Type>().value_as_string(row)
-            )
+            write!(out, "{}", array.as_primitive::<Decimal128Type>().value_as_string(row))
         }
         DataType::Decimal256(_, _) => {
-            write!(
-                out,
-                "{}",
-                array.as_primitive::<Decimal256Type>().value_as_string(row)
-            )
+            write!(out, "{}", array.as_primitive::<Decimal256Type>().value_as_string(row))
         }
         DataType::Utf8 => {
             out.push_str(array.as_string::<i32>().value(row));
@@ -72,10 +60,7 @@ pub fn write(array: &ArrayRef, row: usize, out: &mut String) -> Result<(), Canon
             Ok(())
         }
         DataType::Date32 => {
-            return date(
-                i64::from(array.as_primitive::<Date32Type>().value(row)),
-                out,
-            );
+            return date(i64::from(array.as_primitive::<Date32Type>().value(row)), out);
         }
         DataType::Time32(TimeUnit::Millisecond) => {
             let ms = array.as_primitive::<Time32MillisecondType>().value(row);
@@ -86,11 +71,7 @@ pub fn write(array: &ArrayRef, row: usize, out: &mut String) -> Result<(), Canon
             return time(us.saturating_mul(1_000), 6, out);
         }
         DataType::Time64(TimeUnit::Nanosecond) => {
-            return time(
-                array.as_primitive::<Time64NanosecondType>().value(row),
-                9,
-                out,
-            );
+            return time(array.as_primitive::<Time64NanosecondType>().value(row), 9, out);
         }
         DataType::Timestamp(TimeUnit::Millisecond, _) => {
             let value = array.as_primitive::<TimestampMillisecondType>().value(row);
@@ -140,11 +121,7 @@ fn civil(days: i64) -> Result<(i64, i64, i64), CanonicalFault> {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     Ok((year, month, day))
 }
@@ -190,11 +167,7 @@ fn timestamp(
     let nanos = value.rem_euclid(per_second) * (1_000_000_000 / per_second);
     date(seconds.div_euclid(SECONDS_PER_DAY), out)?;
     out.push('T');
-    time(
-        seconds.rem_euclid(SECONDS_PER_DAY) * 1_000_000_000 + nanos,
-        digits,
-        out,
-    )
+    time(seconds.rem_euclid(SECONDS_PER_DAY) * 1_000_000_000 + nanos, digits, out)
 }
 
 #[cfg(test)]
@@ -213,9 +186,7 @@ mod tests {
         (0..array.len())
             .map(|row| {
                 let mut out = String::new();
-                write(&array, row, &mut out)
-                    .map(|()| out)
-                    .unwrap_or_else(|e| format!("{e:?}"))
+                write(&array, row, &mut out).map(|()| out).unwrap_or_else(|e| format!("{e:?}"))
             })
             .collect()
     }
@@ -226,28 +197,15 @@ mod tests {
         assert_eq!(text(StringArray::from(vec!["7"])), ["7"]);
         let money = Decimal128Array::from(vec![1980, -5]).with_precision_and_scale(10, 2);
         assert_eq!(text(money.unwrap()), ["19.80", "-0.05"]);
-        assert_eq!(
-            text(Float64Array::from(vec![1.5, f64::NAN])),
-            ["1.5", "NaN"]
-        );
+        assert_eq!(text(Float64Array::from(vec![1.5, f64::NAN])), ["1.5", "NaN"]);
         assert_eq!(text(BinaryArray::from(vec![&b"\x00\x01"[..]])), ["AAE="]);
         assert_eq!(
             text(Date32Array::from(vec![0, -1, 19_000, i32::MIN])),
             ["1970-01-01", "1969-12-31", "2022-01-08", "OutOfRange"]
         );
         assert_eq!(
-            text(TimestampMicrosecondArray::from(vec![
-                0,
-                -1,
-                i64::MIN,
-                i64::MAX
-            ])),
-            [
-                "1970-01-01T00:00:00.000000",
-                "1969-12-31T23:59:59.999999",
-                "-infinity",
-                "infinity"
-            ]
+            text(TimestampMicrosecondArray::from(vec![0, -1, i64::MIN, i64::MAX])),
+            ["1970-01-01T00:00:00.000000", "1969-12-31T23:59:59.999999", "-infinity", "infinity"]
         );
         assert_eq!(
             text(TimestampMillisecondArray::from(vec![1_760_000_000_123])),

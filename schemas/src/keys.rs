@@ -84,11 +84,7 @@ impl Key {
         let tag = mac(&bytes[..], Purpose::KeyId.label().as_bytes());
         let mut id = [0; 16];
         id.copy_from_slice(&tag[..16]);
-        Self {
-            purpose,
-            bytes,
-            id: KeyId(id),
-        }
+        Self { purpose, bytes, id: KeyId(id) }
     }
 
     pub fn purpose(&self) -> Purpose {
@@ -142,9 +138,7 @@ impl RootKey {
         let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(self.0.secret());
         let mut bytes = Zeroizing::new([0; 32]);
         let parts = [info.as_slice()];
-        let filled = prk
-            .expand(&parts, hkdf::HKDF_SHA256)
-            .and_then(|okm| okm.fill(&mut bytes[..]));
+        let filled = prk.expand(&parts, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut bytes[..]));
         // RFC 5869 2.3: L <= 255 * HashLen. 32 bytes of SHA-256 are one block.
         assert!(filled.is_ok(), "one block of HKDF output cannot be refused");
         Key::new(purpose, bytes)

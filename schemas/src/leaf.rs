@@ -179,10 +179,7 @@ impl fmt::Display for LeafType {
         if let Self::Decimal { precision, scale } = self {
             return write!(f, "decimal({precision},{scale})");
         }
-        let name = NAMES
-            .iter()
-            .find(|(t, _)| t == self)
-            .map_or("", |(_, name)| *name);
+        let name = NAMES.iter().find(|(t, _)| t == self).map_or("", |(_, name)| *name);
         f.write_str(name)
     }
 }
@@ -207,11 +204,7 @@ impl FromStr for LeafType {
         let precision: u8 = precision.trim().parse().map_err(|_| UnknownLeafType)?;
         let scale: i8 = scale.trim().parse().map_err(|_| UnknownLeafType)?;
         let fits = (1..=76).contains(&precision) && scale.unsigned_abs() <= precision;
-        if fits {
-            Ok(Self::Decimal { precision, scale })
-        } else {
-            Err(UnknownLeafType)
-        }
+        if fits { Ok(Self::Decimal { precision, scale }) } else { Err(UnknownLeafType) }
     }
 }
 
@@ -223,9 +216,7 @@ impl Serialize for LeafType {
 
 impl<'de> Deserialize<'de> for LeafType {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -258,24 +249,14 @@ mod tests {
             assert_eq!(name.parse::<LeafType>().as_ref(), Ok(leaf_type));
             assert_eq!(leaf_type.to_string(), *name);
         }
-        let money = LeafType::Decimal {
-            precision: 10,
-            scale: 2,
-        };
+        let money = LeafType::Decimal { precision: 10, scale: 2 };
         assert_eq!("decimal(10,2)".parse::<LeafType>(), Ok(money));
         assert_eq!(money.to_string(), "decimal(10,2)");
     }
 
     #[test]
     fn names_that_are_no_type_bad_parameters() {
-        for bad in [
-            "",
-            "varchar",
-            "decimal",
-            "decimal(0,0)",
-            "decimal(77,2)",
-            "decimal(4,9)",
-        ] {
+        for bad in ["", "varchar", "decimal", "decimal(0,0)", "decimal(77,2)", "decimal(4,9)"] {
             assert_eq!(bad.parse::<LeafType>(), Err(UnknownLeafType), "{bad}");
         }
     }

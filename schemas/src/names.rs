@@ -11,11 +11,7 @@ pub fn printable(name: &str, known: bool, n: usize) -> String {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && !name.starts_with(|c: char| c.is_ascii_digit());
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
-    if known || (plain && digits < 5) {
-        name.to_owned()
-    } else {
-        format!("<unknown#{n}>")
-    }
+    if known || (plain && digits < 5) { name.to_owned() } else { format!("<unknown#{n}>") }
 }
 
 #[cfg(test)]
@@ -25,14 +21,7 @@ mod tests {
     #[test]
     fn names_that_may_be_data_are_numbered() {
         assert_eq!(printable("passport", false, 1), "passport");
-        for data in [
-            "ada@example.com",
-            "4111111111111111",
-            "id_49301234567",
-            "",
-            "a b",
-            "é",
-        ] {
+        for data in ["ada@example.com", "4111111111111111", "id_49301234567", "", "a b", "é"] {
             assert_eq!(printable(data, false, 2), "<unknown#2>");
         }
         assert_eq!(printable("street name", true, 1), "street name");

@@ -55,10 +55,7 @@ mod tests {
         let left = Tuple::new().text("ab").text("c").finish();
         let right = Tuple::new().text("a").text("bc").finish();
         assert_ne!(left, right);
-        assert_ne!(
-            Tuple::new().text("7").finish(),
-            Tuple::new().bytes(b"7").finish()
-        );
+        assert_ne!(Tuple::new().text("7").finish(), Tuple::new().bytes(b"7").finish());
         assert_eq!(Tuple::new().text("ab").finish(), b"t\0\0\0\x02ab");
     }
 }

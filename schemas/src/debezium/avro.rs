@@ -12,8 +12,8 @@ use super::avro_schema::{Avro, Shape};
 use super::columns::{Column, Columns};
 use super::scan::{canonical_float, canonical_object, canonical_string};
 use super::tree::{Group, Node, Seen, Tree};
-use super::{Hold, Limits, QuarantineCode, semantic};
-use crate::leaf::{Leaf, LeafType};
+use super::{Hold, Limits, QuarantineCode};
+use crate::leaf::LeafType;
 
 /// What the walk does at one place of the schema.
 enum Step {
@@ -23,11 +23,7 @@ enum Step {
     Operation(Arc<Shape>),
     AfterNull,
     AfterRecord(Box<Step>),
-    Leaf {
-        column: usize,
-        leaf_type: LeafType,
-        shape: Arc<Shape>,
-    },
+    Leaf { column: usize, leaf_type: LeafType, shape: Arc<Shape> },
 }
 
 /// A schema made ready for records.
@@ -37,14 +33,10 @@ pub(super) struct Plan {
     root: Step,
 }
 
-/// A plan for values: `tree` and `listed` are the row's leaves.
-pub(super) fn value_plan(schema: &Avro, tree: &Tree, listed: &[Leaf], id: u32) -> Plan {
-    let hold = semantic::value_hold(&schema.node, listed, Some(id));
+/// A plan for values of the row's leaves; `hold` says why the schema's are others.
+pub(super) fn value_plan(schema: &Avro, tree: &Tree, hold: Option<Hold>) -> Plan {
     let Shape::Record(fields) = &*schema.shape else {
-        return Plan {
-            hold: Some(Hold::NotAnEnvelope),
-            root: Step::Skip(schema.shape.clone()),
-        };
+        return Plan { hold: Some(Hold::NotAnEnvelope), root: Step::Skip(schema.shape.clone()) };
     };
     let group = hold.is_none().then_some(&tree.root);
     let steps = fields.iter().map(|(name, shape)| match name.as_str() {
@@ -59,22 +51,17 @@ pub(super) fn value_plan(schema: &Avro, tree: &Tree, listed: &[Leaf], id: u32) -
 fn after(shape: &Arc<Shape>, tree: &Tree, group: Option<&Group>) -> Step {
     match &**shape {
         Shape::Null => Step::AfterNull,
-        Shape::Union(branches) => Step::Union(
-            branches
-                .iter()
-                .map(|branch| after(branch, tree, group))
-                .collect(),
-        ),
-        _ => Step::AfterRecord(Box::new(group.map_or_else(
-            || Step::Skip(shape.clone()),
-            |group| image(shape, tree, group),
-        ))),
+        Shape::Union(branches) => {
+            Step::Union(branches.iter().map(|branch| after(branch, tree, group)).collect())
+        }
+        _ => Step::AfterRecord(Box::new(
+            group.map_or_else(|| Step::Skip(shape.clone()), |group| image(shape, tree, group)),
+        )),
     }
 }
 
 /// A plan for keys.
-pub(super) fn key_plan(schema: &Avro, tree: &Tree, listed: &[Leaf], id: u32) -> Plan {
-    let hold = semantic::key_hold(&schema.node, listed, Some(id));
+pub(super) fn key_plan(schema: &Avro, tree: &Tree, hold: Option<Hold>) -> Plan {
     let root = match hold {
         None => image(&schema.shape, tree, &tree.root),
         Some(_) => Step::Skip(schema.shape.clone()),
@@ -85,12 +72,9 @@ pub(super) fn key_plan(schema: &Avro, tree: &Tree, listed: &[Leaf], id: u32) -> 
 /// The leaves equal the listed ones, so every name is found; a name that is not is skipped.
 fn image(shape: &Arc<Shape>, tree: &Tree, group: &Group) -> Step {
     match &**shape {
-        Shape::Union(branches) => Step::Union(
-            branches
-                .iter()
-                .map(|branch| image(branch, tree, group))
-                .collect(),
-        ),
+        Shape::Union(branches) => {
+            Step::Union(branches.iter().map(|branch| image(branch, tree, group)).collect())
+        }
         Shape::Record(fields) => Step::Record(
             fields
                 .iter()
@@ -129,16 +113,9 @@ pub(super) fn walk(
     columns: &mut Columns,
     seen: &mut Seen,
 ) -> Result<(), QuarantineCode> {
-    let mut cursor = Cursor {
-        rest: datum,
-        items_left: limits.items_max,
-    };
+    let mut cursor = Cursor { rest: datum, items_left: limits.items_max };
     step(&mut cursor, &plan.root, columns, seen)?;
-    if cursor.rest.is_empty() {
-        Ok(())
-    } else {
-        Err(QuarantineCode::MalformedValue)
-    }
+    if cursor.rest.is_empty() { Ok(()) } else { Err(QuarantineCode::MalformedValue) }
 }
 
 fn step(
@@ -171,11 +148,7 @@ fn step(
                 cursor.skip(shape)?;
             }
         }
-        Step::Leaf {
-            column,
-            leaf_type,
-            shape,
-        } => {
+        Step::Leaf { column, leaf_type, shape } => {
             let shape = cursor.resolve(shape)?;
             match columns.column(*column) {
                 Some(column) => leaf(cursor, shape, *leaf_type, column, seen)?,
@@ -238,10 +211,7 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8], QuarantineCode> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(count)
-            .ok_or(QuarantineCode::Truncated)?;
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(QuarantineCode::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }
@@ -294,19 +264,13 @@ impl<'a> Cursor<'a> {
     }
 
     fn branch(&mut self, branches: usize) -> Result<usize, QuarantineCode> {
-        let branch = usize::try_from(self.long()?)
-            .ok()
-            .filter(|branch| *branch < branches);
+        let branch = usize::try_from(self.long()?).ok().filter(|branch| *branch < branches);
         branch.ok_or(QuarantineCode::MalformedValue)
     }
 
     fn symbol<'s>(&mut self, symbols: &'s [String]) -> Result<&'s str, QuarantineCode> {
-        let symbol = usize::try_from(self.int()?)
-            .ok()
-            .and_then(|at| symbols.get(at));
-        symbol
-            .map(String::as_str)
-            .ok_or(QuarantineCode::MalformedValue)
+        let symbol = usize::try_from(self.int()?).ok().and_then(|at| symbols.get(at));
+        symbol.map(String::as_str).ok_or(QuarantineCode::MalformedValue)
     }
 
     /// The shape that is really there: a union's branch is read.
@@ -318,10 +282,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn item(&mut self) -> Result<(), QuarantineCode> {
-        self.items_left = self
-            .items_left
-            .checked_sub(1)
-            .ok_or(QuarantineCode::TooManyItems)?;
+        self.items_left = self.items_left.checked_sub(1).ok_or(QuarantineCode::TooManyItems)?;
         Ok(())
     }
 

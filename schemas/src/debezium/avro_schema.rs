@@ -45,11 +45,7 @@ pub(super) fn parse(text: &str, limits: &Limits) -> Result<Avro, SchemaFault> {
         return Err(SchemaFault::TooLarge);
     }
     let schema: Value = serde_json::from_str(text).map_err(|_| SchemaFault::Malformed)?;
-    let parsed = Parser {
-        named: HashMap::new(),
-        shapes: 0,
-    }
-    .schema(&schema, "", 0)?;
+    let parsed = Parser { named: HashMap::new(), shapes: 0 }.schema(&schema, "", 0)?;
     apache_avro::Schema::parse_str(text).map_err(|_| SchemaFault::Malformed)?;
     Ok(parsed)
 }
@@ -82,11 +78,8 @@ impl Parser {
                         let inner = if word == "array" { "items" } else { "values" };
                         let inner = attributes.get(inner).ok_or(SchemaFault::Malformed)?;
                         let inner = self.schema(inner, namespace, depth + 1)?.shape;
-                        let shape = if word == "array" {
-                            Shape::Array(inner)
-                        } else {
-                            Shape::Map(inner)
-                        };
+                        let shape =
+                            if word == "array" { Shape::Array(inner) } else { Shape::Map(inner) };
                         Ok(leaf(shape, LeafType::Array))
                     }
                     _ => self.word(word, namespace, attributes),
@@ -140,19 +133,14 @@ impl Parser {
             .iter()
             .map(|branch| self.schema(branch, namespace, depth + 1))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut others = branches
-            .iter()
-            .filter(|branch| !matches!(*branch.shape, Shape::Null));
+        let mut others = branches.iter().filter(|branch| !matches!(*branch.shape, Shape::Null));
         // Null or one thing is that thing; several things are none that has a column.
         let node = match (others.next(), others.next()) {
             (Some(only), None) => only.node.clone(),
             _ => SchemaNode::Leaf(LeafType::Opaque),
         };
         let shapes = branches.into_iter().map(|branch| branch.shape).collect();
-        Ok(Avro {
-            shape: Arc::new(Shape::Union(shapes)),
-            node,
-        })
+        Ok(Avro { shape: Arc::new(Shape::Union(shapes)), node })
     }
 
     fn record(
@@ -168,10 +156,7 @@ impl Parser {
         let fields = attributes.get("fields").and_then(Value::as_array);
         let (mut shapes, mut nodes) = (Vec::new(), Vec::new());
         for field in fields.ok_or(SchemaFault::Malformed)? {
-            let name = field
-                .get("name")
-                .and_then(Value::as_str)
-                .ok_or(SchemaFault::Malformed)?;
+            let name = field.get("name").and_then(Value::as_str).ok_or(SchemaFault::Malformed)?;
             let schema = field.get("type").ok_or(SchemaFault::Malformed)?;
             let parsed = self.schema(schema, &inner, depth + 1)?;
             shapes.push((name.to_owned(), parsed.shape));
@@ -179,10 +164,7 @@ impl Parser {
         }
         let connect = attributes.get("connect.name").and_then(Value::as_str);
         let node = semantic::record(Some(connect.unwrap_or(&full)), nodes)?;
-        let made = Avro {
-            shape: Arc::new(Shape::Record(shapes)),
-            node,
-        };
+        let made = Avro { shape: Arc::new(Shape::Record(shapes)), node };
         self.named.insert(full, Some(made.clone()));
         Ok(made)
     }
@@ -199,12 +181,7 @@ impl Parser {
             let symbols = symbols
                 .ok_or(SchemaFault::Malformed)?
                 .iter()
-                .map(|symbol| {
-                    symbol
-                        .as_str()
-                        .map(str::to_owned)
-                        .ok_or(SchemaFault::Malformed)
-                })
+                .map(|symbol| symbol.as_str().map(str::to_owned).ok_or(SchemaFault::Malformed))
                 .collect::<Result<_, _>>()?;
             leaf(Shape::Enum(symbols), LeafType::Enum)
         } else {
@@ -221,10 +198,7 @@ impl Parser {
 }
 
 fn leaf(shape: Shape, leaf_type: LeafType) -> Avro {
-    Avro {
-        shape: Arc::new(shape),
-        node: SchemaNode::Leaf(leaf_type),
-    }
+    Avro { shape: Arc::new(shape), node: SchemaNode::Leaf(leaf_type) }
 }
 
 /// A named schema's full name, and the namespace inside it.
@@ -232,19 +206,10 @@ fn names(
     attributes: &Map<String, Value>,
     namespace: &str,
 ) -> Result<(String, String), SchemaFault> {
-    let name = attributes
-        .get("name")
-        .and_then(Value::as_str)
-        .ok_or(SchemaFault::Malformed)?;
-    let own = attributes
-        .get("namespace")
-        .and_then(Value::as_str)
-        .unwrap_or(namespace);
+    let name = attributes.get("name").and_then(Value::as_str).ok_or(SchemaFault::Malformed)?;
+    let own = attributes.get("namespace").and_then(Value::as_str).unwrap_or(namespace);
     let full = full_name(name, own);
-    let inner = full
-        .rsplit_once('.')
-        .map_or("", |(inner, _)| inner)
-        .to_owned();
+    let inner = full.rsplit_once('.').map_or("", |(inner, _)| inner).to_owned();
     Ok((full, inner))
 }
 
@@ -259,14 +224,8 @@ fn full_name(name: &str, namespace: &str) -> String {
 /// What a scalar means: its Connect name first, else its logical type.
 fn meaning(base: Base, attributes: &Map<String, Value>) -> LeafType {
     let text = |name: &str| attributes.get(name).and_then(Value::as_str);
-    let parameter = |name: &str| {
-        attributes
-            .get("connect.parameters")?
-            .get(name)?
-            .as_str()?
-            .parse::<i64>()
-            .ok()
-    };
+    let parameter =
+        |name: &str| attributes.get("connect.parameters")?.get(name)?.as_str()?.parse::<i64>().ok();
     let number = |name: &str| attributes.get(name).and_then(Value::as_i64);
     let scale = parameter("scale").or_else(|| number("scale"));
     let precision = parameter("connect.decimal.precision").or_else(|| number("precision"));

@@ -109,10 +109,7 @@ impl Column {
             Values::I256(v) => v.truncate(rows),
             Values::Bytes(ends, data) => {
                 ends.truncate(rows + 1);
-                data.truncate(
-                    ends.last()
-                        .map_or(0, |end| usize::try_from(*end).unwrap_or(0)),
-                );
+                data.truncate(ends.last().map_or(0, |end| usize::try_from(*end).unwrap_or(0)));
             }
         }
     }
@@ -248,9 +245,7 @@ impl Column {
         if token.contains(['e', 'E']) {
             return Err(QuarantineCode::Number);
         }
-        let (negative, digits) = token
-            .strip_prefix('-')
-            .map_or((false, token), |d| (true, d));
+        let (negative, digits) = token.strip_prefix('-').map_or((false, token), |d| (true, d));
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let scale = usize::try_from(scale).map_err(|_| QuarantineCode::Number)?;
         let kept = fraction.trim_end_matches('0');
@@ -266,11 +261,7 @@ impl Column {
                 .and_then(|v| v.checked_add(i256::from_i128(i128::from(digit - b'0'))))
                 .ok_or(QuarantineCode::OutOfRange)?;
         }
-        let signed = if negative {
-            unscaled.wrapping_neg()
-        } else {
-            unscaled
-        };
+        let signed = if negative { unscaled.wrapping_neg() } else { unscaled };
         self.decimal(&signed.to_be_bytes())
     }
 
@@ -291,12 +282,7 @@ impl Column {
             _ => 0,
         };
         let fresh = Self::new(std::mem::take(&mut self.name), self.leaf_type, rows, bytes);
-        let Self {
-            data_type,
-            values,
-            mut valid,
-            ..
-        } = std::mem::replace(self, fresh);
+        let Self { data_type, values, mut valid, .. } = std::mem::replace(self, fresh);
         let nulls = NullBuffer::new(valid.finish());
         let nulls = (nulls.null_count() > 0).then_some(nulls);
         match (values, data_type) {
@@ -395,11 +381,7 @@ fn decimal_text(scale: i64, unscaled: &[u8]) -> Result<String, QuarantineCode> {
     }
     let mut digits = String::new();
     for (index, chunk) in chunks.iter().rev().enumerate() {
-        digits.push_str(&if index == 0 {
-            chunk.to_string()
-        } else {
-            format!("{chunk:09}")
-        });
+        digits.push_str(&if index == 0 { chunk.to_string() } else { format!("{chunk:09}") });
     }
     if digits.is_empty() {
         digits.push('0');
@@ -407,11 +389,7 @@ fn decimal_text(scale: i64, unscaled: &[u8]) -> Result<String, QuarantineCode> {
     let sign = if negative { "-" } else { "" };
     let zeros = |n: i64| "0".repeat(usize::try_from(n).unwrap_or(0));
     if scale <= 0 {
-        let tail = if digits == "0" {
-            String::new()
-        } else {
-            zeros(-scale)
-        };
+        let tail = if digits == "0" { String::new() } else { zeros(-scale) };
         return Ok(format!("{sign}{digits}{tail}"));
     }
     let length = i64::try_from(digits.len()).unwrap_or(i64::MAX);
@@ -430,15 +408,8 @@ pub(super) struct Columns {
 impl Columns {
     /// Names are given with their image: `key.id`, `after.email`.
     pub(super) fn new(names: Vec<(String, LeafType)>, keys: usize) -> Self {
-        let columns = names
-            .into_iter()
-            .map(|(name, leaf)| Column::new(name, leaf, 0, 0))
-            .collect();
-        Self {
-            columns,
-            keys,
-            rows: 0,
-        }
+        let columns = names.into_iter().map(|(name, leaf)| Column::new(name, leaf, 0, 0)).collect();
+        Self { columns, keys, rows: 0 }
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -448,9 +419,7 @@ impl Columns {
     /// Column `index`, if the row under construction has no value in it yet.
     pub(super) fn column(&mut self, index: usize) -> Option<&mut Column> {
         let rows = self.rows;
-        self.columns
-            .get_mut(index)
-            .filter(|column| column.len() == rows)
+        self.columns.get_mut(index).filter(|column| column.len() == rows)
     }
 
     /// Some column had no room for the value it was given.
@@ -483,10 +452,7 @@ impl Columns {
     }
 
     /// The rows; empty afterwards.
-    #[allow(
-        clippy::expect_used,
-        reason = "the arrays are made for the schema beside them"
-    )]
+    #[allow(clippy::expect_used, reason = "the arrays are made for the schema beside them")]
     pub(super) fn finish(&mut self) -> RecordBatch {
         let fields: Vec<Field> = self
             .columns
@@ -520,44 +486,26 @@ mod tests {
             (0, &[0x80], "-128"),
             (0, &[0x80, 0x00], "-32768"),
             (20, &[0x7f], "0.00000000000000000127"),
-            (
-                0,
-                &[0x0d, 0xe0, 0xb6, 0xb3, 0xa7, 0x64, 0x00, 0x00],
-                "1000000000000000000",
-            ),
+            (0, &[0x0d, 0xe0, 0xb6, 0xb3, 0xa7, 0x64, 0x00, 0x00], "1000000000000000000"),
         ] {
             assert_eq!(decimal_text(scale, unscaled).as_deref(), Ok(text));
         }
         assert_eq!(decimal_text(0, &[]), Err(QuarantineCode::MalformedValue));
-        assert_eq!(
-            decimal_text(SCALE_MAX + 1, &[1]),
-            Err(QuarantineCode::OutOfRange)
-        );
+        assert_eq!(decimal_text(SCALE_MAX + 1, &[1]), Err(QuarantineCode::OutOfRange));
     }
 
     #[test]
     fn decimals_keep_their_sign_when_narrowed_bad_range() {
         assert_eq!(twos_complement::<2>(&[0xff, 0xff, 0x80]), Ok([0xff, 0x80]));
-        assert_eq!(
-            twos_complement::<1>(&[0x00, 0x80]),
-            Err(QuarantineCode::OutOfRange)
-        );
-        assert_eq!(
-            twos_complement::<1>(&[0xff, 0x7f]),
-            Err(QuarantineCode::OutOfRange)
-        );
-        assert_eq!(
-            twos_complement::<2>(&[0x01, 0x00, 0x00]),
-            Err(QuarantineCode::OutOfRange)
-        );
+        assert_eq!(twos_complement::<1>(&[0x00, 0x80]), Err(QuarantineCode::OutOfRange));
+        assert_eq!(twos_complement::<1>(&[0xff, 0x7f]), Err(QuarantineCode::OutOfRange));
+        assert_eq!(twos_complement::<2>(&[0x01, 0x00, 0x00]), Err(QuarantineCode::OutOfRange));
     }
 
     #[test]
     fn a_half_pushed_row_leaves_nothing_behind() {
-        let names = vec![
-            ("key.id".to_owned(), LeafType::Int64),
-            ("after.t".to_owned(), LeafType::Text),
-        ];
+        let names =
+            vec![("key.id".to_owned(), LeafType::Int64), ("after.t".to_owned(), LeafType::Text)];
         let mut columns = Columns::new(names, 1);
         let push = |columns: &mut Columns, id, text: &str| {
             columns.column(0).unwrap().int(id).unwrap();
@@ -571,14 +519,8 @@ mod tests {
         columns.commit(true);
         let rows = columns.finish();
         assert_eq!(rows.num_rows(), 2);
-        assert_eq!(
-            rows.column(0).as_ref(),
-            &arrow::array::Int64Array::from(vec![1, 3])
-        );
-        assert_eq!(
-            rows.column(1).as_ref(),
-            &StringArray::from(vec![Some("kept"), None])
-        );
+        assert_eq!(rows.column(0).as_ref(), &arrow::array::Int64Array::from(vec![1, 3]));
+        assert_eq!(rows.column(1).as_ref(), &StringArray::from(vec![Some("kept"), None]));
         assert_eq!(columns.finish().num_rows(), 0);
     }
 }

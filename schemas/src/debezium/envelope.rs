@@ -76,11 +76,8 @@ const SOURCE: [(&str, Kind, Connectors); 37] = [
 ];
 
 /// Members of `transaction`.
-const TRANSACTION: [(&str, Kind); 3] = [
-    ("id", Kind::Text),
-    ("total_order", Kind::Number),
-    ("data_collection_order", Kind::Number),
-];
+const TRANSACTION: [(&str, Kind); 3] =
+    [("id", Kind::Text), ("total_order", Kind::Number), ("data_collection_order", Kind::Number)];
 
 /// Headers that Debezium itself sets.
 const HEADERS: [&str; 6] = [
@@ -130,10 +127,7 @@ impl SourceNames {
     /// Narrows to the connector of that name; false when no list has it or what was seen before
     /// is not its.
     pub(super) fn connector(&mut self, name: &str) -> bool {
-        self.0 &= CONNECTORS
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map_or(0, |(_, bit)| *bit);
+        self.0 &= CONNECTORS.iter().find(|(known, _)| *known == name).map_or(0, |(_, bit)| *bit);
         self.0 != 0
     }
 
@@ -180,10 +174,7 @@ mod tests {
     #[test]
     fn the_lists_have_no_doubles() {
         for (at, (name, _, _)) in SOURCE.iter().enumerate() {
-            assert_eq!(
-                SOURCE.iter().position(|(other, _, _)| other == name),
-                Some(at)
-            );
+            assert_eq!(SOURCE.iter().position(|(other, _, _)| other == name), Some(at));
         }
     }
 }

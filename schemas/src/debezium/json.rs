@@ -33,19 +33,11 @@ impl Came {
             std::mem::replace(&mut self.many[at], true)
         };
         self.count += 1;
-        if again {
-            Err(QuarantineCode::DuplicateName)
-        } else {
-            Ok(())
-        }
+        if again { Err(QuarantineCode::DuplicateName) } else { Ok(()) }
     }
 
     fn has(&self, at: usize) -> bool {
-        if at < 128 {
-            self.few >> at & 1 == 1
-        } else {
-            self.many.get(at).is_some_and(|came| *came)
-        }
+        if at < 128 { self.few >> at & 1 == 1 } else { self.many.get(at).is_some_and(|came| *came) }
     }
 }
 
@@ -74,14 +66,7 @@ pub(super) fn envelope<'a>(
             }
             (Member::After, Token::Object) => {
                 seen.after = Some(true);
-                image(
-                    scan,
-                    tree,
-                    &tree.root,
-                    Image::After,
-                    Some(&mut *columns),
-                    seen,
-                )?;
+                image(scan, tree, &tree.root, Image::After, Some(&mut *columns), seen)?;
             }
             (Member::After, Token::Null) => seen.after = Some(false),
             (Member::Source, Token::Object) => source(scan, seen)?,
@@ -90,9 +75,7 @@ pub(super) fn envelope<'a>(
             (Member::Before | Member::Source | Member::Transaction, Token::Null) => {}
             (Member::Time, Token::Null | Token::Number(_)) => {}
             _ => {
-                seen.hold(|| Hold::UndocumentedEnvelope {
-                    path: name.clone().into_owned(),
-                });
+                seen.hold(|| Hold::UndocumentedEnvelope { path: name.clone().into_owned() });
                 scan.skip(&token)?;
             }
         }
@@ -106,9 +89,7 @@ fn skip(scan: &mut Scan<'_>) -> Result<(), QuarantineCode> {
 }
 
 fn undocumented(group: &str, name: &str, n: usize) -> Hold {
-    Hold::UndocumentedEnvelope {
-        path: format!("{group}{}", printable(name, false, n)),
-    }
+    Hold::UndocumentedEnvelope { path: format!("{group}{}", printable(name, false, n)) }
 }
 
 fn source(scan: &mut Scan<'_>, seen: &mut Seen) -> Result<(), QuarantineCode> {
@@ -161,10 +142,7 @@ fn envelope_kind(kind: Kind, token: &Token<'_>) -> bool {
     matches!(
         (kind, token),
         (_, Token::Null)
-            | (
-                Kind::Text | Kind::TextOrBoolean | Kind::TextOrNumber,
-                Token::Text(_)
-            )
+            | (Kind::Text | Kind::TextOrBoolean | Kind::TextOrNumber, Token::Text(_))
             | (Kind::Number | Kind::TextOrNumber, Token::Number(_))
             | (Kind::TextOrBoolean, Token::Boolean(_))
     )
@@ -206,11 +184,7 @@ pub(super) fn image<'a>(
             // The leaf that a nested record has become is not in the list.
             (Node::Group(_), _) => {
                 let path = unknown_path(which, &group.path, &name, true, position);
-                seen.hold(|| Hold::UnknownLeaf {
-                    path,
-                    schema_id: None,
-                    hint: hint(&token),
-                });
+                seen.hold(|| Hold::UnknownLeaf { path, schema_id: None, hint: hint(&token) });
                 scan.skip(&token)?;
             }
             (Node::Leaf(leaf), _) => {
@@ -224,17 +198,10 @@ pub(super) fn image<'a>(
         }
     }
     if came.count < group.children.len() {
-        let missing = group
-            .children
-            .iter()
-            .enumerate()
-            .find(|(at, _)| !came.has(*at));
+        let missing = group.children.iter().enumerate().find(|(at, _)| !came.has(*at));
         if let Some((_, child)) = missing {
             let path = format!("{}.{}{}", which.prefix(), group.path, child.name);
-            seen.hold(|| Hold::MissingLeaf {
-                path,
-                schema_id: None,
-            });
+            seen.hold(|| Hold::MissingLeaf { path, schema_id: None });
         }
     }
     Ok(())
@@ -418,9 +385,7 @@ fn integer(number: &str) -> Result<i64, QuarantineCode> {
 }
 
 fn base64(text: Text<'_>) -> Result<Vec<u8>, QuarantineCode> {
-    BASE64
-        .decode(text.unescape().as_bytes())
-        .map_err(|_| QuarantineCode::Base64)
+    BASE64.decode(text.unescape().as_bytes()).map_err(|_| QuarantineCode::Base64)
 }
 
 /// `{"scale": 14, "value": "AR2552okgw=="}`.

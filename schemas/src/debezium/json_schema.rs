@@ -19,11 +19,7 @@ pub(super) struct Cache<T> {
 
 impl<T> Cache<T> {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self {
-            known: HashMap::new(),
-            last: None,
-            schemas_max: limits.schemas_max,
-        }
+        Self { known: HashMap::new(), last: None, schemas_max: limits.schemas_max }
     }
 
     fn get(&mut self, text: &str, compile: impl FnOnce(&str) -> T) -> Arc<T> {
@@ -166,10 +162,5 @@ fn node(schema: &Value) -> Result<SchemaNode, SchemaFault> {
     };
     let scale = parameter("scale");
     let precision = parameter("connect.decimal.precision");
-    Ok(SchemaNode::Leaf(semantic::scalar(
-        base,
-        text("name"),
-        scale,
-        precision,
-    )))
+    Ok(SchemaNode::Leaf(semantic::scalar(base, text("name"), scale, precision)))
 }

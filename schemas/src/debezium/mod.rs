@@ -18,7 +18,7 @@ mod scan;
 mod semantic;
 mod tree;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use envelope::ENVELOPE_LIST_VERSION;
@@ -79,6 +79,7 @@ pub struct Decoder {
     format: Format,
     limits: Limits,
     leaves: TableLeaves,
+    declared: HashSet<String>,
     key: Tree,
     row: Tree,
     /// The leaves or columns contradict each other: nothing can be decoded.
@@ -101,26 +102,15 @@ impl Decoder {
         let mut tree = |leaves: &[_], image: Image, column: &dyn Fn(&str) -> Option<usize>| {
             Tree::new(leaves, column).unwrap_or_else(|path| {
                 contradiction.get_or_insert(missing(image, &path));
-                Tree {
-                    root: tree::Group::default(),
-                    slots: Vec::new(),
-                }
+                Tree { root: tree::Group::default(), slots: Vec::new() }
             })
         };
         let key_at = |path: &str| leaves.key.iter().position(|leaf| leaf.path == path);
         let key = tree(&leaves.key, Image::Key, &key_at);
-        let row_at = |path: &str| {
-            columns
-                .iter()
-                .position(|name| name == path)
-                .map(|at| keys + at)
-        };
+        let row_at = |path: &str| columns.iter().position(|name| name == path).map(|at| keys + at);
         let row = tree(&leaves.row, Image::After, &row_at);
-        let mut names: Vec<_> = leaves
-            .key
-            .iter()
-            .map(|leaf| (format!("key.{}", leaf.path), leaf.leaf_type))
-            .collect();
+        let mut names: Vec<_> =
+            leaves.key.iter().map(|leaf| (format!("key.{}", leaf.path), leaf.leaf_type)).collect();
         for (at, column) in columns.iter().enumerate() {
             let leaf = leaves.row.iter().find(|leaf| leaf.path == *column);
             if leaf.is_none() || columns[..at].contains(column) {
@@ -141,7 +131,17 @@ impl Decoder {
             value_schemas: Cache::new(&limits),
             leaves,
             limits,
+            declared: HashSet::new(),
         }
+    }
+
+    /// Paths whose type the pipeline declares because the writer's schema gives the plain type no
+    /// meaning (`types:` in its file). There, and only there, a schema's plain type passes for
+    /// the listed one, by [`LeafType::may_be_declared`](crate::leaf::LeafType::may_be_declared).
+    #[must_use]
+    pub fn declared(mut self, paths: &[String]) -> Self {
+        self.declared = paths.iter().cloned().collect();
+        self
     }
 
     /// Decodes one record into the builders, or leaves them exactly as they were.
@@ -150,13 +150,9 @@ impl Decoder {
         record: &RawRecord<'_>,
         schemas: &mut dyn WriterSchemas,
     ) -> Result<(), Refusal> {
-        let decoded = self.decode(record, schemas).and_then(|row| {
-            if self.columns.full() {
-                Err(Refusal::Full)
-            } else {
-                Ok(row)
-            }
-        });
+        let decoded = self
+            .decode(record, schemas)
+            .and_then(|row| if self.columns.full() { Err(Refusal::Full) } else { Ok(row) });
         self.columns.rollback_unless(decoded.is_ok());
         let (kind, schema_id) = decoded?;
         self.columns.commit(kind != RowKind::Upsert);
@@ -184,10 +180,7 @@ impl Decoder {
     /// Rows so far as flat columns `key.<path>` in the order of the key leaves, then
     /// `after.<path>` in the order of `columns`, all nullable. The builders are empty afterwards.
     pub fn finish(&mut self) -> Batch {
-        Batch {
-            rows: self.columns.finish(),
-            origins: std::mem::take(&mut self.origins),
-        }
+        Batch { rows: self.columns.finish(), origins: std::mem::take(&mut self.origins) }
     }
 
     fn decode(
@@ -259,14 +252,9 @@ impl Decoder {
     }
 
     fn json_schema_value(&mut self, value: &[u8], seen: &mut Seen) -> Result<(), QuarantineCode> {
-        let Self {
-            limits,
-            leaves,
-            value_schemas,
-            ..
-        } = self;
+        let Self { limits, leaves, declared, value_schemas, .. } = self;
         let compile = |text: &str| match json_schema::parse(text, limits) {
-            Ok(node) => semantic::value_hold(&node, &leaves.row, None),
+            Ok(node) => semantic::value_hold(&node, &leaves.row, declared, None),
             Err(fault) => Some(semantic::schema_hold(fault, None)),
         };
         match json_schema::halves(value, limits, value_schemas, compile) {
@@ -291,29 +279,20 @@ impl Decoder {
         image: Image,
         schemas: &mut dyn WriterSchemas,
     ) -> Result<Arc<avro::Plan>, Refusal> {
-        let plans = if image == Image::Key {
-            &self.key_plans
-        } else {
-            &self.value_plans
-        };
+        let plans = if image == Image::Key { &self.key_plans } else { &self.value_plans };
         if let Some(plan) = plans.get(&id) {
             return Ok(Arc::clone(plan));
         }
-        let text = schemas
-            .schema_text(id)?
-            .ok_or(Hold::UnknownSchemaId { id })?;
+        let text = schemas.schema_text(id)?.ok_or(Hold::UnknownSchemaId { id })?;
         let schema = avro_schema::parse(&text, &self.limits)
             .map_err(|fault| semantic::schema_hold(fault, Some(id)))?;
+        let Self { leaves, declared, .. } = &*self;
         let (plan, plans) = if image == Image::Key {
-            (
-                avro::key_plan(&schema, &self.key, &self.leaves.key, id),
-                &mut self.key_plans,
-            )
+            let hold = semantic::key_hold(&schema.node, &leaves.key, declared, Some(id));
+            (avro::key_plan(&schema, &self.key, hold), &mut self.key_plans)
         } else {
-            (
-                avro::value_plan(&schema, &self.row, &self.leaves.row, id),
-                &mut self.value_plans,
-            )
+            let hold = semantic::value_hold(&schema.node, &leaves.row, declared, Some(id));
+            (avro::value_plan(&schema, &self.row, hold), &mut self.value_plans)
         };
         if plans.len() >= self.limits.schemas_max {
             plans.clear();
@@ -385,14 +364,9 @@ impl Decoder {
     }
 
     fn json_schema_key(&mut self, key: &[u8], seen: &mut Seen) -> Result<bool, QuarantineCode> {
-        let Self {
-            limits,
-            leaves,
-            key_schemas,
-            ..
-        } = self;
+        let Self { limits, leaves, declared, key_schemas, .. } = self;
         let compile = |text: &str| match json_schema::parse(text, limits) {
-            Ok(node) => semantic::key_hold(&node, &leaves.key, None),
+            Ok(node) => semantic::key_hold(&node, &leaves.key, declared, None),
             Err(fault) => Some(semantic::schema_hold(fault, None)),
         };
         match json_schema::halves(key, limits, key_schemas, compile) {
@@ -412,33 +386,22 @@ impl Decoder {
     /// Debezium's own headers stay behind; any other holds.
     fn headers(&self, record: &RawRecord<'_>, kind: RowKind) -> Result<(), Refusal> {
         let known = |(name, _): &&(&str, _)| envelope::header(name);
-        let unknown = record
-            .headers
-            .iter()
-            .enumerate()
-            .find(|(_, header)| !known(header));
+        let unknown = record.headers.iter().enumerate().find(|(_, header)| !known(header));
         if let Some((at, (name, _))) = unknown {
-            return Err(Hold::UnknownHeader {
-                name: printable(name, false, at + 1),
-            }
-            .into());
+            return Err(Hold::UnknownHeader { name: printable(name, false, at + 1) }.into());
         }
         match kind {
             _ if record.headers.len() <= self.limits.headers_max => Ok(()),
             RowKind::Upsert => Err(QuarantineCode::TooManyHeaders.into()),
-            RowKind::Delete | RowKind::Tombstone => Err(Hold::UndecodableDelete {
-                cause: QuarantineCode::TooManyHeaders,
+            RowKind::Delete | RowKind::Tombstone => {
+                Err(Hold::UndecodableDelete { cause: QuarantineCode::TooManyHeaders }.into())
             }
-            .into()),
         }
     }
 }
 
 fn missing(image: Image, path: &str) -> Hold {
-    Hold::MissingLeaf {
-        path: format!("{}.{path}", image.prefix()),
-        schema_id: None,
-    }
+    Hold::MissingLeaf { path: format!("{}.{path}", image.prefix()), schema_id: None }
 }
 
 /// What is malformed in a key is said to be the key's.
@@ -458,11 +421,7 @@ fn broken(code: QuarantineCode, seen: &Seen, value: Option<&[u8]>, format: Forma
         Some(_) => false,
         None => seen.after == Some(false) || json && value.is_some_and(json::says_delete),
     };
-    if delete {
-        Hold::UndecodableDelete { cause: code }.into()
-    } else {
-        code.into()
-    }
+    if delete { Hold::UndecodableDelete { cause: code }.into() } else { code.into() }
 }
 
 /// What a value that could be read means.
@@ -480,10 +439,9 @@ fn decide(seen: &mut Seen) -> Result<RowKind, Refusal> {
         return Err(hold.into());
     }
     match (seen.op, seen.after) {
-        (Some('d'), Some(true)) => Err(Hold::UndecodableDelete {
-            cause: QuarantineCode::MalformedValue,
+        (Some('d'), Some(true)) => {
+            Err(Hold::UndecodableDelete { cause: QuarantineCode::MalformedValue }.into())
         }
-        .into()),
         (Some('d'), _) => Ok(RowKind::Delete),
         (_, Some(true)) => Ok(RowKind::Upsert),
         _ => Err(QuarantineCode::MalformedValue.into()),
@@ -513,9 +471,7 @@ pub fn leaves_of_json_schema(
         let compile = |text: &str| json_schema::parse(text, &limits);
         let halves = json_schema::halves(record, &limits, &mut cache, compile);
         let schema = halves.map_err(|_| SchemaFault::Malformed)?.schema;
-        schema
-            .ok_or(SchemaFault::Malformed)
-            .and_then(|schema| (*schema).clone())
+        schema.ok_or(SchemaFault::Malformed).and_then(|schema| (*schema).clone())
     };
     let images = semantic::images(&schema(value_record)?, false)?;
     let key = match key_record {
@@ -532,8 +488,5 @@ fn table_leaves(
     if images.before.is_some_and(|before| before != images.after) {
         return Err(SchemaFault::ImagesDiffer);
     }
-    Ok(TableLeaves {
-        key,
-        row: images.after,
-    })
+    Ok(TableLeaves { key, row: images.after })
 }

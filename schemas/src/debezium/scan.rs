@@ -18,11 +18,7 @@ pub(super) struct Text<'a> {
 impl<'a> Text<'a> {
     /// The string it means.
     pub(super) fn unescape(self) -> Cow<'a, str> {
-        if self.escaped {
-            Cow::Owned(unescape(self.raw))
-        } else {
-            Cow::Borrowed(self.raw)
-        }
+        if self.escaped { Cow::Owned(unescape(self.raw)) } else { Cow::Borrowed(self.raw) }
     }
 }
 
@@ -90,9 +86,7 @@ impl<'a> Scan<'a> {
             at: 0,
             depth_left: limits.depth_max,
             items_left: limits.items_max,
-            controls: bytes
-                .iter()
-                .fold(false, |found, byte| found | (*byte < 0x20)),
+            controls: bytes.iter().fold(false, |found, byte| found | (*byte < 0x20)),
         })
     }
 
@@ -114,11 +108,7 @@ impl<'a> Scan<'a> {
     /// Takes `text` if it stands here. Meant for whole values: those end themselves.
     pub(super) fn take(&mut self, text: &str) -> bool {
         let taken = !text.is_empty()
-            && self
-                .text
-                .as_bytes()
-                .get(self.at..)
-                .is_some_and(|b| b.starts_with(text.as_bytes()));
+            && self.text.as_bytes().get(self.at..).is_some_and(|b| b.starts_with(text.as_bytes()));
         if taken {
             self.at += text.len();
         }
@@ -143,11 +133,7 @@ impl<'a> Scan<'a> {
 
     /// Nothing but white space follows.
     pub(super) fn end(&mut self) -> Result<(), QuarantineCode> {
-        if self.peek().is_none() {
-            Ok(())
-        } else {
-            Err(QuarantineCode::MalformedValue)
-        }
+        if self.peek().is_none() { Ok(()) } else { Err(QuarantineCode::MalformedValue) }
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), QuarantineCode> {
@@ -160,18 +146,12 @@ impl<'a> Scan<'a> {
 
     fn open(&mut self) -> Result<(), QuarantineCode> {
         self.at += 1;
-        self.depth_left = self
-            .depth_left
-            .checked_sub(1)
-            .ok_or(QuarantineCode::Depth)?;
+        self.depth_left = self.depth_left.checked_sub(1).ok_or(QuarantineCode::Depth)?;
         Ok(())
     }
 
     fn item(&mut self) -> Result<(), QuarantineCode> {
-        self.items_left = self
-            .items_left
-            .checked_sub(1)
-            .ok_or(QuarantineCode::TooManyItems)?;
+        self.items_left = self.items_left.checked_sub(1).ok_or(QuarantineCode::TooManyItems)?;
         Ok(())
     }
 
@@ -189,11 +169,7 @@ impl<'a> Scan<'a> {
     }
 
     fn word(&mut self, word: &str, token: Token<'a>) -> Result<Token<'a>, QuarantineCode> {
-        if self.take(word) {
-            Ok(token)
-        } else {
-            Err(QuarantineCode::MalformedValue)
-        }
+        if self.take(word) { Ok(token) } else { Err(QuarantineCode::MalformedValue) }
     }
 
     /// After `Token::Object`: the next member's name, with the scanner before its value; `None`
@@ -249,10 +225,7 @@ impl<'a> Scan<'a> {
         }
         self.at = at + 1;
         // Both ends are ASCII, so this is a slice of whole characters.
-        let raw = self
-            .text
-            .get(start..at)
-            .ok_or(QuarantineCode::MalformedValue)?;
+        let raw = self.text.get(start..at).ok_or(QuarantineCode::MalformedValue)?;
         if self.controls && raw.bytes().any(|byte| byte < 0x20) {
             return Err(QuarantineCode::MalformedValue);
         }
@@ -267,18 +240,10 @@ impl<'a> Scan<'a> {
             while bytes.get(at).is_some_and(u8::is_ascii_digit) {
                 at += 1;
             }
-            if at == from {
-                Err(QuarantineCode::MalformedValue)
-            } else {
-                Ok(at)
-            }
+            if at == from { Err(QuarantineCode::MalformedValue) } else { Ok(at) }
         };
         let mut at = start + usize::from(bytes[start] == b'-');
-        at = if bytes.get(at) == Some(&b'0') {
-            at + 1
-        } else {
-            digits(at)?
-        };
+        at = if bytes.get(at) == Some(&b'0') { at + 1 } else { digits(at)? };
         if bytes.get(at) == Some(&b'.') {
             at = digits(at + 1)?;
         }
@@ -287,9 +252,7 @@ impl<'a> Scan<'a> {
             at = digits(at + usize::from(matches!(bytes.get(at), Some(b'+' | b'-'))))?;
         }
         self.at = at;
-        self.text
-            .get(start..at)
-            .ok_or(QuarantineCode::MalformedValue)
+        self.text.get(start..at).ok_or(QuarantineCode::MalformedValue)
     }
 
     /// Reads the rest of a value and builds nothing; doubled names are found all the same.
@@ -364,9 +327,7 @@ impl<'a> Scan<'a> {
 fn escape_end(bytes: &[u8], at: usize) -> Result<usize, QuarantineCode> {
     let unit = |at: usize| -> Option<u32> {
         let digits = bytes.get(at + 2..at + 6)?;
-        digits.iter().try_fold(0, |unit, digit| {
-            Some(unit << 4 | char::from(*digit).to_digit(16)?)
-        })
+        digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
     };
     match bytes.get(at + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
@@ -393,9 +354,7 @@ fn unescape(raw: &str) -> String {
         out.push_str(&rest[..at]);
         let mut length = 2;
         let unit = |at: usize| {
-            rest.get(at..at + 4)
-                .and_then(|d| u32::from_str_radix(d, 16).ok())
-                .unwrap_or(0xfffd)
+            rest.get(at..at + 4).and_then(|d| u32::from_str_radix(d, 16).ok()).unwrap_or(0xfffd)
         };
         out.push(match rest.as_bytes().get(at + 1) {
             Some(b'b') => '\u{8}',
@@ -603,10 +562,7 @@ mod tests {
 
     #[test]
     fn items_are_bounded_bad_count() {
-        let limits = Limits {
-            items_max: 10,
-            ..Limits::default()
-        };
+        let limits = Limits { items_max: 10, ..Limits::default() };
         let mut scan = Scan::new(b"[1,2,3,4,5,6,7,8,9,10,11]", &limits).unwrap();
         let token = scan.token().unwrap();
         assert_eq!(scan.skip(&token), Err(QuarantineCode::TooManyItems));
@@ -620,8 +576,7 @@ mod tests {
             (Array(a), Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b)),
             (Object(a), Object(b)) => {
                 a.len() == b.len()
-                    && a.iter()
-                        .all(|(name, a)| b.get(name).is_some_and(|b| alike(a, b)))
+                    && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| alike(a, b)))
             }
             (a, b) => a == b,
         }

@@ -63,10 +63,9 @@ pub(super) fn decimal(scale: Option<i64>, precision: Option<i64>) -> LeafType {
     let scale = scale.and_then(|scale| i8::try_from(scale).ok());
     let precision = precision.unwrap_or(PRECISION_UNNAMED);
     match (scale, u8::try_from(precision)) {
-        (Some(scale), Ok(precision @ 1..=76)) if scale.unsigned_abs() <= 76 => LeafType::Decimal {
-            precision: precision.max(scale.unsigned_abs()),
-            scale,
-        },
+        (Some(scale), Ok(precision @ 1..=76)) if scale.unsigned_abs() <= 76 => {
+            LeafType::Decimal { precision: precision.max(scale.unsigned_abs()), scale }
+        }
         _ => LeafType::Opaque,
     }
 }
@@ -128,13 +127,10 @@ pub(super) fn record(
         }
     }
     let field = |wanted: &str| {
-        fields
-            .iter()
-            .find(|(name, _)| name == wanted)
-            .map(|(_, node)| match node {
-                SchemaNode::Leaf(leaf) => Some(*leaf),
-                SchemaNode::Record(_) => None,
-            })
+        fields.iter().find(|(name, _)| name == wanted).map(|(_, node)| match node {
+            SchemaNode::Leaf(leaf) => Some(*leaf),
+            SchemaNode::Record(_) => None,
+        })
     };
     match name {
         Some("io.debezium.data.VariableScaleDecimal")
@@ -146,16 +142,11 @@ pub(super) fn record(
         }
         Some(name)
             if name.starts_with("io.debezium.data.geometry.")
-                && names
-                    .iter()
-                    .all(|n| matches!(*n, "x" | "y" | "wkb" | "srid")) =>
+                && names.iter().all(|n| matches!(*n, "x" | "y" | "wkb" | "srid")) =>
         {
             Ok(SchemaNode::Leaf(LeafType::Opaque))
         }
-        name => Ok(SchemaNode::Record(Arc::new(Record {
-            name: name.map(str::to_owned),
-            fields,
-        }))),
+        name => Ok(SchemaNode::Record(Arc::new(Record { name: name.map(str::to_owned), fields }))),
     }
 }
 
@@ -184,10 +175,7 @@ fn flatten(
         }
         match node {
             SchemaNode::Leaf(leaf_type) => {
-                found.push(Leaf {
-                    path: format!("{prefix}{name}"),
-                    leaf_type: *leaf_type,
-                });
+                found.push(Leaf { path: format!("{prefix}{name}"), leaf_type: *leaf_type });
             }
             SchemaNode::Record(inner) => {
                 flatten(inner, &format!("{prefix}{name}."), found, visits)?;
@@ -236,17 +224,13 @@ pub(super) fn images(node: &SchemaNode, registered: bool) -> Result<Images, Sche
             _ => return Err(undocumented("", name, n)),
         }
     }
-    Ok(Images {
-        before,
-        after: after.ok_or(SchemaFault::NotAnEnvelope)?,
-    })
+    Ok(Images { before, after: after.ok_or(SchemaFault::NotAnEnvelope)? })
 }
 
 fn source_documented(source: &Record) -> Result<(), (&str, usize)> {
     let mut names = SourceNames::new();
     let connector = source.name.as_deref().and_then(|name| {
-        name.strip_prefix("io.debezium.connector.")
-            .and_then(|rest| rest.strip_suffix(".Source"))
+        name.strip_prefix("io.debezium.connector.").and_then(|rest| rest.strip_suffix(".Source"))
     });
     if connector.is_some_and(|connector| !names.connector(connector)) {
         return Err(("connector", 0));
@@ -278,21 +262,30 @@ fn is(kind: Kind, leaf: LeafType) -> bool {
 pub(super) fn value_hold(
     node: &SchemaNode,
     listed: &[Leaf],
+    declared: &HashSet<String>,
     schema_id: Option<u32>,
 ) -> Option<Hold> {
     match images(node, schema_id.is_some()) {
         Err(fault) => Some(schema_hold(fault, schema_id)),
-        Ok(Images { before, after }) => difference(&after, listed, Image::After, schema_id)
-            .or_else(|| {
-                before.and_then(|before| difference(&before, listed, Image::Before, schema_id))
-            }),
+        Ok(Images { before, after }) => {
+            difference(&after, listed, declared, Image::After, schema_id).or_else(|| {
+                before.and_then(|before| {
+                    difference(&before, listed, declared, Image::Before, schema_id)
+                })
+            })
+        }
     }
 }
 
 /// Why a key's schema is not the one the table's leaves list.
-pub(super) fn key_hold(node: &SchemaNode, listed: &[Leaf], schema_id: Option<u32>) -> Option<Hold> {
+pub(super) fn key_hold(
+    node: &SchemaNode,
+    listed: &[Leaf],
+    declared: &HashSet<String>,
+    schema_id: Option<u32>,
+) -> Option<Hold> {
     match leaves(node) {
-        Ok(Some(found)) => difference(&found, listed, Image::Key, schema_id),
+        Ok(Some(found)) => difference(&found, listed, declared, Image::Key, schema_id),
         Ok(None) => Some(schema_hold(SchemaFault::KeyNotARecord, schema_id)),
         Err(fault) => Some(schema_hold(fault, schema_id)),
     }
@@ -310,18 +303,15 @@ pub(super) fn schema_hold(fault: SchemaFault, schema_id: Option<u32>) -> Hold {
 fn difference(
     found: &[Leaf],
     listed: &[Leaf],
+    declared: &HashSet<String>,
     image: Image,
     schema_id: Option<u32>,
 ) -> Option<Hold> {
-    let types: HashMap<&str, LeafType> = listed
-        .iter()
-        .map(|leaf| (leaf.path.as_str(), leaf.leaf_type))
-        .collect();
+    let types: HashMap<&str, LeafType> =
+        listed.iter().map(|leaf| (leaf.path.as_str(), leaf.leaf_type)).collect();
     let place = |path: &str, n: usize| {
-        let printed: Vec<String> = path
-            .split('.')
-            .map(|name| printable(name, schema_id.is_some(), n + 1))
-            .collect();
+        let printed: Vec<String> =
+            path.split('.').map(|name| printable(name, schema_id.is_some(), n + 1)).collect();
         format!("{}.{}", image.prefix(), printed.join("."))
     };
     for (n, Leaf { path, leaf_type }) in found.iter().enumerate() {
@@ -333,7 +323,10 @@ fn difference(
                     hint: Some(*leaf_type),
                 });
             }
-            Some(expected) if !leaf_type.may_be_declared(*expected) => {
+            Some(expected)
+                if leaf_type != expected
+                    && !(declared.contains(path) && leaf_type.may_be_declared(*expected)) =>
+            {
                 return Some(Hold::Retyped {
                     path: format!("{}.{path}", image.prefix()),
                     found: leaf_type.to_string(),
@@ -345,13 +338,8 @@ fn difference(
         }
     }
     let present: HashSet<&str> = found.iter().map(|leaf| leaf.path.as_str()).collect();
-    let missing = listed
-        .iter()
-        .find(|leaf| !present.contains(leaf.path.as_str()))?;
-    Some(Hold::MissingLeaf {
-        path: format!("{}.{}", image.prefix(), missing.path),
-        schema_id,
-    })
+    let missing = listed.iter().find(|leaf| !present.contains(leaf.path.as_str()))?;
+    Some(Hold::MissingLeaf { path: format!("{}.{}", image.prefix(), missing.path), schema_id })
 }
 
 #[cfg(test)]
@@ -360,46 +348,21 @@ mod tests {
 
     #[test]
     fn a_name_on_the_wrong_base_is_opaque() {
-        assert_eq!(
-            scalar(Base::Int32, Some("io.debezium.time.Date"), None, None),
-            LeafType::Date
-        );
+        assert_eq!(scalar(Base::Int32, Some("io.debezium.time.Date"), None, None), LeafType::Date);
         for (base, name) in [
             (Base::Text, "io.debezium.time.Date"),
             (Base::Int64, "io.debezium.time.Date"),
             (Base::Text, "org.acme.Secret"),
         ] {
-            assert_eq!(
-                scalar(base, Some(name), None, None),
-                LeafType::Opaque,
-                "{name}"
-            );
+            assert_eq!(scalar(base, Some(name), None, None), LeafType::Opaque, "{name}");
         }
     }
 
     #[test]
     fn decimals_that_arrow_cannot_hold_are_opaque_bad_precision() {
-        assert_eq!(
-            decimal(Some(2), Some(10)),
-            LeafType::Decimal {
-                precision: 10,
-                scale: 2
-            }
-        );
-        assert_eq!(
-            decimal(Some(4), Some(2)),
-            LeafType::Decimal {
-                precision: 4,
-                scale: 4
-            }
-        );
-        assert_eq!(
-            decimal(Some(2), None),
-            LeafType::Decimal {
-                precision: 64,
-                scale: 2
-            }
-        );
+        assert_eq!(decimal(Some(2), Some(10)), LeafType::Decimal { precision: 10, scale: 2 });
+        assert_eq!(decimal(Some(4), Some(2)), LeafType::Decimal { precision: 4, scale: 4 });
+        assert_eq!(decimal(Some(2), None), LeafType::Decimal { precision: 64, scale: 2 });
         assert_eq!(decimal(Some(2), Some(77)), LeafType::Opaque);
         assert_eq!(decimal(Some(200), Some(10)), LeafType::Opaque);
         assert_eq!(decimal(None, Some(10)), LeafType::Opaque);

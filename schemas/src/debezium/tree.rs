@@ -76,13 +76,7 @@ impl Group {
         }
         let at = known.unwrap_or_else(|| {
             let path = format!("{}{name}.", self.path);
-            self.add(
-                name,
-                Node::Group(Self {
-                    path,
-                    ..Self::default()
-                }),
-            )
+            self.add(name, Node::Group(Self { path, ..Self::default() }))
         });
         match &mut self.children[at].node {
             Node::Group(group) => group.insert(rest, leaf),
@@ -92,10 +86,7 @@ impl Group {
 
     fn add(&mut self, name: &str, node: Node) -> usize {
         let at = self.children.len();
-        self.children.push(Child {
-            name: name.to_owned(),
-            node,
-        });
+        self.children.push(Child { name: name.to_owned(), node });
         self.index.insert(name.to_owned(), at);
         at
     }
@@ -113,21 +104,14 @@ impl Tree {
         leaves: &[Leaf],
         mut column: impl FnMut(&str) -> Option<usize>,
     ) -> Result<Self, String> {
-        let mut tree = Self {
-            root: Group::default(),
-            slots: Vec::new(),
-        };
+        let mut tree = Self { root: Group::default(), slots: Vec::new() };
         for (index, leaf) in leaves.iter().enumerate() {
             let segments: Vec<&str> = leaf.path.split('.').collect();
             if !tree.root.insert(&segments, index) {
                 return Err(leaf.path.clone());
             }
             let Leaf { path, leaf_type } = leaf.clone();
-            tree.slots.push(Slot {
-                column: column(&leaf.path),
-                path,
-                leaf_type,
-            });
+            tree.slots.push(Slot { column: column(&leaf.path), path, leaf_type });
         }
         Ok(tree)
     }
