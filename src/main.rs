@@ -1,1 +1,72 @@
-fn main() {}
+//! `douane`: the customs office for change events. The verbs; no data logic.
+
+mod verb;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Change events from a sovereign Kafka to a global Kafka: exactly once, and only what is
+/// declared, approved and stamped.
+///
+/// Exit codes: 0 as each verb says; 1 the answer is no; 2 usage, or a file that cannot be read;
+/// 3 something outside cannot be reached.
+#[derive(Parser)]
+#[command(name = "douane", version, max_term_width = 100)]
+struct Douane {
+    /// The place: zones, clusters, keys, ledger, trust.
+    #[arg(short = 'c', long = "config", global = true, default_value = "douane.yaml")]
+    place: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// How a table is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Everything that can be known without a network, all findings at once. 0: no finding.
+    Lint(verb::lint::Args),
+    /// The proof: what each output column is made of and why it may cross. 0: it may run.
+    Explain(verb::explain::Args),
+    /// Runs one pipeline in the foreground until stopped. 0: stopped cleanly.
+    Run(verb::run::Args),
+    /// Per partition: state, lag, and what is held by which leaf. 0: nothing is held.
+    Status(verb::status::Args),
+    /// Reaches every part that douane.yaml names, a line each. 0: all can be used.
+    Doctor(verb::doctor::Args),
+    /// Checks a ledger: log, checkpoints, outcomes. 0: all hold.
+    Verify(verb::verify::Args),
+    /// Keys of this place, and signing keys of persons.
+    Keys(verb::keys::Args),
+    /// Releases: who approved what, in files that fit in git.
+    Release(verb::release::Args),
+}
+
+fn main() -> ExitCode {
+    let douane = Douane::parse();
+    let place = douane.place.as_path();
+    let outcome = match douane.verb {
+        Verb::Lint(args) => verb::lint::run(place, &args),
+        Verb::Explain(args) => verb::explain::run(place, &args),
+        Verb::Run(args) => verb::run::run(place, &args),
+        Verb::Status(args) => verb::status::run(place, &args),
+        Verb::Doctor(args) => verb::doctor::run(place, &args),
+        Verb::Verify(args) => verb::verify::run(place, &args),
+        Verb::Keys(args) => verb::keys::run(place, &args),
+        Verb::Release(args) => verb::release::run(place, &args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(fault) => {
+            verb::say(&mut std::io::stderr(), &format!("douane: {fault}"));
+            ExitCode::from(fault.exit_code())
+        }
+    }
+}

@@ -10,10 +10,7 @@ pub const SPEC: Spec = Spec {
     name: "card",
     mark: "[CARD]",
     pattern: r"[1-9](?:(?:[ .\-/]|\xC2\xA0|\xE2\x80[\x90\x91\x93\xAF]){0,2}[0-9]){12,18}",
-    needs: Needs {
-        at_sign: false,
-        digits: 13,
-    },
+    needs: Needs { at_sign: false, digits: 13 },
     accept,
     examples: &[
         ("4111111111111111", "[CARD]"),
@@ -46,10 +43,7 @@ fn accept(bytes: &[u8], range: Range<usize>) -> Option<Range<usize>> {
     }
     let (mut at, mut digits, mut longest) = (start, 0, None);
     while digits <= 19 {
-        let group = bytes[at..]
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
+        let group = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         if group == 0 {
             break;
         }

@@ -7,27 +7,23 @@ use super::{Needs, Spec};
 pub const SPEC: Spec = Spec {
     name: "email",
     mark: "[EMAIL]",
-    pattern: r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~\x80-\xff-]+@(?:[A-Za-z0-9\x80-\xff](?:[A-Za-z0-9\x80-\xff_-]*)\.)+(?:xn--[A-Za-z0-9-]+|[A-Za-z]{2,}|[\x80-\xff]{4,})",
-    needs: Needs {
-        at_sign: true,
-        digits: 0,
-    },
+    // The last label in ASCII where it can be, so that a script without spaces ends there.
+    pattern: r#"(?x)
+        (?:[A-Za-z0-9.!\#$%&'*+/=?^_`{|}~\x80-\xff-]+ | "[^"\r\n]{1,64}") @
+        (?:[A-Za-z0-9\x80-\xff_-]+ \.)+
+        (?:xn--[A-Za-z0-9-]+ | [A-Za-z]{2,} | [A-Za-z\x80-\xff]{2,})"#,
+    needs: Needs { at_sign: true, digits: 0 },
     accept: |_, range| Some(range),
     examples: &[
         ("ada@example.com", "[EMAIL]"),
-        (
-            "write to <Ada.Lovelace+news@mail.example.co.uk>.",
-            "write to <[EMAIL]>.",
-        ),
+        ("write to <Ada.Lovelace+news@mail.example.co.uk>.", "write to <[EMAIL]>."),
         ("ada@example.org.", "[EMAIL]."),
         ("jürgen@müller.example", "[EMAIL]"),
         ("почта@пример.рф", "[EMAIL]"),
         ("a_b-c%d@x-y.info, next", "[EMAIL], next"),
-        (
-            "mailto:o'brien@example.ie?subject=x",
-            "mailto:[EMAIL]?subject=x",
-        ),
+        ("mailto:o'brien@example.ie?subject=x", "mailto:[EMAIL]?subject=x"),
         ("联系 ada@example.com谢谢", "联系 [EMAIL]谢谢"),
+        ("\"ada lovelace\"@example.com", "[EMAIL]"),
         ("ada@xn--bcher-kva.xn--p1ai", "[EMAIL]"),
     ],
     refusals: &[

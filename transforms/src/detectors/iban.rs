@@ -12,10 +12,7 @@ pub const SPEC: Spec = Spec {
     name: "iban",
     mark: "[IBAN]",
     pattern: r"[A-Za-z]{2}[0-9]{2}(?:(?:[ .\-/]|\xC2\xA0|\xE2\x80[\x90\x91\x93\xAF]){0,2}[A-Za-z0-9]){11,29}",
-    needs: Needs {
-        at_sign: false,
-        digits: 2,
-    },
+    needs: Needs { at_sign: false, digits: 2 },
     accept,
     examples: &[
         ("DE89370400440532013000", "[IBAN]"),
@@ -133,9 +130,7 @@ const LENGTHS: &[(&[u8; 2], usize)] = &[
 ];
 
 fn accept(bytes: &[u8], range: Range<usize>) -> Option<Range<usize>> {
-    let country = bytes
-        .get(range.start..range.start + 2)?
-        .to_ascii_uppercase();
+    let country = bytes.get(range.start..range.start + 2)?.to_ascii_uppercase();
     let (_, length) = LENGTHS.iter().find(|(code, _)| code[..] == country)?;
     let mut compact = Vec::with_capacity(*length);
     for at in range.clone() {
@@ -152,13 +147,10 @@ fn accept(bytes: &[u8], range: Range<usize>) -> Option<Range<usize>> {
 /// ISO 7064 mod 97-10: the first four characters moved to the end, letters as 10 to 35, is 1.
 fn mod_97(compact: &[u8]) -> bool {
     let (head, tail) = compact.split_at(4);
-    let rest = tail
-        .iter()
-        .chain(head)
-        .fold(0_u32, |rest, sign| match sign {
-            b'0'..=b'9' => (rest * 10 + u32::from(sign - b'0')) % 97,
-            _ => (rest * 100 + u32::from(sign - b'A') + 10) % 97,
-        });
+    let rest = tail.iter().chain(head).fold(0_u32, |rest, sign| match sign {
+        b'0'..=b'9' => (rest * 10 + u32::from(sign - b'0')) % 97,
+        _ => (rest * 100 + u32::from(sign - b'A') + 10) % 97,
+    });
     rest == 1
 }
 

@@ -22,10 +22,7 @@ pub const SPEC: Spec = Spec {
             (?:(?:[\x20.\-/]|\xC2\xA0|\xE2\x80[\x90\x91\x93\xAF])?[0-9]){4,9}
         | 0[1-9][0-9]{8,10}
         | 0[1-9](?:[\x20.\-][0-9]{2}){4}",
-    needs: Needs {
-        at_sign: false,
-        digits: 7,
-    },
+    needs: Needs { at_sign: false, digits: 7 },
     accept,
     examples: &[
         ("+4915112345678", "[PHONE]"),
@@ -41,10 +38,7 @@ pub const SPEC: Spec = Spec {
         ("(030) 1234567", "[PHONE]"),
         ("015112345678", "[PHONE]"),
         ("01 23 45 67 89", "[PHONE]"),
-        (
-            "+33\u{a0}1\u{202f}23\u{202f}45\u{202f}67\u{202f}89",
-            "[PHONE]",
-        ),
+        ("+33\u{a0}1\u{202f}23\u{202f}45\u{202f}67\u{202f}89", "[PHONE]"),
         ("020 7946 0018", "[PHONE]"),
         ("thanks.0151 12345678", "thanks.[PHONE]"),
     ],
@@ -73,12 +67,8 @@ fn accept(bytes: &[u8], range: Range<usize>) -> Option<Range<usize>> {
         _ => (10, 11),
     };
     // A number does not start inside a longer one, or after its decimal point.
-    let digit = |back: usize| {
-        range
-            .start
-            .checked_sub(back)
-            .is_some_and(|at| bytes[at].is_ascii_digit())
-    };
+    let digit =
+        |back: usize| range.start.checked_sub(back).is_some_and(|at| bytes[at].is_ascii_digit());
     let pointed = range.start > 0 && bytes[range.start - 1] == b'.' && digit(2);
     if head[0] != b'+' && (digit(1) || pointed) {
         return None;
@@ -93,8 +83,6 @@ fn accept(bytes: &[u8], range: Range<usize>) -> Option<Range<usize>> {
     }
     // In +1 there are eleven digits; what follows is another number.
     let north_american = head[0] == b'+' && head.get(1) == Some(&b'1');
-    let eleven = ends
-        .iter()
-        .find(|(digits, _)| north_american && *digits == 11);
+    let eleven = ends.iter().find(|(digits, _)| north_american && *digits == 11);
     eleven.or(ends.last()).map(|(_, end)| range.start..*end)
 }

@@ -8,10 +8,8 @@ struct Random(u64);
 impl Random {
     fn below(&mut self, bound: u64) -> u64 {
         // Knuth's MMIX constants.
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 
@@ -20,9 +18,7 @@ impl Random {
     }
 
     fn digits(&mut self, count: usize) -> String {
-        (0..count)
-            .map(|_| char::from(b'0' + self.below(10) as u8))
-            .collect()
+        (0..count).map(|_| char::from(b'0' + self.below(10) as u8)).collect()
     }
 }
 
@@ -53,12 +49,8 @@ const NUMBERS: &[&str] = &[
     "10:15",
     "Q3/2025",
 ];
-const NAMES: &[&str] = &[
-    "ada", "bo", "chen", "dora", "emil", "fatma", "goran", "jürgen",
-];
-const LASTS: &[&str] = &[
-    "abel", "berg", "costa", "dietz", "o'brien", "novak", "petit",
-];
+const NAMES: &[&str] = &["ada", "bo", "chen", "dora", "emil", "fatma", "goran", "jürgen"];
+const LASTS: &[&str] = &["abel", "berg", "costa", "dietz", "o'brien", "novak", "petit"];
 
 fn luhn_digit(body: &str) -> char {
     let sum: u32 = body
@@ -75,21 +67,12 @@ fn luhn_digit(body: &str) -> char {
 
 fn grouped(text: &str, size: usize, separator: &str) -> String {
     let signs: Vec<char> = text.chars().collect();
-    signs
-        .chunks(size)
-        .map(String::from_iter)
-        .collect::<Vec<_>>()
-        .join(separator)
+    signs.chunks(size).map(String::from_iter).collect::<Vec<_>>().join(separator)
 }
 
 fn email(r: &mut Random) -> String {
     let (first, last) = (r.pick(NAMES), r.pick(LASTS));
-    let domain = r.pick(&[
-        "example.org",
-        "example.com",
-        "mail.example.co.uk",
-        "müller.example",
-    ]);
+    let domain = r.pick(&["example.org", "example.com", "mail.example.co.uk", "müller.example"]);
     let joint = r.pick(&[".", "_", "-", "+", ""]);
     format!("{first}{joint}{last}{}@{domain}", r.below(1000))
 }
@@ -175,10 +158,8 @@ fn recall_of_planted_items_is_whole() {
         let mut note = words(&mut r);
         let (planted, mark) = item(&mut r);
         let at = r.below(20) as usize;
-        let (before, after) = (
-            r.pick(&["", "(", "\"", ":"]),
-            r.pick(&["", ".", ",", ")", ";", "?"]),
-        );
+        let (before, after) =
+            (r.pick(&["", "(", "\"", ":"]), r.pick(&["", ".", ",", ")", ";", "?"]));
         note[at] = format!("{before}{mark}{after}");
         let expected = note.join(" ");
         note[at] = format!("{before}{planted}{after}");
@@ -205,11 +186,7 @@ fn recall_holds_beside_other_numbers() {
             .iter()
             .map(|n| n.bytes().filter(u8::is_ascii_digit).count())
             .sum();
-        assert!(
-            digits <= others,
-            "part of a planted item is left: {} in {out}",
-            note.join(" ")
-        );
+        assert!(digits <= others, "part of a planted item is left: {} in {out}", note.join(" "));
     }
 }
 

@@ -1,0 +1,627 @@
+//! What a schema cannot say of a pipeline file, all of it known without a network.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use douane_schemas::leaf::{Leaf, LeafType};
+use douane_schemas::record::Format;
+use douane_transforms::{Domains, Stage};
+
+use super::finding::{Findings, Kind, Mark};
+use super::pipeline::{
+    Class, ClassFile, ClassRule, FormatFile, KafkaSource, Override, Pipeline, PipelineFile,
+    RuleFile, Sink, Start,
+};
+use super::place::zone;
+use super::schema::{listed, nearest, plain};
+use super::yaml::{Node, Value, quoted};
+
+/// A file under examination.
+pub(super) struct Lint<'a> {
+    pub label: &'a str,
+    pub root: &'a Node,
+    pub findings: &'a mut Findings,
+}
+
+impl Lint<'_> {
+    /// Checks everything and makes the pipeline; it counts only where nothing was found.
+    pub(super) fn pipeline(
+        &mut self,
+        path: &Path,
+        place_dir: &Path,
+        file: PipelineFile,
+        domains: Domains,
+    ) -> Pipeline {
+        self.no_environment(self.root);
+        self.name(&["name"], &file.name, "a name", 48);
+        self.name(&["purpose"], &file.purpose, "a purpose", 64);
+        let classes = self.classes(file.classes);
+        let types = self.types(&file.types, &classes);
+        let source = &file.source.kafka;
+        self.topics(&source.topics);
+        let start = self.start(&source.start);
+        self.key(source.key.as_deref(), source.format, &classes);
+        let stages: Vec<(Stage, Mark)> = file
+            .stages
+            .into_iter()
+            .enumerate()
+            .map(|(n, stage)| {
+                let mark = self.root.mark_at(&["stages", &n.to_string(), stage.verb()]);
+                (stage, mark)
+            })
+            .collect();
+        self.stages(&stages, &classes);
+        self.declared(&stages, &types, &domains, source.format.into(), &classes);
+        self.purposes(&stages, &domains, &file.purpose);
+        self.overrides(&file.overrides, &classes, &stages);
+        let sink = &file.sink.kafka;
+        self.topic(&["sink", "kafka", "topic"], &sink.topic);
+        let timestamp_ms = self.granularity(&sink.timestamp);
+        self.subject(&sink.subject);
+        self.release(&file.release);
+        Pipeline {
+            file: path.to_owned(),
+            name: file.name,
+            purpose: file.purpose,
+            domains,
+            source: KafkaSource {
+                cluster: "sovereign".to_owned(),
+                topics: source.topics.clone(),
+                format: source.format.into(),
+                start,
+                key: source.key.clone(),
+            },
+            classes,
+            types,
+            stages,
+            sink: Sink {
+                cluster: "global".to_owned(),
+                topic: sink.topic.clone(),
+                format: sink.format,
+                timestamp_ms,
+                subject: sink.subject.clone(),
+            },
+            quarantine_max_per_minute: file.quarantine.map(|q| q.max_per_minute),
+            overrides: file.overrides,
+            release: place_dir.join(file.release),
+        }
+    }
+
+    fn error(
+        &mut self,
+        mark: Mark,
+        kind: Kind,
+        message: impl Into<String>,
+    ) -> &mut super::finding::Finding {
+        self.findings.error(self.label, mark, kind, message)
+    }
+
+    /// What is signed must not change with the machine.
+    fn no_environment(&mut self, node: &Node) {
+        match &node.value {
+            Value::Text(text) if text.contains("${") => {
+                self.error(node.mark, Kind::Environment, "a pipeline does not read the environment")
+                    .help("one file serves every place; what differs stands in douane.yaml")
+                    .next("write the value out");
+            }
+            Value::List(items) => items.iter().for_each(|item| self.no_environment(item)),
+            Value::Map(entries) => {
+                entries.iter().for_each(|(_, value)| self.no_environment(value));
+            }
+            _ => {}
+        }
+    }
+
+    fn name(&mut self, path: &[&str], text: &str, what: &str, most: usize) {
+        let fits = (1..=most).contains(&text.len())
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+        if !fits {
+            let proposal: String = text
+                .to_lowercase()
+                .chars()
+                .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '-' })
+                .skip_while(|c| !c.is_ascii_lowercase())
+                .take(most)
+                .collect();
+            let expected = format!("expected a-z, 0-9, `_` and `-`, at most {most}, a letter first");
+            let message = format!("`{}`: {what} is out of form, {expected}", path.join("."));
+            let finding = self.error(self.root.at(path).mark, Kind::NotAllowed, message);
+            if proposal.is_empty() {
+                finding.next("choose another");
+            } else {
+                finding.next(format_args!("write `{proposal}`"));
+            }
+        }
+    }
+
+    /// Rules in the order of the file.
+    fn classes(&mut self, mut rules: BTreeMap<String, ClassFile>) -> Vec<ClassRule> {
+        let mut classes = Vec::new();
+        let mut subject: Option<Mark> = None;
+        for (key, _) in self.root.at(&["classes"]).entries() {
+            let Some(rule) = rules.remove(&key.text) else { continue };
+            let RuleFile { class, subject: is_subject, residency } = match rule {
+                ClassFile::Word(class) => RuleFile { class, subject: false, residency: None },
+                ClassFile::Rule(rule) => rule,
+            };
+            self.path(&key.text, key.mark);
+            let at = |field| self.root.mark_at(&["classes", &key.text, field]);
+            let (subject_mark, residency_mark) = (at("subject"), at("residency"));
+            if is_subject {
+                if class != Class::Identifier {
+                    let message = format!("subject is a leaf of class `{class}`, expected `identifier`");
+                    self.error(subject_mark, Kind::Class, message)
+                        .next("mark the leaf that names whom the row is about");
+                }
+                if let Some(first) = subject {
+                    let line = first.line;
+                    self.error(subject_mark, Kind::Class, "a second leaf is the subject")
+                        .help(format!("first at line {line}"))
+                        .next("keep `subject: true` at one leaf");
+                }
+                subject = subject.or(Some(subject_mark));
+            }
+            if residency.as_deref().is_some_and(|residency| !zone(residency)) {
+                self.error(residency_mark, Kind::Class, "a residency is out of form")
+                    .next("write a-z, 0-9 and `-`, such as `eu`");
+            }
+            let (path, line) = (key.text.clone(), key.mark);
+            classes.push(ClassRule { path, class, subject: is_subject, residency, line });
+        }
+        classes
+    }
+
+    /// The path of a leaf, as it is written in `classes`.
+    fn path(&mut self, path: &str, mark: Mark) {
+        let shown = quoted(path);
+        for image in ["key.", "before.", "after."] {
+            if let Some(rest) = path.strip_prefix(image).filter(|rest| !rest.is_empty()) {
+                self.error(mark, Kind::Class, format!("`{shown}` names one image of the row"))
+                    .help("a bare name means key, before and after alike")
+                    .next(format_args!("write `{}`", quoted(rest)));
+                return;
+            }
+        }
+        if path.contains(['*', '?', '[']) {
+            self.error(mark, Kind::NotInThisVersion, format!("`{shown}`: patterns are not read"))
+                .help("a new leaf must not fall under an old rule")
+                .next("write one line a leaf");
+        } else if path.len() > 255 || path.split('.').any(|part| part.trim() != part || part.is_empty()) {
+            self.error(mark, Kind::Class, format!("`{shown}` is not the path of a leaf"))
+                .next("write names joined by single dots: `address.street`");
+        }
+    }
+
+    fn types(
+        &mut self,
+        types: &BTreeMap<String, String>,
+        classes: &[ClassRule],
+    ) -> BTreeMap<String, LeafType> {
+        let mut out = BTreeMap::new();
+        for (path, text) in types {
+            let mark = self.root.mark_at(&["types", path]);
+            self.classed(path, mark, classes, "a type");
+            match text.parse::<LeafType>() {
+                Ok(leaf_type) => {
+                    out.insert(path.clone(), leaf_type);
+                }
+                Err(_) => {
+                    let names: Vec<&str> = LeafType::names().collect();
+                    let found = if plain(text) { format!("`{text}`") } else { "this text".into() };
+                    let value = self.root.at(&["types", path]).mark;
+                    let finding =
+                        self.error(value, Kind::NotAllowed, format!("{found} is not a leaf's type"));
+                    match nearest(text, &names) {
+                        _ if text.starts_with("decimal") || text.starts_with("numeric") => {
+                            finding.next("write `decimal(precision,scale)`, precision 1 to 76")
+                        }
+                        Some(near) => finding.next(format_args!("write `{near}`")),
+                        None => finding
+                            .help(format!("known: {}", listed(&names)))
+                            .next("write one of these, or `decimal(precision,scale)`"),
+                    };
+                }
+            }
+        }
+        out
+    }
+
+    /// Is the leaf one of `classes`? What it stands in would match nothing otherwise.
+    fn classed(&mut self, path: &str, mark: Mark, classes: &[ClassRule], what: &str) -> bool {
+        if classes.iter().any(|rule| rule.path == path) {
+            return true;
+        }
+        let names: Vec<&str> = classes.iter().map(|rule| rule.path.as_str()).collect();
+        let shown = quoted(path);
+        let message = format!("{what} for `{shown}`, which has no class");
+        let near = nearest(path, &names);
+        let finding = self.error(mark, Kind::MatchesNothing, message);
+        match near {
+            Some(near) => finding.next(format_args!("write `{near}`, or give `{shown}` a class")),
+            None => finding.next(format_args!("add `{shown}: …` to `classes`, or remove it here")),
+        };
+        false
+    }
+
+    fn topics(&mut self, topics: &[String]) {
+        for (n, topic) in topics.iter().enumerate() {
+            let at = ["source", "kafka", "topics", &n.to_string()];
+            if !self.topic(&at, topic) {
+                continue;
+            }
+            let others = topics.iter().map(String::as_str).filter(|other| other != topic);
+            if let Some((what, next)) = not_a_table(topic, others) {
+                self.error(self.root.at(&at).mark, Kind::Topic, format!("`{topic}` {what}"))
+                    .help("it holds no rows of a table")
+                    .next(next);
+            }
+        }
+    }
+
+    /// Kafka's rules for the name of a topic.
+    fn topic(&mut self, at: &[&str], topic: &str) -> bool {
+        let mark = self.root.at(at).mark;
+        if topic.contains(['*', '?', '[', '(', '|', '^', '$']) {
+            self.error(mark, Kind::NotInThisVersion, "patterns of topics are not read")
+                .next("name each topic");
+            return false;
+        }
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        let fits = (1..=249).contains(&topic.len()) && topic.bytes().all(legal);
+        if !fits || topic == "." || topic == ".." {
+            self.error(mark, Kind::Topic, "this is not the name of a topic")
+                .next("write 1 to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`");
+            return false;
+        }
+        true
+    }
+
+    fn start(&mut self, text: &str) -> Start {
+        match text {
+            "earliest" => return Start::Earliest,
+            "latest" => return Start::Latest,
+            _ => {}
+        }
+        match text.parse::<jiff::Timestamp>() {
+            Ok(time) if time.as_millisecond() >= 0 => Start::Timestamp(time.as_millisecond()),
+            _ => {
+                let mark = self.root.at(&["source", "kafka", "start"]).mark;
+                let words = ["earliest", "latest"];
+                let expected = "expected `earliest`, `latest` or a time after 1970";
+                let finding =
+                    self.error(mark, Kind::NotAllowed, format!("`start` is other text, {expected}"));
+                match nearest(text, &words) {
+                    Some(near) => finding.next(format_args!("write `{near}`")),
+                    None => finding.next("write a time with its zone: `2026-01-31T00:00:00Z`"),
+                };
+                Start::Earliest
+            }
+        }
+    }
+
+    fn key(&mut self, key: Option<&[String]>, format: FormatFile, classes: &[ClassRule]) {
+        let Some(key) = key else { return };
+        if !matches!(format, FormatFile::DebeziumJson) {
+            let mark = self.root.mark_at(&["source", "kafka", "key"]);
+            self.error(mark, Kind::NotAllowed, "`key` stands beside a format that has a schema")
+                .next("remove it: the schema names the key's leaves");
+        }
+        for (n, path) in key.iter().enumerate() {
+            let mark = self.root.at(&["source", "kafka", "key", &n.to_string()]).mark;
+            self.classed(path, mark, classes, "a key leaf");
+        }
+    }
+
+    /// One protection a leaf, and each of a leaf that there is.
+    fn stages(&mut self, stages: &[(Stage, Mark)], classes: &[ClassRule]) {
+        let mut protected: BTreeMap<&str, (&str, Mark)> = BTreeMap::new();
+        for (n, (stage, mark)) in stages.iter().enumerate() {
+            for (c, column) in stage.columns().iter().enumerate() {
+                let at = ["stages", &n.to_string(), stage.verb(), "columns", &c.to_string()];
+                let here = self.root.at(&at).mark;
+                self.classed(column, here, classes, &format!("stage `{}`", stage.verb()));
+                if let Some((verb, first)) = protected.get(column.as_str()) {
+                    let shown = quoted(column);
+                    let message = format!("`{shown}` has a protection already, `{verb}`");
+                    let line = first.line;
+                    self.error(here, Kind::ProtectedTwice, message)
+                        .help(format!("first at line {line}"))
+                        .help("one protection a leaf: the gate recomputes it from the raw leaf")
+                        .next("keep one of them");
+                } else {
+                    protected.insert(column, (stage.verb(), *mark));
+                }
+            }
+        }
+    }
+
+    /// Can the stage be applied to the leaf? Where only the source knows the type: to any type?
+    fn declared(
+        &mut self,
+        stages: &[(Stage, Mark)],
+        types: &BTreeMap<String, LeafType>,
+        domains: &Domains,
+        format: Format,
+        classes: &[ClassRule],
+    ) {
+        for (stage, mark) in stages {
+            let mut said: Vec<String> = Vec::new();
+            for column in stage.columns() {
+                if !classes.iter().any(|rule| rule.path == *column) {
+                    continue;
+                }
+                let fault_of = |leaf_type| {
+                    stage.declare(&Leaf { path: column.clone(), leaf_type }, domains).err()
+                };
+                let known = match types.get(column) {
+                    Some(known) => Some(*known),
+                    None if format == Format::DebeziumJson => Some(LeafType::Text),
+                    None => None,
+                };
+                let fault = match known {
+                    Some(leaf_type) => fault_of(leaf_type),
+                    None => {
+                        let names = LeafType::names().filter_map(|name| name.parse().ok());
+                        let mut names = names.map(fault_of);
+                        names.all(|f| f.is_some()).then(|| fault_of(LeafType::Text)).flatten()
+                    }
+                };
+                // A fault of the stage itself is one fault, however many leaves it has.
+                let Some(fault) = fault.map(|f| f.to_string()).filter(|f| !said.contains(f)) else {
+                    continue;
+                };
+                let typed = known.is_some() && !types.contains_key(column);
+                let hint = if typed && fault.contains("type") {
+                    format!("give `{column}` its type under `types`, or use another stage")
+                } else {
+                    "mend the stage, or use another".to_owned()
+                };
+                self.error(*mark, Kind::Stage, format!("`{column}`: {fault}")).next(hint);
+                said.push(fault);
+            }
+        }
+    }
+
+    /// A domain joins what uses it: it says for which purposes it may be used.
+    fn purposes(&mut self, stages: &[(Stage, Mark)], domains: &Domains, purpose: &str) {
+        for (n, (stage, _)) in stages.iter().enumerate() {
+            let name = match stage {
+                Stage::Tokenize(config) => &config.domain,
+                Stage::Fpe(config) => &config.domain,
+                _ => continue,
+            };
+            if domains.domains.get(name).is_some_and(|domain| !domain.allows(purpose)) {
+                let at = ["stages", &n.to_string(), stage.verb(), "domain"];
+                let message = format!("domain `{name}` is not for the purpose `{}`", quoted(purpose));
+                self.error(self.root.at(&at).mark, Kind::Domain, message)
+                    .help("pipelines that share a domain can be joined")
+                    .next("use a domain of this purpose, or have the catalogue changed");
+            }
+        }
+    }
+
+    fn overrides(
+        &mut self,
+        overrides: &[Override],
+        classes: &[ClassRule],
+        stages: &[(Stage, Mark)],
+    ) {
+        let mut names: BTreeMap<&str, Mark> = BTreeMap::new();
+        for (n, named) in overrides.iter().enumerate() {
+            let n = n.to_string();
+            let at = |rest: &[&str]| {
+                let mut path = vec!["overrides", n.as_str()];
+                path.extend_from_slice(rest);
+                self.root.at(&path).mark
+            };
+            let (name_mark, whole) = (at(&["name"]), at(&[]));
+            if let Some(first) = names.get(named.name.as_str()) {
+                let line = first.line;
+                self.error(name_mark, Kind::Override, "two overrides have one name")
+                    .help(format!("first at line {line}"))
+                    .next("rename one of them: approvers read the name");
+            } else {
+                names.insert(&named.name, name_mark);
+            }
+            if !plain(&named.name) {
+                self.error(name_mark, Kind::Override, "an override's name is out of form")
+                    .next("write one word of a-z, 0-9, `_` and `-`");
+            }
+            for (c, column) in named.columns.iter().enumerate() {
+                let mark = self.root.at(&["overrides", &n, "columns", &c.to_string()]).mark;
+                if !self.classed(column, mark, classes, "an override") {
+                    continue;
+                }
+                let class = classes.iter().find(|rule| rule.path == *column).map(|r| r.class);
+                if let Some(class @ (Class::Public | Class::Secret)) = class {
+                    let why = match class {
+                        Class::Public => "needs none",
+                        _ => "never crosses",
+                    };
+                    let shown = quoted(column);
+                    let message = format!("an override for `{shown}`, whose class `{class}` {why}");
+                    self.error(mark, Kind::Override, message).next("remove it here");
+                }
+                if class == Some(Class::FreeText) {
+                    self.free_text(named, column, whole, stages);
+                }
+            }
+        }
+    }
+
+    /// An override of free text says what is looked for, what remains, and how well it must work.
+    fn free_text(&mut self, named: &Override, column: &str, mark: Mark, stages: &[(Stage, Mark)]) {
+        let missing: Vec<&str> = [
+            (named.detectors.is_empty(), "detectors"),
+            (named.residual.is_empty(), "residual"),
+            (named.min_recall.is_none(), "min_recall"),
+        ]
+        .into_iter()
+        .filter_map(|(missing, name)| missing.then_some(name))
+        .collect();
+        let shown = quoted(column);
+        if !missing.is_empty() {
+            let names = missing.join("`, `");
+            let message = format!("override for free text `{shown}` has no `{names}`");
+            self.error(mark, Kind::Override, message)
+                .help("approvers must see what is looked for, what remains, and how well it works")
+                .next(format_args!("add `{names}`"));
+            return;
+        }
+        let run = stages.iter().find_map(|(stage, _)| match stage {
+            Stage::Redact(config) if config.columns.iter().any(|c| c == column) => {
+                config.detectors.as_ref()
+            }
+            _ => None,
+        });
+        let run: Vec<&str> =
+            run.map(|all| all.iter().map(|d| d.name()).collect()).unwrap_or_default();
+        if run != named.detectors {
+            let message = format!("override for `{shown}` names other detectors than its stage");
+            let found = if run.is_empty() { "none".to_owned() } else { run.join(", ") };
+            self.error(mark, Kind::Override, message)
+                .help(format!("its stage runs: {found}"))
+                .next("write the same detectors in both, in one order");
+        }
+    }
+
+    /// `1s`, `5m`: a count and a unit.
+    fn granularity(&mut self, text: &str) -> u64 {
+        const DAY_MS: u64 = 86_400_000;
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (count, unit) = text.split_at(digits);
+        let unit_ms = match unit {
+            "ms" => Some(1),
+            "s" => Some(1_000),
+            "m" => Some(60_000),
+            "h" => Some(3_600_000),
+            "d" => Some(DAY_MS),
+            _ => None,
+        };
+        let ms = count
+            .parse::<u64>()
+            .ok()
+            .zip(unit_ms)
+            .and_then(|(count, unit)| count.checked_mul(unit))
+            .filter(|ms| (1..=366 * DAY_MS).contains(ms) && !count.starts_with('0'));
+        ms.unwrap_or_else(|| {
+            let mark = self.root.at(&["sink", "kafka", "timestamp"]).mark;
+            let message = "`timestamp` is no length of time, expected 1 ms to 366 days";
+            self.error(mark, Kind::NotAllowed, message)
+                .next("write a count and `ms`, `s`, `m`, `h` or `d`: `1s`");
+            1_000
+        })
+    }
+
+    fn subject(&mut self, subject: &str) {
+        let rest = subject.replace("{topic}", "");
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        if subject.is_empty() || subject.len() > 249 || !rest.bytes().all(legal) {
+            let mark = self.root.at(&["sink", "kafka", "subject"]).mark;
+            self.error(mark, Kind::NotAllowed, "this is not the name of a subject")
+                .next("write letters, digits, `.`, `_`, `-` and `{topic}`: `{topic}-value`");
+        }
+    }
+
+    fn release(&mut self, release: &str) {
+        let path = Path::new(release);
+        let inside = path.is_relative()
+            && path.components().all(|c| matches!(c, std::path::Component::Normal(_)))
+            && path.extension().is_some_and(|end| end == "json");
+        if !inside {
+            let mark = self.root.at(&["release"]).mark;
+            self.error(mark, Kind::NotAllowed, "this is no file beside douane.yaml")
+                .help("one pipeline file serves every place, each with its own release")
+                .next("write a name such as `customers.release.json`");
+        }
+    }
+}
+
+/// Topics that Debezium, Connect and Kafka keep beside the tables' own, by their documented
+/// names (debezium.io/documentation/reference/3.7/connectors).
+fn not_a_table<'a>(
+    topic: &str,
+    others: impl Iterator<Item = &'a str> + Clone,
+) -> Option<(&'static str, &'static str)> {
+    let last = topic.rsplit('.').next().unwrap_or(topic);
+    let inside = |prefix: &str, parts_least: usize| {
+        others.clone().any(|other| {
+            other
+                .strip_prefix(prefix)
+                .and_then(|rest| rest.strip_prefix('.'))
+                .is_some_and(|rest| rest.split('.').count() >= parts_least)
+        })
+    };
+    // `topic.heartbeat.prefix`, by default this.
+    if topic.starts_with("__debezium-heartbeat") {
+        return Some(("is Debezium's heartbeat topic", "remove it"));
+    }
+    if topic.starts_with("__") || topic.starts_with("connect-") && is_connect(topic) {
+        return Some(("is a topic of Kafka's own", "remove it"));
+    }
+    // `<topic.prefix>.transaction`; a table of that name has a schema between.
+    if let Some(prefix) = topic.strip_suffix(".transaction")
+        && (!prefix.contains('.') || inside(prefix, 2))
+    {
+        return Some(("is Debezium's transaction topic", "remove it"));
+    }
+    // `signal.kafka.topic`, by default `<topic.prefix>-signal`; the signalling table's topic.
+    if topic.ends_with("-signal") || last == "debezium_signal" {
+        return Some(("is Debezium's signal topic", "remove it"));
+    }
+    // `schema.history.internal.kafka.topic` has no default; the names that the manual gives it.
+    let history = ["schema-changes.", "schemahistory.", "schema-history.", "dbhistory."];
+    if history.iter().any(|prefix| topic.starts_with(prefix)) {
+        return Some(("is Debezium's schema history topic", "remove it"));
+    }
+    // `include.schema.changes` writes to the topic named `<topic.prefix>`.
+    if inside(topic, 2) {
+        return Some(("is Debezium's schema change topic", "remove it"));
+    }
+    None
+}
+
+fn is_connect(topic: &str) -> bool {
+    ["connect-configs", "connect-offsets", "connect-status"].contains(&topic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_that_hold_no_table_bad_source() {
+        let table = "crm.public.customers";
+        for (topic, what) in [
+            ("__debezium-heartbeat.crm", Some("heartbeat")),
+            ("__debezium-heartbeat", Some("heartbeat")),
+            ("crm.transaction", Some("transaction")),
+            ("crm-signal", Some("signal")),
+            ("crm.public.debezium_signal", Some("signal")),
+            ("schema-changes.crm", Some("schema history")),
+            ("schemahistory.crm", Some("schema history")),
+            ("crm", Some("schema change")),
+            ("__consumer_offsets", Some("Kafka's own")),
+            ("connect-offsets", Some("Kafka's own")),
+            ("crm.public.transaction", None),
+            ("crm.public.transactions", None),
+            ("crm.public.signal", None),
+            ("customers", None),
+            ("crm.public", None),
+            ("connect-customers", None),
+            (table, None),
+        ] {
+            let found = not_a_table(topic, [table].into_iter().filter(|t| *t != topic));
+            assert_eq!(found.is_some(), what.is_some(), "{topic}");
+            if let (Some((found, _)), Some(what)) = (found, what) {
+                assert!(found.contains(what), "{topic}: {found}");
+            }
+        }
+        let dotted = ["a.b.public.customers"];
+        assert!(not_a_table("a.b.transaction", dotted.into_iter()).is_some());
+        assert!(not_a_table("a.b", dotted.into_iter()).is_some());
+    }
+}

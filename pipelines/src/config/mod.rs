@@ -1,0 +1,257 @@
+//! The two YAML files: read, held against their schema, linted, all faults at once.
+
+mod de;
+mod finding;
+mod lint;
+mod pipeline;
+mod place;
+mod schema;
+mod yaml;
+
+use std::path::Path;
+
+use douane_transforms::Domains;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+pub use finding::{Finding, Findings, Kind, Mark, Severity};
+pub use pipeline::{
+    Class, ClassRule, KafkaSource, Override, Pipeline, Sink, SinkFormat, Start, format_name,
+};
+pub use place::Place;
+
+use lint::Lint;
+use pipeline::PipelineFile;
+use place::PlaceFile;
+use schema::{About, Rules};
+use yaml::Node;
+
+/// Loads a place and a pipeline. Nothing outside this machine is reached.
+///
+/// # Errors
+/// Everything wrong with the two files and the catalogue of domains, sorted by place.
+pub fn load(place: &Path, pipeline: &Path) -> Result<(Place, Pipeline), Findings> {
+    load_with(place, pipeline, &|name| std::env::var(name).ok())
+}
+
+/// Loads `douane.yaml` alone.
+///
+/// # Errors
+/// Everything wrong with it.
+pub fn load_place(place: &Path) -> Result<Place, Findings> {
+    let mut findings = Findings::default();
+    let read = read_place(place, &|name| std::env::var(name).ok(), &mut findings);
+    finish(read.map(|(place, _)| place), findings)
+}
+
+/// The JSON schema of pipeline files, as the repository holds it in `pipeline.schema.json`.
+pub fn json_schema() -> Json {
+    schema_of::<PipelineFile>()
+}
+
+/// The JSON schema of `douane.yaml`, as the repository holds it in `place.schema.json`.
+pub fn place_json_schema() -> Json {
+    schema_of::<PlaceFile>()
+}
+
+fn load_with(
+    place: &Path,
+    pipeline: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Place, Pipeline), Findings> {
+    let mut findings = Findings::default();
+    let place_read = read_place(place, env, &mut findings);
+    let dir = place.parent().unwrap_or(Path::new("."));
+    let pipeline_read = read_pipeline(pipeline, dir, &mut findings);
+    if let (Some((place_made, root)), Some(pipeline_made)) = (&place_read, &pipeline_read) {
+        fits(place_made, root, &label(place), pipeline_made, &mut findings);
+    }
+    let place_made = place_read.map(|(place, _)| place);
+    finish(place_made.zip(pipeline_read), findings)
+}
+
+fn finish<T>(read: Option<T>, mut findings: Findings) -> Result<T, Findings> {
+    findings.sort();
+    match read {
+        Some(read) if findings.is_empty() => Ok(read),
+        _ => Err(findings),
+    }
+}
+
+fn schema_of<T: JsonSchema>() -> Json {
+    schemars::schema_for!(T).to_value()
+}
+
+fn label(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn read_place(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    findings: &mut Findings,
+) -> Option<(Place, Node)> {
+    let label = label(path);
+    let mut root = read_tree(path, &label, findings)?;
+    let refused = place::secrets(&mut root, &label, env, findings);
+    root.prune(&refused);
+    let of_file =
+        OfFile { schema: place_json_schema(), later: place::LATER, advice: place::ADVICE };
+    let file: PlaceFile = typed(&mut root, &label, &of_file, false, findings)?;
+    let place = place::build(file, &root, path, &label, findings);
+    Some((place, root))
+}
+
+fn read_pipeline(path: &Path, place_dir: &Path, findings: &mut Findings) -> Option<Pipeline> {
+    let label = label(path);
+    let mut root = read_tree(path, &label, findings)?;
+    let catalogue = root.get("domains").and_then(Node::text).map(str::to_owned);
+    let mark = root.at(&["domains"]).mark;
+    let of_file =
+        OfFile { schema: json_schema(), later: pipeline::LATER, advice: pipeline::ADVICE };
+    let file: Option<PipelineFile> = typed(&mut root, &label, &of_file, true, findings);
+    let domains = match catalogue {
+        None => Some(Domains::default()),
+        Some(name) => read_domains(path, &name, &label, mark, findings),
+    };
+    // Without the catalogue each stage would miss its domain.
+    let (file, domains) = (file?, domains?);
+    let mut lint = Lint { label: &label, root: &root, findings };
+    Some(lint.pipeline(path, place_dir, file, domains))
+}
+
+/// The catalogue lies beside the pipeline's file: it is approved with it.
+fn read_domains(
+    pipeline: &Path,
+    name: &str,
+    label_of_pipeline: &str,
+    mark: Mark,
+    findings: &mut Findings,
+) -> Option<Domains> {
+    let file = Path::new(name);
+    let inside = file.is_relative()
+        && file.components().all(|c| matches!(c, std::path::Component::Normal(_)));
+    if !inside {
+        findings
+            .error(label_of_pipeline, mark, Kind::NotAllowed, "`domains` is no file beside this one")
+            .next("write a name such as `domains.yaml`");
+        return None;
+    }
+    let path = pipeline.parent().unwrap_or(Path::new("")).join(file);
+    let label = label(&path);
+    if !path.exists() {
+        let message = format!("`domains` names `{label}`, which does not exist");
+        findings
+            .error(label_of_pipeline, mark, Kind::Unreadable, message)
+            .next("write the catalogue, or mend the name");
+        return None;
+    }
+    let mut root = read_tree(&path, &label, findings)?;
+    let of_file = OfFile { schema: schema_of::<Domains>(), later: &[], advice: &[] };
+    typed(&mut root, &label, &of_file, true, findings)
+}
+
+/// What two files say together.
+fn fits(
+    place: &Place,
+    root: &Node,
+    label: &str,
+    pipeline: &Pipeline,
+    findings: &mut Findings,
+) {
+    use douane_schemas::record::Format;
+    let reads = pipeline.source.format == Format::DebeziumAvro;
+    let writes = pipeline.sink.format == SinkFormat::Avro;
+    for (side, cluster, needed, what) in [
+        ("sovereign", &place.sovereign, reads, "reads"),
+        ("global", &place.global, writes, "writes"),
+    ] {
+        if needed && cluster.registry.is_none() {
+            let mark = root.mark_at(&["clusters", side]);
+            let message = format!("cluster `{side}` has no `registry`");
+            findings
+                .error(label, mark, Kind::MissingKey, message)
+                .help(format!("{} {what} Avro there", pipeline.file.display()))
+                .next("add `registry: http://…`");
+        }
+    }
+    let length = place.global.topic_prefix.len() + pipeline.sink.topic.len();
+    // The longest of the names that are made of it ends in `.manifest` or `.position`.
+    if length > 240 {
+        let mark = root.mark_at(&["clusters", "global", "topic_prefix"]);
+        findings
+            .error(label, mark, Kind::Topic, format!("topic and prefix have {length} characters"))
+            .next("expected at most 240 together: shorten one");
+    }
+}
+
+struct OfFile {
+    schema: Json,
+    later: &'static [About],
+    advice: &'static [About],
+}
+
+/// Holds the tree against its schema and makes the typed file. What is unknown is left out after
+/// it was told, so that the rest can be looked at as well.
+fn typed<T: DeserializeOwned>(
+    root: &mut Node,
+    label: &str,
+    of_file: &OfFile,
+    show_values: bool,
+    findings: &mut Findings,
+) -> Option<T> {
+    let before = findings.len();
+    let OfFile { schema, later, advice } = of_file;
+    schema::check(root, label, &Rules { schema, later, advice, show_values }, findings);
+    let unknown = [Kind::UnknownKey, Kind::NotInThisVersion, Kind::UnkeyedHash];
+    let marks: Vec<Mark> =
+        findings.iter().skip(before).filter(|f| unknown.contains(&f.kind)).map(|f| f.mark).collect();
+    root.prune(&marks);
+    match de::from_node(root) {
+        Ok(file) => Some(file),
+        Err(fault) => {
+            if findings.len() == before {
+                let mark = fault.mark.unwrap_or(root.mark);
+                findings.error(label, mark, Kind::NotAllowed, fault.message).next("mend it");
+            }
+            None
+        }
+    }
+}
+
+/// The file as a tree. A file is read to its limit and one byte more, whatever its size says.
+fn read_tree(path: &Path, label: &str, findings: &mut Findings) -> Option<Node> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let limit = yaml::FILE_BYTES_MAX as u64 + 1;
+    let read = std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        let message = format!("cannot be read: {}", error.kind());
+        let finding = findings.error(label, Mark::FILE, Kind::Unreadable, message);
+        match error.kind() {
+            std::io::ErrorKind::NotFound => finding.next("mend the name, or write the file"),
+            _ => finding.next("mend its rights"),
+        };
+        return None;
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => yaml::parse(text, label, findings),
+        // A long file that was cut inside a character is too long first of all.
+        Err(_) if bytes.len() > yaml::FILE_BYTES_MAX => {
+            let message = format!("file has more than {} bytes", yaml::FILE_BYTES_MAX);
+            findings.error(label, Mark::FILE, Kind::TooLarge, message).next("split it");
+            None
+        }
+        Err(error) => {
+            let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let line = good.split(|b| *b == b'\n').count();
+            let mark = Mark::new(line, 1);
+            findings.error(label, mark, Kind::Syntax, "not UTF-8").next("save the file as UTF-8");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,404 @@
+//! `douane.yaml`: one environment. Not part of what is approved, except zones and cluster ids.
+//!
+//! Secrets stand in files of their own (`*_file`) or in the environment (`${NAME}`); a literal one
+//! is an error, and no value of this file is ever shown.
+
+use std::path::{Path, PathBuf};
+
+use douane_connectors::kafka::{ClusterConfig, PropertyFault, check_properties};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::finding::{Findings, Kind, Mark};
+use super::schema::About;
+use super::yaml::{Node, Value, quoted};
+
+/// An environment as it was loaded. Paths are relative to the folder of `douane.yaml`.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The folder of `douane.yaml`.
+    pub dir: PathBuf,
+    /// Where raw data lives.
+    pub sovereign: ClusterConfig,
+    /// Where training lives.
+    pub global: ClusterConfig,
+    /// The folder of [`crate::key_home::KeyHome`].
+    pub keys_dir: PathBuf,
+    /// The folder of the ledger.
+    pub ledger_dir: PathBuf,
+    /// The signed trust root.
+    pub trust: PathBuf,
+    /// Shards of each pipeline, 1 to 64.
+    pub tasks: u32,
+}
+
+/// douane.yaml: the clusters, keys, ledger and trust root of one environment.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Place")]
+#[serde(deny_unknown_fields)]
+pub(super) struct PlaceFile {
+    /// The two Kafka clusters.
+    pub clusters: Clusters,
+    /// Where keys live.
+    pub keys: Dir,
+    /// Where the ledger lives.
+    pub ledger: Dir,
+    /// The signed file of approvers and threshold.
+    pub trust: String,
+    /// Shards of each pipeline.
+    #[schemars(range(min = 1, max = 64))]
+    pub tasks: u32,
+}
+
+/// The two Kafka clusters.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Clusters {
+    /// Where raw data lives.
+    pub sovereign: ClusterConfig,
+    /// Where training lives.
+    pub global: ClusterConfig,
+}
+
+/// A folder on this machine.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Dir {
+    /// Relative to the folder of douane.yaml.
+    pub dir: String,
+}
+
+/// Planned, not built: refused by name.
+pub(super) const LATER: &[About] = &[
+    ("keys.pkcs11", "write `dir`"),
+    ("keys.transit", "write `dir`"),
+    ("ledger.topic", "write `dir`"),
+    ("witness", "remove it"),
+    ("serve", "remove it"),
+    ("telemetry", "remove it"),
+];
+
+/// What people write and what they should write instead.
+pub(super) const ADVICE: &[About] = &[
+    ("clusters.*.bootstrap_servers", "write `bootstrap`"),
+    ("clusters.*.bootstrap.servers", "write `bootstrap`"),
+    ("clusters.*.cluster_id", "write `id`"),
+    ("clusters.*.schema_registry", "write `registry`"),
+    ("approvers", "sign a new trust root: `douane release trust`"),
+    ("threshold", "sign a new trust root: `douane release trust`"),
+];
+
+/// Keys whose value may hold `${NAME}`: what differs between machines, and what is secret.
+const FROM_ENVIRONMENT: &[&str] = &["bootstrap", "registry", "username"];
+
+/// Parts of names whose value is a secret.
+const SECRET: &[&str] = &[
+    "password", "passwd", "passphrase", "secret", "token", "private_key", "api_key", "apikey",
+    "credential", "jaas", ".pem", "_pem", "key.pem",
+];
+
+/// Finds literal secrets, and puts values of the environment into the tree. Returns the marks of
+/// the keys that were refused.
+pub(super) fn secrets(
+    root: &mut Node,
+    file: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    findings: &mut Findings,
+) -> Vec<Mark> {
+    let mut refused = Vec::new();
+    walk(root, &mut Secrets { file, env, findings, refused: &mut refused });
+    refused
+}
+
+struct Secrets<'a> {
+    file: &'a str,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    findings: &'a mut Findings,
+    refused: &'a mut Vec<Mark>,
+}
+
+fn walk(node: &mut Node, secrets: &mut Secrets<'_>) {
+    match &mut node.value {
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                let scalar = !matches!(value.value, Value::Map(_) | Value::List(_) | Value::Null);
+                if scalar && secrets.literal(&key.text, key.mark, value) {
+                    continue;
+                }
+                match &mut value.value {
+                    Value::Text(text) => secrets.environment(&key.text, value.mark, text),
+                    _ => walk(value, secrets),
+                }
+            }
+        }
+        Value::List(items) => {
+            for item in items {
+                match &mut item.value {
+                    Value::Text(text) => secrets.environment("", item.mark, text),
+                    _ => walk(item, secrets),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+impl Secrets<'_> {
+    /// Is this a secret, written out? Then it is refused, and not looked at again.
+    fn literal(&mut self, key: &str, mark: Mark, value: &Node) -> bool {
+        let name = key.to_lowercase().replace('-', "_");
+        let named = SECRET.iter().any(|part| name.contains(part))
+            && !name.ends_with("_file")
+            && !name.ends_with("_dir");
+        let text = value.text().unwrap_or_default();
+        let key_text = quoted(key);
+        let (message, next) = if named && !(text.starts_with("${") && text.ends_with('}')) {
+            let message = format!("`{key_text}` holds a secret, written out");
+            let field = name.replace('.', "_");
+            let next = match field.as_str() {
+                "password" | "sasl_password" | "passwd" => {
+                    "write it into a file and name that: `password_file: …`; then change the secret"
+                }
+                _ => "write it into a file and name that: `…_file`; then change the secret",
+            };
+            (message, next)
+        } else if text.contains("-----BEGIN ") {
+            (
+                format!("`{key_text}` holds a key or certificate, written out"),
+                "write it into a file and name that: `…_file`",
+            )
+        } else if user_info(text) {
+            (
+                format!("`{key_text}` has a user or password in its URL"),
+                "remove them; a registry's login is named by `registry_auth_file`",
+            )
+        } else {
+            return false;
+        };
+        self.findings
+            .error(self.file, mark, Kind::Secret, message)
+            .help("this file is read by people and kept in git")
+            .next(next);
+        self.refused.push(mark);
+        true
+    }
+
+    fn environment(&mut self, key: &str, mark: Mark, text: &mut String) {
+        if !text.contains("${") {
+            return;
+        }
+        if !FROM_ENVIRONMENT.contains(&key) && !key.ends_with("_file") {
+            let message = format!("`{}` does not read the environment", quoted(key));
+            self.findings
+                .error(self.file, mark, Kind::Environment, message)
+                .help(format!("`${{NAME}}` is read in `{}` and `…_file`", FROM_ENVIRONMENT.join("`, `")))
+                .next("write the value out");
+            return;
+        }
+        match substitute(text, self.env) {
+            Ok(found) => *text = found,
+            Err(Unset { name }) => {
+                let (message, next) = match name {
+                    Some(name) => (
+                        format!("environment variable `{name}` is not set"),
+                        format!("set `{name}`, or write the value out"),
+                    ),
+                    None => (
+                        "`${` without a name and `}`".to_owned(),
+                        "write `${NAME}`: A-Z, 0-9 and `_`".to_owned(),
+                    ),
+                };
+                self.findings.error(self.file, mark, Kind::Environment, message).next(next);
+            }
+        }
+    }
+}
+
+/// `scheme://user@` or `scheme://user:password@`.
+fn user_info(text: &str) -> bool {
+    let authority = text.split_once("://").map(|(_, rest)| rest);
+    authority.is_some_and(|rest| rest.split(['/', '?', '#']).next().unwrap_or("").contains('@'))
+}
+
+struct Unset {
+    name: Option<String>,
+}
+
+/// Replaces each `${NAME}` once; what comes from the environment is not looked at again.
+fn substitute(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Unset> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        out.push_str(before);
+        let (name, after) = after.split_once('}').ok_or(Unset { name: None })?;
+        let plain = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+            && name.len() <= 128
+            && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        if !plain {
+            return Err(Unset { name: None });
+        }
+        let value = env(name).filter(|value| !value.is_empty());
+        out.push_str(&value.ok_or_else(|| Unset { name: Some(name.to_owned()) })?);
+        rest = after;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// Checks what the schema cannot say, and makes the place.
+pub(super) fn build(
+    file: PlaceFile,
+    root: &Node,
+    path: &Path,
+    label: &str,
+    findings: &mut Findings,
+) -> Place {
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let Clusters { mut sovereign, mut global } = file.clusters;
+    for (side, cluster) in [("sovereign", &mut sovereign), ("global", &mut global)] {
+        cluster.resolve(&dir);
+        self::cluster(side, cluster, root, label, findings);
+    }
+    for (field, left, right) in
+        [("id", &sovereign.id, &global.id), ("zone", &sovereign.zone, &global.zone)]
+    {
+        if left == right {
+            let mark = root.mark_at(&["clusters", "global", field]);
+            let message = format!("both clusters have one `{field}`");
+            findings
+                .error(label, mark, Kind::Place, message)
+                .help("raw data and what was approved lie in two clusters of two zones")
+                .next(format_args!("write the `{field}` of the global cluster"));
+        }
+    }
+    for (field, value) in [("keys", &file.keys.dir), ("ledger", &file.ledger.dir)] {
+        if value.is_empty() {
+            let mark = root.mark_at(&[field, "dir"]);
+            findings
+                .error(label, mark, Kind::Place, format!("`{field}.dir` is empty"))
+                .next("name a folder, such as `keys/`");
+        }
+    }
+    if file.keys.dir.trim_end_matches('/') == file.ledger.dir.trim_end_matches('/') {
+        let mark = root.mark_at(&["ledger", "dir"]);
+        findings
+            .error(label, mark, Kind::Place, "keys and ledger lie in one folder")
+            .help("the ledger is handed to auditors, keys are not")
+            .next("name another folder");
+    }
+    Place {
+        sovereign,
+        global,
+        keys_dir: dir.join(file.keys.dir),
+        ledger_dir: dir.join(file.ledger.dir),
+        trust: dir.join(file.trust),
+        tasks: file.tasks,
+        dir,
+    }
+}
+
+fn cluster(
+    side: &str,
+    cluster: &ClusterConfig,
+    root: &Node,
+    label: &str,
+    findings: &mut Findings,
+) {
+    let at = |field: &str| root.mark_at(&["clusters", side, field]);
+    if !zone(&cluster.zone) {
+        findings
+            .error(label, at("zone"), Kind::Place, "a zone's name is out of form")
+            .next("write a-z, 0-9 and `-`, such as `eu-de`");
+    }
+    let plain = |text: &str| {
+        text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    if cluster.id.is_empty() || cluster.id.len() > 64 || !plain(&cluster.id) {
+        findings
+            .error(label, at("id"), Kind::Place, "a cluster's id is out of form")
+            .next("write what `kafka-cluster.sh cluster-id` says");
+    }
+    if cluster.topic_prefix.len() > 100 || !plain(&cluster.topic_prefix) {
+        findings
+            .error(label, at("topic_prefix"), Kind::Topic, "a topic prefix is out of form")
+            .next("write a-z, A-Z, 0-9, `.`, `_` and `-`, at most 100");
+    }
+    if let Some(topics) = cluster.topics
+        && topics.min_insync > topics.replication
+    {
+        let mark = root.mark_at(&["clusters", side, "topics", "min_insync"]);
+        let (least, most) = (topics.min_insync, topics.replication);
+        let message = format!("min_insync is {least}, expected at most the replication, {most}");
+        findings.error(label, mark, Kind::Place, message).next("lower it, or raise `replication`");
+    }
+    for fault in check_properties(cluster) {
+        let text = fault.to_string();
+        let path: Vec<&str> = match &fault {
+            PropertyFault::Field { field, .. } => field.split('.').collect(),
+            PropertyFault::NotAllowed { name, .. }
+            | PropertyFault::Fixed { name }
+            | PropertyFault::Elsewhere { name, .. }
+            | PropertyFault::Value { name, .. } => vec!["properties", name],
+        };
+        let known = root.at(&["clusters", side]).get(path[0]).is_some();
+        let mark = if known {
+            root.at(&["clusters", side]).mark_at(&path)
+        } else {
+            root.mark_at(&["clusters", side])
+        };
+        let (message, next) = match text.split_once("; ") {
+            Some((message, next)) => (message.to_owned(), next.to_owned()),
+            None => (text, "mend it, or remove it".to_owned()),
+        };
+        findings
+            .error(label, mark, Kind::Place, format!("cluster `{side}`: {message}"))
+            .next(next);
+    }
+}
+
+/// Names of zones and residencies.
+pub(super) fn zone(name: &str) -> bool {
+    name.len() <= 32
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_is_read_once() {
+        let env = |name: &str| match name {
+            "HOST" => Some("kafka".to_owned()),
+            "TRICK" => Some("${HOST}".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        };
+        for (text, expected) in [
+            ("${HOST}:9092", Some("kafka:9092")),
+            ("${HOST}-${HOST}", Some("kafka-kafka")),
+            ("${TRICK}", Some("${HOST}")),
+            ("${EMPTY}", None),
+            ("${GONE}", None),
+            ("${HOST", None),
+            ("${}", None),
+            ("${host}", None),
+            ("${HOST }", None),
+            ("$HOST", Some("$HOST")),
+        ] {
+            assert_eq!(substitute(text, &env).ok().as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_login_in_a_url_is_seen() {
+        assert!(user_info("http://u:p@registry:8081"));
+        assert!(user_info("https://u@registry"));
+        assert!(!user_info("http://registry:8081/a@b"));
+        assert!(!user_info("u:p@registry"));
+    }
+}

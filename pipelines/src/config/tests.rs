@@ -1,0 +1,286 @@
+//! Tests as data: `testdata/lint/{pipeline,place,domains}_{good,bad}_<what>.yaml`, with what is
+//! said about each bad one beside it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+const DIR: &str = "testdata/lint";
+
+fn env(name: &str) -> Option<String> {
+    let known = [
+        ("KAFKA_DE", "kafka-de:9092"),
+        ("REGISTRY_DE", "registry-de"),
+        ("SECRETS", "/run/secrets"),
+        ("KAFKA_USER", "douane"),
+        ("KAFKA_PASSWORD", "hunter2"),
+    ];
+    known.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+}
+
+fn files(kind: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(DIR)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            name.contains(kind) && name.ends_with(".yaml")
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// Loads a case beside what is good of the rest.
+fn check(case: &Path) -> Result<(Place, Pipeline), Findings> {
+    let dir = Path::new(DIR);
+    let (place, pipeline) = (dir.join("douane.yaml"), dir.join("pipeline_good_base.yaml"));
+    let name = case.file_name().unwrap().to_str().unwrap();
+    match name.split_once('_').unwrap().0 {
+        "pipeline" => load_with(&place, case, &env),
+        "place" => load_with(case, &pipeline, &env),
+        "domains" => {
+            let beside = tempfile::tempdir().unwrap();
+            fs::copy(case, beside.path().join("domains.yaml")).unwrap();
+            let copy = beside.path().join("pipeline.yaml");
+            fs::copy(&pipeline, &copy).unwrap();
+            load_with(&place, &copy, &env).map_err(|findings| {
+                let prefix = format!("{}/", beside.path().display());
+                let mut shown = Findings::default();
+                for mut finding in findings {
+                    finding.file = finding.file.replace(&prefix, "");
+                    shown.push(finding);
+                }
+                shown
+            })
+        }
+        other => panic!("{other}: neither pipeline, place nor domains"),
+    }
+}
+
+#[test]
+fn every_refusal_says_what_is_written_beside_it() {
+    let cases = files("_bad_");
+    assert!(cases.len() >= 40, "{} refusals", cases.len());
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let found = match check(case) {
+            Ok(_) => {
+                wrong.push(format!("{}: was loaded", case.display()));
+                continue;
+            }
+            Err(findings) => format!("{findings}\n"),
+        };
+        assert!(!found.contains("hunter2"), "{}: a secret was shown:\n{found}", case.display());
+        let beside = case.with_extension("expected");
+        match fs::read_to_string(&beside) {
+            Ok(expected) if expected == found => {}
+            Ok(expected) => {
+                let case = case.display();
+                wrong.push(format!("{case}: expected\n{expected}found\n{found}"));
+            }
+            Err(_) => {
+                fs::write(&beside, &found).unwrap();
+                wrong.push(format!("{}: was written, read it", beside.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_finding_has_a_place_a_reason_and_a_next_step() {
+    for case in files("_bad_") {
+        for finding in check(&case).unwrap_err() {
+            let shown = finding.to_string();
+            assert!(shown.contains(": error: "), "{shown}");
+            let steps = finding.help.iter().filter(|line| line.starts_with("next: ")).count();
+            assert_eq!(steps, 1, "{shown}");
+            assert!(finding.help.last().unwrap().starts_with("next: "), "{shown}");
+            assert!(finding.mark.line > 0 && finding.mark.column > 0, "{shown}");
+            assert!(!finding.message.ends_with('.'), "{shown}");
+            // One row is 100 characters and what a path needs.
+            assert!(finding.message.len() < 700, "{shown}");
+        }
+    }
+}
+
+#[test]
+fn expected_findings_stand_beside_a_case_each() {
+    for entry in fs::read_dir(DIR).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "expected") {
+            assert!(path.with_extension("yaml").exists(), "{}: no case", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_good_ones_load() {
+    let cases = files("_good_");
+    assert!(cases.len() >= 5);
+    for case in cases {
+        if let Err(findings) = check(&case) {
+            panic!("{findings}");
+        }
+    }
+}
+
+#[test]
+fn the_face_is_read_as_it_is_meant() {
+    let (place, pipeline) = check(Path::new("testdata/lint/pipeline_good_face.yaml")).unwrap();
+    assert_eq!((place.tasks, place.sovereign.zone.as_str()), (2, "eu-de"));
+    assert_eq!(place.keys_dir, Path::new("testdata/lint/keys/"));
+    assert_eq!(place.trust, Path::new("testdata/lint/trust.json"));
+    let key_file = place.sovereign.tls.unwrap().key_file.unwrap();
+    assert_eq!(key_file, Path::new("testdata/lint/tls/douane.key"));
+    assert_eq!(pipeline.release, Path::new("testdata/lint/customers.release.json"));
+    assert_eq!(pipeline.classes.len(), 13);
+    let id = &pipeline.classes[0];
+    assert_eq!((id.path.as_str(), id.class, id.subject), ("id", Class::Identifier, true));
+    assert_eq!((id.residency.as_deref(), id.line), (Some("eu"), Mark::new(7, 3)));
+    assert_eq!(pipeline.classes[12].path, "updated_at", "the order of the file");
+    let verbs: Vec<_> = pipeline.stages.iter().map(|(stage, _)| stage.verb()).collect();
+    let expected = "tokenize tokenize fpe mask redact generalize generalize generalize drop";
+    assert_eq!(verbs.join(" "), expected);
+    assert_eq!(pipeline.stages[2].1, Mark::new(24, 5));
+    assert_eq!(pipeline.types["updated_at"].to_string(), "micro_timestamp");
+    assert_eq!(pipeline.domains.domains.len(), 4);
+    assert_eq!(pipeline.source.start, Start::Earliest);
+    assert_eq!((pipeline.sink.timestamp_ms, pipeline.sink.format), (1_000, SinkFormat::Avro));
+    assert_eq!(pipeline.sink.subject, "{topic}-value");
+    assert_eq!(pipeline.overrides[0].min_recall, Some(0.9));
+    assert_eq!(pipeline.quarantine_max_per_minute, None);
+}
+
+#[test]
+fn the_least_has_the_defaults_that_lose_nothing() {
+    let (_, pipeline) = check(Path::new("testdata/lint/pipeline_good_least.yaml")).unwrap();
+    assert_eq!(pipeline.source.start, Start::Timestamp(1_769_817_600_000));
+    assert_eq!(pipeline.source.key.as_deref(), Some(&["number".to_owned()][..]));
+    assert_eq!(pipeline.sink.timestamp_ms, 86_400_000);
+    assert_eq!(pipeline.sink.subject, "{topic}-value");
+    assert_eq!(pipeline.types["total"].to_string(), "decimal(10,2)");
+    assert_eq!(pipeline.quarantine_max_per_minute, Some(100));
+}
+
+#[test]
+fn the_environment_and_files_make_the_place() {
+    let (place, _) = check(Path::new("testdata/lint/place_good_environment.yaml")).unwrap();
+    assert_eq!(place.sovereign.bootstrap, "kafka-de:9092");
+    assert_eq!(place.sovereign.registry.as_deref(), Some("http://registry-de:8081"));
+    let sasl = place.sovereign.sasl.unwrap();
+    assert_eq!((sasl.username.as_str(), sasl.password_file.to_str()), ("douane", Some("/run/secrets/kafka")));
+    assert_eq!(place.keys_dir, Path::new("/var/lib/douane/keys"));
+    assert_eq!(place.global.topic_prefix, "prod.");
+}
+
+#[test]
+fn faults_of_both_files_are_found_at_once_and_sorted() {
+    let dir = Path::new(DIR);
+    let place = dir.join("place_bad_tasks.yaml");
+    let pipeline = dir.join("pipeline_bad_many_rules_at_once.yaml");
+    let findings = load_with(&place, &pipeline, &env).unwrap_err();
+    assert!(findings.len() >= 6, "{findings}");
+    let lines: Vec<_> = findings.iter().skip(1).map(|f| f.mark).collect();
+    assert!(lines.is_sorted(), "{findings}");
+    let json = serde_json::to_value(&findings).unwrap();
+    assert_eq!(json[0]["kind"], "out_of_range");
+    assert_eq!(json[0]["severity"], "error");
+    assert_eq!((&json[0]["line"], &json[0]["column"]), (&17.into(), &8.into()));
+}
+
+#[test]
+fn files_that_cannot_be_read_bad_missing_bad_bytes_bad_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipeline = dir.path().join("p.yaml");
+    let place = Path::new(DIR).join("douane.yaml");
+    let said = || load_with(&place, &pipeline, &env).unwrap_err();
+    assert!(said().unreadable(), "{}", said());
+    assert!(said().to_string().contains("p.yaml: error: cannot be read"), "{}", said());
+    fs::write(&pipeline, b"name: a\npurpose: \xff\n").unwrap();
+    assert!(said().to_string().contains(":2:1: error: not UTF-8"), "{}", said());
+    fs::write(&pipeline, "é".repeat(yaml::FILE_BYTES_MAX)).unwrap();
+    assert!(said().to_string().contains("more than 1048576 bytes"), "{}", said());
+    assert!(!said().unreadable());
+    fs::remove_file(&pipeline).unwrap();
+    fs::create_dir(&pipeline).unwrap();
+    assert!(said().unreadable(), "{}", said());
+}
+
+/// A pipeline file cut anywhere, or with any line gone, is refused or loaded: nothing panics, and
+/// what is refused has a reason.
+#[test]
+fn a_spoiled_file_never_panics() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(Path::new(DIR).join("domains.yaml"), dir.path().join("domains.yaml")).unwrap();
+    let text = fs::read_to_string(Path::new(DIR).join("pipeline_good_face.yaml")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let cut = (0..text.len()).step_by(7).map(|at| text[..at].to_owned());
+    let without = (0..lines.len()).map(|n| [&lines[..n], &lines[n + 1..]].concat().join("\n"));
+    let swapped = (0..text.len()).step_by(11).map(|at| {
+        let mut bytes = text.clone().into_bytes();
+        bytes[at] = b":{[-\"'\t#&*!|>%@`~?,]}\n"[at % 23];
+        String::from_utf8(bytes).unwrap()
+    });
+    let (place, pipeline) = (Path::new(DIR).join("douane.yaml"), dir.path().join("p.yaml"));
+    let mut refused = 0;
+    for text in cut.chain(without).chain(swapped) {
+        fs::write(&pipeline, &text).unwrap();
+        if let Err(findings) = load_with(&place, &pipeline, &env) {
+            refused += 1;
+            assert!(!findings.is_empty());
+        }
+    }
+    assert!(refused > 200, "{refused}");
+}
+
+/// Documented examples are executed, found through the registry.
+#[test]
+fn every_verbs_example_is_a_stage() {
+    for declaration in douane_transforms::ALL {
+        let mut findings = Findings::default();
+        let root = yaml::parse(declaration.example_yaml, "example", &mut findings).unwrap();
+        let schema = schema_of::<douane_transforms::Stage>();
+        let rules = Rules { schema: &schema, later: &[], advice: &[], show_values: true };
+        schema::check(&root, "example", &rules, &mut findings);
+        assert!(findings.is_empty(), "{findings}");
+        let stage: douane_transforms::Stage = de::from_node(&root).ok().unwrap();
+        assert_eq!(stage.verb(), declaration.verb);
+    }
+}
+
+/// Every rule of `LATER` and `ADVICE` is one that some file can reach: the key is not known.
+#[test]
+fn nothing_that_is_known_is_called_unknown() {
+    let known = |schema: &Json, name: &str| {
+        let text = schema.to_string();
+        text.contains(&format!("\"{name}\":"))
+    };
+    for (schema, lists) in [
+        (json_schema(), [pipeline::LATER, pipeline::ADVICE]),
+        (place_json_schema(), [place::LATER, place::ADVICE]),
+    ] {
+        for (path, _) in lists.into_iter().flatten().filter(|(path, _)| !path.contains('=')) {
+            let name = path.rsplit('.').next().unwrap();
+            let elsewhere = ["topics", "topic", "columns", "servers"].contains(&name);
+            assert!(elsewhere || !known(&schema, name), "{path}");
+        }
+    }
+}
+
+/// Generated files: this test writes them anew and fails once.
+#[test]
+fn the_json_schemas_are_what_the_structs_say() {
+    for (name, schema) in
+        [("pipeline.schema.json", json_schema()), ("place.schema.json", place_json_schema())]
+    {
+        let text = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
+        let old = fs::read_to_string(name).unwrap_or_default();
+        if old != text {
+            fs::write(name, text).unwrap();
+            panic!("{name} was out of date and is written anew: look at the difference, commit it");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Faults on purpose: the controls of the delivery tests, which show that each guard is needed.
+//! They exist in builds with debug assertions only; a release build has no such switch.
+
+#[cfg(debug_assertions)]
+fn is(name: &str) -> bool {
+    std::env::var("DOUANE_TEST_CONTROL").is_ok_and(|control| control == name)
+}
+
+#[cfg(not(debug_assertions))]
+fn is(_: &str) -> bool {
+    false
+}
+
+/// Read the position before fencing: the previous holder may still commit after it was read.
+pub fn position_before_fence() -> bool {
+    is("position-before-fence")
+}

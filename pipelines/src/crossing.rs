@@ -1,0 +1,420 @@
+//! Everything a run needs that does not change while it runs: the pipeline and its plan, the live
+//! release, the keys, the names in both clusters. Shards share it; each opens its own clients.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use douane_connectors::kafka::{
+    Admin, ClusterConfig, KafkaFault, QuarantineProducer, Sink, SinkFault, Source, read_last,
+};
+use douane_connectors::registry::Registry;
+use douane_gate::{Crossing as AtGate, Destination, Gate, SealContext, Sealed, Target};
+use douane_ledger::log::{Entry, Head, Log};
+use douane_ledger::release::LiveRelease;
+use douane_schemas::keys::{Key, Purpose};
+use douane_schemas::record::RawRecord;
+use douane_transforms::Keyring;
+use serde::de::DeserializeOwned;
+
+use crate::config::{Pipeline, Place};
+use crate::fault::RunFault;
+use crate::key_home::KeyHome;
+use crate::plan::{Plan, Staged};
+use crate::position::{
+    LAYOUT_PARTITION, LAYOUT_SHARD, Layout, PinnedTopic, Position,
+};
+use crate::turn::Refused;
+
+/// How long one try at something outside may take.
+pub const TRY: Duration = Duration::from_secs(10);
+
+/// The names that follow from a pipeline. Outside, they are made of the target topic's name only:
+/// the names of pipelines, tables and tenants stay inside.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// The data topic, prefix included.
+    pub data: String,
+    pub manifest: String,
+    pub position: String,
+    /// In the sovereign cluster.
+    pub quarantine: String,
+    /// Source group, for people's lag tools; never read back.
+    pub group: String,
+}
+
+impl Names {
+    pub fn of(place: &Place, pipeline: &Pipeline) -> Self {
+        let data = format!("{}{}", place.global.topic_prefix, pipeline.sink.topic);
+        let prefix = &place.sovereign.topic_prefix;
+        Self {
+            manifest: format!("{data}.manifest"),
+            position: format!("{data}.position"),
+            data,
+            quarantine: format!("{prefix}douane.{}.quarantine", pipeline.name),
+            group: format!("douane.{}", pipeline.name),
+        }
+    }
+
+    pub fn transactional_id(&self, shard: u32) -> String {
+        format!("{}.{shard}", self.data)
+    }
+
+    pub fn layout_transactional_id(&self) -> String {
+        format!("{}.layout", self.data)
+    }
+
+    /// Name of a shard's log below the pipeline's ledger directory.
+    pub fn log(&self, shard: u32) -> String {
+        format!("shard-{shard}")
+    }
+
+    pub fn control_log(&self) -> String {
+        "control".to_owned()
+    }
+}
+
+/// One admin client a cluster, kept open: a look at a topic's identity then costs 0.2 ms.
+pub struct Admins {
+    pub sovereign: Admin,
+    pub global: Admin,
+}
+
+impl Admins {
+    /// Both sides are still the topics that the layout pinned. A source topic that was made again
+    /// would be read from the middle; a target that was made again would keep the position and
+    /// lose the data; partitions that nobody was dealt are never read.
+    pub fn check(&self, layout: &Layout) -> Result<(), RunFault> {
+        let sides = [("source", &self.sovereign, &layout.sources), ("target", &self.global, &layout.targets)];
+        for (side, admin, pinned) in sides {
+            for pin in pinned {
+                let found = admin
+                    .topic(&pin.name)
+                    .map_err(|fault| RunFault::Again(format!("{side} cluster: {fault}")))?;
+                if let Some(what) = changed(pin, found.as_ref().map(|t| (t.id.as_str(), t.partitions))) {
+                    return Err(RunFault::Identity { side, topic: pin.name.clone(), what });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is no longer as it was pinned, in words.
+pub fn changed(pin: &PinnedTopic, found: Option<(&str, i32)>) -> Option<String> {
+    match found {
+        None => Some("it is gone".to_owned()),
+        Some((id, _)) if id != pin.id => {
+            Some(format!("expected topic id {}, found {id}: it was deleted and made again", pin.id))
+        }
+        Some((_, partitions)) if partitions != pin.partitions => {
+            Some(format!("expected {} partitions, found {partitions}", pin.partitions))
+        }
+        Some(_) => None,
+    }
+}
+
+/// The position topic as a reader sees it. It needs no live release: `status` reads it too.
+pub struct PositionTopic {
+    cluster: ClusterConfig,
+    zone: String,
+    name: String,
+    id: String,
+    key: Key,
+}
+
+impl PositionTopic {
+    pub fn new(place: &Place, pipeline: &Pipeline, keys: &KeyHome, topic_id: &str) -> Self {
+        Self {
+            cluster: place.global.clone(),
+            zone: place.sovereign.zone.clone(),
+            name: Names::of(place, pipeline).position,
+            id: topic_id.to_owned(),
+            key: keys.root().derive(Purpose::Position, &pipeline.name),
+        }
+    }
+
+    /// What sealed bytes of this topic are bound to.
+    pub fn context(&self, shard: u32) -> SealContext {
+        SealContext {
+            zone: self.zone.clone(),
+            cluster_id: self.cluster.id.clone(),
+            topic_id: self.id.clone(),
+            shard,
+        }
+    }
+
+    /// The committed layout, if there is one.
+    pub fn layout(&self) -> Result<Option<Layout>, RunFault> {
+        self.read("layout", LAYOUT_PARTITION, LAYOUT_SHARD)
+    }
+
+    /// A shard's committed position, if it has one in this epoch. A record of an earlier epoch is
+    /// part of the layout's places already.
+    pub fn position(&self, shard: u32, epoch: u64) -> Result<Option<Position>, RunFault> {
+        let partition = Layout::position_partition(shard);
+        let position: Option<Position> = self.read("position", partition, shard)?;
+        Ok(position.filter(|position| position.epoch == epoch))
+    }
+
+    fn read<T: DeserializeOwned>(
+        &self,
+        what: &'static str,
+        partition: i32,
+        shard: u32,
+    ) -> Result<Option<T>, RunFault> {
+        let last = read_last(&self.cluster, &self.name, partition, TRY * 3)
+            .map_err(|fault| RunFault::Again(format!("position topic: {fault}")))?;
+        let Some((key, value)) = last else { return Ok(None) };
+        let unreadable = |why: String| RunFault::Unreadable { what, why };
+        let key = String::from_utf8(key).map_err(|_| unreadable("its key is no text".into()))?;
+        let place = Destination::Position { partition };
+        let plain = douane_gate::open(&self.key, place, &key, &value, &self.context(shard))
+            .map_err(|fault| unreadable(fault.to_string()))?;
+        serde_json::from_slice(&plain)
+            .map(Some)
+            .map_err(|_| unreadable("not a record of version 1".into()))
+    }
+}
+
+/// See the module.
+pub struct Crossing {
+    pub place: Place,
+    pub pipeline: Pipeline,
+    pub plan: Plan,
+    pub release: Arc<LiveRelease>,
+    pub release_digest: String,
+    pub keys: KeyHome,
+    pub keyring: Keyring,
+    pub names: Names,
+    pub target: Target,
+    pub positions: PositionTopic,
+    pub quarantine_topic_id: String,
+    /// Largest record that the quarantine topic takes.
+    pub quarantine_bytes_max: usize,
+    pub software: String,
+    key_ids: Vec<String>,
+    registry: Mutex<SchemaCache>,
+}
+
+type SchemaCache = Box<dyn douane_schemas::debezium::WriterSchemas + Send>;
+
+/// For formats without a registry: no id is known.
+struct NoSchemas;
+
+impl douane_schemas::debezium::WriterSchemas for NoSchemas {
+    fn schema_text(&mut self, _: u32) -> Result<Option<String>, douane_schemas::debezium::Away> {
+        Ok(None)
+    }
+}
+
+/// What [`Crossing::new`] is given beside the files.
+pub struct Opened {
+    pub release: Arc<LiveRelease>,
+    pub release_digest: String,
+    pub target: Target,
+    pub positions: PositionTopic,
+    pub quarantine_topic_id: String,
+    pub quarantine_bytes_max: usize,
+    pub registry: Option<Registry>,
+}
+
+impl Crossing {
+    pub fn new(place: Place, pipeline: Pipeline, plan: Plan, keys: KeyHome, opened: Opened) -> Self {
+        let names = Names::of(&place, &pipeline);
+        let keyring = keys.keyring();
+        let registry: SchemaCache = match opened.registry {
+            Some(registry) => Box::new(registry),
+            None => Box::new(NoSchemas),
+        };
+        let mut used: Vec<_> = plan
+            .keys
+            .iter()
+            .chain(&plan.columns)
+            .filter_map(|column| column.protection.as_ref())
+            .flat_map(|protection| protection.declared.keys.clone())
+            .collect();
+        used.sort_by_key(|(purpose, domain)| (purpose.label(), domain.clone()));
+        used.dedup();
+        let key_ids = keyring.ids(&used).iter().map(ToString::to_string).collect();
+        Self {
+            key_ids,
+            place,
+            pipeline,
+            plan,
+            release: opened.release,
+            release_digest: opened.release_digest,
+            keys,
+            keyring,
+            names,
+            target: opened.target,
+            positions: opened.positions,
+            quarantine_topic_id: opened.quarantine_topic_id,
+            quarantine_bytes_max: opened.quarantine_bytes_max,
+            software: software(),
+            registry: Mutex::new(registry),
+        }
+    }
+
+    pub fn topics(&self) -> &[String] {
+        &self.pipeline.source.topics
+    }
+
+    pub fn topic_name(&self, topic: u32) -> &str {
+        self.topics().get(topic as usize).map_or("?", String::as_str)
+    }
+
+    /// The registry's schemas, cached by id; shared, since ids are few.
+    pub fn schemas(&self) -> MutexGuard<'_, SchemaCache> {
+        self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The release is live at this moment: not expired, not revoked.
+    pub fn still_live(&self) -> Result<(), RunFault> {
+        self.release
+            .live(std::time::SystemTime::now())
+            .map_err(|fault| RunFault::Release(fault.to_string()))
+    }
+
+    /// Fences a transactional id. While the target is away it tries again: nothing is held open
+    /// meanwhile, and Kafka is the buffer.
+    pub fn fence(&self, id: &str, stop: &AtomicBool) -> Result<Sink, RunFault> {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let tried = Instant::now();
+            let largest = self.target.record_bytes_max;
+            match Sink::fence_sized(&self.place.global, id, largest, TRY) {
+                Ok(sink) => return Ok(sink),
+                Err(SinkFault::Settings(why)) => return Err(RunFault::Client(why.to_string())),
+                Err(fault) if stop.load(Ordering::Relaxed) => {
+                    return Err(RunFault::Stopped(fault.to_string()));
+                }
+                Err(_) => {
+                    if tried.elapsed() < pause {
+                        std::thread::sleep(pause);
+                    }
+                    pause = (pause * 2).min(Duration::from_secs(1));
+                }
+            }
+        }
+    }
+
+    pub fn source(&self) -> Result<Source, RunFault> {
+        Source::open(&self.place.sovereign, &self.names.group, self.topics())
+            .map_err(self.source_fault())
+    }
+
+    pub fn source_fault(&self) -> impl Fn(KafkaFault) -> RunFault + '_ {
+        |fault| RunFault::Again(format!("source cluster: {fault}"))
+    }
+
+    pub fn admins(&self) -> Result<Admins, RunFault> {
+        let open = |cluster| {
+            Admin::open(cluster).map_err(|fault: KafkaFault| RunFault::Client(fault.to_string()))
+        };
+        Ok(Admins { sovereign: open(&self.place.sovereign)?, global: open(&self.place.global)? })
+    }
+
+    pub fn quarantine(&self) -> Result<QuarantineProducer, RunFault> {
+        QuarantineProducer::open(&self.place.sovereign)
+            .map_err(|fault| RunFault::Client(fault.to_string()))
+    }
+
+    pub fn gate(&self) -> Result<Gate, RunFault> {
+        let keys = self.keys.gate_keys(&self.pipeline.name, &self.release);
+        Gate::new(Arc::clone(&self.release), self.target.clone(), keys, self.software.clone())
+            .map_err(|fault| RunFault::Gate(fault.to_string()))
+    }
+
+    /// What the gate looks at: the staged columns, and the raw ones to recompute from.
+    pub fn at_gate<'a>(&self, staged: &'a Staged, skip: &'a [bool]) -> AtGate<'a> {
+        AtGate {
+            columns: &staged.columns,
+            keys: &staged.keys,
+            raw: &staged.batch.rows,
+            origins: &staged.batch.origins,
+            skip,
+        }
+    }
+
+    pub fn take_over(&self, log: &str, at: Option<&Head>) -> Result<Log, RunFault> {
+        Ok(Log::take_over(&self.ledger_home(), log, at, self.keys.log_keys(&self.pipeline.name))?)
+    }
+
+    pub fn ledger_home(&self) -> std::path::PathBuf {
+        ledger_home(&self.place.ledger_dir, &self.pipeline.name)
+    }
+
+    pub fn publish(&self, log: &mut Log, name: &str, committed: u64) -> Result<(), RunFault> {
+        let origin = checkpoint_origin(&self.pipeline.name, name);
+        Ok(log.publish(committed, self.keys.checkpoint(), &origin)?)
+    }
+
+    pub fn seal_position(
+        &self,
+        gate: &Gate,
+        shard: u32,
+        position: &Position,
+    ) -> Result<Sealed, RunFault> {
+        let plain = serde_json::to_vec(position)
+            .map_err(|_| RunFault::Gate("a position has no JSON form".into()))?;
+        let partition = Layout::position_partition(shard);
+        let key = self.names.transactional_id(shard);
+        gate.seal_position(partition, &key, &plain, &self.positions.context(shard))
+            .map_err(|fault| RunFault::Gate(fault.to_string()))
+    }
+
+    pub fn seal_quarantine(
+        &self,
+        gate: &Gate,
+        shard: u32,
+        refused: &Refused,
+        record: &RawRecord<'_>,
+    ) -> Result<Sealed, RunFault> {
+        let context = SealContext {
+            zone: self.place.sovereign.zone.clone(),
+            cluster_id: self.place.sovereign.id.clone(),
+            topic_id: self.quarantine_topic_id.clone(),
+            shard,
+        };
+        let topic = self.topic_name(record.topic);
+        gate.seal_quarantine(record, topic, refused.code, self.quarantine_bytes_max, &context)
+            .map_err(|fault| RunFault::Gate(fault.to_string()))
+    }
+
+    /// The ledger's entries that a head names, and what its holder wrote after it.
+    pub fn entries(&self, log: &str, head: &Head) -> Result<Vec<(u64, Entry)>, RunFault> {
+        Ok(douane_ledger::log::read(&self.ledger_home(), log, Some(head))?)
+    }
+
+    /// Ids of the token and encryption keys that the plan uses.
+    pub fn key_ids(&self) -> Vec<String> {
+        self.key_ids.clone()
+    }
+
+    /// The key that blinds what leaves of the evidence.
+    pub fn blind(&self) -> Key {
+        self.keys.root().derive(Purpose::Blind, &self.pipeline.name)
+    }
+
+    /// The key that commits the ledger to sovereign records.
+    pub fn ledger_commit(&self) -> Key {
+        self.keys.root().derive(Purpose::LedgerCommit, &self.pipeline.name)
+    }
+}
+
+/// A pipeline's part of the ledger directory.
+pub fn ledger_home(ledger_dir: &Path, pipeline: &str) -> std::path::PathBuf {
+    ledger_dir.join(pipeline)
+}
+
+/// Name of a log in its checkpoints, and of the key that signs them.
+pub fn checkpoint_origin(pipeline: &str, log: &str) -> String {
+    format!("douane/{pipeline}/{log}")
+}
+
+/// Name and version, as they stand in manifests.
+pub fn software() -> String {
+    format!("douane {}", env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,142 @@
+//! From files to proof: where the leaves come from, and the table that `explain` prints.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use douane_connectors::kafka::{Admin, KafkaFault, Reach, scan};
+use douane_connectors::registry::Registry;
+use douane_schemas::debezium::{leaves_of_avro, leaves_of_json_schema};
+use douane_schemas::leaf::{Leaf, LeafType, TableLeaves};
+use douane_schemas::record::{Format, RawRecord};
+
+use crate::config::{self, Pipeline, Place};
+use crate::crossing::TRY;
+use crate::fault::RunFault;
+use crate::plan::Plan;
+use crate::proof::Proof;
+use crate::release;
+
+/// The proof of a pipeline. Where the source cannot be reached, the leaves of its release serve,
+/// if it has one.
+pub fn proof(place: &Path, file: &Path) -> Result<Proof, RunFault> {
+    let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
+    let plan = plan(&place, &pipeline)?;
+    let fingerprint = release::fingerprint(&place, &pipeline, &plan)?;
+    Ok(Proof::new(&place, &pipeline, &plan, &fingerprint))
+}
+
+/// The plan over the leaves as the source has them now, or as the release has them.
+pub fn plan(place: &Place, pipeline: &Pipeline) -> Result<Plan, RunFault> {
+    let leaves = match leaves(place, pipeline) {
+        Err(RunFault::Unreachable { what, why }) => {
+            let released = release::envelope(pipeline)
+                .ok()
+                .and_then(|envelope| douane_ledger::release::draft(&envelope).ok())
+                .and_then(|draft| release::leaves(&draft).ok());
+            released.ok_or(RunFault::Unreachable { what, why })?
+        }
+        other => other?,
+    };
+    Plan::new(pipeline, leaves).map_err(RunFault::Findings)
+}
+
+/// The shape of the source's records: from the registry, from the first record's schema, or, for
+/// JSON without schemas, from the pipeline's own lists.
+fn leaves(place: &Place, pipeline: &Pipeline) -> Result<TableLeaves, RunFault> {
+    let topic = &pipeline.source.topics[0];
+    match pipeline.source.format {
+        Format::DebeziumAvro => {
+            let registry = Registry::new(&place.sovereign)
+                .map_err(|fault| RunFault::Registry(fault.to_string()))?;
+            let latest = |part: &str| {
+                registry.latest(&format!("{topic}-{part}")).map_err(|fault| match fault {
+                    fault if fault.is_away() => RunFault::Unreachable {
+                        what: "the sovereign registry".into(),
+                        why: fault.to_string(),
+                    },
+                    fault => RunFault::Registry(fault.to_string()),
+                })
+            };
+            let key = latest("key")?;
+            let (_, value) = latest("value")?.ok_or_else(|| {
+                RunFault::Registry(format!("subject `{topic}-value` has no schema yet"))
+            })?;
+            leaves_of_avro(key.as_ref().map(|(_, text)| text.as_str()), &value)
+                .map_err(|fault| RunFault::Registry(format!("subject `{topic}-value`: {fault}")))
+        }
+        Format::DebeziumJsonSchema => {
+            let first = first_record(place, pipeline)?;
+            leaves_of_json_schema(first.0.as_deref(), &first.1)
+                .map_err(|fault| RunFault::Topic { topic: topic.clone(), what: fault.to_string() })
+        }
+        Format::DebeziumJson => {
+            let key = match &pipeline.source.key {
+                Some(key) => key.clone(),
+                None => key_names(topic, first_record(place, pipeline)?.0.as_deref())?,
+            };
+            Ok(declared(pipeline, &key))
+        }
+    }
+}
+
+/// JSON without schemas: every classed leaf, of its declared type or text.
+fn declared(pipeline: &Pipeline, key: &[String]) -> TableLeaves {
+    let leaf = |path: &String| Leaf {
+        path: path.clone(),
+        leaf_type: pipeline.types.get(path).copied().unwrap_or(LeafType::Text),
+    };
+    TableLeaves {
+        key: key.iter().map(leaf).collect(),
+        row: pipeline.classes.iter().map(|rule| leaf(&rule.path)).collect(),
+    }
+}
+
+/// The first record with a value that any partition of the first topic holds.
+fn first_record(
+    place: &Place,
+    pipeline: &Pipeline,
+) -> Result<(Option<Vec<u8>>, Vec<u8>), RunFault> {
+    let topic = &pipeline.source.topics[0];
+    let fault = |fault: KafkaFault| match fault.is_away() {
+        true => RunFault::Unreachable {
+            what: "the sovereign cluster".into(),
+            why: fault.to_string(),
+        },
+        false => RunFault::Topic { topic: topic.clone(), what: fault.to_string() },
+    };
+    let admin = Admin::open(&place.sovereign).map_err(fault)?;
+    let partitions = admin.topic(topic).map_err(fault)?.map_or(0, |found| found.partitions);
+    for partition in 0..partitions {
+        let mut first = None;
+        let mut look = |record: &RawRecord<'_>| match record.value {
+            None => ControlFlow::Continue(()),
+            Some(value) => {
+                first = Some((record.key.map(<[u8]>::to_vec), value.to_vec()));
+                ControlFlow::Break(())
+            }
+        };
+        scan(&place.sovereign, topic, partition, 0, Reach::LastStable, TRY, &mut look)
+            .map_err(fault)?;
+        if let Some(first) = first {
+            return Ok(first);
+        }
+    }
+    Err(RunFault::Topic {
+        topic: topic.clone(),
+        what: "holds no record yet to read the shape from; declare `key:` under source.kafka"
+            .into(),
+    })
+}
+
+/// The member names of a JSON key. They must be classed in the pipeline, so none is printed.
+fn key_names(topic: &str, key: Option<&[u8]>) -> Result<Vec<String>, RunFault> {
+    let Some(key) = key else { return Ok(Vec::new()) };
+    let fault = |what: &str| RunFault::Topic { topic: topic.to_owned(), what: what.to_owned() };
+    let parsed: serde_json::Value = serde_json::from_slice(key)
+        .map_err(|_| fault("the first record's key is not JSON; is the format right?"))?;
+    match parsed {
+        serde_json::Value::Null => Ok(Vec::new()),
+        serde_json::Value::Object(members) => Ok(members.into_iter().map(|(k, _)| k).collect()),
+        _ => Err(fault("the first record's key is no object")),
+    }
+}

@@ -1,0 +1,467 @@
+//! The plan: what each output column is made of. Made once with DataFusion, driven per batch as
+//! physical expressions, so that the borders of batches stay the run loop's.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion_common::{Column as ColumnName, DFSchema, DataFusionError};
+use datafusion_expr::execution_props::ExecutionProps;
+use datafusion_expr::{ColumnarValue, Expr};
+use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
+use douane_schemas::batch::{Batch, Origin};
+use douane_schemas::leaf::{Leaf, LeafType, TableLeaves};
+use douane_schemas::record::Format;
+use douane_transforms::{Declared, Keyring, Produces, Stage, TransformFault};
+
+use crate::config::{Class, Finding, Findings, Kind, Mark, Pipeline};
+use crate::policy::{self, Verdict};
+
+/// Which part of a record a leaf belongs to. Column names carry it: `key.id`, `after.id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    Key,
+    Row,
+}
+
+impl Part {
+    /// The column of a leaf in a decoded batch.
+    pub fn column(self, path: &str) -> String {
+        match self {
+            Self::Key => format!("key.{path}"),
+            Self::Row => format!("after.{path}"),
+        }
+    }
+}
+
+/// What one leaf is, all rules applied.
+#[derive(Clone, Debug)]
+pub struct ClassedLeaf {
+    pub part: Part,
+    pub leaf: Leaf,
+    pub class: Class,
+    pub residency: Option<String>,
+    pub subject: bool,
+}
+
+/// One column that crosses, and why it may.
+#[derive(Clone, Debug)]
+pub struct OutputColumn {
+    /// The leaf's path with `_` for `.`.
+    pub name: String,
+    pub from: ClassedLeaf,
+    pub protection: Option<Protection>,
+    pub output: LeafType,
+    /// The rule of the policy that lets it cross.
+    pub rule: String,
+}
+
+/// The one protection on a column.
+#[derive(Clone, Debug)]
+pub struct Protection {
+    pub stage: Stage,
+    pub declared: Declared,
+}
+
+impl OutputColumn {
+    pub fn produces(&self) -> Option<&Produces> {
+        self.protection.as_ref().map(|p| &p.declared.produces)
+    }
+
+    fn expr(&self, function: Option<datafusion_expr::ScalarUDF>) -> Expr {
+        let column = Expr::Column(ColumnName::new_unqualified(
+            self.from.part.column(&self.from.leaf.path),
+        ));
+        match function {
+            Some(function) => function.call(vec![column]),
+            None => column,
+        }
+    }
+}
+
+/// Plain data: everything that is decided before a record is read.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub leaves: TableLeaves,
+    pub classed: Vec<ClassedLeaf>,
+    /// The output key's columns, in key order; empty for a table without a key.
+    pub keys: Vec<OutputColumn>,
+    /// The output's columns, in the order of the row's leaves.
+    pub columns: Vec<OutputColumn>,
+}
+
+impl Plan {
+    /// Joins what the leaves are with what the pipeline says of them. Every fault at once.
+    pub fn new(pipeline: &Pipeline, leaves: TableLeaves) -> Result<Self, Findings> {
+        let mut findings = Findings::default();
+        let classed = classify(pipeline, &leaves, &mut findings);
+        let mut keys = Vec::new();
+        let mut columns = Vec::new();
+        for leaf in &classed {
+            if let Some(column) = output(pipeline, leaf, &mut findings) {
+                match leaf.part {
+                    Part::Key => keys.push(column),
+                    Part::Row => columns.push(column),
+                }
+            }
+        }
+        if !leaves.key.is_empty() && keys.len() < leaves.key.len() {
+            let message = "a leaf of the record key does not cross, so the output has no key";
+            finding(pipeline, &mut findings, None, Kind::Policy, message).next(
+                "give every leaf of the key a stage that lets it cross: a tombstone must reach \
+                 its row outside",
+            );
+        }
+        if columns.is_empty() && findings.is_empty() {
+            finding(pipeline, &mut findings, None, Kind::Policy, "no column crosses");
+        }
+        let mut names = BTreeSet::new();
+        for column in &columns {
+            if !names.insert(column.name.as_str()) {
+                let message = format!("two leaves cross as column `{}`", column.name);
+                finding(pipeline, &mut findings, None, Kind::Stage, message).next("drop one");
+            }
+        }
+        if findings.is_empty() {
+            Ok(Self { leaves, classed, keys, columns })
+        } else {
+            Err(findings)
+        }
+    }
+
+    /// Row leaves whose values are built; of all others only the names are read.
+    pub fn built(&self) -> Vec<String> {
+        self.columns.iter().map(|c| c.from.leaf.path.clone()).collect()
+    }
+
+    /// The batch's schema as the decoder makes it.
+    fn input_schema(&self) -> Schema {
+        let keys = self.leaves.key.iter().map(|leaf| (Part::Key, leaf));
+        let rows = self.columns.iter().map(|column| (Part::Row, &column.from.leaf));
+        Schema::new(
+            keys.chain(rows)
+                .map(|(part, leaf)| {
+                    Field::new(part.column(&leaf.path), leaf.leaf_type.arrow(), true)
+                })
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    /// Plans the columns' expressions with the keys in place.
+    pub fn compile(&self, pipeline: &Pipeline, keyring: &Keyring) -> Result<Stages, PlanFault> {
+        let input = self.input_schema();
+        let schema = DFSchema::try_from(input).map_err(PlanFault::of)?;
+        let (props, context) = (ExecutionProps::new(), PhysicalPlanningContext::default());
+        let side = |columns: &[OutputColumn]| -> Result<Side, PlanFault> {
+            let mut fields = Vec::new();
+            let mut exprs = Vec::new();
+            for column in columns {
+                let function = column
+                    .protection
+                    .as_ref()
+                    .map(|p| p.stage.build(&column.from.leaf, &pipeline.domains, keyring))
+                    .transpose()
+                    .map_err(|fault| PlanFault::Stage {
+                        column: column.name.clone(),
+                        fault: fault.to_string(),
+                    })?;
+                let expr = column.expr(function);
+                exprs.push(
+                    create_physical_expr(&expr, &schema, &props, &context)
+                        .map_err(PlanFault::of)?,
+                );
+                // As released: a key column is never null.
+                let nullable = column.from.part == Part::Row;
+                fields.push(Field::new(&column.name, column.output.arrow(), nullable));
+            }
+            Ok(Side { schema: Arc::new(Schema::new(fields)), exprs })
+        };
+        Ok(Stages { columns: side(&self.columns)?, keys: side(&self.keys)? })
+    }
+}
+
+/// The plan cannot be made executable.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanFault {
+    #[error("column `{column}`: {fault}")]
+    Stage { column: String, fault: String },
+    /// DataFusion refused an expression of the plan. Its text quotes plan literals, never cells,
+    /// and is left out all the same.
+    #[error("the expression planner refused the plan; this is a fault of the program")]
+    Planner,
+}
+
+impl PlanFault {
+    fn of(_: DataFusionError) -> Self {
+        Self::Planner
+    }
+}
+
+/// What can be said of a pipeline before the source is seen: a leaf whose type only the source
+/// knows is taken to be of one that its stage accepts.
+pub fn lint(pipeline: &Pipeline) -> Findings {
+    let leaf = |path: &String| Leaf {
+        path: path.clone(),
+        leaf_type: pipeline.types.get(path).copied().unwrap_or_else(|| likely(pipeline, path)),
+    };
+    let leaves = TableLeaves {
+        key: pipeline.source.key.iter().flatten().map(leaf).collect(),
+        row: pipeline.classes.iter().map(|rule| leaf(&rule.path)).collect(),
+    };
+    Plan::new(pipeline, leaves).err().unwrap_or_default()
+}
+
+fn likely(pipeline: &Pipeline, path: &str) -> LeafType {
+    if pipeline.source.format == Format::DebeziumJson {
+        return LeafType::Text;
+    }
+    let stage = pipeline.stages.iter().find(|(stage, _)| stage.columns().iter().any(|c| c == path));
+    let takes = |leaf_type: &LeafType| match stage {
+        None => true,
+        Some((stage, _)) => {
+            let leaf = Leaf { path: path.to_owned(), leaf_type: *leaf_type };
+            stage.declare(&leaf, &pipeline.domains).is_ok()
+        }
+    };
+    let names = LeafType::names().filter_map(|name| name.parse().ok());
+    [LeafType::Text].into_iter().chain(names).find(takes).unwrap_or(LeafType::Text)
+}
+
+/// An error in the pipeline's file, at a line or about the whole.
+fn finding<'f>(
+    pipeline: &Pipeline,
+    findings: &'f mut Findings,
+    at: Option<Mark>,
+    kind: Kind,
+    message: impl Into<String>,
+) -> &'f mut Finding {
+    let file = pipeline.file.display().to_string();
+    findings.error(&file, at.unwrap_or(Mark::FILE), kind, message)
+}
+
+fn classify(
+    pipeline: &Pipeline,
+    leaves: &TableLeaves,
+    findings: &mut Findings,
+) -> Vec<ClassedLeaf> {
+    let mut used = BTreeSet::new();
+    let mut classed = Vec::new();
+    let parts = leaves.key.iter().map(|l| (Part::Key, l));
+    for (part, leaf) in parts.chain(leaves.row.iter().map(|l| (Part::Row, l))) {
+        let Some(rule) = pipeline.classes.iter().find(|rule| rule.path == leaf.path) else {
+            let shown = part.column(&leaf.path);
+            let message = format!("no class for leaf `{shown}`");
+            finding(pipeline, findings, None, Kind::Class, message)
+                .help(format!(
+                    "propose: `{}: identifier` (an unknown leaf defaults to identifier)",
+                    leaf.path
+                ))
+                .next("add the class and a stage for it");
+            continue;
+        };
+        used.insert(rule.path.as_str());
+        classed.push(ClassedLeaf {
+            part,
+            leaf: leaf.clone(),
+            class: rule.class,
+            residency: rule.residency.clone(),
+            subject: rule.subject,
+        });
+    }
+    for rule in pipeline.classes.iter().filter(|rule| !used.contains(rule.path.as_str())) {
+        let message = format!("class for `{}` matches no leaf of the source", rule.path);
+        finding(pipeline, findings, Some(rule.line), Kind::MatchesNothing, message)
+            .next("remove the rule, or mend its path");
+    }
+    classed
+}
+
+/// The output column a leaf becomes; `None` where it stays behind or a finding says why not.
+fn output(
+    pipeline: &Pipeline,
+    from: &ClassedLeaf,
+    findings: &mut Findings,
+) -> Option<OutputColumn> {
+    let path = &from.leaf.path;
+    let mut stages =
+        pipeline.stages.iter().filter(|(stage, _)| stage.columns().iter().any(|c| c == path));
+    let first = stages.next();
+    if let Some((second, line)) = stages.next() {
+        let message = format!("column `{path}` has a second stage, `{}`", second.verb());
+        finding(pipeline, findings, Some(*line), Kind::ProtectedTwice, message)
+            .next("keep one: the gate holds a column to one protection of its raw leaf");
+        return None;
+    }
+    let mut protection = None;
+    if let Some((stage, line)) = first {
+        match stage.declare(&from.leaf, &pipeline.domains) {
+            // Dropped: it stays behind.
+            Ok(None) => return None,
+            Ok(Some(declared)) => protection = Some(Protection { stage: stage.clone(), declared }),
+            Err(fault) => {
+                let message = format!("stage `{}` on `{path}`: {fault}", stage.verb());
+                finding(pipeline, findings, Some(*line), Kind::Stage, message);
+                return None;
+            }
+        }
+    }
+    let never = matches!(from.class, Class::Secret | Class::Technical);
+    if protection.is_none() && never {
+        // Never crosses and needs no stage to stay behind.
+        return None;
+    }
+    if from.leaf.leaf_type == LeafType::Opaque {
+        let message = format!("leaf `{path}` is a record that this version does not take apart");
+        finding(pipeline, findings, None, Kind::Stage, message).next("drop it");
+        return None;
+    }
+    if let (None, Some(label)) = (&protection, &from.residency) {
+        let message = format!("leaf `{path}` has residency `{label}` and no protection");
+        finding(pipeline, findings, None, Kind::Policy, message).next("protect it, or drop it");
+        return None;
+    }
+    let overrides: Vec<_> =
+        pipeline.overrides.iter().filter(|o| o.columns.iter().any(|c| c == path)).collect();
+    let produces = protection.as_ref().map(|p| &p.declared.produces);
+    match policy::decide(from.class, produces, &overrides) {
+        Verdict::Allowed { rule } => {
+            let output =
+                protection.as_ref().map_or(from.leaf.leaf_type, |p| p.declared.output);
+            Some(OutputColumn {
+                name: path.replace('.', "_"),
+                from: from.clone(),
+                protection,
+                output,
+                rule,
+            })
+        }
+        Verdict::Denied { why } => {
+            let line = first.map(|(_, line)| *line);
+            finding(pipeline, findings, line, Kind::Policy, format!("`{path}`: {why}"));
+            None
+        }
+    }
+}
+
+struct Side {
+    schema: SchemaRef,
+    exprs: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+/// The compiled stages: one projection for the row, one for the key.
+pub struct Stages {
+    columns: Side,
+    keys: Side,
+}
+
+/// A batch after its stages. Rows that a stage refused are gone from all three parts alike.
+pub struct Staged {
+    pub batch: Batch,
+    pub columns: RecordBatch,
+    pub keys: RecordBatch,
+    /// Rows refused, with the transform's code.
+    pub refused: Vec<(Origin, &'static str)>,
+}
+
+impl Stages {
+    /// Applies every stage. A fault of one cell refuses its row and no other.
+    pub fn apply(&self, batch: Batch) -> Result<Staged, StageStop> {
+        let (columns, keys) = (self.columns.evaluate(&batch.rows), self.keys.evaluate(&batch.rows));
+        if let (Ok(columns), Ok(keys)) = (columns, keys) {
+            return Ok(Staged { batch, columns, keys, refused: Vec::new() });
+        }
+        let mut refused = Vec::new();
+        self.find_refused(&batch, 0, batch.len(), &mut refused)?;
+        let keep: BooleanArray = {
+            let mut keep = vec![true; batch.len()];
+            refused.iter().for_each(|(row, _)| keep[*row] = false);
+            keep.into()
+        };
+        let rows = filter_record_batch(&batch.rows, &keep).map_err(|_| StageStop)?;
+        let kept = batch
+            .origins
+            .iter()
+            .zip(keep.values().iter())
+            .filter_map(|(origin, keep)| keep.then_some(*origin))
+            .collect();
+        let refused = refused.into_iter().map(|(row, code)| (batch.origins[row], code)).collect();
+        let batch = Batch { rows, origins: kept };
+        let columns = self.columns.evaluate(&batch.rows).map_err(|_| StageStop)?;
+        let keys = self.keys.evaluate(&batch.rows).map_err(|_| StageStop)?;
+        Ok(Staged { batch, columns, keys, refused })
+    }
+
+    /// Halves the rows until each faulty one stands alone.
+    fn find_refused(
+        &self,
+        batch: &Batch,
+        start: usize,
+        len: usize,
+        refused: &mut Vec<(usize, &'static str)>,
+    ) -> Result<(), StageStop> {
+        if len == 0 {
+            return Ok(());
+        }
+        let slice = batch.rows.slice(start, len);
+        let fault = match (self.columns.evaluate(&slice), self.keys.evaluate(&slice)) {
+            (Ok(_), Ok(_)) => return Ok(()),
+            (Err(fault), _) | (_, Err(fault)) => fault,
+        };
+        if len == 1 {
+            // A fault without a code is not a cell's fault: stop instead of refusing row by row.
+            refused.push((start, code_of(&fault).ok_or(StageStop)?));
+            return Ok(());
+        }
+        let half = len / 2;
+        self.find_refused(batch, start, half, refused)?;
+        self.find_refused(batch, start + half, len - half, refused)
+    }
+}
+
+/// A stage failed for a reason that is not a cell's. The text of DataFusion's error may quote
+/// cells, so it is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a stage failed as a whole; nothing of the batch crosses")]
+pub struct StageStop;
+
+/// A key leaf without a value: the row could never be deleted outside.
+#[derive(Debug, thiserror::Error)]
+#[error("a leaf of the record key is null")]
+struct NullKey;
+
+fn code_of(fault: &DataFusionError) -> Option<&'static str> {
+    match fault {
+        DataFusionError::External(source) => source
+            .downcast_ref::<TransformFault>()
+            .map(TransformFault::code)
+            .or_else(|| source.is::<NullKey>().then_some("null_key")),
+        DataFusionError::Context(_, inner) => code_of(inner),
+        DataFusionError::Shared(inner) => code_of(inner),
+        _ => None,
+    }
+}
+
+impl Side {
+    fn evaluate(&self, rows: &RecordBatch) -> Result<RecordBatch, DataFusionError> {
+        let arrays = self
+            .exprs
+            .iter()
+            .map(|expr| match expr.evaluate(rows)? {
+                ColumnarValue::Array(array) => Ok(array),
+                ColumnarValue::Scalar(value) => value.to_array_of_size(rows.num_rows()),
+            })
+            .collect::<Result<Vec<ArrayRef>, DataFusionError>>()?;
+        let fields = self.schema.fields().iter().zip(&arrays);
+        if fields.into_iter().any(|(field, a)| !field.is_nullable() && a.null_count() > 0) {
+            return Err(DataFusionError::External(Box::new(NullKey)));
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        debug_assert!(arrays.iter().all(|array| array.len() == rows.num_rows()));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?)
+    }
+}

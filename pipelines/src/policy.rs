@@ -1,0 +1,193 @@
+//! The default policy: which protection lets which class cross. Closed: what no row allows is
+//! refused, and a row that allows says which rule it is, so that `explain` can show it.
+
+use douane_transforms::Produces;
+
+use crate::config::{Class, Override};
+
+/// Version of this table; it stands in every fingerprint.
+pub const VERSION: u32 = 1;
+
+/// The table as text: shown by `explain`, hashed into the fingerprint. It is what [`decide`]
+/// does, in words; a test walks every row.
+pub const TABLE: &str = "\
+default policy, version 1
+identifier: tokenize, fpe, mask (at most 4 characters kept), redact to a constant
+quasi: as identifier, or generalize
+sensitive: generalize to bins; as it is or tokenised only by a named override
+special: only by a named override
+free_text: denied; a named override with detectors, residual kinds and a minimum recall lets redacted text cross
+public: nothing needed
+secret: never
+technical: never
+";
+
+/// Most characters of an identifier that a mask may keep.
+pub const MASK_KEPT_CHARS_MAX: u32 = 4;
+
+/// The answer for one output column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The rule that lets it cross, in the words of [`TABLE`].
+    Allowed { rule: String },
+    /// Why not, and what would.
+    Denied { why: String },
+}
+
+/// Decides one column: its class, what protects it, and the overrides that name it.
+pub fn decide(class: Class, produces: Option<&Produces>, overrides: &[&Override]) -> Verdict {
+    let named = overrides.first();
+    let by_override =
+        |kind: &str| named.map(|o| format!("{kind}: override `{}`", o.name));
+    let allowed = match (class, produces) {
+        (Class::Public, None) => Some("public: nothing needed".to_owned()),
+        (Class::Public, Some(_)) => Some("public: protected though nothing is needed".to_owned()),
+        (Class::Identifier | Class::Quasi, Some(how)) => pseudonym(how)
+            .or_else(|| (class == Class::Quasi).then(|| coarse(how)).flatten())
+            .map(|what| format!("{class}: {what}")),
+        (Class::Sensitive, Some(Produces::Bins { .. })) => {
+            Some("sensitive: generalize to bins".to_owned())
+        }
+        (Class::Sensitive, Some(Produces::Token { .. }) | None) => by_override("sensitive"),
+        (Class::Special, Some(_)) => by_override("special"),
+        (Class::FreeText, Some(Produces::Constant { .. })) => {
+            Some("free_text: redact to a constant".to_owned())
+        }
+        (Class::FreeText, Some(Produces::Redacted { detectors })) => named
+            .filter(|o| covers(o, detectors))
+            .map(|o| format!("free_text: override `{}`", o.name)),
+        _ => None,
+    };
+    allowed.map_or_else(
+        || Verdict::Denied { why: why_not(class, produces) },
+        |rule| Verdict::Allowed { rule },
+    )
+}
+
+/// The override names exactly what the stage does, says what it leaves, and how well it must work.
+fn covers(named: &Override, detectors: &[String]) -> bool {
+    named.detectors == detectors && !named.residual.is_empty() && named.min_recall.is_some()
+}
+
+fn pseudonym(how: &Produces) -> Option<&'static str> {
+    match how {
+        Produces::Token { .. } => Some("tokenize"),
+        Produces::Fpe { .. } => Some("fpe"),
+        Produces::Mask { keep_first, keep_last, .. }
+            if keep_first + keep_last <= MASK_KEPT_CHARS_MAX =>
+        {
+            Some("mask (at most 4 characters kept)")
+        }
+        Produces::Constant { .. } => Some("redact to a constant"),
+        _ => None,
+    }
+}
+
+fn coarse(how: &Produces) -> Option<&'static str> {
+    match how {
+        Produces::Year
+        | Produces::Month
+        | Produces::Day
+        | Produces::Hour
+        | Produces::Bins { .. }
+        | Produces::Prefix { .. } => Some("generalize"),
+        _ => None,
+    }
+}
+
+fn why_not(class: Class, produces: Option<&Produces>) -> String {
+    let how = if produces.is_some() { "this protection" } else { "no protection" };
+    let instead = match class {
+        Class::Identifier => "tokenize, fpe, mask, or redact it to a constant, or drop it",
+        Class::Quasi => "tokenize, fpe, mask, generalize, or redact it to a constant, or drop it",
+        Class::Sensitive => "generalize it to bins, drop it, or name it in an override",
+        Class::Special => "drop it, or protect it and name it in an override",
+        Class::FreeText => {
+            "drop it, or redact it with detectors under an override that names the same \
+             detectors, the residual kinds and a minimum recall"
+        }
+        Class::Public => "nothing is needed",
+        Class::Technical | Class::Secret => "drop it",
+    };
+    format!("class {class} with {how} may not cross: {instead}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token() -> Produces {
+        serde_json::from_value(serde_json::json!(
+            {"kind": "token", "form": "base32", "domain": "d", "version": 1}
+        ))
+        .unwrap()
+    }
+
+    fn named() -> Override {
+        Override {
+            name: "notes".into(),
+            columns: vec!["notes".into()],
+            detectors: vec!["email".into()],
+            residual: vec!["names".into()],
+            min_recall: Some(0.9),
+        }
+    }
+
+    fn lets(class: Class, produces: Option<&Produces>, overrides: &[&Override]) -> bool {
+        matches!(decide(class, produces, overrides), Verdict::Allowed { .. })
+    }
+
+    #[test]
+    fn every_row_of_the_table() {
+        use Class::{FreeText, Identifier, Public, Quasi, Secret, Sensitive, Special, Technical};
+        let mask = |n| Produces::Mask { keep_first: 0, keep_last: n, fill: '*' };
+        let bins = Produces::Bins { labels: vec!["[0,1)".into()] };
+        let constant = Produces::Constant { text: "x".into() };
+        let redacted = Produces::Redacted { detectors: vec!["email".into()] };
+        let o = named();
+        for (class, how, overrides, expected) in [
+            (Identifier, Some(token()), vec![], true),
+            (Identifier, Some(mask(4)), vec![], true),
+            (Identifier, Some(mask(5)), vec![], false),
+            (Identifier, Some(constant.clone()), vec![], true),
+            (Identifier, Some(bins.clone()), vec![&o], false),
+            (Identifier, None, vec![&o], false),
+            (Quasi, Some(bins.clone()), vec![], true),
+            (Quasi, Some(Produces::Year), vec![], true),
+            (Quasi, None, vec![&o], false),
+            (Sensitive, Some(bins.clone()), vec![], true),
+            (Sensitive, Some(token()), vec![], false),
+            (Sensitive, Some(token()), vec![&o], true),
+            (Sensitive, None, vec![], false),
+            (Sensitive, None, vec![&o], true),
+            (Special, None, vec![&o], false),
+            (Special, Some(bins), vec![], false),
+            (Special, Some(token()), vec![&o], true),
+            (FreeText, Some(redacted.clone()), vec![], false),
+            (FreeText, Some(redacted), vec![&o], true),
+            (FreeText, Some(constant), vec![], true),
+            (FreeText, None, vec![&o], false),
+            (FreeText, Some(token()), vec![&o], false),
+            (Public, None, vec![], true),
+            (Secret, Some(token()), vec![&o], false),
+            (Secret, None, vec![&o], false),
+            (Technical, None, vec![&o], false),
+        ] {
+            assert_eq!(lets(class, how.as_ref(), &overrides), expected, "{class} {how:?}");
+        }
+    }
+
+    #[test]
+    fn override_bad_that_does_not_say_everything() {
+        let redacted = Produces::Redacted { detectors: vec!["email".into()] };
+        let mut other = named();
+        other.detectors = vec!["email".into(), "card".into()];
+        let mut silent = named();
+        silent.residual.clear();
+        let mut unmeasured = named();
+        unmeasured.min_recall = None;
+        for bad in [&other, &silent, &unmeasured] {
+            assert!(!lets(Class::FreeText, Some(&redacted), &[bad]));
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The proof, before any record is read: for each output column its leaves, its protection, its
+//! direct and indirect flows, and the rule that lets it cross. What is signed is this table.
+
+use std::fmt::Write;
+
+use douane_transforms::{Guarantees, Produces};
+use serde::Serialize;
+
+use crate::config::{Class, Pipeline, Place};
+use crate::plan::{ClassedLeaf, OutputColumn, Part, Plan};
+use crate::policy;
+
+/// One output column, read aloud.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    pub part: Part,
+    pub column: String,
+    #[serde(rename = "type")]
+    pub column_type: String,
+    /// Leaves whose values are in the column.
+    pub direct: Vec<String>,
+    /// Leaves that decide, by being refused, whether a row crosses at all.
+    pub indirect: Vec<String>,
+    pub class: String,
+    pub residency: Option<String>,
+    pub subject: bool,
+    pub protection: String,
+    /// What the protection keeps of the leaf, in words.
+    pub keeps: Vec<&'static str>,
+    pub rule: String,
+}
+
+/// A leaf that stays behind, and why.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Behind {
+    pub leaf: String,
+    pub class: String,
+    pub why: &'static str,
+}
+
+/// A named override as it will be signed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OverrideRow {
+    pub name: String,
+    pub columns: Vec<String>,
+    pub detectors: Vec<String>,
+    pub residual: Vec<String>,
+    pub min_recall: Option<f64>,
+}
+
+/// The whole proof of one pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Proof {
+    pub pipeline: String,
+    pub purpose: String,
+    pub source: String,
+    pub target: String,
+    pub fingerprint: String,
+    pub columns: Vec<Row>,
+    pub behind: Vec<Behind>,
+    pub overrides: Vec<OverrideRow>,
+    pub policy: &'static str,
+}
+
+impl Proof {
+    pub fn new(place: &Place, pipeline: &Pipeline, plan: &Plan, fingerprint: &str) -> Self {
+        let rows = plan.keys.iter().chain(&plan.columns).map(row).collect();
+        let crosses = |leaf: &ClassedLeaf| {
+            plan.keys
+                .iter()
+                .chain(&plan.columns)
+                .any(|c| c.from.part == leaf.part && c.from.leaf.path == leaf.leaf.path)
+        };
+        let mut behind: Vec<Behind> = plan
+            .classed
+            .iter()
+            .filter(|leaf| !crosses(leaf))
+            .map(|leaf| Behind {
+                leaf: leaf.part.column(&leaf.leaf.path),
+                class: leaf.class.to_string(),
+                why: match leaf.class {
+                    Class::Secret => "secret: never crosses",
+                    Class::Technical => "technical: not listed",
+                    _ => "dropped",
+                },
+            })
+            .collect();
+        behind.push(Behind {
+            leaf: "before.*".into(),
+            class: "as after.*".into(),
+            why: "the state shape holds the row after the change only",
+        });
+        behind.push(Behind {
+            leaf: "op, source.*, ts_*, transaction.*, headers of Debezium".into(),
+            class: "metadata".into(),
+            why: "built-in list: stays behind in the state shape",
+        });
+        Self {
+            pipeline: pipeline.name.clone(),
+            purpose: pipeline.purpose.clone(),
+            source: format!(
+                "{} ({}): {}",
+                place.sovereign.zone,
+                place.sovereign.id,
+                pipeline.source.topics.join(", ")
+            ),
+            target: format!(
+                "{} ({}): {}{}",
+                place.global.zone,
+                place.global.id,
+                place.global.topic_prefix,
+                pipeline.sink.topic
+            ),
+            fingerprint: fingerprint.to_owned(),
+            columns: rows,
+            behind,
+            overrides: pipeline
+                .overrides
+                .iter()
+                .map(|o| OverrideRow {
+                    name: o.name.clone(),
+                    columns: o.columns.clone(),
+                    detectors: o.detectors.clone(),
+                    residual: o.residual.clone(),
+                    min_recall: o.min_recall,
+                })
+                .collect(),
+            policy: policy::TABLE,
+        }
+    }
+
+    /// Only the rows of one column.
+    #[must_use]
+    pub fn only(mut self, column: &str) -> Self {
+        self.columns.retain(|row| row.column == column);
+        self.behind.retain(|b| b.leaf.ends_with(&format!(".{column}")));
+        self
+    }
+
+    /// The proof as text, to be read aloud and signed.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "pipeline     {}  (purpose: {})", self.pipeline, self.purpose)?;
+        writeln!(out, "from         {}", self.source)?;
+        writeln!(out, "to           {}", self.target)?;
+        writeln!(out, "fingerprint  {}", self.fingerprint)?;
+        writeln!(out, "\nwhat crosses")?;
+        let head = ["", "column", "from", "class", "protection", "keeps", "allowed by"];
+        let mut table = vec![head.map(str::to_owned)];
+        for row in &self.columns {
+            let part = if row.part == Part::Key { "key" } else { "" };
+            table.push([
+                part.to_owned(),
+                format!("{}: {}", row.column, row.column_type),
+                row.direct.join(", "),
+                match (&row.residency, row.subject) {
+                    (Some(r), true) => format!("{} (subject, residency {r})", row.class),
+                    (Some(r), false) => format!("{} (residency {r})", row.class),
+                    (None, true) => format!("{} (subject)", row.class),
+                    (None, false) => row.class.clone(),
+                },
+                row.protection.clone(),
+                row.keeps.join(", "),
+                row.rule.clone(),
+            ]);
+        }
+        write_table(out, &table)?;
+        let indirect: Vec<_> = self.columns.iter().filter(|r| !r.indirect.is_empty()).collect();
+        if !indirect.is_empty() {
+            writeln!(out, "\nindirect flows (a cell that its stage refuses keeps its row from crossing)")?;
+            for row in indirect {
+                writeln!(out, "  {} <- {}", row.column, row.indirect.join(", "))?;
+            }
+        }
+        writeln!(out, "\nwhat stays behind")?;
+        let behind: Vec<_> = self
+            .behind
+            .iter()
+            .map(|b| [b.leaf.clone(), b.class.clone(), b.why.to_owned()])
+            .collect();
+        write_table(out, &behind)?;
+        for o in &self.overrides {
+            writeln!(
+                out,
+                "\noverride `{}` on {}: detectors {}; what they may leave: {}; minimum recall {}",
+                o.name,
+                o.columns.join(", "),
+                o.detectors.join(", "),
+                o.residual.join(", "),
+                o.min_recall.map_or("none".to_owned(), |r| r.to_string())
+            )?;
+        }
+        writeln!(
+            out,
+            "\nTokens and encrypted values are pseudonyms: linkable, and personal data under the \
+             GDPR."
+        )
+    }
+}
+
+fn row(column: &OutputColumn) -> Row {
+    let leaf = column.from.part.column(&column.from.leaf.path);
+    let may_fail = column.protection.as_ref().is_some_and(|p| p.declared.may_fail);
+    Row {
+        part: column.from.part,
+        column: column.name.clone(),
+        column_type: column.output.to_string(),
+        indirect: if may_fail { vec![leaf.clone()] } else { Vec::new() },
+        direct: vec![leaf],
+        class: column.from.class.to_string(),
+        residency: column.from.residency.clone(),
+        subject: column.from.subject,
+        protection: column.produces().map_or_else(|| "none".to_owned(), in_words),
+        keeps: column
+            .protection
+            .as_ref()
+            .map_or_else(|| vec!["the value as it is"], |p| keeps(&p.stage.declaration().guarantees)),
+        rule: column.rule.clone(),
+    }
+}
+
+fn in_words(produces: &Produces) -> String {
+    match produces {
+        Produces::Token { form, domain, version } => {
+            format!("tokenize: domain {domain} v{version}, {}", form.name())
+        }
+        Produces::Fpe { domain, keep_first, keep_last, alphabet, .. } => format!(
+            "fpe: FF1 over {} signs, domain {domain}, {keep_first} first and {keep_last} last kept",
+            alphabet.chars().count()
+        ),
+        Produces::Mask { keep_first, keep_last, .. } => {
+            format!("mask: {keep_first} first and {keep_last} last kept")
+        }
+        Produces::Constant { .. } => "redact: a constant".to_owned(),
+        Produces::Redacted { detectors } => format!("redact: {}", detectors.join(", ")),
+        Produces::Year => "generalize: year".to_owned(),
+        Produces::Month => "generalize: month".to_owned(),
+        Produces::Day => "generalize: day".to_owned(),
+        Produces::Hour => "generalize: hour".to_owned(),
+        Produces::Bins { labels } => format!("generalize: {} bins", labels.len()),
+        Produces::Prefix { length } => format!("generalize: {length} first characters"),
+    }
+}
+
+fn keeps(guarantees: &Guarantees) -> Vec<&'static str> {
+    let all = [
+        (guarantees.keeps_uniqueness, "uniqueness"),
+        (guarantees.joinable, "joinability"),
+        (guarantees.keeps_length, "length"),
+        (guarantees.keeps_order, "order"),
+        (guarantees.keeps_nulls, "nulls"),
+        (guarantees.reversible_with_key, "reversible with the key"),
+    ];
+    all.into_iter().filter_map(|(holds, word)| holds.then_some(word)).collect()
+}
+
+/// Columns padded to their widest cell.
+fn write_table<const N: usize>(out: &mut String, rows: &[[String; N]]) -> std::fmt::Result {
+    let width = |column: usize| rows.iter().map(|r| r[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    for row in rows {
+        let mut line = String::from(" ");
+        for (cell, width) in row.iter().zip(&widths) {
+            if *width > 0 {
+                write!(line, " {cell:<width$} ")?;
+            }
+        }
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}

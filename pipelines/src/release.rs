@@ -1,0 +1,379 @@
+//! Releases from the pipeline's side: draft one from the plan, sign it after recomputing it, and
+//! open it for a run.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use douane_ledger::canonical;
+use douane_ledger::dsse::Envelope;
+use douane_ledger::fingerprint::{
+    Endpoint, FORMAT, Fingerprinted, FingerprintedDomain, FingerprintedStage, Named,
+};
+use douane_ledger::release::{
+    self, Column, Limits, LiveRelease, Policy, Release, ReleasedLeaf, Shape, Source, Target,
+};
+use douane_ledger::signing::SigningKey;
+use douane_ledger::trust::TrustRoot;
+use douane_schemas::debezium::ENVELOPE_LIST_VERSION;
+use douane_schemas::keys::Purpose;
+use douane_schemas::leaf::{Leaf, TableLeaves};
+use douane_transforms::detectors::Detector;
+use douane_transforms::{Produces, Stage};
+
+use crate::config::{self, Pipeline, Place};
+use crate::fault::RunFault;
+use crate::plan::{OutputColumn, Part, Plan};
+use crate::policy;
+use crate::proof::Proof;
+
+/// How long a release lives unless it says otherwise.
+pub const LIFE_DAYS_DEFAULT: u32 = 180;
+
+/// A release as a run uses it.
+pub struct Signed {
+    pub release: LiveRelease,
+    /// SHA-256 of the signed payload, in hexadecimal.
+    pub digest: String,
+}
+
+fn fault(what: impl std::fmt::Display) -> RunFault {
+    RunFault::Release(what.to_string())
+}
+
+fn read(path: &Path, next: &str) -> Result<Vec<u8>, RunFault> {
+    std::fs::read(path).map_err(|error| {
+        fault(format!("{}: {}\n  next: {next}", path.display(), error.kind()))
+    })
+}
+
+/// The trust root that `douane.yaml` names.
+pub fn trust_root(place: &Place) -> Result<TrustRoot, RunFault> {
+    let bytes = read(&place.trust, "`douane release trust` makes one")?;
+    TrustRoot::load(&bytes, None).map_err(fault)
+}
+
+/// The release file beside `douane.yaml`, as it lies.
+pub fn envelope(pipeline: &Pipeline) -> Result<Envelope, RunFault> {
+    let bytes = read(&pipeline.release, "`douane release propose` makes one")?;
+    Envelope::from_bytes(&bytes).map_err(fault)
+}
+
+/// Opens the pipeline's release: enough approvers, not expired, not revoked.
+pub fn live(place: &Place, pipeline: &Pipeline) -> Result<Signed, RunFault> {
+    let release = release::verify(&envelope(pipeline)?, &trust_root(place)?, SystemTime::now())
+        .map_err(|f| fault(format!("{}: {f}", pipeline.release.display())))?;
+    let digest = release.digest_hex();
+    Ok(Signed { release, digest })
+}
+
+/// The shape of the input that was approved.
+pub fn leaves(release: &Release) -> Result<TableLeaves, RunFault> {
+    let part = |part: &str| {
+        release
+            .leaves
+            .iter()
+            .filter(|leaf| leaf.part == part)
+            .map(|leaf| {
+                let leaf_type = leaf.leaf_type.parse().map_err(|_| {
+                    fault(format!("leaf type `{}` is not of this version", leaf.leaf_type))
+                })?;
+                Ok(Leaf { path: leaf.path.clone(), leaf_type })
+            })
+            .collect::<Result<Vec<_>, RunFault>>()
+    };
+    Ok(TableLeaves { key: part("key")?, row: part("row")? })
+}
+
+/// The files are what was signed.
+pub fn check_fingerprint(
+    place: &Place,
+    pipeline: &Pipeline,
+    plan: &Plan,
+    release: &LiveRelease,
+) -> Result<(), RunFault> {
+    let found = fingerprint(place, pipeline, plan)?;
+    if found == release.fingerprint {
+        return Ok(());
+    }
+    Err(fault(format!(
+        "{} was changed after it was approved: its fingerprint is {}…, the release has {}…\n  next: \
+         `douane release propose {}`, have it signed, or take the change back",
+        pipeline.file.display(),
+        &found[..12],
+        release.fingerprint.get(..12).unwrap_or_default(),
+        pipeline.file.display(),
+    )))
+}
+
+/// The fingerprint of a pipeline in its place, in hexadecimal.
+pub fn fingerprint(place: &Place, pipeline: &Pipeline, plan: &Plan) -> Result<String, RunFault> {
+    let document = Fingerprinted {
+        v: FORMAT,
+        pipeline: pipeline.name.clone(),
+        purpose: pipeline.purpose.clone(),
+        source: Endpoint {
+            cluster_id: place.sovereign.id.clone(),
+            zone: place.sovereign.zone.clone(),
+            topics: pipeline.source.topics.clone(),
+            format: config::format_name(pipeline.source.format).to_owned(),
+        },
+        target: Endpoint {
+            cluster_id: place.global.id.clone(),
+            zone: place.global.zone.clone(),
+            topics: vec![format!("{}{}", place.global.topic_prefix, pipeline.sink.topic)],
+            format: pipeline.sink.format.name().to_owned(),
+        },
+        partition_by: "token".to_owned(),
+        timestamp_ms_granularity: pipeline.sink.timestamp_ms,
+        record_shape: "state".to_owned(),
+        leaves: released_leaves(plan),
+        stages: pipeline.stages.iter().map(|(stage, _)| stage_of(stage)).collect(),
+        key: columns(&plan.keys),
+        columns: columns(&plan.columns),
+        domains: domains(pipeline, plan),
+        detectors: detectors(plan),
+        dp: None,
+        overrides: overrides(pipeline),
+        policy_digest: canonical::sha256_hex(policy::TABLE.as_bytes()),
+        envelope_list: ENVELOPE_LIST_VERSION,
+    };
+    document.hex().map_err(fault)
+}
+
+fn stage_of(stage: &Stage) -> FingerprintedStage {
+    let value = serde_json::to_value(stage).unwrap_or_default();
+    FingerprintedStage {
+        verb: stage.verb().to_owned(),
+        semantics: stage.declaration().semantics,
+        // Externally tagged: the settings lie under the verb.
+        config: value.get(stage.verb()).cloned().unwrap_or_default(),
+        sql: None,
+    }
+}
+
+fn domains(pipeline: &Pipeline, plan: &Plan) -> Vec<FingerprintedDomain> {
+    let mut used: Vec<(Purpose, &String)> = plan
+        .keys
+        .iter()
+        .chain(&plan.columns)
+        .filter_map(|column| column.protection.as_ref())
+        .flat_map(|protection| protection.declared.keys.iter().map(|(p, d)| (*p, d)))
+        .collect();
+    used.sort_by_key(|(purpose, domain)| (domain.as_str(), purpose.label()));
+    used.dedup();
+    used.into_iter()
+        .filter_map(|(purpose, name)| {
+            let domain = pipeline.domains.domains.get(name)?;
+            Some(FingerprintedDomain {
+                name: name.clone(),
+                algorithm: match purpose {
+                    Purpose::Ff1 => "ff1-aes-256",
+                    _ => "hmac-sha-256",
+                }
+                .to_owned(),
+                normalize: domain.normalize.name().to_owned(),
+                form: domain.form.name().to_owned(),
+                version: domain.version.get(),
+                purposes: domain.purposes.clone(),
+            })
+        })
+        .collect()
+}
+
+fn detectors(plan: &Plan) -> Vec<Named> {
+    let mut names: Vec<&str> = plan
+        .columns
+        .iter()
+        .filter_map(|column| match column.produces() {
+            Some(Produces::Redacted { detectors }) => Some(detectors),
+            _ => None,
+        })
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    Detector::ALL
+        .into_iter()
+        .filter(|detector| names.contains(&detector.name()))
+        .map(|detector| Named { name: detector.name().to_owned(), digest: detector.digest() })
+        .collect()
+}
+
+fn released_leaves(plan: &Plan) -> Vec<ReleasedLeaf> {
+    plan.classed
+        .iter()
+        .map(|leaf| ReleasedLeaf {
+            part: match leaf.part {
+                Part::Key => "key",
+                Part::Row => "row",
+            }
+            .to_owned(),
+            path: leaf.leaf.path.clone(),
+            leaf_type: leaf.leaf.leaf_type.to_string(),
+            class: leaf.class.to_string(),
+            residency: leaf.residency.clone(),
+            subject: leaf.subject,
+        })
+        .collect()
+}
+
+fn columns(columns: &[OutputColumn]) -> Vec<Column> {
+    columns
+        .iter()
+        .map(|column| Column {
+            name: column.name.clone(),
+            from: column.from.leaf.path.clone(),
+            column_type: column.output.to_string(),
+            nullable: column.from.part == Part::Row,
+            class: column.from.class.to_string(),
+            shape: column.produces().map_or(Shape::Public, shape),
+        })
+        .collect()
+}
+
+/// What the gate will hold a column to. The gate shares no code with the stages: this is the one
+/// place where their words meet.
+fn shape(produces: &Produces) -> Shape {
+    match produces.clone() {
+        Produces::Token { form, domain, .. } => {
+            Shape::Token { form: form.name().to_owned(), domain }
+        }
+        Produces::Fpe {
+            alphabet,
+            keep_first,
+            keep_last,
+            separators,
+            domain,
+            context,
+            length_min,
+        } => Shape::Fpe {
+            alphabet,
+            keep_first,
+            keep_last,
+            separators,
+            domain,
+            context,
+            length_min,
+        },
+        Produces::Mask { keep_first, keep_last, fill } => {
+            Shape::Mask { keep_first, keep_last, fill }
+        }
+        Produces::Constant { text } => Shape::Constant { text },
+        Produces::Redacted { detectors } => Shape::Redacted { detectors },
+        Produces::Year => Shape::Year,
+        Produces::Month => Shape::Month,
+        Produces::Day => Shape::Day,
+        Produces::Hour => Shape::Hour,
+        Produces::Bins { labels } => Shape::Bins { labels },
+        Produces::Prefix { length } => Shape::Prefix { length },
+    }
+}
+
+fn overrides(pipeline: &Pipeline) -> Vec<release::Override> {
+    pipeline
+        .overrides
+        .iter()
+        .map(|o| release::Override {
+            name: o.name.clone(),
+            columns: o.columns.clone(),
+            detectors: o.detectors.clone(),
+            residual: o.residual.clone(),
+            min_recall: o.min_recall.map_or_else(|| "0".to_owned(), |r| r.to_string()),
+        })
+        .collect()
+}
+
+/// What a proposer decides beside the pipeline itself.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// A name of the trust root; does not count among the approvers.
+    pub author: String,
+    pub life: Duration,
+    pub limits: Limits,
+}
+
+/// Drafts the next release of a pipeline from its plan.
+pub fn propose(
+    place: &Place,
+    pipeline: &Pipeline,
+    plan: &Plan,
+    proposal: &Proposal,
+) -> Result<Release, RunFault> {
+    let fingerprint = fingerprint(place, pipeline, plan)?;
+    let proof = Proof::new(place, pipeline, plan, &fingerprint);
+    let previous = match envelope(pipeline) {
+        Ok(envelope) => release::draft(&envelope).map(|r| r.version).unwrap_or(0),
+        Err(_) => 0,
+    };
+    let now = jiff::Timestamp::now();
+    let text = |at: jiff::Timestamp| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let expires = now.checked_add(proposal.life).map_err(|_| fault("the life is too long"))?;
+    Ok(Release {
+        v: release::FORMAT,
+        version: previous + 1,
+        pipeline: pipeline.name.clone(),
+        purpose: pipeline.purpose.clone(),
+        fingerprint,
+        nonce: release::nonce().map_err(fault)?,
+        author: proposal.author.clone(),
+        created: text(now),
+        expires: text(expires),
+        limits: proposal.limits.clone(),
+        source: Source {
+            cluster_id: place.sovereign.id.clone(),
+            zone: place.sovereign.zone.clone(),
+            topics: pipeline.source.topics.clone(),
+        },
+        target: Target {
+            cluster_id: place.global.id.clone(),
+            zone: place.global.zone.clone(),
+            topic: format!("{}{}", place.global.topic_prefix, pipeline.sink.topic),
+            format: pipeline.sink.format.name().to_owned(),
+            partition_by: "token".to_owned(),
+            timestamp_ms_granularity: pipeline.sink.timestamp_ms,
+        },
+        leaves: released_leaves(plan),
+        key: columns(&plan.keys),
+        columns: columns(&plan.columns),
+        overrides: overrides(pipeline),
+        policy: Policy {
+            version: policy::VERSION,
+            digest: canonical::sha256_hex(policy::TABLE.as_bytes()),
+        },
+        explain: proof.text(),
+    })
+}
+
+/// Adds one person's signature, after everything in the draft that follows from the files was
+/// made again from them and found equal. What was read is what is signed.
+pub fn sign(
+    place: &Place,
+    pipeline: &Pipeline,
+    key: &SigningKey,
+) -> Result<(Release, Envelope), RunFault> {
+    let mut envelope = envelope(pipeline)?;
+    let draft = release::draft(&envelope).map_err(fault)?;
+    let plan = Plan::new(pipeline, leaves(&draft)?).map_err(RunFault::Findings)?;
+    let life = Duration::from_secs(1);
+    let limits = draft.limits.clone();
+    let proposal = Proposal { author: draft.author.clone(), life, limits };
+    let again = propose(place, pipeline, &plan, &proposal)?;
+    let same = Release {
+        version: draft.version,
+        nonce: draft.nonce.clone(),
+        created: draft.created.clone(),
+        expires: draft.expires.clone(),
+        ..again
+    };
+    if same != draft {
+        return Err(fault(format!(
+            "{} is not what {} makes now\n  next: `douane release propose {}` drafts it anew",
+            pipeline.release.display(),
+            pipeline.file.display(),
+            pipeline.file.display(),
+        )));
+    }
+    envelope.add_signature(key).map_err(fault)?;
+    Ok((draft, envelope))
+}

@@ -1,0 +1,421 @@
+//! `run`: one pipeline until it is stopped. Checks everything once, commits the layout, and gives
+//! each shard a thread.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use douane_connectors::kafka::{Admin, KafkaFault};
+use douane_connectors::registry::{Registry, RegistryFault};
+use douane_gate::Target;
+use douane_ledger::log::{Assigned, Entry};
+use serde_json::json;
+
+use crate::config::{self, Pipeline, Place, SinkFormat, Start};
+use crate::control::Control;
+use crate::crossing::{self, Crossing, Names, Opened, PositionTopic};
+use crate::fault::RunFault;
+use crate::key_home::KeyHome;
+use crate::plan::Plan;
+use crate::position::{self, Layout, PinnedTopic, Place as SourcePlace, ShardHead};
+use crate::release;
+use crate::report::Report;
+use crate::shard::Shard;
+
+/// Runs a pipeline in the foreground until `stop` is set or something needs a person.
+pub fn run(place: &Path, file: &Path, stop: &AtomicBool) -> Result<(), RunFault> {
+    let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
+    let report = Report::new(&pipeline.name);
+    let release = release::live(&place, &pipeline)?;
+    let plan = Plan::new(&pipeline, release::leaves(&release.release)?).map_err(RunFault::Findings)?;
+    release::check_fingerprint(&place, &pipeline, &plan, &release.release)?;
+    let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
+    let crossing = open(place, pipeline, plan, keys, release)?;
+    report.event(
+        "started",
+        json!({
+            "release": crossing.release_digest,
+            "fingerprint": crossing.release.fingerprint,
+            "tasks": crossing.place.tasks,
+        }),
+    );
+    let outcome = cross(&crossing, stop, &report);
+    match &outcome {
+        Ok(()) => report.event("stopped", json!({})),
+        Err(fault) => report.event("fault", json!({"code": fault.code()})),
+    }
+    outcome
+}
+
+/// Checks both clusters against the files, registers the output schema, pins identities.
+fn open(
+    place: Place,
+    pipeline: Pipeline,
+    plan: Plan,
+    keys: KeyHome,
+    release: release::Signed,
+) -> Result<Crossing, RunFault> {
+    let names = Names::of(&place, &pipeline);
+    let admin = |cluster, side: &str| {
+        Admin::open(cluster).map_err(|f| RunFault::Client(format!("{side} cluster: {f}")))
+    };
+    let sovereign = admin(&place.sovereign, "sovereign")?;
+    let global = admin(&place.global, "global")?;
+    for (side, admin, expected) in [
+        ("sovereign", &sovereign, &place.sovereign.id),
+        ("global", &global, &place.global.id),
+    ] {
+        let found = admin.cluster_id().map_err(unreachable(side))?;
+        if found != *expected {
+            return Err(RunFault::Cluster { side, expected: expected.clone(), found });
+        }
+    }
+    if place.sovereign.id == place.global.id {
+        return Err(RunFault::Cluster {
+            side: "global",
+            expected: "another cluster than the sovereign one".into(),
+            found: place.global.id.clone(),
+        });
+    }
+    let topic = |admin: &Admin, side: &str, name: &str| {
+        admin.topic(name).map_err(unreachable(side))?.ok_or_else(|| RunFault::Topic {
+            topic: name.to_owned(),
+            what: format!("does not exist in the {side} cluster"),
+        })
+    };
+    let data = topic(&global, "global", &names.data)?;
+    topic(&global, "global", &names.manifest)?;
+    let position = topic(&global, "global", &names.position)?;
+    let quarantine = topic(&sovereign, "sovereign", &names.quarantine)?;
+    let needed = Layout::position_partition(place.tasks.saturating_sub(1)) + 1;
+    if position.partitions < needed {
+        return Err(RunFault::Topic {
+            topic: names.position.clone(),
+            what: format!("{} partitions, {needed} are needed", position.partitions),
+        });
+    }
+    let expectations = crate::doctor::expectations(&place, &names);
+    for expected in &expectations {
+        let admin = if expected.sovereign { &sovereign } else { &global };
+        let findings = expected.check(admin).map_err(unreachable("Kafka"))?;
+        if let Some(what) = findings.into_iter().next() {
+            return Err(RunFault::Topic { topic: expected.name.clone(), what });
+        }
+    }
+    let quarantine_bytes_max = sovereign
+        .topic_config(&names.quarantine)
+        .map_err(unreachable("sovereign"))?
+        .max_message_bytes;
+    let config = global.topic_config(&names.data).map_err(unreachable("global"))?;
+    let registry = |url: &Option<String>, side| {
+        url.as_ref().map(|_| {
+            let cluster = if side == "sovereign" { &place.sovereign } else { &place.global };
+            Registry::new(cluster).map_err(|f| RunFault::Registry(format!("{side}: {f}")))
+        })
+    };
+    let source_registry = registry(&place.sovereign.registry, "sovereign").transpose()?;
+    let value_schema_id = match pipeline.sink.format {
+        SinkFormat::Json => None,
+        SinkFormat::Avro => {
+            let target = registry(&place.global.registry, "global").transpose()?.ok_or_else(|| {
+                RunFault::Registry(
+                    "format avro needs `registry` under clusters.global in douane.yaml".into(),
+                )
+            })?;
+            let schema = douane_gate::avro_schema(&release.release)
+                .map_err(|fault| RunFault::Gate(fault.to_string()))?;
+            let subject = pipeline.sink.subject.replace("{topic}", &names.data);
+            Some(target.register(&subject, &schema).map_err(|fault| match fault {
+                fault @ RegistryFault::Incompatible { .. } => RunFault::Registry(format!(
+                    "subject `{subject}`: {fault}\n  the output's shape changed incompatibly: use \
+                     a new topic or subject"
+                )),
+                fault @ RegistryFault::Unreachable { .. } => RunFault::Unreachable {
+                    what: "the global registry".into(),
+                    why: fault.to_string(),
+                },
+                fault => RunFault::Registry(format!("subject `{subject}`: {fault}")),
+            })?)
+        }
+    };
+    let target = Target {
+        topic: names.data.clone(),
+        manifest_topic: names.manifest.clone(),
+        partitions: data.partitions as u32,
+        record_bytes_max: config.max_message_bytes,
+        value_schema_id,
+    };
+    let opened = Opened {
+        release: Arc::new(release.release),
+        release_digest: release.digest,
+        target,
+        positions: PositionTopic::new(&place, &pipeline, &keys, &position.id),
+        quarantine_topic_id: quarantine.id,
+        quarantine_bytes_max,
+        registry: source_registry,
+    };
+    Ok(Crossing::new(place, pipeline, plan, keys, opened))
+}
+
+fn unreachable(side: &str) -> impl Fn(KafkaFault) -> RunFault {
+    let what = format!("{side} cluster");
+    move |fault| RunFault::Unreachable { what: what.clone(), why: fault.to_string() }
+}
+
+/// Fences the layout, settles who owns what from where, and runs the shards.
+fn cross(crossing: &Crossing, stop: &AtomicBool, report: &Report) -> Result<(), RunFault> {
+    let control = settle(crossing, stop, report)?;
+    let outcomes: Vec<Result<(), RunFault>> = std::thread::scope(|scope| {
+        let shards: Vec<_> = (0..crossing.place.tasks)
+            .map(|number| {
+                let control = &control;
+                scope.spawn(move || {
+                    let shard = Shard { number, crossing, control, stop, report };
+                    let outcome = shard.run();
+                    // One shard that needs a person stops the pipeline: nobody watches half of it.
+                    if outcome.is_err() {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                    outcome
+                })
+            })
+            .collect();
+        shards
+            .into_iter()
+            .map(|shard| shard.join().unwrap_or(Err(RunFault::ThreadDied)))
+            .collect()
+    });
+    control.publish()?;
+    let fault = outcomes.into_iter().find_map(Result::err);
+    fault.map_or(Ok(()), Err)
+}
+
+/// The start: the one place where a layout comes from.
+///
+/// Order: fence the layout's id; read the layout; where the deal changes, fence every shard's id
+/// and read every position; commit the new layout. A crash in between leaves the old layout
+/// standing, and the next start does the same again.
+fn settle<'a>(
+    crossing: &'a Crossing,
+    stop: &'a AtomicBool,
+    report: &Report,
+) -> Result<Control<'a>, RunFault> {
+    let sink = crossing.fence(&crossing.names.layout_transactional_id(), stop)?;
+    let before = crossing.positions.layout()?;
+    let control_head = before.as_ref().map(|layout| &layout.control);
+    let mut log = crossing.take_over(&crossing.names.control_log(), control_head)?;
+    let admins = crossing.admins()?;
+    let sources = pin(&admins.sovereign, "source", crossing.topics())?;
+    let targets = [&crossing.names.data, &crossing.names.manifest, &crossing.names.position];
+    let targets = pin(&admins.global, "target", targets)?;
+    let layout = match before {
+        None => first_layout(crossing, sources, targets, log.head())?,
+        Some(before) => {
+            let added = compare(&before, &sources, &targets)?;
+            let same = before.tasks == crossing.place.tasks && added.is_empty();
+            if same {
+                Layout { control: log.head(), ..before }
+            } else {
+                deal_again(crossing, stop, before, sources, &added, log.head())?
+            }
+        }
+    };
+    log.append(&Entry::Layout {
+        epoch: layout.epoch,
+        tasks: layout.tasks,
+        partitions: layout
+            .places
+            .iter()
+            .map(|place| Assigned {
+                topic: crossing.topic_name(place.topic).to_owned(),
+                partition: place.partition,
+                shard: layout.shard_of(place.topic, place.partition),
+            })
+            .collect(),
+    })?;
+    log.append(&Entry::Approved {
+        release: crossing.release_digest.clone(),
+        fingerprint: crossing.release.fingerprint.clone(),
+        approvers: crossing.release.approvers().to_vec(),
+    })?;
+    let head = log.sync()?;
+    let layout = Layout { control: head, ..layout };
+    report.event(
+        "layout",
+        json!({"epoch": layout.epoch, "tasks": layout.tasks, "partitions": layout.places.len()}),
+    );
+    Control::commit(crossing, stop, sink, log, layout)
+}
+
+fn pin<S: AsRef<str>>(
+    admin: &Admin,
+    side: &'static str,
+    topics: impl IntoIterator<Item = S>,
+) -> Result<Vec<PinnedTopic>, RunFault> {
+    topics
+        .into_iter()
+        .map(|name| {
+            let name = name.as_ref().to_owned();
+            let found = admin.topic(&name).map_err(unreachable(side))?;
+            let found = found.ok_or_else(|| RunFault::Topic {
+                topic: name.clone(),
+                what: format!("does not exist in the {side} cluster"),
+            })?;
+            Ok(PinnedTopic { name, id: found.id, partitions: found.partitions })
+        })
+        .collect()
+}
+
+/// What changed since the layout was committed. Source partitions may be added: nobody has read
+/// them, so they begin at their start. Anything else is a person's business.
+fn compare(
+    before: &Layout,
+    sources: &[PinnedTopic],
+    targets: &[PinnedTopic],
+) -> Result<Vec<(u32, i32)>, RunFault> {
+    let find = |topics: &[PinnedTopic], name: &str| {
+        topics.iter().find(|t| t.name == name).map(|t| (t.id.clone(), t.partitions))
+    };
+    for pin in &before.targets {
+        let found = find(targets, &pin.name);
+        if let Some(what) =
+            crossing::changed(pin, found.as_ref().map(|(id, n)| (id.as_str(), *n)))
+        {
+            return Err(RunFault::Identity { side: "target", topic: pin.name.clone(), what });
+        }
+    }
+    let names = |topics: &[PinnedTopic]| topics.iter().map(|t| t.name.clone()).collect::<Vec<_>>();
+    if names(&before.sources) != names(sources) {
+        return Err(RunFault::Identity {
+            side: "source",
+            topic: names(sources).join(", "),
+            what: format!("the layout has {}: use a new sink topic", names(&before.sources).join(", ")),
+        });
+    }
+    let mut added = Vec::new();
+    for (index, (pin, found)) in before.sources.iter().zip(sources).enumerate() {
+        let grown = PinnedTopic { partitions: pin.partitions.min(found.partitions), ..pin.clone() };
+        let same = (found.id.as_str(), found.partitions.min(pin.partitions));
+        if let Some(what) = crossing::changed(&grown, Some(same)) {
+            return Err(RunFault::Identity { side: "source", topic: pin.name.clone(), what });
+        }
+        if found.partitions < pin.partitions {
+            let what = format!("expected {} partitions, found {}", pin.partitions, found.partitions);
+            return Err(RunFault::Identity { side: "source", topic: pin.name.clone(), what });
+        }
+        added.extend((pin.partitions..found.partitions).map(|p| (index as u32, p)));
+    }
+    Ok(added)
+}
+
+/// A first start. The ledger must not know of anything committed: otherwise the target lost its
+/// position, and starting anew would be a second copy of everything.
+fn first_layout(
+    crossing: &Crossing,
+    sources: Vec<PinnedTopic>,
+    targets: Vec<PinnedTopic>,
+    control: douane_ledger::log::Head,
+) -> Result<Layout, RunFault> {
+    for log in logs(&crossing.ledger_home())? {
+        if log != crossing.names.control_log() {
+            crossing.take_over(&log, None).map_err(|fault| match fault {
+                RunFault::Ledger(douane_ledger::log::LedgerFault::TargetRolledBack { .. }) => {
+                    RunFault::PositionLost
+                }
+                other => other,
+            })?;
+        }
+    }
+    let mut places = Vec::new();
+    let source = crossing.source()?;
+    let fault = crossing.source_fault();
+    for (topic, pinned) in sources.iter().enumerate() {
+        for partition in 0..pinned.partitions {
+            let topic = topic as u32;
+            let (low, high) = source.watermarks(topic, partition).map_err(&fault)?;
+            let next = match crossing.pipeline.source.start {
+                Start::Earliest => low,
+                Start::Latest => high,
+                Start::Timestamp(ms) => {
+                    source.offset_for_time(topic, partition, ms).map_err(&fault)?.unwrap_or(high)
+                }
+            };
+            places.push(SourcePlace { topic, partition, next, deleted: None });
+        }
+    }
+    source.close();
+    Ok(Layout {
+        version: position::VERSION,
+        epoch: 1,
+        tasks: crossing.place.tasks,
+        sources,
+        targets,
+        places,
+        shards: Vec::new(),
+        control,
+    })
+}
+
+/// The logs that lie in a ledger's directory.
+fn logs(home: &Path) -> Result<Vec<String>, RunFault> {
+    let fault = |error: std::io::Error| {
+        RunFault::File(format!("{}: {}", home.display(), error.kind()))
+    };
+    let entries = match std::fs::read_dir(home) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(fault(error)),
+    };
+    let mut names = entries
+        .map(|entry| Ok(entry.map_err(fault)?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<Vec<_>, RunFault>>()?;
+    names.sort();
+    Ok(names)
+}
+
+/// Another number of shards, or more partitions: every old holder is fenced before any position
+/// is read, so that what is read is final.
+fn deal_again(
+    crossing: &Crossing,
+    stop: &AtomicBool,
+    before: Layout,
+    sources: Vec<PinnedTopic>,
+    added: &[(u32, i32)],
+    control: douane_ledger::log::Head,
+) -> Result<Layout, RunFault> {
+    let mut places: BTreeMap<(u32, i32), SourcePlace> =
+        before.places.iter().map(|p| ((p.topic, p.partition), p.clone())).collect();
+    let mut shards: BTreeMap<u32, ShardHead> =
+        before.shards.iter().map(|s| (s.shard, s.clone())).collect();
+    for shard in 0..before.tasks {
+        drop(crossing.fence(&crossing.names.transactional_id(shard), stop)?);
+        let position = crossing.positions.position(shard, before.epoch)?;
+        let known = shards.get(&shard);
+        let (sequence, head) = match &position {
+            Some(position) => (position.sequence, Some(position.ledger)),
+            None => known.map_or((0, None), |s| (s.sequence, s.ledger)),
+        };
+        for place in position.into_iter().flat_map(|position| position.places) {
+            places.insert((place.topic, place.partition), place);
+        }
+        // The old holder's open intents are settled here; its log goes on from this head.
+        let log = crossing.take_over(&crossing.names.log(shard), head.as_ref())?;
+        shards.insert(shard, ShardHead { shard, sequence, ledger: Some(log.head()) });
+    }
+    for (topic, partition) in added {
+        let place = SourcePlace { topic: *topic, partition: *partition, next: 0, deleted: None };
+        places.insert((*topic, *partition), place);
+    }
+    Ok(Layout {
+        version: position::VERSION,
+        epoch: before.epoch + 1,
+        tasks: crossing.place.tasks,
+        sources,
+        targets: before.targets,
+        places: places.into_values().collect(),
+        shards: shards.into_values().collect(),
+        control,
+    })
+}
+

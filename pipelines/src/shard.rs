@@ -1,0 +1,614 @@
+//! The run loop of one shard: the only loop, in time order, of everything with an effect.
+//!
+//! A life begins by fencing (target, then ledger), reads where the target stands, and takes turns
+//! until it is asked to stop or something gives way. The next life begins the same way: recovery
+//! is the normal path.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use douane_connectors::kafka::{
+    CommitOutcome, Polled, QuarantineProducer, Sink, Source as KafkaSource,
+};
+use douane_gate::Gate;
+use douane_ledger::log::{Entry, Log};
+use douane_schemas::batch::RowKind;
+use douane_schemas::debezium::{Decoder, Limits, Refusal};
+use serde_json::json;
+
+use crate::control::{Allowance, Control};
+use crate::crossing::{Admins, Crossing};
+use crate::evidence;
+use crate::fault::RunFault;
+use crate::plan::{Staged, Stages};
+use crate::position::{self, Place, Position};
+use crate::report::Report;
+use crate::turn::{Refused, Source, Turn};
+
+/// Rows in one transaction at most.
+const TURN_ROWS_MAX: usize = 5_000;
+/// Bytes of source records in one transaction at most.
+const TURN_BYTES_MAX: usize = 4 << 20;
+/// A turn closes this long after its first record.
+const TURN_MS_MAX: u64 = 100;
+/// One poll of the source client.
+const POLL_MS: u64 = 20;
+/// Between two checkpoints of the ledger.
+const PUBLISH_MS: u64 = 1_000;
+/// First and longest pause between two lives.
+const BACKOFF_MS: (u64, u64) = (50, 1_000);
+
+/// One shard of a pipeline, on its own thread.
+pub struct Shard<'a> {
+    pub number: u32,
+    pub crossing: &'a Crossing,
+    pub control: &'a Control<'a>,
+    pub stop: &'a AtomicBool,
+    pub report: &'a Report,
+}
+
+/// What lives from one fence to the next.
+struct Life {
+    admin: Admins,
+    source: KafkaSource,
+    quarantine: QuarantineProducer,
+    gate: Gate,
+    stages: Stages,
+    decoder: Decoder,
+    log: Log,
+    /// Entries up to here are in committed transactions.
+    committed_size: u64,
+    epoch: u64,
+    sequence: u64,
+    places: BTreeMap<Source, Place>,
+    held: BTreeSet<Source>,
+    /// Held partitions that the ledger already names, with the offset it names.
+    ledgered: BTreeMap<Source, i64>,
+    allowance: Allowance,
+    /// When each recent record was quarantined, for the limit a minute.
+    quarantined: VecDeque<Instant>,
+    published: Instant,
+}
+
+impl Shard<'_> {
+    /// Runs until asked to stop. Returns the fault that a person must look at.
+    pub fn run(&self) -> Result<(), RunFault> {
+        let mut backoff_ms = BACKOFF_MS.0;
+        loop {
+            let born = Instant::now();
+            match self.live() {
+                Err(fault) if fault.passes() => {
+                    let why = fault.to_string();
+                    self.report.event("again", json!({"shard": self.number, "why": why}));
+                }
+                Err(RunFault::Stopped(_)) => return Ok(()),
+                other => return other,
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if born.elapsed() > Duration::from_secs(10) {
+                backoff_ms = BACKOFF_MS.0;
+            }
+            std::thread::sleep(Duration::from_millis(backoff_ms));
+            backoff_ms = (backoff_ms * 2).min(BACKOFF_MS.1);
+        }
+    }
+
+    /// One life: fence, read, take over, assign, take turns.
+    fn live(&self) -> Result<(), RunFault> {
+        let crossing = self.crossing;
+        // The control of the kill loop: what happens when the position is read first.
+        let early = crate::control_switch::position_before_fence()
+            .then(|| self.read_position())
+            .transpose()?;
+        let sink = crossing.fence(&crossing.names.transactional_id(self.number), self.stop)?;
+        // Whoever held this shard can no longer commit. Proving the layout afterwards shows that
+        // nobody has begun to re-deal the partitions in between.
+        self.control.prove()?;
+        let position = match early {
+            Some(position) => position,
+            None => self.read_position()?,
+        };
+        let mut life = self.begin(position)?;
+        let outcome = self.turns(&mut life, sink);
+        let Life { source, log, .. } = life;
+        drop(log);
+        source.close();
+        outcome
+    }
+
+    fn read_position(&self) -> Result<Option<Position>, RunFault> {
+        self.crossing.positions.position(self.number, self.control.layout().epoch)
+    }
+
+    fn begin(&self, position: Option<Position>) -> Result<Life, RunFault> {
+        let crossing = self.crossing;
+        let layout = self.control.layout();
+        let (places, sequence, head) = match position {
+            Some(position) => (position.places, position.sequence, Some(position.ledger)),
+            None => {
+                let before = layout.shards.iter().find(|s| s.shard == self.number);
+                let (sequence, head) =
+                    before.map_or((0, None), |s| (s.sequence, s.ledger));
+                (layout.places_of(self.number), sequence, head)
+            }
+        };
+        let log = crossing.take_over(&crossing.names.log(self.number), head.as_ref())?;
+        let committed_size = log.head().size;
+        let entries = crossing.entries(&crossing.names.log(self.number), &log.head())?;
+        let ledgered = evidence::held(entries, crossing.topics());
+        let mut source = crossing.source()?;
+        let assigned: Vec<(u32, i32, i64)> =
+            places.iter().map(|p| (p.topic, p.partition, p.next)).collect();
+        source.assign(&assigned).map_err(crossing.source_fault())?;
+        let mut life = Life {
+            admin: crossing.admins()?,
+            source,
+            quarantine: crossing.quarantine()?,
+            gate: crossing.gate()?,
+            stages: crossing.plan.compile(&crossing.pipeline, &crossing.keyring)?,
+            decoder: Decoder::new(
+                crossing.pipeline.source.format,
+                crossing.plan.leaves.clone(),
+                &crossing.plan.built(),
+                Limits::default(),
+            ),
+            log,
+            committed_size,
+            epoch: layout.epoch,
+            sequence,
+            places: places.into_iter().map(|p| ((p.topic, p.partition), p)).collect(),
+            held: BTreeSet::new(),
+            ledgered,
+            allowance: Allowance::default(),
+            quarantined: VecDeque::new(),
+            published: Instant::now(),
+        };
+        self.check_places(&mut life)?;
+        self.report.event(
+            "assigned",
+            json!({
+                "shard": self.number,
+                "epoch": life.epoch,
+                "partitions": life.places.len(),
+                "sequence": life.sequence,
+            }),
+        );
+        Ok(life)
+    }
+
+    /// A position outside the source's log is a loss. It is found here and not left to the
+    /// client, which says it once and is silent ever after.
+    fn check_places(&self, life: &mut Life) -> Result<(), RunFault> {
+        let sources: Vec<Source> = life.places.keys().copied().collect();
+        for source in sources {
+            let (low, high) = life
+                .source
+                .watermarks(source.0, source.1)
+                .map_err(self.crossing.source_fault())?;
+            let next = life.places[&source].next;
+            if next < low || next > high {
+                self.hold(life, source, next, lost_reason(low, high))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn turns(&self, life: &mut Life, mut sink: Sink) -> Result<(), RunFault> {
+        let mut turn = Turn::default();
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                self.publish(life)?;
+                return Ok(());
+            }
+            turn.clear();
+            let newly_held = self.gather(life, &mut turn)?;
+            if !turn.is_empty() || newly_held {
+                sink = self.cross(life, &mut turn, sink)?;
+            } else {
+                self.crossing.still_live()?;
+            }
+            if life.published.elapsed() >= Duration::from_millis(PUBLISH_MS) {
+                self.publish(life)?;
+            }
+        }
+    }
+
+    /// Polls and decodes until the turn is full. Says whether a partition was newly held, which
+    /// is committed even where no record goes before it, so that `status` can see it.
+    fn gather(&self, life: &mut Life, turn: &mut Turn) -> Result<bool, RunFault> {
+        let mut first: Option<Instant> = None;
+        let mut newly_held = false;
+        while life.decoder.len() < TURN_ROWS_MAX && turn.bytes() < TURN_BYTES_MAX {
+            let waited = first.map_or(0, |first| first.elapsed().as_millis() as u64);
+            if waited >= TURN_MS_MAX || self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let outcome = match life.source.poll(Duration::from_millis(POLL_MS)) {
+                Polled::Idle if first.is_none() => return Ok(newly_held),
+                Polled::Idle => continue,
+                Polled::Trouble(why) => {
+                    self.report.event("source_trouble", json!({"shard": self.number, "why": why}));
+                    continue;
+                }
+                Polled::Broken(why) => {
+                    let why = format!("source cluster: {why}");
+                    return Err(RunFault::Again(why));
+                }
+                Polled::Lost(lost) => {
+                    let source = (lost.topic, lost.partition);
+                    let next = life.places.get(&source).map_or(lost.position, |p| p.next);
+                    Took::Hold(source, next, lost_reason(lost.low, lost.high))
+                }
+                Polled::Record(fetched) => {
+                    let headers = fetched.headers();
+                    let record = fetched.raw(&headers);
+                    let source = (record.topic, record.partition);
+                    let Some(place) = life.places.get_mut(&source) else { continue };
+                    // Behind the position it has crossed already; a held partition's record may
+                    // still come out of the client's queue.
+                    if record.offset < place.next || life.held.contains(&source) {
+                        continue;
+                    }
+                    let mut schemas = self.crossing.schemas();
+                    match life.decoder.push(&record, schemas.as_mut()) {
+                        Ok(()) => {
+                            turn.take(&record, place.next);
+                            place.next = record.offset + 1;
+                            Took::Row
+                        }
+                        Err(Refusal::Quarantine(code)) => {
+                            let full = self.quarantine_is_full(&mut life.quarantined);
+                            if full {
+                                let reason = format!("quarantine limit reached: {}", code.code());
+                                Took::Hold(source, record.offset, reason)
+                            } else {
+                                turn.take(&record, place.next);
+                                turn.refuse(Refused {
+                                    source,
+                                    offset: record.offset,
+                                    code: code.code(),
+                                });
+                                place.next = record.offset + 1;
+                                Took::Row
+                            }
+                        }
+                        Err(Refusal::Hold(hold)) => {
+                            Took::Hold(source, record.offset, hold.to_string())
+                        }
+                        Err(Refusal::Away(why)) => {
+                            Took::Away(source, record.offset, why.to_string())
+                        }
+                        // The batch's buffers are full: what is in them crosses first. The
+                        // record comes again, at the head of its partition.
+                        Err(Refusal::Full) => Took::Full(source, record.offset),
+                    }
+                }
+            };
+            match outcome {
+                Took::Row => {
+                    first.get_or_insert_with(Instant::now);
+                }
+                Took::Hold(source, offset, reason) => {
+                    newly_held |= self.hold(life, source, offset, reason)?;
+                }
+                Took::Full(source, offset) => {
+                    self.read_again(life, source, offset)?;
+                    break;
+                }
+                // What was read before it can cross; the next life reads it again.
+                Took::Away(_, _, why) if turn.is_empty() => return Err(RunFault::Again(why)),
+                Took::Away(source, offset, _) => {
+                    self.read_again(life, source, offset)?;
+                    break;
+                }
+            }
+        }
+        Ok(newly_held)
+    }
+
+    /// A record that was polled and not taken comes again, at the head of its partition.
+    fn read_again(&self, life: &mut Life, source: Source, offset: i64) -> Result<(), RunFault> {
+        life.source.resume_at(source.0, source.1, offset).map_err(self.crossing.source_fault())
+    }
+
+    fn quarantine_is_full(&self, recent: &mut VecDeque<Instant>) -> bool {
+        let Some(max) = self.crossing.pipeline.quarantine_max_per_minute else { return false };
+        while recent.front().is_some_and(|at| at.elapsed() >= Duration::from_secs(60)) {
+            recent.pop_front();
+        }
+        if recent.len() >= max as usize {
+            return true;
+        }
+        recent.push_back(Instant::now());
+        false
+    }
+
+    /// Holds a partition at an offset: pauses it, and writes the ledger unless it says so already.
+    fn hold(
+        &self,
+        life: &mut Life,
+        source: Source,
+        offset: i64,
+        reason: String,
+    ) -> Result<bool, RunFault> {
+        if life.held.contains(&source) {
+            return Ok(false);
+        }
+        life.source.pause(source.0, source.1).map_err(self.crossing.source_fault())?;
+        let topic = self.crossing.topic_name(source.0);
+        let known = life.ledgered.get(&source) == Some(&offset);
+        if !known {
+            life.log.append(&Entry::Held {
+                topic: topic.to_owned(),
+                partition: source.1,
+                offset,
+                reason: reason.clone(),
+            })?;
+            life.ledgered.insert(source, offset);
+        }
+        self.report.event(
+            "held",
+            json!({
+                "shard": self.number,
+                "topic": topic,
+                "partition": source.1,
+                "offset": offset,
+                "reason": reason,
+            }),
+        );
+        life.held.insert(source);
+        Ok(!known)
+    }
+
+    /// Transform, check, write down, commit: one transaction.
+    fn cross(&self, life: &mut Life, turn: &mut Turn, sink: Sink) -> Result<Sink, RunFault> {
+        let crossing = self.crossing;
+        // Before anything: the right to write.
+        crossing.still_live()?;
+        let batch = life.decoder.finish();
+        let staged = life.stages.apply(batch)?;
+        for (origin, code) in &staged.refused {
+            let source = (origin.topic, origin.partition);
+            self.refuse(life, turn, source, origin.offset, origin.kind, code)?;
+        }
+        let ids = evidence::transaction_ids(
+            &crossing.blind(),
+            &life.log,
+            self.number,
+            life.sequence + 1,
+        );
+        // The gate may refuse rows that a delete hangs on; what stays behind with them is taken
+        // out and the rest looked at again. Each round cuts at least one record.
+        let (passed, merged, deletes) = loop {
+            let (skip, merged, deletes) = self.skip(life, turn, &staged);
+            let passed = life
+                .gate
+                .pass(crossing.at_gate(&staged, &skip), ids.clone())
+                .map_err(|fault| RunFault::Gate(fault.to_string()))?;
+            let mut cut = false;
+            for (row, refusal) in passed.refused() {
+                let origin = staged.batch.origins[*row];
+                let source = (origin.topic, origin.partition);
+                cut |= self.refuse(
+                    life,
+                    turn,
+                    source,
+                    origin.offset,
+                    origin.kind,
+                    refusal.code(),
+                )?;
+            }
+            if !cut {
+                break (passed, merged, deletes);
+            }
+        };
+        for (source, offset) in turn.cuts() {
+            if let Some(place) = life.places.get_mut(&source) {
+                place.next = offset;
+            }
+        }
+        let spans = turn.spans();
+        for span in &spans {
+            let source = (span.topic, span.partition);
+            if let Some(place) = life.places.get_mut(&source) {
+                place.next = span.end;
+                place.deleted = deletes.get(&source).cloned();
+            }
+            self.resume(life, source, span.end)?;
+        }
+        let quarantined = self.quarantine(life, turn)?;
+        // Crash here: quarantine records that no committed intent names; the next life writes
+        // them again under the same keys.
+        life.admin.check(self.control.layout())?;
+        self.control.cover(&mut life.allowance, self.number, passed.records(), passed.bytes())?;
+        let origins = &staged.batch.origins;
+        let intent = evidence::intent(crossing, turn, &passed, &ids, merged, origins);
+        let records = passed.records();
+        let receipt = life.log.append(&Entry::Intent(intent))?;
+        let head = life.log.sync()?;
+        // Crash here: a durable intent beyond the target's position; the next life appends VOID.
+        let stamp = evidence::stamp(crossing, turn, origins, &receipt, &head);
+        let approved =
+            life.gate.stamp(passed, stamp).map_err(|fault| RunFault::Gate(fault.to_string()))?;
+        let position = Position {
+            version: position::VERSION,
+            epoch: life.epoch,
+            shard: self.number,
+            sequence: life.sequence + 1,
+            places: life.places.values().cloned().collect(),
+            ledger: head,
+        };
+        let sealed = crossing.seal_position(&life.gate, self.number, &position)?;
+        let outcome = sink.commit(Some(&approved), &sealed, &crossing.names.position);
+        let again = |why: String| Err(RunFault::Again(why));
+        let sink = match outcome {
+            CommitOutcome::Committed(sink) => Ok(sink),
+            CommitOutcome::CommittedButSuspect => {
+                again("the link broke during a commit that was answered".to_owned())
+            }
+            CommitOutcome::Unknown(why) | CommitOutcome::Aborted(why) => again(why),
+            CommitOutcome::TooLarge { .. } => again("a record was refused for its size".to_owned()),
+            CommitOutcome::Fenced => Err(RunFault::Fenced),
+        }?;
+        // The transaction is visible. Crash here: the next life finds the position, and with it
+        // that the intent was committed.
+        life.sequence += 1;
+        life.committed_size = head.size;
+        life.log.append(&Entry::Committed { of: receipt.index })?;
+        let next: Vec<(u32, i32, i64)> =
+            spans.iter().map(|s| (s.topic, s.partition, s.end)).collect();
+        life.source.commit_group(&next);
+        self.report.committed(self.number, records, quarantined);
+        Ok(sink)
+    }
+
+    /// Refuses one record: into the quarantine, or, where it is a delete, by holding its
+    /// partition. Says whether the turn was cut.
+    fn refuse(
+        &self,
+        life: &mut Life,
+        turn: &mut Turn,
+        source: Source,
+        offset: i64,
+        kind: RowKind,
+        code: &'static str,
+    ) -> Result<bool, RunFault> {
+        if turn.is_cut(source, offset) {
+            return Ok(false);
+        }
+        let full = kind == RowKind::Upsert && self.quarantine_is_full(&mut life.quarantined);
+        if kind == RowKind::Upsert && !full {
+            turn.refuse(Refused { source, offset, code });
+            return Ok(false);
+        }
+        let why = if full { "quarantine limit reached" } else { "a delete cannot cross" };
+        turn.cut(source, offset);
+        self.hold(life, source, offset, format!("{why}: {code}"))?;
+        Ok(true)
+    }
+
+    /// Which staged rows stay out: cut, refused, or tombstones of a delete that went before. Also
+    /// how many tombstones were merged, and each partition's trailing delete.
+    fn skip(
+        &self,
+        life: &Life,
+        turn: &Turn,
+        staged: &Staged,
+    ) -> (Vec<bool>, u64, BTreeMap<Source, String>) {
+        let refused = turn.refused();
+        // A record without a row stands between two rows all the same, wherever turns are cut.
+        let between = |source: Source, after: i64, before: i64| {
+            refused.iter().any(|r| r.source == source && r.offset > after && r.offset < before)
+        };
+        let mut deletes: BTreeMap<Source, String> = life
+            .places
+            .iter()
+            .filter_map(|(source, place)| Some((*source, place.deleted.clone()?)))
+            .collect();
+        let mut merged = 0;
+        let mut last: BTreeMap<Source, i64> = BTreeMap::new();
+        let skip = staged
+            .batch
+            .origins
+            .iter()
+            .enumerate()
+            .map(|(row, origin)| {
+                let source = (origin.topic, origin.partition);
+                if turn.is_cut(source, origin.offset) {
+                    return true;
+                }
+                let before = last.insert(source, origin.offset).unwrap_or(i64::MIN);
+                if between(source, before, origin.offset) {
+                    deletes.remove(&source);
+                }
+                let known = refused.binary_search_by_key(&(source, origin.offset), |r| {
+                    (r.source, r.offset)
+                });
+                if known.is_ok() {
+                    deletes.remove(&source);
+                    return true;
+                }
+                match origin.kind {
+                    RowKind::Upsert => {
+                        deletes.remove(&source);
+                        false
+                    }
+                    RowKind::Delete => {
+                        deletes.insert(source, evidence::key_digest(&staged.keys, row));
+                        false
+                    }
+                    RowKind::Tombstone => {
+                        let same = deletes.remove(&source)
+                            == Some(evidence::key_digest(&staged.keys, row));
+                        merged += u64::from(same);
+                        same
+                    }
+                }
+            })
+            .collect();
+        deletes.retain(|source, _| {
+            let after = last.get(source).copied().unwrap_or(i64::MIN);
+            !between(*source, after, i64::MAX)
+        });
+        (skip, merged, deletes)
+    }
+
+    /// Writes down that a partition goes on which the ledger holds.
+    fn resume(&self, life: &mut Life, source: Source, end: i64) -> Result<(), RunFault> {
+        let Some(offset) = life.ledgered.get(&source).copied() else { return Ok(()) };
+        if end <= offset {
+            return Ok(());
+        }
+        life.ledgered.remove(&source);
+        life.log.append(&Entry::Resumed {
+            topic: self.crossing.topic_name(source.0).to_owned(),
+            partition: source.1,
+            offset,
+            release: self.crossing.release_digest.clone(),
+        })?;
+        Ok(())
+    }
+
+    fn quarantine(&self, life: &mut Life, turn: &Turn) -> Result<u64, RunFault> {
+        let crossing = self.crossing;
+        let gate = &life.gate;
+        let sealed = turn
+            .seal_refused(|refused, record| {
+                crossing.seal_quarantine(gate, self.number, refused, record)
+            })
+            .into_iter()
+            .collect::<Result<Vec<_>, RunFault>>()?;
+        if sealed.is_empty() {
+            return Ok(0);
+        }
+        life.quarantine
+            .send(&sealed, &crossing.names.quarantine)
+            .map_err(|fault| RunFault::Again(format!("quarantine topic: {fault}")))?;
+        Ok(sealed.len() as u64)
+    }
+
+    fn publish(&self, life: &mut Life) -> Result<(), RunFault> {
+        life.published = Instant::now();
+        let name = self.crossing.names.log(self.number);
+        if let Err(fault) = self.crossing.publish(&mut life.log, &name, life.committed_size) {
+            // The log is as it was; the next checkpoint brings what this one did not.
+            let why = fault.to_string();
+            self.report.event("checkpoint", json!({"shard": self.number, "why": why}));
+        }
+        life.admin.check(self.control.layout())
+    }
+}
+
+fn lost_reason(low: i64, high: i64) -> String {
+    format!("source lost: the position lies outside the log [{low}, {high})")
+}
+
+enum Took {
+    Row,
+    Hold(Source, i64, String),
+    Full(Source, i64),
+    Away(Source, i64, String),
+}

@@ -1,0 +1,284 @@
+//! `status`: where each partition stands, from the target's position records and the ledger. The
+//! process need not be up.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use douane_connectors::kafka::{Admin, KafkaFault, Reach, Source as KafkaSource, scan};
+use douane_ledger::log::{self, Entry};
+use douane_schemas::record::RawRecord;
+use serde::Serialize;
+
+use crate::config::{self, Pipeline, Place};
+use crate::crossing::{Names, PositionTopic, TRY, ledger_home};
+use crate::fault::RunFault;
+use crate::key_home::KeyHome;
+use crate::position::Layout;
+use crate::release;
+use crate::turn::Source;
+
+/// What a partition is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartitionState {
+    /// Everything there is has crossed.
+    CaughtUp,
+    Behind,
+    /// Waits for a person; the reason says for what.
+    Held,
+    /// The position lies outside the source's log.
+    Lost,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PartitionStatus {
+    pub topic: String,
+    pub partition: i32,
+    pub shard: u32,
+    pub state: PartitionState,
+    /// Next offset that has not crossed.
+    pub next: i64,
+    /// Records between the position and the source's end, as offsets.
+    pub lag: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// Hours until retention deletes the first record that waits; `None` where it keeps all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hours_left: Option<i64>,
+}
+
+/// One pipeline, as the outside and the ledger know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    pub pipeline: String,
+    pub release: u64,
+    pub release_expires: String,
+    pub epoch: u64,
+    pub tasks: u32,
+    pub transactions: u64,
+    pub records: u64,
+    pub quarantined: u64,
+    pub partitions: Vec<PartitionStatus>,
+}
+
+impl Status {
+    pub fn is_held(&self) -> bool {
+        self.partitions
+            .iter()
+            .any(|p| matches!(p.state, PartitionState::Held | PartitionState::Lost))
+    }
+
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(
+            out,
+            "{}: release {}, until {}; layout {} with {} tasks",
+            self.pipeline, self.release, self.release_expires, self.epoch, self.tasks
+        )?;
+        writeln!(
+            out,
+            "{} records in {} transactions, {} quarantined",
+            self.records, self.transactions, self.quarantined
+        )?;
+        for p in &self.partitions {
+            let state = match p.state {
+                PartitionState::CaughtUp => "caught up",
+                PartitionState::Behind => "behind",
+                PartitionState::Held => "HELD",
+                PartitionState::Lost => "LOST",
+            };
+            write!(
+                out,
+                "  {}[{}]@{}  {state}, lag {}, shard {}",
+                p.topic, p.partition, p.next, p.lag, p.shard
+            )?;
+            if let Some(reason) = &p.held {
+                write!(out, "\n    {reason}")?;
+                match p.hours_left {
+                    Some(hours) => {
+                        write!(out, "\n    nothing of it crosses; retention deletes it in {hours} h")
+                    }
+                    None => write!(out, "\n    nothing of it crosses; the source keeps it"),
+                }?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the status of a pipeline. It needs no live release, and changes nothing.
+pub fn read(place: &Path, file: &Path) -> Result<Status, RunFault> {
+    let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
+    let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
+    let names = Names::of(&place, &pipeline);
+    let global = Admin::open(&place.global).map_err(unreachable("global cluster"))?;
+    let topic = global.topic(&names.position).map_err(unreachable("global cluster"))?;
+    let not_yet = |what: &str| RunFault::Topic {
+        topic: names.position.clone(),
+        what: what.to_owned(),
+    };
+    let topic = topic.ok_or_else(|| not_yet("does not exist in the global cluster"))?;
+    let positions = PositionTopic::new(&place, &pipeline, &keys, &topic.id);
+    let layout = positions
+        .layout()?
+        .ok_or_else(|| not_yet("holds no layout: the pipeline has not run yet"))?;
+    let mut next: BTreeMap<Source, i64> =
+        layout.places.iter().map(|p| ((p.topic, p.partition), p.next)).collect();
+    let mut told = Told::default();
+    let mut transactions = 0;
+    let home = ledger_home(&place.ledger_dir, &pipeline.name);
+    for shard in 0..layout.tasks {
+        let position = positions.position(shard, layout.epoch)?;
+        let known = layout.shards.iter().find(|s| s.shard == shard);
+        let (sequence, head) = match &position {
+            Some(position) => (position.sequence, Some(position.ledger)),
+            None => known.map_or((0, None), |s| (s.sequence, s.ledger)),
+        };
+        transactions += sequence;
+        for place in position.into_iter().flat_map(|p| p.places) {
+            next.insert((place.topic, place.partition), place.next);
+        }
+        if let Some(head) = head {
+            let entries = log::read(&home, &names.log(shard), Some(&head))?;
+            told.take(entries, head.size, &pipeline.source.topics);
+        }
+    }
+    let release = release::envelope(&pipeline)
+        .ok()
+        .and_then(|envelope| douane_ledger::release::draft(&envelope).ok());
+    Ok(Status {
+        release: release.as_ref().map_or(0, |release| release.version),
+        release_expires: release.map_or_else(|| "-".to_owned(), |release| release.expires),
+        epoch: layout.epoch,
+        tasks: layout.tasks,
+        transactions,
+        records: told.records,
+        quarantined: told.quarantined,
+        partitions: partitions(&place, &pipeline, &layout, &next, &told.held)?,
+        pipeline: pipeline.name,
+    })
+}
+
+fn unreachable(what: &str) -> impl Fn(KafkaFault) -> RunFault {
+    let what = what.to_owned();
+    move |fault| RunFault::Unreachable { what: what.clone(), why: fault.to_string() }
+}
+
+/// What the ledgers of the shards tell.
+#[derive(Default)]
+struct Told {
+    records: u64,
+    quarantined: u64,
+    held: BTreeMap<Source, (i64, String)>,
+}
+
+impl Told {
+    fn take(&mut self, entries: Vec<(u64, Entry)>, size: u64, topics: &[String]) {
+        let index = |topic: &String| topics.iter().position(|t| t == topic).map(|i| i as u32);
+        let mut intents: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+        let mut refused_before = 0;
+        for (at, entry) in entries {
+            match entry {
+                Entry::Intent(intent) => {
+                    let refused = intent.refused.len() as u64 + std::mem::take(&mut refused_before);
+                    intents.insert(at, (intent.records, refused));
+                }
+                Entry::Refused { refused } => refused_before += refused.len() as u64,
+                Entry::Void { of, .. } => {
+                    intents.remove(&of);
+                }
+                Entry::Held { topic, partition, offset, reason } => {
+                    if let Some(topic) = index(&topic) {
+                        self.held.insert((topic, partition), (offset, reason));
+                    }
+                }
+                Entry::Resumed { topic, partition, .. } => {
+                    if let Some(topic) = index(&topic) {
+                        self.held.remove(&(topic, partition));
+                    }
+                }
+                _ => {}
+            }
+        }
+        // An intent below the head is in the target; one beyond it waits for its VOID.
+        for (records, refused) in intents.range(..size).map(|(_, counts)| counts) {
+            self.records += records;
+            self.quarantined += refused;
+        }
+    }
+}
+
+fn partitions(
+    place: &Place,
+    pipeline: &Pipeline,
+    layout: &Layout,
+    next: &BTreeMap<Source, i64>,
+    held: &BTreeMap<Source, (i64, String)>,
+) -> Result<Vec<PartitionStatus>, RunFault> {
+    let fault = unreachable("sovereign cluster");
+    let admin = Admin::open(&place.sovereign).map_err(&fault)?;
+    let group = Names::of(place, pipeline).group;
+    let source =
+        KafkaSource::open(&place.sovereign, &group, &pipeline.source.topics).map_err(&fault)?;
+    let mut partitions = Vec::new();
+    for (&(topic, partition), &next) in next {
+        let (low, high) = source.watermarks(topic, partition).map_err(&fault)?;
+        let name = pipeline.source.topics[topic as usize].clone();
+        let held = held.get(&(topic, partition)).filter(|(offset, _)| *offset >= next);
+        let state = match () {
+            () if next < low || next > high => PartitionState::Lost,
+            () if held.is_some() => PartitionState::Held,
+            () if next < high => PartitionState::Behind,
+            () => PartitionState::CaughtUp,
+        };
+        let hours_left = match held {
+            None => None,
+            Some((offset, _)) => {
+                let retention_ms = admin.topic_config(&name).map_err(&fault)?.retention_ms;
+                let made_at = made_at(place, &name, partition, *offset)?;
+                made_at.filter(|_| retention_ms >= 0).map(|at| {
+                    let age_ms = jiff::Timestamp::now().as_millisecond().saturating_sub(at);
+                    (retention_ms - age_ms).max(0) / 3_600_000
+                })
+            }
+        };
+        partitions.push(PartitionStatus {
+            topic: name,
+            partition,
+            shard: layout.shard_of(topic, partition),
+            state,
+            next,
+            lag: (high - next).max(0),
+            held: held.map(|(offset, reason)| format!("held at {offset}: {reason}")),
+            hours_left,
+        });
+    }
+    source.close();
+    Ok(partitions)
+}
+
+/// When the record at an offset was made, in milliseconds since the epoch.
+fn made_at(
+    place: &Place,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+) -> Result<Option<i64>, RunFault> {
+    let mut at = None;
+    let mut look = |record: &RawRecord<'_>| {
+        at = Some(record.timestamp_ms);
+        ControlFlow::Break(())
+    };
+    scan(&place.sovereign, topic, partition, offset, Reach::LastStable, TRY, &mut look)
+        .map_err(unreachable("sovereign cluster"))?;
+    Ok(at)
+}

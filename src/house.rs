@@ -1,0 +1,437 @@
+//! The house is as ARCHITECTURE.md says: who imports whom, and what is nowhere.
+//!
+//! Each check is a function from facts to findings, and each has a control: the same function over
+//! facts that are wrong must find something.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+const HOME: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Rooms without I/O, clock and randomness.
+const PURE: [&str; 3] = ["schemas", "transforms", "gate"];
+
+/// What stands before a room's name in its package's.
+const PREFIX: &str = "douane-";
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+// Who imports whom.
+
+/// Room to rooms: what a package of ours names among its dependencies, of every kind.
+type Imports = BTreeMap<String, BTreeSet<String>>;
+
+/// The table of ARCHITECTURE.md: `| room | imports |` between the two markers.
+fn imports_as_written(document: &str) -> Imports {
+    let table = document
+        .split_once("<!-- imports -->")
+        .and_then(|(_, rest)| rest.split_once("<!-- /imports -->"))
+        .map(|(table, _)| table)
+        .expect("ARCHITECTURE.md has a table between the markers of imports");
+    let names = |cell: &str| {
+        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<String>>()
+    };
+    table
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.split('|').skip(1);
+            let (room, imports) = (cells.next()?, cells.next()?);
+            Some((names(room).pop_first()?, names(imports)))
+        })
+        .collect()
+}
+
+/// Names of a package's dependencies, as `cargo metadata --no-deps` has them.
+fn dependencies(package: &Value) -> impl Iterator<Item = &str> {
+    let all = package["dependencies"].as_array().into_iter().flatten();
+    all.filter_map(|dependency| dependency["name"].as_str())
+}
+
+fn packages() -> Vec<Value> {
+    let said = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(HOME)
+        .output()
+        .expect("cargo starts");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let metadata: Value = serde_json::from_slice(&said.stdout).expect("cargo metadata is JSON");
+    metadata["packages"].as_array().expect("a list of packages").clone()
+}
+
+fn room_of(package: &Value) -> String {
+    let name = package["name"].as_str().unwrap_or_default();
+    name.strip_prefix(PREFIX).unwrap_or(name).to_owned()
+}
+
+fn imports_as_built() -> Imports {
+    let rooms = |package: &Value| {
+        dependencies(package).filter_map(|name| name.strip_prefix(PREFIX)).map(str::to_owned).collect()
+    };
+    packages().iter().map(|package| (room_of(package), rooms(package))).collect()
+}
+
+fn differences(written: &Imports, built: &Imports) -> Vec<String> {
+    let none = BTreeSet::new();
+    let rooms: BTreeSet<&String> = written.keys().chain(built.keys()).collect();
+    let mut found = Vec::new();
+    for room in rooms {
+        if !written.contains_key(room) || !built.contains_key(room) {
+            found.push(format!("`{room}` stands in one of table and workspace only"));
+        }
+        let (says, is) = (written.get(room).unwrap_or(&none), built.get(room).unwrap_or(&none));
+        for import in says.symmetric_difference(is) {
+            let side = if says.contains(import) { "only the table" } else { "only Cargo.toml" };
+            found.push(format!("{room} -> {import}: {side} says so"));
+        }
+    }
+    found
+}
+
+#[test]
+fn rooms_import_each_other_as_the_table_says() {
+    let written = imports_as_written(&read(&Path::new(HOME).join("ARCHITECTURE.md")));
+    let built = imports_as_built();
+    assert_eq!(built.len(), 7, "six rooms and the executable");
+    assert_eq!(differences(&written, &built), Vec::<String>::new());
+}
+
+#[test]
+fn control_a_wrong_table_differs() {
+    let built = imports_as_built();
+    let mut more = built.clone();
+    more.entry("ledger".into()).or_default().insert("schemas".into());
+    assert_eq!(differences(&more, &built), ["ledger -> schemas: only the table says so"]);
+    let mut fewer = built.clone();
+    fewer.entry("gate".into()).or_default().remove("ledger");
+    assert_eq!(differences(&fewer, &built), ["gate -> ledger: only Cargo.toml says so"]);
+    let mut without = built.clone();
+    without.remove("schemas");
+    assert!(!differences(&without, &built).is_empty());
+}
+
+// What a room never links, however far away.
+
+/// Package to the names it depends on, from Cargo.lock: every kind, target and feature in use.
+fn lock(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for block in text.split("[[package]]").skip(1) {
+        let name = block.lines().find_map(|line| line.strip_prefix("name = \""));
+        let name = name.expect("a package has a name").trim_end_matches('"');
+        let listed = block.split_once("dependencies = [").map_or("", |(_, rest)| rest);
+        let listed = listed.split(']').next().unwrap_or_default();
+        let first = |text: &str| text.split(' ').next().unwrap_or_default().to_owned();
+        let names = listed.split('"').skip(1).step_by(2).map(first);
+        graph.entry(name.to_owned()).or_default().extend(names);
+    }
+    graph
+}
+
+/// Everything a package reaches whose name begins with one of `forbidden`.
+fn reaches(
+    graph: &BTreeMap<String, BTreeSet<String>>,
+    package: &str,
+    forbidden: &[&str],
+) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![package.to_owned()];
+    while let Some(next) = open.pop() {
+        for name in graph.get(&next).into_iter().flatten() {
+            if seen.insert(name.clone()) {
+                open.push(name.clone());
+            }
+        }
+    }
+    seen.retain(|name| forbidden.iter().any(|start| name.starts_with(start)));
+    seen
+}
+
+#[test]
+fn ledger_and_gate_stay_small() {
+    let graph = lock(&read(&Path::new(HOME).join("Cargo.lock")));
+    let none = BTreeSet::new();
+    let heavy = ["arrow", "datafusion", "tokio", "async-", "futures", "smol", "rdkafka", "ureq"];
+    assert_eq!(reaches(&graph, "douane-ledger", &heavy), none);
+    // Futures come with arrow's own crates; a runtime does not.
+    let runtimes = ["datafusion", "tokio", "async-std", "smol", "rdkafka", "ureq"];
+    assert_eq!(reaches(&graph, "douane-gate", &runtimes), none);
+    assert_eq!(reaches(&graph, "douane-schemas", &runtimes), none);
+    // Only the expressions of DataFusion are planned with, never its execution.
+    let engines = ["datafusion-physical-plan", "datafusion-execution", "datafusion-sql"];
+    assert_eq!(reaches(&graph, "douane", &engines), none);
+    // Nothing is registered by being linked.
+    for package in packages() {
+        let hidden = ["inventory", "linkme", "ctor", "typetag"];
+        let found: Vec<&str> = dependencies(&package).filter(|n| hidden.contains(n)).collect();
+        assert_eq!(found, Vec::<&str>::new(), "{}", room_of(&package));
+    }
+}
+
+#[test]
+fn control_a_heavy_room_is_seen_at_any_distance() {
+    let graph = lock(&read(&Path::new(HOME).join("Cargo.lock")));
+    assert!(reaches(&graph, "douane-schemas", &["arrow"]).contains("arrow-buffer"));
+    assert!(reaches(&graph, "douane-pipelines", &["datafusion"]).contains("datafusion-expr"));
+    assert!(reaches(&graph, "douane-connectors", &["rdkafka"]).contains("rdkafka-sys"));
+    let planted = "[[package]]\nname = \"a\"\ndependencies = [\n \"b 1.0.0\",\n]\n\n\
+        [[package]]\nname = \"b\"\ndependencies = [\n \"tokio\",\n]\n";
+    assert_eq!(reaches(&lock(planted), "a", &["tokio"]).len(), 1);
+}
+
+// What is written nowhere, or in one place only.
+
+/// One file of the rooms or of the executable, without comments and texts.
+struct Source {
+    /// From the repository's folder, with `/`.
+    path: String,
+    code: String,
+    /// The code without its trailing test module; empty for files of tests.
+    shipped: String,
+}
+
+fn sources() -> Vec<Source> {
+    let mut sources = Vec::new();
+    let rooms = ["schemas", "transforms", "ledger", "gate", "connectors", "pipelines"];
+    for room in rooms {
+        walk(&Path::new(HOME).join(room).join("src"), &mut sources);
+    }
+    walk(&Path::new(HOME).join("src"), &mut sources);
+    assert!(sources.len() > 60, "found {} files only", sources.len());
+    sources
+}
+
+fn walk(folder: &Path, sources: &mut Vec<Source>) {
+    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            walk(&path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let short = path.strip_prefix(HOME).unwrap_or(&path).to_string_lossy().into_owned();
+            sources.push(source(short, &read(&path)));
+        }
+    }
+}
+
+fn source(path: String, text: &str) -> Source {
+    let code = code_only(text);
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let test_file = path.contains("/tests/")
+        || ["tests.rs", "conformance.rs", "on_kafka.rs", "house.rs"].contains(&name)
+        || name.ends_with("_tests.rs");
+    let shipped = match test_file {
+        true => String::new(),
+        // A test module is the last thing in its file; a declaration of one ends with `;`.
+        false => code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned(),
+    };
+    Source { path, code, shipped }
+}
+
+/// Rust without comments and without what stands in texts.
+fn code_only(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = &text[at..];
+        if rest.starts_with("//") {
+            at += rest.find('\n').unwrap_or(rest.len());
+        } else if rest.starts_with("/*") {
+            at += rest.find("*/").map_or(rest.len(), |end| end + 2);
+        } else if let Some(end) = raw_text(rest) {
+            out.push_str("\"\"");
+            at += end;
+        } else if bytes[at] == b'"' {
+            out.push_str("\"\"");
+            at += quoted(rest.as_bytes());
+        } else if let Some(end) = character(rest) {
+            out.push_str("''");
+            at += end;
+        } else {
+            let next = rest.chars().next().unwrap_or(' ');
+            out.push(next);
+            at += next.len_utf8();
+        }
+    }
+    out
+}
+
+/// Length of a raw text at the start, `r"…"` or `br#"…"#`.
+fn raw_text(rest: &str) -> Option<usize> {
+    let head = rest.strip_prefix("br").or_else(|| rest.strip_prefix('r'))?;
+    let hashes = head.bytes().take_while(|b| *b == b'#').count();
+    let body = head[hashes..].strip_prefix('"')?;
+    let end = format!("\"{}", "#".repeat(hashes));
+    let start = rest.len() - body.len();
+    Some(start + body.find(&end).map_or(body.len(), |at| at + end.len()))
+}
+
+/// Length of a text with escapes, from quote to quote.
+fn quoted(bytes: &[u8]) -> usize {
+    let mut at = 1;
+    while at < bytes.len() && bytes[at] != b'"' {
+        at += if bytes[at] == b'\\' { 2 } else { 1 };
+    }
+    (at + 1).min(bytes.len())
+}
+
+/// Length of a character in quotes at the start; a lifetime is none.
+fn character(rest: &str) -> Option<usize> {
+    let inner = rest.strip_prefix('\'')?;
+    if inner.starts_with('\\') {
+        let end = inner[2..].find('\'')?;
+        return Some(end + 4);
+    }
+    let first = inner.chars().next()?;
+    inner[first.len_utf8()..].starts_with('\'').then_some(first.len_utf8() + 2)
+}
+
+/// Files outside `allowed` (a path, or the start of one) whose text holds one of `words`.
+fn holders<'s>(
+    sources: &'s [Source],
+    text: impl Fn(&'s Source) -> &'s str,
+    words: &[&str],
+    allowed: &[&str],
+) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources {
+        if allowed.iter().any(|start| source.path.starts_with(start)) {
+            continue;
+        }
+        for word in words.iter().filter(|word| text(source).contains(**word)) {
+            found.push(format!("{}: {word}", source.path));
+        }
+    }
+    found
+}
+
+const FFI: &str = "connectors/src/kafka/ffi.rs";
+const NONE: [&str; 0] = [];
+
+#[test]
+fn unsafe_code_and_the_foreign_interface_are_one_file() {
+    let words = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "rd_kafka_"];
+    assert_eq!(holders(&sources(), |s| &s.code, &words, &[FFI]), NONE);
+}
+
+#[test]
+fn nobody_sleeps_but_the_run_loop_and_the_edges() {
+    let allowed = [
+        "connectors/src/",
+        "pipelines/src/shard.rs",
+        "pipelines/src/crossing.rs",
+        "pipelines/src/run.rs",
+    ];
+    let words = ["sleep(", "park_timeout("];
+    assert_eq!(holders(&sources(), |s| &s.shipped, &words, &allowed), NONE);
+}
+
+#[test]
+fn nothing_is_left_to_do_and_nothing_is_printed_by_a_room() {
+    let sources = sources();
+    let later = [concat!("todo", "!("), concat!("unimplemented", "!(")];
+    assert_eq!(holders(&sources, |s| &s.code, &later, &[]), NONE);
+    let printed = ["println!(", "print!(", "dbg!("];
+    assert_eq!(holders(&sources, |s| &s.shipped, &printed, &[]), NONE);
+}
+
+#[test]
+fn pure_rooms_read_no_clock_no_disk_and_draw_no_randomness() {
+    let pure: Vec<Source> = sources()
+        .into_iter()
+        .filter(|source| PURE.iter().any(|room| source.path.starts_with(&format!("{room}/"))))
+        .collect();
+    assert!(pure.len() > 30);
+    let words = [
+        "SystemTime", "Instant::now", "Timestamp::now", "Zoned::now", "std::fs", "std::net",
+        "std::env", "std::process", "std::thread", "File::", "rand::", "SystemRandom",
+    ];
+    assert_eq!(holders(&pure, |s| &s.shipped, &words, &[]), NONE);
+}
+
+#[test]
+fn keys_stay_away_from_the_edges_and_the_planner_from_the_rooms() {
+    let sources = sources();
+    let connectors: Vec<&Source> =
+        sources.iter().filter(|s| s.path.starts_with("connectors/")).collect();
+    assert!(connectors.len() > 8);
+    for source in connectors {
+        for word in ["schemas::keys", "RootKey", "Keyring", "KeyHome"] {
+            assert!(!source.shipped.contains(word), "{}: {word}", source.path);
+        }
+    }
+    // Where DataFusion is named: the planner, and what makes functions for it.
+    let planner =
+        ["pipelines/src/plan.rs", "transforms/src/function.rs", "transforms/src/stage.rs"];
+    assert_eq!(holders(&sources, |s| &s.shipped, &["datafusion"], &planner), NONE);
+    let physical = ["datafusion_physical"];
+    assert_eq!(holders(&sources, |s| &s.shipped, &physical, &["pipelines/src/plan.rs"]), NONE);
+    assert_eq!(holders(&sources, |s| &s.shipped, &["async fn", "async move", ".await"], &[]), NONE);
+}
+
+#[test]
+fn control_planted_words_are_found_in_code_only() {
+    let planted = [
+        ("a.rs", "fn f() { std::thread::sleep(d); }", 1),
+        ("a.rs", "// sleep(\nfn f() {} /* sleep( */", 0),
+        ("a.rs", "const A: &str = \"sleep(\"; const B: &str = r#\"\" sleep( \"#;", 0),
+        ("a.rs", "const A: char = '\"'; fn f() { sleep(d) }", 1),
+        ("a.rs", "const A: char = '\\''; fn f<'a>(x: &'a str) { sleep(d) }", 1),
+        ("a.rs", "fn f() {}\n#[cfg(test)]\nmod tests { fn g() { sleep(d) } }", 0),
+        ("a.rs", "#[cfg(test)]\nmod tests;\nfn f() { sleep(d) }", 1),
+        ("room/src/tests/a.rs", "fn f() { sleep(d) }", 0),
+        ("pipelines/src/shard.rs", "fn f() { sleep(d) }", 0),
+    ];
+    for (path, text, expected) in planted {
+        let sources = [source(path.to_owned(), text)];
+        let allowed = ["pipelines/src/shard.rs"];
+        let found = holders(&sources, |s| &s.shipped, &["sleep("], &allowed);
+        assert_eq!(found.len(), expected, "{text}");
+    }
+    // The words of the checks above stand where they are allowed to, so they are spelled right.
+    let real = sources();
+    for (word, path) in [
+        ("unsafe {", FFI),
+        ("rd_kafka_", FFI),
+        ("sleep(", "pipelines/src/shard.rs"),
+        ("std::fs", "pipelines/src/key_home.rs"),
+        ("SystemTime", "pipelines/src/crossing.rs"),
+        ("rand::", "ledger/src/release.rs"),
+        ("schemas::keys", "gate/src/seal.rs"),
+        ("datafusion_physical", "pipelines/src/plan.rs"),
+    ] {
+        let found = holders(&real, |s| &s.shipped, &[word], &[]);
+        assert!(found.contains(&format!("{path}: {word}")), "{word} is not in {path}");
+    }
+}
+
+// The documents.
+
+/// Links of a document to files that are not there.
+fn dead_links(folder: &Path, document: &str) -> Vec<String> {
+    let links = document.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let files = links.filter(|link| !link.contains("://") && !link.starts_with('#'));
+    let target = |link: &str| link.split('#').next().unwrap_or_default().to_owned();
+    files.map(target).filter(|link| !folder.join(link).exists()).collect()
+}
+
+#[test]
+fn documents_link_to_files_that_are_there() {
+    let home = Path::new(HOME);
+    let documents = [
+        "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/threats.md",
+        "docs/formats.md", "docs/figures.md", "tests/README.md",
+    ];
+    for document in documents {
+        let path = home.join(document);
+        let folder = path.parent().unwrap_or(home);
+        assert_eq!(dead_links(folder, &read(&path)), Vec::<String>::new(), "{document}");
+    }
+    assert_eq!(dead_links(home, "[a](nowhere.md) [b](https://x.y/z)"), ["nowhere.md"]);
+}

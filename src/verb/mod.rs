@@ -1,0 +1,45 @@
+//! One file per verb: its arguments, what it does, what its exit code means.
+
+pub mod doctor;
+pub mod explain;
+pub mod keys;
+pub mod lint;
+pub mod release;
+pub mod run;
+pub mod status;
+pub mod verify;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use douane_pipelines::fault::RunFault;
+use serde::Serialize;
+
+/// The answer is no.
+pub const NO: u8 = 1;
+
+/// What an answer of yes or no exits with.
+pub fn answer(yes: bool) -> ExitCode {
+    if yes { ExitCode::SUCCESS } else { ExitCode::from(NO) }
+}
+
+/// Prints a line. A reader that went away is no fault of ours.
+pub fn say(out: &mut impl Write, text: &str) {
+    let _ = writeln!(out, "{text}");
+}
+
+/// Prints to standard output.
+pub fn print(text: &str) {
+    say(&mut std::io::stdout(), text.trim_end());
+}
+
+/// Prints a value as JSON.
+pub fn print_json(value: &impl Serialize) {
+    print(&serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+/// A file that cannot be read or written, as a fault with exit code 2.
+pub fn file_fault(path: &Path, error: &std::io::Error) -> RunFault {
+    RunFault::File(format!("{}: {}", path.display(), error.kind()))
+}

@@ -1,0 +1,225 @@
+//! `release trust | propose | sign | show`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use douane_ledger::canonical;
+use douane_ledger::dsse::Envelope;
+use douane_ledger::release::{self as releases, Limits};
+use douane_ledger::signing::{SigningKey, VerifyingKey};
+use douane_ledger::trust::{self, Approver, Role, Root, TrustRoot};
+use douane_pipelines::fault::RunFault;
+use douane_pipelines::{config, explain, release};
+
+use crate::{Format, verb};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Release,
+}
+
+#[derive(clap::Subcommand)]
+enum Release {
+    /// Makes the trust root, or its successor: who may approve, and how many must.
+    Trust {
+        /// `NAME=PUBLIC_KEY_FILE`, once per person.
+        #[arg(long = "approver", required = true)]
+        approvers: Vec<String>,
+        /// How many distinct approvers a release needs.
+        #[arg(long, default_value_t = 2)]
+        threshold: u32,
+        /// Signing key files: of the first approvers, or, for a successor, of the old threshold.
+        #[arg(long = "sign", required = true)]
+        sign: Vec<PathBuf>,
+    },
+    /// Drafts a release of a pipeline beside douane.yaml.
+    Propose {
+        file: PathBuf,
+        /// Who proposes: does not count among the approvers.
+        #[arg(long)]
+        author: String,
+        /// Days until it expires.
+        #[arg(long, default_value_t = release::LIFE_DAYS_DEFAULT)]
+        days: u32,
+        /// Records that may cross under it, in all.
+        #[arg(long)]
+        records: Option<u64>,
+        /// Bytes of keys and values that may cross under it, in all.
+        #[arg(long)]
+        bytes: Option<u64>,
+    },
+    /// Shows the proof, makes it again from the files, and signs it if they are equal.
+    Sign {
+        file: PathBuf,
+        /// The signer's key file.
+        #[arg(long)]
+        key: PathBuf,
+    },
+    /// What a release lets cross, who signed it, and whether it is live. 0: it is live.
+    Show {
+        file: PathBuf,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+}
+
+pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
+    match &args.verb {
+        Release::Trust { approvers, threshold, sign } => {
+            make_trust(place, approvers, *threshold, sign)
+        }
+        Release::Propose { file, author, days, records, bytes } => {
+            let limits = Limits { records: *records, bytes: *bytes, epsilon: None };
+            propose(place, file, author, *days, limits)
+        }
+        Release::Sign { file, key } => sign(place, file, key),
+        Release::Show { file, format } => show(place, file, *format),
+    }
+}
+
+fn fault(what: impl std::fmt::Display) -> RunFault {
+    RunFault::Release(what.to_string())
+}
+
+fn signing_key(path: &Path) -> Result<SigningKey, RunFault> {
+    let bytes = std::fs::read(path).map_err(|error| verb::file_fault(path, &error))?;
+    SigningKey::from_bytes(&bytes).map_err(|f| fault(format!("{}: {f}", path.display())))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), RunFault> {
+    // Written whole or not at all: a torn release file would only be refused, but a torn trust
+    // root would have to be made again by everybody.
+    let aside = path.with_extension("tmp");
+    std::fs::write(&aside, bytes)
+        .and_then(|()| std::fs::rename(&aside, path))
+        .map_err(|error| verb::file_fault(path, &error))
+}
+
+fn make_trust(
+    place: &Path,
+    approvers: &[String],
+    threshold: u32,
+    sign: &[PathBuf],
+) -> Result<ExitCode, RunFault> {
+    let place = config::load_place(place).map_err(RunFault::Findings)?;
+    let approvers = approvers
+        .iter()
+        .map(|text| {
+            let (name, file) = text
+                .split_once('=')
+                .ok_or_else(|| fault(format!("`{text}`: expected NAME=PUBLIC_KEY_FILE")))?;
+            let file = Path::new(file);
+            let key =
+                std::fs::read_to_string(file).map_err(|error| verb::file_fault(file, &error))?;
+            let key = VerifyingKey::parse(&key)
+                .map_err(|f| fault(format!("{}: {f}", file.display())))?;
+            Ok(Approver { name: name.to_owned(), key, roles: vec![Role::Approve, Role::Revoke] })
+        })
+        .collect::<Result<Vec<_>, RunFault>>()?;
+    let keys = sign.iter().map(|path| signing_key(path)).collect::<Result<Vec<_>, _>>()?;
+    let keys: Vec<&SigningKey> = keys.iter().collect();
+    let mut file = std::fs::read(&place.trust).unwrap_or_default();
+    let root = match file.is_empty() {
+        true => Root::first(threshold, approvers),
+        false => TrustRoot::load(&file, None).map_err(fault)?.propose(threshold, approvers),
+    };
+    let envelope = trust::sign(&root, &keys).map_err(fault)?;
+    file.extend(envelope.to_bytes().map_err(fault)?);
+    // It must hold before it replaces what holds.
+    let loaded = TrustRoot::load(&file, None).map_err(fault)?;
+    write(&place.trust, &file)?;
+    verb::print(&format!(
+        "trust root version {}: {} approvers, {} must sign; {}",
+        loaded.root().version,
+        loaded.root().approvers.len(),
+        loaded.threshold(),
+        place.trust.display()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn propose(
+    place: &Path,
+    file: &Path,
+    author: &str,
+    days: u32,
+    limits: Limits,
+) -> Result<ExitCode, RunFault> {
+    let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
+    let plan = explain::plan(&place, &pipeline)?;
+    let proposal = release::Proposal {
+        author: author.to_owned(),
+        life: Duration::from_secs(u64::from(days) * 86_400),
+        limits,
+    };
+    let draft = release::propose(&place, &pipeline, &plan, &proposal)?;
+    let envelope = releases::sign(&draft, &[]).map_err(fault)?;
+    write(&pipeline.release, &envelope.to_bytes().map_err(fault)?)?;
+    verb::print(&draft.explain);
+    verb::print(&format!(
+        "\ndraft of release {} in {}\n  next: `douane release sign {} --key KEYFILE`",
+        draft.version,
+        pipeline.release.display(),
+        file.display()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sign(place: &Path, file: &Path, key: &Path) -> Result<ExitCode, RunFault> {
+    let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
+    let key = signing_key(key)?;
+    let root = release::trust_root(&place)?;
+    let Some(person) = root.person(&key.verifying_key(), Role::Approve) else {
+        return Err(fault("the key is not an approver's in the trust root"));
+    };
+    let (draft, envelope) = release::sign(&place, &pipeline, &key)?;
+    verb::print(&draft.explain);
+    write(&pipeline.release, &envelope.to_bytes().map_err(fault)?)?;
+    verb::print(&format!("\nsigned by {}", person.name));
+    match releases::verify(&envelope, &root, SystemTime::now()) {
+        Ok(live) => verb::print(&format!(
+            "release {} is live until {}, approved by {}",
+            draft.version,
+            draft.expires,
+            live.approvers().join(", ")
+        )),
+        Err(why) => verb::print(&format!("not live yet: {why}")),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(place: &Path, file: &Path, format: Format) -> Result<ExitCode, RunFault> {
+    let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
+    let envelope: Envelope = release::envelope(&pipeline)?;
+    let draft = releases::draft(&envelope).map_err(fault)?;
+    let root = release::trust_root(&place)?;
+    let live = releases::verify(&envelope, &root, SystemTime::now());
+    let state = match &live {
+        Ok(live) => format!("live; approved by {}", live.approvers().join(", ")),
+        Err(why) => format!("not live: {why}"),
+    };
+    match format {
+        Format::Json => {
+            let digest = releases::digest(&draft).map(|d| canonical::hex(&d)).unwrap_or_default();
+            verb::print_json(&serde_json::json!({
+                "release": draft, "digest": digest, "live": live.is_ok(), "state": state,
+            }));
+        }
+        Format::Text => {
+            verb::print(&draft.explain);
+            let limit = |l: Option<u64>| l.map_or("not limited".to_owned(), |l| l.to_string());
+            verb::print(&format!(
+                "\nrelease {} by {}, {} to {}; records {}, bytes {}\n{state}",
+                draft.version,
+                draft.author,
+                draft.created,
+                draft.expires,
+                limit(draft.limits.records),
+                limit(draft.limits.bytes),
+            ));
+        }
+    }
+    Ok(verb::answer(live.is_ok()))
+}

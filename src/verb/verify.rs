@@ -1,0 +1,130 @@
+//! `verify LEDGER`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use douane_ledger::canonical;
+use douane_ledger::log::verifier_key;
+use douane_ledger::verify::{self, Expect, Report};
+use douane_pipelines::config;
+use douane_pipelines::crossing::checkpoint_origin;
+use douane_pipelines::fault::RunFault;
+use douane_pipelines::key_home::KeyHome;
+
+use crate::{Format, verb};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// A ledger directory, or one log in it; the place's own where none is given.
+    ledger: Option<PathBuf>,
+    /// A checkpoint file kept from earlier: the log must still contain what it says. Without one,
+    /// a log that was cut back as a whole looks sound.
+    #[arg(long = "checkpoint")]
+    checkpoints: Vec<PathBuf>,
+    /// Manifest files (DSSE envelopes as they stand in the manifest topic) that must be of this
+    /// ledger.
+    #[arg(long = "manifest")]
+    manifests: Vec<PathBuf>,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
+    let place = config::load_place(place);
+    let ledger = match (&args.ledger, &place) {
+        (Some(ledger), _) => ledger.clone(),
+        (None, Ok(place)) => place.ledger_dir.clone(),
+        (None, Err(findings)) => return Err(RunFault::Findings(findings.clone())),
+    };
+    // An auditor may hold the ledger and no keys: then signatures are not checked, and the answer
+    // says so.
+    let keys = place.ok().and_then(|place| KeyHome::open(&place.keys_dir).ok());
+    let read = |paths: &[PathBuf]| {
+        paths
+            .iter()
+            .map(|path| std::fs::read(path).map_err(|error| verb::file_fault(path, &error)))
+            .collect::<Result<Vec<_>, RunFault>>()
+    };
+    let expect = Expect {
+        old_checkpoints: read(&args.checkpoints)?,
+        manifests: read(&args.manifests)?,
+        manifest_keys: keys.iter().map(|keys| keys.manifest_public()).collect(),
+        ..Expect::default()
+    };
+    let reports = verify::home(&ledger, &expect)
+        .and_then(|found| {
+            found.iter().map(|report| with_signature(report, &expect, keys.as_ref())).collect()
+        })
+        .map_err(|error| verb::file_fault(&ledger, &error))?;
+    let reports: Vec<Report> = reports;
+    let holds = !reports.is_empty() && reports.iter().all(Report::holds);
+    match args.format {
+        Format::Json => {
+            verb::print_json(&reports.iter().map(as_json).collect::<Vec<_>>());
+        }
+        Format::Text => {
+            for report in &reports {
+                print(report);
+            }
+            verb::print(match (holds, reports.is_empty()) {
+                (_, true) => "no log here",
+                (true, _) => "all hold",
+                (false, _) => "NOT sound",
+            });
+        }
+    }
+    Ok(verb::answer(holds))
+}
+
+/// Looks again with the checkpoint key of this very log: its name is part of what is signed.
+fn with_signature(
+    report: &Report,
+    expect: &Expect,
+    keys: Option<&KeyHome>,
+) -> std::io::Result<Report> {
+    let name = |path: Option<&Path>| {
+        path.and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned())
+    };
+    let names = name(Some(&report.dir)).zip(name(report.dir.parent()));
+    let (Some(keys), Some((log, pipeline))) = (keys, names) else { return Ok(report.clone()) };
+    let origin = checkpoint_origin(&pipeline, &log);
+    let key = verifier_key(&origin, &keys.checkpoint().verifying_key());
+    verify::log(&report.dir, &Expect { checkpoint_key: Some(key), ..expect.clone() })
+}
+
+fn as_json(report: &Report) -> serde_json::Value {
+    serde_json::json!({
+        "log": report.dir,
+        "holds": report.holds(),
+        "findings": report.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "entries": report.entries,
+        "root": canonical::hex(&report.root),
+        "intents": report.intents,
+        "committed": report.committed,
+        "void": report.void,
+        "open": report.open,
+        "checkpoint": report.checkpoint,
+        "signature_checked": report.signature_checked,
+        "manifests": report.manifests,
+    })
+}
+
+fn print(report: &Report) {
+    verb::print(&format!(
+        "{}: {} entries, {} intents ({} committed, {} void{}), checkpoint {}{}",
+        report.dir.display(),
+        report.entries,
+        report.intents,
+        report.committed,
+        report.void,
+        if report.open.is_some() { ", 1 open" } else { "" },
+        report.checkpoint.map_or("none".to_owned(), |size| size.to_string()),
+        match (report.checkpoint, report.signature_checked) {
+            (Some(_), false) => ", signature not checked (no key here)",
+            _ => "",
+        },
+    ));
+    for finding in &report.findings {
+        verb::print(&format!("  {finding}"));
+    }
+}
