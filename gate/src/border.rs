@@ -213,10 +213,13 @@ impl Passed {
         ];
         let mut files: BTreeMap<i32, DigestFile> = BTreeMap::new();
         for row in self.rows() {
-            files
-                .entry(row.partition)
-                .or_insert_with(|| DigestFile::new(self.ids.salt))
-                .record(row.partition, row.timestamp_ms, row.key, row.value, &headers);
+            files.entry(row.partition).or_insert_with(|| DigestFile::new(self.ids.salt)).record(
+                row.partition,
+                row.timestamp_ms,
+                row.key,
+                row.value,
+                &headers,
+            );
         }
         self.subjects = files
             .into_iter()
@@ -314,9 +317,11 @@ impl Gate {
             return Err(GateFault::Traceparent);
         }
         let raw = self.check_batch(&crossing)?;
+        let mut order = self.source_order(crossing.origins)?;
+        order.retain(|row| !crossing.skip[*row]);
         let mut verdicts = Verdicts(vec![None; crossing.origins.len()]);
         self.hold_rows(&crossing, &raw, &mut verdicts)?;
-        self.encode(&crossing, ids, verdicts)
+        self.encode(&crossing, ids, &order, verdicts)
     }
 
     /// The batch as a whole: names, order, types, null flags, lengths, positions.
@@ -339,7 +344,6 @@ impl Gate {
                 return Err(GateFault::Rows { part, found, expected });
             }
         }
-        self.check_origins(crossing)?;
         Ok(RawColumns {
             columns: raw_columns(crossing.raw, &self.columns)?,
             keys: raw_columns(crossing.raw, &self.key_columns)?,
@@ -352,19 +356,27 @@ impl Gate {
         })
     }
 
-    fn check_origins(&self, crossing: &Crossing<'_>) -> Result<(), GateFault> {
+    /// All rows in the order of the source, which is the order in which they leave.
+    fn source_order(&self, origins: &[Origin]) -> Result<Vec<usize>, GateFault> {
         let topics = self.release.source.topics.len();
-        let mut seen = std::collections::HashSet::with_capacity(crossing.origins.len());
-        for (row, origin) in crossing.origins.iter().enumerate() {
-            let inside = (origin.topic as usize) < topics;
-            if !inside || origin.partition < 0 || origin.offset < 0 {
-                return Err(GateFault::Origin { row });
-            }
-            if !seen.insert((origin.topic, origin.partition, origin.offset)) {
-                return Err(GateFault::OriginTwice { row });
+        let outside = |origin: &Origin| {
+            origin.topic as usize >= topics || origin.partition < 0 || origin.offset < 0
+        };
+        if let Some(row) = origins.iter().position(outside) {
+            return Err(GateFault::Origin { row });
+        }
+        let position = |row: &usize| {
+            let origin = &origins[*row];
+            (origin.topic, origin.partition, origin.offset)
+        };
+        let mut order: Vec<usize> = (0..origins.len()).collect();
+        order.sort_unstable_by_key(position);
+        for pair in order.windows(2) {
+            if position(&pair[0]) == position(&pair[1]) {
+                return Err(GateFault::OriginTwice { row: pair[0].max(pair[1]) });
             }
         }
-        Ok(())
+        Ok(order)
     }
 
     fn hold_rows(
@@ -407,43 +419,37 @@ impl Gate {
         &self,
         crossing: &Crossing<'_>,
         ids: TransactionIds,
+        order: &[usize],
         mut verdicts: Verdicts,
     ) -> Result<Passed, GateFault> {
         let origins = crossing.origins;
-        let mut order: Vec<usize> = (0..origins.len()).filter(|row| !crossing.skip[*row]).collect();
-        order.sort_unstable_by_key(|row| {
-            let origin = &origins[*row];
-            (origin.topic, origin.partition, origin.offset)
-        });
-
         let mut keys = Vec::new();
-        let mut key_ranges = HashMap::new();
-        for row in &order {
-            if !verdicts.passes(*row) {
-                continue;
-            }
-            match encode::key(crossing.keys, *row) {
-                Ok(Some(key)) => {
-                    key_ranges.insert(*row, (keys.len(), keys.len() + key.len()));
-                    keys.extend_from_slice(&key);
-                }
+        let mut key_ranges = vec![None; origins.len()];
+        for &row in order.iter().filter(|row| verdicts.passes(**row)).collect::<Vec<_>>() {
+            let start = keys.len();
+            match encode::key(crossing.keys, row, &mut keys) {
+                Ok(true) => key_ranges[row] = Some((start, keys.len())),
                 // A tombstone without a key deletes nothing and cannot be kept apart from others.
-                Ok(None) if origins[*row].kind != RowKind::Upsert => {
-                    verdicts.refuse(*row, Place::Record, RefusalReason::KeyNull);
+                Ok(false) if origins[row].kind != RowKind::Upsert => {
+                    verdicts.refuse(row, Place::Record, RefusalReason::KeyNull);
                 }
-                Ok(None) => {}
-                Err(reason) => verdicts.refuse(*row, Place::Record, reason),
+                Ok(false) => {}
+                Err(reason) => {
+                    keys.truncate(start);
+                    verdicts.refuse(row, Place::Record, reason);
+                }
             }
         }
 
-        let upserts: Vec<u32> = order
-            .iter()
-            .filter(|row| origins[**row].kind == RowKind::Upsert && verdicts.passes(**row))
-            .map(|row| u32::try_from(*row).map_err(|_| GateFault::Encode))
-            .collect::<Result<_, _>>()?;
+        let mut upserts = Vec::with_capacity(order.len());
+        let mut value_of = vec![None; origins.len()];
+        for &row in order {
+            if origins[row].kind == RowKind::Upsert && verdicts.passes(row) {
+                value_of[row] = Some(upserts.len());
+                upserts.push(u32::try_from(row).map_err(|_| GateFault::Encode)?);
+            }
+        }
         let values = self.values.encode(crossing.columns, &upserts)?;
-        let value_of: HashMap<u32, usize> =
-            upserts.iter().enumerate().map(|(n, row)| (*row, n)).collect();
 
         let mut passed = Passed {
             release: Arc::clone(&self.release),
@@ -458,12 +464,11 @@ impl Gate {
             by_row: vec![None; origins.len()],
             bytes: 0,
         };
-        for row in order {
+        for &row in order {
             if !verdicts.passes(row) {
                 continue;
             }
-            let key = key_ranges.get(&row).copied();
-            let value = value_of.get(&(row as u32)).copied();
+            let (key, value) = (key_ranges[row], value_of[row]);
             let size = key.map_or(0, |(start, end)| end - start)
                 + value.map_or(0, |n| passed.values.get(n).len());
             if size + passed.header_bytes() + FRAMING_BYTES_MAX > self.target.record_bytes_max {
@@ -491,10 +496,9 @@ impl Gate {
 
     fn check_limits(&self, passed: &Passed) -> Result<(), GateFault> {
         let limits = &self.release.limits;
-        for (unit, found, allowed) in [
-            ("records", passed.records(), limits.records),
-            ("bytes", passed.bytes(), limits.bytes),
-        ] {
+        for (unit, found, allowed) in
+            [("records", passed.records(), limits.records), ("bytes", passed.bytes(), limits.bytes)]
+        {
             if let Some(allowed) = allowed.filter(|allowed| found > *allowed) {
                 return Err(GateFault::Limit { unit, found, allowed });
             }
@@ -507,7 +511,7 @@ impl Gate {
     fn floored(&self, timestamp_ms: i64) -> i64 {
         let step = i64::try_from(self.release.target.timestamp_ms_granularity).unwrap_or(i64::MAX);
         let step = step.max(1);
-        (timestamp_ms.div_euclid(step) * step).max(step)
+        timestamp_ms.div_euclid(step).saturating_mul(step).max(step)
     }
 
     /// Seals the position record of a shard: `partition` is its own partition of the position

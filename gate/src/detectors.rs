@@ -94,8 +94,11 @@ fn phone(bytes: &[u8]) -> bool {
     (0..bytes.len()).any(|i| bytes[i] == b'+' && subscriber(&bytes[i + 1..]))
 }
 
-/// Digits after the `+`: the first is not 0, and a group ends after 8 to 15 of them.
+/// Digits right after the `+`: the first is not 0, and a group ends after 8 to 15 of them.
 fn subscriber(bytes: &[u8]) -> bool {
+    if !bytes.first().is_some_and(|b| b.is_ascii_digit() || *b == b'(') {
+        return false;
+    }
     let mut digits = 0;
     let mut at = 0;
     let mut gap = 0;
@@ -152,7 +155,7 @@ fn luhn(digits: &[u8]) -> bool {
             if i % 2 == 0 { d } else { d / 5 + d * 2 % 10 }
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// Groups of a card number stand apart by one of these.
@@ -166,8 +169,7 @@ fn card_separator(bytes: &[u8]) -> usize {
 
 fn card(bytes: &[u8]) -> bool {
     (0..bytes.len()).any(|i| {
-        let starts = bytes[i].is_ascii_digit()
-            && (i == 0 || !bytes[i - 1].is_ascii_alphanumeric());
+        let starts = bytes[i].is_ascii_digit() && (i == 0 || !bytes[i - 1].is_ascii_alphanumeric());
         starts && card_at(&bytes[i..])
     })
 }
@@ -202,6 +204,7 @@ fn card_at(bytes: &[u8]) -> bool {
 }
 
 /// Lengths by country: SWIFT's IBAN registry, release 99.
+#[rustfmt::skip]
 const IBAN_LENGTHS: &[(&[u8; 2], usize)] = &[
     (b"AD", 24), (b"AE", 23), (b"AL", 28), (b"AT", 20), (b"AZ", 28), (b"BA", 20), (b"BE", 16),
     (b"BG", 22), (b"BH", 22), (b"BI", 27), (b"BR", 29), (b"BY", 28), (b"CH", 21), (b"CR", 22),
@@ -220,8 +223,8 @@ const IBAN_LENGTHS: &[(&[u8; 2], usize)] = &[
 
 fn iban(bytes: &[u8]) -> bool {
     (0..bytes.len()).any(|i| {
-        let starts = bytes[i].is_ascii_alphabetic()
-            && (i == 0 || !bytes[i - 1].is_ascii_alphanumeric());
+        let starts =
+            bytes[i].is_ascii_alphabetic() && (i == 0 || !bytes[i - 1].is_ascii_alphanumeric());
         starts && iban_at(&bytes[i..])
     })
 }

@@ -101,8 +101,8 @@ impl Values {
             let taken = take(column.as_ref(), &order, None).map_err(|_| GateFault::Encode)?;
             columns.push(carry(taken));
         }
-        let ordered = RecordBatch::try_new(Arc::clone(schema), columns)
-            .map_err(|_| GateFault::Encode)?;
+        let ordered =
+            RecordBatch::try_new(Arc::clone(schema), columns).map_err(|_| GateFault::Encode)?;
         let mut encoder = self.encoder()?;
         encoder.encode(&ordered).map_err(|_| GateFault::Encode)?;
         let rows = encoder.flush();
@@ -225,11 +225,7 @@ fn avro_type(leaf_type: LeafType) -> Option<Value> {
     })
 }
 
-fn json_rows(
-    batch: &RecordBatch,
-    order: &[u32],
-    prefixes: &[Vec<u8>],
-) -> Result<Rows, GateFault> {
+fn json_rows(batch: &RecordBatch, order: &[u32], prefixes: &[Vec<u8>]) -> Result<Rows, GateFault> {
     let mut data = Vec::with_capacity(order.len() * 64 * (prefixes.len() + 1));
     let mut ends = Vec::with_capacity(order.len());
     let mut text = String::new();
@@ -268,7 +264,11 @@ fn json_cell(
         DataType::Float64 => array.as_primitive::<Float64Type>().value(row).is_finite(),
         _ => false,
     };
-    if bare { out.extend_from_slice(text.as_bytes()) } else { string(text, out) }
+    if bare {
+        out.extend_from_slice(text.as_bytes())
+    } else {
+        string(text, out)
+    }
     Ok(())
 }
 
@@ -303,29 +303,31 @@ fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Key bytes of one row: the text of one key column, a JSON array of texts for several, `None`
-/// for a table without a key.
-pub(crate) fn key(keys: &RecordBatch, row: usize) -> Result<Option<Vec<u8>>, RefusalReason> {
-    let one = keys.num_columns() == 1;
-    if keys.num_columns() == 0 {
-        return Ok(None);
-    }
-    let mut out = Vec::new();
+/// Appends the key bytes of one row: the text of one key column, a JSON array of texts for
+/// several. False for a table without a key, which appends nothing.
+pub(crate) fn key(
+    keys: &RecordBatch,
+    row: usize,
+    out: &mut Vec<u8>,
+) -> Result<bool, RefusalReason> {
     let mut text = String::new();
-    for (i, column) in keys.columns().iter().enumerate() {
+    for (at, column) in keys.columns().iter().enumerate() {
         if column.is_null(row) {
             return Err(RefusalReason::KeyNull);
         }
         text.clear();
         canonical::write(column, row, &mut text).map_err(|_| RefusalReason::OutOfRange)?;
-        if one {
-            return Ok(Some(text.into_bytes()));
+        if keys.num_columns() == 1 {
+            out.extend_from_slice(text.as_bytes());
+            return Ok(true);
         }
-        out.push(if i == 0 { b'[' } else { b',' });
-        string(&text, &mut out);
+        out.push(if at == 0 { b'[' } else { b',' });
+        string(&text, out);
     }
-    out.push(b']');
-    Ok(Some(out))
+    if keys.num_columns() > 0 {
+        out.push(b']');
+    }
+    Ok(keys.num_columns() > 0)
 }
 
 /// The raw value of an integer column as i128, or `None` where the type is no integer.

@@ -8,7 +8,9 @@ use douane_schemas::leaf::LeafType;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GateFault {
     /// The sink is not the released one.
-    #[error("target topic is not the release's `{expected}`; correct the sink or sign a new release")]
+    #[error(
+        "target topic is not the release's `{expected}`; correct the sink or sign a new release"
+    )]
     Topic {
         /// The release's topic.
         expected: String,
@@ -84,7 +86,9 @@ pub enum GateFault {
         part: &'static str,
     },
     /// The class may not cross in this shape, and no override names the column.
-    #[error("column `{column}` of class {class} may not cross as {shape}; a named override is needed")]
+    #[error(
+        "column `{column}` of class {class} may not cross as {shape}; a named override is needed"
+    )]
     NotPermitted {
         /// The column.
         column: String,

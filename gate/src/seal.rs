@@ -70,7 +70,7 @@ pub struct SealContext {
 /// A record that only its key's holder can read. Only the gate makes one: its fields are private
 /// and it has no constructor.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// let forged = douane_gate::Sealed {
 ///     destination: douane_gate::Destination::Quarantine,
 ///     key: Vec::new(),
@@ -105,7 +105,11 @@ impl Sealed {
 /// multiples of 64 KiB. An outsider learns the bucket, not the size.
 pub fn bucket(plain: usize) -> usize {
     let framed = plain + 4;
-    if framed <= 1 << 16 { framed.next_power_of_two().max(256) } else { framed.next_multiple_of(1 << 16) }
+    if framed <= 1 << 16 {
+        framed.next_power_of_two().max(256)
+    } else {
+        framed.next_multiple_of(1 << 16)
+    }
 }
 
 /// The size of the sealed bytes for so many plain ones.

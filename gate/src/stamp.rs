@@ -7,7 +7,7 @@ use douane_ledger::log::{Head, RefusedEntry, SpanEntry};
 use douane_ledger::manifest::{self, ColumnNote, FORMAT, Manifest};
 use serde::{Deserialize, Serialize};
 
-use crate::border::{HEADER_MANIFEST, HEADER_TRACEPARENT, Gate, Passed};
+use crate::border::{Gate, HEADER_MANIFEST, HEADER_TRACEPARENT, Passed};
 use crate::seal::{self, SealContext};
 use crate::{GateFault, floor};
 
@@ -59,8 +59,7 @@ pub fn open_evidence(
     cluster_id: &str,
     topic: &str,
 ) -> Result<SealedEvidence, GateFault> {
-    let sealed =
-        BASE64.decode(manifest.sealed.as_bytes()).map_err(|_| GateFault::NotSealed)?;
+    let sealed = BASE64.decode(manifest.sealed.as_bytes()).map_err(|_| GateFault::NotSealed)?;
     let plain = seal::open_spans(key, &manifest.id, &sealed, &place(zone, cluster_id, topic))?;
     canonical::from_slice(&plain).map_err(|_| GateFault::NotSealed)
 }
@@ -96,7 +95,7 @@ pub struct OutRecord<'a> {
 /// Records that passed the gate, and their manifest: one of the two things a sink takes. Only
 /// [`Gate::stamp`] makes one: its fields are private and it has no constructor.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// let forged = douane_gate::Approved { passed: todo!(), headers: todo!(), manifest: todo!() };
 /// ```
 ///

@@ -1,1 +1,7 @@
+//! The gate from outside: its public face only, with a release that the ledger verified.
 
+mod approving;
+mod encoding;
+mod fixture;
+mod refusing;
+mod releases;
