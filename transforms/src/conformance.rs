@@ -19,9 +19,9 @@ use crate::{ALL, Domains, Keyring, Stage, StageFault, TransformFault};
 fn json<'a>(events: &mut impl Iterator<Item = Event<'a>>) -> Option<serde_json::Value> {
     use serde_json::Value as J;
     Some(match events.next().unwrap() {
-        Event::Scalar(text, ..) => text
-            .parse::<i64>()
-            .map_or_else(|_| J::String(text.to_string()), J::from),
+        Event::Scalar(text, ..) => {
+            text.parse::<i64>().map_or_else(|_| J::String(text.to_string()), J::from)
+        }
         Event::SequenceStart(..) => {
             let mut items = Vec::new();
             while let Some(item) = json(events) {
@@ -77,27 +77,18 @@ fn fault(error: &DataFusionError) -> Option<TransformFault> {
 }
 
 fn leaf_types() -> Vec<LeafType> {
-    let mut types: Vec<LeafType> = LeafType::names()
-        .map(|name| name.parse().unwrap())
-        .collect();
-    types.push(LeafType::Decimal {
-        precision: 10,
-        scale: 2,
-    });
-    types.push(LeafType::Decimal {
-        precision: 60,
-        scale: 2,
-    });
+    let mut types: Vec<LeafType> = LeafType::names().map(|name| name.parse().unwrap()).collect();
+    types.push(LeafType::Decimal { precision: 10, scale: 2 });
+    types.push(LeafType::Decimal { precision: 60, scale: 2 });
     types
 }
 
 /// Values that every verb's example takes: long numbers, which casts turn into the other types.
 fn values(leaf_type: LeafType) -> ArrayRef {
     let texts: ArrayRef = match leaf_type {
-        LeafType::ZonedTimestamp => Arc::new(StringArray::from(vec![
-            "2025-10-09T08:53:20Z",
-            "1999-12-31T23:00:00+02:00",
-        ])),
+        LeafType::ZonedTimestamp => {
+            Arc::new(StringArray::from(vec!["2025-10-09T08:53:20Z", "1999-12-31T23:00:00+02:00"]))
+        }
         LeafType::Int16 => Arc::new(StringArray::from(vec!["12345", "32001"])),
         _ => Arc::new(StringArray::from(vec!["734001212", "234567890"])),
     };
@@ -139,10 +130,7 @@ fn every_example_runs_on_every_type_it_takes() {
         assert!(!stage.columns().is_empty());
         let mut taken = 0;
         for leaf_type in leaf_types() {
-            let leaf = Leaf {
-                path: stage.columns()[0].clone(),
-                leaf_type,
-            };
+            let leaf = Leaf { path: stage.columns()[0].clone(), leaf_type };
             let Ok(declared) = stage.declare(&leaf, &domains()) else {
                 assert!(stage.build(&leaf, &domains(), &keyring()).is_err());
                 continue;
@@ -158,10 +146,7 @@ fn every_example_runs_on_every_type_it_takes() {
             let function = stage.build(&leaf, &domains(), &keyring()).unwrap();
             let output = declared.output.arrow();
             let input = leaf_type.arrow();
-            assert_eq!(
-                function.return_type(std::slice::from_ref(&input)).unwrap(),
-                output
-            );
+            assert_eq!(function.return_type(std::slice::from_ref(&input)).unwrap(), output);
 
             let some = values(leaf_type);
             let with_null = concat(&[&some, &new_null_array(&input, 1), &some]).unwrap();
@@ -202,19 +187,12 @@ fn every_example_runs_on_every_type_it_takes() {
 #[test]
 fn every_verb_refuses_unknown_keys_and_some_use() {
     for declaration in ALL {
-        let yaml = declaration
-            .example_yaml
-            .replacen("columns:", "colums: [x], columns:", 1);
+        let yaml = declaration.example_yaml.replacen("columns:", "colums: [x], columns:", 1);
         assert!(stage(&yaml).is_err(), "{yaml}");
-        let yaml = declaration
-            .example_yaml
-            .replacen(declaration.verb, "hash", 1);
+        let yaml = declaration.example_yaml.replacen(declaration.verb, "hash", 1);
         assert!(stage(&yaml).is_err(), "{yaml}");
     }
-    let opaque = Leaf {
-        path: "c".into(),
-        leaf_type: LeafType::Opaque,
-    };
+    let opaque = Leaf { path: "c".into(), leaf_type: LeafType::Opaque };
     for declaration in ALL {
         let stage = stage(declaration.example_yaml).unwrap();
         let refusal = stage.build(&opaque, &domains(), &keyring()).err();
@@ -235,16 +213,10 @@ fn verbs_are_listed_once_and_described() {
 
 #[test]
 fn functions_differ_where_config_or_key_differs() {
-    let leaf = Leaf {
-        path: "id".into(),
-        leaf_type: LeafType::Int64,
-    };
+    let leaf = Leaf { path: "id".into(), leaf_type: LeafType::Int64 };
     let build = |yaml: &str, root| {
         let keyring = Keyring::new(&RootKey::new([root; 32]));
-        stage(yaml)
-            .unwrap()
-            .build(&leaf, &domains(), &keyring)
-            .unwrap()
+        stage(yaml).unwrap().build(&leaf, &domains(), &keyring).unwrap()
     };
     let one = build("tokenize: { columns: [id], domain: customer }", 1);
     assert!(one == build("tokenize: { columns: [id], domain: customer }", 1));
@@ -258,19 +230,12 @@ fn faults_hold_no_cell() {
     let stage =
         stage("fpe: { columns: [phone], alphabet: digits, domain: phone, keep: { first: 3 } }")
             .unwrap();
-    let leaf = Leaf {
-        path: "phone".into(),
-        leaf_type: LeafType::Text,
-    };
+    let leaf = Leaf { path: "phone".into(), leaf_type: LeafType::Text };
     let function = stage.build(&leaf, &domains(), &keyring()).unwrap();
     let column: ArrayRef = Arc::new(StringArray::from(vec!["+4915112345678", "secret-marker"]));
     let error = call(&function, column).unwrap_err();
     assert_eq!(fault(&error), Some(TransformFault::OutsideAlphabet));
-    for shown in [
-        error.to_string(),
-        format!("{error:?}"),
-        format!("{function:?}"),
-    ] {
+    for shown in [error.to_string(), format!("{error:?}"), format!("{function:?}")] {
         assert!(!shown.contains("marker"), "{shown}");
     }
 }
@@ -285,10 +250,7 @@ fn runs_as_a_physical_expression() {
     use datafusion_physical_expr::create_physical_expr;
 
     let stage = stage("tokenize: { columns: [id], domain: customer }").unwrap();
-    let leaf = Leaf {
-        path: "id".into(),
-        leaf_type: LeafType::Int64,
-    };
+    let leaf = Leaf { path: "id".into(), leaf_type: LeafType::Int64 };
     let function = stage.build(&leaf, &domains(), &keyring()).unwrap();
     let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
     let rows = values(LeafType::Int64);
@@ -313,8 +275,5 @@ fn the_schema_of_a_stage_is_closed() {
         assert!(schema.contains(&format!("\"{}\"", declaration.verb)));
     }
     // Each verb and its config, `keep`, and the custom alphabet.
-    assert_eq!(
-        schema.matches("\"additionalProperties\":false").count(),
-        2 * ALL.len() + 2
-    );
+    assert_eq!(schema.matches("\"additionalProperties\":false").count(), 2 * ALL.len() + 2);
 }

@@ -49,9 +49,7 @@ fn named<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Domain>,
     let domains = BTreeMap::<String, Domain>::deserialize(from)?;
     let plain = |name: &str| {
         (1..=64).contains(&name.len())
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
     };
     match domains.keys().find(|name| !plain(name)) {
         None => Ok(domains),
@@ -67,16 +65,14 @@ impl Domains {
     /// # Errors
     /// [`StageFault::UnknownDomain`], naming the domains there are.
     pub fn get(&self, verb: &'static str, name: &str) -> Result<&Domain, StageFault> {
-        self.domains
-            .get(name)
-            .ok_or_else(|| StageFault::UnknownDomain {
-                verb,
-                domain: name.to_owned(),
-                known: match self.domains.len() {
-                    0 => "none".to_owned(),
-                    _ => self.domains.keys().cloned().collect::<Vec<_>>().join(", "),
-                },
-            })
+        self.domains.get(name).ok_or_else(|| StageFault::UnknownDomain {
+            verb,
+            domain: name.to_owned(),
+            known: match self.domains.len() {
+                0 => "none".to_owned(),
+                _ => self.domains.keys().cloned().collect::<Vec<_>>().join(", "),
+            },
+        })
     }
 }
 
@@ -169,12 +165,7 @@ impl Normalize {
             return Ok(());
         }
         let normalize = self.name();
-        Err(StageFault::Normalizer {
-            domain: domain.to_owned(),
-            normalize,
-            found,
-            expected,
-        })
+        Err(StageFault::Normalizer { domain: domain.to_owned(), normalize, found, expected })
     }
 
     /// The normalised text, borrowed where nothing changes, else written to `out`.
@@ -189,9 +180,7 @@ impl Normalize {
             Self::E164 => e164(text, out).ok_or(TransformFault::Unparsable),
             Self::Decimal => {
                 out.clear();
-                Number::parse(text)
-                    .ok_or(TransformFault::Unparsable)?
-                    .write(out);
+                Number::parse(text).ok_or(TransformFault::Unparsable)?.write(out);
                 Ok(out)
             }
         }
@@ -267,11 +256,7 @@ mod tests {
         assert!(vectors.iter().any(|v| v.output.is_none()));
         for v in vectors {
             let mut scratch = String::new();
-            let found = v
-                .normalize
-                .apply(&v.input, &mut scratch)
-                .ok()
-                .map(str::to_owned);
+            let found = v.normalize.apply(&v.input, &mut scratch).ok().map(str::to_owned);
             assert_eq!(found, v.output, "{:?} of {:?}", v.normalize, v.input);
             // Normalising twice changes nothing.
             if let Some(once) = found {

@@ -7,36 +7,19 @@ use douane_schemas::leaf::LeafType;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StageFault {
     #[error("{verb} does not take a leaf of type {found}; it takes {expected}")]
-    LeafType {
-        verb: &'static str,
-        found: LeafType,
-        expected: &'static str,
-    },
+    LeafType { verb: &'static str, found: LeafType, expected: &'static str },
     #[error(
         "{verb} names the token domain `{domain}`, which the catalogue does not hold; it holds {known}"
     )]
-    UnknownDomain {
-        verb: &'static str,
-        domain: String,
-        known: String,
-    },
+    UnknownDomain { verb: &'static str, domain: String, known: String },
     #[error(
         "domain `{domain}` normalises with {normalize}, which needs {expected}, but the leaf's type is {found}"
     )]
-    Normalizer {
-        domain: String,
-        normalize: &'static str,
-        found: LeafType,
-        expected: &'static str,
-    },
+    Normalizer { domain: String, normalize: &'static str, found: LeafType, expected: &'static str },
     #[error(
         "fpe encrypts at least {length_min} characters of {radix}, fewer than 10^6 values; declare length_min of at least {least}"
     )]
-    DomainTooSmall {
-        radix: u32,
-        length_min: u32,
-        least: u32,
-    },
+    DomainTooSmall { radix: u32, length_min: u32, least: u32 },
     #[error("fpe length_min is {length_min}; at most {most} characters of one value are encrypted")]
     LengthTooLong { length_min: u32, most: u32 },
     #[error("custom alphabet: {0}")]
@@ -50,11 +33,7 @@ pub enum StageFault {
     )]
     Fill,
     #[error("{verb} needs exactly one of {expected}, found {found}")]
-    ExactlyOne {
-        verb: &'static str,
-        expected: &'static str,
-        found: usize,
-    },
+    ExactlyOne { verb: &'static str, expected: &'static str, found: usize },
     #[error("generalize to {to} leaves a leaf of type {found} as it is, or does not apply to it")]
     Granularity { to: &'static str, found: LeafType },
     #[error("bins: {0}")]

@@ -84,10 +84,7 @@ impl Ff1 {
             if value.len() > NUMERALS_MAX {
                 return Err(TransformFault::TooLong);
             }
-            if value
-                .iter()
-                .any(|numeral| u32::from(*numeral) >= self.radix)
-            {
+            if value.iter().any(|numeral| u32::from(*numeral) >= self.radix) {
                 return Err(TransformFault::OutsideAlphabet);
             }
             let Some(shape) = Shape::of(self.radix, value.len()) else {
@@ -133,11 +130,8 @@ impl Ff1 {
                 // 6iii. Let S be the first d bytes of R.  6iv. Let y = NUM(S).
                 // 6v. If i is even, let m = u; else, let m = v.
                 // 6vi. Let c = (NUM(A, radix) + y) mod radix^m.
-                let modulus = if round % 2 == 0 {
-                    lane.shape.modulus_u
-                } else {
-                    lane.shape.modulus_v
-                };
+                let modulus =
+                    if round % 2 == 0 { lane.shape.modulus_u } else { lane.shape.modulus_v };
                 let head = u64::from_be_bytes(first_eight(block));
                 let c = if lane.shape.d == 8 {
                     add_mod(head % modulus, lane.a, modulus)
@@ -198,14 +192,7 @@ impl Shape {
         let bytes = bits.div_ceil(8);
         // 4. Let d = 4 * ceil(b / 4) + 4.
         let d = 4 * bytes.div_ceil(4) + 4;
-        Some(Self {
-            u,
-            v,
-            bytes,
-            d,
-            modulus_u,
-            modulus_v,
-        })
+        Some(Self { u, v, bytes, d, modulus_u, modulus_v })
     }
 }
 
@@ -288,9 +275,7 @@ fn add_mod(a: u64, b: u64, m: u64) -> u64 {
 }
 
 fn number(numerals: &[u8], radix: u32) -> u64 {
-    numerals
-        .iter()
-        .fold(0, |n, numeral| n * u64::from(radix) + u64::from(*numeral))
+    numerals.iter().fold(0, |n, numeral| n * u64::from(radix) + u64::from(*numeral))
 }
 
 fn write(mut value: u64, radix: u32, out: &mut [u8]) {
@@ -316,32 +301,18 @@ mod tests {
         numerals: &[u8],
     ) -> Result<Vec<u8>, TransformFault> {
         let mut out = numerals.to_vec();
-        let job = Job {
-            numerals: (0, out.len()),
-            tweak: (0, tweak.len()),
-        };
-        Ff1::new(key, radix)
-            .unwrap()
-            .encrypt(&mut out, tweak, &[job])?;
+        let job = Job { numerals: (0, out.len()), tweak: (0, tweak.len()) };
+        Ff1::new(key, radix).unwrap().encrypt(&mut out, tweak, &[job])?;
         Ok(out)
     }
 
     fn key(hex: &str) -> [u8; 32] {
-        HEXLOWER_PERMISSIVE
-            .decode(hex.as_bytes())
-            .unwrap()
-            .try_into()
-            .unwrap()
+        HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).unwrap().try_into().unwrap()
     }
 
     fn numerals(text: &str, alphabet: &str) -> Option<Vec<u8>> {
         text.chars()
-            .map(|c| {
-                alphabet
-                    .chars()
-                    .position(|a| a == c)
-                    .map(|at| u8::try_from(at).unwrap())
-            })
+            .map(|c| alphabet.chars().position(|a| a == c).map(|at| u8::try_from(at).unwrap()))
             .collect()
     }
 
@@ -349,10 +320,7 @@ mod tests {
         let x: Vec<u16> = numerals.iter().map(|n| u16::from(*n)).collect();
         let ff1 = FF1::<Aes256>::new(key, radix).unwrap();
         let sealed = ff1.encrypt(tweak, &FlexibleNumeralString::from(x)).unwrap();
-        Vec::<u16>::from(sealed)
-            .into_iter()
-            .map(|n| u8::try_from(n).unwrap())
-            .collect()
+        Vec::<u16>::from(sealed).into_iter().map(|n| u8::try_from(n).unwrap()).collect()
     }
 
     /// <https://csrc.nist.gov/CSRC/media/Projects/Cryptographic-Standards-and-Guidelines/documents/examples/FF1samples.pdf>,
@@ -364,12 +332,7 @@ mod tests {
         for (radix, tweak, plain, sealed) in [
             (10, "", "0123456789", "6657667009"),
             (10, "39383736353433323130", "0123456789", "1001623463"),
-            (
-                36,
-                "3737373770717273373737",
-                "0123456789abcdefghi",
-                "xs8a0azh2avyalyzuwd",
-            ),
+            (36, "3737373770717273373737", "0123456789abcdefghi", "xs8a0azh2avyalyzuwd"),
         ] {
             let tweak = HEXLOWER_PERMISSIVE.decode(tweak.as_bytes()).unwrap();
             let found = encrypt(&key, radix, &tweak, &numerals(plain, signs).unwrap());
@@ -438,13 +401,7 @@ mod tests {
                     checked.2 += 1;
                 } else {
                     let expected = test.ct.numerals(&vectors.alphabet).unwrap();
-                    assert_eq!(
-                        found,
-                        Ok(expected),
-                        "radix {} test {}",
-                        vectors.radix,
-                        test.id
-                    );
+                    assert_eq!(found, Ok(expected), "radix {} test {}", vectors.radix, test.id);
                     checked.0 += 1;
                 }
             }
@@ -497,9 +454,7 @@ mod tests {
         let mut jobs = Vec::new();
         let mut alone = Vec::new();
         for i in 0..200_usize {
-            let value: Vec<u8> = (0..6 + i % 45)
-                .map(|at| ((i * 7 + at) % 10) as u8)
-                .collect();
+            let value: Vec<u8> = (0..6 + i % 45).map(|at| ((i * 7 + at) % 10) as u8).collect();
             let tweak = vec![(i / 3) as u8; i % 5];
             jobs.push(Job {
                 numerals: (numerals.len(), numerals.len() + value.len()),
@@ -515,24 +470,12 @@ mod tests {
 
     #[test]
     fn refuses_bad_length_bad_numeral_bad_radix() {
-        assert_eq!(
-            encrypt(&[0; 32], 10, b"", &[1; 5]),
-            Err(TransformFault::DomainTooSmall)
-        );
+        assert_eq!(encrypt(&[0; 32], 10, b"", &[1; 5]), Err(TransformFault::DomainTooSmall));
         assert!(encrypt(&[0; 32], 10, b"", &[1; 6]).is_ok());
-        assert_eq!(
-            encrypt(&[0; 32], 10, b"", &[10; 6]),
-            Err(TransformFault::OutsideAlphabet)
-        );
-        assert_eq!(
-            encrypt(&[0; 32], 10, b"", &[1; 513]),
-            Err(TransformFault::TooLong)
-        );
+        assert_eq!(encrypt(&[0; 32], 10, b"", &[10; 6]), Err(TransformFault::OutsideAlphabet));
+        assert_eq!(encrypt(&[0; 32], 10, b"", &[1; 513]), Err(TransformFault::TooLong));
         assert!(Ff1::new(&[0; 32], 1).is_none() && Ff1::new(&[0; 32], 257).is_none());
-        assert_eq!(
-            (length_least(10), length_least(62), length_least(2)),
-            (6, 4, 20)
-        );
+        assert_eq!((length_least(10), length_least(62), length_least(2)), (6, 4, 20));
         assert_eq!((length_least(256), length_least(36)), (3, 4));
     }
 }

@@ -28,13 +28,7 @@ pub fn scalar(
     protect: Arc<dyn Protect>,
 ) -> ScalarUDF {
     let signature = Signature::exact(vec![input], Volatility::Immutable);
-    ScalarUDF::new_from_impl(Function {
-        verb,
-        identity,
-        signature,
-        output,
-        protect,
-    })
+    ScalarUDF::new_from_impl(Function { verb, identity, signature, output, protect })
 }
 
 struct Function {
@@ -47,9 +41,7 @@ struct Function {
 
 impl std::fmt::Debug for Function {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Function")
-            .field("verb", &self.verb)
-            .finish_non_exhaustive()
+        f.debug_struct("Function").field("verb", &self.verb).finish_non_exhaustive()
     }
 }
 
@@ -84,10 +76,7 @@ impl ScalarUDFImpl for Function {
         let rows = args.number_rows;
         let mut arrays = args.args.into_iter();
         let (Some(value), None) = (arrays.next(), arrays.next()) else {
-            return Err(DataFusionError::Internal(format!(
-                "{} takes one column",
-                self.verb
-            )));
+            return Err(DataFusionError::Internal(format!("{} takes one column", self.verb)));
         };
         let column = value.into_array(rows)?;
         let fits = column.len() <= ROWS_MAX

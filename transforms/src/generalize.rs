@@ -98,10 +98,7 @@ impl Granularity {
         if instant || date {
             return Ok(());
         }
-        Err(StageFault::Granularity {
-            to: self.name(),
-            found,
-        })
+        Err(StageFault::Granularity { to: self.name(), found })
     }
 }
 
@@ -134,43 +131,22 @@ impl Config {
             Step::Bins(edges) => {
                 let integer = matches!(found, T::Int16 | T::Int32 | T::Int64);
                 let decimal = matches!(found, T::Decimal { .. });
-                let other = matches!(
-                    found,
-                    T::Text | T::VariableScaleDecimal | T::Float32 | T::Float64
-                );
+                let other =
+                    matches!(found, T::Text | T::VariableScaleDecimal | T::Float32 | T::Float64);
                 if !(integer || decimal || other) {
                     let expected = "a number, or text that holds one";
-                    return Err(StageFault::LeafType {
-                        verb,
-                        found,
-                        expected,
-                    });
+                    return Err(StageFault::LeafType { verb, found, expected });
                 }
-                (
-                    T::Text,
-                    Produces::Bins {
-                        labels: edges.labels,
-                    },
-                    other,
-                )
+                (T::Text, Produces::Bins { labels: edges.labels }, other)
             }
             Step::Prefix(length) => {
                 if found != T::Text {
-                    return Err(StageFault::LeafType {
-                        verb,
-                        found,
-                        expected: "text",
-                    });
+                    return Err(StageFault::LeafType { verb, found, expected: "text" });
                 }
                 (T::Text, Produces::Prefix { length }, false)
             }
         };
-        Ok(Declared {
-            output,
-            produces,
-            may_fail,
-            keys: Vec::new(),
-        })
+        Ok(Declared { output, produces, may_fail, keys: Vec::new() })
     }
 
     fn step(&self) -> Result<Step, StageFault> {
@@ -180,10 +156,7 @@ impl Config {
             (None, None, Some(length)) if (1..=PREFIX_CHARS_MAX).contains(&length) => {
                 Ok(Step::Prefix(length))
             }
-            (None, None, Some(found)) => Err(StageFault::Prefix {
-                found,
-                most: PREFIX_CHARS_MAX,
-            }),
+            (None, None, Some(found)) => Err(StageFault::Prefix { found, most: PREFIX_CHARS_MAX }),
             (to, bins, prefix) => Err(StageFault::ExactlyOne {
                 verb: DECLARATION.verb,
                 expected: "`to`, `bins` and `prefix`",
@@ -201,10 +174,7 @@ impl Config {
     pub fn build(&self, leaf: &Leaf) -> Result<Arc<dyn Protect>, StageFault> {
         self.declare(leaf)?;
         Ok(match self.step()? {
-            Step::To(to) => Arc::new(Cut {
-                to,
-                zoned: leaf.leaf_type == LeafType::ZonedTimestamp,
-            }),
+            Step::To(to) => Arc::new(Cut { to, zoned: leaf.leaf_type == LeafType::ZonedTimestamp }),
             Step::Bins(edges) => Arc::new(edges),
             Step::Prefix(length) => Arc::new(Prefix(length as usize)),
         })
@@ -245,32 +215,21 @@ impl Edges {
         let mut edges = Vec::with_capacity(given.len());
         for edge in given {
             let text = edge.to_string();
-            let number = Number::parse(&text).ok_or(StageFault::Bins(
-                "an edge has an exponent; write all its digits",
-            ))?;
+            let number = Number::parse(&text)
+                .ok_or(StageFault::Bins("an edge has an exponent; write all its digits"))?;
             let mut canonical = String::new();
             number.write(&mut canonical);
             edges.push(canonical);
         }
-        let rises = edges
-            .windows(2)
-            .all(|pair| Number::parse(&pair[0]) < Number::parse(&pair[1]));
+        let rises = edges.windows(2).all(|pair| Number::parse(&pair[0]) < Number::parse(&pair[1]));
         if !rises {
             return Err(StageFault::Bins("the edges do not rise"));
         }
         let mut labels = vec![format!("(-inf,{})", edges[0])];
-        labels.extend(
-            edges
-                .windows(2)
-                .map(|pair| format!("[{},{})", pair[0], pair[1])),
-        );
+        labels.extend(edges.windows(2).map(|pair| format!("[{},{})", pair[0], pair[1])));
         labels.push(format!("[{},inf)", edges[edges.len() - 1]));
         let integers = edges.iter().map(|edge| edge.parse().ok()).collect();
-        Ok(Self {
-            edges,
-            integers,
-            labels,
-        })
+        Ok(Self { edges, integers, labels })
     }
 
     fn label_of(&self, text: &str) -> Result<&str, TransformFault> {
@@ -303,18 +262,12 @@ impl Protect for Edges {
 
 fn integers(column: &ArrayRef) -> Option<Box<dyn Iterator<Item = Option<i64>> + '_>> {
     Some(match column.data_type() {
-        DataType::Int16 => Box::new(
-            column
-                .as_primitive::<Int16Type>()
-                .iter()
-                .map(|v| v.map(i64::from)),
-        ),
-        DataType::Int32 => Box::new(
-            column
-                .as_primitive::<Int32Type>()
-                .iter()
-                .map(|v| v.map(i64::from)),
-        ),
+        DataType::Int16 => {
+            Box::new(column.as_primitive::<Int16Type>().iter().map(|v| v.map(i64::from)))
+        }
+        DataType::Int32 => {
+            Box::new(column.as_primitive::<Int32Type>().iter().map(|v| v.map(i64::from)))
+        }
         DataType::Int64 => Box::new(column.as_primitive::<Int64Type>().iter()),
         _ => return None,
     })
@@ -348,9 +301,9 @@ impl Protect for Cut {
             self.instants(column, day_of)?
         };
         Ok(match self.to {
-            Granularity::Year => Arc::new(Int32Array::from_iter(
-                days.into_iter().map(|d| d.map(|d| civil(d).0)),
-            )),
+            Granularity::Year => {
+                Arc::new(Int32Array::from_iter(days.into_iter().map(|d| d.map(|d| civil(d).0))))
+            }
             Granularity::Month => {
                 let mut out = StringBuilder::with_capacity(days.len(), days.len() * 7);
                 for day in days {
@@ -359,9 +312,9 @@ impl Protect for Cut {
                 Arc::new(out.finish())
             }
             // The range of days fits 32 bits.
-            Granularity::Day | Granularity::Hour => Arc::new(Date32Array::from_iter(
-                days.into_iter().map(|d| d.map(|d| d as i32)),
-            )),
+            Granularity::Day | Granularity::Hour => {
+                Arc::new(Date32Array::from_iter(days.into_iter().map(|d| d.map(|d| d as i32))))
+            }
         })
     }
 }
@@ -421,11 +374,7 @@ fn day_of(micros: i64) -> Result<i64, TransformFault> {
 }
 
 fn in_range(day: i64) -> Result<i64, TransformFault> {
-    if DAYS.contains(&day) {
-        Ok(day)
-    } else {
-        Err(TransformFault::OutOfRange)
-    }
+    if DAYS.contains(&day) { Ok(day) } else { Err(TransformFault::OutOfRange) }
 }
 
 /// Year and month of a day since the epoch, from year 1 to 9999:
@@ -438,11 +387,7 @@ fn civil(days: i64) -> (i32, i32) {
         (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year as i32, month as i32)
 }
@@ -470,10 +415,7 @@ mod tests {
     }
 
     fn leaf(leaf_type: LeafType) -> Leaf {
-        Leaf {
-            path: "c".into(),
-            leaf_type,
-        }
+        Leaf { path: "c".into(), leaf_type }
     }
 
     fn run(
@@ -481,10 +423,7 @@ mod tests {
         leaf_type: LeafType,
         column: impl Array + 'static,
     ) -> Result<ArrayRef, TransformFault> {
-        config
-            .build(&leaf(leaf_type))
-            .unwrap()
-            .apply(&(Arc::new(column) as ArrayRef))
+        config.build(&leaf(leaf_type)).unwrap().apply(&(Arc::new(column) as ArrayRef))
     }
 
     fn texts(out: &ArrayRef) -> Vec<Option<&str>> {
@@ -498,27 +437,14 @@ mod tests {
         let expected = Int32Array::from(vec![Some(1970), Some(1969), None, Some(2022)]);
         assert_eq!(years.as_primitive::<Int32Type>(), &expected);
         let months = run(&to("month"), LeafType::Date, days()).unwrap();
-        assert_eq!(
-            texts(&months),
-            [Some("1970-01"), Some("1969-12"), None, Some("2022-01")]
-        );
+        assert_eq!(texts(&months), [Some("1970-01"), Some("1969-12"), None, Some("2022-01")]);
         for outside in [i32::MAX, i32::MIN, -719_163, 2_932_897] {
-            let found = run(
-                &to("year"),
-                LeafType::Date,
-                Date32Array::from(vec![outside]),
-            );
-            assert!(
-                matches!(found, Err(TransformFault::OutOfRange)),
-                "{outside}"
-            );
+            let found = run(&to("year"), LeafType::Date, Date32Array::from(vec![outside]));
+            assert!(matches!(found, Err(TransformFault::OutOfRange)), "{outside}");
         }
         let edge = Date32Array::from(vec![-719_162, 2_932_896]);
         let edge = run(&to("year"), LeafType::Date, edge).unwrap();
-        assert_eq!(
-            edge.as_primitive::<Int32Type>().values().to_vec(),
-            [1, 9999]
-        );
+        assert_eq!(edge.as_primitive::<Int32Type>().values().to_vec(), [1, 9999]);
     }
 
     #[test]
@@ -563,16 +489,9 @@ mod tests {
         for (leaf_type, column) in units {
             let built = to("hour").build(&leaf(leaf_type)).unwrap();
             let out = built.apply(&column).unwrap();
-            let found: Vec<_> = out
-                .as_primitive::<TimestampMicrosecondType>()
-                .iter()
-                .collect();
+            let found: Vec<_> = out.as_primitive::<TimestampMicrosecondType>().iter().collect();
             assert_eq!(found, expected, "{leaf_type}");
-            let days = to("day")
-                .build(&leaf(leaf_type))
-                .unwrap()
-                .apply(&column)
-                .unwrap();
+            let days = to("day").build(&leaf(leaf_type)).unwrap().apply(&column).unwrap();
             let found: Vec<_> = days.as_primitive::<Date32Type>().iter().collect();
             assert_eq!(found, [Some(-1), Some(20_370), None], "{leaf_type}");
         }
@@ -607,11 +526,7 @@ mod tests {
             let found = run(&bins("[0]"), LeafType::Text, text);
             assert!(matches!(found, Err(TransformFault::Unparsable)), "{bad}");
         }
-        let nan = run(
-            &bins("[0]"),
-            LeafType::Float64,
-            Float64Array::from(vec![f64::NAN]),
-        );
+        let nan = run(&bins("[0]"), LeafType::Float64, Float64Array::from(vec![f64::NAN]));
         assert!(matches!(nan, Err(TransformFault::Unparsable)));
     }
 
@@ -619,17 +534,10 @@ mod tests {
     fn bins_are_closed_below_and_open_above() {
         let config = bins("[0, 100000, 1000000]");
         let declared = config.declare(&leaf(LeafType::Int64)).unwrap();
-        let labels = [
-            "(-inf,0)",
-            "[0,100000)",
-            "[100000,1000000)",
-            "[1000000,inf)",
-        ];
+        let labels = ["(-inf,0)", "[0,100000)", "[100000,1000000)", "[1000000,inf)"];
         assert_eq!(
             declared.produces,
-            Produces::Bins {
-                labels: labels.map(str::to_owned).to_vec()
-            }
+            Produces::Bins { labels: labels.map(str::to_owned).to_vec() }
         );
         let cents = [i64::MIN, -1, 0, 99_999, 100_000, 1_000_000, i64::MAX];
         let expected = [0, 0, 1, 1, 2, 3, 3].map(|at| Some(labels[at]));
@@ -643,23 +551,15 @@ mod tests {
     #[test]
     fn bins_of_decimals_and_floats_are_exact() {
         let config = bins("[-0.5, 0.1, 20]");
-        let money = LeafType::Decimal {
-            precision: 38,
-            scale: 2,
-        };
+        let money = LeafType::Decimal { precision: 38, scale: 2 };
         let cells = vec![-51, -50, 9, 10, 1_999, 2_000, i128::MAX / 10];
-        let column = Decimal128Array::from(cells)
-            .with_precision_and_scale(38, 2)
-            .unwrap();
+        let column = Decimal128Array::from(cells).with_precision_and_scale(38, 2).unwrap();
         let labels = ["(-inf,-0.5)", "[-0.5,0.1)", "[0.1,20)", "[20,inf)"];
         let expected = [0, 1, 1, 2, 2, 3, 3].map(|at| Some(labels[at]));
         let out = run(&config, money, column).unwrap();
         assert_eq!(texts(&out), expected);
         let floats = Float64Array::from(vec![-0.6, -0.5, 0.0999, 0.1, 19.9, 20.0, 1e300]);
-        assert_eq!(
-            texts(&run(&config, LeafType::Float64, floats).unwrap()),
-            expected
-        );
+        assert_eq!(texts(&run(&config, LeafType::Float64, floats).unwrap()), expected);
     }
 
     #[test]
@@ -667,10 +567,7 @@ mod tests {
         let config = parsed(r#"{"columns":["c"],"prefix":2}"#);
         let cells = StringArray::from(vec![Some("10115"), Some("äöü"), Some("1"), Some(""), None]);
         let out = run(&config, LeafType::Text, cells).unwrap();
-        assert_eq!(
-            texts(&out),
-            [Some("10"), Some("äö"), Some("1"), Some(""), None]
-        );
+        assert_eq!(texts(&out), [Some("10"), Some("äö"), Some("1"), Some(""), None]);
     }
 
     #[test]
@@ -685,11 +582,7 @@ mod tests {
             let expected = "`to`, `bins` and `prefix`";
             assert_eq!(
                 refused(json),
-                StageFault::ExactlyOne {
-                    verb: "generalize",
-                    expected,
-                    found
-                }
+                StageFault::ExactlyOne { verb: "generalize", expected, found }
             );
         }
         for edges in ["[]", "[1,1]", "[2,1]", "[1e300]", "[1,1.0]"] {
@@ -707,10 +600,7 @@ mod tests {
             ("hour", LeafType::Time),
         ] {
             let found = to(granularity).declare(&leaf(leaf_type));
-            assert!(
-                matches!(found, Err(StageFault::Granularity { .. })),
-                "{granularity}"
-            );
+            assert!(matches!(found, Err(StageFault::Granularity { .. })), "{granularity}");
         }
         assert!(bins("[1]").declare(&leaf(LeafType::Boolean)).is_err());
     }

@@ -21,9 +21,7 @@ impl Keyring {
 
     /// Ids of the keys that a plan declares, in the given order: for manifests and `keys status`.
     pub fn ids(&self, keys: &[(Purpose, String)]) -> Vec<KeyId> {
-        keys.iter()
-            .map(|(purpose, domain)| self.key(*purpose, domain).id())
-            .collect()
+        keys.iter().map(|(purpose, domain)| self.key(*purpose, domain).id()).collect()
     }
 }
 
@@ -33,10 +31,7 @@ mod tests {
 
     #[test]
     fn a_swapped_root_shows_in_every_id() {
-        let wanted = [
-            (Purpose::TokenHmac, "a".to_owned()),
-            (Purpose::Ff1, "a".to_owned()),
-        ];
+        let wanted = [(Purpose::TokenHmac, "a".to_owned()), (Purpose::Ff1, "a".to_owned())];
         let one = Keyring::new(&RootKey::new([1; 32])).ids(&wanted);
         let two = Keyring::new(&RootKey::new([2; 32])).ids(&wanted);
         assert_ne!(one[0], one[1]);

@@ -28,6 +28,7 @@ pub mod ff1;
 pub mod fpe;
 pub mod function;
 pub mod generalize;
+pub mod hmac;
 pub mod keep;
 pub mod keyring;
 pub mod mask;

@@ -62,10 +62,7 @@ impl Config {
         let Keep { first, last } = self.keep;
         let kept = first.saturating_add(last);
         if kept > KEPT_CHARS_MAX {
-            return Err(StageFault::KeepsTooMuch {
-                kept,
-                most: KEPT_CHARS_MAX,
-            });
+            return Err(StageFault::KeepsTooMuch { kept, most: KEPT_CHARS_MAX });
         }
         if !self.fill.is_ascii_punctuation() {
             return Err(StageFault::Fill);
@@ -88,11 +85,7 @@ impl Config {
         }
         Ok(Declared {
             output: LeafType::Text,
-            produces: Produces::Mask {
-                keep_first: first,
-                keep_last: last,
-                fill: self.fill,
-            },
+            produces: Produces::Mask { keep_first: first, keep_last: last, fill: self.fill },
             may_fail: false,
             keys: Vec::new(),
         })
@@ -100,10 +93,7 @@ impl Config {
 
     /// The compiled mask.
     pub fn build(&self) -> Arc<dyn Protect> {
-        Arc::new(Mask {
-            keep: self.keep,
-            fill: self.fill,
-        })
+        Arc::new(Mask { keep: self.keep, fill: self.fill })
     }
 }
 
@@ -140,39 +130,20 @@ mod tests {
     use super::*;
 
     fn mask(first: u32, last: u32) -> Config {
-        Config {
-            columns: vec!["c".into()],
-            keep: Keep { first, last },
-            fill: '*',
-        }
+        Config { columns: vec!["c".into()], keep: Keep { first, last }, fill: '*' }
     }
 
     fn leaf(leaf_type: LeafType) -> Leaf {
-        Leaf {
-            path: "c".into(),
-            leaf_type,
-        }
+        Leaf { path: "c".into(), leaf_type }
     }
 
     #[test]
     fn shows_no_more_than_is_kept() {
-        let cells = vec![
-            Some("4111111111111111"),
-            None,
-            Some("1234"),
-            Some(""),
-            Some("äöüßé"),
-        ];
+        let cells = vec![Some("4111111111111111"), None, Some("1234"), Some(""), Some("äöüßé")];
         let column: ArrayRef = Arc::new(StringArray::from(cells));
         let out = mask(0, 4).build().apply(&column).unwrap();
         let found: Vec<_> = out.as_string::<i32>().iter().collect();
-        let expected = [
-            Some("************1111"),
-            None,
-            Some("****"),
-            Some(""),
-            Some("*öüßé"),
-        ];
+        let expected = [Some("************1111"), None, Some("****"), Some(""), Some("*öüßé")];
         assert_eq!(found, expected);
     }
 
@@ -191,10 +162,7 @@ mod tests {
             Err(StageFault::KeepsTooMuch { kept: 5, most: 4 })
         );
         assert!(mask(u32::MAX, 4).declare(&leaf(LeafType::Text)).is_err());
-        let digit = Config {
-            fill: '0',
-            ..mask(0, 4)
-        };
+        let digit = Config { fill: '0', ..mask(0, 4) };
         assert_eq!(digit.declare(&leaf(LeafType::Text)), Err(StageFault::Fill));
         assert!(mask(0, 4).declare(&leaf(LeafType::Date)).is_err());
     }

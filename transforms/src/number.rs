@@ -34,11 +34,7 @@ impl<'a> Number<'a> {
         let fraction = fraction.trim_end_matches('0');
         // Zero has no sign.
         let negative = sign && !(whole.is_empty() && fraction.is_empty());
-        Some(Self {
-            negative,
-            whole,
-            fraction,
-        })
+        Some(Self { negative, whole, fraction })
     }
 
     /// Whether there is nothing after the point.
@@ -51,11 +47,7 @@ impl<'a> Number<'a> {
         if self.negative {
             out.push('-');
         }
-        out.push_str(if self.whole.is_empty() {
-            "0"
-        } else {
-            self.whole
-        });
+        out.push_str(if self.whole.is_empty() { "0" } else { self.whole });
         if !self.fraction.is_empty() {
             out.push('.');
             out.push_str(self.fraction);
@@ -114,9 +106,7 @@ mod tests {
         ] {
             assert_eq!(canonical(text).as_deref(), Some(expected), "{text}");
         }
-        for bad in [
-            "", "-", ".", "7.", ".5", "1e3", "NaN", "1,5", " 7", "7 ", "--7", "٧", "0x7",
-        ] {
+        for bad in ["", "-", ".", "7.", ".5", "1e3", "NaN", "1,5", " 7", "7 ", "--7", "٧", "0x7"] {
             assert_eq!(canonical(bad), None, "{bad}");
         }
     }

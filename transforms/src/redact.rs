@@ -69,21 +69,14 @@ impl Config {
                 if detectors.is_empty() {
                     return Err(StageFault::Detectors("expected at least one"));
                 }
-                if detectors
-                    .iter()
-                    .enumerate()
-                    .any(|(i, d)| detectors[..i].contains(d))
-                {
+                if detectors.iter().enumerate().any(|(i, d)| detectors[..i].contains(d)) {
                     return Err(StageFault::Detectors("one is named twice"));
                 }
                 let names = detectors.iter().map(|d| d.name().to_owned()).collect();
                 Produces::Redacted { detectors: names }
             }
             (None, Some(text)) if text.len() > CONSTANT_BYTES_MAX => {
-                return Err(StageFault::Constant {
-                    found: text.len(),
-                    most: CONSTANT_BYTES_MAX,
-                });
+                return Err(StageFault::Constant { found: text.len(), most: CONSTANT_BYTES_MAX });
             }
             (None, Some(text)) => Produces::Constant { text: text.clone() },
             (detectors, constant) => {
@@ -94,12 +87,7 @@ impl Config {
                 });
             }
         };
-        Ok(Declared {
-            output: LeafType::Text,
-            produces,
-            may_fail: false,
-            keys: Vec::new(),
-        })
+        Ok(Declared { output: LeafType::Text, produces, may_fail: false, keys: Vec::new() })
     }
 
     /// The compiled redaction.
@@ -110,9 +98,7 @@ impl Config {
         if let Some(text) = &self.constant {
             return Ok(Arc::new(Constant(text.clone())));
         }
-        Ok(Arc::new(Redact(Detectors::new(
-            self.detectors.as_deref().unwrap_or_default(),
-        )?)))
+        Ok(Arc::new(Redact(Detectors::new(self.detectors.as_deref().unwrap_or_default())?)))
     }
 }
 
@@ -169,10 +155,7 @@ mod tests {
     }
 
     fn leaf(leaf_type: LeafType) -> Leaf {
-        Leaf {
-            path: "c".into(),
-            leaf_type,
-        }
+        Leaf { path: "c".into(), leaf_type }
     }
 
     #[test]
@@ -209,12 +192,7 @@ mod tests {
     fn a_constant_replaces_any_type() {
         let config = parsed(r#"{"columns":["n"],"constant":"[NAME]"}"#);
         let declared = config.declare(&leaf(LeafType::Int64)).unwrap();
-        assert_eq!(
-            declared.produces,
-            Produces::Constant {
-                text: "[NAME]".into()
-            }
-        );
+        assert_eq!(declared.produces, Produces::Constant { text: "[NAME]".into() });
         let column: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None]));
         let out = config.build().unwrap().apply(&column).unwrap();
         let found: Vec<_> = out.as_string::<i32>().iter().collect();
@@ -224,10 +202,7 @@ mod tests {
     #[test]
     fn stages_bad_choice_bad_detectors_bad_constant_bad_type() {
         let refused = |json: &str| parsed(json).declare(&leaf(LeafType::Text)).unwrap_err();
-        assert!(matches!(
-            refused(r#"{"columns":[]}"#),
-            StageFault::ExactlyOne { found: 0, .. }
-        ));
+        assert!(matches!(refused(r#"{"columns":[]}"#), StageFault::ExactlyOne { found: 0, .. }));
         assert!(matches!(
             refused(r#"{"columns":[],"constant":"x","detectors":["email"]}"#),
             StageFault::ExactlyOne { found: 2, .. }
@@ -237,13 +212,7 @@ mod tests {
             assert!(matches!(refused(&json), StageFault::Detectors(_)), "{bad}");
         }
         let long = format!(r#"{{"columns":[],"constant":"{}"}}"#, "x".repeat(65));
-        assert_eq!(
-            refused(&long),
-            StageFault::Constant {
-                found: 65,
-                most: 64
-            }
-        );
+        assert_eq!(refused(&long), StageFault::Constant { found: 65, most: 64 });
         let config = parsed(r#"{"columns":[],"detectors":["email"]}"#);
         assert!(config.declare(&leaf(LeafType::Json)).is_err());
         assert!(serde_json::from_str::<Config>(r#"{"columns":[],"detectors":["names"]}"#).is_err());

@@ -91,11 +91,7 @@ pub struct Declared {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Produces {
     /// A token of a domain in a fixed-width printable form.
-    Token {
-        form: Form,
-        domain: String,
-        version: u32,
-    },
+    Token { form: Form, domain: String, version: u32 },
     /// FF1 ciphertext. `alphabet` lists the characters in numeral order. The first `keep_first`
     /// and last `keep_last` characters and every character of `separators` between them stand as
     /// they were; at least `length_min` characters are encrypted.
@@ -110,11 +106,7 @@ pub enum Produces {
     },
     /// As many characters as the input; all `fill` but the kept ones, and all `fill` where the
     /// input has no more characters than are kept.
-    Mask {
-        keep_first: u32,
-        keep_last: u32,
-        fill: char,
-    },
+    Mask { keep_first: u32, keep_last: u32, fill: char },
     /// Always this text.
     Constant { text: String },
     /// The input with what the detectors found replaced by `[EMAIL]` and the like.
@@ -200,15 +192,9 @@ impl Stage {
             Self::Generalize(config) => config.build(leaf)?,
             Self::Drop(_) => return Err(StageFault::NoFunction(self.verb())),
         };
-        let ids: Vec<String> = keyring
-            .ids(&declared.keys)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        let identity = format!(
-            "{self:?} {} {:?} {ids:?}",
-            leaf.leaf_type, declared.produces
-        );
+        let ids: Vec<String> =
+            keyring.ids(&declared.keys).iter().map(ToString::to_string).collect();
+        let identity = format!("{self:?} {} {:?} {ids:?}", leaf.leaf_type, declared.produces);
         Ok(crate::function::scalar(
             self.verb(),
             identity,

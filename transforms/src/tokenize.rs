@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, StringBuilder};
-use aws_lc_rs::hmac;
 use douane_schemas::keys::Purpose;
 use douane_schemas::leaf::{Leaf, LeafType};
 use douane_schemas::tuple::Tuple;
@@ -18,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::column::{Protect, each_text};
 use crate::domains::{Domains, Form, Normalize};
 use crate::fault::{StageFault, TransformFault};
+use crate::hmac::Hmac;
 use crate::keyring::Keyring;
 use crate::stage::{Declaration, Declared, Guarantees, Produces};
 
@@ -60,10 +60,7 @@ impl Config {
         let domain = domains.get(DECLARATION.verb, &self.domain)?;
         domain.normalize.check(&self.domain, leaf.leaf_type)?;
         // One value of these has many texts, or the two tokens of a boolean are a codebook.
-        if matches!(
-            leaf.leaf_type,
-            T::Boolean | T::Json | T::Xml | T::Array | T::Opaque
-        ) {
+        if matches!(leaf.leaf_type, T::Boolean | T::Json | T::Xml | T::Array | T::Opaque) {
             return Err(StageFault::LeafType {
                 verb: DECLARATION.verb,
                 found: leaf.leaf_type,
@@ -107,10 +104,8 @@ impl Config {
         let domain = domains.get(DECLARATION.verb, &self.domain)?;
         let key = keyring.key(Purpose::TokenHmac, &self.domain);
         Ok(Arc::new(Tokenizer {
-            key: hmac::Key::new(hmac::HMAC_SHA256, key.secret()),
-            head: Tuple::new()
-                .text(&self.domain)
-                .number(u64::from(domain.version.get())),
+            key: Hmac::new(key.secret()),
+            head: Tuple::new().text(&self.domain).number(u64::from(domain.version.get())).finish(),
             normalize: domain.normalize,
             form: domain.form,
         }))
@@ -118,9 +113,9 @@ impl Config {
 }
 
 struct Tokenizer {
-    key: hmac::Key,
+    key: Hmac,
     /// The tuple's first fields: domain name and version.
-    head: Tuple,
+    head: Vec<u8>,
     normalize: Normalize,
     form: Form,
 }
@@ -130,6 +125,7 @@ impl Protect for Tokenizer {
         let rows = column.len();
         let mut out = StringBuilder::with_capacity(rows, rows * self.form.width());
         let mut normal = String::new();
+        let mut message = Vec::new();
         let mut printed = [0; WIDTH_MAX];
         each_text(column, |value| {
             let Some(value) = value else {
@@ -137,14 +133,26 @@ impl Protect for Tokenizer {
                 return Ok(());
             };
             let text = self.normalize.apply(value, &mut normal)?;
-            let tag = hmac::sign(&self.key, &self.head.clone().text(text).finish());
+            message.clear();
+            message.extend_from_slice(&self.head);
+            text_field(text, &mut message);
+            let tag = self.key.tag(&mut message);
             let mut token = [0; 16];
-            token.copy_from_slice(&tag.as_ref()[..16]);
+            token.copy_from_slice(&tag[..16]);
             out.append_value(self.form.print(token, &mut printed));
             Ok(())
         })?;
         Ok(Arc::new(out.finish()))
     }
+}
+
+/// Appends `Tuple::text` without building a tuple for every cell.
+fn text_field(text: &str, out: &mut Vec<u8>) {
+    // A column is far below 4 GiB.
+    let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    out.push(b't');
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
 }
 
 const WIDTH_MAX: usize = 39;
@@ -166,12 +174,9 @@ impl Form {
         match self {
             Self::Base32 => base32(u128::from_be_bytes(token), out),
             Self::Base62 => radix(u128::from_be_bytes(token), BASE62, 10, &mut out[..width]),
-            Self::Decimal => radix(
-                u128::from_be_bytes(token),
-                b"0123456789",
-                19,
-                &mut out[..width],
-            ),
+            Self::Decimal => {
+                radix(u128::from_be_bytes(token), b"0123456789", 19, &mut out[..width])
+            }
             Self::Uuid => uuid(token, out),
         }
         // The printers write ASCII only.
@@ -252,18 +257,10 @@ mod tests {
         leaf_type: LeafType,
         column: ArrayRef,
     ) -> Result<String, TransformFault> {
-        let leaf = Leaf {
-            path: "c".into(),
-            leaf_type,
-        };
-        let config = Config {
-            columns: vec!["c".into()],
-            domain: domain.into(),
-        };
+        let leaf = Leaf { path: "c".into(), leaf_type };
+        let config = Config { columns: vec!["c".into()], domain: domain.into() };
         let built = config.build(&leaf, &catalogue(), &keyring()).unwrap();
-        built
-            .apply(&column)
-            .map(|out| out.as_string::<i32>().value(0).to_owned())
+        built.apply(&column).map(|out| out.as_string::<i32>().value(0).to_owned())
     }
 
     fn text(value: &str) -> ArrayRef {
@@ -311,36 +308,31 @@ mod tests {
             assert!(seen.insert(case.token.clone()), "two values with one token");
             for (leaf_type, value) in case.inputs {
                 let found = token(&case.domain, leaf_type, carrier(leaf_type, &value));
-                assert_eq!(
-                    found.as_ref(),
-                    Ok(&case.token),
-                    "{} {leaf_type}",
-                    case.domain
-                );
+                assert_eq!(found.as_ref(), Ok(&case.token), "{} {leaf_type}", case.domain);
             }
+        }
+    }
+
+    #[test]
+    fn a_text_field_is_the_tuples() {
+        for text in ["", "7", "äöü", &"x".repeat(300)] {
+            let mut out = Tuple::new().text("domain").number(3).finish();
+            text_field(text, &mut out);
+            assert_eq!(out, Tuple::new().text("domain").number(3).text(text).finish());
         }
     }
 
     #[test]
     fn forms_print_the_same_number() {
         let value = u128::from_be_bytes(*b"\x00\x01douane tokens!");
-        let all = |form: Form| {
-            form.print(value.to_be_bytes(), &mut [0; WIDTH_MAX])
-                .to_owned()
-        };
-        assert_eq!(
-            all(Form::Base32),
-            BASE32_NOPAD.encode(&value.to_be_bytes()).to_lowercase()
-        );
+        let all = |form: Form| form.print(value.to_be_bytes(), &mut [0; WIDTH_MAX]).to_owned();
+        assert_eq!(all(Form::Base32), BASE32_NOPAD.encode(&value.to_be_bytes()).to_lowercase());
         assert_eq!(all(Form::Decimal), format!("{value:039}"));
         let back = all(Form::Base62).bytes().fold(0_u128, |n, sign| {
             n * 62 + BASE62.iter().position(|s| *s == sign).unwrap() as u128
         });
         assert_eq!(back, value);
-        assert_eq!(
-            Form::Base62.print([0xff; 16], &mut [0; WIDTH_MAX]),
-            "7n42DGM5Tflk9n8mt7Fhc7"
-        );
+        assert_eq!(Form::Base62.print([0xff; 16], &mut [0; WIDTH_MAX]), "7n42DGM5Tflk9n8mt7Fhc7");
         assert_eq!(
             Form::Decimal.print([0xff; 16], &mut [0; WIDTH_MAX]),
             "340282366920938463463374607431768211455"
@@ -349,34 +341,21 @@ mod tests {
             Form::Uuid.print([0xff; 16], &mut [0; WIDTH_MAX]),
             "ffffffff-ffff-8fff-bfff-ffffffffffff"
         );
-        assert_eq!(
-            Form::Base32.print([0; 16], &mut [0; WIDTH_MAX]),
-            "a".repeat(26)
-        );
+        assert_eq!(Form::Base32.print([0; 16], &mut [0; WIDTH_MAX]), "a".repeat(26));
     }
 
     #[test]
     fn version_domain_and_root_change_every_token() {
         let one = token("plain", LeafType::Text, text("7")).unwrap();
         assert_ne!(token("plain_two", LeafType::Text, text("7")).unwrap(), one);
-        let leaf = Leaf {
-            path: "c".into(),
-            leaf_type: LeafType::Text,
-        };
-        let config = Config {
-            columns: vec![],
-            domain: "plain".into(),
-        };
+        let leaf = Leaf { path: "c".into(), leaf_type: LeafType::Text };
+        let config = Config { columns: vec![], domain: "plain".into() };
         let mut raised = catalogue();
         let domain = raised.domains.get_mut("plain").unwrap();
         domain.version = domain.version.saturating_add(1);
         let of = |domains: &Domains, root: [u8; 32]| {
             let keyring = Keyring::new(&RootKey::new(root));
-            let out = config
-                .build(&leaf, domains, &keyring)
-                .unwrap()
-                .apply(&text("7"))
-                .unwrap();
+            let out = config.build(&leaf, domains, &keyring).unwrap().apply(&text("7")).unwrap();
             out.as_string::<i32>().value(0).to_owned()
         };
         assert_eq!(of(&catalogue(), [7; 32]), one);
@@ -387,53 +366,29 @@ mod tests {
     #[test]
     fn cells_bad_phone_bad_decimal_bad_date() {
         for bad in ["030 1234567", "+49", "call me"] {
-            assert_eq!(
-                token("phone", LeafType::Text, text(bad)),
-                Err(TransformFault::Unparsable)
-            );
+            assert_eq!(token("phone", LeafType::Text, text(bad)), Err(TransformFault::Unparsable));
         }
-        assert_eq!(
-            token("amount", LeafType::Text, text("1e3")),
-            Err(TransformFault::Unparsable)
-        );
+        assert_eq!(token("amount", LeafType::Text, text("1e3")), Err(TransformFault::Unparsable));
         let far: ArrayRef = Arc::new(Date32Array::from(vec![i32::MAX]));
-        assert_eq!(
-            token("plain", LeafType::Date, far),
-            Err(TransformFault::OutOfRange)
-        );
+        assert_eq!(token("plain", LeafType::Date, far), Err(TransformFault::OutOfRange));
     }
 
     #[test]
     fn stages_bad_domain_bad_normaliser_bad_type() {
         let declare = |domain: &str, leaf_type| {
-            let leaf = Leaf {
-                path: "c".into(),
-                leaf_type,
-            };
-            Config {
-                columns: vec![],
-                domain: domain.into(),
-            }
-            .declare(&leaf, &catalogue())
+            let leaf = Leaf { path: "c".into(), leaf_type };
+            Config { columns: vec![], domain: domain.into() }.declare(&leaf, &catalogue())
         };
         assert!(declare("plain", LeafType::Int64).is_ok());
         assert!(matches!(
             declare("nowhere", LeafType::Int64),
             Err(StageFault::UnknownDomain { .. })
         ));
-        assert!(matches!(
-            declare("phone", LeafType::Int64),
-            Err(StageFault::Normalizer { .. })
-        ));
+        assert!(matches!(declare("phone", LeafType::Int64), Err(StageFault::Normalizer { .. })));
         for leaf_type in [LeafType::Boolean, LeafType::Json, LeafType::Opaque] {
-            assert!(matches!(
-                declare("plain", leaf_type),
-                Err(StageFault::LeafType { .. })
-            ));
+            assert!(matches!(declare("plain", leaf_type), Err(StageFault::LeafType { .. })));
         }
-        let empty = Domains {
-            domains: BTreeMap::new(),
-        };
+        let empty = Domains { domains: BTreeMap::new() };
         let fault = empty.get("tokenize", "x").unwrap_err().to_string();
         assert!(fault.contains("it holds none"), "{fault}");
     }

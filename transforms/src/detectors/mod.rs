@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn long_digit_runs_take_linear_time() {
         let all = Detectors::new(&Detector::ALL).unwrap();
-        for text in ["1".repeat(1 << 20), "1 ".repeat(1 << 19), "+1".repeat(1 << 19)] {
+        for text in ["1".repeat(1 << 18), "1 ".repeat(1 << 17), "+1".repeat(1 << 17)] {
             let mut finds = 0;
             all.scan(&text, |_| finds += 1);
             assert!(finds <= text.len() / 7);
