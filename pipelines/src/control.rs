@@ -2,7 +2,6 @@
 //! of the release's limits.
 
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 
 use douane_connectors::kafka::{CommitOutcome, Sink};
 use douane_gate::Gate;
@@ -10,6 +9,7 @@ use douane_ledger::log::{Entry, Log};
 
 use crate::crossing::Crossing;
 use crate::fault::RunFault;
+use crate::stop::Stop;
 use crate::position::{LAYOUT_KEY, LAYOUT_PARTITION, LAYOUT_SHARD, Layout};
 
 /// Records and bytes leased at a time. A lease that a crash leaves unused is lost: limits err on
@@ -33,7 +33,7 @@ struct Held {
 
 pub struct Control<'a> {
     crossing: &'a Crossing,
-    stop: &'a AtomicBool,
+    stop: &'a Stop<'a>,
     gate: Gate,
     layout: Layout,
     held: Mutex<Held>,
@@ -44,7 +44,7 @@ impl<'a> Control<'a> {
     /// process's own. From here on another start fences this one.
     pub fn commit(
         crossing: &'a Crossing,
-        stop: &'a AtomicBool,
+        stop: &'a Stop<'a>,
         sink: Sink,
         log: Log,
         layout: Layout,

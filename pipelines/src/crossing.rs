@@ -2,7 +2,6 @@
 //! release, the keys, the names in both clusters. Shards share it; each opens its own clients.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -25,6 +24,7 @@ use crate::plan::{Plan, Staged};
 use crate::position::{
     LAYOUT_PARTITION, LAYOUT_SHARD, Layout, PinnedTopic, Position,
 };
+use crate::stop::Stop;
 use crate::turn::Refused;
 
 /// How long one try at something outside may take.
@@ -92,6 +92,13 @@ impl Admins {
                 let found = admin
                     .topic(&pin.name)
                     .map_err(|fault| RunFault::Again(format!("{side} cluster: {fault}")))?;
+                if let (Some(topic), "source") = (&found, side)
+                    && topic.id == pin.id
+                    && topic.partitions > pin.partitions
+                {
+                    let added = topic.partitions - pin.partitions;
+                    return Err(RunFault::PartitionsAdded { topic: pin.name.clone(), added });
+                }
                 if let Some(what) = changed(pin, found.as_ref().map(|t| (t.id.as_str(), t.partitions))) {
                     return Err(RunFault::Identity { side, topic: pin.name.clone(), what });
                 }
@@ -279,7 +286,7 @@ impl Crossing {
 
     /// Fences a transactional id. While the target is away it tries again: nothing is held open
     /// meanwhile, and Kafka is the buffer.
-    pub fn fence(&self, id: &str, stop: &AtomicBool) -> Result<Sink, RunFault> {
+    pub fn fence(&self, id: &str, stop: &Stop<'_>) -> Result<Sink, RunFault> {
         let mut pause = Duration::from_millis(50);
         loop {
             let tried = Instant::now();
@@ -287,7 +294,7 @@ impl Crossing {
             match Sink::fence_sized(&self.place.global, id, largest, TRY) {
                 Ok(sink) => return Ok(sink),
                 Err(SinkFault::Settings(why)) => return Err(RunFault::Client(why.to_string())),
-                Err(fault) if stop.load(Ordering::Relaxed) => {
+                Err(fault) if stop.is_set() => {
                     return Err(RunFault::Stopped(fault.to_string()));
                 }
                 Err(_) => {

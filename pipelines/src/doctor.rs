@@ -24,6 +24,8 @@ const SHARDS_MAX: u32 = 32;
 pub enum State {
     Well,
     Made,
+    /// Comes later: a release is proposed once the topics are there.
+    NotYet,
     Wrong,
     Unreachable,
 }
@@ -38,7 +40,7 @@ pub struct Line {
 
 impl Line {
     pub fn is_well(&self) -> bool {
-        matches!(self.state, State::Well | State::Made)
+        matches!(self.state, State::Well | State::Made | State::NotYet)
     }
 }
 
@@ -47,6 +49,7 @@ impl fmt::Display for Line {
         let state = match self.state {
             State::Well => "ok",
             State::Made => "made",
+            State::NotYet => "not yet",
             State::Wrong => "WRONG",
             State::Unreachable => "UNREACHABLE",
         };
@@ -288,6 +291,10 @@ fn topics(
 
 fn live(place: &Place, pipeline: &Pipeline, lines: &mut Vec<Line>) {
     let part = format!("release of {}", pipeline.name);
+    if !pipeline.release.exists() {
+        let next = "next: `douane release propose`, then `douane release sign`";
+        return line(lines, part, State::NotYet, next);
+    }
     match release::live(place, pipeline) {
         Ok(signed) => {
             let what = format!("version {}, live until {}", signed.release.version, signed.release.expires);

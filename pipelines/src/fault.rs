@@ -31,6 +31,9 @@ pub enum RunFault {
          decides; positions and data no longer belong together"
     )]
     Identity { side: &'static str, topic: String, what: String },
+    /// Partitions that nobody was dealt are never read: the layout is settled anew.
+    #[error("source topic `{topic}` has {added} more partitions")]
+    PartitionsAdded { topic: String, added: i32 },
     #[error("{side} cluster: expected id `{expected}`, found `{found}`")]
     Cluster { side: &'static str, expected: String, found: String },
     #[error("topic `{topic}`: {what}\n  next: `douane doctor --create` makes missing topics")]
@@ -75,6 +78,7 @@ impl RunFault {
             Self::Ledger(LedgerFault::TargetRolledBack { .. }) => "target_rolled_back",
             Self::Ledger(_) => "ledger",
             Self::Identity { .. } => "identity_changed",
+            Self::PartitionsAdded { .. } => "partitions_added",
             Self::Cluster { .. } => "wrong_cluster",
             Self::Topic { .. } => "topic",
             Self::PositionLost => "position_lost",

@@ -27,4 +27,5 @@ pub mod report;
 pub mod run;
 pub mod shard;
 pub mod status;
+mod stop;
 mod turn;

@@ -231,7 +231,7 @@ fn in_words(produces: &Produces) -> String {
             format!("tokenize: domain {domain} v{version}, {}", form.name())
         }
         Produces::Fpe { domain, keep_first, keep_last, alphabet, .. } => format!(
-            "fpe: FF1 over {} signs, domain {domain}, {keep_first} first and {keep_last} last kept",
+            "fpe: FF1 over {} characters, domain {domain}, {keep_first} first and {keep_last} last kept",
             alphabet.chars().count()
         ),
         Produces::Mask { keep_first, keep_last, .. } => {

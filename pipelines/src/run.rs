@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use douane_connectors::kafka::{Admin, KafkaFault};
 use douane_connectors::registry::{Registry, RegistryFault};
@@ -22,6 +22,7 @@ use crate::position::{self, Layout, PinnedTopic, Place as SourcePlace, ShardHead
 use crate::release;
 use crate::report::Report;
 use crate::shard::Shard;
+use crate::stop::Stop;
 
 /// Runs a pipeline in the foreground until `stop` is set or something needs a person.
 pub fn run(place: &Path, file: &Path, stop: &AtomicBool) -> Result<(), RunFault> {
@@ -40,7 +41,15 @@ pub fn run(place: &Path, file: &Path, stop: &AtomicBool) -> Result<(), RunFault>
             "tasks": crossing.place.tasks,
         }),
     );
-    let outcome = cross(&crossing, stop, &report);
+    let outcome = loop {
+        let stop = Stop::new(stop);
+        match cross(&crossing, &stop, &report) {
+            Err(RunFault::PartitionsAdded { topic, added }) if !stop.is_asked() => {
+                report.event("partitions_added", json!({"topic": topic, "added": added}));
+            }
+            outcome => break outcome,
+        }
+    };
     match &outcome {
         Ok(()) => report.event("stopped", json!({})),
         Err(fault) => report.event("fault", json!({"code": fault.code()})),
@@ -164,7 +173,7 @@ fn unreachable(side: &str) -> impl Fn(KafkaFault) -> RunFault {
 }
 
 /// Fences the layout, settles who owns what from where, and runs the shards.
-fn cross(crossing: &Crossing, stop: &AtomicBool, report: &Report) -> Result<(), RunFault> {
+fn cross(crossing: &Crossing, stop: &Stop<'_>, report: &Report) -> Result<(), RunFault> {
     let control = settle(crossing, stop, report)?;
     let outcomes: Vec<Result<(), RunFault>> = std::thread::scope(|scope| {
         let shards: Vec<_> = (0..crossing.place.tasks)
@@ -175,7 +184,7 @@ fn cross(crossing: &Crossing, stop: &AtomicBool, report: &Report) -> Result<(), 
                     let outcome = shard.run();
                     // One shard that needs a person stops the pipeline: nobody watches half of it.
                     if outcome.is_err() {
-                        stop.store(true, Ordering::Relaxed);
+                        stop.halt();
                     }
                     outcome
                 })
@@ -198,7 +207,7 @@ fn cross(crossing: &Crossing, stop: &AtomicBool, report: &Report) -> Result<(), 
 /// standing, and the next start does the same again.
 fn settle<'a>(
     crossing: &'a Crossing,
-    stop: &'a AtomicBool,
+    stop: &'a Stop<'a>,
     report: &Report,
 ) -> Result<Control<'a>, RunFault> {
     let sink = crossing.fence(&crossing.names.layout_transactional_id(), stop)?;
@@ -378,7 +387,7 @@ fn logs(home: &Path) -> Result<Vec<String>, RunFault> {
 /// is read, so that what is read is final.
 fn deal_again(
     crossing: &Crossing,
-    stop: &AtomicBool,
+    stop: &Stop<'_>,
     before: Layout,
     sources: Vec<PinnedTopic>,
     added: &[(u32, i32)],

@@ -5,7 +5,6 @@
 //! is the normal path.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use douane_connectors::kafka::{
@@ -24,6 +23,7 @@ use crate::fault::RunFault;
 use crate::plan::{Staged, Stages};
 use crate::position::{self, Place, Position};
 use crate::report::Report;
+use crate::stop::Stop;
 use crate::turn::{Refused, Source, Turn};
 
 /// Rows in one transaction at most.
@@ -44,7 +44,7 @@ pub struct Shard<'a> {
     pub number: u32,
     pub crossing: &'a Crossing,
     pub control: &'a Control<'a>,
-    pub stop: &'a AtomicBool,
+    pub stop: &'a Stop<'a>,
     pub report: &'a Report,
 }
 
@@ -85,7 +85,7 @@ impl Shard<'_> {
                 Err(RunFault::Stopped(_)) => return Ok(()),
                 other => return other,
             }
-            if self.stop.load(Ordering::Relaxed) {
+            if self.stop.is_set() {
                 return Ok(());
             }
             if born.elapsed() > Duration::from_secs(10) {
@@ -199,9 +199,9 @@ impl Shard<'_> {
     fn turns(&self, life: &mut Life, mut sink: Sink) -> Result<(), RunFault> {
         let mut turn = Turn::default();
         loop {
-            if self.stop.load(Ordering::Relaxed) {
-                self.publish(life)?;
-                return Ok(());
+            if self.stop.is_set() {
+                life.log.sync()?;
+                return self.publish(life);
             }
             turn.clear();
             let newly_held = self.gather(life, &mut turn)?;
@@ -223,7 +223,7 @@ impl Shard<'_> {
         let mut newly_held = false;
         while life.decoder.len() < TURN_ROWS_MAX && turn.bytes() < TURN_BYTES_MAX {
             let waited = first.map_or(0, |first| first.elapsed().as_millis() as u64);
-            if waited >= TURN_MS_MAX || self.stop.load(Ordering::Relaxed) {
+            if waited >= TURN_MS_MAX || self.stop.is_set() {
                 break;
             }
             let outcome = match life.source.poll(Duration::from_millis(POLL_MS)) {

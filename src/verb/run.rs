@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use douane_pipelines::fault::RunFault;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -14,15 +15,25 @@ pub struct Args {
     file: PathBuf,
 }
 
+/// How long a stop may take. What is not committed by then is not lost: the next start reads it
+/// again from the position.
+const STOP: Duration = Duration::from_secs(5);
+
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        // A second signal ends the process at once: nothing is lost either way.
-        let registered =
-            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
-                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
-        registered.map_err(|error| RunFault::Client(format!("signals: {}", error.kind())))?;
+        // Asking twice is asking once: shells and supervisors repeat themselves.
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .map_err(|error| RunFault::Client(format!("signals: {}", error.kind())))?;
     }
+    let asked = Arc::clone(&stop);
+    std::thread::spawn(move || {
+        while !asked.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::thread::sleep(STOP);
+        std::process::exit(0);
+    });
     douane_pipelines::run::run(place, &args.file, &stop)?;
     Ok(ExitCode::SUCCESS)
 }

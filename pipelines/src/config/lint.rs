@@ -5,7 +5,7 @@ use std::path::Path;
 
 use douane_schemas::leaf::{Leaf, LeafType};
 use douane_schemas::record::Format;
-use douane_transforms::{Domains, Stage};
+use douane_transforms::{Domains, Stage, StageFault};
 
 use super::finding::{Findings, Kind, Mark};
 use super::pipeline::{
@@ -52,7 +52,7 @@ impl Lint<'_> {
             .collect();
         self.stages(&stages, &classes);
         self.declared(&stages, &types, &domains, source.format.into(), &classes);
-        self.purposes(&stages, &domains, &file.purpose);
+        self.domains(&stages, &domains, &file.purpose);
         self.overrides(&file.overrides, &classes, &stages);
         let sink = &file.sink.kafka;
         self.topic(&["sink", "kafka", "topic"], &sink.topic);
@@ -264,6 +264,10 @@ impl Lint<'_> {
     /// Kafka's rules for the name of a topic.
     fn topic(&mut self, at: &[&str], topic: &str) -> bool {
         let mark = self.root.at(at).mark;
+        if topic.contains("${") {
+            // Told as what it is.
+            return false;
+        }
         if topic.contains(['*', '?', '[', '(', '|', '^', '$']) {
             self.error(mark, Kind::NotInThisVersion, "patterns of topics are not read")
                 .next("name each topic");
@@ -354,7 +358,10 @@ impl Lint<'_> {
                     continue;
                 }
                 let fault_of = |leaf_type| {
-                    stage.declare(&Leaf { path: column.clone(), leaf_type }, domains).err()
+                    let leaf = Leaf { path: column.clone(), leaf_type };
+                    let fault = stage.declare(&leaf, domains).err();
+                    // Told at the domain's own place.
+                    fault.filter(|fault| !matches!(fault, StageFault::UnknownDomain { .. }))
                 };
                 let known = match types.get(column) {
                     Some(known) => Some(*known),
@@ -386,19 +393,38 @@ impl Lint<'_> {
     }
 
     /// A domain joins what uses it: it says for which purposes it may be used.
-    fn purposes(&mut self, stages: &[(Stage, Mark)], domains: &Domains, purpose: &str) {
+    fn domains(&mut self, stages: &[(Stage, Mark)], catalogue: &Domains, purpose: &str) {
+        let names: Vec<&str> = catalogue.domains.keys().map(String::as_str).collect();
         for (n, (stage, _)) in stages.iter().enumerate() {
             let name = match stage {
                 Stage::Tokenize(config) => &config.domain,
                 Stage::Fpe(config) => &config.domain,
                 _ => continue,
             };
-            if domains.domains.get(name).is_some_and(|domain| !domain.allows(purpose)) {
-                let at = ["stages", &n.to_string(), stage.verb(), "domain"];
-                let message = format!("domain `{name}` is not for the purpose `{}`", quoted(purpose));
-                self.error(self.root.at(&at).mark, Kind::Domain, message)
-                    .help("pipelines that share a domain can be joined")
-                    .next("use a domain of this purpose, or have the catalogue changed");
+            let mark = self.root.at(&["stages", &n.to_string(), stage.verb(), "domain"]).mark;
+            let shown = quoted(name);
+            match catalogue.domains.get(name) {
+                None => {
+                    let message = format!("domain `{shown}` is not in the catalogue");
+                    let finding = self.error(mark, Kind::Domain, message);
+                    match nearest(name, &names) {
+                        Some(near) => finding.next(format_args!("write `{near}`")),
+                        None if names.is_empty() => {
+                            finding.next("name a catalogue: `domains: domains.yaml`")
+                        }
+                        None => finding
+                            .help(format!("it has {}", listed(&names)))
+                            .next("write one of these, or have one added"),
+                    };
+                }
+                Some(domain) if !domain.allows(purpose) => {
+                    let message =
+                        format!("domain `{shown}` is not for the purpose `{}`", quoted(purpose));
+                    self.error(mark, Kind::Domain, message)
+                        .help("pipelines that share a domain can be joined")
+                        .next("use a domain of this purpose, or have the catalogue changed");
+                }
+                Some(_) => {}
             }
         }
     }

@@ -64,7 +64,11 @@ fn load_with(
     let place_read = read_place(place, env, &mut findings);
     let dir = place.parent().unwrap_or(Path::new("."));
     let pipeline_read = read_pipeline(pipeline, dir, &mut findings);
-    if let (Some((place_made, root)), Some(pipeline_made)) = (&place_read, &pipeline_read) {
+    // A registry that was refused is not missed.
+    let secret = findings.iter().any(|finding| finding.kind == Kind::Secret);
+    if let (Some((place_made, root)), Some(pipeline_made), false) =
+        (&place_read, &pipeline_read, secret)
+    {
         fits(place_made, root, &label(place), pipeline_made, &mut findings);
     }
     let place_made = place_read.map(|(place, _)| place);
@@ -94,12 +98,16 @@ fn read_place(
 ) -> Option<(Place, Node)> {
     let label = label(path);
     let mut root = read_tree(path, &label, findings)?;
-    let refused = place::secrets(&mut root, &label, env, findings);
-    root.prune(&refused);
-    let of_file =
-        OfFile { schema: place_json_schema(), later: place::LATER, advice: place::ADVICE };
-    let file: PlaceFile = typed(&mut root, &label, &of_file, false, findings)?;
-    let place = place::build(file, &root, path, &label, findings);
+    let told = place::secrets(&mut root, &label, env, findings);
+    let of_file = OfFile {
+        schema: place_json_schema(),
+        later: place::LATER,
+        advice: place::ADVICE,
+        told: &told,
+        show_values: false,
+    };
+    let file: PlaceFile = typed(&mut root, &label, &of_file, findings)?;
+    let place = place::build(file, &root, path, &label, &told, findings);
     Some((place, root))
 }
 
@@ -108,9 +116,14 @@ fn read_pipeline(path: &Path, place_dir: &Path, findings: &mut Findings) -> Opti
     let mut root = read_tree(path, &label, findings)?;
     let catalogue = root.get("domains").and_then(Node::text).map(str::to_owned);
     let mark = root.at(&["domains"]).mark;
-    let of_file =
-        OfFile { schema: json_schema(), later: pipeline::LATER, advice: pipeline::ADVICE };
-    let file: Option<PipelineFile> = typed(&mut root, &label, &of_file, true, findings);
+    let of_file = OfFile {
+        schema: json_schema(),
+        later: pipeline::LATER,
+        advice: pipeline::ADVICE,
+        told: &[],
+        show_values: true,
+    };
+    let file: Option<PipelineFile> = typed(&mut root, &label, &of_file, findings);
     let domains = match catalogue {
         None => Some(Domains::default()),
         Some(name) => read_domains(path, &name, &label, mark, findings),
@@ -148,8 +161,14 @@ fn read_domains(
         return None;
     }
     let mut root = read_tree(&path, &label, findings)?;
-    let of_file = OfFile { schema: schema_of::<Domains>(), later: &[], advice: &[] };
-    typed(&mut root, &label, &of_file, true, findings)
+    let of_file = OfFile {
+        schema: schema_of::<Domains>(),
+        later: &[],
+        advice: &[],
+        told: &[],
+        show_values: true,
+    };
+    typed(&mut root, &label, &of_file, findings)
 }
 
 /// What two files say together.
@@ -177,7 +196,7 @@ fn fits(
         }
     }
     let length = place.global.topic_prefix.len() + pipeline.sink.topic.len();
-    // The longest of the names that are made of it ends in `.manifest` or `.position`.
+    // Names made of it have at most nine characters more: `.manifest`, `.position`.
     if length > 240 {
         let mark = root.mark_at(&["clusters", "global", "topic_prefix"]);
         findings
@@ -186,32 +205,37 @@ fn fits(
     }
 }
 
-struct OfFile {
+/// What is known about one sort of file; as [`Rules`], with the schema.
+struct OfFile<'a> {
     schema: Json,
     later: &'static [About],
     advice: &'static [About],
+    told: &'a [Mark],
+    show_values: bool,
 }
 
 /// Holds the tree against its schema and makes the typed file. What is unknown is left out after
-/// it was told, so that the rest can be looked at as well.
+/// it was told, and a wrong word mended, so that the rest can be looked at as well.
 fn typed<T: DeserializeOwned>(
     root: &mut Node,
     label: &str,
-    of_file: &OfFile,
-    show_values: bool,
+    of_file: &OfFile<'_>,
     findings: &mut Findings,
 ) -> Option<T> {
     let before = findings.len();
-    let OfFile { schema, later, advice } = of_file;
-    schema::check(root, label, &Rules { schema, later, advice, show_values }, findings);
+    let OfFile { schema, later, advice, told, show_values } = of_file;
+    let rules = Rules { schema, later, advice, told, show_values: *show_values };
+    let meant = schema::check(root, label, &rules, findings);
     let unknown = [Kind::UnknownKey, Kind::NotInThisVersion, Kind::UnkeyedHash];
-    let marks: Vec<Mark> =
-        findings.iter().skip(before).filter(|f| unknown.contains(&f.kind)).map(|f| f.mark).collect();
+    let told_now = findings.iter().skip(before).filter(|f| unknown.contains(&f.kind));
+    let marks: Vec<Mark> = told_now.map(|f| f.mark).chain(told.iter().copied()).collect();
     root.prune(&marks);
+    root.mend(&meant);
     match de::from_node(root) {
         Ok(file) => Some(file),
         Err(fault) => {
-            if findings.len() == before {
+            // After other findings this one says what they said.
+            if findings.len() == before && told.is_empty() {
                 let mark = fault.mark.unwrap_or(root.mark);
                 findings.error(label, mark, Kind::NotAllowed, fault.message).next("mend it");
             }

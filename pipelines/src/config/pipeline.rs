@@ -267,12 +267,12 @@ pub(super) enum SourceCluster {
 #[schemars(rename = "SourceFormat")]
 #[serde(rename_all = "snake_case")]
 pub(super) enum FormatFile {
-    /// JsonConverter with `schemas.enable=false`.
-    DebeziumJson,
-    /// JsonConverter with `schemas.enable=true`.
-    DebeziumJsonSchema,
     /// Avro in Confluent's wire format.
     DebeziumAvro,
+    /// JsonConverter with `schemas.enable=true`.
+    DebeziumJsonSchema,
+    /// JsonConverter with `schemas.enable=false`.
+    DebeziumJson,
 }
 
 impl From<FormatFile> for Format {

@@ -98,7 +98,7 @@ const SECRET: &[&str] = &[
 ];
 
 /// Finds literal secrets, and puts values of the environment into the tree. Returns the marks of
-/// the keys that were refused.
+/// the keys and values that were refused.
 pub(super) fn secrets(
     root: &mut Node,
     file: &str,
@@ -106,7 +106,7 @@ pub(super) fn secrets(
     findings: &mut Findings,
 ) -> Vec<Mark> {
     let mut refused = Vec::new();
-    walk(root, &mut Secrets { file, env, findings, refused: &mut refused });
+    walk(root, "", &mut Secrets { file, env, findings, refused: &mut refused });
     refused
 }
 
@@ -117,28 +117,18 @@ struct Secrets<'a> {
     refused: &'a mut Vec<Mark>,
 }
 
-fn walk(node: &mut Node, secrets: &mut Secrets<'_>) {
+fn walk(node: &mut Node, key: &str, secrets: &mut Secrets<'_>) {
     match &mut node.value {
         Value::Map(entries) => {
             for (key, value) in entries {
                 let scalar = !matches!(value.value, Value::Map(_) | Value::List(_) | Value::Null);
-                if scalar && secrets.literal(&key.text, key.mark, value) {
-                    continue;
-                }
-                match &mut value.value {
-                    Value::Text(text) => secrets.environment(&key.text, value.mark, text),
-                    _ => walk(value, secrets),
+                if !scalar || !secrets.literal(&key.text, key.mark, value) {
+                    walk(value, &key.text, secrets);
                 }
             }
         }
-        Value::List(items) => {
-            for item in items {
-                match &mut item.value {
-                    Value::Text(text) => secrets.environment("", item.mark, text),
-                    _ => walk(item, secrets),
-                }
-            }
-        }
+        Value::List(items) => items.iter_mut().for_each(|item| walk(item, key, secrets)),
+        Value::Text(text) => secrets.environment(key, node.mark, text),
         _ => {}
     }
 }
@@ -152,16 +142,20 @@ impl Secrets<'_> {
             && !name.ends_with("_dir");
         let text = value.text().unwrap_or_default();
         let key_text = quoted(key);
-        let (message, next) = if named && !(text.starts_with("${") && text.ends_with('}')) {
-            let message = format!("`{key_text}` holds a secret, written out");
-            let field = name.replace('.', "_");
-            let next = match field.as_str() {
+        let from_environment = text.starts_with("${") && text.ends_with('}');
+        let (message, next) = if named && from_environment {
+            (
+                format!("`{key_text}` is read from a file, not from the environment"),
+                "write its value into a file and name that: `password_file: ${DIR}/…`",
+            )
+        } else if named {
+            let next = match name.replace('.', "_").as_str() {
                 "password" | "sasl_password" | "passwd" => {
                     "write it into a file and name that: `password_file: …`; then change the secret"
                 }
                 _ => "write it into a file and name that: `…_file`; then change the secret",
             };
-            (message, next)
+            (format!("`{key_text}` holds a secret, written out"), next)
         } else if text.contains("-----BEGIN ") {
             (
                 format!("`{key_text}` holds a key or certificate, written out"),
@@ -189,6 +183,7 @@ impl Secrets<'_> {
         }
         if !FROM_ENVIRONMENT.contains(&key) && !key.ends_with("_file") {
             let message = format!("`{}` does not read the environment", quoted(key));
+            self.refused.push(mark);
             self.findings
                 .error(self.file, mark, Kind::Environment, message)
                 .help(format!("`${{NAME}}` is read in `{}` and `…_file`", FROM_ENVIRONMENT.join("`, `")))
@@ -208,6 +203,7 @@ impl Secrets<'_> {
                         "write `${NAME}`: A-Z, 0-9 and `_`".to_owned(),
                     ),
                 };
+                self.refused.push(mark);
                 self.findings.error(self.file, mark, Kind::Environment, message).next(next);
             }
         }
@@ -251,6 +247,7 @@ pub(super) fn build(
     root: &Node,
     path: &Path,
     label: &str,
+    told: &[Mark],
     findings: &mut Findings,
 ) -> Place {
     let dir = match path.parent() {
@@ -260,7 +257,7 @@ pub(super) fn build(
     let Clusters { mut sovereign, mut global } = file.clusters;
     for (side, cluster) in [("sovereign", &mut sovereign), ("global", &mut global)] {
         cluster.resolve(&dir);
-        self::cluster(side, cluster, root, label, findings);
+        self::cluster(side, cluster, root, label, told, findings);
     }
     for (field, left, right) in
         [("id", &sovereign.id, &global.id), ("zone", &sovereign.zone, &global.zone)]
@@ -305,10 +302,13 @@ fn cluster(
     cluster: &ClusterConfig,
     root: &Node,
     label: &str,
+    told: &[Mark],
     findings: &mut Findings,
 ) {
-    let at = |field: &str| root.mark_at(&["clusters", side, field]);
-    if !zone(&cluster.zone) {
+    let here = root.at(&["clusters", side]);
+    let at = |field: &str| here.mark_at(&[field]);
+    let looked_at = |path: &[&str]| !told.contains(&here.at(path).mark);
+    if !zone(&cluster.zone) && looked_at(&["zone"]) {
         findings
             .error(label, at("zone"), Kind::Place, "a zone's name is out of form")
             .next("write a-z, 0-9 and `-`, such as `eu-de`");
@@ -316,26 +316,19 @@ fn cluster(
     let plain = |text: &str| {
         text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
     };
-    if cluster.id.is_empty() || cluster.id.len() > 64 || !plain(&cluster.id) {
+    let id = &cluster.id;
+    if (id.is_empty() || id.len() > 64 || !plain(id)) && looked_at(&["id"]) {
         findings
             .error(label, at("id"), Kind::Place, "a cluster's id is out of form")
             .next("write what `kafka-cluster.sh cluster-id` says");
     }
-    if cluster.topic_prefix.len() > 100 || !plain(&cluster.topic_prefix) {
+    let prefix = &cluster.topic_prefix;
+    if (prefix.len() > 100 || !plain(prefix)) && looked_at(&["topic_prefix"]) {
         findings
             .error(label, at("topic_prefix"), Kind::Topic, "a topic prefix is out of form")
             .next("write a-z, A-Z, 0-9, `.`, `_` and `-`, at most 100");
     }
-    if let Some(topics) = cluster.topics
-        && topics.min_insync > topics.replication
-    {
-        let mark = root.mark_at(&["clusters", side, "topics", "min_insync"]);
-        let (least, most) = (topics.min_insync, topics.replication);
-        let message = format!("min_insync is {least}, expected at most the replication, {most}");
-        findings.error(label, mark, Kind::Place, message).next("lower it, or raise `replication`");
-    }
     for fault in check_properties(cluster) {
-        let text = fault.to_string();
         let path: Vec<&str> = match &fault {
             PropertyFault::Field { field, .. } => field.split('.').collect(),
             PropertyFault::NotAllowed { name, .. }
@@ -343,19 +336,19 @@ fn cluster(
             | PropertyFault::Elsewhere { name, .. }
             | PropertyFault::Value { name, .. } => vec!["properties", name],
         };
-        let known = root.at(&["clusters", side]).get(path[0]).is_some();
-        let mark = if known {
-            root.at(&["clusters", side]).mark_at(&path)
-        } else {
-            root.mark_at(&["clusters", side])
-        };
-        let (message, next) = match text.split_once("; ") {
+        if !looked_at(&path) {
+            continue;
+        }
+        let known = path.first().is_some_and(|first| here.get(first).is_some());
+        let mark =
+            if known { here.mark_at(&path) } else { root.mark_at(&["clusters", side]) };
+        let text = fault.to_string();
+        let (message, next) = match text.split_once("; ").or_else(|| text.split_once(": ")) {
             Some((message, next)) => (message.to_owned(), next.to_owned()),
             None => (text, "mend it, or remove it".to_owned()),
         };
-        findings
-            .error(label, mark, Kind::Place, format!("cluster `{side}`: {message}"))
-            .next(next);
+        let message = format!("cluster `{side}`: {message}");
+        findings.error(label, mark, Kind::Place, message).next(next);
     }
 }
 

@@ -10,7 +10,7 @@ use super::finding::{Findings, Kind, Mark};
 use super::yaml::{Key, Node, Value, quoted};
 
 /// A path in the file and a word about it. Parts are joined by dots; `*` is any key or position;
-/// after `=` stands a value.
+/// after `=` stands a value. What the word names in backticks is not missed beside it.
 pub type About = (&'static str, &'static str);
 
 /// What is known about one sort of file.
@@ -21,14 +21,23 @@ pub struct Rules<'a> {
     pub later: &'a [About],
     /// What people write and what they should write instead.
     pub advice: &'a [About],
+    /// Keys that were refused before, for another reason: nothing more is said about them.
+    pub told: &'a [Mark],
     /// May a wrong value be repeated in a message? Not where it could be a misplaced secret.
     pub show_values: bool,
 }
 
-/// Adds a finding for everything in `root` that the schema does not know.
-pub fn check(root: &Node, file: &str, rules: &Rules<'_>, findings: &mut Findings) {
-    let mut walk = Walk { file, rules, findings, path: Vec::new() };
+/// Adds a finding for everything in `root` that the schema does not know. Returns, for each wrong
+/// word, one that could have been meant: with these in its place, the rest can be looked at.
+pub fn check(
+    root: &Node,
+    file: &str,
+    rules: &Rules<'_>,
+    findings: &mut Findings,
+) -> Vec<(Mark, String)> {
+    let mut walk = Walk { file, rules, findings, path: Vec::new(), meant: Vec::new() };
     walk.node(root, rules.schema, root.mark);
+    walk.meant
 }
 
 struct Walk<'a, 'f> {
@@ -36,6 +45,7 @@ struct Walk<'a, 'f> {
     rules: &'a Rules<'a>,
     findings: &'f mut Findings,
     path: Vec<String>,
+    meant: Vec<(Mark, String)>,
 }
 
 /// References and alternatives inside each other; a schema that goes in a circle ends here.
@@ -155,17 +165,30 @@ impl<'a> Walk<'a, '_> {
         let known = schema.get("properties").and_then(Json::as_object).unwrap_or(&NONE);
         let free = schema.get("additionalProperties").filter(|rest| rest.is_object());
         let names: Vec<&str> = known.keys().map(String::as_str).collect();
+        // What stands in a step that was told already is not missed once more.
+        let mut steps = String::new();
         for (key, value) in entries {
+            if self.rules.told.contains(&key.mark) {
+                steps.push_str(&format!("`{}` `{}_file`", key.text, key.text));
+                continue;
+            }
             self.path.push(key.text.clone());
             match known.get(&key.text).or(free) {
                 Some(schema) => self.node(value, schema, key.mark),
-                None => self.unknown_key(key, &names),
+                None => {
+                    self.unknown_key(key, &names);
+                    let last = self.findings.iter().last().and_then(|f| f.help.last());
+                    steps.extend(last.cloned());
+                }
             }
             self.path.pop();
         }
         let required = schema.get("required").and_then(Json::as_array);
         let required = required.into_iter().flatten().filter_map(Json::as_str);
-        for name in required.filter(|name| node.get(name).is_none()) {
+        let missing = required.filter(|name| {
+            node.get(name).is_none() && !steps.contains(&format!("`{name}`"))
+        });
+        for name in missing {
             let inside = if self.path.is_empty() { "file".to_owned() } else { self.name() };
             let message = format!("{inside} has no `{name}`");
             let meaning = known.get(name).and_then(|s| self.meaning(s));
@@ -247,8 +270,11 @@ impl<'a> Walk<'a, '_> {
         } else {
             "other text".to_owned()
         };
-        let at = format!("{}={text}", self.path.join("."));
-        if let Some(instead) = about(self.rules.later, &at) {
+        let near = nearest(text, &allowed);
+        if let Some(word) = near.or(allowed.first().copied()) {
+            self.meant.push((node.mark, word.to_owned()));
+        }
+        if let Some(instead) = about(self.rules.later, &self.path, Some(text)) {
             let message = format!("{}: {found} is not in this version", self.name());
             self.findings
                 .error(self.file, node.mark, Kind::NotInThisVersion, message)
@@ -256,8 +282,8 @@ impl<'a> Walk<'a, '_> {
             return;
         }
         let message = format!("{} is {found}, expected {}", self.name(), listed(&allowed));
-        let advice = about(self.rules.advice, &at);
-        let near = nearest(text, &allowed).filter(|_| self.rules.show_values);
+        let advice = about(self.rules.advice, &self.path, Some(text));
+        let near = near.filter(|_| self.rules.show_values);
         let finding = self.findings.error(self.file, node.mark, Kind::NotAllowed, message);
         match (advice, near) {
             (Some(advice), _) => finding.next(advice),
@@ -314,15 +340,16 @@ impl<'a> Walk<'a, '_> {
         let finding = self.findings.error(self.file, node.mark, Kind::WrongType, message);
         if scalar && wants_text {
             finding.next("put it in quotes");
+        } else if listing.len() > 1 {
+            finding.next("write one of these");
         } else {
             finding.next(format_args!("write {expected}"));
         }
     }
 
     fn unknown_key(&mut self, key: &Key, names: &[&str]) {
-        let path = self.path.join(".");
         let shown = quoted(&key.text);
-        if let Some(instead) = about(self.rules.later, &path) {
+        if let Some(instead) = about(self.rules.later, &self.path, None) {
             let message = format!("`{shown}` is not in this version");
             self.findings
                 .error(self.file, key.mark, Kind::NotInThisVersion, message)
@@ -334,7 +361,7 @@ impl<'a> Walk<'a, '_> {
             _ => Kind::UnknownKey,
         };
         let message = format!("unknown key `{shown}`");
-        let advice = about(self.rules.advice, &path);
+        let advice = about(self.rules.advice, &self.path, None);
         let finding = self.findings.error(self.file, key.mark, kind, message);
         match (advice, nearest(&key.text, names)) {
             (Some(advice), _) => finding.next(advice),
@@ -435,17 +462,16 @@ pub fn plain(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.chars().all(known)
 }
 
-fn about(list: &[About], path: &str) -> Option<&'static str> {
+fn about(list: &[About], path: &[String], value: Option<&str>) -> Option<&'static str> {
     let fits = |pattern: &str| {
-        let (mut pattern, mut path) = (pattern.split('.'), path.split('.'));
-        loop {
-            match (pattern.next(), path.next()) {
-                (None, None) => return true,
-                (Some("*"), Some(_)) => {}
-                (Some(left), Some(right)) if left == right => {}
-                _ => return false,
-            }
-        }
+        let (parts, word) = match pattern.split_once('=') {
+            Some((parts, word)) => (parts, Some(word)),
+            None => (pattern, None),
+        };
+        let parts: Vec<&str> = parts.split('.').collect();
+        word == value
+            && parts.len() == path.len()
+            && parts.iter().zip(path).all(|(part, found)| *part == "*" || part == found)
     };
     list.iter().find(|(pattern, _)| fits(pattern)).map(|(_, word)| *word)
 }
@@ -492,10 +518,15 @@ mod tests {
     #[test]
     fn a_path_of_stars_fits_by_length() {
         let list: &[About] = &[("stages.*.sql", "later"), ("sink.shape=envelope", "state")];
-        assert_eq!(about(list, "stages.3.sql"), Some("later"));
-        assert_eq!(about(list, "sink.shape=envelope"), Some("state"));
-        assert_eq!(about(list, "stages.sql"), None);
-        assert_eq!(about(list, "stages.3.sql.x"), None);
-        assert_eq!(about(list, "sink.shape=state"), None);
+        let about = |path: &[&str], value| {
+            let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
+            super::about(list, &path, value)
+        };
+        assert_eq!(about(&["stages", "3", "sql"], None), Some("later"));
+        assert_eq!(about(&["sink", "shape"], Some("envelope")), Some("state"));
+        assert_eq!(about(&["stages", "sql"], None), None);
+        assert_eq!(about(&["stages", "3", "sql", "x"], None), None);
+        assert_eq!(about(&["stages", "3", "sql"], Some("x")), None);
+        assert_eq!(about(&["sink", "shape"], Some("state")), None);
     }
 }

@@ -102,6 +102,22 @@ impl Node {
         }
     }
 
+    /// Puts words in the place of texts at these marks.
+    pub fn mend(&mut self, words: &[(Mark, String)]) {
+        match &mut self.value {
+            Value::Text(text) => {
+                if let Some((_, word)) = words.iter().find(|(mark, _)| *mark == self.mark) {
+                    word.clone_into(text);
+                }
+            }
+            Value::List(items) => items.iter_mut().for_each(|item| item.mend(words)),
+            Value::Map(entries) => {
+                entries.iter_mut().for_each(|(_, value)| value.mend(words));
+            }
+            _ => {}
+        }
+    }
+
     /// The entries of a map, or none.
     pub fn entries(&self) -> &[(Key, Node)] {
         if let Value::Map(entries) = &self.value { entries } else { &[] }

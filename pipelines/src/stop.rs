@@ -1,0 +1,30 @@
+//! Being asked to stop: by a person, or by a shard that cannot go on.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What the loops look at between two effects.
+pub struct Stop<'a> {
+    asked: &'a AtomicBool,
+    halted: AtomicBool,
+}
+
+impl<'a> Stop<'a> {
+    /// `asked` is set by a person's signal.
+    pub fn new(asked: &'a AtomicBool) -> Self {
+        Self { asked, halted: AtomicBool::new(false) }
+    }
+
+    /// Stops the shards beside this one: nobody watches half a pipeline.
+    pub fn halt(&self) {
+        self.halted.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.is_asked() || self.halted.load(Ordering::Relaxed)
+    }
+
+    /// A person asked, as opposed to a shard.
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
