@@ -1,0 +1,274 @@
+//! Who a cluster is, which topics it has, what they are like; and making them, when asked to.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::client::{self, Detached, KafkaFault, Watch};
+use super::cluster::ClusterConfig;
+use super::ffi::{self, NoAnswer};
+
+/// One question may take so long; a question answered by a cached connection takes 0.2 ms.
+const TIMEOUT: Duration = Duration::from_secs(6);
+
+/// What tells a topic from another one of the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicIdentity {
+    /// Kafka's topic id, as base64 text: a topic deleted and made again has another one.
+    pub id: String,
+    /// Partitions now; they may become more.
+    pub partitions: i32,
+    /// Copies of the partition that has the fewest.
+    pub replication: i32,
+}
+
+/// The settings of a topic that delivery depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// `max.message.bytes`: the largest batch, compressed, with its framing.
+    pub max_message_bytes: usize,
+    /// `min.insync.replicas`.
+    pub min_insync_replicas: i32,
+    /// `cleanup.policy`: `delete`, `compact` or `compact,delete`.
+    pub cleanup_policy: String,
+    /// `retention.ms`; -1 is for ever.
+    pub retention_ms: i64,
+}
+
+/// What became of making a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It is there now.
+    Made,
+    /// It was there, as it may be: nothing was changed.
+    Existed,
+}
+
+/// One client for questions, kept open: a first question costs a connection.
+pub struct Admin {
+    zone: String,
+    expected: String,
+    client: Detached<AdminClient<Watch>>,
+}
+
+impl Admin {
+    /// A client; reaches nothing yet.
+    ///
+    /// # Errors
+    /// Properties or secrets that no client is made with.
+    pub fn open(cluster: &ClusterConfig) -> Result<Self, KafkaFault> {
+        let client = client::admin(cluster)?
+            .create_with_context(Watch::new(&cluster.zone))
+            .map_err(|e| KafkaFault::of(&cluster.zone, "making a client", &e))?;
+        Ok(Self {
+            zone: cluster.zone.clone(),
+            expected: cluster.id.clone(),
+            client: Detached::new(client),
+        })
+    }
+
+    /// The id of the cluster that answers.
+    ///
+    /// # Errors
+    /// `Away` when none does.
+    pub fn cluster_id(&self) -> Result<String, KafkaFault> {
+        let id = ffi::cluster_id(self.client.inner(), TIMEOUT);
+        ffi::forget_events(self.client.inner());
+        id.ok_or_else(|| KafkaFault::Away {
+            zone: self.zone.clone(),
+            what: "asking for the cluster's id",
+            code: "OperationTimedOut".to_owned(),
+        })
+    }
+
+    /// That the cluster that answers is the one `douane.yaml` names.
+    ///
+    /// # Errors
+    /// `WrongCluster` with both ids, `Away`.
+    pub fn confirm_cluster(&self) -> Result<(), KafkaFault> {
+        let found = self.cluster_id()?;
+        if found == self.expected {
+            return Ok(());
+        }
+        let (zone, expected) = (self.zone.clone(), self.expected.clone());
+        Err(KafkaFault::WrongCluster { zone, found, expected })
+    }
+
+    /// A topic's identity; `None` where there is no topic of this name. Creates none.
+    ///
+    /// # Errors
+    /// `Away`; `Refused` without the right to describe it.
+    pub fn topic(&self, name: &str) -> Result<Option<TopicIdentity>, KafkaFault> {
+        Ok(self.topics(&[name])?.pop().flatten())
+    }
+
+    /// Several topics' identities in one question, in the order of `names`.
+    ///
+    /// # Errors
+    /// As [`Self::topic`]; one refused name refuses all.
+    pub fn topics(&self, names: &[&str]) -> Result<Vec<Option<TopicIdentity>>, KafkaFault> {
+        const WHAT: &str = "describing topics";
+        let found = ffi::describe_topics(self.client.inner(), names, TIMEOUT);
+        ffi::forget_events(self.client.inner());
+        found.map_err(|no| match no {
+            NoAnswer::Code(code) => KafkaFault::of(&self.zone, WHAT, &KafkaError::AdminOp(code)),
+            NoAnswer::Malformed(problem) => {
+                KafkaFault::Answer { zone: self.zone.clone(), what: WHAT, problem }
+            }
+        })
+    }
+
+    /// A topic's settings.
+    ///
+    /// # Errors
+    /// `NoTopic`, `Away`; `Refused` without the right to describe settings.
+    pub fn topic_config(&self, name: &str) -> Result<TopicConfig, KafkaFault> {
+        const WHAT: &str = "describing a topic's settings";
+        let specifier = [ResourceSpecifier::Topic(name)];
+        let options = options();
+        let answer = wait(self.client.describe_configs(&specifier, &options));
+        ffi::forget_events(self.client.inner());
+        let mut answer = answer.map_err(|e| KafkaFault::of(&self.zone, WHAT, &e))?;
+        match answer.pop() {
+            Some(Ok(resource)) => topic_config(&resource).map_err(|problem| KafkaFault::Answer {
+                zone: self.zone.clone(),
+                what: WHAT,
+                problem,
+            }),
+            Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) => {
+                Err(KafkaFault::NoTopic { zone: self.zone.clone(), topic: name.to_owned() })
+            }
+            Some(Err(code)) => Err(KafkaFault::of(&self.zone, WHAT, &KafkaError::AdminOp(code))),
+            None => Err(KafkaFault::Answer {
+                zone: self.zone.clone(),
+                what: WHAT,
+                problem: "no answer for the topic",
+            }),
+        }
+    }
+
+    /// Makes a topic with these settings (`cleanup.policy`, …), or finds that it is there, whatever
+    /// its settings are. Only `doctor --create` asks for this.
+    ///
+    /// # Errors
+    /// `Away`; `Refused` where the broker takes the name or the settings for wrong.
+    pub fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        replication: i32,
+        settings: &[(&str, &str)],
+    ) -> Result<Created, KafkaFault> {
+        const WHAT: &str = "making a topic";
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
+        for (setting, value) in settings {
+            topic = topic.set(setting, value);
+        }
+        let topics = [topic];
+        let options = options();
+        let answer = wait(self.client.create_topics(&topics, &options));
+        ffi::forget_events(self.client.inner());
+        match answer.map_err(|e| KafkaFault::of(&self.zone, WHAT, &e))?.pop() {
+            Some(Ok(_)) => Ok(Created::Made),
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(Created::Existed),
+            Some(Err((_, code))) => {
+                Err(KafkaFault::of(&self.zone, WHAT, &KafkaError::AdminOp(code)))
+            }
+            None => Err(KafkaFault::Answer {
+                zone: self.zone.clone(),
+                what: WHAT,
+                problem: "no answer for the topic",
+            }),
+        }
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT))
+}
+
+fn topic_config(resource: &ConfigResource) -> Result<TopicConfig, &'static str> {
+    let text = |name: &str| {
+        resource.get(name).and_then(|entry| entry.value.clone()).ok_or("a setting is missing")
+    };
+    fn number<T: std::str::FromStr>(text: &str) -> Result<T, &'static str> {
+        text.parse().map_err(|_| "a setting is no number in range")
+    }
+    Ok(TopicConfig {
+        max_message_bytes: number(&text("max.message.bytes")?)?,
+        min_insync_replicas: number(&text("min.insync.replicas")?)?,
+        cleanup_policy: text("cleanup.policy")?,
+        retention_ms: number(&text("retention.ms")?)?,
+    })
+}
+
+/// Waits for one of the wrapper's futures on this thread: it is woken by the client's own.
+fn wait<T>(answer: impl Future<Output = Result<T, KafkaError>>) -> Result<T, KafkaError> {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let mut answer = pin!(answer);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    // The client ends each request at its timeout; this bound is for a client that does not.
+    let deadline = Instant::now() + TIMEOUT + Duration::from_secs(2);
+    loop {
+        if let Poll::Ready(answer) = answer.as_mut().poll(&mut context) {
+            return answer;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(KafkaError::Canceled);
+        }
+        thread::park_timeout(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cluster::plain;
+    use super::*;
+
+    #[test]
+    fn a_name_with_a_zero_byte_bad_name() {
+        let admin = Admin::open(&plain("127.0.0.1:1")).unwrap();
+        let fault = admin.topic("a\0b").unwrap_err();
+        assert!(matches!(fault, KafkaFault::Answer { .. }), "{fault}");
+    }
+
+    #[test]
+    fn waiting_ends_when_another_thread_answers() {
+        struct Later(Arc<std::sync::Mutex<(bool, Option<Waker>)>>);
+        impl Future for Later {
+            type Output = Result<u8, KafkaError>;
+            fn poll(self: std::pin::Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+                let mut state = self.0.lock().unwrap();
+                state.1 = Some(context.waker().clone());
+                if state.0 { Poll::Ready(Ok(7)) } else { Poll::Pending }
+            }
+        }
+        let state = Arc::new(std::sync::Mutex::new((false, None::<Waker>)));
+        let other = Arc::clone(&state);
+        let answering = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            let mut state = other.lock().unwrap();
+            state.0 = true;
+            if let Some(waker) = state.1.take() {
+                waker.wake();
+            }
+        });
+        assert_eq!(wait(Later(state)), Ok(7));
+        answering.join().unwrap();
+    }
+}

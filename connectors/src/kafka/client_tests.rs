@@ -1,0 +1,137 @@
+use std::sync::mpsc;
+
+use super::super::cluster::{Sasl, SaslMechanism, Tls, plain};
+use super::*;
+
+fn value(config: &ClientConfig, name: &str) -> String {
+    config.create_native_config().unwrap().get(name).unwrap()
+}
+
+#[test]
+fn fixed_settings_are_as_delivery_needs_them() {
+    let cluster = plain("127.0.0.1:1");
+    let sink = transactional(&cluster, "t").unwrap();
+    for (name, expected) in [
+        ("client.id", "douane"),
+        ("enable.metrics.push", "false"),
+        ("transactional.id", "t"),
+        ("transaction.timeout.ms", "10000"),
+        ("message.timeout.ms", "8000"),
+        ("socket.timeout.ms", "6000"),
+        ("reconnect.backoff.max.ms", "1000"),
+        ("delivery.report.only.error", "true"),
+        ("queue.buffering.max.kbytes", "32768"),
+        ("security.protocol", "plaintext"),
+    ] {
+        assert_eq!(value(&sink, name), expected, "{name}");
+    }
+    let source = consumer(&cluster, "g", Isolation::Committed).unwrap();
+    for (name, expected) in [
+        ("client.id", "douane"),
+        ("enable.metrics.push", "false"),
+        ("isolation.level", "read_committed"),
+        ("auto.offset.reset", "error"),
+        ("check.crcs", "true"),
+        ("allow.auto.create.topics", "false"),
+        ("enable.auto.commit", "false"),
+        ("enable.partition.eof", "false"),
+        ("queued.max.messages.kbytes", "8192"),
+        ("queued.min.messages", "1000"),
+        ("max.partition.fetch.bytes", "262144"),
+        ("fetch.max.bytes", "2097152"),
+        ("fetch.queue.backoff.ms", "10"),
+        ("group.id", "g"),
+    ] {
+        assert_eq!(value(&source, name), expected, "{name}");
+    }
+    // The wrapper would take it from the logger, which is off here.
+    assert_eq!(source.log_level as i32, RDKafkaLogLevel::Info as i32);
+    assert_eq!(sink.log_level as i32, RDKafkaLogLevel::Debug as i32);
+}
+
+#[test]
+fn properties_reach_the_clients_they_are_for() {
+    let mut cluster = plain("127.0.0.1:1");
+    cluster.properties.insert("compression.type".to_owned(), "lz4".to_owned());
+    cluster.properties.insert("fetch.wait.max.ms".to_owned(), "77".to_owned());
+    let sink = producer(&cluster).unwrap();
+    assert_eq!((sink.get("compression.type"), sink.get("fetch.wait.max.ms")), (Some("lz4"), None));
+    let source = consumer(&cluster, "g", Isolation::Uncommitted).unwrap();
+    assert_eq!(source.get("fetch.wait.max.ms"), Some("77"));
+    assert_eq!(source.get("compression.type"), None);
+    cluster.properties.insert("debug".to_owned(), "all".to_owned());
+    assert!(matches!(producer(&cluster), Err(KafkaFault::Properties { .. })));
+}
+
+#[test]
+fn tls_and_sasl_choose_the_protocol_and_no_fault_shows_the_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let password_file = dir.path().join("password");
+    let mut cluster = plain("127.0.0.1:1");
+    cluster.sasl = Some(Sasl {
+        mechanism: SaslMechanism::ScramSha512,
+        username: "u".to_owned(),
+        password_file: password_file.clone(),
+    });
+    let missing = producer(&cluster).unwrap_err();
+    assert!(matches!(missing, KafkaFault::Secret { kind: io::ErrorKind::NotFound, .. }));
+    fs::write(&password_file, "\r\n").unwrap();
+    assert!(matches!(producer(&cluster), Err(KafkaFault::Secret { .. })), "an empty password");
+    fs::write(&password_file, "hunter2\n").unwrap();
+    let config = producer(&cluster).unwrap();
+    assert_eq!(config.get("security.protocol"), Some("sasl_plaintext"));
+    assert_eq!(config.get("sasl.password"), Some("hunter2"));
+    cluster.tls = Some(Tls { ca_file: "/no/such".into(), cert_file: None, key_file: None });
+    let config = producer(&cluster).unwrap();
+    assert_eq!(config.get("security.protocol"), Some("sasl_ssl"));
+    assert_eq!(config.get("ssl.endpoint.identification.algorithm"), Some("https"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_refused_value_is_named_and_not_shown() {
+    let mut config = ClientConfig::new();
+    config.set("sasl.password", "hunter2").set("linger.ms", "hunter2");
+    let error = config.create_native_config().err().unwrap();
+    let fault = KafkaFault::of("z", "making a client", &error);
+    assert!(!fault.to_string().contains("hunter2"), "{fault}");
+    // The control: the library's own words would have shown it.
+    assert!(error.to_string().contains("hunter2"));
+}
+
+#[test]
+fn lines_of_broken_links_count_and_others_do_not() {
+    use RDKafkaLogLevel as L;
+    let watch = Watch::new("z");
+    let up = "b:1/1: Disconnected (after 3ms in state UP)";
+    let never_up = "b:1/1: Connect failed: Connection refused (after 0ms in state CONNECT)";
+    for (level, facility, line, breaks) in [
+        (L::Info, "FAIL", up, 1),
+        (L::Error, "FAIL", never_up, 2),
+        (L::Warning, "REQTMOUT", "Timed out 1 in-flight", 3),
+        (L::Debug, "FAIL", up, 4),
+        (L::Debug, "FAIL", never_up, 4),
+        (L::Debug, "FAIL", "b:1/1: words that are new", 5),
+        (L::Debug, "BRKMAIN", "in state UP", 5),
+        (L::Warning, "CONFWARN", "FAIL", 5),
+    ] {
+        watch.log(level, facility, line);
+        assert_eq!(watch.breaks(), breaks, "{facility} {line}");
+    }
+}
+
+#[test]
+fn a_client_that_will_not_end_is_left() {
+    struct Hangs(mpsc::Receiver<()>);
+    impl Drop for Hangs {
+        fn drop(&mut self) {
+            let _ = self.0.recv();
+        }
+    }
+    let (end, hangs) = mpsc::channel();
+    assert!(!Detached::new(Hangs(hangs)).close(Duration::from_millis(20)));
+    drop(end);
+    let (end, hangs) = mpsc::channel();
+    drop(end);
+    assert!(Detached::new(Hangs(hangs)).close(Duration::from_secs(20)));
+}

@@ -1,0 +1,277 @@
+//! Reading a partition to its end: the committed position, and whatever else is read whole.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+
+use douane_schemas::record::RawRecord;
+
+use super::client::{self, Detached, Isolation, KafkaFault, Watch};
+use super::cluster::ClusterConfig;
+use super::source;
+
+/// How far a partition is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// To the high watermark: waits for transactions that are open. For partitions with one
+    /// writer, after that writer was fenced.
+    HighWatermark,
+    /// To the first open transaction, or the high watermark where none is open.
+    LastStable,
+}
+
+/// A record that outlives its client. It has no `Debug`: everything in it is data.
+#[derive(Clone)]
+pub struct OwnedRecord {
+    /// Index of the topic in the caller's list; 0 where one topic was asked for.
+    pub topic: u32,
+    /// Kafka's partition number.
+    pub partition: i32,
+    /// Offset within the partition.
+    pub offset: i64,
+    /// Milliseconds since the epoch; -1 where the broker has none.
+    pub timestamp_ms: i64,
+    /// Key bytes.
+    pub key: Option<Vec<u8>>,
+    /// Value bytes; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Names and values in order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl OwnedRecord {
+    /// A copy of a borrowed record.
+    pub fn of(record: &RawRecord<'_>) -> Self {
+        let own = |bytes: &[u8]| bytes.to_vec();
+        Self {
+            topic: record.topic,
+            partition: record.partition,
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            key: record.key.map(own),
+            value: record.value.map(own),
+            headers: record
+                .headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.map(own)))
+                .collect(),
+        }
+    }
+
+    /// The headers, borrowed: give them to [`Self::raw`].
+    pub fn headers(&self) -> Vec<(&str, Option<&[u8]>)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect()
+    }
+
+    /// The record as decoders take it.
+    pub fn raw<'a>(&'a self, headers: &'a [(&'a str, Option<&'a [u8]>)]) -> RawRecord<'a> {
+        RawRecord {
+            topic: self.topic,
+            partition: self.partition,
+            offset: self.offset,
+            timestamp_ms: self.timestamp_ms,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers,
+        }
+    }
+}
+
+/// The last committed record of a partition that has a value: its key and its value.
+///
+/// Call it after the partition's only writer was fenced: then nothing is open, the last stable
+/// offset comes up to the high watermark, and what is read is the truth. `None` where no record
+/// was ever committed.
+///
+/// # Errors
+/// `NoTopic`, `Away`; `Unfinished` when the end was not reached within `timeout`.
+pub fn read_last(
+    cluster: &ClusterConfig,
+    topic: &str,
+    partition: i32,
+    timeout: Duration,
+) -> Result<Option<(Vec<u8>, Vec<u8>)>, KafkaFault> {
+    let deadline = Instant::now() + timeout;
+    let mut reader = Reader::open(cluster, topic, partition, Reach::HighWatermark, deadline)?;
+    let (low, high) = (reader.low, reader.high);
+    // A position topic is compacted late. Most of it need not be read: one of the last records
+    // is committed, or all are read after all.
+    for back in [64, 4_096, i64::MAX] {
+        let from = high.saturating_sub(back).max(low);
+        let mut last = None;
+        reader.read(from, deadline, &mut |record| {
+            if let (Some(key), Some(value)) = (record.key, record.value) {
+                last = Some((key.to_vec(), value.to_vec()));
+            }
+            ControlFlow::Continue(())
+        })?;
+        if last.is_some() || from == low {
+            return Ok(last);
+        }
+    }
+    Ok(None)
+}
+
+/// Reads a partition's committed records from `from` (or the log's start where that is later) to
+/// where it ends now, or until `each` breaks. Gives the offset reached.
+///
+/// # Errors
+/// `NoTopic`, `Away`; `Unfinished` when the end was not reached within `timeout`.
+pub fn scan(
+    cluster: &ClusterConfig,
+    topic: &str,
+    partition: i32,
+    from: i64,
+    reach: Reach,
+    timeout: Duration,
+    each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
+) -> Result<i64, KafkaFault> {
+    let deadline = Instant::now() + timeout;
+    let mut reader = Reader::open(cluster, topic, partition, reach, deadline)?;
+    let from = from.max(reader.low);
+    reader.read(from, deadline, each)
+}
+
+/// The first committed record of a partition, for showing what a topic holds; `None` where it is
+/// empty.
+///
+/// # Errors
+/// As [`scan`].
+pub fn first_record(
+    cluster: &ClusterConfig,
+    topic: &str,
+    partition: i32,
+    timeout: Duration,
+) -> Result<Option<OwnedRecord>, KafkaFault> {
+    let mut first = None;
+    scan(cluster, topic, partition, 0, Reach::LastStable, timeout, &mut |record| {
+        first = Some(OwnedRecord::of(record));
+        ControlFlow::Break(())
+    })?;
+    Ok(first)
+}
+
+struct Reader<'a> {
+    zone: &'a str,
+    topic: &'a str,
+    partition: i32,
+    consumer: Detached<BaseConsumer<Watch>>,
+    low: i64,
+    high: i64,
+    opened: Instant,
+}
+
+impl<'a> Reader<'a> {
+    /// Asks how far the log reaches, before anything is read.
+    fn open(
+        cluster: &'a ClusterConfig,
+        topic: &'a str,
+        partition: i32,
+        reach: Reach,
+        deadline: Instant,
+    ) -> Result<Self, KafkaFault> {
+        let opened = Instant::now();
+        let consumer = consumer(cluster, Isolation::Committed)?;
+        let (low, high) = match reach {
+            // `PartitionEOF` would fire at the last stable offset, and while a neighbour commits
+            // never: the end is asked for, from a client that sees open transactions.
+            Reach::HighWatermark => {
+                let all = consumer_uncommitted(cluster)?;
+                source::watermarks(&all, &cluster.zone, topic, partition, deadline)?
+            }
+            Reach::LastStable => {
+                source::watermarks(&consumer, &cluster.zone, topic, partition, deadline)?
+            }
+        };
+        Ok(Self { zone: &cluster.zone, topic, partition, consumer, low, high, opened })
+    }
+
+    fn read(
+        &mut self,
+        from: i64,
+        deadline: Instant,
+        each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<i64, KafkaFault> {
+        if from >= self.high {
+            return Ok(from);
+        }
+        let fault = |e: &KafkaError| KafkaFault::of(self.zone, "reading a partition", e);
+        let mut place = TopicPartitionList::new();
+        place
+            .add_partition_offset(self.topic, self.partition, Offset::Offset(from))
+            .and_then(|()| self.consumer.assign(&place))
+            .map_err(|e| fault(&e))?;
+        loop {
+            let position = self.consumer.position().map_err(|e| fault(&e))?;
+            let reached = match position.find_partition(self.topic, self.partition) {
+                Some(found) => found.offset(),
+                None => Offset::Invalid,
+            };
+            let reached = if let Offset::Offset(offset) = reached { offset } else { from };
+            if reached >= self.high {
+                return Ok(reached);
+            }
+            if Instant::now() >= deadline {
+                return Err(self.unfinished(reached));
+            }
+            match self.consumer.poll(Duration::from_millis(5)) {
+                Some(Ok(message)) => {
+                    let fetched = source::Fetched::new(0, message);
+                    // Beyond the end that was asked for: it was not there then.
+                    if fetched.offset() >= self.high {
+                        return Ok(self.high);
+                    }
+                    let headers = fetched.headers();
+                    if each(&fetched.raw(&headers)).is_break() {
+                        return Ok(fetched.offset() + 1);
+                    }
+                }
+                Some(Err(error)) if is_passing(&error) => {}
+                Some(Err(error)) => return Err(fault(&error)),
+                None => {}
+            }
+        }
+    }
+
+    fn unfinished(&self, reached: i64) -> KafkaFault {
+        KafkaFault::Unfinished {
+            zone: self.zone.to_owned(),
+            topic: self.topic.to_owned(),
+            partition: self.partition,
+            reached,
+            end: self.high,
+            waited_ms: u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Whether the client goes on by itself after this error.
+fn is_passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as C;
+    match error {
+        KafkaError::MessageConsumption(code) => {
+            client::is_away(*code) || matches!(code, C::UnknownTopicOrPartition)
+        }
+        _ => false,
+    }
+}
+
+fn consumer(
+    cluster: &ClusterConfig,
+    isolation: Isolation,
+) -> Result<Detached<BaseConsumer<Watch>>, KafkaFault> {
+    // The group is never joined and nothing is committed to it; the client only wants a name.
+    client::consumer(cluster, "douane", isolation)?
+        .create_with_context(Watch::new(&cluster.zone))
+        .map(Detached::new)
+        .map_err(|e| KafkaFault::of(&cluster.zone, "making a client", &e))
+}
+
+fn consumer_uncommitted(
+    cluster: &ClusterConfig,
+) -> Result<Detached<BaseConsumer<Watch>>, KafkaFault> {
+    consumer(cluster, Isolation::Uncommitted)
+}

@@ -1,0 +1,124 @@
+//! The quarantine topic of the sovereign cluster: sealed records that were refused.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use douane_gate::{Destination, Sealed};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use super::client::{self, Detached, KafkaFault, Watch};
+use super::cluster::ClusterConfig;
+
+const WHAT: &str = "writing to quarantine";
+
+/// Longer than `message.timeout.ms`, after which the client itself gives up.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// An idempotent producer to the sovereign cluster. Only quarantined records go through it.
+///
+/// It is no part of the target's transaction: what it sends is acknowledged before the target's
+/// commit, and a record that no committed intent names is a leftover.
+pub struct QuarantineProducer {
+    cluster: ClusterConfig,
+    /// None after a failure: an idempotent producer may then be of no more use.
+    producer: Option<Detached<BaseProducer<Watch>>>,
+}
+
+impl QuarantineProducer {
+    /// A client; reaches nothing yet.
+    ///
+    /// # Errors
+    /// Properties or secrets that no client is made with.
+    pub fn open(cluster: &ClusterConfig) -> Result<Self, KafkaFault> {
+        let producer = Some(producer(cluster)?);
+        Ok(Self { cluster: cluster.clone(), producer })
+    }
+
+    /// Sends all and waits until every one is acknowledged by the replicas in sync. A key always
+    /// goes to the same partition, so that compaction keeps the last of it.
+    ///
+    /// # Errors
+    /// `Away` or `Refused`: any of them may then be there or not; sending all again is right.
+    pub fn send(&mut self, records: &[Sealed], topic: &str) -> Result<(), KafkaFault> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        if records.iter().any(|record| record.destination() != Destination::Quarantine) {
+            return Err(KafkaFault::Answer {
+                zone: self.cluster.zone.clone(),
+                what: WHAT,
+                problem: "a record sealed for another place",
+            });
+        }
+        self.send_pairs(records.iter().map(|record| (record.key(), record.value())), topic)
+    }
+
+    pub(super) fn send_pairs<'a>(
+        &mut self,
+        records: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        topic: &str,
+    ) -> Result<(), KafkaFault> {
+        let producer = match self.producer.take() {
+            Some(producer) => producer,
+            None => producer(&self.cluster)?,
+        };
+        send_all(&producer, &self.cluster.zone, records, topic)?;
+        self.producer = Some(producer);
+        Ok(())
+    }
+}
+
+fn producer(cluster: &ClusterConfig) -> Result<Detached<BaseProducer<Watch>>, KafkaFault> {
+    let mut config = client::producer(cluster)?;
+    config.set("partitioner", "murmur2_random");
+    config
+        .create_with_context(Watch::new(&cluster.zone))
+        .map(Detached::new)
+        .map_err(|e| KafkaFault::of(&cluster.zone, "making a client", &e))
+}
+
+fn send_all<'a>(
+    producer: &BaseProducer<Watch>,
+    zone: &str,
+    records: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    topic: &str,
+) -> Result<(), KafkaFault> {
+    let deadline = Instant::now() + DRAIN;
+    for (number, (key, value)) in records.enumerate() {
+        loop {
+            let out = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, number)
+                .key(key)
+                .payload(value);
+            match producer.send(out) {
+                Ok(()) => break,
+                Err((error, _)) if super::sink::is_queue_full(&error) => {
+                    producer.poll(Duration::ZERO);
+                    pause(deadline, zone)?;
+                }
+                Err((error, _)) => return Err(KafkaFault::of(zone, WHAT, &error)),
+            }
+        }
+    }
+    while producer.in_flight_count() > 0 {
+        producer.poll(Duration::ZERO);
+        if producer.in_flight_count() > 0 {
+            pause(deadline, zone)?;
+        }
+    }
+    match producer.context().failures().first {
+        None => Ok(()),
+        Some((_, code)) => {
+            Err(KafkaFault::of(zone, WHAT, &KafkaError::MessageProduction(code)))
+        }
+    }
+}
+
+fn pause(deadline: Instant, zone: &str) -> Result<(), KafkaFault> {
+    if Instant::now() >= deadline {
+        let code = "OperationTimedOut".to_owned();
+        return Err(KafkaFault::Away { zone: zone.to_owned(), what: WHAT, code });
+    }
+    thread::sleep(Duration::from_millis(1));
+    Ok(())
+}

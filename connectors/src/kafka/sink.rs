@@ -1,0 +1,381 @@
+//! The sink: one transaction a turn to the target, the position in it last.
+
+use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use douane_gate::{Approved, Destination, Sealed};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
+
+use super::client::{self, Detached, KafkaFault, Watch};
+use super::cluster::ClusterConfig;
+
+/// Kafka's own default of `max.message.bytes`, less the framing that librdkafka does not count.
+const MESSAGE_BYTES: usize = 1_000_000;
+
+/// Records and bytes sent before the queue is drained. A deep queue is slower, and takes twice
+/// the time of the processor.
+const CHUNK: (usize, usize) = (5_000, 4 << 20);
+
+/// Longer than `message.timeout.ms`, after which the client itself gives up.
+const DRAIN: Duration = Duration::from_secs(9);
+
+/// EndTxn: longer than `transaction.timeout.ms`, after which nothing is left to commit.
+const END: Duration = Duration::from_secs(12);
+
+/// For an abort that only makes readers wait less.
+const ABORT: Duration = Duration::from_secs(2);
+
+/// No sink: nothing was fenced that is known of. Trying again does no harm.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkFault {
+    /// The cluster's entry or its secrets are such that no client is made. Trying again is vain.
+    #[error(transparent)]
+    Settings(KafkaFault),
+    /// The coordinator did not answer in time.
+    #[error(transparent)]
+    Away(KafkaFault),
+    /// The broker refused: rights are missing, or another holder came in between.
+    #[error(transparent)]
+    Refused(KafkaFault),
+}
+
+/// What became of a transaction.
+pub enum CommitOutcome {
+    /// Visible to all; the sink may be used for the next one.
+    Committed(Sink),
+    /// Visible to all, yet the link broke on the way: a late copy of the request could end the
+    /// next transaction half-way. Fence anew before the next begin.
+    CommittedButSuspect,
+    /// Committed or not: nobody here knows. Fence anew and read the position, which does.
+    Unknown(String),
+    /// Another holder of this transactional id came. Stop: it has the shard now.
+    Fenced,
+    /// Not committed: a record is too large. Its index in [`Approved::records`]; the last index is
+    /// the manifest's. Fence anew, quarantine the record, build the batch again.
+    TooLarge {
+        /// Index of the record.
+        index: usize,
+    },
+    /// Not committed, for a reason outside the data. Fence anew and go on.
+    Aborted(String),
+}
+
+impl fmt::Debug for CommitOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Committed(_) => f.write_str("Committed"),
+            Self::CommittedButSuspect => f.write_str("CommittedButSuspect"),
+            Self::Unknown(why) => write!(f, "Unknown({why})"),
+            Self::Fenced => f.write_str("Fenced"),
+            Self::TooLarge { index } => write!(f, "TooLarge {{ index: {index} }}"),
+            Self::Aborted(why) => write!(f, "Aborted({why})"),
+        }
+    }
+}
+
+/// The only producer to the target, for one transactional id. To be had by fencing, given up with
+/// each commit, and given back only where it may be used again.
+pub struct Sink {
+    producer: Detached<BaseProducer<Watch>>,
+}
+
+/// One record on its way. Private: outside this module there is only what the gate made.
+pub(super) struct Outgoing<'a> {
+    pub topic: &'a str,
+    pub partition: i32,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    /// Milliseconds since the epoch; none is the time of sending.
+    pub timestamp_ms: Option<i64>,
+    pub headers: &'a [(&'static str, Vec<u8>)],
+}
+
+impl Sink {
+    /// Fences every earlier holder of `transactional_id` and aborts at once what it left open.
+    ///
+    /// The position is read AFTER this, never before: what a holder commits between reading and
+    /// fencing would be sent again.
+    ///
+    /// # Errors
+    /// See [`SinkFault`]; `timeout` bounds the wait for the coordinator.
+    pub fn fence(
+        cluster: &ClusterConfig,
+        transactional_id: &str,
+        timeout: Duration,
+    ) -> Result<Self, SinkFault> {
+        Self::fence_sized(cluster, transactional_id, MESSAGE_BYTES, timeout)
+    }
+
+    /// As [`Self::fence`], for topics whose least `max.message.bytes` is not about a million:
+    /// batches larger than it would be refused whole, small records among them.
+    ///
+    /// # Errors
+    /// As [`Self::fence`].
+    pub fn fence_sized(
+        cluster: &ClusterConfig,
+        transactional_id: &str,
+        message_bytes_max: usize,
+        timeout: Duration,
+    ) -> Result<Self, SinkFault> {
+        let mut config =
+            client::transactional(cluster, transactional_id).map_err(SinkFault::Settings)?;
+        // librdkafka's bounds; below the least, the broker's own check still holds.
+        let largest = message_bytes_max.clamp(1_000, 1_000_000_000);
+        config.set("message.max.bytes", largest.to_string());
+        config.set("batch.size", largest.min(MESSAGE_BYTES).saturating_sub(512).to_string());
+        let producer: BaseProducer<Watch> =
+            config.create_with_context(Watch::new(&cluster.zone)).map_err(|e| {
+                SinkFault::Settings(KafkaFault::of(&cluster.zone, "making a client", &e))
+            })?;
+        let producer = Detached::new(producer);
+        producer.init_transactions(timeout).map_err(|e| {
+            let fault = KafkaFault::of(&cluster.zone, "fencing", &e);
+            if fault.is_away() { SinkFault::Away(fault) } else { SinkFault::Refused(fault) }
+        })?;
+        Ok(Self { producer })
+    }
+
+    /// One transaction: data, then the manifest, then the position, each drained before the next,
+    /// then the commit. Without `approved` only the position moves.
+    ///
+    /// Nothing is waited for while the transaction is open but the target itself.
+    pub fn commit(
+        self,
+        approved: Option<&Approved>,
+        position: &Sealed,
+        position_topic: &str,
+    ) -> CommitOutcome {
+        let Destination::Position { partition } = position.destination() else {
+            return CommitOutcome::Aborted("the position is sealed for another place".to_owned());
+        };
+        let position = Outgoing {
+            topic: position_topic,
+            partition,
+            key: Some(position.key()),
+            value: Some(position.value()),
+            timestamp_ms: None,
+            headers: &[],
+        };
+        let records = approved.into_iter().flat_map(Approved::records).map(|record| Outgoing {
+            topic: record.topic,
+            partition: record.partition,
+            key: record.key,
+            value: record.value,
+            timestamp_ms: Some(record.timestamp_ms),
+            headers: record.headers,
+        });
+        self.transact(records, &position)
+    }
+
+    #[cfg(all(test, feature = "kafka-tests"))]
+    pub(super) fn of(producer: Detached<BaseProducer<Watch>>) -> Self {
+        Self { producer }
+    }
+
+    #[cfg(all(test, feature = "kafka-tests"))]
+    pub(super) fn producer(&self) -> &BaseProducer<Watch> {
+        &self.producer
+    }
+
+    pub(super) fn transact<'a>(
+        self,
+        records: impl Iterator<Item = Outgoing<'a>>,
+        position: &Outgoing<'_>,
+    ) -> CommitOutcome {
+        let watch = self.producer.context().clone();
+        self.listen();
+        // Lines from before this point are of no transaction: nothing was under way.
+        let breaks = watch.breaks();
+        watch.forget_failures();
+        if let Err(stop) = self.send_all(records, position) {
+            return self.abort(stop);
+        }
+        // Crash here: the records lie in the target, uncommitted; the next holder aborts them.
+        let committed = self.producer.commit_transaction(END);
+        // Crash here: the position in the target says whether it was committed.
+        self.listen();
+        match committed {
+            Err(error) if is_fencing(&error) => CommitOutcome::Fenced,
+            Err(error) => CommitOutcome::Unknown(client::describe(&error)),
+            // An Ok may be the answer to a repeated request, with the first one still under way.
+            Ok(()) if watch.breaks() != breaks || self.producer.client().fatal_error().is_some() => {
+                CommitOutcome::CommittedButSuspect
+            }
+            Ok(()) => CommitOutcome::Committed(self),
+        }
+    }
+
+    fn send_all<'a>(
+        &self,
+        records: impl Iterator<Item = Outgoing<'a>>,
+        position: &Outgoing<'_>,
+    ) -> Result<(), Stop> {
+        self.producer.begin_transaction().map_err(|e| Stop::of(&e))?;
+        let mut records = records.peekable();
+        let (mut count, mut queued, mut bytes) = (0, 0, 0);
+        while let Some(record) = records.next() {
+            // The last one is the manifest: it goes when all it tells of is there.
+            if queued >= CHUNK.0 || bytes >= CHUNK.1 || records.peek().is_none() {
+                self.drain(count)?;
+                (queued, bytes) = (0, 0);
+            }
+            queued += 1;
+            bytes += record.value.map_or(0, <[u8]>::len);
+            self.send(&record, count)?;
+            count += 1;
+        }
+        self.drain(count)?;
+        self.send(position, count)?;
+        self.drain(count)
+    }
+
+    fn send(&self, record: &Outgoing<'_>, number: usize) -> Result<(), Stop> {
+        let deadline = Instant::now() + DRAIN;
+        let mut out = BaseRecord::<[u8], [u8], usize>::with_opaque_to(record.topic, number)
+            .partition(record.partition);
+        out.key = record.key;
+        out.payload = record.value;
+        out.timestamp = record.timestamp_ms;
+        if !record.headers.is_empty() {
+            let space = OwnedHeaders::new_with_capacity(record.headers.len());
+            out.headers = Some(record.headers.iter().fold(space, |headers, (name, value)| {
+                headers.insert(Header { key: name, value: Some(value.as_slice()) })
+            }));
+        }
+        loop {
+            let (error, back) = match self.producer.send(out) {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            };
+            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+                // Going on would commit the transaction without it.
+                return Err(Stop::TooLarge(number));
+            }
+            if !is_queue_full(&error) {
+                return Err(Stop::of(&error));
+            }
+            if Instant::now() >= deadline {
+                return Err(Stop::Outside("the queue stays full".to_owned()));
+            }
+            out = back;
+            self.producer.poll(Duration::ZERO);
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Waits until everything sent is acknowledged. The wrapper's own flush polls in steps of
+    /// 100 ms, and its poll never returns early. `position` is the number that is no record's.
+    fn drain(&self, position: usize) -> Result<(), Stop> {
+        let deadline = Instant::now() + DRAIN;
+        loop {
+            self.producer.poll(Duration::ZERO);
+            let failures = self.producer.context().failures();
+            if let Some((number, code)) = failures.first {
+                return Err(match failures.too_large {
+                    Some((largest, _)) if largest < position => Stop::TooLarge(largest),
+                    _ if is_fencing_code(code) => Stop::Fenced,
+                    _ if number == position => Stop::Outside(format!("position: {code:?}")),
+                    _ => Stop::Outside(format!("{} records: {code:?}", failures.count)),
+                });
+            }
+            if self.producer.in_flight_count() == 0 {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(Stop::Outside("records are not acknowledged".to_owned()));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Serves the client's log lines: the counter has then heard all there are.
+    fn listen(&self) {
+        const AT_MOST: usize = 10_000;
+        for _ in 0..AT_MOST {
+            if self.producer.in_flight_count() == 0 {
+                return;
+            }
+            self.producer.poll(Duration::ZERO);
+        }
+    }
+
+    /// Ends a transaction whose commit was never asked for, and the producer with it.
+    fn abort(self, stop: Stop) -> CommitOutcome {
+        // Only a courtesy to readers, who would wait for the timeout: the next fence aborts it
+        // anyway. On a broken link it would be one more request that may come late.
+        if let Stop::TooLarge(_) = stop {
+            self.producer.purge(PurgeConfig::default().queue().inflight());
+            let deadline = Instant::now() + ABORT;
+            while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+                self.producer.poll(Duration::ZERO);
+            }
+            if let Err(error) = self.producer.abort_transaction(ABORT) {
+                log::debug!(target: "douane::kafka", "abort: {}", client::describe(&error));
+            }
+        }
+        // Records of a fenced producer fail under several names; the client itself knows the one.
+        let fenced = self.producer.client().fatal_error().is_some_and(|(c, _)| is_fencing_code(c));
+        match stop {
+            _ if fenced => CommitOutcome::Fenced,
+            Stop::Fenced => CommitOutcome::Fenced,
+            Stop::TooLarge(index) => CommitOutcome::TooLarge { index },
+            Stop::Outside(why) => CommitOutcome::Aborted(why),
+        }
+    }
+}
+
+/// Why a transaction does not come to its commit.
+enum Stop {
+    Fenced,
+    TooLarge(usize),
+    Outside(String),
+}
+
+impl Stop {
+    fn of(error: &KafkaError) -> Self {
+        if is_fencing(error) { Self::Fenced } else { Self::Outside(client::describe(error)) }
+    }
+}
+
+fn is_fencing(error: &KafkaError) -> bool {
+    error.rdkafka_error_code().is_some_and(is_fencing_code)
+}
+
+fn is_fencing_code(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as C;
+    matches!(code, C::Fenced | C::ProducerFenced | C::InvalidProducerEpoch)
+}
+
+pub(super) fn is_queue_full(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cluster::plain;
+    use super::*;
+
+    #[test]
+    fn a_target_that_is_away_is_away_and_wrong_settings_are_not() {
+        let tried = Instant::now();
+        let fault = Sink::fence(&plain("127.0.0.1:1"), "t", Duration::from_millis(300));
+        assert!(matches!(fault.err(), Some(SinkFault::Away(_))));
+        assert!(tried.elapsed() < Duration::from_secs(5));
+        let mut cluster = plain("127.0.0.1:1");
+        cluster.properties.insert("debug".to_owned(), "all".to_owned());
+        let fault = Sink::fence(&cluster, "t", Duration::from_millis(300));
+        assert!(matches!(fault.err(), Some(SinkFault::Settings(_))));
+    }
+
+    #[test]
+    fn every_word_for_being_fenced_is_known() {
+        use RDKafkaErrorCode as C;
+        for code in [C::Fenced, C::ProducerFenced, C::InvalidProducerEpoch] {
+            assert!(is_fencing(&KafkaError::MessageProduction(code)), "{code:?}");
+        }
+        assert!(!is_fencing(&KafkaError::MessageProduction(C::OperationTimedOut)));
+    }
+}

@@ -1,0 +1,519 @@
+//! The source: committed records of assigned partitions, in order, with every loss told.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use douane_schemas::record::RawRecord;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::{self, Detached, Isolation, KafkaFault, Watch};
+use super::cluster::ClusterConfig;
+use super::ffi;
+
+/// Questions beside the stream of records.
+const TIMEOUT: Duration = Duration::from_secs(6);
+
+/// How long closing waits before it leaves the client to its thread.
+const CLOSE: Duration = Duration::from_secs(2);
+
+/// What one poll gives.
+pub enum Polled<'a> {
+    /// The next record of one of the partitions.
+    Record(Fetched<'a>),
+    /// Nothing within the time given.
+    Idle,
+    /// A partition's position lies outside its log. Nothing more comes from it until
+    /// [`Source::resume_at`]; its neighbours go on.
+    Lost(Lost),
+    /// The client has trouble and goes on by itself (a broker is away). For people.
+    Trouble(String),
+    /// The client cannot go on without leaving something out: bytes that fail their checksum, a
+    /// codec it does not know, a log that was cut. What was given before it is whole. Close this
+    /// source; one opened anew at the committed position sees it again, or sees it mended.
+    Broken(String),
+}
+
+/// A partition whose position is not in its log: retention or a new topic took it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Index in the source's list of topics.
+    pub topic: u32,
+    /// Kafka's partition number.
+    pub partition: i32,
+    /// The offset wanted next.
+    pub position: i64,
+    /// First offset of the log.
+    pub low: i64,
+    /// End of what is committed.
+    pub high: i64,
+}
+
+/// A record in the client's buffer. No `Debug`: it is data.
+///
+/// ```ignore
+/// let headers = fetched.headers();
+/// let record = fetched.raw(&headers);
+/// ```
+pub struct Fetched<'a> {
+    topic: u32,
+    message: BorrowedMessage<'a>,
+}
+
+impl<'a> Fetched<'a> {
+    pub(super) fn new(topic: u32, message: BorrowedMessage<'a>) -> Self {
+        Self { topic, message }
+    }
+
+    /// Index in the source's list of topics.
+    pub fn topic(&self) -> u32 {
+        self.topic
+    }
+
+    /// Kafka's partition number.
+    pub fn partition(&self) -> i32 {
+        self.message.partition()
+    }
+
+    /// Offset within the partition.
+    pub fn offset(&self) -> i64 {
+        self.message.offset()
+    }
+
+    /// The headers in order; allocates only where there are any. A name that is no UTF-8 is given
+    /// as U+FFFD, which no list of known names has.
+    pub fn headers(&self) -> Vec<(&str, Option<&[u8]>)> {
+        self.message.headers().map_or_else(Vec::new, ffi::headers)
+    }
+
+    /// The record as decoders take it; `headers` come from [`Self::headers`].
+    pub fn raw<'s>(&'s self, headers: &'s [(&'s str, Option<&'s [u8]>)]) -> RawRecord<'s> {
+        RawRecord {
+            topic: self.topic,
+            partition: self.message.partition(),
+            offset: self.message.offset(),
+            timestamp_ms: self.message.timestamp().to_millis().unwrap_or(-1),
+            key: self.message.key(),
+            value: self.message.payload(),
+            headers,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Flowing,
+    Paused,
+    Lost,
+}
+
+struct Track {
+    next: i64,
+    state: State,
+}
+
+/// A `read_committed` consumer of assigned partitions. It joins no group and starts nowhere by
+/// itself: positions are the caller's.
+pub struct Source {
+    consumer: Detached<BaseConsumer<Watch>>,
+    places: Places,
+}
+
+/// Where each partition stands. Apart from the client, whose records are borrowed from it.
+struct Places {
+    zone: String,
+    topics: Vec<String>,
+    tracks: BTreeMap<(u32, i32), Track>,
+    lost: VecDeque<Lost>,
+    /// A reset was heard and it is not known yet of which partition.
+    search: bool,
+    /// Resets that are still to come from partitions already known to be lost.
+    known_resets: usize,
+}
+
+impl Source {
+    /// A client for these topics; reaches nothing yet. `group` is only written to, by
+    /// [`Self::commit_group`].
+    ///
+    /// # Errors
+    /// Properties or secrets that no client is made with.
+    pub fn open(
+        cluster: &ClusterConfig,
+        group: &str,
+        topics: &[String],
+    ) -> Result<Self, KafkaFault> {
+        let consumer = client::consumer(cluster, group, Isolation::Committed)?
+            .create_with_context(Watch::new(&cluster.zone))
+            .map_err(|e| KafkaFault::of(&cluster.zone, "making a client", &e))?;
+        let places = Places {
+            zone: cluster.zone.clone(),
+            topics: topics.to_vec(),
+            tracks: BTreeMap::new(),
+            lost: VecDeque::new(),
+            search: false,
+            known_resets: 0,
+        };
+        Ok(Self { consumer: Detached::new(consumer), places })
+    }
+
+    /// Reads these partitions from these offsets, and no others: (index of the topic, partition,
+    /// offset wanted next).
+    ///
+    /// # Errors
+    /// `Refused` where the client takes the list for wrong.
+    pub fn assign(&mut self, places: &[(u32, i32, i64)]) -> Result<(), KafkaFault> {
+        self.places.tracks = places
+            .iter()
+            .map(|(topic, partition, next)| {
+                ((*topic, *partition), Track { next: *next, state: State::Flowing })
+            })
+            .collect();
+        self.places.lost.clear();
+        self.assign_tracks()
+    }
+
+    fn assign_tracks(&mut self) -> Result<(), KafkaFault> {
+        let places = &mut self.places;
+        let fault = |e: &KafkaError| KafkaFault::of(&places.zone, "assigning partitions", e);
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), track) in &places.tracks {
+            if track.state == State::Flowing {
+                list.add_partition_offset(
+                    places.name(*topic),
+                    *partition,
+                    Offset::Offset(track.next),
+                )
+                .map_err(|e| fault(&e))?;
+            }
+        }
+        self.consumer.assign(&list).map_err(|e| fault(&e))?;
+        places.search = false;
+        places.known_resets = 0;
+        Ok(())
+    }
+
+    /// The next record, loss or trouble within `timeout`.
+    ///
+    /// Offsets of one partition only grow, and may jump: markers of transactions, aborted
+    /// records and compacted ones are not given.
+    pub fn poll(&mut self, timeout: Duration) -> Polled<'_> {
+        let Self { consumer, places } = self;
+        if places.search
+            && let Err(fault) = places.find_lost(consumer)
+        {
+            return Polled::Trouble(fault.to_string());
+        }
+        if let Some(lost) = places.lost.pop_front() {
+            return Polled::Lost(lost);
+        }
+        if places.search {
+            places.search = false;
+            return Polled::Broken(format!(
+                "an offset was reset and no position lies outside its log: {}",
+                consumer.context().reset_reason()
+            ));
+        }
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match consumer.poll(left) {
+                None => return Polled::Idle,
+                Some(Err(error)) => return places.trouble(consumer, &error),
+                Some(Ok(message)) => {
+                    if let Some(topic) = places.take(&message) {
+                        return Polled::Record(Fetched::new(topic, message));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives no more of a partition until [`Self::resume_at`].
+    ///
+    /// # Errors
+    /// `Refused` for a partition that is not assigned.
+    pub fn pause(&mut self, topic: u32, partition: i32) -> Result<(), KafkaFault> {
+        let Some(track) = self.places.tracks.get_mut(&(topic, partition)) else {
+            return Err(self.not_assigned());
+        };
+        if track.state != State::Flowing {
+            return Ok(());
+        }
+        track.state = State::Paused;
+        let mut list = TopicPartitionList::new();
+        list.add_partition(self.places.name(topic), partition);
+        self.consumer
+            .pause(&list)
+            .map_err(|e| KafkaFault::of(&self.places.zone, "pausing a partition", &e))
+    }
+
+    /// Goes on with a paused or lost partition at an offset. The neighbours are fetched anew from
+    /// where they stand: nothing of theirs is given twice or left out.
+    ///
+    /// # Errors
+    /// `Refused` for a partition that is not assigned.
+    pub fn resume_at(
+        &mut self,
+        topic: u32,
+        partition: i32,
+        offset: i64,
+    ) -> Result<(), KafkaFault> {
+        let Some(track) = self.places.tracks.get_mut(&(topic, partition)) else {
+            return Err(self.not_assigned());
+        };
+        *track = Track { next: offset, state: State::Flowing };
+        self.assign_tracks()
+    }
+
+    fn not_assigned(&self) -> KafkaFault {
+        KafkaFault::Answer {
+            zone: self.places.zone.clone(),
+            what: "pausing or resuming",
+            problem: "the partition is not assigned",
+        }
+    }
+
+    /// First offset of a partition's log, and the end of what is committed in it.
+    ///
+    /// # Errors
+    /// `NoTopic` for a topic or partition that is not there; `Away`.
+    pub fn watermarks(&self, topic: u32, partition: i32) -> Result<(i64, i64), KafkaFault> {
+        let deadline = Instant::now() + TIMEOUT;
+        watermarks(&self.consumer, &self.places.zone, self.places.name(topic), partition, deadline)
+    }
+
+    /// The first offset whose record is not older than a time in milliseconds since the epoch;
+    /// `None` where every record is older.
+    ///
+    /// # Errors
+    /// `Away`; `Refused` for a partition that is not there.
+    pub fn offset_for_time(
+        &self,
+        topic: u32,
+        partition: i32,
+        since_ms: i64,
+    ) -> Result<Option<i64>, KafkaFault> {
+        let fault = |e: &KafkaError| KafkaFault::of(&self.places.zone, "finding an offset by time", e);
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(self.places.name(topic), partition, Offset::Offset(since_ms))
+            .map_err(|e| fault(&e))?;
+        let found = self.consumer.offsets_for_times(list, TIMEOUT).map_err(|e| fault(&e))?;
+        let found = found.find_partition(self.places.name(topic), partition);
+        let found = found.ok_or_else(|| self.not_assigned())?;
+        found.error().map_err(|e| fault(&e))?;
+        Ok(if let Offset::Offset(offset) = found.offset() { Some(offset) } else { None })
+    }
+
+    /// Writes positions to the source group, for people's lag tools. They are never read back, so
+    /// a failure is nobody's fault but a line in the log.
+    pub fn commit_group(&self, places: &[(u32, i32, i64)]) {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition, next) in places {
+            let added =
+                list.add_partition_offset(self.places.name(*topic), *partition, Offset::Offset(*next));
+            if added.is_err() {
+                return;
+            }
+        }
+        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
+            log::debug!(
+                target: "douane::kafka",
+                "{}: positions for lag tools not written: {}",
+                self.places.zone,
+                client::describe(&error)
+            );
+        }
+    }
+
+    /// Ends the client, waiting a little. Its end can hang: then a thread is left with it.
+    pub fn close(self) {
+        self.consumer.close(CLOSE);
+    }
+}
+
+impl Places {
+    fn name(&self, topic: u32) -> &str {
+        self.topics.get(topic as usize).map_or("", String::as_str)
+    }
+
+    /// Takes note of a record that is wanted, and gives its topic's index.
+    fn take(&mut self, message: &BorrowedMessage<'_>) -> Option<u32> {
+        // A short list: a search is cheaper than a hash.
+        let topic = self.topics.iter().position(|name| name == message.topic())?;
+        let topic = u32::try_from(topic).ok()?;
+        let track = self.tracks.get_mut(&(topic, message.partition()))?;
+        // A paused partition's records, and those from before a seek, may still lie in the
+        // client's queue. They come again where they are wanted.
+        if track.state != State::Flowing || message.offset() < track.next {
+            return None;
+        }
+        track.next = message.offset() + 1;
+        Some(topic)
+    }
+
+    fn trouble(
+        &mut self,
+        consumer: &BaseConsumer<Watch>,
+        error: &KafkaError,
+    ) -> Polled<'static> {
+        let code = match error {
+            KafkaError::MessageConsumption(code) | KafkaError::MessageConsumptionFatal(code) => {
+                *code
+            }
+            other => return Polled::Trouble(client::describe(other)),
+        };
+        let said = client::describe(error);
+        if matches!(error, KafkaError::MessageConsumptionFatal(_)) || leaves_out(code) {
+            return Polled::Broken(said);
+        }
+        if code == RDKafkaErrorCode::AutoOffsetReset {
+            if self.known_resets > 0 {
+                self.known_resets -= 1;
+                return Polled::Idle;
+            }
+            // The wrapper does not say of which partition; it comes once, then silence.
+            self.search = true;
+            return match self.find_lost(consumer) {
+                Ok(()) => self.lost.pop_front().map_or(Polled::Trouble(said), Polled::Lost),
+                Err(fault) => Polled::Trouble(fault.to_string()),
+            };
+        }
+        Polled::Trouble(said)
+    }
+
+    /// Finds which positions lie outside their logs. Leaves `search` set where none does.
+    fn find_lost(&mut self, consumer: &BaseConsumer<Watch>) -> Result<(), KafkaFault> {
+        let deadline = Instant::now() + TIMEOUT;
+        let mut found = Vec::new();
+        for ((topic, partition), track) in &self.tracks {
+            if track.state != State::Flowing {
+                continue;
+            }
+            let name = self.name(*topic);
+            let (low, high) =
+                watermarks(consumer, &self.zone, name, *partition, deadline)?;
+            if track.next < low || track.next > high {
+                let (topic, partition, position) = (*topic, *partition, track.next);
+                found.push(Lost { topic, partition, position, low, high });
+            }
+        }
+        if !found.is_empty() {
+            self.search = false;
+            // Each of them tells it once; one of those was heard.
+            self.known_resets += found.len() - 1;
+        }
+        for lost in found {
+            if let Some(track) = self.tracks.get_mut(&(lost.topic, lost.partition)) {
+                track.state = State::Lost;
+            }
+            self.lost.push_back(lost);
+        }
+        Ok(())
+    }
+}
+
+/// Whether librdkafka goes on behind this error with something left out.
+fn leaves_out(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as C;
+    matches!(
+        code,
+        // A batch that fails its checksum is skipped, the next one given.
+        C::BadMessage
+            | C::InvalidMessage
+            | C::InvalidMessageSize
+            | C::MessageSizeTooLarge
+            | C::BadCompression
+            | C::NotImplemented
+            | C::UnsupportedFeature
+            | C::UnsupportedCompressionType
+            | C::LogTruncation
+            | C::OffsetOutOfRange
+            | C::InvalidRecord
+    )
+}
+
+/// First and last offset of a partition, as the client's isolation level has them.
+///
+/// Just after a topic was made brokers may not know its partitions yet; that is asked again.
+pub(super) fn watermarks(
+    consumer: &BaseConsumer<Watch>,
+    zone: &str,
+    topic: &str,
+    partition: i32,
+    deadline: Instant,
+) -> Result<(i64, i64), KafkaFault> {
+    use RDKafkaErrorCode as C;
+    // Long enough for a new topic, short enough for a wrong name.
+    let unknown_until = (Instant::now() + Duration::from_secs(3)).min(deadline);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // A client that just started waits for its first connection within the call.
+        let asked = consumer.fetch_watermarks(topic, partition, left.max(Duration::from_millis(1)));
+        let error = match asked {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        let code = error.rdkafka_error_code();
+        let unknown = matches!(
+            code,
+            Some(C::UnknownPartition | C::UnknownTopic | C::UnknownTopicOrPartition)
+        );
+        let again = code.is_some_and(client::is_away) || code == Some(C::OffsetNotAvailable);
+        let until = if unknown { unknown_until } else { deadline };
+        if !(unknown || again) || Instant::now() >= until {
+            return Err(if unknown {
+                KafkaFault::NoTopic { zone: zone.to_owned(), topic: topic.to_owned() }
+            } else {
+                KafkaFault::of(zone, "asking where a log ends", &error)
+            });
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cluster::plain;
+    use super::*;
+
+    #[test]
+    fn errors_that_leave_something_out_break_and_others_do_not() {
+        use RDKafkaErrorCode as C;
+        let mut source = Source::open(&plain("127.0.0.1:1"), "g", &["t".to_owned()]).unwrap();
+        let Source { consumer, places } = &mut source;
+        let mut said = |code| match places.trouble(consumer, &KafkaError::MessageConsumption(code)) {
+            Polled::Broken(_) => "broken",
+            Polled::Trouble(_) => "trouble",
+            _ => "other",
+        };
+        for code in [C::BadMessage, C::BadCompression, C::NotImplemented, C::MessageSizeTooLarge] {
+            assert_eq!(said(code), "broken", "{code:?}");
+        }
+        for code in [C::BrokerTransportFailure, C::AllBrokersDown, C::TopicAuthorizationFailed] {
+            assert_eq!(said(code), "trouble", "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_reset_that_no_position_explains_breaks() {
+        let mut source = Source::open(&plain("127.0.0.1:1"), "g", &["t".to_owned()]).unwrap();
+        let reset = KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset);
+        let Source { consumer, places } = &mut source;
+        assert!(matches!(places.trouble(consumer, &reset), Polled::Trouble(_)));
+        // No partition is assigned, so none can be the one: it is not passed over.
+        assert!(matches!(source.poll(Duration::ZERO), Polled::Broken(_)));
+        assert!(matches!(source.poll(Duration::ZERO), Polled::Idle));
+    }
+
+    #[test]
+    fn a_partition_that_is_not_assigned_bad_pause() {
+        let mut source = Source::open(&plain("127.0.0.1:1"), "g", &["t".to_owned()]).unwrap();
+        assert!(source.pause(0, 0).is_err());
+        assert!(source.resume_at(0, 0, 5).is_err());
+        source.assign(&[(0, 0, 5)]).unwrap();
+        assert!(source.pause(0, 0).is_ok());
+        source.close();
+    }
+}
