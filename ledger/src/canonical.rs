@@ -42,15 +42,10 @@ pub fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, CanonicalFault> {
 /// [`CanonicalFault`], with line and column but no content.
 pub fn from_slice<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, CanonicalFault> {
     if bytes.len() > DOCUMENT_BYTES_MAX {
-        return Err(CanonicalFault::TooLong {
-            bytes: bytes.len(),
-            max: DOCUMENT_BYTES_MAX,
-        });
+        return Err(CanonicalFault::TooLong { bytes: bytes.len(), max: DOCUMENT_BYTES_MAX });
     }
-    let value: T = serde_json::from_slice(bytes).map_err(|e| CanonicalFault::Shape {
-        line: e.line(),
-        column: e.column(),
-    })?;
+    let value: T = serde_json::from_slice(bytes)
+        .map_err(|e| CanonicalFault::Shape { line: e.line(), column: e.column() })?;
     if to_vec(&value)? != bytes {
         return Err(CanonicalFault::NotCanonical);
     }
@@ -175,10 +170,7 @@ mod tests {
         let expected = "{\"literals\":[null,true,false],\
             \"numbers\":[333333333.3333333,1e+30,4.5,0.002,1e-27],\
             \"string\":\"\u{20ac}$\\u000f\\nA'B\\\"\\\\\\\\\\\"/\"}";
-        assert_eq!(
-            String::from_utf8(to_vec(&value).unwrap()).unwrap(),
-            expected
-        );
+        assert_eq!(String::from_utf8(to_vec(&value).unwrap()).unwrap(), expected);
     }
 
     /// RFC 8785, section 3.2.3: names are sorted by UTF-16 code units, not by code points.
@@ -204,13 +196,7 @@ mod tests {
     #[test]
     fn only_canonical_bytes_are_read() {
         let good = br#"{"a":"18446744073709551615","b":null}"#;
-        assert_eq!(
-            from_slice::<Small>(good).unwrap(),
-            Small {
-                a: u64::MAX,
-                b: None
-            }
-        );
+        assert_eq!(from_slice::<Small>(good).unwrap(), Small { a: u64::MAX, b: None });
         for bad in [
             r#"{"a": "1","b":null}"#,
             r#"{"b":null,"a":"1"}"#,

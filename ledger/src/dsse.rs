@@ -116,9 +116,7 @@ impl Envelope {
     /// # Errors
     /// [`EnvelopeFault::Canonical`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, EnvelopeFault> {
-        Ok(canonical::from_slice(
-            bytes.strip_suffix(b"\n").unwrap_or(bytes),
-        )?)
+        Ok(canonical::from_slice(bytes.strip_suffix(b"\n").unwrap_or(bytes))?)
     }
 
     /// Canonical JSON and a newline.
@@ -171,11 +169,7 @@ impl Envelope {
 
 /// Pre-authentication encoding, DSSE protocol version 1.
 fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "DSSEv1 {} {payload_type} {} ",
-        payload_type.len(),
-        payload.len()
-    );
+    let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(payload);
     bytes
@@ -197,10 +191,7 @@ mod tests {
 
     #[test]
     fn signs_and_verifies_by_two() {
-        let (a, b) = (
-            SigningKey::generate().unwrap(),
-            SigningKey::generate().unwrap(),
-        );
+        let (a, b) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
         let keys = [a.verifying_key(), b.verifying_key()];
         let mut envelope = Envelope::sign(b"{}", &[&a]);
         envelope.add_signature(&b).unwrap();
@@ -213,10 +204,7 @@ mod tests {
 
     #[test]
     fn refusals() {
-        let (a, b) = (
-            SigningKey::generate().unwrap(),
-            SigningKey::generate().unwrap(),
-        );
+        let (a, b) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
         let good = Envelope::sign(b"{}", &[&a, &b]);
         let keys = [a.verifying_key(), b.verifying_key()];
         assert!(good.verify(&keys).is_ok());
@@ -225,18 +213,9 @@ mod tests {
             change(&mut envelope);
             envelope.verify(&keys).unwrap_err()
         };
-        assert_eq!(
-            good.verify(&keys[..1]).unwrap_err(),
-            EnvelopeFault::UnknownSigner { index: 1 }
-        );
-        assert_eq!(
-            refused(&|e| e.payload_type.push('x')),
-            EnvelopeFault::PayloadType
-        );
-        assert_eq!(
-            refused(&|e| e.signatures.clear()),
-            EnvelopeFault::Signatures { found: 0 }
-        );
+        assert_eq!(good.verify(&keys[..1]).unwrap_err(), EnvelopeFault::UnknownSigner { index: 1 });
+        assert_eq!(refused(&|e| e.payload_type.push('x')), EnvelopeFault::PayloadType);
+        assert_eq!(refused(&|e| e.signatures.clear()), EnvelopeFault::Signatures { found: 0 });
         assert_eq!(
             refused(&|e| e.payload = BASE64.encode(b"[]")),
             EnvelopeFault::BadSignature { index: 0 }

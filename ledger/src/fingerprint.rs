@@ -129,13 +129,7 @@ impl Fingerprinted {
     /// # Errors
     /// [`FingerprintFault`].
     pub fn digest(&self) -> Result<[u8; 32], FingerprintFault> {
-        for (stage, config) in self
-            .stages
-            .iter()
-            .map(|s| &s.config)
-            .chain(&self.dp)
-            .enumerate()
-        {
+        for (stage, config) in self.stages.iter().map(|s| &s.config).chain(&self.dp).enumerate() {
             if !exact(config) {
                 return Err(FingerprintFault::LargeInteger { stage });
             }
@@ -157,10 +151,7 @@ fn exact(value: &Value) -> bool {
     const MAX: u64 = 1 << 53;
     match value {
         Value::Number(n) => {
-            n.is_f64()
-                || n.as_u64()
-                    .or(n.as_i64().map(i64::unsigned_abs))
-                    .is_some_and(|n| n <= MAX)
+            n.is_f64() || n.as_u64().or(n.as_i64().map(i64::unsigned_abs)).is_some_and(|n| n <= MAX)
         }
         Value::Array(items) => items.iter().all(exact),
         Value::Object(fields) => fields.values().all(exact),
@@ -242,12 +233,7 @@ mod tests {
             &|f| f.stages.clear(),
             &|f| f.columns[0].shape = Shape::Year,
             &|f| f.columns[0].nullable = false,
-            &|f| {
-                f.detectors.push(Named {
-                    name: "email".into(),
-                    digest: "0".into(),
-                })
-            },
+            &|f| f.detectors.push(Named { name: "email".into(), digest: "0".into() }),
             &|f| f.dp = Some(json!({})),
             &|f| f.policy_digest.push('0'),
             &|f| f.envelope_list = 2,
@@ -265,10 +251,7 @@ mod tests {
         sample.stages[0].config = json!([1_u64 << 53]);
         assert!(sample.digest().is_ok());
         sample.stages[0].config = json!([(1_u64 << 53) + 1]);
-        assert_eq!(
-            sample.digest(),
-            Err(FingerprintFault::LargeInteger { stage: 0 })
-        );
+        assert_eq!(sample.digest(), Err(FingerprintFault::LargeInteger { stage: 0 }));
         sample.stages[0].config = json!({"a": -9_007_199_254_740_993_i64});
         assert!(sample.digest().is_err());
     }

@@ -8,7 +8,6 @@
 //! headers chain the journals: together they are one sequence of entries.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -16,12 +15,14 @@ use zeroize::ZeroizeOnDrop;
 
 mod chain;
 mod entry;
+mod fault;
 mod journal;
 mod publish;
 mod recover;
 mod tree;
 
 pub use entry::{Assigned, ENTRY_BYTES_MAX, Entry, Intent, RefusedEntry, SourceDigest, SpanEntry};
+pub use fault::LedgerFault;
 pub use journal::JournalId;
 #[cfg(test)]
 pub(crate) use publish::path_of;
@@ -65,80 +66,6 @@ pub struct Receipt {
     pub index: u64,
     /// RFC 6962 leaf hash: what a manifest names.
     pub leaf_hash: [u8; 32],
-}
-
-/// Why the log does not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerFault {
-    /// What the position names is not here: restore the newest backup of the ledger.
-    #[error("ledger lost: {why}; expected at least {size} entries in journal {journal}")]
-    LedgerLost {
-        why: &'static str,
-        journal: JournalId,
-        size: u64,
-    },
-    /// The ledger knows of commits that the target's position does not: the target was rolled
-    /// back or replaced. Going on would write the same records again.
-    #[error("target rolled back: position covers {covered} entries, the ledger says more: {why}")]
-    TargetRolledBack { covered: u64, why: &'static str },
-    /// The ledger says void, the position says committed: data is outside that the ledger denies.
-    #[error("intent {index} is void in the ledger and committed in the target")]
-    VoidCommitted { index: u64 },
-    /// Bytes that were durable have changed: restore the journal from a backup.
-    #[error("journal {journal} is damaged at byte {offset}")]
-    Damaged { journal: JournalId, offset: u64 },
-    /// A leaf of a later version, or one that contradicts those before it.
-    #[error("entry {index:?} cannot be read by this version or contradicts the ones before it")]
-    Unreadable { index: Option<u64> },
-    /// The entry does not fit a bundle; spread the partitions over more tasks.
-    #[error("entry has {bytes} bytes, at most {ENTRY_BYTES_MAX} fit")]
-    EntryTooLarge { bytes: usize },
-    /// An intent before the last one's outcome: recovery could not tell which one the position
-    /// covers.
-    #[error("intent {index} has no outcome yet")]
-    IntentOpen { index: u64 },
-    /// An outcome of something that is not the open intent.
-    #[error("entry {of} is not an open intent")]
-    NotOpen { of: u64 },
-    /// An earlier write or fsync failed: nothing is known about the disk. Take over anew.
-    #[error("the log is poisoned by an earlier failure to write")]
-    Poisoned,
-    /// Another process holds this log (control logs), or is publishing it.
-    #[error("another process holds the {what}")]
-    Locked { what: &'static str },
-    /// A name that could leave the directory.
-    #[error("log name is not [a-z0-9][a-z0-9._-]* of at most 64 characters")]
-    Name,
-    /// The checkpoint file is no checkpoint, or not of this log's history.
-    #[error("checkpoint: {why}")]
-    Checkpoint { why: &'static str },
-    /// No random bytes.
-    #[error("the system has no entropy")]
-    Entropy,
-    /// The operating system.
-    #[error("{doing}: {source}")]
-    Io {
-        doing: &'static str,
-        source: io::Error,
-    },
-}
-
-impl LedgerFault {
-    pub(crate) fn io(doing: &'static str) -> impl Fn(io::Error) -> Self + Copy {
-        move |source| Self::Io { doing, source }
-    }
-
-    /// Whether only people can mend it: trying again, or restarting, cannot help.
-    pub fn needs_people(&self) -> bool {
-        use LedgerFault as F;
-        match self {
-            F::LedgerLost { .. } | F::TargetRolledBack { .. } | F::VoidCommitted { .. } => true,
-            F::Damaged { .. } | F::Unreadable { .. } | F::Checkpoint { .. } => true,
-            F::EntryTooLarge { .. } | F::Name => true,
-            F::IntentOpen { .. } | F::NotOpen { .. } | F::Poisoned => false,
-            F::Locked { .. } | F::Entropy | F::Io { .. } => false,
-        }
-    }
 }
 
 /// The holder's end of a log. Dropping it loses what was appended and not synced.
@@ -205,11 +132,7 @@ impl Log {
         let found = recover::recover(&dir, name, position)?;
         let journal = JournalId::random()?;
         let (size, root) = (found.tree.size(), found.tree.root());
-        let from = found.tip.map(|tip| Head {
-            journal: tip,
-            size,
-            root,
-        });
+        let from = found.tip.map(|tip| Head { journal: tip, size, root });
         let header = Header::new(name, journal, found.generation.saturating_add(1), from);
         let writer = Writer::create(&journals(&dir), &header)?;
         // Crash here: an empty journal that no position names; the next holder does the same.
@@ -217,22 +140,14 @@ impl Log {
         if let Some(last) = segments.last_mut() {
             last.end = Some(size);
         }
-        segments.push(Segment {
-            journal,
-            start: size,
-            end: None,
-        });
+        segments.push(Segment { journal, start: size, end: None });
         let mut log = Self {
             name: name.to_owned(),
             keys,
             journal,
             writer,
             tree: found.tree,
-            durable: Head {
-                journal,
-                size,
-                root,
-            },
+            durable: Head { journal, size, root },
             open: found.open,
             covered: found.covered,
             segments,
@@ -245,10 +160,7 @@ impl Log {
         if let (Some(of), true) = (log.open, log.lock.is_none()) {
             let outcome = match of < log.covered {
                 true => Entry::Committed { of },
-                false => Entry::Void {
-                    of,
-                    why: "not in the target at take-over".to_owned(),
-                },
+                false => Entry::Void { of, why: "not in the target at take-over".to_owned() },
             };
             log.append(&outcome)?;
         }
@@ -302,15 +214,9 @@ impl Log {
             }
             other => leaf(other)?,
         }
-        let mut receipt = Receipt {
-            index: 0,
-            leaf_hash: [0; 32],
-        };
+        let mut receipt = Receipt { index: 0, leaf_hash: [0; 32] };
         for bytes in leaves {
-            receipt = Receipt {
-                index: self.tree.size(),
-                leaf_hash: leaf_hash(&bytes),
-            };
+            receipt = Receipt { index: self.tree.size(), leaf_hash: leaf_hash(&bytes) };
             let written = self.writer.append(&bytes);
             self.poisoned |= written.is_err();
             written?;
@@ -340,11 +246,7 @@ impl Log {
         self.poisoned |= synced.is_err();
         synced?;
         let (size, root) = (self.tree.size(), self.tree.root());
-        self.durable = Head {
-            journal: self.journal,
-            size,
-            root,
-        };
+        self.durable = Head { journal: self.journal, size, root };
         if self.lock.is_some() {
             self.covered = size;
         }
@@ -373,8 +275,7 @@ impl Log {
             return Err(LedgerFault::Poisoned);
         }
         let to = committed_size.min(self.covered).min(self.durable.size);
-        self.publisher
-            .publish(&self.dir, &self.segments, to, signer, origin)
+        self.publisher.publish(&self.dir, &self.segments, to, signer, origin)
     }
 }
 
@@ -412,10 +313,7 @@ fn prepare(home: &Path, name: &str) -> Result<PathBuf, LedgerFault> {
     fs::create_dir_all(journals(&dir)).map_err(LedgerFault::io("making the ledger's directory"))?;
     journal::sync_dir(&dir)?;
     journal::sync_dir(home)?;
-    if let Some(parent) = home
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
+    if let Some(parent) = home.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         journal::sync_dir(parent)?;
     }
     Ok(dir)
@@ -423,11 +321,7 @@ fn prepare(home: &Path, name: &str) -> Result<PathBuf, LedgerFault> {
 
 fn lock(path: &Path, what: &'static str) -> Result<File, LedgerFault> {
     let io = LedgerFault::io("locking");
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(path)
-        .map_err(io)?;
+    let file = File::options().create(true).append(true).open(path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(LedgerFault::Locked { what }),

@@ -95,18 +95,15 @@ impl Predicate for Manifest {
     const TYPE: &'static str = "https://github.com/douane/douane/attestation/manifest/v1";
 
     fn subjects(&self) -> Vec<StatementSubject> {
-        let named = |name: String, sha256: String| StatementSubject {
-            name,
-            digest: Digests { sha256 },
-        };
+        let named =
+            |name: String, sha256: String| StatementSubject { name, digest: Digests { sha256 } };
         if self.subjects.is_empty() {
             // in-toto wants at least one subject: the empty digest file under this salt.
             let empty = hex_array(&self.salt).map(|salt| DigestFile::new(salt).hex());
             return vec![named("no-records".to_owned(), empty.unwrap_or_default())];
         }
         let each = self.subjects.iter();
-        each.map(|s| named(format!("{}[{}]", s.topic, s.partition), s.digest.clone()))
-            .collect()
+        each.map(|s| named(format!("{}[{}]", s.topic, s.partition), s.digest.clone())).collect()
     }
 }
 
@@ -170,19 +167,11 @@ impl Manifest {
         file: DigestFile,
     ) -> Result<(), ManifestFault> {
         let topic_owned = || topic.to_owned();
-        let subject = self
-            .subjects
-            .iter()
-            .find(|s| s.topic == topic && s.partition == partition);
-        let subject = subject.ok_or_else(|| ManifestFault::NoSubject {
-            topic: topic_owned(),
-            partition,
-        })?;
+        let subject = self.subjects.iter().find(|s| s.topic == topic && s.partition == partition);
+        let subject =
+            subject.ok_or_else(|| ManifestFault::NoSubject { topic: topic_owned(), partition })?;
         if subject.count != file.count() || subject.digest != file.hex() {
-            return Err(ManifestFault::Different {
-                topic: topic_owned(),
-                partition,
-            });
+            return Err(ManifestFault::Different { topic: topic_owned(), partition });
         }
         Ok(())
     }
@@ -196,27 +185,15 @@ fn check(manifest: &Manifest) -> Result<(), ManifestFault> {
         () if manifest.v != FORMAT => invalid("format version is not 1"),
         () if hex_array::<16>(&manifest.id).is_none() => invalid("id is not 16 bytes"),
         () if hex_array::<16>(&manifest.salt).is_none() => invalid("salt is not 16 bytes"),
-        () if digests
-            .iter()
-            .any(|digest| hex_array::<32>(digest).is_none()) =>
-        {
+        () if digests.iter().any(|digest| hex_array::<32>(digest).is_none()) => {
             invalid("release, fingerprint or leaf is not a digest")
         }
         () if BASE64.decode(manifest.sealed.as_bytes()).is_err() => invalid("sealed is not base64"),
-        () if !manifest
-            .subjects
-            .iter()
-            .map(position)
-            .is_sorted_by(|a, b| a < b) =>
-        {
+        () if !manifest.subjects.iter().map(position).is_sorted_by(|a, b| a < b) => {
             invalid("subjects are not sorted and distinct")
         }
         () if manifest.subjects.iter().any(|s| s.count == 0) => invalid("a subject is empty"),
-        () if manifest
-            .subjects
-            .iter()
-            .any(|s| hex_array::<32>(&s.digest).is_none()) =>
-        {
+        () if manifest.subjects.iter().any(|s| hex_array::<32>(&s.digest).is_none()) => {
             invalid("a subject's digest is not a digest")
         }
         () => Ok(()),

@@ -66,13 +66,8 @@ impl Predicate for Release {
     const TYPE: &'static str = "https://github.com/douane/douane/attestation/release/v1";
 
     fn subjects(&self) -> Vec<StatementSubject> {
-        let digest = Digests {
-            sha256: self.fingerprint.clone(),
-        };
-        vec![StatementSubject {
-            name: format!("pipeline/{}", self.pipeline),
-            digest,
-        }]
+        let digest = Digests { sha256: self.fingerprint.clone() };
+        vec![StatementSubject { name: format!("pipeline/{}", self.pipeline), digest }]
     }
 }
 
@@ -94,13 +89,8 @@ impl Predicate for Revocation {
     const TYPE: &'static str = "https://github.com/douane/douane/attestation/revocation/v1";
 
     fn subjects(&self) -> Vec<StatementSubject> {
-        let digest = Digests {
-            sha256: self.release.clone(),
-        };
-        vec![StatementSubject {
-            name: "release".to_owned(),
-            digest,
-        }]
+        let digest = Digests { sha256: self.release.clone() };
+        vec![StatementSubject { name: "release".to_owned(), digest }]
     }
 }
 
@@ -160,9 +150,7 @@ impl LiveRelease {
     pub fn live(&self, now: SystemTime) -> Result<(), ReleaseFault> {
         match Timestamp::try_from(now) {
             Ok(now) if now < self.expires => Ok(()),
-            _ => Err(ReleaseFault::Expired {
-                at: self.release.expires.clone(),
-            }),
+            _ => Err(ReleaseFault::Expired { at: self.release.expires.clone() }),
         }
     }
 }
@@ -219,20 +207,11 @@ pub fn verify(
         return Err(ReleaseFault::Threshold { found, needed });
     }
     // An hour of grace for clocks that differ; expiry has none.
-    let soon = Timestamp::try_from(now)
-        .ok()
-        .map(|now| now.as_second().saturating_add(3600));
+    let soon = Timestamp::try_from(now).ok().map(|now| now.as_second().saturating_add(3600));
     if soon.is_none_or(|soon| created.as_second() > soon) {
-        return Err(ReleaseFault::Future {
-            at: release.created,
-        });
+        return Err(ReleaseFault::Future { at: release.created });
     }
-    let live = LiveRelease {
-        release,
-        digest: signed.digest,
-        approvers,
-        expires,
-    };
+    let live = LiveRelease { release, digest: signed.digest, approvers, expires };
     live.live(now)?;
     Ok(live)
 }
@@ -254,16 +233,10 @@ pub fn verify_revocation(
     envelope: &Envelope,
     root: &TrustRoot,
 ) -> Result<(Revocation, String), ReleaseFault> {
-    let keys: Vec<VerifyingKey> = root
-        .with_role(Role::Revoke)
-        .map(|person| person.key)
-        .collect();
+    let keys: Vec<VerifyingKey> = root.with_role(Role::Revoke).map(|person| person.key).collect();
     let signed = statement::verify::<Revocation>(envelope, &keys)?;
     check_revocation(&signed.predicate)?;
-    let person = signed
-        .signers
-        .first()
-        .and_then(|key| root.person(key, Role::Revoke));
+    let person = signed.signers.first().and_then(|key| root.person(key, Role::Revoke));
     let name = person.ok_or(ReleaseFault::NotRevoker)?.name.clone();
     Ok((signed.predicate, name))
 }
@@ -315,9 +288,8 @@ fn utc(text: &str) -> Option<Timestamp> {
 /// [`ReleaseFault::Invalid`] where the system has no entropy.
 pub fn nonce() -> Result<String, ReleaseFault> {
     let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| ReleaseFault::Invalid {
-        why: "the system has no entropy",
-    })?;
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| ReleaseFault::Invalid { why: "the system has no entropy" })?;
     Ok(hex(&bytes))
 }
 

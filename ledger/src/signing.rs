@@ -10,9 +10,7 @@ use zeroize::Zeroizing;
 use crate::canonical::{hex, hex_array, sha256};
 
 /// RFC 8410: the fixed DER head of an Ed25519 SubjectPublicKeyInfo.
-const SPKI_HEAD: [u8; 12] = [
-    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0,
-];
+const SPKI_HEAD: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0];
 const SSH_TYPE: &[u8] = b"ssh-ed25519";
 const PUBLIC_PEM: &str = "PUBLIC KEY";
 const PRIVATE_PEM: &str = "PRIVATE KEY";
@@ -40,9 +38,7 @@ impl SigningKey {
     /// # Errors
     /// [`KeyFault::Refused`] where the system has no entropy.
     pub fn generate() -> Result<Self, KeyFault> {
-        Ed25519KeyPair::generate()
-            .map_err(|_| KeyFault::Refused)
-            .and_then(Self::new)
+        Ed25519KeyPair::generate().map_err(|_| KeyFault::Refused).and_then(Self::new)
     }
 
     /// From a key file: PKCS#8 (RFC 5958) version 1 or 2, as PEM or DER.
@@ -51,9 +47,10 @@ impl SigningKey {
     /// [`KeyFault`] for another algorithm, another form, or a mismatching public half.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyFault> {
         let der = match bytes.starts_with(b"-----BEGIN ") {
-            true => Zeroizing::new(pem_decode(bytes, PRIVATE_PEM).ok_or(KeyFault::Form {
-                expected: "private key in PKCS#8 PEM",
-            })?),
+            true => Zeroizing::new(
+                pem_decode(bytes, PRIVATE_PEM)
+                    .ok_or(KeyFault::Form { expected: "private key in PKCS#8 PEM" })?,
+            ),
             false => Zeroizing::new(bytes.to_vec()),
         };
         Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der)
@@ -66,21 +63,12 @@ impl SigningKey {
     /// # Errors
     /// [`KeyFault::Refused`].
     pub fn from_seed(seed: &[u8; 32]) -> Result<Self, KeyFault> {
-        Ed25519KeyPair::from_seed_unchecked(seed)
-            .map_err(|_| KeyFault::Refused)
-            .and_then(Self::new)
+        Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| KeyFault::Refused).and_then(Self::new)
     }
 
     fn new(pair: Ed25519KeyPair) -> Result<Self, KeyFault> {
-        let public = pair
-            .public_key()
-            .as_ref()
-            .try_into()
-            .map_err(|_| KeyFault::Refused)?;
-        Ok(Self {
-            pair,
-            public: VerifyingKey(public),
-        })
+        let public = pair.public_key().as_ref().try_into().map_err(|_| KeyFault::Refused)?;
+        Ok(Self { pair, public: VerifyingKey(public) })
     }
 
     /// PKCS#8 version 1 as PEM, as `openssl genpkey -algorithm ed25519` writes it. Secret.
@@ -126,19 +114,12 @@ impl VerifyingKey {
             return Self::from_spki_pem(text);
         }
         if let Some(rest) = text.strip_prefix("ssh-ed25519 ") {
-            let wire = rest
-                .split(' ')
-                .next()
-                .and_then(|b64| BASE64.decode(b64.as_bytes()).ok());
+            let wire = rest.split(' ').next().and_then(|b64| BASE64.decode(b64.as_bytes()).ok());
             return wire
                 .and_then(|wire| Self::from_ssh_wire(&wire))
-                .ok_or(KeyFault::Form {
-                    expected: "public key in SSH form",
-                });
+                .ok_or(KeyFault::Form { expected: "public key in SSH form" });
         }
-        hex_array(text).map(Self).ok_or(KeyFault::Form {
-            expected: "public key",
-        })
+        hex_array(text).map(Self).ok_or(KeyFault::Form { expected: "public key" })
     }
 
     /// RFC 8410 SubjectPublicKeyInfo in PEM.
@@ -149,9 +130,7 @@ impl VerifyingKey {
         pem_decode(pem.as_bytes(), PUBLIC_PEM)
             .and_then(|der| der.strip_prefix(&SPKI_HEAD)?.try_into().ok())
             .map(Self)
-            .ok_or(KeyFault::Form {
-                expected: "public key in SPKI PEM",
-            })
+            .ok_or(KeyFault::Form { expected: "public key in SPKI PEM" })
     }
 
     /// The PEM that cosign, securesystemslib and openssl read.
@@ -178,17 +157,12 @@ impl VerifyingKey {
     /// `SHA256:` and the unpadded base64 of the SHA-256 of the SSH wire form. A hint only: what
     /// counts is which key verifies.
     pub fn keyid(&self) -> String {
-        format!(
-            "SHA256:{}",
-            BASE64_NOPAD.encode(&sha256(&self.to_ssh_wire()))
-        )
+        format!("SHA256:{}", BASE64_NOPAD.encode(&sha256(&self.to_ssh_wire())))
     }
 
     /// Whether `signature` (64 bytes) is this key's over `message`.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, &self.0)
-            .verify(message, signature)
-            .is_ok()
+        UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
     }
 }
 
@@ -207,17 +181,13 @@ impl Serialize for VerifyingKey {
 impl<'de> Deserialize<'de> for VerifyingKey {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
-        hex_array(&text)
-            .map(Self)
-            .ok_or_else(|| D::Error::custom("not a key in hexadecimal"))
+        hex_array(&text).map(Self).ok_or_else(|| D::Error::custom("not a key in hexadecimal"))
     }
 }
 
 /// RFC 7468, strict: one block, base64 lines, nothing before or after.
 fn pem_decode(bytes: &[u8], label: &str) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(bytes)
-        .ok()
-        .filter(|text| text.len() <= 4096)?;
+    let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= 4096)?;
     let body = text
         .trim()
         .strip_prefix(&format!("-----BEGIN {label}-----"))?
@@ -309,12 +279,7 @@ mod tests {
 
     #[test]
     fn refuses_key_bad_form() {
-        for bad in [
-            "",
-            "00",
-            "ssh-rsa AAAA",
-            "-----BEGIN PUBLIC KEY-----\n!\n-----END X-----",
-        ] {
+        for bad in ["", "00", "ssh-rsa AAAA", "-----BEGIN PUBLIC KEY-----\n!\n-----END X-----"] {
             assert!(VerifyingKey::parse(bad).is_err(), "{bad}");
         }
         assert!(SigningKey::from_bytes(b"-----BEGIN PRIVATE KEY-----").is_err());

@@ -107,11 +107,7 @@ pub fn verify<P: Predicate>(
     let verified = envelope.verify(keys)?;
     let predicate = parse(&verified.payload)?;
     let digest = canonical::sha256(&verified.payload);
-    Ok(Signed {
-        predicate,
-        digest,
-        signers: verified.signers,
-    })
+    Ok(Signed { predicate, digest, signers: verified.signers })
 }
 
 /// Reads a predicate that nobody verified yet: to show or to sign it, never to act on it.
@@ -132,17 +128,11 @@ fn parse<P: Predicate>(payload: &[u8]) -> Result<P, StatementFault> {
     }
     if payload.len() > canonical::DOCUMENT_BYTES_MAX {
         let max = canonical::DOCUMENT_BYTES_MAX;
-        return Err(CanonicalFault::TooLong {
-            bytes: payload.len(),
-            max,
-        }
-        .into());
+        return Err(CanonicalFault::TooLong { bytes: payload.len(), max }.into());
     }
     // The type first: another statement's shape would only say "not of the expected shape".
-    let head: Head = serde_json::from_slice(payload).map_err(|e| CanonicalFault::Shape {
-        line: e.line(),
-        column: e.column(),
-    })?;
+    let head: Head = serde_json::from_slice(payload)
+        .map_err(|e| CanonicalFault::Shape { line: e.line(), column: e.column() })?;
     if head.statement_type != STATEMENT_TYPE || head.predicate_type != P::TYPE {
         return Err(StatementFault::Type { expected: P::TYPE });
     }

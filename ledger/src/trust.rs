@@ -63,13 +63,7 @@ pub struct Root {
 impl Root {
     /// A first root.
     pub fn first(threshold: u32, approvers: Vec<Approver>) -> Self {
-        Self {
-            v: FORMAT,
-            version: 1,
-            previous: None,
-            threshold,
-            approvers,
-        }
+        Self { v: FORMAT, version: 1, previous: None, threshold, approvers }
     }
 }
 
@@ -78,13 +72,8 @@ impl Predicate for Root {
 
     fn subjects(&self) -> Vec<StatementSubject> {
         // The predicate is its own subject: in-toto wants a digest, and there is no other artefact.
-        let sha256 = canonical::to_vec(self)
-            .map(|b| canonical::sha256_hex(&b))
-            .unwrap_or_default();
-        vec![StatementSubject {
-            name: "trust-root".to_owned(),
-            digest: Digests { sha256 },
-        }]
+        let sha256 = canonical::to_vec(self).map(|b| canonical::sha256_hex(&b)).unwrap_or_default();
+        vec![StatementSubject { name: "trust-root".to_owned(), digest: Digests { sha256 } }]
     }
 }
 
@@ -105,11 +94,7 @@ pub enum TrustFault {
     NotSuccessor { version: u64 },
     /// Too few persons with the role `trust` signed.
     #[error("trust root {version}: {found} of {needed} signatures by holders of the role trust")]
-    Threshold {
-        version: u64,
-        found: usize,
-        needed: usize,
-    },
+    Threshold { version: u64, found: usize, needed: usize },
     /// The first root is not the pinned one.
     #[error("the first trust root is not the pinned one")]
     Pin,
@@ -134,10 +119,8 @@ impl TrustRoot {
         let mut newest: Option<Self> = None;
         for (at, line) in lines.split(|byte| *byte == b'\n').enumerate() {
             let version = at as u64 + 1;
-            let envelope = Envelope::from_bytes(line).map_err(|fault| TrustFault::Statement {
-                version,
-                fault: fault.into(),
-            })?;
+            let envelope = Envelope::from_bytes(line)
+                .map_err(|fault| TrustFault::Statement { version, fault: fault.into() })?;
             newest = Some(match newest {
                 _ if at >= ROOTS_MAX => return Err(TrustFault::File),
                 None => Self::first(&envelope, pin)?,
@@ -158,11 +141,7 @@ impl TrustRoot {
         if pin.is_some_and(|pin| *pin != digest) {
             return Err(TrustFault::Pin);
         }
-        Ok(Self {
-            root,
-            digest,
-            first: digest,
-        })
+        Ok(Self { root, digest, first: digest })
     }
 
     /// Verifies the next root against this one: signed by THIS root's threshold.
@@ -177,11 +156,7 @@ impl TrustRoot {
             return Err(TrustFault::NotSuccessor { version });
         }
         let digest = accept(&root, &self.root, envelope)?;
-        Ok(Self {
-            root,
-            digest,
-            first: self.first,
-        })
+        Ok(Self { root, digest, first: self.first })
     }
 
     /// The content of a root that follows this one, to be signed by this one's threshold.
@@ -217,19 +192,12 @@ impl TrustRoot {
 
     /// All keys, whatever their roles.
     pub fn keys(&self) -> Vec<VerifyingKey> {
-        self.root
-            .approvers
-            .iter()
-            .map(|approver| approver.key)
-            .collect()
+        self.root.approvers.iter().map(|approver| approver.key).collect()
     }
 
     /// The persons with a role.
     pub fn with_role(&self, role: Role) -> impl Iterator<Item = &Approver> {
-        self.root
-            .approvers
-            .iter()
-            .filter(move |approver| approver.roles.contains(&role))
+        self.root.approvers.iter().filter(move |approver| approver.roles.contains(&role))
     }
 
     /// The person behind a key, if they have the role.
@@ -255,30 +223,19 @@ fn accept(root: &Root, by: &Root, envelope: &Envelope) -> Result<[u8; 32], Trust
     let signed = statement::verify::<Root>(envelope, &keys)
         .map_err(|fault| TrustFault::Statement { version, fault })?;
     let holds = |key: &VerifyingKey| {
-        by.approvers
-            .iter()
-            .any(|a| a.key == *key && a.roles.contains(&Role::Trust))
+        by.approvers.iter().any(|a| a.key == *key && a.roles.contains(&Role::Trust))
     };
     let found = signed.signers.iter().filter(|key| holds(key)).count();
     let needed = by.threshold as usize;
     if found < needed {
-        return Err(TrustFault::Threshold {
-            version,
-            found,
-            needed,
-        });
+        return Err(TrustFault::Threshold { version, found, needed });
     }
     Ok(signed.digest)
 }
 
 fn check(root: &Root) -> Result<(), &'static str> {
     let distinct = |count: usize| count == root.approvers.len();
-    let count = |role| {
-        root.approvers
-            .iter()
-            .filter(|a| a.roles.contains(&role))
-            .count()
-    };
+    let count = |role| root.approvers.iter().filter(|a| a.roles.contains(&role)).count();
     let threshold = root.threshold as usize;
     if root.v != FORMAT {
         return Err("format version is not 1");
@@ -289,29 +246,13 @@ fn check(root: &Root) -> Result<(), &'static str> {
     if !root.approvers.iter().all(|a| is_person(&a.name)) {
         return Err("a name is not [a-z0-9][a-z0-9._@-]* of at most 64 characters");
     }
-    if !distinct(
-        root.approvers
-            .iter()
-            .map(|a| &a.name)
-            .collect::<BTreeSet<_>>()
-            .len(),
-    ) {
+    if !distinct(root.approvers.iter().map(|a| &a.name).collect::<BTreeSet<_>>().len()) {
         return Err("two approvers have one name");
     }
-    if !distinct(
-        root.approvers
-            .iter()
-            .map(|a| a.key)
-            .collect::<BTreeSet<_>>()
-            .len(),
-    ) {
+    if !distinct(root.approvers.iter().map(|a| a.key).collect::<BTreeSet<_>>().len()) {
         return Err("two approvers have one key");
     }
-    if root
-        .approvers
-        .iter()
-        .any(|a| a.roles.is_empty() || !a.roles.is_sorted_by(|x, y| x < y))
-    {
+    if root.approvers.iter().any(|a| a.roles.is_empty() || !a.roles.is_sorted_by(|x, y| x < y)) {
         return Err("roles are not sorted, distinct and at least one");
     }
     if threshold == 0 || count(Role::Approve) < threshold || count(Role::Trust) < threshold {
@@ -329,91 +270,4 @@ pub fn is_person(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn person(name: &str, key: &SigningKey, roles: &[Role]) -> Approver {
-        Approver {
-            name: name.to_owned(),
-            key: key.verifying_key(),
-            roles: roles.to_vec(),
-        }
-    }
-
-    fn file(envelopes: &[&Envelope]) -> Vec<u8> {
-        envelopes
-            .iter()
-            .flat_map(|envelope| envelope.to_bytes().unwrap())
-            .collect()
-    }
-
-    const ALL: &[Role] = &[Role::Approve, Role::Revoke, Role::Trust];
-
-    #[test]
-    fn a_new_root_needs_the_old_threshold() {
-        let [a, b, c] = std::array::from_fn(|_| SigningKey::generate().unwrap());
-        let first = Root::first(2, vec![person("ada", &a, ALL), person("bo", &b, ALL)]);
-        let first = sign(&first, &[&a, &b]).unwrap();
-        let root = TrustRoot::load(&file(&[&first]), None).unwrap();
-        assert_eq!(root.with_role(Role::Approve).count(), 2);
-
-        let next = root.propose(1, vec![person("cy", &c, ALL)]);
-        let good = sign(&next, &[&b, &a]).unwrap();
-        let newest = TrustRoot::load(&file(&[&first, &good]), Some(&root.digest())).unwrap();
-        assert_eq!(newest.root().version, 2);
-        assert_eq!(newest.first_digest(), root.digest());
-
-        // by one of two, by the new holder, by nobody's order, from another first root
-        let few = sign(&next, &[&a]).unwrap();
-        let fault = TrustRoot::load(&file(&[&first, &few]), None).unwrap_err();
-        assert_eq!(
-            fault,
-            TrustFault::Threshold {
-                version: 2,
-                found: 1,
-                needed: 2
-            }
-        );
-        let own = sign(&next, &[&c]).unwrap();
-        assert!(TrustRoot::load(&file(&[&first, &own]), None).is_err());
-        assert!(TrustRoot::load(&file(&[&good]), None).is_err());
-        assert!(TrustRoot::load(&file(&[&first, &good, &good]), None).is_err());
-        assert_eq!(
-            TrustRoot::load(&file(&[&first]), Some(&[0; 32])).unwrap_err(),
-            TrustFault::Pin
-        );
-        assert_eq!(TrustRoot::load(b"", None).unwrap_err(), TrustFault::File);
-    }
-
-    #[test]
-    fn refuses_root_bad_contents() {
-        let [a, b] = std::array::from_fn(|_| SigningKey::generate().unwrap());
-        let ok = vec![person("ada", &a, ALL), person("bo", &b, ALL)];
-        let with = |threshold, change: &dyn Fn(&mut Vec<Approver>)| {
-            let mut approvers = ok.clone();
-            change(&mut approvers);
-            sign(&Root::first(threshold, approvers), &[&a, &b])
-        };
-        assert!(with(2, &|_| ()).is_ok());
-        assert!(with(0, &|_| ()).is_err());
-        assert!(with(3, &|_| ()).is_err());
-        assert!(with(2, &|p| p[1].name = "ada".into()).is_err());
-        assert!(with(2, &|p| p[1].name = "Bo".into()).is_err());
-        assert!(with(2, &|p| p[1].key = p[0].key).is_err());
-        assert!(with(2, &|p| p[1].roles = vec![Role::Approve]).is_err());
-        assert!(with(2, &|p| p[1].roles = vec![Role::Trust, Role::Approve]).is_err());
-        assert!(with(1, &|p| p.clear()).is_err());
-    }
-
-    #[test]
-    fn a_holder_without_the_role_does_not_count() {
-        let [a, b] = std::array::from_fn(|_| SigningKey::generate().unwrap());
-        let people = vec![person("ada", &a, ALL), person("bo", &b, &[Role::Approve])];
-        let first = Root::first(1, people.clone());
-        assert!(matches!(
-            TrustRoot::load(&file(&[&sign(&first, &[&b]).unwrap()]), None),
-            Err(TrustFault::Threshold { found: 0, .. })
-        ));
-        assert!(TrustRoot::load(&file(&[&sign(&first, &[&a]).unwrap()]), None).is_ok());
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 //! Shares no code with the writer: its own frame parser, its own note parser, `ct-merkle` with
 //! `sha2` for roots and consistency, untyped JSON for leaves. One bug is not on both sides.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,16 +11,16 @@ use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use serde_json::Value;
 use sha2::Sha256;
 
-use crate::dsse::Envelope;
 use crate::log::Head;
-use crate::manifest;
 use crate::signing::VerifyingKey;
 
+mod compare;
 mod frames;
 mod leaves;
 mod note;
 mod tiles;
 
+use compare::{compare, manifests, old_checkpoints, published, wanted_manifests};
 use frames::{Journal, JournalHead};
 use leaves::Leaves;
 
@@ -55,10 +55,7 @@ pub enum Finding {
     Entry { index: u64, why: &'static str },
     /// The position or an old checkpoint says more or other than the log.
     #[error("{what}: {why}")]
-    Disagrees {
-        what: &'static str,
-        why: &'static str,
-    },
+    Disagrees { what: &'static str, why: &'static str },
     /// The checkpoint file, its signature, size or root.
     #[error("checkpoint: {why}")]
     Checkpoint { why: &'static str },
@@ -140,14 +137,8 @@ pub fn home(home: &Path, expect: &Expect) -> io::Result<Vec<Report>> {
 /// What the operating system says about files that cannot be read. What is wrong with the log is
 /// in the report.
 pub fn log(dir: &Path, expect: &Expect) -> io::Result<Report> {
-    let mut report = Report {
-        dir: dir.to_path_buf(),
-        ..Report::default()
-    };
-    let name = dir
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
+    let mut report = Report { dir: dir.to_path_buf(), ..Report::default() };
+    let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let heads = headers(&dir.join("journals"), name, &mut report)?;
     let published = published(dir, expect, &mut report)?;
     let old = old_checkpoints(expect, &mut report);
@@ -169,10 +160,7 @@ pub fn log(dir: &Path, expect: &Expect) -> io::Result<Report> {
             && (from.size != tree.len() || from.root != root(&tree))
         {
             let why = "it goes on from other entries than are here";
-            report.findings.insert(Finding::Chain {
-                journal: head.journal.clone(),
-                why,
-            });
+            report.findings.insert(Finding::Chain { journal: head.journal.clone(), why });
         }
         let mut journal = Journal::open(&dir.join("journals"), &head.journal)?;
         journal.next()?;
@@ -191,25 +179,14 @@ pub fn log(dir: &Path, expect: &Expect) -> io::Result<Report> {
                 true => "it is shorter than its successor says",
                 false => "its successor goes on before its start",
             };
-            report.findings.insert(Finding::Chain {
-                journal: head.journal.clone(),
-                why,
-            });
+            report.findings.insert(Finding::Chain { journal: head.journal.clone(), why });
         }
-        drain(
-            &mut journal,
-            tree.len(),
-            next.map(|from| from.size),
-            &mut report,
-        )?;
+        drain(&mut journal, tree.len(), next.map(|from| from.size), &mut report)?;
     }
     report.entries = tree.len();
     report.root = root(&tree);
     report.open = leaves.open();
-    for head in heads
-        .values()
-        .filter(|head| !report.journals.contains(&head.journal))
-    {
+    for head in heads.values().filter(|head| !report.journals.contains(&head.journal)) {
         report.aside.push(head.journal.clone());
     }
     for id in report.aside.clone() {
@@ -240,18 +217,12 @@ fn headers(
         let file = entry?.file_name();
         let Some(id) = file.to_str().and_then(|file| file.strip_suffix(".journal")) else {
             let journal = file.to_string_lossy().into_owned();
-            report.findings.insert(Finding::Chain {
-                journal,
-                why: "not a journal file",
-            });
+            report.findings.insert(Finding::Chain { journal, why: "not a journal file" });
             continue;
         };
         let mut journal = Journal::open(dir, id)?;
         let first = journal.next()?;
-        let finding = match first
-            .as_deref()
-            .map(|bytes| JournalHead::parse(bytes, id, name))
-        {
+        let finding = match first.as_deref().map(|bytes| JournalHead::parse(bytes, id, name)) {
             // Never born: a crash while it was made. Damage is reported as such.
             None => None,
             Some(Some(head)) => {
@@ -262,9 +233,7 @@ fn headers(
         };
         journal.report_end(report);
         let journal = id.to_owned();
-        report
-            .findings
-            .extend(finding.map(|why| Finding::Chain { journal, why }));
+        report.findings.extend(finding.map(|why| Finding::Chain { journal, why }));
     }
     Ok(heads)
 }
@@ -297,9 +266,7 @@ fn chain(
 ) -> Vec<JournalHead> {
     let named = expect.head.map(|head| head.journal.to_string());
     let newest = || {
-        let newest = heads
-            .values()
-            .max_by_key(|h| (h.generation, h.start(), h.journal.clone()));
+        let newest = heads.values().max_by_key(|h| (h.generation, h.start(), h.journal.clone()));
         newest.map(|head| head.journal.clone())
     };
     let mut next = named.or_else(newest);
@@ -310,10 +277,7 @@ fn chain(
             report.findings.insert(Finding::Chain { journal: id, why });
             break;
         };
-        if chain
-            .last()
-            .is_some_and(|later| later.generation <= head.generation)
-        {
+        if chain.last().is_some_and(|later| later.generation <= head.generation) {
             let why = "generations do not rise";
             report.findings.insert(Finding::Chain { journal: id, why });
             break;
@@ -323,132 +287,6 @@ fn chain(
     }
     chain.reverse();
     chain
-}
-
-fn published(dir: &Path, expect: &Expect, report: &mut Report) -> io::Result<Option<note::Note>> {
-    let bytes = match std::fs::read(dir.join("tlog/checkpoint")) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            if dir.join("tlog/tile").exists() && expect.checkpoint_key.is_some() {
-                let why = "tiles without a checkpoint";
-                report.findings.insert(Finding::Checkpoint { why });
-            }
-            return Ok(None);
-        }
-        other => other?,
-    };
-    match note::parse(&bytes, expect.checkpoint_key.as_deref()) {
-        Ok(note) => {
-            report.checkpoint = Some(note.size);
-            report.signature_checked = expect.checkpoint_key.is_some();
-            Ok(Some(note))
-        }
-        Err(why) => {
-            report.findings.insert(Finding::Checkpoint { why });
-            Ok(None)
-        }
-    }
-}
-
-fn old_checkpoints(expect: &Expect, report: &mut Report) -> Vec<note::Note> {
-    let parse = |bytes: &Vec<u8>| note::parse(bytes, expect.checkpoint_key.as_deref());
-    let mut old = Vec::new();
-    for parsed in expect.old_checkpoints.iter().map(parse) {
-        match parsed {
-            Ok(note) => old.push(note),
-            Err(why) => {
-                report.findings.insert(Finding::Disagrees {
-                    what: "old checkpoint",
-                    why,
-                });
-            }
-        }
-    }
-    old
-}
-
-/// The log against the position, the checkpoint and what was seen of it earlier.
-fn compare(
-    expect: &Expect,
-    published: &Option<note::Note>,
-    old: &[note::Note],
-    roots: &BTreeMap<u64, [u8; 32]>,
-    tree: &MemoryBackedTree<Sha256, leaves::Fed>,
-    report: &mut Report,
-) {
-    let size = tree.len();
-    let same = |at: u64, root: &[u8; 32]| match roots.get(&at) {
-        _ if at > size => Some("it covers more entries than are here"),
-        Some(found) if found == root => None,
-        _ => Some("its root differs"),
-    };
-    let mut disagree = |what, why: Option<&'static str>| {
-        report
-            .findings
-            .extend(why.map(|why| Finding::Disagrees { what, why }));
-    };
-    if let Some(head) = &expect.head {
-        disagree("position", same(head.size, &head.root));
-    }
-    if let Some(note) = published {
-        disagree("checkpoint", same(note.size, &note.root));
-    }
-    for note in old {
-        let shrunk = published.as_ref().is_none_or(|now| now.size < note.size);
-        disagree("old checkpoint", same(note.size, &note.root));
-        disagree(
-            "old checkpoint",
-            shrunk.then_some("the published checkpoint is smaller"),
-        );
-        let consistent = leaves::consistent(tree, note.size, note.root);
-        disagree(
-            "old checkpoint",
-            (!consistent).then_some("no consistency proof"),
-        );
-    }
-}
-
-/// Verified manifests by the leaf hash that they name.
-fn wanted_manifests(
-    expect: &Expect,
-    report: &mut Report,
-) -> HashMap<[u8; 32], (usize, manifest::Manifest)> {
-    let mut wanted = HashMap::new();
-    for (number, bytes) in expect.manifests.iter().enumerate() {
-        let signed = Envelope::from_bytes(bytes)
-            .ok()
-            .and_then(|envelope| manifest::verify(&envelope, &expect.manifest_keys).ok());
-        let why = match signed {
-            None => Some("it is not signed by an expected key, or malformed"),
-            Some(signed) => {
-                let leaf = crate::canonical::hex_array(&signed.predicate.leaf);
-                let before = wanted.insert(leaf.unwrap_or_default(), (number, signed.predicate));
-                before.map(|_| "another manifest names the same leaf")
-            }
-        };
-        report
-            .findings
-            .extend(why.map(|why| Finding::Manifest { number, why }));
-    }
-    wanted
-}
-
-fn manifests(
-    wanted: &HashMap<[u8; 32], (usize, manifest::Manifest)>,
-    leaves: &Leaves,
-    report: &mut Report,
-) {
-    for (leaf, (number, manifest)) in wanted {
-        let why = match leaves.intent(leaf) {
-            None => Some("its leaf is not an intent of this log"),
-            Some((index, _)) if leaves.is_void(index) => Some("its intent is void"),
-            Some((_, intent)) => leaves::differs(manifest, intent),
-        };
-        report.manifests += usize::from(why.is_none());
-        report.findings.extend(why.map(|why| Finding::Manifest {
-            number: *number,
-            why,
-        }));
-    }
 }
 
 #[cfg(test)]

@@ -26,10 +26,7 @@ pub(crate) fn headers(dir: &Path, name: &str) -> Result<BTreeMap<JournalId, Head
             continue;
         };
         if header.log != name {
-            return Err(LedgerFault::Damaged {
-                journal: id,
-                offset: 0,
-            });
+            return Err(LedgerFault::Damaged { journal: id, offset: 0 });
         }
         headers.insert(id, header);
     }
@@ -49,22 +46,14 @@ pub(crate) fn segments(
     let mut next = Some((tip, None::<u64>));
     let mut generation = u64::MAX;
     while let Some((journal, end)) = next {
-        let header = headers
-            .get(&journal)
-            .ok_or(lost(journal, end.unwrap_or(0)))?;
+        let header = headers.get(&journal).ok_or(lost(journal, end.unwrap_or(0)))?;
         // Generations fall towards the first journal: a ring of headers ends here.
         if header.generation >= generation || end.is_some_and(|end| end < header.start()) {
             return Err(LedgerFault::Damaged { journal, offset: 0 });
         }
         generation = header.generation;
-        segments.push(Segment {
-            journal,
-            start: header.start(),
-            end,
-        });
-        next = header
-            .predecessor
-            .map(|head| (head.journal, Some(head.size)));
+        segments.push(Segment { journal, start: header.start(), end });
+        next = header.predecessor.map(|head| (head.journal, Some(head.size)));
     }
     segments.reverse();
     Ok(segments)
@@ -96,10 +85,7 @@ pub(crate) fn walk(
         let lost = |why, size| LedgerFault::LedgerLost { why, journal, size };
         let head: Option<Head> = headers.get(&journal).and_then(|header| header.predecessor);
         if head.is_some_and(|head| head.root != tree.root() || head.size != tree.size()) {
-            return Err(lost(
-                "it goes on from other entries than are here",
-                part.start,
-            ));
+            return Err(lost("it goes on from other entries than are here", part.start));
         }
         let Some((mut reader, _)) = Reader::open(&journals, journal)? else {
             return Err(lost("the journal is empty", part.start));
@@ -108,11 +94,7 @@ pub(crate) fn walk(
             let Some(payload) = reader.next()? else { break };
             let index = tree.size();
             tree.push(leaf_hash(&payload), |_, _, _| ());
-            let cursor = Cursor {
-                segment,
-                offset: reader.offset(),
-                frames: reader.frames(),
-            };
+            let cursor = Cursor { segment, offset: reader.offset(), frames: reader.frames() };
             visit(index, &payload, &tree, cursor)?;
         }
         if let Some(end) = part.end.filter(|end| *end != tree.size()) {

@@ -60,9 +60,7 @@ impl Serialize for JournalId {
 impl<'de> Deserialize<'de> for JournalId {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
-        hex_array(&text)
-            .map(Self)
-            .ok_or_else(|| D::Error::custom("not a journal id"))
+        hex_array(&text).map(Self).ok_or_else(|| D::Error::custom("not a journal id"))
     }
 }
 
@@ -84,13 +82,7 @@ pub(crate) struct Header {
 
 impl Header {
     pub(crate) fn new(log: &str, journal: JournalId, generation: u64, from: Option<Head>) -> Self {
-        Self {
-            v: FORMAT,
-            log: log.to_owned(),
-            journal,
-            generation,
-            predecessor: from,
-        }
+        Self { v: FORMAT, log: log.to_owned(), journal, generation, predecessor: from }
     }
 
     /// Index of the journal's first entry.
@@ -102,11 +94,7 @@ impl Header {
 fn frame(payload: &[u8], durable: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(FRAME_HEAD + payload.len());
     // Payloads are checked against PAYLOAD_BYTES_MAX before.
-    bytes.extend_from_slice(
-        &u32::try_from(payload.len())
-            .unwrap_or(u32::MAX)
-            .to_be_bytes(),
-    );
+    bytes.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes());
     bytes.extend_from_slice(&durable.to_be_bytes());
     let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes), payload);
     bytes.extend_from_slice(&crc.to_be_bytes());
@@ -121,9 +109,7 @@ fn parse_frame(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let durable = u64::from_be_bytes(head.get(4..12)?.try_into().ok()?);
     let crc = u32::from_be_bytes(head.get(12..)?.try_into().ok()?);
     // A frame is never empty: a tail of zeros must not read as frames.
-    let payload = rest
-        .get(..length)
-        .filter(|p| (1..=PAYLOAD_BYTES_MAX).contains(&p.len()))?;
+    let payload = rest.get(..length).filter(|p| (1..=PAYLOAD_BYTES_MAX).contains(&p.len()))?;
     let found = crc32c::crc32c_append(crc32c::crc32c(head.get(..12)?), payload);
     (found == crc).then_some((durable, payload))
 }
@@ -143,17 +129,8 @@ impl Writer {
     pub(crate) fn create(dir: &Path, header: &Header) -> Result<Self, LedgerFault> {
         let io = LedgerFault::io("creating the journal");
         let path = header.journal.path(dir);
-        let file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .open(path)
-            .map_err(io)?;
-        let mut writer = Self {
-            file,
-            buffer: Vec::new(),
-            frames: 0,
-            durable: 0,
-        };
+        let file = OpenOptions::new().append(true).create_new(true).open(path).map_err(io)?;
+        let mut writer = Self { file, buffer: Vec::new(), frames: 0, durable: 0 };
         let payload = canonical::to_vec(header).map_err(|_| LedgerFault::Name)?;
         writer.append(&payload)?;
         writer.sync()?;
@@ -172,9 +149,7 @@ impl Writer {
     }
 
     fn flush(&mut self) -> Result<(), LedgerFault> {
-        self.file
-            .write_all(&self.buffer)
-            .map_err(LedgerFault::io("writing the journal"))?;
+        self.file.write_all(&self.buffer).map_err(LedgerFault::io("writing the journal"))?;
         self.buffer.clear();
         Ok(())
     }
@@ -186,9 +161,7 @@ impl Writer {
             return Ok(());
         }
         self.flush()?;
-        self.file
-            .sync_data()
-            .map_err(LedgerFault::io("making the journal durable"))?;
+        self.file.sync_data().map_err(LedgerFault::io("making the journal durable"))?;
         self.durable = self.frames;
         Ok(())
     }
@@ -238,12 +211,7 @@ impl Reader {
         let mut file = File::open(journal.path(dir)).map_err(io)?;
         file.seek(SeekFrom::Start(offset)).map_err(io)?;
         let file = BufReader::with_capacity(1 << 18, file);
-        Ok(Self {
-            file,
-            journal,
-            offset,
-            frames,
-        })
+        Ok(Self { file, journal, offset, frames })
     }
 
     /// The next payload; `None` at the end, or at a torn tail.
@@ -253,10 +221,7 @@ impl Reader {
         if bytes.is_empty() {
             return Ok(None);
         }
-        let length = bytes
-            .get(..4)
-            .and_then(|b| b.try_into().ok())
-            .map_or(0, u32::from_be_bytes);
+        let length = bytes.get(..4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_be_bytes);
         let whole = FRAME_HEAD.saturating_add(length as usize);
         if whole <= FRAME_HEAD + PAYLOAD_BYTES_MAX {
             self.fill(&mut bytes, whole)?;
@@ -273,26 +238,14 @@ impl Reader {
     fn fill(&mut self, bytes: &mut Vec<u8>, to: usize) -> Result<(), LedgerFault> {
         let more = to.saturating_sub(bytes.len()) as u64;
         let io = LedgerFault::io("reading a journal");
-        self.file
-            .by_ref()
-            .take(more)
-            .read_to_end(bytes)
-            .map(drop)
-            .map_err(io)
+        self.file.by_ref().take(more).read_to_end(bytes).map(drop).map_err(io)
     }
 
     /// No whole frame starts here: torn tail or damage?
     fn end(&mut self, mut rest: Vec<u8>) -> Result<Option<Vec<u8>>, LedgerFault> {
-        let damaged = LedgerFault::Damaged {
-            journal: self.journal,
-            offset: self.offset,
-        };
+        let damaged = LedgerFault::Damaged { journal: self.journal, offset: self.offset };
         let io = LedgerFault::io("reading a journal");
-        self.file
-            .by_ref()
-            .take(TORN_BYTES_MAX + 1)
-            .read_to_end(&mut rest)
-            .map_err(io)?;
+        self.file.by_ref().take(TORN_BYTES_MAX + 1).read_to_end(&mut rest).map_err(io)?;
         if rest.len() as u64 > TORN_BYTES_MAX {
             return Err(damaged);
         }
@@ -331,10 +284,7 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<JournalId>, LedgerFault> {
     let mut ids = Vec::new();
     for entry in entries {
         let name = entry.map_err(io)?.file_name();
-        let id = name
-            .to_str()
-            .and_then(|name| name.strip_suffix(".journal"))
-            .and_then(hex_array);
+        let id = name.to_str().and_then(|name| name.strip_suffix(".journal")).and_then(hex_array);
         ids.extend(id.map(JournalId));
     }
     ids.sort();

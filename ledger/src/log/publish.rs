@@ -92,11 +92,10 @@ impl Publisher {
         while self.tree.size() < to {
             let payload = self.next(dir, segments, &mut reader)?;
             let mut fault = None;
-            self.tree
-                .push(leaf_hash(&payload), |level, number, hashes| {
-                    let path = format!("tile/{level}/{}", path_of(number));
-                    fault = fault.take().or(files.full(&path, &hashes.concat()).err());
-                });
+            self.tree.push(leaf_hash(&payload), |level, number, hashes| {
+                let path = format!("tile/{level}/{}", path_of(number));
+                fault = fault.take().or(files.full(&path, &hashes.concat()).err());
+            });
             self.bundle.push(payload);
             if self.bundle.len() == TILE_WIDTH {
                 let number = (self.tree.size() - 1) / TILE_WIDTH as u64;
@@ -107,9 +106,7 @@ impl Publisher {
             fault.map_or(Ok(()), Err)?;
             let known = published.filter(|(size, _)| *size == self.tree.size());
             if known.is_some_and(|(_, root)| root != self.tree.root()) {
-                return Err(LedgerFault::Checkpoint {
-                    why: "another history was published",
-                });
+                return Err(LedgerFault::Checkpoint { why: "another history was published" });
             }
         }
         for level in 0..self.tree.levels() {
@@ -119,10 +116,7 @@ impl Publisher {
             let path = format!("tile/{level}/{}", path_of(number));
             files.partial(&path, hashes.len(), &hashes.concat())?;
         }
-        let bundle = format!(
-            "tile/entries/{}",
-            path_of(self.tree.size() / TILE_WIDTH as u64)
-        );
+        let bundle = format!("tile/entries/{}", path_of(self.tree.size() / TILE_WIDTH as u64));
         files.partial(&bundle, self.bundle.len(), &encode_bundle(&self.bundle))?;
         files.make_durable()?;
         // Crash here: tiles that no checkpoint needs yet; they are written again, the same.
@@ -141,18 +135,11 @@ impl Publisher {
         kept: &mut Option<(usize, Reader)>,
     ) -> Result<Vec<u8>, LedgerFault> {
         let index = self.tree.size();
-        let at = segments
-            .iter()
-            .position(|s| s.start <= index && s.end.is_none_or(|end| index < end));
-        let journal = at
-            .and_then(|at| segments.get(at))
-            .map_or(JournalId([0; 16]), |s| s.journal);
+        let at =
+            segments.iter().position(|s| s.start <= index && s.end.is_none_or(|end| index < end));
+        let journal = at.and_then(|at| segments.get(at)).map_or(JournalId([0; 16]), |s| s.journal);
         let why = "entries to publish are not in their journal";
-        let lost = || LedgerFault::LedgerLost {
-            why,
-            journal,
-            size: index + 1,
-        };
+        let lost = || LedgerFault::LedgerLost { why, journal, size: index + 1 };
         let at = at.ok_or_else(lost)?;
         let mut reader = match kept.take().filter(|(segment, _)| *segment == at) {
             Some((_, reader)) => reader,
@@ -163,11 +150,7 @@ impl Publisher {
             None => Reader::open(&journals(dir), journal)?.ok_or_else(lost)?.0,
         };
         let payload = reader.next()?.ok_or_else(lost)?;
-        self.cursor = Cursor {
-            segment: at,
-            offset: reader.offset(),
-            frames: reader.frames(),
-        };
+        self.cursor = Cursor { segment: at, offset: reader.offset(), frames: reader.frames() };
         *kept = Some((at, reader));
         Ok(payload)
     }
@@ -185,16 +168,12 @@ pub fn checkpoint(dir: &Path) -> Result<Option<(u64, [u8; 32])>, LedgerFault> {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(io(e)),
         Ok(meta) if meta.len() > CHECKPOINT_BYTES_MAX => {
-            return Err(LedgerFault::Checkpoint {
-                why: "the file is too long",
-            });
+            return Err(LedgerFault::Checkpoint { why: "the file is too long" });
         }
         Ok(_) => {}
     }
     let bytes = fs::read(&path).map_err(io)?;
-    let malformed = LedgerFault::Checkpoint {
-        why: "the file is not a signed checkpoint",
-    };
+    let malformed = LedgerFault::Checkpoint { why: "the file is not a signed checkpoint" };
     let Ok(note) = Note::from_bytes(&bytes) else {
         return Err(malformed);
     };
@@ -257,11 +236,7 @@ struct Files<'a> {
 
 impl<'a> Files<'a> {
     fn new(tlog: &'a Path) -> Self {
-        Self {
-            tlog,
-            dirs: BTreeSet::new(),
-            complete: Vec::new(),
-        }
+        Self { tlog, dirs: BTreeSet::new(), complete: Vec::new() }
     }
 
     fn full(&mut self, path: &str, bytes: &[u8]) -> Result<(), LedgerFault> {

@@ -43,11 +43,7 @@ pub(crate) fn recover(
     position: Position<'_>,
 ) -> Result<Recovered, LedgerFault> {
     let headers = chain::headers(dir, name)?;
-    let generation = headers
-        .values()
-        .map(|header| header.generation)
-        .max()
-        .unwrap_or(0);
+    let generation = headers.values().map(|header| header.generation).max().unwrap_or(0);
     let checkpoint = publish::checkpoint(dir)?;
     let tip = tip(&headers, position)?;
     let segments = match tip {
@@ -57,11 +53,7 @@ pub(crate) fn recover(
     let mut publisher = Publisher::default();
     let mut outcomes = Outcomes::new(position);
     let mut named = Wanted::named(position);
-    let mut published = checkpoint.map(|(size, root)| Wanted {
-        size,
-        root,
-        seen: size == 0,
-    });
+    let mut published = checkpoint.map(|(size, root)| Wanted { size, root, seen: size == 0 });
     let tree = chain::walk(dir, &headers, &segments, |index, payload, tree, cursor| {
         outcomes.see(index, payload)?;
         if let Some(wanted) = &mut named {
@@ -71,11 +63,7 @@ pub(crate) fn recover(
             if index < wanted.size {
                 publisher.pass(payload);
             }
-            wanted.meet(
-                tree,
-                "the published checkpoint is of another history",
-                position,
-            )?;
+            wanted.meet(tree, "the published checkpoint is of another history", position)?;
             if tree.size() == wanted.size {
                 publisher.stand(tree, cursor);
             }
@@ -83,16 +71,10 @@ pub(crate) fn recover(
         Ok(())
     })?;
     if named.is_some_and(|wanted| !wanted.seen) {
-        return Err(lost(
-            "the journal is shorter than the position says",
-            position,
-        ));
+        return Err(lost("the journal is shorter than the position says", position));
     }
     if published.is_some_and(|wanted| !wanted.seen) {
-        return Err(lost(
-            "it is shorter than the published checkpoint",
-            position,
-        ));
+        return Err(lost("it is shorter than the published checkpoint", position));
     }
     let covered = match position {
         Position::Unasked => tree.size(),
@@ -108,15 +90,7 @@ pub(crate) fn recover(
         return rolled_back("another journal holds COMMITTED");
     }
     let open = outcomes.open;
-    Ok(Recovered {
-        segments,
-        tip,
-        generation,
-        tree,
-        open,
-        covered,
-        publisher,
-    })
+    Ok(Recovered { segments, tip, generation, tree, open, covered, publisher })
 }
 
 /// Visits the entries of the chain for people and tests.
@@ -140,10 +114,7 @@ pub(crate) fn read(
         visit(index, payload)
     })?;
     match named.is_some_and(|wanted| !wanted.seen) {
-        true => Err(lost(
-            "the journal is shorter than the position says",
-            position,
-        )),
+        true => Err(lost("the journal is shorter than the position says", position)),
         false => Ok(()),
     }
 }
@@ -161,9 +132,7 @@ fn tip(
         // Nothing says which one counts, and nothing was committed: the newest, so that durable
         // entries stay in the log. Of two that raced, any; the id decides, so that all agree.
         Position::None | Position::Unasked => {
-            let newest = headers
-                .values()
-                .max_by_key(|h| (h.generation, h.start(), h.journal));
+            let newest = headers.values().max_by_key(|h| (h.generation, h.start(), h.journal));
             Ok(newest.map(|header| header.journal))
         }
     }
@@ -175,11 +144,7 @@ fn lost(why: &'static str, position: Position<'_>) -> LedgerFault {
         Position::None | Position::Unasked => None,
     };
     let journal = head.map_or(JournalId([0; 16]), |head| head.journal);
-    LedgerFault::LedgerLost {
-        why,
-        journal,
-        size: head.map_or(0, |head| head.size),
-    }
+    LedgerFault::LedgerLost { why, journal, size: head.map_or(0, |head| head.size) }
 }
 
 /// A size at which the chain must have a known root.
@@ -192,11 +157,9 @@ struct Wanted {
 impl Wanted {
     fn named(position: Position<'_>) -> Option<Self> {
         match position {
-            Position::Named(head) => Some(Self {
-                size: head.size,
-                root: head.root,
-                seen: head.size == 0,
-            }),
+            Position::Named(head) => {
+                Some(Self { size: head.size, root: head.root, seen: head.size == 0 })
+            }
             Position::None | Position::Unasked => None,
         }
     }
@@ -233,12 +196,7 @@ impl Outcomes {
             Position::None => Some(0),
             Position::Unasked => None,
         };
-        Self {
-            covered,
-            open: None,
-            beyond: false,
-            denied: None,
-        }
+        Self { covered, open: None, beyond: false, denied: None }
     }
 
     fn see(&mut self, index: u64, payload: &[u8]) -> Result<(), LedgerFault> {
@@ -314,9 +272,7 @@ fn shared(headers: &BTreeMap<JournalId, Header>, segments: &[Segment], header: &
             return limit.min(segment.end.unwrap_or(u64::MAX));
         }
         limit = limit.min(header.start());
-        at = header
-            .predecessor
-            .and_then(|head| headers.get(&head.journal));
+        at = header.predecessor.and_then(|head| headers.get(&head.journal));
     }
     0
 }

@@ -11,10 +11,7 @@ mod fencing;
 mod publishing;
 
 pub(crate) fn keys() -> LogKeys {
-    LogKeys {
-        blind: [1; 32],
-        commit: [2; 32],
-    }
+    LogKeys { blind: [1; 32], commit: [2; 32] }
 }
 
 pub(crate) const NAME: &str = "shard-0";
@@ -27,10 +24,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self {
-            home: tempfile::tempdir().unwrap(),
-            position: None,
-        }
+        Self { home: tempfile::tempdir().unwrap(), position: None }
     }
 
     pub(crate) fn dir(&self) -> PathBuf {
@@ -51,20 +45,13 @@ impl Place {
     }
 
     pub(crate) fn verify(&self) -> Report {
-        let expect = Expect {
-            head: self.position,
-            ..Expect::default()
-        };
+        let expect = Expect { head: self.position, ..Expect::default() };
         verify::log(&self.dir(), &expect).unwrap()
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let read = read(self.home.path(), NAME, self.position.as_ref()).unwrap();
-        assert!(
-            read.iter()
-                .enumerate()
-                .all(|(at, (index, _))| at as u64 == *index)
-        );
+        assert!(read.iter().enumerate().all(|(at, (index, _))| at as u64 == *index));
         read.into_iter().map(|(_, entry)| entry).collect()
     }
 }
@@ -76,20 +63,11 @@ pub(crate) fn intent(seq: u64) -> Entry {
         start: 10 * seq as i64,
         end: 10 * seq as i64 + 10,
     }];
-    Entry::Intent(Intent {
-        seq,
-        spans,
-        ..Intent::default()
-    })
+    Entry::Intent(Intent { seq, spans, ..Intent::default() })
 }
 
 pub(crate) fn held(offset: i64) -> Entry {
-    Entry::Held {
-        topic: "t".into(),
-        partition: 0,
-        offset,
-        reason: "unknown leaf".into(),
-    }
+    Entry::Held { topic: "t".into(), partition: 0, offset, reason: "unknown leaf".into() }
 }
 
 pub(crate) fn copy_dir(from: &Path, to: &Path) {
@@ -116,10 +94,7 @@ fn a_log_goes_on_over_holders() {
     }
     let report = place.verify();
     assert!(report.holds(), "{:?}", report.findings);
-    assert_eq!(
-        (report.entries, report.committed, report.journals.len()),
-        (12, 4, 4)
-    );
+    assert_eq!((report.entries, report.committed, report.journals.len()), (12, 4, 4));
     assert_eq!(place.entries().len(), 12);
 }
 
@@ -127,28 +102,13 @@ fn a_log_goes_on_over_holders() {
 fn outcomes_are_guarded_where_they_are_written() {
     let place = Place::new();
     let mut log = place.take_over().unwrap();
-    assert!(matches!(
-        log.append(&Entry::Committed { of: 0 }),
-        Err(LedgerFault::NotOpen { of: 0 })
-    ));
+    assert!(matches!(log.append(&Entry::Committed { of: 0 }), Err(LedgerFault::NotOpen { of: 0 })));
     let of = log.append(&intent(0)).unwrap().index;
-    assert!(matches!(
-        log.append(&intent(1)),
-        Err(LedgerFault::IntentOpen { index: 0 })
-    ));
-    let void = |of| Entry::Void {
-        of,
-        why: String::new(),
-    };
-    assert!(matches!(
-        log.append(&void(of + 1)),
-        Err(LedgerFault::NotOpen { .. })
-    ));
+    assert!(matches!(log.append(&intent(1)), Err(LedgerFault::IntentOpen { index: 0 })));
+    let void = |of| Entry::Void { of, why: String::new() };
+    assert!(matches!(log.append(&void(of + 1)), Err(LedgerFault::NotOpen { .. })));
     log.append(&void(of)).unwrap();
-    assert!(matches!(
-        log.append(&void(of)),
-        Err(LedgerFault::NotOpen { .. })
-    ));
+    assert!(matches!(log.append(&void(of)), Err(LedgerFault::NotOpen { .. })));
     // A refused append leaves no trace: the log still holds.
     log.sync().unwrap();
     assert_eq!((log.next_index(), place.verify().findings.len()), (2, 0));
@@ -158,15 +118,9 @@ fn outcomes_are_guarded_where_they_are_written() {
 fn too_large_entries_leave_the_log_usable() {
     let place = Place::new();
     let mut log = place.take_over().unwrap();
-    let large = Entry::Void {
-        of: 0,
-        why: "x".repeat(70_000),
-    };
+    let large = Entry::Void { of: 0, why: "x".repeat(70_000) };
     log.append(&intent(0)).unwrap();
-    assert!(matches!(
-        log.append(&large),
-        Err(LedgerFault::EntryTooLarge { .. })
-    ));
+    assert!(matches!(log.append(&large), Err(LedgerFault::EntryTooLarge { .. })));
     log.append(&Entry::Committed { of: 0 }).unwrap();
     assert_eq!(log.sync().unwrap().size, 2);
 }
@@ -181,10 +135,7 @@ fn ten_thousand_refusals_stand_before_their_intent() {
         offset,
         code: "malformed_value".into(),
     };
-    let intent = Intent {
-        refused: (0..10_000).map(one).collect(),
-        ..Intent::default()
-    };
+    let intent = Intent { refused: (0..10_000).map(one).collect(), ..Intent::default() };
     let receipt = log.append(&Entry::Intent(intent)).unwrap();
     assert!(receipt.index > 10);
     log.append(&Entry::Committed { of: receipt.index }).unwrap();
@@ -196,19 +147,14 @@ fn ten_thousand_refusals_stand_before_their_intent() {
         _ => 0,
     };
     let all = read(place.home.path(), NAME, None).unwrap();
-    assert_eq!(
-        all.iter().map(|(_, entry)| refused(entry)).sum::<usize>(),
-        10_000
-    );
+    assert_eq!(all.iter().map(|(_, entry)| refused(entry)).sum::<usize>(), 10_000);
 }
 
 #[test]
 fn names_cannot_leave_the_directory() {
     let home = tempfile::tempdir().unwrap();
     for bad in ["", "..", ".x", "a/b", "A", "x\0", &"a".repeat(65)] {
-        let fault = Log::take_over(home.path(), bad, None, keys())
-            .err()
-            .unwrap();
+        let fault = Log::take_over(home.path(), bad, None, keys()).err().unwrap();
         assert!(matches!(fault, LedgerFault::Name), "{bad:?}");
     }
     assert!(fs::read_dir(home.path()).unwrap().next().is_none());
@@ -229,12 +175,7 @@ fn control_logs_have_one_holder_and_no_position() {
     assert!(matches!(second.err().unwrap(), LedgerFault::Locked { .. }));
     drop(log);
     let mut log = Log::control(home.path(), "control", keys()).unwrap();
-    let lease = Entry::Lease {
-        release: "00".repeat(32),
-        shard: 1,
-        records: 5,
-        bytes: u64::MAX,
-    };
+    let lease = Entry::Lease { release: "00".repeat(32), shard: 1, records: 5, bytes: u64::MAX };
     assert_eq!(log.append(&lease).unwrap().index, 1);
     let size = log.sync().unwrap().size;
     let key = SigningKey::generate().unwrap();

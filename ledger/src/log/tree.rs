@@ -168,11 +168,7 @@ mod tests {
         for (level, number) in [(0, 0), (0, 1), (0, 256), (1, 0)] {
             let tile = tlog_tiles::tile::Tile::new(8, level, number, 256, false);
             let data = tile.read_data(&stored).unwrap();
-            assert_eq!(
-                tiles[&(usize::from(level), number)],
-                data,
-                "tile {level}/{number}"
-            );
+            assert_eq!(tiles[&(usize::from(level), number)], data, "tile {level}/{number}");
         }
         assert_eq!(tiles.len(), 257 + 1);
         let (number, hashes) = tree.partial(0).unwrap();

@@ -9,10 +9,7 @@ pub(crate) fn manifest() -> Manifest {
         release: "ab".repeat(32),
         fingerprint: "cd".repeat(32),
         approvers: vec!["bo".into()],
-        policy: Policy {
-            version: 1,
-            digest: "ef".repeat(32),
-        },
+        policy: Policy { version: 1, digest: "ef".repeat(32) },
         salt: "01".repeat(16),
         subjects: vec![Subject {
             topic: "out".into(),
@@ -20,10 +17,7 @@ pub(crate) fn manifest() -> Manifest {
             count: 1,
             digest: one_record().hex(),
         }],
-        columns: vec![ColumnNote {
-            name: "id".into(),
-            protection: "token".into(),
-        }],
+        columns: vec![ColumnNote { name: "id".into(), protection: "token".into() }],
         target_partitions: 3,
         partitioner: "murmur2".into(),
         key_ids: vec!["00".repeat(16)],
@@ -102,21 +96,12 @@ fn signed_and_compared() {
     let envelope = sign(&manifest(), &key).unwrap();
     let signed = verify(&envelope, &[key.verifying_key()]).unwrap();
     assert_eq!(signed.predicate, manifest());
-    assert!(
-        verify(
-            &envelope,
-            &[SigningKey::generate().unwrap().verifying_key()]
-        )
-        .is_err()
-    );
+    assert!(verify(&envelope, &[SigningKey::generate().unwrap().verifying_key()]).is_err());
     let read = signed.predicate;
     assert!(read.compare("out", 0, one_record()).is_ok());
     let mut twice = one_record();
     twice.record(0, 5000, Some(b"k"), None, &[]);
-    assert!(matches!(
-        read.compare("out", 0, twice),
-        Err(ManifestFault::Different { .. })
-    ));
+    assert!(matches!(read.compare("out", 0, twice), Err(ManifestFault::Different { .. })));
     assert!(matches!(
         read.compare("out", 1, one_record()),
         Err(ManifestFault::NoSubject { partition: 1, .. })

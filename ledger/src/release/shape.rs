@@ -224,11 +224,7 @@ pub(super) fn check(release: &Release) -> Result<(), &'static str> {
     if leaves.len() != release.leaves.len() {
         return Err("a leaf is repeated");
     }
-    if release
-        .leaves
-        .iter()
-        .any(|leaf| leaf.part != "key" && leaf.part != "row")
-    {
+    if release.leaves.iter().any(|leaf| leaf.part != "key" && leaf.part != "row") {
         return Err("a leaf's part is neither key nor row");
     }
     Ok(())

@@ -31,16 +31,8 @@ pub(crate) fn release() -> Release {
         author: "ada".into(),
         created: "2027-01-01T00:00:00Z".into(),
         expires: "2027-07-01T00:00:00Z".into(),
-        limits: Limits {
-            records: Some(u64::MAX),
-            bytes: None,
-            epsilon: None,
-        },
-        source: Source {
-            cluster_id: "s".into(),
-            zone: "eu".into(),
-            topics: vec!["t".into()],
-        },
+        limits: Limits { records: Some(u64::MAX), bytes: None, epsilon: None },
+        source: Source { cluster_id: "s".into(), zone: "eu".into(), topics: vec!["t".into()] },
         target: Target {
             cluster_id: "g".into(),
             zone: "global".into(),
@@ -59,28 +51,12 @@ pub(crate) fn release() -> Release {
         }],
         key: vec![],
         columns: vec![
-            column(
-                "id",
-                Shape::Token {
-                    form: "base32".into(),
-                    domain: "customer".into(),
-                },
-            ),
-            column(
-                "card",
-                Shape::Mask {
-                    keep_first: 0,
-                    keep_last: 4,
-                    fill: '*',
-                },
-            ),
+            column("id", Shape::Token { form: "base32".into(), domain: "customer".into() }),
+            column("card", Shape::Mask { keep_first: 0, keep_last: 4, fill: '*' }),
             column("born", Shape::Year),
         ],
         overrides: vec![],
-        policy: Policy {
-            version: 1,
-            digest: "cd".repeat(32),
-        },
+        policy: Policy { version: 1, digest: "cd".repeat(32) },
         explain: "id: token\n".into(),
     }
 }
@@ -91,10 +67,7 @@ struct People {
 }
 
 fn people(threshold: u32, names: &[&str]) -> People {
-    let keys: Vec<SigningKey> = names
-        .iter()
-        .map(|_| SigningKey::generate().unwrap())
-        .collect();
+    let keys: Vec<SigningKey> = names.iter().map(|_| SigningKey::generate().unwrap()).collect();
     let roles = vec![Role::Approve, Role::Revoke, Role::Trust];
     let approvers = names.iter().zip(&keys).map(|(name, key)| Approver {
         name: (*name).into(),
@@ -102,14 +75,8 @@ fn people(threshold: u32, names: &[&str]) -> People {
         roles: roles.clone(),
     });
     let root = Root::first(threshold, approvers.collect());
-    let file = trust::sign(&root, &keys.iter().collect::<Vec<_>>())
-        .unwrap()
-        .to_bytes()
-        .unwrap();
-    People {
-        keys,
-        root: TrustRoot::load(&file, None).unwrap(),
-    }
+    let file = trust::sign(&root, &keys.iter().collect::<Vec<_>>()).unwrap().to_bytes().unwrap();
+    People { keys, root: TrustRoot::load(&file, None).unwrap() }
 }
 
 #[test]
@@ -128,13 +95,7 @@ fn the_author_does_not_count_unless_alone() {
     let p = people(2, &["ada", "bo", "cy"]);
     let envelope = sign(&release(), &[&p.keys[0], &p.keys[1]]).unwrap();
     let fault = verify(&envelope, &p.root, at(NOW)).unwrap_err();
-    assert_eq!(
-        fault,
-        ReleaseFault::Threshold {
-            found: 1,
-            needed: 2
-        }
-    );
+    assert_eq!(fault, ReleaseFault::Threshold { found: 1, needed: 2 });
     let alone = people(1, &["ada"]);
     let envelope = sign(&release(), &[&alone.keys[0]]).unwrap();
     assert!(verify(&envelope, &alone.root, at(NOW)).is_ok());
@@ -152,10 +113,7 @@ fn one_person_cannot_sign_twice() {
 fn a_stranger_is_refused() {
     let p = people(1, &["bo", "cy"]);
     let envelope = sign(&release(), &[&p.keys[0], &SigningKey::generate().unwrap()]).unwrap();
-    assert!(matches!(
-        verify(&envelope, &p.root, at(NOW)),
-        Err(ReleaseFault::Statement(_))
-    ));
+    assert!(matches!(verify(&envelope, &p.root, at(NOW)), Err(ReleaseFault::Statement(_))));
 }
 
 #[test]
@@ -165,18 +123,9 @@ fn a_release_dies_on_time() {
     let end = 1_814_400_000; // 2027-07-01T00:00:00Z
     let live = verify(&envelope, &p.root, at(end - 1)).unwrap();
     assert!(live.live(at(end - 1)).is_ok());
-    assert!(matches!(
-        live.live(at(end)),
-        Err(ReleaseFault::Expired { .. })
-    ));
-    assert!(matches!(
-        verify(&envelope, &p.root, at(end)),
-        Err(ReleaseFault::Expired { .. })
-    ));
-    assert!(matches!(
-        verify(&envelope, &p.root, at(0)),
-        Err(ReleaseFault::Future { .. })
-    ));
+    assert!(matches!(live.live(at(end)), Err(ReleaseFault::Expired { .. })));
+    assert!(matches!(verify(&envelope, &p.root, at(end)), Err(ReleaseFault::Expired { .. })));
+    assert!(matches!(verify(&envelope, &p.root, at(0)), Err(ReleaseFault::Future { .. })));
 }
 
 #[test]

@@ -47,11 +47,7 @@ impl JournalHead {
             }),
         };
         let generation = number(value.get("generation")?)?;
-        Some(Self {
-            journal: id.to_owned(),
-            generation,
-            predecessor,
-        })
+        Some(Self { journal: id.to_owned(), generation, predecessor })
     }
 }
 
@@ -74,14 +70,7 @@ pub(super) struct Journal {
 impl Journal {
     pub(super) fn open(dir: &Path, id: &str) -> io::Result<Self> {
         let file = BufReader::new(File::open(dir.join(format!("{id}.journal")))?);
-        Ok(Self {
-            id: id.to_owned(),
-            file,
-            offset: 0,
-            frames: 0,
-            rest: 0,
-            damaged: false,
-        })
+        Ok(Self { id: id.to_owned(), file, offset: 0, frames: 0, rest: 0, damaged: false })
     }
 
     /// The next payload; `None` from the first unsound frame on.
@@ -108,9 +97,7 @@ impl Journal {
         self.damaged = (1..rest.len().saturating_sub(16)).any(|at| {
             let (head, tail) = (&rest[at..at + 16], &rest[at + 16..]);
             let payload = length(head).and_then(|n| tail.get(..usize::try_from(n).ok()?));
-            payload
-                .and_then(|p| sound(head, p))
-                .is_some_and(|durable| durable > self.frames)
+            payload.and_then(|p| sound(head, p)).is_some_and(|durable| durable > self.frames)
         });
         Ok(None)
     }

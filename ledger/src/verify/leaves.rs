@@ -56,8 +56,7 @@ pub(super) fn consistent(tree: &MemoryBackedTree<Sha256, Fed>, size: u64, root: 
                 return false;
             };
             let proof = tree.prove_consistency(more);
-            now.verify_consistency(&RootHash::new(root.into(), size), &proof)
-                .is_ok()
+            now.verify_consistency(&RootHash::new(root.into(), size), &proof).is_ok()
         }
     }
 }
@@ -89,11 +88,7 @@ impl Leaves {
     }
 
     pub(super) fn see(&mut self, index: u64, payload: &[u8], report: &mut Report) {
-        let hash = Sha256::new()
-            .chain_update([0])
-            .chain_update(payload)
-            .finalize()
-            .into();
+        let hash = Sha256::new().chain_update([0]).chain_update(payload).finalize().into();
         self.hashes.push(hash);
         let value: Option<Value> = serde_json::from_slice(payload).ok();
         let value =
@@ -102,9 +97,7 @@ impl Leaves {
             None => Some("it is not canonical JSON"),
             Some(value) => self.check(index, hash, value, report),
         };
-        report
-            .findings
-            .extend(why.map(|why| Finding::Entry { index, why }));
+        report.findings.extend(why.map(|why| Finding::Entry { index, why }));
     }
 
     fn check(
@@ -114,10 +107,7 @@ impl Leaves {
         leaf: Value,
         report: &mut Report,
     ) -> Option<&'static str> {
-        let kind = leaf
-            .get("kind")
-            .and_then(Value::as_str)
-            .filter(|kind| KINDS.contains(kind));
+        let kind = leaf.get("kind").and_then(Value::as_str).filter(|kind| KINDS.contains(kind));
         let Some(kind) = kind.filter(|_| leaf.get("v").and_then(Value::as_u64) == Some(1)) else {
             return Some("it is of a kind or version that this verifier does not know");
         };
@@ -133,9 +123,7 @@ impl Leaves {
         match kind {
             "INTENT" => {
                 report.intents += 1;
-                let claimed = body
-                    .and_then(|body| body.get("refused_before"))
-                    .and_then(number);
+                let claimed = body.and_then(|body| body.get("refused_before")).and_then(number);
                 let open = self.open.replace(index);
                 if self.wanted.contains(&hash) {
                     self.intents.insert(hash, (index, leaf));
@@ -185,9 +173,7 @@ impl Leaves {
 /// The intent that a COMMITTED leaf is about.
 pub(super) fn committed_of(leaf: &Value) -> Option<u64> {
     let committed = leaf.get("kind")?.as_str()? == "COMMITTED";
-    committed
-        .then(|| number(leaf.get("body")?.get("of")?))
-        .flatten()
+    committed.then(|| number(leaf.get("body")?.get("of")?)).flatten()
 }
 
 /// What a manifest says otherwise than the intent that it names.
@@ -205,25 +191,18 @@ pub(super) fn differs(manifest: &Manifest, leaf: &Value) -> Option<&'static str>
         ("subjects", "subjects", "subjects"),
         ("key_ids", "key_ids", "key ids"),
         ("schema_ids", "schema_ids", "schema ids"),
-        (
-            "target_partitions",
-            "target_partitions",
-            "target partitions",
-        ),
+        ("target_partitions", "target_partitions", "target partitions"),
         ("partitioner", "partitioner", "partitioner"),
     ];
     let different = |(ours, theirs, _): &(&str, &str, &str)| {
         said.get(ours).is_none() || said.get(ours) != intent(theirs)
     };
-    pairs
-        .iter()
-        .find(|pair| different(pair))
-        .map(|(_, _, name)| match *name {
-            "id" => "its id differs from its intent's",
-            "release" => "its release differs from its intent's",
-            "fingerprint" => "its fingerprint differs from its intent's",
-            "subjects" => "its subjects differ from its intent's",
-            "salt" => "its salt differs from its intent's",
-            _ => "its keys, schemas or partitions differ from its intent's",
-        })
+    pairs.iter().find(|pair| different(pair)).map(|(_, _, name)| match *name {
+        "id" => "its id differs from its intent's",
+        "release" => "its release differs from its intent's",
+        "fingerprint" => "its fingerprint differs from its intent's",
+        "subjects" => "its subjects differ from its intent's",
+        "salt" => "its salt differs from its intent's",
+        _ => "its keys, schemas or partitions differ from its intent's",
+    })
 }

@@ -17,9 +17,7 @@ pub(super) struct Note {
 pub(super) fn parse(bytes: &[u8], key: Option<&str>) -> Result<Note, &'static str> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
     let (body, signatures) = text.split_once("\n\n").ok_or("it has no signatures")?;
-    let signatures = signatures
-        .strip_suffix('\n')
-        .ok_or("it has no final newline")?;
+    let signatures = signatures.strip_suffix('\n').ok_or("it has no final newline")?;
     let lines: Vec<&str> = body.split('\n').collect();
     let [origin, size, root] = lines.as_slice() else {
         return Err("it has not three lines");
@@ -28,14 +26,8 @@ pub(super) fn parse(bytes: &[u8], key: Option<&str>) -> Result<Note, &'static st
     if number.to_string() != *size {
         return Err("its size is not canonical");
     }
-    let root = BASE64
-        .decode(root.as_bytes())
-        .ok()
-        .and_then(|root| root.try_into().ok());
-    let note = Note {
-        size: number,
-        root: root.ok_or("its root is not a SHA-256 hash")?,
-    };
+    let root = BASE64.decode(root.as_bytes()).ok().and_then(|root| root.try_into().ok());
+    let note = Note { size: number, root: root.ok_or("its root is not a SHA-256 hash")? };
     if origin.is_empty() {
         return Err("it has no origin");
     }
@@ -47,16 +39,10 @@ pub(super) fn parse(bytes: &[u8], key: Option<&str>) -> Result<Note, &'static st
     let signed = format!("{body}\n");
     let mut found = 0;
     for line in signatures.split('\n') {
-        let parts = line
-            .strip_prefix("\u{2014} ")
-            .and_then(|line| line.split_once(' '));
+        let parts = line.strip_prefix("\u{2014} ").and_then(|line| line.split_once(' '));
         let (by, base64) = parts.ok_or("a signature line is malformed")?;
-        let bytes = BASE64
-            .decode(base64.as_bytes())
-            .map_err(|_| "a signature is not base64")?;
-        let (tag, signature) = bytes
-            .split_at_checked(4)
-            .ok_or("a signature is too short")?;
+        let bytes = BASE64.decode(base64.as_bytes()).map_err(|_| "a signature is not base64")?;
+        let (tag, signature) = bytes.split_at_checked(4).ok_or("a signature is too short")?;
         // Others may cosign: lines by other names are theirs to verify.
         if by == name {
             if tag != id || !key.verifies(signed.as_bytes(), signature) {
@@ -76,11 +62,8 @@ fn verifier(text: &str) -> Option<(&str, [u8; 4], VerifyingKey)> {
     let mut parts = text.splitn(3, '+');
     let (name, id, base64) = (parts.next()?, parts.next()?, parts.next()?);
     let bytes = BASE64.decode(base64.as_bytes()).ok()?;
-    let digest = Sha256::new()
-        .chain_update(name)
-        .chain_update("\n")
-        .chain_update(&bytes)
-        .finalize();
+    let digest =
+        Sha256::new().chain_update(name).chain_update("\n").chain_update(&bytes).finalize();
     let id: [u8; 4] = crate::canonical::hex_array(id)?;
     let key = bytes.strip_prefix(&[1])?.try_into().ok()?;
     (digest.get(..4)? == id).then_some((name, id, VerifyingKey(key)))

@@ -5,6 +5,7 @@ use std::fs;
 
 use super::*;
 use crate::canonical::hex;
+use crate::dsse::Envelope;
 use crate::log::{Entry, Intent, Log, LogKeys, verifier_key};
 use crate::manifest::{self, Manifest};
 use crate::signing::SigningKey;
@@ -17,25 +18,15 @@ struct Evidence {
 }
 
 fn manifest_for(leaf: [u8; 32], n: u64) -> Manifest {
-    Manifest {
-        leaf: hex(&leaf),
-        id: format!("{n:032x}"),
-        ..manifest::tests::manifest()
-    }
+    Manifest { leaf: hex(&leaf), id: format!("{n:032x}"), ..manifest::tests::manifest() }
 }
 
 /// 140 committed transactions, so that there is a full tile, and three manifests.
 fn evidence() -> Evidence {
     let home = tempfile::tempdir().unwrap();
-    let (signer, sealer) = (
-        SigningKey::from_seed(&[1; 32]),
-        SigningKey::from_seed(&[2; 32]),
-    );
+    let (signer, sealer) = (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]));
     let (signer, sealer) = (signer.unwrap(), sealer.unwrap());
-    let keys = LogKeys {
-        blind: [1; 32],
-        commit: [2; 32],
-    };
+    let keys = LogKeys { blind: [1; 32], commit: [2; 32] };
     let mut log = Log::take_over(home.path(), "shard-0", None, keys).unwrap();
     let mut expect = Expect {
         checkpoint_key: Some(verifier_key(ORIGIN, &signer.verifying_key())),
@@ -92,10 +83,7 @@ fn untouched_evidence_holds() {
     let report = evidence.report(&evidence.expect);
     assert!(report.holds(), "{:?}", report.findings);
     assert!(report.torn.is_empty() && report.signature_checked);
-    assert_eq!(
-        (report.intents, report.committed, report.void),
-        (140, 140, 0)
-    );
+    assert_eq!((report.intents, report.committed, report.void), (140, 140, 0));
     assert_eq!((report.checkpoint, report.manifests), (Some(279), 3));
     let reports = home(evidence.home.path(), &evidence.expect).unwrap();
     assert_eq!(reports.len(), 1);
@@ -132,11 +120,7 @@ fn a_flipped_bit_in_any_file_is_found() {
         }
         fs::write(path, bytes).unwrap();
     }
-    assert!(
-        files.len() > 6 && flips > 60,
-        "{} files, {flips} flips",
-        files.len()
-    );
+    assert!(files.len() > 6 && flips > 60, "{} files, {flips} flips", files.len());
     assert!(evidence.report(&evidence.expect).holds());
 }
 
@@ -186,19 +170,13 @@ fn a_flipped_bit_in_a_manifest_or_old_checkpoint_is_found() {
 fn a_manifest_of_another_transaction_is_found() {
     let evidence = evidence();
     let key = SigningKey::from_seed(&[2; 32]).unwrap();
-    let honest = manifest_for(
-        crate::canonical::hex_array(&leaf_of(&evidence, 139)).unwrap(),
-        139,
-    );
+    let honest = manifest_for(crate::canonical::hex_array(&leaf_of(&evidence, 139)).unwrap(), 139);
     let with = |change: &dyn Fn(&mut Manifest)| {
         let mut manifest = honest.clone();
         change(&mut manifest);
         let envelope = manifest::sign(&manifest, &key).unwrap();
         let manifests = vec![envelope.to_bytes().unwrap()];
-        evidence.report(&Expect {
-            manifests,
-            ..evidence.expect.clone()
-        })
+        evidence.report(&Expect { manifests, ..evidence.expect.clone() })
     };
     assert!(with(&|_| ()).holds());
     assert!(!with(&|m| m.leaf = leaf_of(&evidence, 138)).holds());
@@ -217,10 +195,7 @@ fn a_manifest_of_another_transaction_is_found() {
 fn leaf_of(evidence: &Evidence, n: usize) -> String {
     let bytes = &evidence.expect.manifests[n - 137];
     let envelope = Envelope::from_bytes(bytes).unwrap();
-    manifest::verify(&envelope, &evidence.expect.manifest_keys)
-        .unwrap()
-        .predicate
-        .leaf
+    manifest::verify(&envelope, &evidence.expect.manifest_keys).unwrap().predicate.leaf
 }
 
 #[test]
@@ -260,10 +235,7 @@ fn refuses_leaf_bad_sequences() {
     let intent = |n| leaf("INTENT", r#"{"refused_before":"0"}"#, n);
     let committed = |of: u64, n| leaf("COMMITTED", &format!(r#"{{"of":"{of}"}}"#), n);
     assert!(check(&[intent(0), committed(0, 1), intent(2)]));
-    assert!(check(&[
-        leaf("REFUSED", "{}", 0),
-        leaf("INTENT", r#"{"refused_before":"1"}"#, 1)
-    ]));
+    assert!(check(&[leaf("REFUSED", "{}", 0), leaf("INTENT", r#"{"refused_before":"1"}"#, 1)]));
     assert!(!check(&[leaf("INTENT", r#"{"refused_before":"1"}"#, 1)]));
     assert!(!check(&[intent(0), intent(1)]));
     assert!(!check(&[committed(0, 0)]));
@@ -271,9 +243,7 @@ fn refuses_leaf_bad_sequences() {
     assert!(!check(&[intent(0), committed(1, 1)]));
     assert!(!check(&[intent(0), committed(0, 0)]), "one blind twice");
     assert!(!check(&[leaf("GIFT", "{}", 0)]));
-    assert!(!check(&[
-        leaf("HELD", "{}", 0).replace(r#""v":1"#, r#""v":2"#)
-    ]));
+    assert!(!check(&[leaf("HELD", "{}", 0).replace(r#""v":1"#, r#""v":2"#)]));
     assert!(!check(&[leaf("HELD", "{}", 0).replace(',', ", ")]));
     assert!(!check(&["".to_owned()]));
 }

@@ -20,9 +20,7 @@ pub(super) fn check(
 ) -> io::Result<()> {
     let mut files = BTreeMap::new();
     list(&tlog.join("tile"), "tile", &mut files)?;
-    let size = usize::try_from(size)
-        .unwrap_or(usize::MAX)
-        .min(leaves.len());
+    let size = usize::try_from(size).unwrap_or(usize::MAX).min(leaves.len());
     let mut hashes = leaves.get(..size).unwrap_or_default().to_vec();
     bundles(&hashes, &mut files, report)?;
     for level in 0_u32.. {
@@ -80,10 +78,7 @@ fn expect(
         false => format!("{path}.p/{width}"),
     };
     let mut finding = |path: &str, why| {
-        report.findings.insert(Finding::Tile {
-            path: path.to_owned(),
-            why,
-        });
+        report.findings.insert(Finding::Tile { path: path.to_owned(), why });
     };
     if !files.contains_key(&must) {
         finding(&must, "it is missing");
@@ -91,9 +86,7 @@ fn expect(
     // Earlier partial tiles may stay; they must be the start of this one.
     let partial = format!("{path}.p/");
     let mut candidates = vec![(must, width)];
-    let earlier = files
-        .range(partial.clone()..)
-        .take_while(|(name, _)| name.starts_with(&partial));
+    let earlier = files.range(partial.clone()..).take_while(|(name, _)| name.starts_with(&partial));
     for (name, _) in earlier {
         let width_text = name.strip_prefix(&partial).unwrap_or_default();
         let earlier_width = width_text.parse().ok().filter(|w| *w > 0 && *w < WIDTH);
@@ -139,13 +132,7 @@ fn entry_hashes(mut bytes: &[u8]) -> Option<Vec<[u8; 32]>> {
         let (length, rest) = bytes.split_at_checked(2)?;
         let length = u16::from_be_bytes(length.try_into().ok()?);
         let (entry, rest) = rest.split_at_checked(usize::from(length))?;
-        hashes.push(
-            Sha256::new()
-                .chain_update([0])
-                .chain_update(entry)
-                .finalize()
-                .into(),
-        );
+        hashes.push(Sha256::new().chain_update([0]).chain_update(entry).finalize().into());
         bytes = rest;
     }
     Some(hashes)
@@ -158,10 +145,7 @@ fn subtree(hashes: &[[u8; 32]]) -> [u8; 32] {
         _ => {
             let (left, right) = hashes.split_at(hashes.len() / 2);
             let node = Sha256::new().chain_update([1]);
-            node.chain_update(subtree(left))
-                .chain_update(subtree(right))
-                .finalize()
-                .into()
+            node.chain_update(subtree(left)).chain_update(subtree(right)).finalize().into()
         }
     }
 }
@@ -169,16 +153,9 @@ fn subtree(hashes: &[[u8; 32]]) -> [u8; 32] {
 fn number_path(number: usize) -> String {
     let digits = format!("{number:03}");
     let padded = format!("{digits:0>width$}", width = digits.len().div_ceil(3) * 3);
-    let groups: Vec<&str> = (0..padded.len())
-        .step_by(3)
-        .map(|at| &padded[at..at + 3])
-        .collect();
+    let groups: Vec<&str> = (0..padded.len()).step_by(3).map(|at| &padded[at..at + 3]).collect();
     let (last, first) = groups.split_last().unwrap_or((&"000", &[]));
-    first
-        .iter()
-        .map(|group| format!("x{group}/"))
-        .collect::<String>()
-        + last
+    first.iter().map(|group| format!("x{group}/")).collect::<String>() + last
 }
 
 #[cfg(test)]
@@ -188,12 +165,9 @@ mod tests {
     /// C2SP tlog-tiles, "Tile paths": the example is 1234067 → x001/x234/067.
     #[test]
     fn paths_are_those_of_the_standard() {
-        for (number, path) in [
-            (0, "000"),
-            (255, "255"),
-            (1000, "x001/000"),
-            (1_234_067, "x001/x234/067"),
-        ] {
+        for (number, path) in
+            [(0, "000"), (255, "255"), (1000, "x001/000"), (1_234_067, "x001/x234/067")]
+        {
             assert_eq!(number_path(number), path);
             assert_eq!(crate::log::path_of(number as u64), path);
         }

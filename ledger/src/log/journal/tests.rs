@@ -31,15 +31,9 @@ fn reads_back_what_was_written() {
     let dir = tempfile::tempdir().unwrap();
     let id = journal(dir.path(), &[b"one", b"two"], true);
     assert_eq!(list(dir.path()).unwrap(), [id]);
-    assert_eq!(
-        read(dir.path(), id).unwrap(),
-        (vec![b"one".to_vec(), b"two".to_vec()], 0)
-    );
+    assert_eq!(read(dir.path(), id).unwrap(), (vec![b"one".to_vec(), b"two".to_vec()], 0));
     // crc32c_append continues a checksum: RFC 3720, B.4, 32 bytes of zeros
-    assert_eq!(
-        crc32c::crc32c_append(crc32c::crc32c(&[0; 12]), &[0; 20]),
-        0x8a91_36aa
-    );
+    assert_eq!(crc32c::crc32c_append(crc32c::crc32c(&[0; 12]), &[0; 20]), 0x8a91_36aa);
 }
 
 #[test]
@@ -53,10 +47,7 @@ fn every_cut_is_a_torn_tail() {
         std::fs::write(&path, &whole[..cut]).unwrap();
         let (payloads, torn) = read(dir.path(), id).unwrap();
         seen[if torn == u64::MAX { 3 } else { payloads.len() }] = true;
-        assert!(
-            payloads.iter().zip([b"one", b"two"]).all(|(a, b)| a == b),
-            "cut at {cut}"
-        );
+        assert!(payloads.iter().zip([b"one", b"two"]).all(|(a, b)| a == b), "cut at {cut}");
     }
     assert_eq!(seen, [true, true, false, true]);
 }
@@ -114,8 +105,5 @@ fn a_renamed_journal_is_damage() {
     let id = journal(dir.path(), &[b"one"], true);
     let other = JournalId([8; 16]);
     std::fs::rename(id.path(dir.path()), other.path(dir.path())).unwrap();
-    assert!(matches!(
-        read(dir.path(), other),
-        Err(LedgerFault::Damaged { .. })
-    ));
+    assert!(matches!(read(dir.path(), other), Err(LedgerFault::Damaged { .. })));
 }

@@ -57,10 +57,7 @@ fn a_commit_beside_the_chain_is_a_typed_stop() {
     };
     place.transact(&mut zombie);
     place.position = true_position;
-    assert!(matches!(
-        place.take_over(),
-        Err(LedgerFault::TargetRolledBack { .. })
-    ));
+    assert!(matches!(place.take_over(), Err(LedgerFault::TargetRolledBack { .. })));
     assert!(!place.verify().holds());
 }
 
@@ -135,42 +132,20 @@ fn entries_read_back_as_they_were() {
     let mut log = place.take_over().unwrap();
     let all = vec![
         held(1),
-        Entry::Resumed {
-            topic: "t".into(),
-            partition: 1,
-            offset: -1,
-            release: "r".into(),
-        },
-        Entry::Redriven {
-            topic: "t".into(),
-            partition: 1,
-            offset: 2,
-            outcome: "crossed".into(),
-        },
-        Entry::Revoked {
-            release: "r".into(),
-            by: "bo".into(),
-            reason: "x".into(),
-        },
+        Entry::Resumed { topic: "t".into(), partition: 1, offset: -1, release: "r".into() },
+        Entry::Redriven { topic: "t".into(), partition: 1, offset: 2, outcome: "crossed".into() },
+        Entry::Revoked { release: "r".into(), by: "bo".into(), reason: "x".into() },
         Entry::Rotated {
             purpose: "douane/v1/token-hmac".into(),
             context: "customer".into(),
             from: "a".into(),
             to: "b".into(),
         },
-        Entry::Shredded {
-            key_ids: vec!["k".into()],
-            by: "bo".into(),
-            reason: "x".into(),
-        },
+        Entry::Shredded { key_ids: vec!["k".into()], by: "bo".into(), reason: "x".into() },
         Entry::Layout {
             epoch: 1,
             tasks: 2,
-            partitions: vec![Assigned {
-                topic: "t".into(),
-                partition: 0,
-                shard: 1,
-            }],
+            partitions: vec![Assigned { topic: "t".into(), partition: 0, shard: 1 }],
         },
     ];
     for entry in &all {

@@ -49,14 +49,9 @@ fn tiles_do_not_depend_on_when_they_were_published() {
         }
         place.transact(&mut log);
         if n % 9 == 0 || n > 325 {
-            log.publish(place.position.unwrap().size, &key(), ORIGIN)
-                .unwrap();
+            log.publish(place.position.unwrap().size, &key(), ORIGIN).unwrap();
             let report = report(&place, &old);
-            assert!(
-                report.holds() && report.signature_checked,
-                "{n}: {:?}",
-                report.findings
-            );
+            assert!(report.holds() && report.signature_checked, "{n}: {:?}", report.findings);
             old = vec![fs::read(place.dir().join("tlog/checkpoint")).unwrap()];
         }
     }
@@ -73,11 +68,7 @@ fn tiles_do_not_depend_on_when_they_were_published() {
         assert_eq!(Some(bytes), steps.get(path), "{path}");
     }
     // What stays of the steps are partial tiles only.
-    assert!(
-        steps
-            .keys()
-            .all(|path| once.contains_key(path) || path.contains(".p/"))
-    );
+    assert!(steps.keys().all(|path| once.contains_key(path) || path.contains(".p/")));
 }
 
 #[test]
@@ -89,25 +80,15 @@ fn never_covers_what_is_not_committed_and_never_shrinks() {
     log.sync().unwrap();
     log.publish(u64::MAX, &key(), ORIGIN).unwrap();
     assert_eq!(checkpoint(&place.dir()).unwrap(), None);
-    log.append(&Entry::Void {
-        of: 1,
-        why: "aborted".into(),
-    })
-    .unwrap();
+    log.append(&Entry::Void { of: 1, why: "aborted".into() }).unwrap();
     place.transact(&mut log);
     log.append(&held(2)).unwrap();
     log.sync().unwrap();
     log.publish(u64::MAX, &key(), ORIGIN).unwrap();
     let head = place.position.unwrap();
-    assert_eq!(
-        checkpoint(&place.dir()).unwrap(),
-        Some((head.size, head.root))
-    );
+    assert_eq!(checkpoint(&place.dir()).unwrap(), Some((head.size, head.root)));
     log.publish(1, &key(), ORIGIN).unwrap();
-    assert_eq!(
-        checkpoint(&place.dir()).unwrap(),
-        Some((head.size, head.root))
-    );
+    assert_eq!(checkpoint(&place.dir()).unwrap(), Some((head.size, head.root)));
 }
 
 #[test]
@@ -123,18 +104,12 @@ fn a_zombie_cannot_publish_back() {
     zombie.append(&intent(666)).unwrap();
     zombie.sync().unwrap();
     zombie.publish(u64::MAX, &key(), ORIGIN).unwrap();
-    assert_eq!(
-        fs::read(place.dir().join("tlog/checkpoint")).unwrap(),
-        after
-    );
+    assert_eq!(fs::read(place.dir().join("tlog/checkpoint")).unwrap(), after);
     assert!(report(&place, &[after]).holds());
     // While one publishes, the other does not.
     let held = lock(&place.dir().join("publish.lock"), "test").unwrap();
     place.transact(&mut log);
-    assert!(matches!(
-        log.publish(9, &key(), ORIGIN),
-        Err(LedgerFault::Locked { .. })
-    ));
+    assert!(matches!(log.publish(9, &key(), ORIGIN), Err(LedgerFault::Locked { .. })));
     drop(held);
     log.publish(u64::MAX, &key(), ORIGIN).unwrap();
 }
@@ -152,18 +127,12 @@ fn a_checkpoint_ahead_of_position_or_log_is_a_typed_stop() {
     log.publish(u64::MAX, &key(), ORIGIN).unwrap();
     for rolled_back in [before, early] {
         place.position = rolled_back;
-        assert!(matches!(
-            place.take_over(),
-            Err(LedgerFault::TargetRolledBack { .. })
-        ));
+        assert!(matches!(place.take_over(), Err(LedgerFault::TargetRolledBack { .. })));
     }
     // Journals of an older copy beside the newer checkpoint; the target went back with them.
     fs::remove_dir_all(journals(&place.dir())).unwrap();
     copy_dir(copy.path(), &journals(&place.dir()));
-    assert!(matches!(
-        place.take_over(),
-        Err(LedgerFault::LedgerLost { .. })
-    ));
+    assert!(matches!(place.take_over(), Err(LedgerFault::LedgerLost { .. })));
 }
 
 #[test]
@@ -196,10 +165,7 @@ fn a_failed_publication_is_made_good_by_the_next() {
     // A file stands where the level's directory must go: the first full tile makes level 1.
     fs::write(place.dir().join("tlog/tile/1.p"), "").unwrap();
     fs::write(place.dir().join("tlog/tile/1"), "").unwrap();
-    assert!(matches!(
-        log.publish(u64::MAX, &key(), ORIGIN),
-        Err(LedgerFault::Io { .. })
-    ));
+    assert!(matches!(log.publish(u64::MAX, &key(), ORIGIN), Err(LedgerFault::Io { .. })));
     assert_eq!(checkpoint(&place.dir()).unwrap().unwrap().0, 1);
     fs::remove_file(place.dir().join("tlog/tile/1")).unwrap();
     fs::remove_file(place.dir().join("tlog/tile/1.p")).unwrap();
@@ -224,10 +190,7 @@ fn others_verify_the_checkpoint() {
     };
     let vkey = verifier_key(ORIGIN, &key().verifying_key());
     assert!(note.verify(&known(&vkey)).is_ok());
-    let other = verifier_key(
-        ORIGIN,
-        &SigningKey::from_seed(&[8; 32]).unwrap().verifying_key(),
-    );
+    let other = verifier_key(ORIGIN, &SigningKey::from_seed(&[8; 32]).unwrap().verifying_key());
     assert!(note.verify(&known(&other)).is_err());
     assert!(matches!(
         log.publish(u64::MAX, &key(), ORIGIN).and_then(|()| {
@@ -246,22 +209,13 @@ fn publishing_costs_only_what_is_new() {
         place.transact(&mut log);
     }
     log.publish(u64::MAX, &key(), ORIGIN).unwrap();
-    let first = fs::metadata(place.dir().join("tlog/tile/0/000"))
-        .unwrap()
-        .modified()
-        .unwrap();
+    let first = fs::metadata(place.dir().join("tlog/tile/0/000")).unwrap().modified().unwrap();
     let before = tree_of(&place.dir().join("tlog"));
     place.transact(&mut log);
     log.publish(u64::MAX, &key(), ORIGIN).unwrap();
     let after = tree_of(&place.dir().join("tlog"));
-    let new: Vec<_> = after
-        .iter()
-        .filter(|(path, b)| before.get(*path) != Some(b))
-        .collect();
+    let new: Vec<_> = after.iter().filter(|(path, b)| before.get(*path) != Some(b)).collect();
     assert_eq!(new.len(), 3, "bundle, tile, checkpoint");
-    let again = fs::metadata(place.dir().join("tlog/tile/0/000"))
-        .unwrap()
-        .modified()
-        .unwrap();
+    let again = fs::metadata(place.dir().join("tlog/tile/0/000")).unwrap().modified().unwrap();
     assert_eq!(first, again);
 }

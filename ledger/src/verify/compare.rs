@@ -1,0 +1,128 @@
+//! The log against what is known from elsewhere: the published checkpoint, older ones, the position,
+//! manifests.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::Path;
+
+use ct_merkle::mem_backed_tree::MemoryBackedTree;
+use sha2::Sha256;
+
+use super::leaves::{self, Leaves};
+use super::{Expect, Finding, Report, note};
+use crate::dsse::Envelope;
+use crate::manifest;
+
+pub(super) fn published(
+    dir: &Path,
+    expect: &Expect,
+    report: &mut Report,
+) -> io::Result<Option<note::Note>> {
+    let bytes = match std::fs::read(dir.join("tlog/checkpoint")) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            if dir.join("tlog/tile").exists() && expect.checkpoint_key.is_some() {
+                let why = "tiles without a checkpoint";
+                report.findings.insert(Finding::Checkpoint { why });
+            }
+            return Ok(None);
+        }
+        other => other?,
+    };
+    match note::parse(&bytes, expect.checkpoint_key.as_deref()) {
+        Ok(note) => {
+            report.checkpoint = Some(note.size);
+            report.signature_checked = expect.checkpoint_key.is_some();
+            Ok(Some(note))
+        }
+        Err(why) => {
+            report.findings.insert(Finding::Checkpoint { why });
+            Ok(None)
+        }
+    }
+}
+
+pub(super) fn old_checkpoints(expect: &Expect, report: &mut Report) -> Vec<note::Note> {
+    let parse = |bytes: &Vec<u8>| note::parse(bytes, expect.checkpoint_key.as_deref());
+    let mut old = Vec::new();
+    for parsed in expect.old_checkpoints.iter().map(parse) {
+        match parsed {
+            Ok(note) => old.push(note),
+            Err(why) => {
+                report.findings.insert(Finding::Disagrees { what: "old checkpoint", why });
+            }
+        }
+    }
+    old
+}
+
+/// The log against the position, the checkpoint and what was seen of it earlier.
+pub(super) fn compare(
+    expect: &Expect,
+    published: &Option<note::Note>,
+    old: &[note::Note],
+    roots: &BTreeMap<u64, [u8; 32]>,
+    tree: &MemoryBackedTree<Sha256, leaves::Fed>,
+    report: &mut Report,
+) {
+    let size = tree.len();
+    let same = |at: u64, root: &[u8; 32]| match roots.get(&at) {
+        _ if at > size => Some("it covers more entries than are here"),
+        Some(found) if found == root => None,
+        _ => Some("its root differs"),
+    };
+    let mut disagree = |what, why: Option<&'static str>| {
+        report.findings.extend(why.map(|why| Finding::Disagrees { what, why }));
+    };
+    if let Some(head) = &expect.head {
+        disagree("position", same(head.size, &head.root));
+    }
+    if let Some(note) = published {
+        disagree("checkpoint", same(note.size, &note.root));
+    }
+    for note in old {
+        let shrunk = published.as_ref().is_none_or(|now| now.size < note.size);
+        disagree("old checkpoint", same(note.size, &note.root));
+        disagree("old checkpoint", shrunk.then_some("the published checkpoint is smaller"));
+        let consistent = leaves::consistent(tree, note.size, note.root);
+        disagree("old checkpoint", (!consistent).then_some("no consistency proof"));
+    }
+}
+
+/// Verified manifests by the leaf hash that they name.
+pub(super) fn wanted_manifests(
+    expect: &Expect,
+    report: &mut Report,
+) -> HashMap<[u8; 32], (usize, manifest::Manifest)> {
+    let mut wanted = HashMap::new();
+    for (number, bytes) in expect.manifests.iter().enumerate() {
+        let signed = Envelope::from_bytes(bytes)
+            .ok()
+            .and_then(|envelope| manifest::verify(&envelope, &expect.manifest_keys).ok());
+        let why = match signed {
+            None => Some("it is not signed by an expected key, or malformed"),
+            Some(signed) => {
+                let leaf = crate::canonical::hex_array(&signed.predicate.leaf);
+                let before = wanted.insert(leaf.unwrap_or_default(), (number, signed.predicate));
+                before.map(|_| "another manifest names the same leaf")
+            }
+        };
+        report.findings.extend(why.map(|why| Finding::Manifest { number, why }));
+    }
+    wanted
+}
+
+pub(super) fn manifests(
+    wanted: &HashMap<[u8; 32], (usize, manifest::Manifest)>,
+    leaves: &Leaves,
+    report: &mut Report,
+) {
+    for (leaf, (number, manifest)) in wanted {
+        let why = match leaves.intent(leaf) {
+            None => Some("its leaf is not an intent of this log"),
+            Some((index, _)) if leaves.is_void(index) => Some("its intent is void"),
+            Some((_, intent)) => leaves::differs(manifest, intent),
+        };
+        report.manifests += usize::from(why.is_none());
+        report.findings.extend(why.map(|why| Finding::Manifest { number: *number, why }));
+    }
+}
