@@ -1,5 +1,7 @@
 //! `douane`: the customs office for change events. The verbs; no data logic.
 
+#[cfg(test)]
+mod house;
 mod verb;
 
 use std::path::PathBuf;
