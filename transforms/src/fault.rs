@@ -5,6 +5,7 @@ use douane_schemas::leaf::LeafType;
 /// A stage cannot be used as it is written. Known from the YAML and the leaf's type alone, before
 /// a record is read; names and numbers in it come from the pipeline's files.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum StageFault {
     #[error("{verb} does not take a leaf of type {found}; it takes {expected}")]
     LeafType { verb: &'static str, found: LeafType, expected: &'static str },
@@ -51,6 +52,7 @@ pub enum StageFault {
 /// A cell cannot be protected. It carries a code and nothing of the cell; the run loop finds the
 /// row by halving the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum TransformFault {
     #[error("a cell is not what its normaliser or stage can read")]
     Unparsable,

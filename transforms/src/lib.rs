@@ -16,6 +16,7 @@
         reason = "a failing test may panic"
     )
 )]
+#![warn(missing_docs)]
 
 pub mod column;
 #[cfg(test)]

@@ -86,8 +86,10 @@ pub struct Declared {
     pub keys: Vec<(Purpose, String)>,
 }
 
-/// The shape of an output column's values, as plain data.
+/// The shape of an output column's values, as plain data. Fields are those of the stage and of its
+/// domain; counts are of characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "each variant's text names its fields")]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Produces {
     /// A token of a domain in a fixed-width printable form.
