@@ -17,10 +17,15 @@ pub enum RowKind {
 /// Where a row comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
+    /// Index of the topic in the pipeline's list of source topics.
     pub topic: u32,
+    /// Partition of that topic.
     pub partition: i32,
+    /// Offset in that partition.
     pub offset: i64,
+    /// Milliseconds since the epoch; -1 where the broker has none.
     pub timestamp_ms: i64,
+    /// What the record asks for.
     pub kind: RowKind,
     /// Registry id of the value's schema, where the format has one.
     pub schema_id: Option<u32>,
@@ -30,9 +35,13 @@ pub struct Origin {
 /// missing (control records, compaction): the range says what was passed, not what was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
+    /// Index of the topic in the pipeline's list of source topics.
     pub topic: u32,
+    /// Partition of that topic.
     pub partition: i32,
+    /// First offset in it.
     pub start: i64,
+    /// First offset behind it.
     pub end: i64,
 }
 
@@ -41,15 +50,19 @@ pub struct Span {
 /// There is no `Debug`: rows are data.
 #[derive(Clone)]
 pub struct Batch {
+    /// All columns nullable.
     pub rows: RecordBatch,
+    /// As many as there are rows, in their order.
     pub origins: Vec<Origin>,
 }
 
 impl Batch {
+    /// Rows.
     pub fn len(&self) -> usize {
         self.origins.len()
     }
 
+    /// No rows.
     pub fn is_empty(&self) -> bool {
         self.origins.is_empty()
     }

@@ -13,8 +13,10 @@ use data_encoding::BASE64;
 /// A value has no canonical text; the code says why and holds nothing of the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CanonicalFault {
+    /// The array is of a type that no leaf has.
     #[error("arrow type has no canonical text")]
     ArrowType,
+    /// Outside what the text can say.
     #[error("date or time lies outside the years -9999 to 9999")]
     OutOfRange,
 }

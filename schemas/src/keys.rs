@@ -10,27 +10,46 @@ use crate::tuple::Tuple;
 /// The whole table of purposes. Adding a line is allowed; changing one re-tokenises the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
+    /// Naming a key.
     KeyId,
+    /// Tokens by HMAC-SHA-256.
     TokenHmac,
+    /// Tokens by AES-CMAC.
     TokenCmac,
+    /// Reversible tokens by AES-SIV.
     TokenSiv,
+    /// Format-preserving encryption.
     Ff1,
+    /// Units of privacy, by subject.
     Unit,
+    /// Sampling of rows.
     SampRow,
+    /// Sampling of groups.
     SampGroup,
+    /// Noise of differential privacy.
     DpNoise,
+    /// Sealing quarantined records.
     Quarantine,
+    /// Sealing position records.
     Position,
+    /// Commitments of the ledger to sovereign data.
     LedgerCommit,
+    /// Blinds: numbers that show nothing of what they number.
     Blind,
+    /// Sealing what is stored.
     Store,
+    /// Signing releases.
     Release,
+    /// Signing revocations.
     Revocation,
+    /// Signing manifests.
     Manifest,
+    /// Signing checkpoints.
     Checkpoint,
 }
 
 impl Purpose {
+    /// The purpose's name in the HKDF info.
     pub fn label(self) -> &'static str {
         match self {
             Self::KeyId => "douane/v1/key-id",
@@ -87,14 +106,17 @@ impl Key {
         Self { purpose, bytes, id: KeyId(id) }
     }
 
+    /// What the key is for.
     pub fn purpose(&self) -> Purpose {
         self.purpose
     }
 
+    /// The key's name.
     pub fn id(&self) -> KeyId {
         self.id
     }
 
+    /// The key itself: for a cipher, never for a message.
     pub fn secret(&self) -> &[u8; 32] {
         &self.bytes
     }
@@ -124,10 +146,12 @@ fn mac(key: &[u8], data: &[u8]) -> [u8; 32] {
 pub struct RootKey(Key);
 
 impl RootKey {
+    /// Takes 32 bytes of a good source of randomness.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(Key::new(Purpose::KeyId, Zeroizing::new(bytes)))
     }
 
+    /// The root's name.
     pub fn id(&self) -> KeyId {
         self.0.id()
     }

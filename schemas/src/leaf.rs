@@ -11,18 +11,27 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The Arrow type says how values are carried, [`crate::canonical`] how they are written as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LeafType {
+    /// True or false.
     Boolean,
+    /// 16 bits, signed.
     Int16,
+    /// 32 bits, signed.
     Int32,
+    /// 64 bits, signed.
     Int64,
+    /// IEEE 754 single.
     Float32,
+    /// IEEE 754 double.
     Float64,
     /// In JSON without schemas also what an undeclared leaf is: the scalar's canonical text.
     Text,
+    /// Any bytes.
     Bytes,
     /// `org.apache.kafka.connect.data.Decimal`; precision up to 76.
     Decimal {
+        /// Digits in all, 1 to 76.
         precision: u8,
+        /// Digits after the point; below zero, zeros before it.
         scale: i8,
     },
     /// `io.debezium.data.VariableScaleDecimal`: `{scale, value}`; carried as canonical text.
@@ -49,11 +58,17 @@ pub enum LeafType {
     Interval,
     /// `io.debezium.time.MicroDuration`: microseconds.
     MicroDuration,
+    /// `io.debezium.data.Uuid`: text.
     Uuid,
+    /// `io.debezium.data.Json`: JSON text as the database wrote it.
     Json,
+    /// `io.debezium.data.Xml`: text.
     Xml,
+    /// `io.debezium.data.Enum`: the label.
     Enum,
+    /// `io.debezium.data.EnumSet`: labels joined by commas.
     EnumSet,
+    /// `io.debezium.data.Ltree`: text.
     Ltree,
     /// `io.debezium.data.Bits`: little-endian bytes.
     Bits,
@@ -225,6 +240,7 @@ impl<'de> Deserialize<'de> for LeafType {
 pub struct Leaf {
     /// `id`, `address.street`: without `key.`, `before.` or `after.`.
     pub path: String,
+    /// What its values are.
     #[serde(rename = "type")]
     pub leaf_type: LeafType,
 }
@@ -252,6 +268,31 @@ mod tests {
         let money = LeafType::Decimal { precision: 10, scale: 2 };
         assert_eq!("decimal(10,2)".parse::<LeafType>(), Ok(money));
         assert_eq!(money.to_string(), "decimal(10,2)");
+    }
+
+    #[test]
+    fn every_type_is_documented() {
+        let page = include_str!("../../docs/types.md");
+        for name in LeafType::names().chain(["decimal(p,s)"]) {
+            assert!(page.contains(&format!("| `{name}` |")), "{name} is missing in docs/types.md");
+        }
+        assert!(!page.contains("| `colour` |"));
+    }
+
+    #[test]
+    fn only_a_plain_type_takes_a_meaning_bad_declaration() {
+        assert!(LeafType::Int32.may_be_declared(LeafType::Date));
+        assert!(LeafType::Int64.may_be_declared(LeafType::MicroTimestamp));
+        for (found, declared) in [
+            (LeafType::Date, LeafType::Int32),
+            (LeafType::Int64, LeafType::Date),
+            (LeafType::Json, LeafType::Text),
+            (LeafType::Timestamp, LeafType::MicroTimestamp),
+            (LeafType::Opaque, LeafType::Text),
+            (LeafType::Text, LeafType::Bytes),
+        ] {
+            assert!(!found.may_be_declared(declared), "{found} {declared}");
+        }
     }
 
     #[test]

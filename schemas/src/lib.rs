@@ -3,6 +3,7 @@
 //! This crate does no I/O, reads no clock and draws no randomness. No error in it holds a cell
 //! value.
 
+#![warn(missing_docs)]
 #![cfg_attr(
     test,
     allow(

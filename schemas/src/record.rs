@@ -5,11 +5,15 @@
 pub struct RawRecord<'a> {
     /// Index of the topic in the pipeline's list of source topics.
     pub topic: u32,
+    /// Partition of that topic.
     pub partition: i32,
+    /// Offset in that partition.
     pub offset: i64,
     /// Milliseconds since the epoch; -1 where the broker has none.
     pub timestamp_ms: i64,
+    /// The key's bytes; `None` for no key.
     pub key: Option<&'a [u8]>,
+    /// The value's bytes; `None` for a tombstone.
     pub value: Option<&'a [u8]>,
     /// Names and values in order. Names are data until they are known.
     pub headers: &'a [(&'a str, Option<&'a [u8]>)],

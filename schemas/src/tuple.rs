@@ -8,30 +8,36 @@
 pub struct Tuple(Vec<u8>);
 
 impl Tuple {
+    /// No fields yet.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// Adds text.
     #[must_use]
     pub fn text(self, value: &str) -> Self {
         self.field(b't', value.as_bytes())
     }
 
+    /// Adds bytes.
     #[must_use]
     pub fn bytes(self, value: &[u8]) -> Self {
         self.field(b'b', value)
     }
 
+    /// Adds an unsigned number, 8 bytes big-endian.
     #[must_use]
     pub fn number(self, value: u64) -> Self {
         self.field(b'u', &value.to_be_bytes())
     }
 
+    /// Adds a signed number, 8 bytes big-endian in two's complement.
     #[must_use]
     pub fn signed(self, value: i64) -> Self {
         self.field(b'i', &value.to_be_bytes())
     }
 
+    /// The tuple's bytes.
     pub fn finish(self) -> Vec<u8> {
         self.0
     }

@@ -198,22 +198,25 @@ impl Decoder {
                 seen.tombstone = true;
                 Ok(())
             }
-            Some(value) if value.len() > self.limits.record_bytes_max => {
-                Err(QuarantineCode::TooLarge)
+            Some(value) => {
+                let large = value.len() > self.limits.record_bytes_max;
+                let read = match self.format {
+                    // Whether it is a delete is looked for in the text.
+                    _ if large && self.format != Format::DebeziumAvro => Ok(()),
+                    Format::DebeziumJson => self.json_value(value, &mut seen),
+                    Format::DebeziumJsonSchema => self.json_schema_value(value, &mut seen),
+                    Format::DebeziumAvro => match avro::frame(value) {
+                        Ok((id, datum)) => {
+                            schema_id = Some(id);
+                            let plan = self.plan(id, Image::After, schemas)?;
+                            seen.hold = plan.hold.clone();
+                            avro::walk(datum, &plan, &self.limits, &mut self.columns, &mut seen)
+                        }
+                        Err(code) => Err(code),
+                    },
+                };
+                if large { Err(QuarantineCode::TooLarge) } else { read }
             }
-            Some(value) => match self.format {
-                Format::DebeziumJson => self.json_value(value, &mut seen),
-                Format::DebeziumJsonSchema => self.json_schema_value(value, &mut seen),
-                Format::DebeziumAvro => match avro::frame(value) {
-                    Ok((id, datum)) => {
-                        schema_id = Some(id);
-                        let plan = self.plan(id, Image::After, schemas)?;
-                        seen.hold = plan.hold.clone();
-                        avro::walk(datum, &plan, &self.limits, &mut self.columns, &mut seen)
-                    }
-                    Err(code) => Err(code),
-                },
-            },
         };
         if let Err(code) = read {
             return Err(broken(code, &seen, record.value, self.format));

@@ -310,10 +310,7 @@ fn event(format: Format, fields: &[Field], schemas: &mut Registry) -> Event {
     match format {
         Format::DebeziumJson => Event::new(Some(b"{\"k\":1}"), Some(payload.as_bytes())),
         Format::DebeziumJsonSchema => {
-            let key = format!(
-                "{{\"schema\":{{\"type\":\"struct\",\"fields\":[{{\"type\":\"int64\",\"field\":\"k\"}}]}},\
-                 \"payload\":{{\"k\":1}}}}"
-            );
+            let key = r#"{"schema":{"type":"struct","fields":[{"type":"int64","field":"k"}]},"payload":{"k":1}}"#;
             let schema = |field: &str| json_schema(fields, &format!("\"field\":\"{field}\""));
             let value = format!(
                 "{{\"schema\":{{\"type\":\"struct\",\"fields\":[{},{},{{\"type\":\"string\",\"field\":\"op\"}}]}},\
