@@ -56,7 +56,9 @@ pub enum KeyFault {
     #[error("the manifest key and the checkpoint key are one\n  next: restore them from a backup")]
     OneKeyTwice,
     /// An approver's name stands in a public key's file and in the trust root.
-    #[error("an approver's name is out of form\n  next: write a-z, A-Z, 0-9, `.`, `_`, `@` and `-`")]
+    #[error(
+        "an approver's name is out of form\n  next: write a-z, A-Z, 0-9, `.`, `_`, `@` and `-`"
+    )]
     Name,
     /// The operating system has no entropy, or the cryptographic library refused.
     #[error("no key could be made: the operating system gave no randomness")]
@@ -282,8 +284,10 @@ fn root_key(path: &Path) -> Result<RootKey, KeyFault> {
 
 fn signing_key(path: &Path) -> Result<(SigningKey, Zeroizing<String>), KeyFault> {
     let bytes = read(path)?;
-    let form =
-        || KeyFault::Form { path: path.to_owned(), expected: "an ed25519 private key in PKCS#8 PEM" };
+    let form = || KeyFault::Form {
+        path: path.to_owned(),
+        expected: "an ed25519 private key in PKCS#8 PEM",
+    };
     let pem = Zeroizing::new(std::str::from_utf8(&bytes).map_err(|_| form())?.to_owned());
     let key = SigningKey::from_bytes(pem.as_bytes()).map_err(|_| form())?;
     Ok((key, pem))
@@ -353,19 +357,23 @@ mod tests {
                 |p| fs::set_permissions(p, fs::Permissions::from_mode(0o602)).unwrap(),
                 "others than its owner",
             ),
-            ("empty", |p| File::options().write(true).open(p).unwrap().set_len(0).unwrap(), "not a"),
             (
-                "cut",
-                |p| File::options().write(true).open(p).unwrap().set_len(50).unwrap(),
+                "empty",
+                |p| File::options().write(true).open(p).unwrap().set_len(0).unwrap(),
                 "not a",
             ),
+            ("cut", |p| File::options().write(true).open(p).unwrap().set_len(50).unwrap(), "not a"),
             ("not text", |p| fs::write(p, [0xff; 64]).unwrap(), "not a"),
             ("long", |p| fs::write(p, vec![b'a'; 1 << 20]).unwrap(), "not a"),
-            ("a folder", |p| {
-                fs::remove_file(p).unwrap();
-                fs::create_dir(p).unwrap();
-                fs::set_permissions(p, fs::Permissions::from_mode(0o700)).unwrap();
-            }, ": "),
+            (
+                "a folder",
+                |p| {
+                    fs::remove_file(p).unwrap();
+                    fs::create_dir(p).unwrap();
+                    fs::set_permissions(p, fs::Permissions::from_mode(0o700)).unwrap();
+                },
+                ": ",
+            ),
         ];
         for (what, spoil, says) in cases {
             for name in [ROOT, MANIFEST, CHECKPOINT] {
@@ -385,7 +393,8 @@ mod tests {
         let root = dir.path().join(ROOT);
         let good = fs::read_to_string(&root).unwrap();
         let zeros = "0".repeat(64);
-        for bad in [format!("{ROOT_FORM}\n{zeros}\n"), good.replace("v1", "v2"), format!("{good}x")] {
+        for bad in [format!("{ROOT_FORM}\n{zeros}\n"), good.replace("v1", "v2"), format!("{good}x")]
+        {
             fs::write(&root, bad).unwrap();
             assert!(matches!(KeyHome::open(dir.path()), Err(KeyFault::Form { .. })));
         }

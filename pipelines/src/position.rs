@@ -28,8 +28,8 @@ pub struct Place {
     pub topic: u32,
     pub partition: i32,
     pub next: i64,
-    /// Digest of the output key of the partition's last record if that was a delete: its
-    /// tombstone, when it comes, is the same delete.
+    /// Digest of the output key of the partition's last record that crossed, if that was a
+    /// delete: its tombstone, when it comes, is the same delete.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub deleted: Option<String>,
 }

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 pub struct Report {
     pipeline: String,
     terminal: bool,
+    started: Instant,
     state: Mutex<State>,
 }
 
 struct State {
-    started: Instant,
     told: Instant,
     records: u64,
     transactions: u64,
@@ -32,8 +32,8 @@ impl Report {
         Self {
             pipeline: pipeline.to_owned(),
             terminal: std::io::stderr().is_terminal(),
+            started: now,
             state: Mutex::new(State {
-                started: now,
                 told: now,
                 records: 0,
                 transactions: 0,
@@ -45,7 +45,8 @@ impl Report {
 
     /// Something that happened once: `event` is one word, `fields` an object.
     pub fn event(&self, event: &str, fields: Value) {
-        let mut line = json!({"event": event, "pipeline": self.pipeline});
+        let at_ms = self.started.elapsed().as_millis() as u64;
+        let mut line = json!({"event": event, "pipeline": self.pipeline, "at_ms": at_ms});
         if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), &fields) {
             line.extend(fields.clone());
         }
@@ -85,7 +86,7 @@ impl Report {
             "transactions": state.transactions,
             "quarantined": state.quarantined,
             "records_per_second": rate.round(),
-            "seconds": state.started.elapsed().as_secs(),
+            "seconds": self.started.elapsed().as_secs(),
         });
         state.told = Instant::now();
         state.since = 0;

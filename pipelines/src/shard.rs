@@ -490,8 +490,9 @@ impl Shard<'_> {
         Ok(true)
     }
 
-    /// Which staged rows stay out: cut, refused, or tombstones of a delete that went before. Also
-    /// how many tombstones were merged, and each partition's trailing delete.
+    /// Which staged rows stay out: cut, refused, or tombstones of the delete that crossed last in
+    /// their partition. Also how many tombstones were merged, and each partition's last crossing
+    /// delete, if a delete is what crossed last.
     fn skip(
         &self,
         life: &Life,
@@ -499,17 +500,12 @@ impl Shard<'_> {
         staged: &Staged,
     ) -> (Vec<bool>, u64, BTreeMap<Source, String>) {
         let refused = turn.refused();
-        // A record without a row stands between two rows all the same, wherever turns are cut.
-        let between = |source: Source, after: i64, before: i64| {
-            refused.iter().any(|r| r.source == source && r.offset > after && r.offset < before)
-        };
         let mut deletes: BTreeMap<Source, String> = life
             .places
             .iter()
             .filter_map(|(source, place)| Some((*source, place.deleted.clone()?)))
             .collect();
         let mut merged = 0;
-        let mut last: BTreeMap<Source, i64> = BTreeMap::new();
         let skip = staged
             .batch
             .origins
@@ -520,15 +516,10 @@ impl Shard<'_> {
                 if turn.is_cut(source, origin.offset) {
                     return true;
                 }
-                let before = last.insert(source, origin.offset).unwrap_or(i64::MIN);
-                if between(source, before, origin.offset) {
-                    deletes.remove(&source);
-                }
                 let known = refused.binary_search_by_key(&(source, origin.offset), |r| {
                     (r.source, r.offset)
                 });
                 if known.is_ok() {
-                    deletes.remove(&source);
                     return true;
                 }
                 match origin.kind {
@@ -536,23 +527,17 @@ impl Shard<'_> {
                         deletes.remove(&source);
                         false
                     }
-                    RowKind::Delete => {
-                        deletes.insert(source, evidence::key_digest(&staged.keys, row));
-                        false
-                    }
-                    RowKind::Tombstone => {
-                        let same = deletes.remove(&source)
-                            == Some(evidence::key_digest(&staged.keys, row));
-                        merged += u64::from(same);
-                        same
+                    RowKind::Delete | RowKind::Tombstone => {
+                        let key = evidence::key_digest(&staged.keys, row);
+                        let again = origin.kind == RowKind::Tombstone
+                            && deletes.get(&source) == Some(&key);
+                        merged += u64::from(again);
+                        deletes.insert(source, key);
+                        again
                     }
                 }
             })
             .collect();
-        deletes.retain(|source, _| {
-            let after = last.get(source).copied().unwrap_or(i64::MIN);
-            !between(*source, after, i64::MAX)
-        });
         (skip, merged, deletes)
     }
 

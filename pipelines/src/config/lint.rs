@@ -100,9 +100,13 @@ impl Lint<'_> {
     fn no_environment(&mut self, node: &Node) {
         match &node.value {
             Value::Text(text) if text.contains("${") => {
-                self.error(node.mark, Kind::Environment, "a pipeline does not read the environment")
-                    .help("one file serves every place; what differs stands in douane.yaml")
-                    .next("write the value out");
+                self.error(
+                    node.mark,
+                    Kind::Environment,
+                    "a pipeline does not read the environment",
+                )
+                .help("one file serves every place; what differs stands in douane.yaml")
+                .next("write the value out");
             }
             Value::List(items) => items.iter().for_each(|item| self.no_environment(item)),
             Value::Map(entries) => {
@@ -126,7 +130,8 @@ impl Lint<'_> {
                 .skip_while(|c| !c.is_ascii_lowercase())
                 .take(most)
                 .collect();
-            let expected = format!("expected a-z, 0-9, `_` and `-`, at most {most}, a letter first");
+            let expected =
+                format!("expected a-z, 0-9, `_` and `-`, at most {most}, a letter first");
             let message = format!("`{}`: {what} is out of form, {expected}", path.join("."));
             let finding = self.error(self.root.at(path).mark, Kind::NotAllowed, message);
             if proposal.is_empty() {
@@ -152,7 +157,8 @@ impl Lint<'_> {
             let (subject_mark, residency_mark) = (at("subject"), at("residency"));
             if is_subject {
                 if class != Class::Identifier {
-                    let message = format!("subject is a leaf of class `{class}`, expected `identifier`");
+                    let message =
+                        format!("subject is a leaf of class `{class}`, expected `identifier`");
                     self.error(subject_mark, Kind::Class, message)
                         .next("mark the leaf that names whom the row is about");
                 }
@@ -189,7 +195,9 @@ impl Lint<'_> {
             self.error(mark, Kind::NotInThisVersion, format!("`{shown}`: patterns are not read"))
                 .help("a new leaf must not fall under an old rule")
                 .next("write one line a leaf");
-        } else if path.len() > 255 || path.split('.').any(|part| part.trim() != part || part.is_empty()) {
+        } else if path.len() > 255
+            || path.split('.').any(|part| part.trim() != part || part.is_empty())
+        {
             self.error(mark, Kind::Class, format!("`{shown}` is not the path of a leaf"))
                 .next("write names joined by single dots: `address.street`");
         }
@@ -212,8 +220,11 @@ impl Lint<'_> {
                     let names: Vec<&str> = LeafType::names().collect();
                     let found = if plain(text) { format!("`{text}`") } else { "this text".into() };
                     let value = self.root.at(&["types", path]).mark;
-                    let finding =
-                        self.error(value, Kind::NotAllowed, format!("{found} is not a leaf's type"));
+                    let finding = self.error(
+                        value,
+                        Kind::NotAllowed,
+                        format!("{found} is not a leaf's type"),
+                    );
                     match nearest(text, &names) {
                         _ if text.starts_with("decimal") || text.starts_with("numeric") => {
                             finding.next("write `decimal(precision,scale)`, precision 1 to 76")
@@ -295,8 +306,11 @@ impl Lint<'_> {
                 let mark = self.root.at(&["source", "kafka", "start"]).mark;
                 let words = ["earliest", "latest"];
                 let expected = "expected `earliest`, `latest` or a time after 1970";
-                let finding =
-                    self.error(mark, Kind::NotAllowed, format!("`start` is other text, {expected}"));
+                let finding = self.error(
+                    mark,
+                    Kind::NotAllowed,
+                    format!("`start` is other text, {expected}"),
+                );
                 match nearest(text, &words) {
                     Some(near) => finding.next(format_args!("write `{near}`")),
                     None => finding.next("write a time with its zone: `2026-01-31T00:00:00Z`"),

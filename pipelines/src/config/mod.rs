@@ -147,7 +147,12 @@ fn read_domains(
         && file.components().all(|c| matches!(c, std::path::Component::Normal(_)));
     if !inside {
         findings
-            .error(label_of_pipeline, mark, Kind::NotAllowed, "`domains` is no file beside this one")
+            .error(
+                label_of_pipeline,
+                mark,
+                Kind::NotAllowed,
+                "`domains` is no file beside this one",
+            )
             .next("write a name such as `domains.yaml`");
         return None;
     }
@@ -172,13 +177,7 @@ fn read_domains(
 }
 
 /// What two files say together.
-fn fits(
-    place: &Place,
-    root: &Node,
-    label: &str,
-    pipeline: &Pipeline,
-    findings: &mut Findings,
-) {
+fn fits(place: &Place, root: &Node, label: &str, pipeline: &Pipeline, findings: &mut Findings) {
     use douane_schemas::record::Format;
     let reads = pipeline.source.format == Format::DebeziumAvro;
     let writes = pipeline.sink.format == SinkFormat::Avro;

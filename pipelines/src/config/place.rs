@@ -93,8 +93,19 @@ const FROM_ENVIRONMENT: &[&str] = &["bootstrap", "registry", "username"];
 
 /// Parts of names whose value is a secret.
 const SECRET: &[&str] = &[
-    "password", "passwd", "passphrase", "secret", "token", "private_key", "api_key", "apikey",
-    "credential", "jaas", ".pem", "_pem", "key.pem",
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "private_key",
+    "api_key",
+    "apikey",
+    "credential",
+    "jaas",
+    ".pem",
+    "_pem",
+    "key.pem",
 ];
 
 /// Finds literal secrets, and puts values of the environment into the tree. Returns the marks of
@@ -186,7 +197,10 @@ impl Secrets<'_> {
             self.refused.push(mark);
             self.findings
                 .error(self.file, mark, Kind::Environment, message)
-                .help(format!("`${{NAME}}` is read in `{}` and `…_file`", FROM_ENVIRONMENT.join("`, `")))
+                .help(format!(
+                    "`${{NAME}}` is read in `{}` and `…_file`",
+                    FROM_ENVIRONMENT.join("`, `")
+                ))
                 .next("write the value out");
             return;
         }
@@ -313,9 +327,7 @@ fn cluster(
             .error(label, at("zone"), Kind::Place, "a zone's name is out of form")
             .next("write a-z, 0-9 and `-`, such as `eu-de`");
     }
-    let plain = |text: &str| {
-        text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-    };
+    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
     let id = &cluster.id;
     if (id.is_empty() || id.len() > 64 || !plain(id)) && looked_at(&["id"]) {
         findings
@@ -340,8 +352,7 @@ fn cluster(
             continue;
         }
         let known = path.first().is_some_and(|first| here.get(first).is_some());
-        let mark =
-            if known { here.mark_at(&path) } else { root.mark_at(&["clusters", side]) };
+        let mark = if known { here.mark_at(&path) } else { root.mark_at(&["clusters", side]) };
         let text = fault.to_string();
         let (message, next) = match text.split_once("; ").or_else(|| text.split_once(": ")) {
             Some((message, next)) => (message.to_owned(), next.to_owned()),

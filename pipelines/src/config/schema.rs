@@ -185,9 +185,8 @@ impl<'a> Walk<'a, '_> {
         }
         let required = schema.get("required").and_then(Json::as_array);
         let required = required.into_iter().flatten().filter_map(Json::as_str);
-        let missing = required.filter(|name| {
-            node.get(name).is_none() && !steps.contains(&format!("`{name}`"))
-        });
+        let missing = required
+            .filter(|name| node.get(name).is_none() && !steps.contains(&format!("`{name}`")));
         for name in missing {
             let inside = if self.path.is_empty() { "file".to_owned() } else { self.name() };
             let message = format!("{inside} has no `{name}`");
@@ -204,8 +203,7 @@ impl<'a> Walk<'a, '_> {
     /// The first line of a description.
     fn meaning(&self, schema: &'a Json) -> Option<&'a str> {
         let reference = schema.get("$ref").and_then(Json::as_str);
-        let target =
-            reference.and_then(|r| self.rules.schema.pointer(r.trim_start_matches('#')));
+        let target = reference.and_then(|r| self.rules.schema.pointer(r.trim_start_matches('#')));
         let text = |s: &'a Json| s.get("description").and_then(Json::as_str);
         let description = text(schema).or_else(|| target.and_then(text))?;
         description.lines().next().map(|line| line.trim_end_matches('.'))
@@ -351,9 +349,7 @@ impl<'a> Walk<'a, '_> {
         let shown = quoted(&key.text);
         if let Some(instead) = about(self.rules.later, &self.path, None) {
             let message = format!("`{shown}` is not in this version");
-            self.findings
-                .error(self.file, key.mark, Kind::NotInThisVersion, message)
-                .next(instead);
+            self.findings.error(self.file, key.mark, Kind::NotInThisVersion, message).next(instead);
             return;
         }
         let kind = match key.text.as_str() {

@@ -171,7 +171,10 @@ fn the_environment_and_files_make_the_place() {
     assert_eq!(place.sovereign.bootstrap, "kafka-de:9092");
     assert_eq!(place.sovereign.registry.as_deref(), Some("http://registry-de:8081"));
     let sasl = place.sovereign.sasl.unwrap();
-    assert_eq!((sasl.username.as_str(), sasl.password_file.to_str()), ("douane", Some("/run/secrets/kafka")));
+    assert_eq!(
+        (sasl.username.as_str(), sasl.password_file.to_str()),
+        ("douane", Some("/run/secrets/kafka"))
+    );
     assert_eq!(place.keys_dir, Path::new("/var/lib/douane/keys"));
     assert_eq!(place.global.topic_prefix, "prod.");
 }
@@ -275,14 +278,15 @@ fn nothing_that_is_known_is_called_unknown() {
 /// Generated files: this test writes them anew and fails once.
 #[test]
 fn the_json_schemas_are_what_the_structs_say() {
+    let mut stale = Vec::new();
     for (name, schema) in
         [("pipeline.schema.json", json_schema()), ("place.schema.json", place_json_schema())]
     {
         let text = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
-        let old = fs::read_to_string(name).unwrap_or_default();
-        if old != text {
+        if fs::read_to_string(name).unwrap_or_default() != text {
             fs::write(name, text).unwrap();
-            panic!("{name} was out of date and is written anew: look at the difference, commit it");
+            stale.push(name);
         }
     }
+    assert!(stale.is_empty(), "{stale:?} written anew: look at the difference and commit it");
 }

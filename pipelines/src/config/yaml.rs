@@ -57,9 +57,7 @@ impl Node {
     /// The key and the value under `key`, where this is a map that has it.
     pub fn entry(&self, key: &str) -> Option<(&Key, &Node)> {
         match &self.value {
-            Value::Map(entries) => {
-                entries.iter().find(|(k, _)| k.text == key).map(|(k, v)| (k, v))
-            }
+            Value::Map(entries) => entries.iter().find(|(k, _)| k.text == key).map(|(k, v)| (k, v)),
             _ => None,
         }
     }
@@ -411,7 +409,8 @@ mod tests {
                 format!("[{}]", items.iter().map(tree).collect::<Vec<_>>().join(" "))
             }
             Value::Map(entries) => {
-                let entries = entries.iter().map(|(k, v)| format!("{}{}={}", k.text, k.mark, tree(v)));
+                let entries =
+                    entries.iter().map(|(k, v)| format!("{}{}={}", k.text, k.mark, tree(v)));
                 format!("{{{}}}", entries.collect::<Vec<_>>().join(" "))
             }
         };
@@ -422,13 +421,35 @@ mod tests {
     #[test]
     fn scalars_follow_the_core_schema() {
         for (yaml, is) in [
-            ("~", "null"), ("null", "null"), ("true", "true"), ("False", "false"),
-            ("0", "0"), ("0o14", "12"), ("0x3A", "58"), ("-19", "-19"), ("+7", "7"),
-            ("0.", "0f"), ("-0.0", "-0f"), (".5", "0.5f"), ("12e03", "12000f"), ("-2E+05", "-200000f"),
-            (".inf", "inff"), ("-.Inf", "-inff"), (".NAN", "NaNf"),
-            ("'7'", "\"7\""), ("\"~\"", "\"~\""), ("no", "\"no\""), ("yes", "\"yes\""), ("inf", "\"inf\""),
-            ("nan", "\"nan\""), ("0x", "\"0x\""), ("0x+1", "\"0x+1\""), ("--1", "\"--1\""), ("1_000", "\"1_000\""),
-            ("2026-01-01", "\"2026-01-01\""), ("e", "\"e\""),
+            ("~", "null"),
+            ("null", "null"),
+            ("true", "true"),
+            ("False", "false"),
+            ("0", "0"),
+            ("0o14", "12"),
+            ("0x3A", "58"),
+            ("-19", "-19"),
+            ("+7", "7"),
+            ("0.", "0f"),
+            ("-0.0", "-0f"),
+            (".5", "0.5f"),
+            ("12e03", "12000f"),
+            ("-2E+05", "-200000f"),
+            (".inf", "inff"),
+            ("-.Inf", "-inff"),
+            (".NAN", "NaNf"),
+            ("'7'", "\"7\""),
+            ("\"~\"", "\"~\""),
+            ("no", "\"no\""),
+            ("yes", "\"yes\""),
+            ("inf", "\"inf\""),
+            ("nan", "\"nan\""),
+            ("0x", "\"0x\""),
+            ("0x+1", "\"0x+1\""),
+            ("--1", "\"--1\""),
+            ("1_000", "\"1_000\""),
+            ("2026-01-01", "\"2026-01-01\""),
+            ("e", "\"e\""),
             ("170141183460469231731687303715884105728", "170141183460469230000000000000000000000f"),
         ] {
             assert_eq!(shown(&format!("a: {yaml}")), format!("{{a:1:1={is}:1:4}}:1:1"), "{yaml}");
@@ -465,7 +486,10 @@ mod tests {
             ("? {a: 1}\n: 1\n", "a key is not plain text"),
             ("'': 1\n", "a key is empty"),
             (": 1\n", "a key is empty"),
-            ("a: 1\nb: 2\na: 3\n", "f.yaml:3:1: error: key `a` stands here again\n  first at line 1, column 1"),
+            (
+                "a: 1\nb: 2\na: 3\n",
+                "f.yaml:3:1: error: key `a` stands here again\n  first at line 1, column 1",
+            ),
             ("{x: {k: 1, \"k\": 2}}", "f.yaml:1:12: error: key `k` stands here again"),
             ("a: x\u{202e}y\n", "f.yaml:1:5: error: invisible character U+202E"),
             ("a: \"x\\u202ey\"\n", "f.yaml:1:4: error: invisible character U+202E in quotes"),
@@ -489,7 +513,21 @@ mod tests {
     /// Hostile input is refused, quickly, and nothing overflows the stack.
     #[test]
     fn limits_hold_against_hostile_files() {
-        for piece in ["[", "{", "{a: ", "- ", "? ", "a: [", "\"", "'", "| ", "&a ", "!", "a: {b: &x 1}\n", "[],"] {
+        for piece in [
+            "[",
+            "{",
+            "{a: ",
+            "- ",
+            "? ",
+            "a: [",
+            "\"",
+            "'",
+            "| ",
+            "&a ",
+            "!",
+            "a: {b: &x 1}\n",
+            "[],",
+        ] {
             let text = piece.repeat((FILE_BYTES_MAX - 1) / piece.len());
             assert!(shown(&text).contains("error: "), "{piece}");
         }
