@@ -10,6 +10,7 @@
 
 mod capture;
 mod captures;
+mod customers;
 mod evolution;
 mod mutations;
 mod refusals;
