@@ -65,7 +65,7 @@ impl Lint<'_> {
             purpose: file.purpose,
             domains,
             source: KafkaSource {
-                cluster: "sovereign".to_owned(),
+                cluster: source.cluster.name().to_owned(),
                 topics: source.topics.clone(),
                 format: source.format.into(),
                 start,
@@ -75,7 +75,7 @@ impl Lint<'_> {
             types,
             stages,
             sink: Sink {
-                cluster: "global".to_owned(),
+                cluster: sink.cluster.name().to_owned(),
                 topic: sink.topic.clone(),
                 format: sink.format,
                 timestamp_ms,

@@ -200,6 +200,7 @@ pub(super) struct PipelineFile {
     pub purpose: String,
     /// The catalogue of token domains, a file beside this one.
     #[serde(default)]
+    #[expect(dead_code, reason = "read from the tree, also where the rest is not typed")]
     pub domains: Option<String>,
     /// Where records come from.
     pub source: SourceFile,
@@ -263,8 +264,18 @@ pub(super) enum SourceCluster {
     Sovereign,
 }
 
+impl SourceCluster {
+    /// As written in YAML.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sovereign => "sovereign",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[schemars(rename = "SourceFormat")]
+#[expect(clippy::enum_variant_names, reason = "the words of the YAML")]
 #[serde(rename_all = "snake_case")]
 pub(super) enum FormatFile {
     /// Avro in Confluent's wire format.
@@ -365,6 +376,15 @@ fn default_subject() -> String {
 pub(super) enum SinkCluster {
     /// Where training lives.
     Global,
+}
+
+impl SinkCluster {
+    /// As written in YAML.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Global => "global",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
