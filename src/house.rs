@@ -454,6 +454,7 @@ fn documents_link_to_files_that_are_there() {
         "docs/threats.md",
         "docs/formats.md",
         "docs/figures.md",
+        "docs/types.md",
         "tests/README.md",
     ];
     for document in documents {
@@ -462,4 +463,32 @@ fn documents_link_to_files_that_are_there() {
         assert_eq!(dead_links(folder, &read(&path)), Vec::<String>::new(), "{document}");
     }
     assert_eq!(dead_links(home, "[a](nowhere.md) [b](https://x.y/z)"), ["nowhere.md"]);
+}
+
+/// The files of the README's own example, in a folder of their own, and what the linter finds.
+fn findings_of(readme: &str) -> usize {
+    let blocks = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let blocks: Vec<&str> = blocks.collect();
+    let names = ["douane.yaml", "pipelines/domains.yaml", "pipelines/customers.yaml"];
+    assert_eq!(blocks.len(), names.len(), "place, domains, pipeline");
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("pipelines")).expect("a folder");
+    for (name, block) in names.iter().zip(blocks) {
+        fs::write(folder.path().join(name), block).expect("a file");
+    }
+    let path = |name: &str| folder.path().join(name);
+    match douane_pipelines::config::load(&path(names[0]), &path(names[2])) {
+        Ok(_) => 0,
+        Err(findings) => findings.len(),
+    }
+}
+
+#[test]
+fn the_example_of_the_readme_has_no_finding() {
+    let readme = read(&Path::new(HOME).join("README.md"));
+    assert_eq!(findings_of(&readme), 0);
+    let wrong = readme.replace("email:         identifier", "email:         identifer");
+    assert_eq!(findings_of(&wrong), 1);
+    let wrong = readme.replace("domain: customer_email }", "domain: customer_mail }");
+    assert_eq!(findings_of(&wrong), 1);
 }
