@@ -258,6 +258,19 @@ impl Log {
         self.durable
     }
 
+    /// The target's position now names `head`, without an intent of this log (a layout in the
+    /// control log, a dealt shard): checkpoints may cover it.
+    ///
+    /// # Errors
+    /// [`LedgerFault::NotDurable`] for a head that this holder never gave out as durable.
+    pub fn position_committed(&mut self, head: &Head) -> Result<(), LedgerFault> {
+        if head.journal != self.journal || head.size > self.durable.size {
+            return Err(LedgerFault::NotDurable { size: head.size });
+        }
+        self.covered = self.covered.max(head.size);
+        Ok(())
+    }
+
     /// Publishes tiles, entry bundles and a signed checkpoint under `tlog/` for the first
     /// `committed_size` entries, or for as many as the last committed position covers if that is
     /// fewer. Costs only the new tiles; never shrinks. `origin` names log and key, for example

@@ -112,12 +112,52 @@ impl Report {
 /// # Errors
 /// What the operating system says about files that cannot be read.
 pub fn home(home: &Path, expect: &Expect) -> io::Result<Vec<Report>> {
-    const DEPTH_MAX: usize = 3;
+    home_with(home, expect, &|_| expect.checkpoint_key.clone())
+}
+
+/// [`home`] with each log's own checkpoint key by its directory. Manifests and old checkpoints are
+/// of one of the logs each: one that is of none is a finding of the first.
+///
+/// # Errors
+/// What the operating system says about files that cannot be read.
+pub fn home_with(
+    home: &Path,
+    expect: &Expect,
+    key_of: &dyn Fn(&Path) -> Option<String>,
+) -> io::Result<Vec<Report>> {
+    let mut strangers = expect.old_checkpoints.clone();
+    let mut unplaced: Option<BTreeSet<usize>> = None;
     let mut reports = Vec::new();
+    for dir in logs(home)? {
+        let key = key_of(&dir);
+        let ours = |note: &Vec<u8>| compare::is_of(note, &dir, key.as_deref());
+        let (mine, others) = strangers.into_iter().partition(ours);
+        strangers = others;
+        let expect = Expect { checkpoint_key: key, old_checkpoints: mine, ..expect.clone() };
+        let (report, missing) = check(&dir, &expect)?;
+        unplaced = Some(match unplaced {
+            None => missing,
+            Some(before) => before.intersection(&missing).copied().collect(),
+        });
+        reports.push(report);
+    }
+    if let Some(first) = reports.first_mut() {
+        first.findings.extend(compare::unplaced(&unplaced.unwrap_or_default()));
+        if !strangers.is_empty() {
+            let (what, why) = ("old checkpoint", "it is of no log here");
+            first.findings.insert(Finding::Disagrees { what, why });
+        }
+    }
+    Ok(reports)
+}
+
+fn logs(home: &Path) -> io::Result<Vec<PathBuf>> {
+    const DEPTH_MAX: usize = 3;
+    let mut logs = Vec::new();
     let mut todo = vec![(home.to_path_buf(), 0)];
     while let Some((dir, depth)) = todo.pop() {
         if dir.join("journals").is_dir() {
-            reports.push(log(&dir, expect)?);
+            logs.push(dir);
         } else if depth < DEPTH_MAX {
             for entry in std::fs::read_dir(&dir)? {
                 let path = entry?.path();
@@ -127,8 +167,8 @@ pub fn home(home: &Path, expect: &Expect) -> io::Result<Vec<Report>> {
             }
         }
     }
-    reports.sort_by(|a, b| a.dir.cmp(&b.dir));
-    Ok(reports)
+    logs.sort();
+    Ok(logs)
 }
 
 /// Checks one log directory.
@@ -137,6 +177,13 @@ pub fn home(home: &Path, expect: &Expect) -> io::Result<Vec<Report>> {
 /// What the operating system says about files that cannot be read. What is wrong with the log is
 /// in the report.
 pub fn log(dir: &Path, expect: &Expect) -> io::Result<Report> {
+    let (mut report, unplaced) = check(dir, expect)?;
+    report.findings.extend(compare::unplaced(&unplaced));
+    Ok(report)
+}
+
+/// The report, and the manifests whose leaf is not in this log.
+fn check(dir: &Path, expect: &Expect) -> io::Result<(Report, BTreeSet<usize>)> {
     let mut report = Report { dir: dir.to_path_buf(), ..Report::default() };
     let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let heads = headers(&dir.join("journals"), name, &mut report)?;
@@ -199,8 +246,8 @@ pub fn log(dir: &Path, expect: &Expect) -> io::Result<Report> {
     if let Some(note) = published.as_ref().filter(|note| note.size <= tree.len()) {
         tiles::check(&dir.join("tlog"), note.size, leaves.hashes(), &mut report)?;
     }
-    manifests(&wanted, &leaves, &mut report);
-    Ok(report)
+    let unplaced = manifests(&wanted, &leaves, &mut report);
+    Ok((report, unplaced))
 }
 
 fn root(tree: &MemoryBackedTree<Sha256, leaves::Fed>) -> [u8; 32] {

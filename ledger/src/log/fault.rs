@@ -33,6 +33,9 @@ pub enum LedgerFault {
     /// An outcome of something that is not the open intent.
     #[error("entry {of} is not an open intent")]
     NotOpen { of: u64 },
+    /// A position that names what is not durable here.
+    #[error("a position names {size} entries of this journal; they are not durable")]
+    NotDurable { size: u64 },
     /// An earlier write or fsync failed: nothing is known about the disk. Take over anew.
     #[error("the log is poisoned by an earlier failure to write")]
     Poisoned,
@@ -65,7 +68,7 @@ impl LedgerFault {
             F::LedgerLost { .. } | F::TargetRolledBack { .. } | F::VoidCommitted { .. } => true,
             F::Damaged { .. } | F::Unreadable { .. } | F::Checkpoint { .. } => true,
             F::EntryTooLarge { .. } | F::Name => true,
-            F::IntentOpen { .. } | F::NotOpen { .. } | F::Poisoned => false,
+            F::IntentOpen { .. } | F::NotOpen { .. } | F::NotDurable { .. } | F::Poisoned => false,
             F::Locked { .. } | F::Entropy | F::Io { .. } => false,
         }
     }

@@ -1,7 +1,7 @@
 //! The log against what is known from elsewhere: the published checkpoint, older ones, the position,
 //! manifests.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::Path;
 
@@ -111,18 +111,41 @@ pub(super) fn wanted_manifests(
     wanted
 }
 
+/// Compares each manifest with its intent; gives back those whose leaf is not here.
 pub(super) fn manifests(
     wanted: &HashMap<[u8; 32], (usize, manifest::Manifest)>,
     leaves: &Leaves,
     report: &mut Report,
-) {
+) -> BTreeSet<usize> {
+    let mut unplaced = BTreeSet::new();
     for (leaf, (number, manifest)) in wanted {
         let why = match leaves.intent(leaf) {
-            None => Some("its leaf is not an intent of this log"),
+            None => {
+                unplaced.insert(*number);
+                continue;
+            }
             Some((index, _)) if leaves.is_void(index) => Some("its intent is void"),
             Some((_, intent)) => leaves::differs(manifest, intent),
         };
         report.manifests += usize::from(why.is_none());
         report.findings.extend(why.map(|why| Finding::Manifest { number: *number, why }));
     }
+    unplaced
+}
+
+pub(super) fn unplaced(numbers: &BTreeSet<usize>) -> impl Iterator<Item = Finding> {
+    let why = "its leaf is not an intent of any log here";
+    numbers.iter().map(move |number| Finding::Manifest { number: *number, why })
+}
+
+/// Whether a checkpoint is of the log in this directory, by its origin: that of the key, or of what
+/// is published there. Its signature is checked later.
+pub(super) fn is_of(note: &[u8], dir: &Path, key: Option<&str>) -> bool {
+    let published = std::fs::read(dir.join("tlog/checkpoint")).unwrap_or_default();
+    let first = |bytes: &[u8]| bytes.split(|byte| *byte == b'\n').next().map(<[u8]>::to_vec);
+    let origin = match key.and_then(|key| key.split_once('+')) {
+        Some((name, _)) => Some(name.as_bytes().to_vec()),
+        None => first(&published),
+    };
+    origin.is_some() && first(note) == origin
 }

@@ -86,7 +86,7 @@ fn untouched_evidence_holds() {
     assert_eq!((report.intents, report.committed, report.void), (140, 140, 0));
     assert_eq!((report.checkpoint, report.manifests), (Some(279), 3));
     let reports = home(evidence.home.path(), &evidence.expect).unwrap();
-    assert_eq!(reports.len(), 1);
+    assert!(reports.len() == 1 && reports[0].holds());
 }
 
 /// Every file of the directory, bits spread over all of it.
@@ -216,6 +216,37 @@ fn other_expectations_are_not_met() {
     // Known less, proved less, and said so.
     let blind = with(&|e| *e = Expect::default());
     assert!(blind.holds() && !blind.signature_checked && blind.manifests == 0);
+}
+
+/// Two logs in one home: a manifest and an old checkpoint are of one of them.
+#[test]
+fn evidence_finds_its_log() {
+    let evidence = evidence();
+    let keys = LogKeys { blind: [1; 32], commit: [2; 32] };
+    let other = SigningKey::from_seed(&[4; 32]).unwrap();
+    let mut log = Log::take_over(evidence.home.path(), "shard-1", None, keys).unwrap();
+    let of = log.append(&Entry::Intent(Intent::default())).unwrap().index;
+    let head = log.sync().unwrap();
+    log.append(&Entry::Committed { of }).unwrap();
+    log.publish(head.size, &other, "example.com/p/shard-1").unwrap();
+    log.sync().unwrap();
+    let expect = Expect { head: None, ..evidence.expect.clone() };
+    let key_of = |dir: &Path| match dir.ends_with("shard-1") {
+        true => Some(verifier_key("example.com/p/shard-1", &other.verifying_key())),
+        false => expect.checkpoint_key.clone(),
+    };
+    let with = |expect: &Expect| home_with(evidence.home.path(), expect, &key_of).unwrap();
+    let reports = with(&expect);
+    assert!(reports.iter().all(|r| r.holds() && r.signature_checked), "{reports:?}");
+    assert_eq!(reports.iter().map(|r| r.manifests).collect::<Vec<_>>(), [3, 0]);
+    let mut stranger = expect.clone();
+    stranger.old_checkpoints[0][0] ^= 1;
+    assert!(!with(&stranger).iter().all(Report::holds));
+    let sealer = SigningKey::from_seed(&[2; 32]).unwrap();
+    let unknown = manifest::sign(&manifest_for([9; 32], 1), &sealer).unwrap();
+    let mut stranger = expect.clone();
+    stranger.manifests.push(unknown.to_bytes().unwrap());
+    assert!(!with(&stranger).iter().all(Report::holds));
 }
 
 /// A holder with the keys writes a leaf that the vocabulary forbids.

@@ -219,3 +219,25 @@ fn publishing_costs_only_what_is_new() {
     let again = fs::metadata(place.dir().join("tlog/tile/0/000")).unwrap().modified().unwrap();
     assert_eq!(first, again);
 }
+
+/// A layout in the control log: a position names it, no intent does.
+#[test]
+fn a_position_without_an_intent_is_covered_when_it_is_said() {
+    let mut place = Place::new();
+    let mut log = place.take_over().unwrap();
+    log.append(&held(1)).unwrap();
+    assert!(matches!(
+        log.position_committed(&Head { size: 1, ..log.head() }),
+        Err(LedgerFault::NotDurable { size: 1 })
+    ));
+    let head = log.sync().unwrap();
+    log.publish(u64::MAX, &key(), ORIGIN).unwrap();
+    assert_eq!(checkpoint(&place.dir()).unwrap(), None);
+    let other = Head { journal: JournalId([0; 16]), ..head };
+    assert!(log.position_committed(&other).is_err());
+    log.position_committed(&head).unwrap();
+    place.position = Some(head);
+    log.publish(u64::MAX, &key(), ORIGIN).unwrap();
+    assert_eq!(checkpoint(&place.dir()).unwrap(), Some((1, head.root)));
+    assert!(place.take_over().is_ok());
+}
