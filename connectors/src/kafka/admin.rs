@@ -80,8 +80,14 @@ impl Admin {
     /// # Errors
     /// `Away` when none does.
     pub fn cluster_id(&self) -> Result<String, KafkaFault> {
-        let id = ffi::cluster_id(self.client.inner(), TIMEOUT);
-        ffi::forget_events(self.client.inner());
+        // librdkafka may miss that the id came while it begins to wait, and then waits all the
+        // time it was given: so it is asked often, for a short while each time.
+        let deadline = Instant::now() + TIMEOUT;
+        let mut id = None;
+        while id.is_none() && Instant::now() < deadline {
+            id = ffi::cluster_id(self.client.inner(), Duration::from_millis(50));
+            ffi::forget_events(self.client.inner());
+        }
         id.ok_or_else(|| KafkaFault::Away {
             zone: self.zone.clone(),
             what: "asking for the cluster's id",
@@ -138,14 +144,20 @@ impl Admin {
         ffi::forget_events(self.client.inner());
         let mut answer = answer.map_err(|e| KafkaFault::of(&self.zone, WHAT, &e))?;
         match answer.pop() {
+            // The wrapper passes over the topic's own error code and gives no settings.
+            Some(Ok(resource)) if resource.entries.is_empty() => match self.topic(name)? {
+                None => Err(KafkaFault::NoTopic { zone: self.zone.clone(), topic: name.to_owned() }),
+                Some(_) => Err(KafkaFault::Refused {
+                    zone: self.zone.clone(),
+                    what: WHAT,
+                    code: "none given; is the right DescribeConfigs missing?".to_owned(),
+                }),
+            },
             Some(Ok(resource)) => topic_config(&resource).map_err(|problem| KafkaFault::Answer {
                 zone: self.zone.clone(),
                 what: WHAT,
                 problem,
             }),
-            Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) => {
-                Err(KafkaFault::NoTopic { zone: self.zone.clone(), topic: name.to_owned() })
-            }
             Some(Err(code)) => Err(KafkaFault::of(&self.zone, WHAT, &KafkaError::AdminOp(code))),
             None => Err(KafkaFault::Answer {
                 zone: self.zone.clone(),
