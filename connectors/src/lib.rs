@@ -14,5 +14,6 @@
     )
 )]
 
+pub mod control_switch;
 pub mod kafka;
 pub mod registry;

@@ -11,7 +11,6 @@
 
 pub mod config;
 pub mod control;
-mod control_switch;
 pub mod crossing;
 pub mod doctor;
 mod evidence;

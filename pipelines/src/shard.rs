@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use douane_connectors::control_switch;
 use douane_connectors::kafka::{
     CommitOutcome, Polled, QuarantineProducer, Sink, Source as KafkaSource,
 };
@@ -100,7 +101,7 @@ impl Shard<'_> {
     fn live(&self) -> Result<(), RunFault> {
         let crossing = self.crossing;
         // The control of the kill loop: what happens when the position is read first.
-        let early = crate::control_switch::position_before_fence()
+        let early = control_switch::position_before_fence()
             .then(|| self.read_position())
             .transpose()?;
         let sink = crossing.fence(&crossing.names.transactional_id(self.number), self.stop)?;

@@ -151,8 +151,8 @@ const PRODUCER: &[(&str, &str)] = &[
 
 const TRANSACTIONAL: &[(&str, &str)] = &[
     ("transaction.timeout.ms", "10000"),
-    // librdkafka does not log a failed connection twice in 30 s where the words are the same, and
-    // the guard would not see the second one. At this level it tells every one.
+    // librdkafka keeps back the third line within 30 s that tells of a failed connection in the
+    // same words, and the guard would not hear of it. At this level it tells of every one.
     ("debug", "broker"),
 ];
 

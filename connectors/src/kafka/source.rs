@@ -189,6 +189,8 @@ impl Source {
             }
         }
         self.consumer.assign(&list).map_err(|e| fault(&e))?;
+        // A pause outlives the assignment it was made in.
+        self.consumer.resume(&list).map_err(|e| fault(&e))?;
         places.search = false;
         places.known_resets = 0;
         Ok(())

@@ -15,3 +15,8 @@ fn is(_: &str) -> bool {
 pub fn position_before_fence() -> bool {
     is("position-before-fence")
 }
+
+/// Trust the answer to a commit although the link broke on the way.
+pub fn no_link_guard() -> bool {
+    is("no-link-guard")
+}
