@@ -238,4 +238,17 @@ mod tests {
             EnvelopeFault::Malformed { part: "signature" }
         );
     }
+
+    proptest::proptest! {
+        /// Outside bytes never panic: what is not a signed file is refused.
+        #[test]
+        fn any_bytes_are_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+            let refused = (
+                Envelope::from_bytes(&bytes).is_err(),
+                crate::trust::TrustRoot::load(&bytes, None).is_err(),
+                SigningKey::from_bytes(&bytes).is_err(),
+            );
+            proptest::prop_assert_eq!(refused, (true, true, true));
+        }
+    }
 }

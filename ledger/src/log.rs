@@ -292,6 +292,12 @@ impl Log {
     }
 }
 
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Log({} in {}, {} entries)", self.name, self.journal, self.tree.size())
+    }
+}
+
 /// The entries of a log with their indices: of the journal that `at` names with its tail, or of
 /// the newest where `at` is `None`. Changes nothing on disk.
 ///

@@ -70,16 +70,23 @@ pub(crate) struct Cursor {
     pub(crate) frames: u64,
 }
 
+impl Cursor {
+    pub(crate) fn of(segment: usize, reader: &Reader) -> Self {
+        Self { segment, offset: reader.offset(), frames: reader.frames() }
+    }
+}
+
 /// Visits every entry of the chain in order, with the tree that includes it, and proves that each
-/// journal goes on where the one before it stood.
+/// journal goes on where the one before it stood. Gives back the tree, and where each segment ends.
 pub(crate) fn walk(
     dir: &Path,
     headers: &BTreeMap<JournalId, Header>,
     segments: &[Segment],
     mut visit: impl FnMut(u64, &[u8], &Tree, Cursor) -> Result<(), LedgerFault>,
-) -> Result<Tree, LedgerFault> {
+) -> Result<(Tree, Vec<Cursor>), LedgerFault> {
     let journals = journals(dir);
     let mut tree = Tree::default();
+    let mut ends = Vec::with_capacity(segments.len());
     for (segment, part) in segments.iter().enumerate() {
         let journal = part.journal;
         let lost = |why, size| LedgerFault::LedgerLost { why, journal, size };
@@ -94,12 +101,12 @@ pub(crate) fn walk(
             let Some(payload) = reader.next()? else { break };
             let index = tree.size();
             tree.push(leaf_hash(&payload), |_, _, _| ());
-            let cursor = Cursor { segment, offset: reader.offset(), frames: reader.frames() };
-            visit(index, &payload, &tree, cursor)?;
+            visit(index, &payload, &tree, Cursor::of(segment, &reader))?;
         }
+        ends.push(Cursor::of(segment, &reader));
         if let Some(end) = part.end.filter(|end| *end != tree.size()) {
             return Err(lost("the journal is shorter than its successor says", end));
         }
     }
-    Ok(tree)
+    Ok((tree, ends))
 }

@@ -150,7 +150,7 @@ impl Publisher {
             None => Reader::open(&journals(dir), journal)?.ok_or_else(lost)?.0,
         };
         let payload = reader.next()?.ok_or_else(lost)?;
-        self.cursor = Cursor { segment: at, offset: reader.offset(), frames: reader.frames() };
+        self.cursor = Cursor::of(at, &reader);
         *kept = Some((at, reader));
         Ok(payload)
     }

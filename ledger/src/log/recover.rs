@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::chain::{self, Segment};
+use super::chain::{self, Cursor, Segment};
 use super::entry::{Outline, outline};
 use super::journal::{Header, JournalId, Reader};
 use super::publish::{self, Publisher};
@@ -54,7 +54,7 @@ pub(crate) fn recover(
     let mut outcomes = Outcomes::new(position);
     let mut named = Wanted::named(position);
     let mut published = checkpoint.map(|(size, root)| Wanted { size, root, seen: size == 0 });
-    let tree = chain::walk(dir, &headers, &segments, |index, payload, tree, cursor| {
+    let (tree, ends) = chain::walk(dir, &headers, &segments, |index, payload, tree, cursor| {
         outcomes.see(index, payload)?;
         if let Some(wanted) = &mut named {
             wanted.meet(tree, "its root differs from the position's", position)?;
@@ -86,7 +86,9 @@ pub(crate) fn recover(
         return rolled_back("a checkpoint beyond it was published");
     }
     outcomes.check()?;
-    if !matches!(position, Position::Unasked) && commits_aside(dir, &headers, &segments, covered)? {
+    if !matches!(position, Position::Unasked)
+        && commits_aside(dir, &headers, &segments, &ends, covered)?
+    {
         return rolled_back("another journal holds COMMITTED");
     }
     let open = outcomes.open;
@@ -236,25 +238,27 @@ fn commits_aside(
     dir: &Path,
     headers: &BTreeMap<JournalId, Header>,
     segments: &[Segment],
+    ends: &[Cursor],
     covered: u64,
 ) -> Result<bool, LedgerFault> {
     let journals = journals(dir);
     for (id, header) in headers {
-        let part = segments.iter().find(|segment| segment.journal == *id);
-        // Read to its end by the walk.
-        if part.is_some_and(|segment| segment.end.is_none()) {
-            continue;
-        }
-        let shared = shared(headers, segments, header).min(covered);
-        let Some((mut reader, _)) = Reader::open(&journals, *id)? else {
-            continue;
+        let part = segments.iter().zip(ends).find(|(segment, _)| segment.journal == *id);
+        let (mut reader, mut index) = match part {
+            // Read to its end by the walk.
+            Some((Segment { end: None, .. }, _)) => continue,
+            Some((Segment { end: Some(end), .. }, at)) => {
+                (Reader::at(&journals, *id, at.offset, at.frames)?, *end)
+            }
+            None => match Reader::open(&journals, *id)? {
+                Some((reader, _)) => (reader, header.start()),
+                None => continue,
+            },
         };
-        let mut index = header.start();
-        let aside_from = part.and_then(|segment| segment.end).unwrap_or(0);
+        let shared = shared(headers, segments, header).min(covered);
         while let Some(payload) = reader.next()? {
-            let aside = index >= aside_from;
             match outline(&payload, index)? {
-                Outline::Committed { of } if aside && of >= shared => return Ok(true),
+                Outline::Committed { of } if of >= shared => return Ok(true),
                 _ => index += 1,
             }
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::verify::{self, Expect, Report};
 
+mod any_history;
 mod crash;
 mod fencing;
 mod publishing;
