@@ -94,10 +94,12 @@ impl<'a> Control<'a> {
         match sink.commit(None, &sealed, &self.crossing.names.position) {
             CommitOutcome::Committed(sink) => {
                 held.sink = Some(sink);
-                Ok(())
+                Ok(held.log.position_committed(&self.layout.control)?)
             }
             CommitOutcome::Fenced => Err(RunFault::Fenced),
-            CommitOutcome::CommittedButSuspect => Ok(()),
+            CommitOutcome::CommittedButSuspect => {
+                Ok(held.log.position_committed(&self.layout.control)?)
+            }
             CommitOutcome::Unknown(why) | CommitOutcome::Aborted(why) => {
                 Err(RunFault::Again(format!("layout: {why}")))
             }

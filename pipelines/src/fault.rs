@@ -109,6 +109,7 @@ impl RunFault {
         match self {
             Self::Unreachable { .. } | Self::Again(_) => 3,
             Self::Stopped(_) => 0,
+            Self::Findings(findings) if findings.unreadable() => 2,
             Self::Client(_) | Self::Keys(_) | Self::File(_) => 2,
             _ => 1,
         }

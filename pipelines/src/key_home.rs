@@ -15,6 +15,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use douane_gate::GateKeys;
 use douane_ledger::log::LogKeys;
 use douane_ledger::release::{Release, Shape};
+use douane_ledger::trust::is_person;
 use douane_ledger::signing::{SigningKey, VerifyingKey};
 use douane_schemas::keys::{Key, Purpose, RootKey};
 use douane_transforms::Keyring;
@@ -190,8 +191,8 @@ impl KeyHome {
 /// # Errors
 /// [`KeyFault::Exists`] where one of the two files is there, [`KeyFault::Name`].
 pub fn init_approver(name: &str, path: &Path) -> Result<PathBuf, KeyFault> {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._@-".contains(&b);
-    if !(1..=64).contains(&name.len()) || !name.bytes().all(plain) {
+    // The trust root's own rule: a name it would refuse later is refused now.
+    if !is_person(name) {
         return Err(KeyFault::Name);
     }
     let public = public(path);

@@ -31,6 +31,9 @@ use crate::turn::{Refused, Source, Turn};
 const TURN_ROWS_MAX: usize = 5_000;
 /// Bytes of source records in one transaction at most.
 const TURN_BYTES_MAX: usize = 4 << 20;
+/// Source partitions in one transaction at most: an intent names each, and an entry of the
+/// ledger has at most 65,535 bytes.
+const TURN_PARTITIONS_MAX: usize = 64;
 /// A turn closes this long after its first record.
 const TURN_MS_MAX: u64 = 100;
 /// One poll of the source client.
@@ -222,7 +225,10 @@ impl Shard<'_> {
     fn gather(&self, life: &mut Life, turn: &mut Turn) -> Result<bool, RunFault> {
         let mut first: Option<Instant> = None;
         let mut newly_held = false;
-        while life.decoder.len() < TURN_ROWS_MAX && turn.bytes() < TURN_BYTES_MAX {
+        while life.decoder.len() < TURN_ROWS_MAX
+            && turn.bytes() < TURN_BYTES_MAX
+            && turn.partitions() < TURN_PARTITIONS_MAX
+        {
             let waited = first.map_or(0, |first| first.elapsed().as_millis() as u64);
             if waited >= TURN_MS_MAX || self.stop.is_set() {
                 break;

@@ -54,6 +54,11 @@ impl Turn {
         self.bytes.len()
     }
 
+    /// Source partitions in it.
+    pub fn partitions(&self) -> usize {
+        self.spans.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

@@ -20,11 +20,13 @@ pub struct Args {
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     let mut all = Vec::new();
+    let mut unreadable = false;
     for file in &args.files {
         let findings = match config::load(place, file) {
             Ok((_, pipeline)) => douane_pipelines::plan::lint(&pipeline),
             Err(findings) => findings,
         };
+        unreadable |= findings.unreadable();
         all.extend(findings.iter().cloned());
     }
     // The place's own findings come with each file; say them once.
@@ -53,5 +55,5 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
             );
         }
     }
-    Ok(verb::answer(all.is_empty()))
+    Ok(if unreadable { ExitCode::from(2) } else { verb::answer(all.is_empty()) })
 }

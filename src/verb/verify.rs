@@ -51,12 +51,8 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         manifest_keys: keys.iter().map(|keys| keys.manifest_public()).collect(),
         ..Expect::default()
     };
-    let reports = verify::home(&ledger, &expect)
-        .and_then(|found| {
-            found.iter().map(|report| with_signature(report, &expect, keys.as_ref())).collect()
-        })
+    let reports = verify::home_with(&ledger, &expect, &|dir| checkpoint_key(dir, keys.as_ref()))
         .map_err(|error| verb::file_fault(&ledger, &error))?;
-    let reports: Vec<Report> = reports;
     let holds = !reports.is_empty() && reports.iter().all(Report::holds);
     match args.format {
         Format::Json => {
@@ -76,20 +72,11 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     Ok(verb::answer(holds))
 }
 
-/// Looks again with the checkpoint key of this very log: its name is part of what is signed.
-fn with_signature(
-    report: &Report,
-    expect: &Expect,
-    keys: Option<&KeyHome>,
-) -> std::io::Result<Report> {
-    let name = |path: Option<&Path>| {
-        path.and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned())
-    };
-    let names = name(Some(&report.dir)).zip(name(report.dir.parent()));
-    let (Some(keys), Some((log, pipeline))) = (keys, names) else { return Ok(report.clone()) };
-    let origin = checkpoint_origin(&pipeline, &log);
-    let key = verifier_key(&origin, &keys.checkpoint().verifying_key());
-    verify::log(&report.dir, &Expect { checkpoint_key: Some(key), ..expect.clone() })
+/// The key that signs a log's checkpoints: the log's name is part of what is signed.
+fn checkpoint_key(dir: &Path, keys: Option<&KeyHome>) -> Option<String> {
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let origin = checkpoint_origin(&name(dir.parent()?)?, &name(dir)?);
+    Some(verifier_key(&origin, &keys?.checkpoint().verifying_key()))
 }
 
 fn as_json(report: &Report) -> serde_json::Value {
