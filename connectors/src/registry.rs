@@ -47,10 +47,14 @@ pub enum RegistryFault {
     #[error("registry of `{zone}`: no answer ({reason}); is it up, and reachable from here?")]
     Unreachable { zone: String, reason: &'static str },
     /// 401 or 403.
-    #[error("registry of `{zone}`: status {status}: the user in `registry_auth_file` lacks the right")]
+    #[error(
+        "registry of `{zone}`: status {status}: the user in `registry_auth_file` lacks the right"
+    )]
     Denied { zone: String, status: u16 },
     /// 409: the subject's compatibility forbids the schema.
-    #[error("registry of `{zone}`: subject `{subject}` takes only compatible schemas, and this one is not")]
+    #[error(
+        "registry of `{zone}`: subject `{subject}` takes only compatible schemas, and this one is not"
+    )]
     Incompatible { zone: String, subject: String },
     /// 422 and the like: the registry takes the request for wrong.
     #[error("registry of `{zone}`: refused with status {status}, code {code}")]
@@ -59,7 +63,9 @@ pub enum RegistryFault {
     #[error("registry of `{zone}`: schema {id} is {what}; expected Avro without references")]
     Unsupported { zone: String, id: u32, what: &'static str },
     /// An answer that is no registry's.
-    #[error("registry of `{zone}`: an answer with status {status} that no registry gives ({problem}); is the URL right?")]
+    #[error(
+        "registry of `{zone}`: an answer with status {status} that no registry gives ({problem}); is the URL right?"
+    )]
     Answer { zone: String, status: u16, problem: &'static str },
 }
 
@@ -361,11 +367,7 @@ fn file(zone: &str, file: &Path) -> Result<Zeroizing<Vec<u8>>, RegistryFault> {
         kind: e.kind(),
     };
     let mut bytes = Zeroizing::new(Vec::new());
-    fs::File::open(file)
-        .map_err(fault)?
-        .take(LARGEST)
-        .read_to_end(&mut bytes)
-        .map_err(fault)?;
+    fs::File::open(file).map_err(fault)?.take(LARGEST).read_to_end(&mut bytes).map_err(fault)?;
     Ok(bytes)
 }
 

@@ -146,7 +146,9 @@ impl Admin {
         match answer.pop() {
             // The wrapper passes over the topic's own error code and gives no settings.
             Some(Ok(resource)) if resource.entries.is_empty() => match self.topic(name)? {
-                None => Err(KafkaFault::NoTopic { zone: self.zone.clone(), topic: name.to_owned() }),
+                None => {
+                    Err(KafkaFault::NoTopic { zone: self.zone.clone(), topic: name.to_owned() })
+                }
                 Some(_) => Err(KafkaFault::Refused {
                     zone: self.zone.clone(),
                     what: WHAT,
@@ -264,7 +266,10 @@ mod tests {
         struct Later(Arc<std::sync::Mutex<(bool, Option<Waker>)>>);
         impl Future for Later {
             type Output = Result<u8, KafkaError>;
-            fn poll(self: std::pin::Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+            fn poll(
+                self: std::pin::Pin<&mut Self>,
+                context: &mut Context<'_>,
+            ) -> Poll<Self::Output> {
                 let mut state = self.0.lock().unwrap();
                 state.1 = Some(context.waker().clone());
                 if state.0 { Poll::Ready(Ok(7)) } else { Poll::Pending }

@@ -28,7 +28,9 @@ pub enum KafkaFault {
     #[error("cluster `{zone}`: {}", .faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Properties { zone: String, faults: Vec<PropertyFault> },
     /// librdkafka refused to make a client.
-    #[error("cluster `{zone}`: no client could be made ({reason}); check `tls`, `sasl` and `properties`")]
+    #[error(
+        "cluster `{zone}`: no client could be made ({reason}); check `tls`, `sasl` and `properties`"
+    )]
     Client { zone: String, reason: String },
     /// A secret's file cannot be used.
     #[error("cluster `{zone}`: {} cannot be read: {kind}", .file.display())]
@@ -46,11 +48,22 @@ pub enum KafkaFault {
     #[error("cluster `{zone}`: topic `{topic}` does not exist; `douane doctor --create` makes it")]
     NoTopic { zone: String, topic: String },
     /// The cluster is another one than `douane.yaml` names.
-    #[error("cluster `{zone}`: its id is `{found}`, expected `{expected}`: another cluster answers")]
+    #[error(
+        "cluster `{zone}`: its id is `{found}`, expected `{expected}`: another cluster answers"
+    )]
     WrongCluster { zone: String, found: String, expected: String },
     /// A partition could not be read to its end in time.
-    #[error("cluster `{zone}`: `{topic}` partition {partition}: read to offset {reached} of {end} in {waited_ms} ms")]
-    Unfinished { zone: String, topic: String, partition: i32, reached: i64, end: i64, waited_ms: u64 },
+    #[error(
+        "cluster `{zone}`: `{topic}` partition {partition}: read to offset {reached} of {end} in {waited_ms} ms"
+    )]
+    Unfinished {
+        zone: String,
+        topic: String,
+        partition: i32,
+        reached: i64,
+        end: i64,
+        waited_ms: u64,
+    },
 }
 
 impl KafkaFault {

@@ -3,7 +3,10 @@
 //! Each function owns what it makes and frees it before it returns; nothing borrowed from
 //! librdkafka leaves this module.
 
-#![allow(unsafe_code, reason = "the wrapper has no DescribeTopics, leaks the cluster's id, and panics on header names")]
+#![allow(
+    unsafe_code,
+    reason = "the wrapper has no DescribeTopics, leaks the cluster's id, and panics on header names"
+)]
 
 use std::ffi::{CStr, CString};
 use std::time::Duration;
@@ -34,10 +37,7 @@ impl<T> Drop for Owned<T> {
     }
 }
 
-fn owned<T>(
-    pointer: *mut T,
-    free: unsafe extern "C" fn(*mut T),
-) -> Result<Owned<T>, NoAnswer> {
+fn owned<T>(pointer: *mut T, free: unsafe extern "C" fn(*mut T)) -> Result<Owned<T>, NoAnswer> {
     if pointer.is_null() { Err(NoAnswer::Malformed("null")) } else { Ok(Owned(pointer, free)) }
 }
 
@@ -98,14 +98,13 @@ pub(super) fn headers(headers: &BorrowedHeaders) -> Vec<(&str, Option<&[u8]>)> {
     unsafe {
         for i in 0..sys::rd_kafka_header_cnt(native) {
             let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
-            let code =
-                sys::rd_kafka_header_get_all(native, i, &mut name, &mut value, &mut size);
+            let code = sys::rd_kafka_header_get_all(native, i, &mut name, &mut value, &mut size);
             if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR || name.is_null() {
                 break;
             }
             let name = CStr::from_ptr(name).to_str().unwrap_or(NO_TEXT);
-            let value = (!value.is_null())
-                .then(|| std::slice::from_raw_parts(value.cast::<u8>(), size));
+            let value =
+                (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size));
             found.push((name, value));
         }
     }

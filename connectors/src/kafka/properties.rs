@@ -177,7 +177,10 @@ fn field_faults(cluster: &ClusterConfig) -> Vec<PropertyFault> {
     if let Some(topics) = cluster.topics
         && !(1 <= topics.min_insync && topics.min_insync <= topics.replication)
     {
-        fault("topics", "asks for more copies in sync than there are; expected 1 <= min_insync <= replication");
+        fault(
+            "topics",
+            "asks for more copies in sync than there are; expected 1 <= min_insync <= replication",
+        );
     }
     faults
 }
@@ -222,7 +225,8 @@ mod tests {
         for name in &names {
             let listed = ALLOWED.iter().any(|allowed| allowed.name == *name);
             // Whatever the value: what is not listed is refused by name.
-            let by_name = !matches!(faults(name, "1").as_slice(), [] | [PropertyFault::Value { .. }]);
+            let by_name =
+                !matches!(faults(name, "1").as_slice(), [] | [PropertyFault::Value { .. }]);
             assert_eq!(by_name, !listed, "{name}");
             refused += usize::from(by_name);
         }

@@ -108,9 +108,7 @@ fn send_all<'a>(
     }
     match producer.context().failures().first {
         None => Ok(()),
-        Some((_, code)) => {
-            Err(KafkaFault::of(zone, WHAT, &KafkaError::MessageProduction(code)))
-        }
+        Some((_, code)) => Err(KafkaFault::of(zone, WHAT, &KafkaError::MessageProduction(code))),
     }
 }
 

@@ -256,12 +256,7 @@ impl Source {
     ///
     /// # Errors
     /// `Refused` for a partition that is not assigned.
-    pub fn resume_at(
-        &mut self,
-        topic: u32,
-        partition: i32,
-        offset: i64,
-    ) -> Result<(), KafkaFault> {
+    pub fn resume_at(&mut self, topic: u32, partition: i32, offset: i64) -> Result<(), KafkaFault> {
         let Some(track) = self.places.tracks.get_mut(&(topic, partition)) else {
             return Err(self.not_assigned());
         };
@@ -297,7 +292,8 @@ impl Source {
         partition: i32,
         since_ms: i64,
     ) -> Result<Option<i64>, KafkaFault> {
-        let fault = |e: &KafkaError| KafkaFault::of(&self.places.zone, "finding an offset by time", e);
+        let fault =
+            |e: &KafkaError| KafkaFault::of(&self.places.zone, "finding an offset by time", e);
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(self.places.name(topic), partition, Offset::Offset(since_ms))
             .map_err(|e| fault(&e))?;
@@ -313,8 +309,11 @@ impl Source {
     pub fn commit_group(&self, places: &[(u32, i32, i64)]) {
         let mut list = TopicPartitionList::new();
         for (topic, partition, next) in places {
-            let added =
-                list.add_partition_offset(self.places.name(*topic), *partition, Offset::Offset(*next));
+            let added = list.add_partition_offset(
+                self.places.name(*topic),
+                *partition,
+                Offset::Offset(*next),
+            );
             if added.is_err() {
                 return;
             }
@@ -355,11 +354,7 @@ impl Places {
         Some(topic)
     }
 
-    fn trouble(
-        &mut self,
-        consumer: &BaseConsumer<Watch>,
-        error: &KafkaError,
-    ) -> Polled<'static> {
+    fn trouble(&mut self, consumer: &BaseConsumer<Watch>, error: &KafkaError) -> Polled<'static> {
         let code = match error {
             KafkaError::MessageConsumption(code) | KafkaError::MessageConsumptionFatal(code) => {
                 *code
@@ -394,8 +389,7 @@ impl Places {
                 continue;
             }
             let name = self.name(*topic);
-            let (low, high) =
-                watermarks(consumer, &self.zone, name, *partition, deadline)?;
+            let (low, high) = watermarks(consumer, &self.zone, name, *partition, deadline)?;
             if track.next < low || track.next > high {
                 let (topic, partition, position) = (*topic, *partition, track.next);
                 found.push(Lost { topic, partition, position, low, high });
@@ -485,7 +479,8 @@ mod tests {
         use RDKafkaErrorCode as C;
         let mut source = Source::open(&plain("127.0.0.1:1"), "g", &["t".to_owned()]).unwrap();
         let Source { consumer, places } = &mut source;
-        let mut said = |code| match places.trouble(consumer, &KafkaError::MessageConsumption(code)) {
+        let mut said = |code| match places.trouble(consumer, &KafkaError::MessageConsumption(code))
+        {
             Polled::Broken(_) => "broken",
             Polled::Trouble(_) => "trouble",
             _ => "other",
