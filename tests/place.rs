@@ -58,10 +58,10 @@ pub fn customer_columns(with_serial: bool) -> String {
   card_number: identifier
   full_name: identifier
   street: quasi
-  birth_date: quasi
-  notes: free_text
   city: public
   country: public
+  birth_date: quasi
+  notes: free_text
   balance_cents: sensitive
   updated_at: public{class}
 types: {{ id: int64, birth_date: date, balance_cents: int64, updated_at: micro_timestamp{kind} }}

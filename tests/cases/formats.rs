@@ -60,7 +60,17 @@ fn three_wire_formats_give_the_same_bytes() {
             None => first = Some(bytes),
             Some(first) => {
                 let differs = first.iter().zip(&bytes).position(|(a, b)| a != b);
-                assert!(differs.is_none() && first.len() == bytes.len(), "{name}: record {differs:?} differs from debezium_json's");
+                let text = |side: &[Bytes]| {
+                    let (partition, key, value) = &side[differs.unwrap_or(0)];
+                    let text = |bytes: &Option<Vec<u8>>| String::from_utf8_lossy(bytes.as_deref().unwrap_or(b"null")).into_owned();
+                    format!("{partition} {} {}", text(key), text(value))
+                };
+                assert!(
+                    differs.is_none() && first.len() == bytes.len(),
+                    "{name}: record {differs:?} differs from debezium_json's\n{}\n{}",
+                    text(first),
+                    text(&bytes)
+                );
             }
         }
     }

@@ -1,6 +1,7 @@
-//! Split brain: a process that was frozen, replaced and woken up can never write again.
+//! Split brain: a process that was replaced, frozen and woken up or not frozen at all, can never write again.
 //!
-//! `DOUANE_ZOMBIES` rounds (CI: 20).
+//! `DOUANE_ZOMBIES` rounds (CI: 20). The control reads the position before it fences: what the old one commits in
+//! between comes twice, or the ledger finds the target behind itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,29 +10,39 @@ use crate::cases::kill::{check_the_rest, finish};
 use crate::cluster::Isolation;
 use crate::customers::{Customers, Format, Random};
 use crate::feed::{Load, Plants};
-use crate::oracle::{judge, serial_in_json};
-use crate::place::{Place, Setup, last_lines};
+use crate::oracle::{Verdict, judge, serial_in_json};
+use crate::place::{Place, Running, Setup, last_lines};
 use crate::rig;
 use crate::say;
+
+/// A place with work that goes on for a while.
+fn busy(name: &str, records: usize) -> (Place, Arc<Load>, crate::feed::Sending) {
+    let (source, target) = rig::clusters();
+    let setup = Setup::customers(name, source.cluster(), target.cluster());
+    let (source, topic) = (setup.source.clone(), setup.topics[0].clone());
+    source.create(&topic, 4, &[]);
+    let place = Place::new(setup);
+    let load = Load::new(4).customers(&mut Customers::new(5, 1, true), records, Format::Json, &Plants::default());
+    let load = Arc::new(load);
+    let sending = load.send_slowly(&source, &topic, 1200);
+    (place, load, sending)
+}
+
+fn verdict(place: &Place, load: &Load) -> Verdict {
+    let records = place.setup.target.read(&place.data_topic(), Isolation::Committed);
+    judge(&load.expected, &records, serial_in_json)
+}
 
 #[test]
 fn a_woken_zombie_writes_nothing() {
     let _turn = rig::exclusive();
     let rounds = say::count("DOUANE_ZOMBIES", 20);
-    let (source, target) = rig::clusters();
-    let setup = Setup::customers("zombie", source.cluster(), target.cluster());
-    let (source, topic) = (setup.source.clone(), setup.topics[0].clone());
-    source.create(&topic, 4, &[]);
-    let place = Place::new(setup);
-    let records = (rounds * 3000).max(20_000);
-    let load = Load::new(4).customers(&mut Customers::new(5, 1, true), records, Format::Json, &Plants::default());
-    let load = Arc::new(load);
-    let mut sending = load.send_slowly(&source, &topic, 1200);
+    let (place, load, mut sending) = busy("zombie", (rounds * 3000).max(20_000));
     let commits = place.commits();
     let mut random = Random::new(5);
     let (mut fenced, mut frozen) = (0, 0);
-    let mut old = place.run();
     let mark = commits.mark();
+    let mut old = place.run();
     assert!(commits.wait_past(&mark, Duration::from_secs(30)).is_some(), "{}", last_lines(&old.said(), 20));
     for round in 0..rounds {
         std::thread::sleep(Duration::from_millis(random.between(50, 400)));
@@ -56,7 +67,7 @@ fn a_woken_zombie_writes_nothing() {
             Some(1) => fenced += 1,
             other => panic!("round {round}: the old instance ended with {other:?}\n{}", last_lines(&old.said(), 20)),
         }
-        assert!(old.said().contains("fenced"), "round {round}: {}", last_lines(&old.said(), 10));
+        assert!(old.said().contains("\"code\":\"fenced\""), "round {round}: {}", last_lines(&old.said(), 10));
         old = new;
     }
     sending.wait();
@@ -65,8 +76,50 @@ fn a_woken_zombie_writes_nothing() {
     say::figure("zombie.rounds", rounds, "rounds");
     say::figure("zombie.frozen", frozen, "rounds");
     say::figure("zombie.fenced", fenced, "old instances");
-    let verdict = judge(&load.expected, &place.setup.target.read(&place.data_topic(), Isolation::Committed), serial_in_json);
+    let verdict = verdict(&place, &load);
     say::note(format!("{verdict:?}"));
     assert!(verdict.clean(), "{verdict:?}");
     check_the_rest(&place, &load);
+}
+
+/// Which fault the run ended with, if it did.
+fn code_of(running: &mut Running) -> Option<String> {
+    running.ended()?;
+    let said = running.said();
+    let (_, rest) = said.rsplit_once("\"code\":\"")?;
+    Some(rest.split('"').next().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn control_a_position_read_before_fencing_goes_red() {
+    let _turn = rig::exclusive();
+    let (mut place, load, mut sending) = busy("zombie-control", 30_000);
+    place.env("DOUANE_TEST_CONTROL", "position-before-fence");
+    let commits = place.commits();
+    let mark = commits.mark();
+    let mut old = place.run();
+    assert!(commits.wait_past(&mark, Duration::from_secs(30)).is_some(), "{}", last_lines(&old.said(), 20));
+    let mut rolled_back = 0;
+    for _ in 0..12 {
+        let mark = commits.mark();
+        let mut new = place.run();
+        let _ = old.wait(Duration::from_secs(20));
+        let _ = commits.wait_past(&mark, Duration::from_secs(5));
+        std::thread::sleep(Duration::from_millis(700));
+        if code_of(&mut new).is_some_and(|code| code == "target_rolled_back") {
+            rolled_back += 1;
+            // the ledger has seen it; nothing more comes of this place
+            break;
+        }
+        old = new;
+    }
+    old.kill();
+    sending.wait();
+    let verdict = verdict(&place, &load);
+    say::note(format!("control, position before fence: {verdict:?}, stopped by the ledger: {rolled_back}"));
+    say::figure("control.position_before_fence.duplicated", verdict.duplicated, "records");
+    assert!(
+        verdict.duplicated > 0 || rolled_back > 0,
+        "taking over from a live process does not show a position that is read too early"
+    );
 }
