@@ -465,3 +465,6 @@ impl Side {
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,280 @@
+//! The plan from files as users write them: what crosses, what is refused, and what one bad cell
+//! costs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, StringArray};
+use douane_schemas::batch::RowKind;
+use douane_schemas::keys::RootKey;
+
+use super::*;
+use crate::config::{self, Place};
+use crate::proof::Proof;
+use crate::release;
+
+const PLACE: &str = "\
+clusters:
+  sovereign: { zone: eu-de, id: sovereign-id, bootstrap: 'a:9092' }
+  global: { zone: global, id: global-id, bootstrap: 'b:9092', topic_prefix: '' }
+keys: { dir: keys/ }
+ledger: { dir: ledger/ }
+trust: trust.json
+tasks: 1
+";
+
+const DOMAINS: &str = "domains: { customer: {}, phone: {} }\n";
+
+fn pipeline_text(classes: &str, stages: &str, rest: &str) -> String {
+    format!(
+        "name: p
+purpose: test
+domains: domains.yaml
+source: {{ kafka: {{ cluster: sovereign, topics: [t], format: debezium_json, start: earliest, key: [id] }} }}
+classes: {{ {classes} }}
+types: {{ id: int64 }}
+stages: [{stages}]
+sink: {{ kafka: {{ cluster: global, topic: out, format: json, timestamp: 1s }} }}
+release: p.release.json
+{rest}"
+    )
+}
+
+fn load(text: &str) -> Result<(Place, Pipeline), Findings> {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| -> PathBuf {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    write("domains.yaml", DOMAINS);
+    let place = write("douane.yaml", PLACE);
+    let pipeline = write("p.yaml", text);
+    config::load(&place, &pipeline)
+}
+
+fn leaves(paths: &[(&str, LeafType)]) -> TableLeaves {
+    let leaf = |(path, leaf_type): &(&str, LeafType)| Leaf {
+        path: (*path).to_owned(),
+        leaf_type: *leaf_type,
+    };
+    TableLeaves {
+        key: vec![leaf(&("id", LeafType::Int64))],
+        row: paths.iter().map(leaf).collect(),
+    }
+}
+
+const ID: (&str, LeafType) = ("id", LeafType::Int64);
+
+fn findings(classes: &str, stages: &str, rest: &str, row: &[(&str, LeafType)]) -> Vec<String> {
+    let text = pipeline_text(classes, stages, rest);
+    let found = match load(&text) {
+        Err(findings) => findings,
+        Ok((_, pipeline)) => Plan::new(&pipeline, leaves(row)).err().unwrap_or_default(),
+    };
+    found.iter().map(|finding| finding.message.clone()).collect()
+}
+
+const TOKEN: &str = "{ tokenize: { columns: [id], domain: customer } }";
+
+#[test]
+fn what_the_policy_refuses_is_a_finding() {
+    let text = LeafType::Text;
+    for (classes, stages, row, expected) in [
+        ("id: identifier", "", vec![ID], "class identifier with no protection"),
+        ("id: identifier, name: identifier", TOKEN, vec![ID, ("name", text)], "`name`: class"),
+        ("id: identifier, note: free_text", TOKEN, vec![ID, ("note", text)], "`note`: class"),
+        ("id: identifier, pay: sensitive", TOKEN, vec![ID, ("pay", text)], "`pay`: class"),
+        ("id: identifier, sick: special", TOKEN, vec![ID, ("sick", text)], "`sick`: class"),
+        ("id: identifier", TOKEN, vec![ID, ("new", text)], "no class for leaf `after.new`"),
+        ("id: identifier, gone: public", TOKEN, vec![ID], "`gone` matches no leaf"),
+        (
+            "id: identifier, place: { class: public, residency: eu }",
+            TOKEN,
+            vec![ID, ("place", text)],
+            "`place` has residency `eu`",
+        ),
+        (
+            "id: identifier, a.b: public, a_b: public",
+            TOKEN,
+            vec![ID, ("a.b", text), ("a_b", text)],
+            "two leaves cross as column `a_b`",
+        ),
+        (
+            "id: identifier",
+            "{ drop: { columns: [id] } }",
+            vec![ID],
+            "the output has no key",
+        ),
+    ] {
+        let found = findings(classes, stages, "", &row);
+        assert!(
+            found.iter().any(|message| message.contains(expected)),
+            "{classes} | {stages}: expected `{expected}`, found {found:?}"
+        );
+    }
+}
+
+#[test]
+fn what_the_policy_allows_is_none() {
+    let row = [ID, ("city", LeafType::Text), ("secret", LeafType::Text)];
+    let classes = "id: identifier, city: public, secret: secret";
+    assert_eq!(findings(classes, TOKEN, "", &row), [""; 0]);
+}
+
+fn plan() -> (Place, Pipeline, Plan) {
+    let stages = format!(
+        "{TOKEN}, {{ fpe: {{ columns: [phone], alphabet: digits, domain: phone }} }}, \
+         {{ generalize: {{ columns: [balance], bins: [0, 100] }} }}"
+    );
+    let classes = "id: identifier, phone: identifier, balance: sensitive, city: public";
+    let (place, pipeline) = load(&pipeline_text(classes, &stages, "")).unwrap();
+    let row = [
+        ID,
+        ("phone", LeafType::Text),
+        ("balance", LeafType::Int64),
+        ("city", LeafType::Text),
+    ];
+    let plan = Plan::new(&pipeline, leaves(&row)).unwrap();
+    (place, pipeline, plan)
+}
+
+/// Rows of (id, phone, balance, city) as a decoder would make them.
+fn batch(rows: &[(Option<i64>, Option<&str>, Option<i64>, &str)]) -> Batch {
+    let ids: ArrayRef = Arc::new(rows.iter().map(|r| r.0).collect::<Int64Array>());
+    let phones: ArrayRef = Arc::new(rows.iter().map(|r| r.1).collect::<StringArray>());
+    let balances: ArrayRef = Arc::new(rows.iter().map(|r| r.2).collect::<Int64Array>());
+    let cities: ArrayRef = Arc::new(rows.iter().map(|r| Some(r.3)).collect::<StringArray>());
+    let columns = [
+        ("key.id", Arc::clone(&ids)),
+        ("after.id", ids),
+        ("after.phone", phones),
+        ("after.balance", balances),
+        ("after.city", cities),
+    ];
+    let rows_made = RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, true)),
+    )
+    .unwrap();
+    let origins = (0..rows.len() as i64)
+        .map(|offset| Origin {
+            topic: 0,
+            partition: 0,
+            offset,
+            timestamp_ms: 0,
+            kind: RowKind::Upsert,
+            schema_id: None,
+        })
+        .collect();
+    Batch { rows: rows_made, origins }
+}
+
+fn stages() -> Stages {
+    let (_, pipeline, plan) = plan();
+    plan.compile(&pipeline, &Keyring::new(&RootKey::new([3; 32]))).unwrap()
+}
+
+#[test]
+fn one_bad_cell_costs_its_row_and_no_other() {
+    let good = |id| (Some(id), Some("0301234567"), Some(7), "Bonn");
+    let mut rows: Vec<_> = (0..37).map(good).collect();
+    rows[5].1 = Some("030123456x");
+    rows[6].1 = Some("12");
+    rows[36].0 = None;
+    let staged = stages().apply(batch(&rows)).unwrap();
+    let refused: Vec<(i64, &str)> =
+        staged.refused.iter().map(|(origin, code)| (origin.offset, *code)).collect();
+    assert_eq!(
+        refused,
+        [(5, "outside_alphabet"), (6, "domain_too_small"), (36, "null_key")]
+    );
+    let offsets: Vec<i64> = staged.batch.origins.iter().map(|origin| origin.offset).collect();
+    assert_eq!(offsets, (0..36).filter(|o| ![5, 6].contains(o)).collect::<Vec<i64>>());
+    assert_eq!(staged.columns.num_rows(), offsets.len());
+    assert_eq!(staged.keys.num_rows(), offsets.len());
+
+    // The rows that stay are what they would have been without their neighbours.
+    rows.truncate(36);
+    rows.remove(6);
+    rows.remove(5);
+    let alone = stages().apply(batch(&rows)).unwrap();
+    assert!(alone.refused.is_empty());
+    assert_eq!(staged.columns, alone.columns);
+    assert_eq!(staged.keys, alone.keys);
+}
+
+#[test]
+fn key_and_row_of_one_domain_have_one_token() {
+    let staged =
+        stages().apply(batch(&[(Some(7), Some("0301234567"), None, "Bonn")])).unwrap();
+    assert_eq!(staged.keys.column(0), staged.columns.column(0));
+    let names: Vec<_> =
+        staged.columns.schema().fields().iter().map(|f| f.name().clone()).collect();
+    assert_eq!(names, ["id", "phone", "balance", "city"]);
+}
+
+#[test]
+fn the_proof_names_every_leaf() {
+    let (place, pipeline, plan) = plan();
+    let fingerprint = release::fingerprint(&place, &pipeline, &plan).unwrap();
+    let proof = Proof::new(&place, &pipeline, &plan, &fingerprint);
+    let rules: Vec<(&str, &str)> =
+        proof.columns.iter().map(|row| (row.column.as_str(), row.rule.as_str())).collect();
+    assert_eq!(
+        rules,
+        [
+            ("id", "identifier: tokenize"),
+            ("id", "identifier: tokenize"),
+            ("phone", "identifier: fpe"),
+            ("balance", "sensitive: generalize to bins"),
+            ("city", "public: nothing needed"),
+        ]
+    );
+    let indirect: Vec<&str> = proof
+        .columns
+        .iter()
+        .flat_map(|row| row.indirect.iter().map(String::as_str))
+        .collect();
+    assert!(indirect.contains(&"after.phone"), "{indirect:?}");
+    let text = proof.text();
+    for leaf in &plan.classed {
+        assert!(text.contains(&leaf.part.column(&leaf.leaf.path)), "{}", leaf.leaf.path);
+    }
+}
+
+/// What an approval is for is in the fingerprint, and what it is not for is not.
+#[test]
+fn the_fingerprint_changes_with_what_crosses_only() {
+    let print = |text: &str| {
+        let (place, pipeline) = load(text).unwrap();
+        let plan = Plan::new(&pipeline, leaves(&[ID, ("city", LeafType::Text)])).unwrap();
+        release::fingerprint(&place, &pipeline, &plan).unwrap()
+    };
+    let base = pipeline_text("id: identifier, city: public", TOKEN, "");
+    let same = format!("# a remark\n{}quarantine: {{ max_per_minute: 5 }}\n", base);
+    assert_eq!(print(&base), print(&same));
+    for (from, to) in [
+        ("purpose: test", "purpose: other"),
+        ("topic: out", "topic: elsewhere"),
+        ("timestamp: 1s", "timestamp: 1m"),
+        ("domain: customer", "domain: phone"),
+        ("topics: [t]", "topics: [u]"),
+        ("city: public", "city: { class: quasi }"),
+    ] {
+        let mut other = base.replace(from, to);
+        if to.contains("quasi") {
+            other = other.replace(
+                "stages: [",
+                "stages: [{ tokenize: { columns: [city], domain: customer } }, ",
+            );
+        }
+        assert_ne!(print(&base), print(&other), "{to}");
+    }
+}
+
+/// The path that the tests above take is the users': a file that is not there is said so.
+#[test]
+fn files_bad_missing() {
+    let nowhere = Path::new("nowhere/douane.yaml");
+    assert!(config::load(nowhere, nowhere).is_err());
+}
