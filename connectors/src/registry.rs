@@ -5,19 +5,21 @@
 //! answer's text is ever part of a fault: a schema can quote data in its defaults.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use data_encoding::BASE64;
 use douane_schemas::debezium::{Away, WriterSchemas};
 use serde::Deserialize;
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Body, http};
 use zeroize::Zeroizing;
 
-use crate::kafka::{ClusterConfig, Tls};
+use crate::kafka::ClusterConfig;
+
+mod settings;
+
+use settings::{authorization, base_of, tls_config};
 
 /// One request, with its connection and its answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -331,21 +333,6 @@ fn code_of(answer: &[u8]) -> Option<u32> {
     serde_json::from_slice::<ErrorAnswer>(answer).ok().map(|error| error.error_code)
 }
 
-/// The URL without its last slash; refused where it holds a secret or could be read two ways.
-fn base_of(url: &str) -> Result<String, &'static str> {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    let rest = rest.ok_or("its URL begins with neither http:// nor https://")?;
-    let authority = rest.split('/').next().unwrap_or_default();
-    if authority.contains('@') {
-        return Err("its URL holds a user; put `user:password` into `registry_auth_file`");
-    }
-    let plain = |b: u8| b.is_ascii_graphic() && !b"?#\\@".contains(&b);
-    if authority.is_empty() || !rest.bytes().all(plain) {
-        return Err("its URL is not host, port and path alone");
-    }
-    Ok(url.trim_end_matches('/').to_owned())
-}
-
 /// RFC 3986 2.1: all but unreserved characters as their bytes.
 fn encoded(subject: &str) -> String {
     use std::fmt::Write;
@@ -357,67 +344,6 @@ fn encoded(subject: &str) -> String {
         }
         path
     })
-}
-
-fn file(zone: &str, file: &Path) -> Result<Zeroizing<Vec<u8>>, RegistryFault> {
-    const LARGEST: u64 = 1 << 20;
-    let fault = |e: io::Error| RegistryFault::File {
-        zone: zone.to_owned(),
-        file: file.to_owned(),
-        kind: e.kind(),
-    };
-    let mut bytes = Zeroizing::new(Vec::new());
-    fs::File::open(file).map_err(fault)?.take(LARGEST).read_to_end(&mut bytes).map_err(fault)?;
-    Ok(bytes)
-}
-
-/// RFC 7617.
-fn authorization(zone: &str, path: &Path) -> Result<Zeroizing<String>, RegistryFault> {
-    let bytes = file(zone, path)?;
-    let line = bytes.trim_ascii_end();
-    if !line.contains(&b':') || line.contains(&b'\n') {
-        let problem = "`registry_auth_file` does not hold one line `user:password`";
-        return Err(RegistryFault::Settings { zone: zone.to_owned(), problem });
-    }
-    Ok(Zeroizing::new(format!("Basic {}", BASE64.encode(line))))
-}
-
-fn tls_config(zone: &str, tls: &Tls) -> Result<TlsConfig, RegistryFault> {
-    let settings = |problem| RegistryFault::Settings { zone: zone.to_owned(), problem };
-    let (roots, _) = pem(zone, &tls.ca_file)?;
-    if roots.is_empty() {
-        return Err(settings("`tls.ca_file` holds no certificate"));
-    }
-    let mut builder = TlsConfig::builder().root_certs(RootCerts::from(roots));
-    if let (Some(cert_file), Some(key_file)) = (&tls.cert_file, &tls.key_file) {
-        let (chain, _) = pem(zone, cert_file)?;
-        let (_, key) = pem(zone, key_file)?;
-        let key = key.ok_or_else(|| settings("`tls.key_file` holds no private key"))?;
-        if chain.is_empty() {
-            return Err(settings("`tls.cert_file` holds no certificate"));
-        }
-        builder = builder.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
-    }
-    Ok(builder.build())
-}
-
-type Pem = (Vec<Certificate<'static>>, Option<PrivateKey<'static>>);
-
-fn pem(zone: &str, path: &Path) -> Result<Pem, RegistryFault> {
-    let bytes = file(zone, path)?;
-    let (mut certificates, mut key) = (Vec::new(), None);
-    for item in ureq::tls::parse_pem(&bytes) {
-        match item {
-            Ok(PemItem::Certificate(found)) => certificates.push(found),
-            Ok(PemItem::PrivateKey(found)) => key = Some(found),
-            Ok(_) => {}
-            Err(_) => {
-                let problem = "a file of `tls` is not PEM";
-                return Err(RegistryFault::Settings { zone: zone.to_owned(), problem });
-            }
-        }
-    }
-    Ok((certificates, key))
 }
 
 /// Schemas by id, bounded in number and bytes. What is unknown is not kept: it may come to be.
@@ -448,5 +374,4 @@ impl Cache {
 }
 
 #[cfg(test)]
-#[path = "registry_tests.rs"]
 mod tests;

@@ -12,9 +12,11 @@ use rdkafka::admin::{
 };
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::client::{self, Detached, KafkaFault, Watch};
+use super::client;
 use super::cluster::ClusterConfig;
+use super::fault::KafkaFault;
 use super::ffi::{self, NoAnswer};
+use super::watch::{Detached, Watch};
 
 /// One question may take so long; a question answered by a cached connection takes 0.2 ms.
 const TIMEOUT: Duration = Duration::from_secs(6);

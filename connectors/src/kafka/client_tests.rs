@@ -1,5 +1,3 @@
-use std::sync::mpsc;
-
 use super::super::cluster::{Sasl, SaslMechanism, Tls, plain};
 use super::*;
 
@@ -97,41 +95,4 @@ fn a_refused_value_is_named_and_not_shown() {
     assert!(!fault.to_string().contains("hunter2"), "{fault}");
     // The control: the library's own words would have shown it.
     assert!(error.to_string().contains("hunter2"));
-}
-
-#[test]
-fn lines_of_broken_links_count_and_others_do_not() {
-    use RDKafkaLogLevel as L;
-    let watch = Watch::new("z");
-    let up = "b:1/1: Disconnected (after 3ms in state UP)";
-    let never_up = "b:1/1: Connect failed: Connection refused (after 0ms in state CONNECT)";
-    for (level, facility, line, breaks) in [
-        (L::Info, "FAIL", up, 1),
-        (L::Error, "FAIL", never_up, 2),
-        (L::Warning, "REQTMOUT", "Timed out 1 in-flight", 3),
-        (L::Debug, "FAIL", up, 4),
-        (L::Debug, "FAIL", never_up, 4),
-        (L::Debug, "FAIL", "b:1/1: words that are new", 5),
-        (L::Debug, "BRKMAIN", "in state UP", 5),
-        (L::Warning, "CONFWARN", "FAIL", 5),
-    ] {
-        watch.log(level, facility, line);
-        assert_eq!(watch.breaks(), breaks, "{facility} {line}");
-    }
-}
-
-#[test]
-fn a_client_that_will_not_end_is_left() {
-    struct Hangs(mpsc::Receiver<()>);
-    impl Drop for Hangs {
-        fn drop(&mut self) {
-            let _ = self.0.recv();
-        }
-    }
-    let (end, hangs) = mpsc::channel();
-    assert!(!Detached::new(Hangs(hangs)).close(Duration::from_millis(20)));
-    drop(end);
-    let (end, hangs) = mpsc::channel();
-    drop(end);
-    assert!(Detached::new(Hangs(hangs)).close(Duration::from_secs(20)));
 }

@@ -4,21 +4,24 @@
 //! what [`properties`] lists and nothing else.
 
 pub mod admin;
-pub mod client;
+mod client;
 pub mod cluster;
+mod fault;
 mod ffi;
 #[cfg(all(test, feature = "kafka-tests"))]
 mod on_kafka;
+mod places;
 pub mod position;
 pub mod properties;
 pub mod quarantine;
 pub mod sink;
 pub mod source;
+mod watch;
 
 pub use admin::{Admin, Created, TopicConfig, TopicIdentity};
-pub use client::KafkaFault;
 pub use cluster::{ClusterConfig, Sasl, SaslMechanism, Tls, TopicSettings};
-pub use position::{OwnedRecord, Reach, first_record, read_last, scan};
+pub use fault::KafkaFault;
+pub use position::{KeyAndValue, OwnedRecord, Reach, first_record, read_last, scan};
 pub use properties::{PropertyFault, check_properties};
 pub use quarantine::QuarantineProducer;
 pub use sink::{CommitOutcome, Sink, SinkFault};

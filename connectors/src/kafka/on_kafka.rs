@@ -17,9 +17,10 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
-use super::client::{self, Detached, Watch};
+use super::client;
 use super::cluster::{ClusterConfig, plain};
 use super::sink::Outgoing;
+use super::watch::{Detached, Watch};
 use super::*;
 
 const TRY: Duration = Duration::from_secs(20);
@@ -164,7 +165,7 @@ fn a_position_far_back_behind_aborted_ones_is_found() {
     }
     let tried = Instant::now();
     assert_eq!(last(&positions).as_deref(), Some("here"));
-    println!("read past 120 offsets of aborted records in {:?}", tried.elapsed());
+    eprintln!("read past 120 offsets of aborted records in {:?}", tried.elapsed());
 }
 
 #[test]
@@ -254,7 +255,7 @@ fn identity_tells_a_topic_made_anew() {
     for _ in 0..50 {
         admin.topic(&name).unwrap();
     }
-    println!("a topic's identity costs {:?}", tried.elapsed() / 50);
+    eprintln!("a topic's identity costs {:?}", tried.elapsed() / 50);
 }
 
 /// Runs one of the wrapper's futures on this thread.
@@ -290,7 +291,7 @@ fn drain(source: &mut Source) -> (Vec<(i32, i64)>, Vec<Lost>) {
             }
             Polled::Lost(found) => lost.push(found),
             Polled::Idle => idle += 1,
-            Polled::Trouble(why) => println!("trouble: {why}"),
+            Polled::Trouble(why) => eprintln!("trouble: {why}"),
             Polled::Broken(why) => panic!("{why}"),
         }
     }
@@ -310,7 +311,7 @@ fn a_position_outside_the_log_is_lost_and_its_neighbours_go_on() {
     let name = topic("src", 4, &[]);
     fill(&name, 4, 40);
     delete_before(&name, 1, 5);
-    let mut source = Source::open(&cluster(), "g", &[name.clone()]).unwrap();
+    let mut source = Source::open(&cluster(), "g", std::slice::from_ref(&name)).unwrap();
     assert_eq!(source.watermarks(0, 1).unwrap(), (5, 11), "ten records and a marker");
     // Partition 1 lost its start, 2 is asked for beyond its end, 0 and 3 are as they should be.
     source.assign(&[(0, 0, 0), (0, 1, 2), (0, 2, 5_000), (0, 3, 4)]).unwrap();
@@ -431,7 +432,7 @@ fn the_client_tells_little_while_nothing_breaks_and_commits_are_quick() {
         }
     }
     let lines = producer.context().0.load(Ordering::SeqCst) - last;
-    println!("{lines} lines in 90 transactions");
+    eprintln!("{lines} lines in 90 transactions");
     assert!(lines < 500, "{lines}: the level costs more than it gives");
 
     let positions = topic("pos", 1, &[]);
@@ -442,12 +443,12 @@ fn the_client_tells_little_while_nothing_breaks_and_commits_are_quick() {
         let records = (0..5_000).map(|i| out(&data, i % 4, &value));
         sink = committed(sink.transact(records, &out(&positions, 0, b"p")));
     }
-    println!("100,000 records of 1 KB in 20 transactions: {:?}", tried.elapsed());
+    eprintln!("100,000 records of 1 KB in 20 transactions: {:?}", tried.elapsed());
     let tried = Instant::now();
     for _ in 0..50 {
         sink = committed(sink.transact(std::iter::empty(), &out(&positions, 0, b"p")));
     }
-    println!("a transaction with a position alone: {:?}", tried.elapsed() / 50);
+    eprintln!("a transaction with a position alone: {:?}", tried.elapsed() / 50);
 }
 
 /// A link that can be cut: every connection through it ends at once, new ones are taken.

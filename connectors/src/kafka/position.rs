@@ -9,9 +9,15 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use douane_schemas::record::RawRecord;
 
-use super::client::{self, Detached, Isolation, KafkaFault, Watch};
+use super::client::{self, Isolation};
 use super::cluster::ClusterConfig;
+use super::fault::{self, KafkaFault};
+use super::places;
 use super::source;
+use super::watch::{Detached, Watch};
+
+/// A record's key and its value.
+pub type KeyAndValue = (Vec<u8>, Vec<u8>);
 
 /// How far a partition is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +99,7 @@ pub fn read_last(
     topic: &str,
     partition: i32,
     timeout: Duration,
-) -> Result<Option<(Vec<u8>, Vec<u8>)>, KafkaFault> {
+) -> Result<Option<KeyAndValue>, KafkaFault> {
     let deadline = Instant::now() + timeout;
     let mut reader = Reader::open(cluster, topic, partition, Reach::HighWatermark, deadline)?;
     let (low, high) = (reader.low, reader.high);
@@ -180,10 +186,10 @@ impl<'a> Reader<'a> {
             // never: the end is asked for, from a client that sees open transactions.
             Reach::HighWatermark => {
                 let all = consumer_uncommitted(cluster)?;
-                source::watermarks(&all, &cluster.zone, topic, partition, deadline)?
+                places::watermarks(&all, &cluster.zone, topic, partition, deadline)?
             }
             Reach::LastStable => {
-                source::watermarks(&consumer, &cluster.zone, topic, partition, deadline)?
+                places::watermarks(&consumer, &cluster.zone, topic, partition, deadline)?
             }
         };
         Ok(Self { zone: &cluster.zone, topic, partition, consumer, low, high, opened })
@@ -253,7 +259,7 @@ fn is_passing(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as C;
     match error {
         KafkaError::MessageConsumption(code) => {
-            client::is_away(*code) || matches!(code, C::UnknownTopicOrPartition)
+            fault::is_away(*code) || matches!(code, C::UnknownTopicOrPartition)
         }
         _ => false,
     }

@@ -7,8 +7,10 @@ use douane_gate::{Destination, Sealed};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use super::client::{self, Detached, KafkaFault, Watch};
+use super::client;
 use super::cluster::ClusterConfig;
+use super::fault::KafkaFault;
+use super::watch::{Detached, Watch};
 
 const WHAT: &str = "writing to quarantine";
 

@@ -9,8 +9,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 
-use super::client::{self, Detached, KafkaFault, Watch};
+use super::client;
 use super::cluster::ClusterConfig;
+use super::fault::{self, KafkaFault};
+use super::watch::{Detached, Watch};
 use crate::control_switch;
 
 /// Kafka's own default of `max.message.bytes`, less the framing that librdkafka does not count.
@@ -206,7 +208,7 @@ impl Sink {
         self.listen();
         match committed {
             Err(error) if is_fencing(&error) => CommitOutcome::Fenced,
-            Err(error) => CommitOutcome::Unknown(client::describe(&error)),
+            Err(error) => CommitOutcome::Unknown(fault::describe(&error)),
             // An Ok may be the answer to a repeated request, with the first one still under way.
             Ok(()) if control_switch::no_link_guard() => CommitOutcome::Committed(self),
             Ok(())
@@ -323,7 +325,7 @@ impl Sink {
                 self.producer.poll(Duration::ZERO);
             }
             if let Err(error) = self.producer.abort_transaction(ABORT) {
-                log::debug!(target: "douane::kafka", "abort: {}", client::describe(&error));
+                log::debug!(target: "douane::kafka", "abort: {}", fault::describe(&error));
             }
         }
         // Records of a fenced producer fail under several names; the client itself knows the one.
@@ -346,7 +348,7 @@ enum Stop {
 
 impl Stop {
     fn of(error: &KafkaError) -> Self {
-        if is_fencing(error) { Self::Fenced } else { Self::Outside(client::describe(error)) }
+        if is_fencing(error) { Self::Fenced } else { Self::Outside(fault::describe(error)) }
     }
 }
 

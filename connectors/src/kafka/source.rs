@@ -5,16 +5,19 @@ use std::time::{Duration, Instant};
 
 use douane_schemas::record::RawRecord;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{self, Detached, Isolation, KafkaFault, Watch};
+use super::client::{self, Isolation};
 use super::cluster::ClusterConfig;
+use super::fault::{self, KafkaFault};
 use super::ffi;
+use super::places::{self, Places, State, Track};
+use super::watch::{Detached, Watch};
 
 /// Questions beside the stream of records.
-const TIMEOUT: Duration = Duration::from_secs(6);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How long closing waits before it leaves the client to its thread.
 const CLOSE: Duration = Duration::from_secs(2);
@@ -102,35 +105,11 @@ impl<'a> Fetched<'a> {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Flowing,
-    Paused,
-    Lost,
-}
-
-struct Track {
-    next: i64,
-    state: State,
-}
-
 /// A `read_committed` consumer of assigned partitions. It joins no group and starts nowhere by
 /// itself: positions are the caller's.
 pub struct Source {
     consumer: Detached<BaseConsumer<Watch>>,
     places: Places,
-}
-
-/// Where each partition stands. Apart from the client, whose records are borrowed from it.
-struct Places {
-    zone: String,
-    topics: Vec<String>,
-    tracks: BTreeMap<(u32, i32), Track>,
-    lost: VecDeque<Lost>,
-    /// A reset was heard and it is not known yet of which partition.
-    search: bool,
-    /// Resets that are still to come from partitions already known to be lost.
-    known_resets: usize,
 }
 
 impl Source {
@@ -278,7 +257,13 @@ impl Source {
     /// `NoTopic` for a topic or partition that is not there; `Away`.
     pub fn watermarks(&self, topic: u32, partition: i32) -> Result<(i64, i64), KafkaFault> {
         let deadline = Instant::now() + TIMEOUT;
-        watermarks(&self.consumer, &self.places.zone, self.places.name(topic), partition, deadline)
+        places::watermarks(
+            &self.consumer,
+            &self.places.zone,
+            self.places.name(topic),
+            partition,
+            deadline,
+        )
     }
 
     /// The first offset whose record is not older than a time in milliseconds since the epoch;
@@ -323,7 +308,7 @@ impl Source {
                 target: "douane::kafka",
                 "{}: positions for lag tools not written: {}",
                 self.places.zone,
-                client::describe(&error)
+                fault::describe(&error)
             );
         }
     }
@@ -334,143 +319,10 @@ impl Source {
     }
 }
 
-impl Places {
-    fn name(&self, topic: u32) -> &str {
-        self.topics.get(topic as usize).map_or("", String::as_str)
-    }
-
-    /// Takes note of a record that is wanted, and gives its topic's index.
-    fn take(&mut self, message: &BorrowedMessage<'_>) -> Option<u32> {
-        // A short list: a search is cheaper than a hash.
-        let topic = self.topics.iter().position(|name| name == message.topic())?;
-        let topic = u32::try_from(topic).ok()?;
-        let track = self.tracks.get_mut(&(topic, message.partition()))?;
-        // A paused partition's records, and those from before a seek, may still lie in the
-        // client's queue. They come again where they are wanted.
-        if track.state != State::Flowing || message.offset() < track.next {
-            return None;
-        }
-        track.next = message.offset() + 1;
-        Some(topic)
-    }
-
-    fn trouble(&mut self, consumer: &BaseConsumer<Watch>, error: &KafkaError) -> Polled<'static> {
-        let code = match error {
-            KafkaError::MessageConsumption(code) | KafkaError::MessageConsumptionFatal(code) => {
-                *code
-            }
-            other => return Polled::Trouble(client::describe(other)),
-        };
-        let said = client::describe(error);
-        if matches!(error, KafkaError::MessageConsumptionFatal(_)) || leaves_out(code) {
-            return Polled::Broken(said);
-        }
-        if code == RDKafkaErrorCode::AutoOffsetReset {
-            if self.known_resets > 0 {
-                self.known_resets -= 1;
-                return Polled::Idle;
-            }
-            // The wrapper does not say of which partition; it comes once, then silence.
-            self.search = true;
-            return match self.find_lost(consumer) {
-                Ok(()) => self.lost.pop_front().map_or(Polled::Trouble(said), Polled::Lost),
-                Err(fault) => Polled::Trouble(fault.to_string()),
-            };
-        }
-        Polled::Trouble(said)
-    }
-
-    /// Finds which positions lie outside their logs. Leaves `search` set where none does.
-    fn find_lost(&mut self, consumer: &BaseConsumer<Watch>) -> Result<(), KafkaFault> {
-        let deadline = Instant::now() + TIMEOUT;
-        let mut found = Vec::new();
-        for ((topic, partition), track) in &self.tracks {
-            if track.state != State::Flowing {
-                continue;
-            }
-            let name = self.name(*topic);
-            let (low, high) = watermarks(consumer, &self.zone, name, *partition, deadline)?;
-            if track.next < low || track.next > high {
-                let (topic, partition, position) = (*topic, *partition, track.next);
-                found.push(Lost { topic, partition, position, low, high });
-            }
-        }
-        if !found.is_empty() {
-            self.search = false;
-            // Each of them tells it once; one of those was heard.
-            self.known_resets += found.len() - 1;
-        }
-        for lost in found {
-            if let Some(track) = self.tracks.get_mut(&(lost.topic, lost.partition)) {
-                track.state = State::Lost;
-            }
-            self.lost.push_back(lost);
-        }
-        Ok(())
-    }
-}
-
-/// Whether librdkafka goes on behind this error with something left out.
-fn leaves_out(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode as C;
-    matches!(
-        code,
-        // A batch that fails its checksum is skipped, the next one given.
-        C::BadMessage
-            | C::InvalidMessage
-            | C::InvalidMessageSize
-            | C::MessageSizeTooLarge
-            | C::BadCompression
-            | C::NotImplemented
-            | C::UnsupportedFeature
-            | C::UnsupportedCompressionType
-            | C::LogTruncation
-            | C::OffsetOutOfRange
-            | C::InvalidRecord
-    )
-}
-
-/// First and last offset of a partition, as the client's isolation level has them.
-///
-/// Just after a topic was made brokers may not know its partitions yet; that is asked again.
-pub(super) fn watermarks(
-    consumer: &BaseConsumer<Watch>,
-    zone: &str,
-    topic: &str,
-    partition: i32,
-    deadline: Instant,
-) -> Result<(i64, i64), KafkaFault> {
-    use RDKafkaErrorCode as C;
-    // Long enough for a new topic, short enough for a wrong name.
-    let unknown_until = (Instant::now() + Duration::from_secs(3)).min(deadline);
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        // A client that just started waits for its first connection within the call.
-        let asked = consumer.fetch_watermarks(topic, partition, left.max(Duration::from_millis(1)));
-        let error = match asked {
-            Ok(found) => return Ok(found),
-            Err(error) => error,
-        };
-        let code = error.rdkafka_error_code();
-        let unknown = matches!(
-            code,
-            Some(C::UnknownPartition | C::UnknownTopic | C::UnknownTopicOrPartition)
-        );
-        let again = code.is_some_and(client::is_away) || code == Some(C::OffsetNotAvailable);
-        let until = if unknown { unknown_until } else { deadline };
-        if !(unknown || again) || Instant::now() >= until {
-            return Err(if unknown {
-                KafkaFault::NoTopic { zone: zone.to_owned(), topic: topic.to_owned() }
-            } else {
-                KafkaFault::of(zone, "asking where a log ends", &error)
-            });
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use rdkafka::error::RDKafkaErrorCode;
+
     use super::super::cluster::plain;
     use super::*;
 

@@ -1,9 +1,11 @@
-use std::io::{BufRead, BufReader, Write};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::mpsc;
 use std::thread;
 
 use super::*;
+use crate::kafka::Tls;
 
 /// Answers each connection with the next of `answers`, byte for byte, and gives the requests back.
 struct Fake {
