@@ -56,9 +56,13 @@ pub struct Lost {
 
 /// A record in the client's buffer. No `Debug`: it is data.
 ///
-/// ```ignore
-/// let headers = fetched.headers();
-/// let record = fetched.raw(&headers);
+/// ```
+/// # use douane_connectors::kafka::Fetched;
+/// fn key_bytes(fetched: &Fetched<'_>) -> usize {
+///     let headers = fetched.headers();
+///     let record = fetched.raw(&headers);
+///     record.key.map_or(0, <[u8]>::len)
+/// }
 /// ```
 pub struct Fetched<'a> {
     topic: u32,
