@@ -4,24 +4,25 @@
 //! disagreement stops everything), then row by row (a row that fails is refused and the others
 //! go on), and only then encoded, sized and digested.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::DataType;
-use data_encoding::HEXLOWER;
-use douane_ledger::manifest::{DigestFile, Subject};
-use douane_ledger::release::{Column, LiveRelease, Release};
+use douane_ledger::release::LiveRelease;
 use douane_ledger::signing::SigningKey;
 use douane_schemas::batch::{Origin, RowKind};
 use douane_schemas::keys::{Key, Purpose};
-use douane_schemas::leaf::LeafType;
 use douane_schemas::record::RawRecord;
 
-use crate::encode::{self, Rows, Values};
+use crate::admission::{check_columns, check_schema, check_target, raw_columns, token_cells};
+use crate::encode::Values;
+use crate::passed::{FRAMING_BYTES_MAX, Passed, Verdicts};
+use crate::refusal::Place;
 use crate::seal::{self, Destination, SealContext, Sealed};
-use crate::shapes::{ColumnCheck, RefusalReason, TokenCell, hold_tokens};
-use crate::{GateFault, floor, murmur2};
+use crate::shapes::ColumnCheck;
+use crate::tokens::hold_tokens;
+use crate::{GateFault, quarantine};
 
 /// The target as it was found, beside what the release says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,47 +86,6 @@ pub struct TransactionIds {
     pub shard: u32,
 }
 
-/// Where a refused row failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Place {
-    /// A key column of the release, by index.
-    Key(usize),
-    /// A value column of the release, by index.
-    Column(usize),
-    /// The record as a whole.
-    Record,
-}
-
-/// A row that does not cross, and why. Holds nothing of the row.
-///
-/// A refused delete or tombstone must hold its partition: its row would stay outside for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct GateRefusal {
-    /// Why.
-    pub reason: RefusalReason,
-    /// Where.
-    pub place: Place,
-}
-
-impl GateRefusal {
-    /// The word for ledger, metric and quarantine record.
-    pub fn code(&self) -> &'static str {
-        self.reason.code()
-    }
-}
-
-/// Headers of every data record, and their only ones.
-pub const HEADER_MANIFEST: &str = "douane-manifest";
-/// The trace context made at the border.
-pub const HEADER_TRACEPARENT: &str = "traceparent";
-
-/// Framing that Kafka adds to key, value and headers of one record: the batch's header (61), the
-/// record's varints and lengths. An upper bound.
-const FRAMING_BYTES_MAX: usize = 160;
-
-/// The smallest record size that a gate is made for: room for a manifest without records.
-const RECORD_BYTES_LEAST: usize = 4096;
-
 /// The gate of one shard under one live release.
 pub struct Gate {
     pub(crate) release: Arc<LiveRelease>,
@@ -134,123 +94,7 @@ pub struct Gate {
     pub(crate) software: String,
     columns: Vec<ColumnCheck>,
     key_columns: Vec<ColumnCheck>,
-    values: Values,
-}
-
-/// One record of a passed batch; ranges lie in `Passed`'s buffers.
-struct OutRow {
-    partition: i32,
-    timestamp_ms: i64,
-    key: Option<(usize, usize)>,
-    /// Index among the encoded values; `None` is a tombstone.
-    value: Option<usize>,
-}
-
-/// Rows that were checked and encoded, before the ledger holds their intent. It cannot be sent:
-/// only [`Gate::stamp`] makes it an [`crate::Approved`].
-pub struct Passed {
-    pub(crate) release: Arc<LiveRelease>,
-    pub(crate) ids: TransactionIds,
-    pub(crate) manifest_hex: String,
-    pub(crate) topic: String,
-    out: Vec<OutRow>,
-    keys: Vec<u8>,
-    values: Rows,
-    subjects: Vec<Subject>,
-    refused: Vec<(usize, GateRefusal)>,
-    /// For each row of the batch its index in `out`.
-    by_row: Vec<Option<usize>>,
-    bytes: u64,
-}
-
-impl Passed {
-    /// Count and digest of the ordered records by target partition: for intent and manifest.
-    pub fn subjects(&self) -> &[Subject] {
-        &self.subjects
-    }
-
-    /// Rows refused by this gate, by index in the batch, ascending.
-    pub fn refused(&self) -> &[(usize, GateRefusal)] {
-        &self.refused
-    }
-
-    /// Records that will cross.
-    pub fn records(&self) -> u64 {
-        self.out.len() as u64
-    }
-
-    /// Bytes of their keys and values.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// The outgoing record key of a row of the batch; `None` for a row that does not cross or has
-    /// no key.
-    pub fn key_of(&self, row: usize) -> Option<&[u8]> {
-        let out = self.out.get((*self.by_row.get(row)?)?)?;
-        self.key(out)
-    }
-
-    fn key(&self, out: &OutRow) -> Option<&[u8]> {
-        out.key.map(|(start, end)| &self.keys[start..end])
-    }
-
-    /// Partition, timestamp, key and value of each record, in order.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = PassedRow<'_>> {
-        self.out.iter().map(|out| PassedRow {
-            partition: out.partition,
-            timestamp_ms: out.timestamp_ms,
-            key: self.key(out),
-            value: out.value.map(|n| self.values.get(n)),
-        })
-    }
-
-    fn digest(&mut self) {
-        let traceparent = self.ids.traceparent.clone();
-        let headers = [
-            (HEADER_MANIFEST, Some(self.manifest_hex.as_bytes())),
-            (HEADER_TRACEPARENT, Some(traceparent.as_bytes())),
-        ];
-        let mut files: BTreeMap<i32, DigestFile> = BTreeMap::new();
-        for row in self.rows() {
-            files.entry(row.partition).or_insert_with(|| DigestFile::new(self.ids.salt)).record(
-                row.partition,
-                row.timestamp_ms,
-                row.key,
-                row.value,
-                &headers,
-            );
-        }
-        self.subjects = files
-            .into_iter()
-            .map(|(partition, file)| Subject {
-                topic: self.topic.clone(),
-                partition,
-                count: file.count(),
-                digest: file.hex(),
-            })
-            .collect();
-    }
-}
-
-pub(crate) struct PassedRow<'a> {
-    pub(crate) partition: i32,
-    pub(crate) timestamp_ms: i64,
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) value: Option<&'a [u8]>,
-}
-
-/// The first refusal of each row.
-struct Verdicts(Vec<Option<GateRefusal>>);
-
-impl Verdicts {
-    fn refuse(&mut self, row: usize, place: Place, reason: RefusalReason) {
-        self.0[row].get_or_insert(GateRefusal { reason, place });
-    }
-
-    fn passes(&self, row: usize) -> bool {
-        self.0[row].is_none()
-    }
+    pub(crate) values: Values,
 }
 
 impl Gate {
@@ -415,105 +259,6 @@ impl Gate {
         Ok(())
     }
 
-    fn encode(
-        &self,
-        crossing: &Crossing<'_>,
-        ids: TransactionIds,
-        order: &[usize],
-        mut verdicts: Verdicts,
-    ) -> Result<Passed, GateFault> {
-        let origins = crossing.origins;
-        let mut keys = Vec::new();
-        let mut key_ranges = vec![None; origins.len()];
-        for &row in order.iter().filter(|row| verdicts.passes(**row)).collect::<Vec<_>>() {
-            let start = keys.len();
-            match encode::key(crossing.keys, row, &mut keys) {
-                Ok(true) => key_ranges[row] = Some((start, keys.len())),
-                // A tombstone without a key deletes nothing and cannot be kept apart from others.
-                Ok(false) if origins[row].kind != RowKind::Upsert => {
-                    verdicts.refuse(row, Place::Record, RefusalReason::KeyNull);
-                }
-                Ok(false) => {}
-                Err(reason) => {
-                    keys.truncate(start);
-                    verdicts.refuse(row, Place::Record, reason);
-                }
-            }
-        }
-
-        let mut upserts = Vec::with_capacity(order.len());
-        let mut value_of = vec![None; origins.len()];
-        for &row in order {
-            if origins[row].kind == RowKind::Upsert && verdicts.passes(row) {
-                value_of[row] = Some(upserts.len());
-                upserts.push(u32::try_from(row).map_err(|_| GateFault::Encode)?);
-            }
-        }
-        let values = self.values.encode(crossing.columns, &upserts)?;
-
-        let mut passed = Passed {
-            release: Arc::clone(&self.release),
-            manifest_hex: HEXLOWER.encode(&ids.manifest_id),
-            ids,
-            topic: self.target.topic.clone(),
-            out: Vec::with_capacity(order.len()),
-            keys,
-            values,
-            subjects: Vec::new(),
-            refused: Vec::new(),
-            by_row: vec![None; origins.len()],
-            bytes: 0,
-        };
-        for &row in order {
-            if !verdicts.passes(row) {
-                continue;
-            }
-            let (key, value) = (key_ranges[row], value_of[row]);
-            let size = key.map_or(0, |(start, end)| end - start)
-                + value.map_or(0, |n| passed.values.get(n).len());
-            if size + passed.header_bytes() + FRAMING_BYTES_MAX > self.target.record_bytes_max {
-                verdicts.refuse(row, Place::Record, RefusalReason::Oversize);
-                continue;
-            }
-            let origin = &origins[row];
-            let key_bytes = key.map(|(start, end)| &passed.keys[start..end]);
-            let partition = murmur2::partition(key_bytes, origin.offset, self.target.partitions);
-            let timestamp_ms = self.floored(origin.timestamp_ms);
-            passed.by_row[row] = Some(passed.out.len());
-            passed.bytes += size as u64;
-            passed.out.push(OutRow { partition, timestamp_ms, key, value });
-        }
-        passed.refused = verdicts
-            .0
-            .iter()
-            .enumerate()
-            .filter_map(|(row, verdict)| verdict.map(|refusal| (row, refusal)))
-            .collect();
-        self.check_limits(&passed)?;
-        passed.digest();
-        Ok(passed)
-    }
-
-    fn check_limits(&self, passed: &Passed) -> Result<(), GateFault> {
-        let limits = &self.release.limits;
-        for (unit, found, allowed) in
-            [("records", passed.records(), limits.records), ("bytes", passed.bytes(), limits.bytes)]
-        {
-            if let Some(allowed) = allowed.filter(|allowed| found > *allowed) {
-                return Err(GateFault::Limit { unit, found, allowed });
-            }
-        }
-        Ok(())
-    }
-
-    /// Rounded down to the release's granularity, and never below one step: a record without a
-    /// timestamp (-1) or with 0 would get the clock's from the client library.
-    fn floored(&self, timestamp_ms: i64) -> i64 {
-        let step = i64::try_from(self.release.target.timestamp_ms_granularity).unwrap_or(i64::MAX);
-        let step = step.max(1);
-        timestamp_ms.div_euclid(step).saturating_mul(step).max(step)
-    }
-
     /// Seals the position record of a shard: `partition` is its own partition of the position
     /// topic, `key` its transactional id.
     ///
@@ -543,10 +288,10 @@ impl Gate {
         record_bytes_max: usize,
         context: &SealContext,
     ) -> Result<Sealed, GateFault> {
-        let key = seal::quarantine_key(topic_name, source.partition, source.offset);
-        let mut plain = seal::quarantine_plain(source, topic_name, code, true);
+        let key = quarantine::quarantine_key(topic_name, source.partition, source.offset);
+        let mut plain = quarantine::quarantine_plain(source, topic_name, code, true);
         if seal::sealed_len(plain.len()) + key.len() + FRAMING_BYTES_MAX > record_bytes_max {
-            plain = seal::quarantine_plain(source, topic_name, code, false);
+            plain = quarantine::quarantine_plain(source, topic_name, code, false);
         }
         let (to, blind) = (Destination::Quarantine, &self.keys.blind);
         seal::seal(&self.keys.seal_quarantine, blind, to, &key, &plain, context)
@@ -571,147 +316,6 @@ impl Gate {
     }
 }
 
-impl Passed {
-    fn header_bytes(&self) -> usize {
-        HEADER_MANIFEST.len()
-            + self.manifest_hex.len()
-            + HEADER_TRACEPARENT.len()
-            + self.ids.traceparent.len()
-    }
-}
-
-/// The raw columns that the release's columns come from, and all raw texts.
-struct RawColumns<'a> {
-    columns: Vec<&'a ArrayRef>,
-    keys: Vec<&'a ArrayRef>,
-    texts: Vec<&'a ArrayRef>,
-}
-
-fn token_cells<'a>(
-    checks: &'a [ColumnCheck],
-    batch: &'a RecordBatch,
-    raw: &[&'a ArrayRef],
-) -> Vec<TokenCell<'a>> {
-    checks
-        .iter()
-        .zip(batch.columns())
-        .zip(raw)
-        .filter_map(|((check, out), raw)| TokenCell::new(check, out, raw))
-        .collect()
-}
-
-fn raw_columns<'a>(
-    raw: &'a RecordBatch,
-    checks: &[ColumnCheck],
-) -> Result<Vec<&'a ArrayRef>, GateFault> {
-    let schema = raw.schema_ref();
-    checks
-        .iter()
-        .map(|check| {
-            let leaf = || check.raw.clone();
-            let mut named =
-                (0..raw.num_columns()).filter(|at| *schema.field(*at).name() == check.raw);
-            let (Some(at), None) = (named.next(), named.next()) else {
-                return Err(GateFault::RawMissing { leaf: leaf() });
-            };
-            let array = raw.column(at);
-            if *array.data_type() != check.raw_type {
-                return Err(GateFault::RawType { leaf: leaf() });
-            }
-            Ok(array)
-        })
-        .collect()
-}
-
-fn check_schema(
-    part: &'static str,
-    batch: &RecordBatch,
-    checks: &[ColumnCheck],
-) -> Result<(), GateFault> {
-    let schema = batch.schema_ref();
-    let (found, expected) = (schema.fields().len(), checks.len());
-    if found != expected {
-        return Err(GateFault::ColumnCount { part, found, expected });
-    }
-    for (at, (field, check)) in schema.fields().iter().zip(checks).enumerate() {
-        let column = || check.name.clone();
-        if *field.name() != check.name {
-            return Err(GateFault::ColumnName { part, at, expected: column() });
-        }
-        if *field.data_type() != check.out_type || *batch.column(at).data_type() != check.out_type {
-            return Err(GateFault::ColumnArrow { part, column: column() });
-        }
-        if field.is_nullable() != check.nullable {
-            let (found, expected) = (field.is_nullable(), check.nullable);
-            return Err(GateFault::Nullability { part, column: column(), found, expected });
-        }
-    }
-    Ok(())
-}
-
-fn check_columns(
-    release: &Release,
-    columns: &[Column],
-    part: &str,
-    prefix: &str,
-    keys: &GateKeys,
-) -> Result<Vec<ColumnCheck>, GateFault> {
-    let mut checks: Vec<ColumnCheck> = Vec::with_capacity(columns.len());
-    for column in columns {
-        if checks.iter().any(|check| check.name == column.name) {
-            return Err(GateFault::ColumnTwice { column: column.name.clone() });
-        }
-        let raw = format!("{prefix}.{}", column.from);
-        let leaf = release
-            .leaves
-            .iter()
-            .find(|leaf| leaf.part == part && leaf.path == column.from)
-            .ok_or_else(|| GateFault::UnknownLeaf {
-                column: column.name.clone(),
-                leaf: raw.clone(),
-            })?;
-        if leaf.class != column.class {
-            return Err(GateFault::Class {
-                column: column.name.clone(),
-                class: column.class.clone(),
-                leaf: leaf.class.clone(),
-            });
-        }
-        floor::permit(release, column)?;
-        let leaf_type: LeafType = leaf
-            .leaf_type
-            .parse()
-            .map_err(|_| GateFault::ColumnType { column: column.name.clone() })?;
-        checks.push(ColumnCheck::new(column, raw, leaf_type, keys)?);
-    }
-    Ok(checks)
-}
-
-fn check_target(release: &Release, target: &Target) -> Result<(), GateFault> {
-    if target.topic != release.target.topic {
-        return Err(GateFault::Topic { expected: release.target.topic.clone() });
-    }
-    if release.target.partition_by != "token" {
-        return Err(GateFault::PartitionBy { found: release.target.partition_by.clone() });
-    }
-    let avro = match release.target.format.as_str() {
-        "avro" => true,
-        "json" => false,
-        other => return Err(GateFault::Format { found: other.to_owned() }),
-    };
-    if avro != target.value_schema_id.is_some() {
-        return Err(GateFault::SchemaId { format: release.target.format.clone() });
-    }
-    if target.partitions == 0 || i32::try_from(target.partitions).is_err() {
-        return Err(GateFault::Partitions { found: target.partitions });
-    }
-    if target.record_bytes_max < RECORD_BYTES_LEAST {
-        let (bytes_max, expected) = (target.record_bytes_max, RECORD_BYTES_LEAST);
-        return Err(GateFault::RecordBytes { bytes_max, expected });
-    }
-    Ok(())
-}
-
 /// W3C Trace Context 1, section 3.2, version 00: lower-case hexadecimal, neither id all zeros.
 fn is_traceparent(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
@@ -730,4 +334,11 @@ fn is_traceparent(text: &str) -> bool {
         }
         _ => false,
     }
+}
+
+/// The raw columns that the release's columns come from, and all raw texts.
+struct RawColumns<'a> {
+    columns: Vec<&'a ArrayRef>,
+    keys: Vec<&'a ArrayRef>,
+    texts: Vec<&'a ArrayRef>,
 }

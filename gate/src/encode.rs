@@ -22,7 +22,7 @@ use douane_schemas::leaf::LeafType;
 use serde_json::{Value, json};
 
 use crate::GateFault;
-use crate::shapes::RefusalReason;
+use crate::refusal::RefusalReason;
 
 /// Encoded rows, one after the other in one buffer.
 pub(crate) struct Rows {

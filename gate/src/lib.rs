@@ -17,28 +17,29 @@
     )
 )]
 
+mod admission;
 mod border;
 pub mod detectors;
 mod encode;
 mod fault;
 mod floor;
 pub mod murmur2;
+mod passed;
+mod quarantine;
+mod refusal;
 mod seal;
 mod shapes;
 mod stamp;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod twins;
 
-pub use border::{
-    Crossing, Gate, GateKeys, GateRefusal, HEADER_MANIFEST, HEADER_TRACEPARENT, Passed, Place,
-    Target, TransactionIds,
-};
+pub use border::{Crossing, Gate, GateKeys, Target, TransactionIds};
 pub use encode::avro_schema;
 pub use fault::GateFault;
-pub use seal::{
-    Destination, Quarantined, QuarantinedRecord, SealContext, Sealed, bucket, open, open_spans,
-    quarantine_key, read_quarantined, sealed_len,
-};
-pub use shapes::RefusalReason;
+pub use passed::{HEADER_MANIFEST, HEADER_TRACEPARENT, Passed};
+pub use quarantine::{Quarantined, QuarantinedRecord, quarantine_key, read_quarantined};
+pub use refusal::{GateRefusal, Place, RefusalReason};
+pub use seal::{Destination, SealContext, Sealed, bucket, open, open_spans, sealed_len};
 pub use stamp::{Approved, Evidence, OutRecord, SealedEvidence, open_evidence};

@@ -18,105 +18,9 @@ use douane_schemas::leaf::LeafType;
 
 use crate::detectors::Detector;
 use crate::encode::{integer, leaf_type};
+use crate::refusal::RefusalReason;
 use crate::twins::{self, Bin, Fpe, FpeParameters};
 use crate::{GateFault, GateKeys};
-
-/// Why one row does not cross. A word for the ledger, the metric and the quarantine record; it
-/// holds nothing of the row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RefusalReason {
-    /// Null in a column that the release says is never null.
-    Null,
-    /// Null where the raw value is not, or a value where the raw one is null.
-    NullMismatch,
-    /// A part of the record key is null.
-    KeyNull,
-    /// Not of the token form's alphabet, length or range.
-    Token,
-    /// The token is the raw text of a leaf of its own row.
-    TokenIsRaw,
-    /// Two tokens of one row agree across domains, or differ within one for the same raw value.
-    TokenDomain,
-    /// Not what the gate's own FF1 makes of the raw value.
-    Fpe,
-    /// Not the raw value under the mask.
-    Mask,
-    /// Not the release's constant.
-    Constant,
-    /// Something other than a detected stretch was changed.
-    Redaction,
-    /// A last-line detector found an address in what would have crossed.
-    FoundEmail,
-    /// A last-line detector found a phone number.
-    FoundPhone,
-    /// A last-line detector found a card number.
-    FoundCard,
-    /// A last-line detector found an account number.
-    FoundIban,
-    /// Not the year of the raw value, or no year from 1 to 9999.
-    Year,
-    /// Not the month of the raw value.
-    Month,
-    /// Not the day of the raw value.
-    Day,
-    /// Not the hour of the raw value.
-    Hour,
-    /// Not a label of the release, or not the label of the raw value's bin.
-    Bin,
-    /// Longer than the release allows, or not the start of the raw value.
-    Prefix,
-    /// A public value that is not its leaf's value.
-    NotItsLeaf,
-    /// A text of a fixed syntax (uuid, timestamp with zone and the like) that has another one.
-    Syntax,
-    /// A date or time without a canonical text.
-    OutOfRange,
-    /// Key, value and headers are larger than the target takes.
-    Oversize,
-}
-
-impl RefusalReason {
-    /// The word for ledger, metric and quarantine record.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Null => "gate_null",
-            Self::NullMismatch => "gate_null_mismatch",
-            Self::KeyNull => "gate_key_null",
-            Self::Token => "gate_token",
-            Self::TokenIsRaw => "gate_token_is_raw",
-            Self::TokenDomain => "gate_token_domain",
-            Self::Fpe => "gate_fpe",
-            Self::Mask => "gate_mask",
-            Self::Constant => "gate_constant",
-            Self::Redaction => "gate_redaction",
-            Self::FoundEmail => "gate_found_email",
-            Self::FoundPhone => "gate_found_phone",
-            Self::FoundCard => "gate_found_card",
-            Self::FoundIban => "gate_found_iban",
-            Self::Year => "gate_year",
-            Self::Month => "gate_month",
-            Self::Day => "gate_day",
-            Self::Hour => "gate_hour",
-            Self::Bin => "gate_bin",
-            Self::Prefix => "gate_prefix",
-            Self::NotItsLeaf => "gate_not_its_leaf",
-            Self::Syntax => "gate_syntax",
-            Self::OutOfRange => "gate_out_of_range",
-            Self::Oversize => "gate_oversize",
-        }
-    }
-}
-
-impl From<Detector> for RefusalReason {
-    fn from(detector: Detector) -> Self {
-        match detector {
-            Detector::Email => Self::FoundEmail,
-            Detector::Phone => Self::FoundPhone,
-            Detector::Card => Self::FoundCard,
-            Detector::Iban => Self::FoundIban,
-        }
-    }
-}
 
 /// Printable forms of a 128-bit token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,7 +117,7 @@ pub(crate) struct ColumnCheck {
     leaf_type: LeafType,
     check: Check,
     /// Token domain, for what tokens of one row say about each other.
-    domain: Option<String>,
+    pub(crate) domain: Option<String>,
 }
 
 /// Whether output and raw value of a row are there to be compared.
@@ -312,7 +216,7 @@ impl ColumnCheck {
     }
 
     /// The raw value's canonical text. Twins of text protections start from it.
-    fn raw_text<'a>(
+    pub(crate) fn raw_text<'a>(
         raw: &'a ArrayRef,
         row: usize,
         text: &'a mut String,
@@ -415,69 +319,6 @@ impl ColumnCheck {
             },
         }
     }
-}
-
-/// What tokens of one row say about each other, across key and value columns.
-pub(crate) struct TokenCell<'a> {
-    pub(crate) check: &'a ColumnCheck,
-    pub(crate) out: &'a ArrayRef,
-    pub(crate) raw: &'a ArrayRef,
-}
-
-impl TokenCell<'_> {
-    /// `None` for a column that holds no tokens.
-    pub(crate) fn new<'a>(
-        check: &'a ColumnCheck,
-        out: &'a ArrayRef,
-        raw: &'a ArrayRef,
-    ) -> Option<TokenCell<'a>> {
-        check.domain.as_ref().map(|_| TokenCell { check, out, raw })
-    }
-
-    fn token(&self, row: usize) -> Option<&str> {
-        let out = self.out.as_string::<i32>();
-        (!out.is_null(row)).then(|| out.value(row))
-    }
-}
-
-/// Checks the tokens of one row: none is the raw text of any leaf; equal raw values of one domain
-/// have one token; tokens of two domains differ. It needs no token key, so a token column swapped
-/// with another one shows where the record key holds the same leaf.
-pub(crate) fn hold_tokens(
-    cells: &[TokenCell<'_>],
-    raw_texts: &[&ArrayRef],
-    row: usize,
-) -> Result<(), RefusalReason> {
-    for (i, cell) in cells.iter().enumerate() {
-        let Some(token) = cell.token(row) else { continue };
-        for raw in raw_texts {
-            let raw = raw.as_string::<i32>();
-            if !raw.is_null(row) && raw.value(row) == token {
-                return Err(RefusalReason::TokenIsRaw);
-            }
-        }
-        for other in &cells[..i] {
-            let Some(second) = other.token(row) else { continue };
-            let one_domain = cell.check.domain == other.check.domain;
-            let agrees = match (one_domain, token == second) {
-                (true, true) | (false, false) => true,
-                (false, true) => false,
-                // The normaliser may make one value of two, but never two of one.
-                (true, false) => !same_raw(cell.raw, other.raw, row)?,
-            };
-            if !agrees {
-                return Err(RefusalReason::TokenDomain);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn same_raw(left: &ArrayRef, right: &ArrayRef, row: usize) -> Result<bool, RefusalReason> {
-    let (mut a, mut b) = (String::new(), String::new());
-    let a = ColumnCheck::raw_text(left, row, &mut a)?;
-    let b = ColumnCheck::raw_text(right, row, &mut b)?;
-    Ok(a == b)
 }
 
 const HOUR_US: i128 = 3_600_000_000;

@@ -7,7 +7,8 @@ use douane_ledger::log::{Head, RefusedEntry, SpanEntry};
 use douane_ledger::manifest::{self, ColumnNote, FORMAT, Manifest};
 use serde::{Deserialize, Serialize};
 
-use crate::border::{Gate, HEADER_MANIFEST, HEADER_TRACEPARENT, Passed};
+use crate::border::Gate;
+use crate::passed::{HEADER_MANIFEST, HEADER_TRACEPARENT, Passed};
 use crate::seal::{self, SealContext};
 use crate::{GateFault, floor};
 
