@@ -11,7 +11,8 @@ pub fn printable(name: &str, known: bool, n: usize) -> String {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && !name.starts_with(|c: char| c.is_ascii_digit());
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
-    if known || (plain && digits < 5) { name.to_owned() } else { format!("<unknown#{n}>") }
+    let shown = known && name.len() <= 128 && !name.chars().any(char::is_control);
+    if shown || (plain && digits < 5) { name.to_owned() } else { format!("<unknown#{n}>") }
 }
 
 #[cfg(test)]
@@ -25,5 +26,7 @@ mod tests {
             assert_eq!(printable(data, false, 2), "<unknown#2>");
         }
         assert_eq!(printable("street name", true, 1), "street name");
+        assert_eq!(printable(&"x".repeat(129), true, 3), "<unknown#3>");
+        assert_eq!(printable("two\nlines", true, 3), "<unknown#3>");
     }
 }
