@@ -110,6 +110,14 @@ impl<'a> Control<'a> {
         }
     }
 
+    /// Lets the layout's client hear what the link says, while nothing is committed.
+    pub fn idle(&self) {
+        let held = self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(sink) = &held.sink {
+            sink.idle();
+        }
+    }
+
     /// Takes `records` and `bytes` from a shard's allowance; leases more where it does not
     /// suffice. The lease is durable before it is used.
     pub fn cover(

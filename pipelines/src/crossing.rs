@@ -88,10 +88,11 @@ impl Admins {
     pub fn check(&self, layout: &Layout) -> Result<(), RunFault> {
         let sides = [("source", &self.sovereign, &layout.sources), ("target", &self.global, &layout.targets)];
         for (side, admin, pinned) in sides {
-            for pin in pinned {
-                let found = admin
-                    .topic(&pin.name)
-                    .map_err(|fault| RunFault::Again(format!("{side} cluster: {fault}")))?;
+            let names: Vec<&str> = pinned.iter().map(|pin| pin.name.as_str()).collect();
+            let found = admin
+                .topics(&names)
+                .map_err(|fault| RunFault::Again(format!("{side} cluster: {fault}")))?;
+            for (pin, found) in pinned.iter().zip(found) {
                 if let (Some(topic), "source") = (&found, side)
                     && topic.id == pin.id
                     && topic.partitions > pin.partitions
@@ -99,7 +100,8 @@ impl Admins {
                     let added = topic.partitions - pin.partitions;
                     return Err(RunFault::PartitionsAdded { topic: pin.name.clone(), added });
                 }
-                if let Some(what) = changed(pin, found.as_ref().map(|t| (t.id.as_str(), t.partitions))) {
+                let found = found.as_ref().map(|t| (t.id.as_str(), t.partitions));
+                if let Some(what) = changed(pin, found) {
                     return Err(RunFault::Identity { side, topic: pin.name.clone(), what });
                 }
             }

@@ -213,6 +213,7 @@ impl Shard<'_> {
                 sink = self.cross(life, &mut turn, sink)?;
             } else {
                 self.crossing.still_live()?;
+                sink.idle();
             }
             if life.published.elapsed() >= Duration::from_millis(PUBLISH_MS) {
                 self.publish(life)?;
@@ -590,6 +591,7 @@ impl Shard<'_> {
             let why = fault.to_string();
             self.report.event("checkpoint", json!({"shard": self.number, "why": why}));
         }
+        self.control.idle();
         life.admin.check(self.control.layout())
     }
 }
