@@ -24,6 +24,10 @@ use Outcome::{Crosses, Held, Quarantined};
 /// What is done to a good create event (as text), or the whole record.
 enum Bad {
     Replaced(&'static str, String),
+    /// The first occurrence of a column has this JSON value.
+    Column(&'static str, &'static str),
+    /// Notes of so many times ten bytes.
+    LongNotes(usize),
     Value(Vec<u8>),
     Record(Option<&'static [u8]>, Option<&'static [u8]>),
     Headers(Vec<(String, Vec<u8>)>),
@@ -48,8 +52,15 @@ fn cases() -> Vec<(&'static str, Bad, Outcome)> {
         ("nested beyond every limit", replaced("\"city\":\"", deep), Quarantined),
         ("a number beyond 64 bits", replaced("\"balance_cents\":", "\"balance_cents\":1000000000000000000000"), Quarantined),
         ("a telephone of letters", replaced("\"phone\":\"+49", "\"phone\":\"+49abc"), Quarantined),
-        ("an unchanged TOAST column", replaced("\"city\":\"", "\"city\":\"__debezium_unavailable_value\",\"x\":\""), Held),
-        ("notes of 1.5 MB", replaced("\"city\":\"", "LONG"), Quarantined),
+        ("an unchanged TOAST column", Bad::Column("notes", "\"__debezium_unavailable_value\""), Quarantined),
+        ("an unchanged TOAST column that stays behind", Bad::Column("street", "\"__debezium_unavailable_value\""), Crosses),
+        ("a number where a date was", Bad::Column("birth_date", "99999999999"), Quarantined),
+        ("text where a date was", Bad::Column("birth_date", "\"yesterday\""), Held),
+        ("an object where text was", Bad::Column("email", "{\"is\":\"a@example.org\"}"), Held),
+        ("null where text was", Bad::Column("email", "null"), Crosses),
+        ("a telephone of two digits", Bad::Column("phone", "\"+49\""), Quarantined),
+        ("notes of 0.9 MB", Bad::LongNotes(90_000), Crosses),
+        ("notes of 1.5 MB, too long for the target", Bad::LongNotes(150_000), Quarantined),
         ("an unknown leaf", replaced("\"city\":\"", "\"passport\":\"P-1\",\"city\":\""), Held),
         ("an unknown nested leaf", replaced("\"city\":\"", "\"prefs\":{\"a\":{\"b\":1}},\"city\":\""), Held),
         ("an unknown leaf in before", replaced("\"before\":null", "\"before\":{\"passport\":\"P-1\"}"), Held),
@@ -104,13 +115,16 @@ fn bad_records_are_held_or_quarantined_and_neighbours_go_on() {
                 Bad::Replaced(from, to) => {
                     let text = String::from_utf8(value).expect("text");
                     assert!(text.contains(from), "{from} is not there");
-                    let text = if to == "LONG" {
-                        let long = "and so on ".repeat(150_000);
-                        text.replace("\"notes\":", &format!("\"notes\":\"{long}\",\"notes_\":")).replace(",\"notes_\":null", "").replacen(",\"notes_\":\"", "\u{1}", 1)
-                    } else {
-                        text.replacen(from, to, 1)
-                    };
-                    load.raw(partition, Some(&key), Some(without_old_notes(&text).as_bytes()), &[]);
+                    load.raw(partition, Some(&key), Some(text.replacen(from, to, 1).as_bytes()), &[]);
+                }
+                Bad::LongNotes(words) => {
+                    let text = String::from_utf8(value).expect("text");
+                    let long = format!("\"{}\"", "and so on ".repeat(*words));
+                    load.raw(partition, Some(&key), Some(with_column(&text, "notes", &long).as_bytes()), &[]);
+                }
+                Bad::Column(name, json) => {
+                    let text = String::from_utf8(value).expect("text");
+                    load.raw(partition, Some(&key), Some(with_column(&text, name, json).as_bytes()), &[]);
                 }
                 Bad::Value(bytes) => {
                     load.raw(partition, Some(&key), Some(bytes), &[]);
@@ -167,9 +181,9 @@ fn bad_records_are_held_or_quarantined_and_neighbours_go_on() {
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), last_lines(&place.log(), 10));
 }
 
-/// The long notes stand before the old ones, whose text goes.
-fn without_old_notes(text: &str) -> String {
-    let Some((head, rest)) = text.split_once('\u{1}') else { return text.to_owned() };
-    let (_, tail) = rest.split_once('"').expect("the end of the old notes");
-    format!("{head}{tail}")
+/// The record with another value of a column in its first row image. No text of ours holds a comma or a quote.
+fn with_column(text: &str, name: &str, json: &str) -> String {
+    let (head, rest) = text.split_once(&format!("\"{name}\":")).expect("a column");
+    let end = rest.find([',', '}']).expect("an end");
+    format!("{head}\"{name}\":{json}{}", &rest[end..])
 }

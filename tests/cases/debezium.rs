@@ -47,7 +47,7 @@ fn connector(name: &str, postgres: &Postgres, registry: Option<&Registry>) -> Va
         "database.port": postgres.port.to_string(),
         "database.user": "postgres",
         "database.password": "unused",
-        "database.dbname": "crm",
+        "database.dbname": name,
         "topic.prefix": name,
         "plugin.name": "pgoutput",
         "slot.name": name,
@@ -152,9 +152,9 @@ fn long(rest: &mut &[u8]) -> i64 {
     }
 }
 
-fn rows(postgres: &Postgres) -> BTreeMap<i64, String> {
+fn rows(postgres: &Postgres, database: &str) -> BTreeMap<i64, String> {
     postgres
-        .sql("crm", "SELECT serial, country FROM customers")
+        .sql(database, "SELECT serial, country FROM customers")
         .lines()
         .map(|line| {
             let (serial, country) = line.split_once('|').expect("two columns");
@@ -165,7 +165,7 @@ fn rows(postgres: &Postgres) -> BTreeMap<i64, String> {
 
 /// Until the target holds what the database holds.
 fn until_equal(place: &Place, running: &mut Running, postgres: &Postgres, registry: Option<&Registry>, what: &str) {
-    let wanted = rows(postgres);
+    let wanted = rows(postgres, &place.setup.name);
     let end = Instant::now() + Duration::from_secs(60);
     loop {
         let found = state(&place.setup.target.read(&place.data_topic(), Isolation::Committed), registry);
@@ -186,6 +186,8 @@ fn until_equal(place: &Place, running: &mut Running, postgres: &Postgres, regist
 
 fn whole_way(name: &str, postgres: &Postgres, connect: &Connect, registry: Option<&Registry>) {
     let (source, target) = rig::clusters();
+    postgres.sql("postgres", &format!("CREATE DATABASE {name}"));
+    postgres.sql(name, TABLE);
     connect.create(name, &connector(name, postgres, registry));
     let topic = format!("{name}.public.customers");
     let cluster = source.cluster();
@@ -205,11 +207,11 @@ fn whole_way(name: &str, postgres: &Postgres, connect: &Connect, registry: Optio
     let place = Place::new(setup);
     let mut running = place.run();
     until_equal(&place, &mut running, postgres, registry, "snapshot");
-    postgres.sql("crm", WORK);
+    postgres.sql(name, WORK);
     until_equal(&place, &mut running, postgres, registry, "changes");
     // a new column holds, and nothing of it crosses
     postgres.sql(
-        "crm",
+        name,
         "ALTER TABLE customers ADD COLUMN passport text;
          UPDATE customers SET passport = 'P-4711-4711', serial = nextval('version') WHERE id = 100;",
     );
@@ -231,7 +233,6 @@ fn whole_way(name: &str, postgres: &Postgres, connect: &Connect, registry: Optio
     }
     check_the_rest(&place, &Load::new(3));
     connect.delete(name);
-    postgres.sql("crm", "ALTER TABLE customers DROP COLUMN passport");
 }
 
 #[test]
@@ -239,8 +240,6 @@ fn postgres_through_debezium_to_a_reader_in_json_and_avro() {
     let _turn = rig::exclusive();
     let (source, _) = rig::clusters();
     let postgres = Postgres::start();
-    postgres.sql("postgres", "CREATE DATABASE crm");
-    postgres.sql("crm", TABLE);
     let connect = Connect::start(&source.cluster().bootstrap);
     whole_way("crm_json", &postgres, &connect, None);
     let registry = Registry::start("debezium");

@@ -17,7 +17,6 @@ const PARTITIONS: i32 = 2;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Deed {
     SourceRecreated,
-    SourceGrown,
     TargetRecreated,
     TargetGrown,
     ManifestRecreated,
@@ -38,13 +37,12 @@ struct Case {
 const CASES: &[Case] = &[
     Case { deed: Deed::SourceRecreated, running: true, code: "identity_changed" },
     Case { deed: Deed::SourceRecreated, running: false, code: "identity_changed" },
-    Case { deed: Deed::SourceGrown, running: true, code: "identity_changed" },
     Case { deed: Deed::TargetRecreated, running: true, code: "identity_changed" },
     Case { deed: Deed::TargetRecreated, running: false, code: "identity_changed" },
     Case { deed: Deed::TargetGrown, running: true, code: "identity_changed" },
     Case { deed: Deed::ManifestRecreated, running: false, code: "identity_changed" },
-    Case { deed: Deed::PositionRecreated, running: false, code: "position_lost" },
-    Case { deed: Deed::PositionEmptied, running: false, code: "position_lost" },
+    Case { deed: Deed::PositionRecreated, running: false, code: "target_rolled_back" },
+    Case { deed: Deed::PositionEmptied, running: false, code: "target_rolled_back" },
     Case { deed: Deed::LedgerPutBack, running: false, code: "ledger_lost" },
     Case { deed: Deed::LedgerGone, running: false, code: "ledger_lost" },
 ];
@@ -86,7 +84,6 @@ fn commit_deed(place: &Place, deed: Deed, older_ledger: &std::path::Path, events
             let load = Load::new(PARTITIONS).customers(events, 3000, Format::Json, &Plants::default());
             load.send(source, topic);
         }
-        Deed::SourceGrown => source.add_partitions(topic, PARTITIONS + 1),
         Deed::TargetRecreated => recreate(target, &place.data_topic()),
         Deed::TargetGrown => target.add_partitions(&place.data_topic(), 9),
         Deed::ManifestRecreated => recreate(target, &place.manifest_topic()),
@@ -186,6 +183,32 @@ fn records_that_retention_took_hold_their_partition_only() {
     running.stop();
     let mut due = load.expected;
     due.extend(more.expected.into_iter().filter(|e| e.partition == 0));
+    let verdict = judge(&due, &place.setup.target.read(&place.data_topic(), Isolation::Committed), serial_in_json);
+    assert!(verdict.clean(), "{verdict:?}");
+}
+
+#[test]
+fn partitions_that_are_added_are_read_from_their_start() {
+    let _turn = rig::exclusive();
+    let mut events = Customers::new(71, 1, true);
+    let (place, load) = place_with("loss-grown", 400, &mut events);
+    let mut running = place.run();
+    until_all_crossed(&place, &running, load.expected.len());
+    place.setup.source.add_partitions(&place.setup.topics[0], PARTITIONS + 1);
+    let since = Instant::now();
+    let mut more = Load::new(PARTITIONS + 1);
+    for event in Customers::new(72, 1_000_000, true).skip(10_000).filter(|e| e.op == crate::customers::Op::Create).take(300) {
+        let partition = PARTITIONS;
+        more.raw(partition, Some(&event.key(Format::Json)), event.value(Format::Json, true).as_deref(), &[]);
+        more.expected.extend(crate::oracle::Expected::of(&event, partition));
+    }
+    more.send(&place.setup.source, &place.setup.topics[0]);
+    until_all_crossed(&place, &running, load.expected.len() + more.expected.len());
+    say::figure("source_loss.added_partition_crossed", since.elapsed().as_millis(), "ms after it was added");
+    running.stop();
+    assert!(running.said().contains("partitions_added"), "{}", last_lines(&running.said(), 20));
+    let mut due = load.expected;
+    due.extend(more.expected);
     let verdict = judge(&due, &place.setup.target.read(&place.data_topic(), Isolation::Committed), serial_in_json);
     assert!(verdict.clean(), "{verdict:?}");
 }
