@@ -4,16 +4,19 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Date32Array, Int32Array, Int64Array, NullArray, RecordBatch,
-    StringArray, TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, AsArray, Date32Array, Decimal256Array, Int32Array, Int64Array, NullArray,
+    RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::compute::concat;
-use arrow::datatypes::{DataType, Date32Type, Field, Int32Type, Schema, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Date32Type, Field, Int32Type, Schema, TimestampMicrosecondType, i256,
+};
 use douane_schemas::batch::RowKind;
 use douane_schemas::canonical;
 
 use super::fixture::{
-    Case, DETECTORS, Table, batch, ids, leaf_type, raw, table, take_rows, target, texts, with_cell,
+    Case, DETECTORS, Table, batch, ids, leaf_type, raw, table, take_rows, target, texts, token,
+    with_cell,
 };
 use crate::{Crossing, Gate, GateFault, GateKeys, Place, RefusalReason, TransactionIds};
 
@@ -486,6 +489,25 @@ fn a_raw_value_that_looks_like_a_token() {
     let case = leak.at_mut("ref");
     case.out = with_cell(&case.out, 0, Some(disguise));
     let passed = leak.through(&mut gate).unwrap();
+    assert_eq!(passed.refused()[0].1.reason, RefusalReason::TokenIsRaw);
+}
+
+/// Nor does a number with as many digits as a decimal token has.
+#[test]
+fn a_raw_number_that_looks_like_a_token() {
+    let mut good = table();
+    let digits = "123456789012345678901234567890123456789";
+    let cell = i256::from_string(digits);
+    let raw: Decimal256Array = [cell, None, None, None].into_iter().collect();
+    let case = good.at_mut("account");
+    case.leaf_type = "decimal(39,0)".into();
+    case.raw = Arc::new(raw.with_precision_and_scale(39, 0).unwrap());
+    case.out = texts([Some(&token("decimal", "account", digits)), None, None, None]);
+    let mut gate = good.gate();
+    assert_eq!(good.through(&mut gate).unwrap().refused(), []);
+    let case = good.at_mut("account");
+    case.out = with_cell(&case.out, 0, Some(digits));
+    let passed = good.through(&mut gate).unwrap();
     assert_eq!(passed.refused()[0].1.reason, RefusalReason::TokenIsRaw);
 }
 
