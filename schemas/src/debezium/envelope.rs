@@ -100,19 +100,32 @@ pub(super) enum Member {
     Transaction,
 }
 
-/// The envelope's member called `name`, and a number of its own for telling doubles.
+/// Members of the envelope, in the order in which Debezium 3 writes them.
+const MEMBERS: [(&str, Member); 8] = [
+    ("before", Member::Before),
+    ("after", Member::After),
+    ("source", Member::Source),
+    ("transaction", Member::Transaction),
+    ("op", Member::Op),
+    ("ts_ms", Member::Time),
+    ("ts_us", Member::Time),
+    ("ts_ns", Member::Time),
+];
+
+/// The envelope's member called `name`, and its place in the list.
 pub(super) fn member(name: &str) -> Option<(Member, usize)> {
-    Some(match name {
-        "before" => (Member::Before, 0),
-        "after" => (Member::After, 1),
-        "source" => (Member::Source, 2),
-        "op" => (Member::Op, 3),
-        "ts_ms" => (Member::Time, 4),
-        "ts_us" => (Member::Time, 5),
-        "ts_ns" => (Member::Time, 6),
-        "transaction" => (Member::Transaction, 7),
-        _ => return None,
-    })
+    let at = MEMBERS.iter().position(|(known, _)| *known == name)?;
+    Some((MEMBERS[at].1, at))
+}
+
+/// The name that stands at a place in the list of the envelope's members.
+pub(super) fn member_at(at: usize) -> Option<(&'static str, Member)> {
+    MEMBERS.get(at).copied()
+}
+
+/// The name that stands at a place in the list of `source`'s members.
+pub(super) fn source_at(at: usize) -> Option<&'static str> {
+    SOURCE.get(at).map(|(name, _, _)| *name)
 }
 
 /// Which connectors could have written the `source` seen so far.

@@ -49,15 +49,24 @@ pub(super) fn envelope<'a>(
     seen: &mut Seen,
 ) -> Result<(), QuarantineCode> {
     let mut came = Came::default();
-    let mut position = 0;
-    while let Some(name) = scan.member(position == 0)? {
+    let (mut position, mut expected) = (0, 0);
+    loop {
+        let first = position == 0;
         position += 1;
-        let name = name.unescape();
-        let Some((member, at)) = envelope::member(&name) else {
-            seen.hold(|| undocumented("", &name, position));
-            skip(scan)?;
-            continue;
+        let taken = envelope::member_at(expected).filter(|(name, _)| scan.take_member(first, name));
+        let (name, member, at) = if let Some((name, member)) = taken {
+            (Cow::Borrowed(name), member, expected)
+        } else {
+            let Some(name) = scan.member(first)? else { break };
+            let name = name.unescape();
+            let Some((member, at)) = envelope::member(&name) else {
+                seen.hold(|| undocumented("", &name, position));
+                skip(scan)?;
+                continue;
+            };
+            (name, member, at)
         };
+        expected = at + 1;
         came.insert(at)?;
         let token = scan.token()?;
         match (member, &token) {
@@ -96,9 +105,17 @@ fn source(scan: &mut Scan<'_>, seen: &mut Seen) -> Result<(), QuarantineCode> {
     let mut names = SourceNames::new();
     let mut came = Came::default();
     let (mut position, mut expected) = (0, 0);
-    while let Some(name) = scan.member(position == 0)? {
+    loop {
+        let first = position == 0;
         position += 1;
-        let name = name.unescape();
+        let taken = envelope::source_at(expected).filter(|name| scan.take_member(first, name));
+        let name = match taken {
+            Some(name) => Cow::Borrowed(name),
+            None => match scan.member(first)? {
+                Some(name) => name.unescape(),
+                None => break,
+            },
+        };
         let token = scan.token()?;
         let known = names.find(&name, expected);
         if let Some((at, _)) = known {
@@ -160,18 +177,29 @@ pub(super) fn image<'a>(
 ) -> Result<(), QuarantineCode> {
     let mut came = Came::default();
     let (mut position, mut expected) = (0, 0);
-    while let Some(name) = scan.member(position == 0)? {
+    loop {
+        let first = position == 0;
         position += 1;
-        let name = name.unescape();
-        let Some(at) = group.find(&name, expected) else {
-            let token = scan.token()?;
-            seen.hold(|| Hold::UnknownLeaf {
-                path: unknown_path(which, &group.path, &name, false, position),
-                schema_id: None,
-                hint: hint(&token),
-            });
-            scan.skip(&token)?;
-            continue;
+        let taken = group
+            .children
+            .get(expected)
+            .is_some_and(|child| child.plain && scan.take_member(first, &child.name));
+        let at = if taken {
+            expected
+        } else {
+            let Some(name) = scan.member(first)? else { break };
+            let name = name.unescape();
+            let Some(at) = group.find(&name, expected) else {
+                let token = scan.token()?;
+                seen.hold(|| Hold::UnknownLeaf {
+                    path: unknown_path(which, &group.path, &name, false, position),
+                    schema_id: None,
+                    hint: hint(&token),
+                });
+                scan.skip(&token)?;
+                continue;
+            };
+            at
         };
         came.insert(at)?;
         expected = at + 1;
@@ -183,7 +211,8 @@ pub(super) fn image<'a>(
             }
             // The leaf that a nested record has become is not in the list.
             (Node::Group(_), _) => {
-                let path = unknown_path(which, &group.path, &name, true, position);
+                let name = &group.children[at].name;
+                let path = unknown_path(which, &group.path, name, true, position);
                 seen.hold(|| Hold::UnknownLeaf { path, schema_id: None, hint: hint(&token) });
                 scan.skip(&token)?;
             }

@@ -38,6 +38,8 @@ pub(super) enum Node {
 
 pub(super) struct Child {
     pub(super) name: String,
+    /// JSON writes the name as it is: nothing in it needs an escape.
+    pub(super) plain: bool,
     pub(super) node: Node,
 }
 
@@ -86,7 +88,11 @@ impl Group {
 
     fn add(&mut self, name: &str, node: Node) -> usize {
         let at = self.children.len();
-        self.children.push(Child { name: name.to_owned(), node });
+        self.children.push(Child {
+            name: name.to_owned(),
+            plain: !name.contains(|c: char| c.is_control() || matches!(c, '"' | '\\')),
+            node,
+        });
         self.index.insert(name.to_owned(), at);
         at
     }
