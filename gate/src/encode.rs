@@ -140,8 +140,8 @@ fn carry(array: ArrayRef) -> ArrayRef {
 
 /// The Avro schema of the release's values: what `run` registers.
 ///
-/// Record `douane.<pipeline>.State`; no docs, defaults or aliases; nullable columns are
-/// `["null", T]`. Timestamps without zone are `local-timestamp-*`; `nano_time` is a plain long;
+/// Record `douane.<pipeline>.State`; no docs or aliases, nothing of the source's schema; nullable
+/// columns are `["null", T]` with default null. Timestamps without zone are `local-timestamp-*`; `nano_time` is a plain long;
 /// texts of every kind are strings.
 ///
 /// # Errors
@@ -158,8 +158,12 @@ fn avro_text(release: &Release) -> Result<String, GateFault> {
         }
         let of_type = avro_type(leaf_type(column)?)
             .ok_or_else(|| GateFault::ColumnType { column: column.name.clone() })?;
-        let of_type = if column.nullable { json!(["null", of_type]) } else { of_type };
-        fields.push(json!({ "name": column.name, "type": of_type }));
+        // The one default there is says nothing of the data, and lets a registry that demands
+        // backward compatibility take a column that is added later.
+        fields.push(match column.nullable {
+            true => json!({ "name": column.name, "type": ["null", of_type], "default": null }),
+            false => json!({ "name": column.name, "type": of_type }),
+        });
     }
     // A pipeline's name may hold hyphens, Avro's may not; two pipelines never share a subject.
     let namespace: String = release

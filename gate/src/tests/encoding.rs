@@ -302,7 +302,7 @@ fn the_registered_schema_is_clean() {
         "name": "State",
         "namespace": "douane.customers",
         "fields": [
-            { "name": "id", "type": ["null", "string"] },
+            { "name": "id", "type": ["null", "string"], "default": null },
             { "name": "email", "type": "string" },
         ],
     });
