@@ -9,8 +9,8 @@ use douane_ledger::log::{Entry, Log};
 
 use crate::crossing::Crossing;
 use crate::fault::RunFault;
-use crate::stop::Stop;
 use crate::position::{LAYOUT_KEY, LAYOUT_PARTITION, LAYOUT_SHARD, Layout};
+use crate::stop::Stop;
 
 /// Records and bytes leased at a time. A lease that a crash leaves unused is lost: limits err on
 /// the side of less.
@@ -133,7 +133,8 @@ impl<'a> Control<'a> {
         }
         if allowance.records < records || allowance.bytes < bytes {
             let mut held = self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let left = |limit: Option<u64>, leased| limit.map_or(u64::MAX, |l| l.saturating_sub(leased));
+            let left =
+                |limit: Option<u64>, leased| limit.map_or(u64::MAX, |l| l.saturating_sub(leased));
             let left_records = left(limits.records, held.leased.records);
             let left_bytes = left(limits.bytes, held.leased.bytes);
             let lease = Allowance {
@@ -148,7 +149,12 @@ impl<'a> Control<'a> {
                      {bytes} are asked for"
                 )));
             }
-            held.log.append(&Entry::Lease { shard, records: lease.records, bytes: lease.bytes, release: self.crossing.release_digest.clone() })?;
+            held.log.append(&Entry::Lease {
+                shard,
+                records: lease.records,
+                bytes: lease.bytes,
+                release: self.crossing.release_digest.clone(),
+            })?;
             held.log.sync()?;
             held.leased.records = held.leased.records.saturating_add(lease.records);
             held.leased.bytes = held.leased.bytes.saturating_add(lease.bytes);

@@ -21,9 +21,7 @@ use crate::config::{Pipeline, Place};
 use crate::fault::RunFault;
 use crate::key_home::KeyHome;
 use crate::plan::{Plan, Staged};
-use crate::position::{
-    LAYOUT_PARTITION, LAYOUT_SHARD, Layout, PinnedTopic, Position,
-};
+use crate::position::{LAYOUT_PARTITION, LAYOUT_SHARD, Layout, PinnedTopic, Position};
 use crate::stop::Stop;
 use crate::turn::Refused;
 
@@ -86,7 +84,10 @@ impl Admins {
     /// would be read from the middle; a target that was made again would keep the position and
     /// lose the data; partitions that nobody was dealt are never read.
     pub fn check(&self, layout: &Layout) -> Result<(), RunFault> {
-        let sides = [("source", &self.sovereign, &layout.sources), ("target", &self.global, &layout.targets)];
+        let sides = [
+            ("source", &self.sovereign, &layout.sources),
+            ("target", &self.global, &layout.targets),
+        ];
         for (side, admin, pinned) in sides {
             let names: Vec<&str> = pinned.iter().map(|pin| pin.name.as_str()).collect();
             let found = admin
@@ -230,7 +231,13 @@ pub struct Opened {
 }
 
 impl Crossing {
-    pub fn new(place: Place, pipeline: Pipeline, plan: Plan, keys: KeyHome, opened: Opened) -> Self {
+    pub fn new(
+        place: Place,
+        pipeline: Pipeline,
+        plan: Plan,
+        keys: KeyHome,
+        opened: Opened,
+    ) -> Self {
         let names = Names::of(&place, &pipeline);
         let keyring = keys.keyring();
         let registry: SchemaCache = match opened.registry {

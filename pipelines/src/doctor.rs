@@ -161,11 +161,7 @@ impl Expected {
 }
 
 /// Looks at everything the files name. An unreachable part ends nothing: the others are told too.
-pub fn examine(
-    place: &Path,
-    files: &[PathBuf],
-    create: bool,
-) -> Result<Vec<Line>, RunFault> {
+pub fn examine(place: &Path, files: &[PathBuf], create: bool) -> Result<Vec<Line>, RunFault> {
     let loaded = config::load_place(place).map_err(RunFault::Findings)?;
     let mut lines = Vec::new();
     keys(&loaded, &mut lines);
@@ -297,7 +293,10 @@ fn live(place: &Place, pipeline: &Pipeline, lines: &mut Vec<Line>) {
     }
     match release::live(place, pipeline) {
         Ok(signed) => {
-            let what = format!("version {}, live until {}", signed.release.version, signed.release.expires);
+            let what = format!(
+                "version {}, live until {}",
+                signed.release.version, signed.release.expires
+            );
             line(lines, part, State::Well, what);
         }
         Err(fault) => line(lines, part, State::Wrong, fault.to_string()),

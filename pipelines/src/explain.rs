@@ -98,10 +98,9 @@ fn first_record(
 ) -> Result<(Option<Vec<u8>>, Vec<u8>), RunFault> {
     let topic = &pipeline.source.topics[0];
     let fault = |fault: KafkaFault| match fault.is_away() {
-        true => RunFault::Unreachable {
-            what: "the sovereign cluster".into(),
-            why: fault.to_string(),
-        },
+        true => {
+            RunFault::Unreachable { what: "the sovereign cluster".into(), why: fault.to_string() }
+        }
         false => RunFault::Topic { topic: topic.clone(), what: fault.to_string() },
     };
     let admin = Admin::open(&place.sovereign).map_err(fault)?;

@@ -37,8 +37,7 @@ pub enum Verdict {
 /// Decides one column: its class, what protects it, and the overrides that name it.
 pub fn decide(class: Class, produces: Option<&Produces>, overrides: &[&Override]) -> Verdict {
     let named = overrides.first();
-    let by_override =
-        |kind: &str| named.map(|o| format!("{kind}: override `{}`", o.name));
+    let by_override = |kind: &str| named.map(|o| format!("{kind}: override `{}`", o.name));
     let allowed = match (class, produces) {
         (Class::Public, None) => Some("public: nothing needed".to_owned()),
         (Class::Public, Some(_)) => Some("public: protected though nothing is needed".to_owned()),

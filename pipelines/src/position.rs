@@ -117,11 +117,8 @@ mod tests {
     use super::*;
 
     fn layout(tasks: u32) -> Layout {
-        let source = |name: &str, partitions| PinnedTopic {
-            name: name.into(),
-            id: "id".into(),
-            partitions,
-        };
+        let source =
+            |name: &str, partitions| PinnedTopic { name: name.into(), id: "id".into(), partitions };
         let place = |topic, partition| Place { topic, partition, next: 0, deleted: None };
         Layout {
             version: VERSION,

@@ -106,10 +106,7 @@ impl Proof {
             ),
             target: format!(
                 "{} ({}): {}{}",
-                place.global.zone,
-                place.global.id,
-                place.global.topic_prefix,
-                pipeline.sink.topic
+                place.global.zone, place.global.id, place.global.topic_prefix, pipeline.sink.topic
             ),
             fingerprint: fingerprint.to_owned(),
             columns: rows,
@@ -173,7 +170,10 @@ impl Proof {
         write_table(out, &table)?;
         let indirect: Vec<_> = self.columns.iter().filter(|r| !r.indirect.is_empty()).collect();
         if !indirect.is_empty() {
-            writeln!(out, "\nindirect flows (a cell that its stage refuses keeps its row from crossing)")?;
+            writeln!(
+                out,
+                "\nindirect flows (a cell that its stage refuses keeps its row from crossing)"
+            )?;
             for row in indirect {
                 writeln!(out, "  {} <- {}", row.column, row.indirect.join(", "))?;
             }
@@ -217,10 +217,10 @@ fn row(column: &OutputColumn) -> Row {
         residency: column.from.residency.clone(),
         subject: column.from.subject,
         protection: column.produces().map_or_else(|| "none".to_owned(), in_words),
-        keeps: column
-            .protection
-            .as_ref()
-            .map_or_else(|| vec!["the value as it is"], |p| keeps(&p.stage.declaration().guarantees)),
+        keeps: column.protection.as_ref().map_or_else(
+            || vec!["the value as it is"],
+            |p| keeps(&p.stage.declaration().guarantees),
+        ),
         rule: column.rule.clone(),
     }
 }

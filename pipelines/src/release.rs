@@ -41,9 +41,8 @@ fn fault(what: impl std::fmt::Display) -> RunFault {
 }
 
 fn read(path: &Path, next: &str) -> Result<Vec<u8>, RunFault> {
-    std::fs::read(path).map_err(|error| {
-        fault(format!("{}: {}\n  next: {next}", path.display(), error.kind()))
-    })
+    std::fs::read(path)
+        .map_err(|error| fault(format!("{}: {}\n  next: {next}", path.display(), error.kind())))
 }
 
 /// The trust root that `douane.yaml` names.
@@ -247,15 +246,9 @@ fn shape(produces: &Produces) -> Shape {
             domain,
             context,
             length_min,
-        } => Shape::Fpe {
-            alphabet,
-            keep_first,
-            keep_last,
-            separators,
-            domain,
-            context,
-            length_min,
-        },
+        } => {
+            Shape::Fpe { alphabet, keep_first, keep_last, separators, domain, context, length_min }
+        }
         Produces::Mask { keep_first, keep_last, fill } => {
             Shape::Mask { keep_first, keep_last, fill }
         }

@@ -29,7 +29,8 @@ pub fn run(place: &Path, file: &Path, stop: &AtomicBool) -> Result<(), RunFault>
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
     let report = Report::new(&pipeline.name);
     let release = release::live(&place, &pipeline)?;
-    let plan = Plan::new(&pipeline, release::leaves(&release.release)?).map_err(RunFault::Findings)?;
+    let plan =
+        Plan::new(&pipeline, release::leaves(&release.release)?).map_err(RunFault::Findings)?;
     release::check_fingerprint(&place, &pipeline, &plan, &release.release)?;
     let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
     let crossing = open(place, pipeline, plan, keys, release)?;
@@ -71,10 +72,9 @@ fn open(
     };
     let sovereign = admin(&place.sovereign, "sovereign")?;
     let global = admin(&place.global, "global")?;
-    for (side, admin, expected) in [
-        ("sovereign", &sovereign, &place.sovereign.id),
-        ("global", &global, &place.global.id),
-    ] {
+    for (side, admin, expected) in
+        [("sovereign", &sovereign, &place.sovereign.id), ("global", &global, &place.global.id)]
+    {
         let found = admin.cluster_id().map_err(unreachable(side))?;
         if found != *expected {
             return Err(RunFault::Cluster { side, expected: expected.clone(), found });
@@ -127,11 +127,12 @@ fn open(
     let value_schema_id = match pipeline.sink.format {
         SinkFormat::Json => None,
         SinkFormat::Avro => {
-            let target = registry(&place.global.registry, "global").transpose()?.ok_or_else(|| {
-                RunFault::Registry(
-                    "format avro needs `registry` under clusters.global in douane.yaml".into(),
-                )
-            })?;
+            let target =
+                registry(&place.global.registry, "global").transpose()?.ok_or_else(|| {
+                    RunFault::Registry(
+                        "format avro needs `registry` under clusters.global in douane.yaml".into(),
+                    )
+                })?;
             let schema = douane_gate::avro_schema(&release.release)
                 .map_err(|fault| RunFault::Gate(fault.to_string()))?;
             let subject = pipeline.sink.subject.replace("{topic}", &names.data);
@@ -190,10 +191,7 @@ fn cross(crossing: &Crossing, stop: &Stop<'_>, report: &Report) -> Result<(), Ru
                 })
             })
             .collect();
-        shards
-            .into_iter()
-            .map(|shard| shard.join().unwrap_or(Err(RunFault::ThreadDied)))
-            .collect()
+        shards.into_iter().map(|shard| shard.join().unwrap_or(Err(RunFault::ThreadDied))).collect()
     });
     control.publish()?;
     let fault = outcomes.into_iter().find_map(Result::err);
@@ -288,8 +286,7 @@ fn compare(
     };
     for pin in &before.targets {
         let found = find(targets, &pin.name);
-        if let Some(what) =
-            crossing::changed(pin, found.as_ref().map(|(id, n)| (id.as_str(), *n)))
+        if let Some(what) = crossing::changed(pin, found.as_ref().map(|(id, n)| (id.as_str(), *n)))
         {
             return Err(RunFault::Identity { side: "target", topic: pin.name.clone(), what });
         }
@@ -299,7 +296,10 @@ fn compare(
         return Err(RunFault::Identity {
             side: "source",
             topic: names(sources).join(", "),
-            what: format!("the layout has {}: use a new sink topic", names(&before.sources).join(", ")),
+            what: format!(
+                "the layout has {}: use a new sink topic",
+                names(&before.sources).join(", ")
+            ),
         });
     }
     let mut added = Vec::new();
@@ -310,7 +310,8 @@ fn compare(
             return Err(RunFault::Identity { side: "source", topic: pin.name.clone(), what });
         }
         if found.partitions < pin.partitions {
-            let what = format!("expected {} partitions, found {}", pin.partitions, found.partitions);
+            let what =
+                format!("expected {} partitions, found {}", pin.partitions, found.partitions);
             return Err(RunFault::Identity { side: "source", topic: pin.name.clone(), what });
         }
         added.extend((pin.partitions..found.partitions).map(|p| (index as u32, p)));
@@ -368,9 +369,8 @@ fn first_layout(
 
 /// The logs that lie in a ledger's directory.
 fn logs(home: &Path) -> Result<Vec<String>, RunFault> {
-    let fault = |error: std::io::Error| {
-        RunFault::File(format!("{}: {}", home.display(), error.kind()))
-    };
+    let fault =
+        |error: std::io::Error| RunFault::File(format!("{}: {}", home.display(), error.kind()));
     let entries = match std::fs::read_dir(home) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -427,4 +427,3 @@ fn deal_again(
         control,
     })
 }
-

@@ -104,9 +104,8 @@ impl Shard<'_> {
     fn live(&self) -> Result<(), RunFault> {
         let crossing = self.crossing;
         // The control of the kill loop: what happens when the position is read first.
-        let early = control_switch::position_before_fence()
-            .then(|| self.read_position())
-            .transpose()?;
+        let early =
+            control_switch::position_before_fence().then(|| self.read_position()).transpose()?;
         let sink = crossing.fence(&crossing.names.transactional_id(self.number), self.stop)?;
         // Whoever held this shard can no longer commit. Proving the layout afterwards shows that
         // nobody has begun to re-deal the partitions in between.
@@ -134,8 +133,7 @@ impl Shard<'_> {
             Some(position) => (position.places, position.sequence, Some(position.ledger)),
             None => {
                 let before = layout.shards.iter().find(|s| s.shard == self.number);
-                let (sequence, head) =
-                    before.map_or((0, None), |s| (s.sequence, s.ledger));
+                let (sequence, head) = before.map_or((0, None), |s| (s.sequence, s.ledger));
                 (layout.places_of(self.number), sequence, head)
             }
         };
@@ -188,10 +186,8 @@ impl Shard<'_> {
     fn check_places(&self, life: &mut Life) -> Result<(), RunFault> {
         let sources: Vec<Source> = life.places.keys().copied().collect();
         for source in sources {
-            let (low, high) = life
-                .source
-                .watermarks(source.0, source.1)
-                .map_err(self.crossing.source_fault())?;
+            let (low, high) =
+                life.source.watermarks(source.0, source.1).map_err(self.crossing.source_fault())?;
             let next = life.places[&source].next;
             if next < low || next > high {
                 self.hold(life, source, next, lost_reason(low, high))?;
@@ -382,12 +378,8 @@ impl Shard<'_> {
             let source = (origin.topic, origin.partition);
             self.refuse(life, turn, source, origin.offset, origin.kind, code)?;
         }
-        let ids = evidence::transaction_ids(
-            &crossing.blind(),
-            &life.log,
-            self.number,
-            life.sequence + 1,
-        );
+        let ids =
+            evidence::transaction_ids(&crossing.blind(), &life.log, self.number, life.sequence + 1);
         // The gate may refuse rows that a delete hangs on; what stays behind with them is taken
         // out and the rest looked at again. Each round cuts at least one record.
         let (passed, merged, deletes) = loop {
@@ -400,14 +392,8 @@ impl Shard<'_> {
             for (row, refusal) in passed.refused() {
                 let origin = staged.batch.origins[*row];
                 let source = (origin.topic, origin.partition);
-                cut |= self.refuse(
-                    life,
-                    turn,
-                    source,
-                    origin.offset,
-                    origin.kind,
-                    refusal.code(),
-                )?;
+                cut |=
+                    self.refuse(life, turn, source, origin.offset, origin.kind, refusal.code())?;
             }
             if !cut {
                 break (passed, merged, deletes);
@@ -524,9 +510,8 @@ impl Shard<'_> {
                 if turn.is_cut(source, origin.offset) {
                     return true;
                 }
-                let known = refused.binary_search_by_key(&(source, origin.offset), |r| {
-                    (r.source, r.offset)
-                });
+                let known = refused
+                    .binary_search_by_key(&(source, origin.offset), |r| (r.source, r.offset));
                 if known.is_ok() {
                     return true;
                 }
@@ -537,8 +522,8 @@ impl Shard<'_> {
                     }
                     RowKind::Delete | RowKind::Tombstone => {
                         let key = evidence::key_digest(&staged.keys, row);
-                        let again = origin.kind == RowKind::Tombstone
-                            && deletes.get(&source) == Some(&key);
+                        let again =
+                            origin.kind == RowKind::Tombstone && deletes.get(&source) == Some(&key);
                         merged += u64::from(again);
                         deletes.insert(source, key);
                         again

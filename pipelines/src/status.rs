@@ -104,7 +104,10 @@ impl Status {
                 write!(out, "\n    {reason}")?;
                 match p.hours_left {
                     Some(hours) => {
-                        write!(out, "\n    nothing of it crosses; retention deletes it in {hours} h")
+                        write!(
+                            out,
+                            "\n    nothing of it crosses; retention deletes it in {hours} h"
+                        )
                     }
                     None => write!(out, "\n    nothing of it crosses; the source keeps it"),
                 }?;
@@ -122,10 +125,8 @@ pub fn read(place: &Path, file: &Path) -> Result<Status, RunFault> {
     let names = Names::of(&place, &pipeline);
     let global = Admin::open(&place.global).map_err(unreachable("global cluster"))?;
     let topic = global.topic(&names.position).map_err(unreachable("global cluster"))?;
-    let not_yet = |what: &str| RunFault::Topic {
-        topic: names.position.clone(),
-        what: what.to_owned(),
-    };
+    let not_yet =
+        |what: &str| RunFault::Topic { topic: names.position.clone(), what: what.to_owned() };
     let topic = topic.ok_or_else(|| not_yet("does not exist in the global cluster"))?;
     let positions = PositionTopic::new(&place, &pipeline, &keys, &topic.id);
     let layout = positions

@@ -131,9 +131,8 @@ impl Turn {
         let key = hmac::Key::new(hmac::HMAC_SHA256, key.secret());
         let mut contexts: BTreeMap<Source, hmac::Context> = BTreeMap::new();
         for entry in self.entries.iter().filter(|e| !self.is_cut(e.source, e.offset)) {
-            let context = contexts
-                .entry(entry.source)
-                .or_insert_with(|| hmac::Context::with_key(&key));
+            let context =
+                contexts.entry(entry.source).or_insert_with(|| hmac::Context::with_key(&key));
             context.update(&entry.offset.to_be_bytes());
             context.update(&entry.timestamp_ms.to_be_bytes());
             self.digest_part(context, entry.key.as_ref());
@@ -166,10 +165,7 @@ impl Turn {
     }
 
     /// Gives each refused record's bytes to `seal`, in order of their positions.
-    pub fn seal_refused<T>(
-        &self,
-        mut seal: impl FnMut(&Refused, &RawRecord<'_>) -> T,
-    ) -> Vec<T> {
+    pub fn seal_refused<T>(&self, mut seal: impl FnMut(&Refused, &RawRecord<'_>) -> T) -> Vec<T> {
         let refused = self.refused();
         refused
             .iter()

@@ -113,9 +113,13 @@ fn make_trust(
             let file = Path::new(file);
             let key =
                 std::fs::read_to_string(file).map_err(|error| verb::file_fault(file, &error))?;
-            let key = VerifyingKey::parse(&key)
-                .map_err(|f| fault(format!("{}: {f}", file.display())))?;
-            Ok(Approver { name: name.to_owned(), key, roles: vec![Role::Approve, Role::Revoke, Role::Trust] })
+            let key =
+                VerifyingKey::parse(&key).map_err(|f| fault(format!("{}: {f}", file.display())))?;
+            Ok(Approver {
+                name: name.to_owned(),
+                key,
+                roles: vec![Role::Approve, Role::Revoke, Role::Trust],
+            })
         })
         .collect::<Result<Vec<_>, RunFault>>()?;
     let keys = sign.iter().map(|path| signing_key(path)).collect::<Result<Vec<_>, _>>()?;

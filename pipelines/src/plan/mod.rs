@@ -10,8 +10,8 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion_common::{Column as ColumnName, DFSchema, DataFusionError};
 use datafusion_expr::execution_props::ExecutionProps;
-use datafusion_expr::{ColumnarValue, Expr};
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion_expr::{ColumnarValue, Expr};
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use douane_schemas::batch::{Batch, Origin};
 use douane_schemas::leaf::{Leaf, LeafType, TableLeaves};
@@ -74,9 +74,8 @@ impl OutputColumn {
     }
 
     fn expr(&self, function: Option<datafusion_expr::ScalarUDF>) -> Expr {
-        let column = Expr::Column(ColumnName::new_unqualified(
-            self.from.part.column(&self.from.leaf.path),
-        ));
+        let column =
+            Expr::Column(ColumnName::new_unqualified(self.from.part.column(&self.from.leaf.path)));
         match function {
             Some(function) => function.call(vec![column]),
             None => column,
@@ -330,8 +329,7 @@ fn output(
     let produces = protection.as_ref().map(|p| &p.declared.produces);
     match policy::decide(from.class, produces, &overrides) {
         Verdict::Allowed { rule } => {
-            let output =
-                protection.as_ref().map_or(from.leaf.leaf_type, |p| p.declared.output);
+            let output = protection.as_ref().map_or(from.leaf.leaf_type, |p| p.declared.output);
             Some(OutputColumn {
                 name: path.replace('.', "_"),
                 from: from.clone(),

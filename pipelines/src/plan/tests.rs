@@ -58,10 +58,7 @@ fn leaves(paths: &[(&str, LeafType)]) -> TableLeaves {
         path: (*path).to_owned(),
         leaf_type: *leaf_type,
     };
-    TableLeaves {
-        key: vec![leaf(&("id", LeafType::Int64))],
-        row: paths.iter().map(leaf).collect(),
-    }
+    TableLeaves { key: vec![leaf(&("id", LeafType::Int64))], row: paths.iter().map(leaf).collect() }
 }
 
 const ID: (&str, LeafType) = ("id", LeafType::Int64);
@@ -100,12 +97,7 @@ fn what_the_policy_refuses_is_a_finding() {
             vec![ID, ("a.b", text), ("a_b", text)],
             "two leaves cross as column `a_b`",
         ),
-        (
-            "id: identifier",
-            "{ drop: { columns: [id] } }",
-            vec![ID],
-            "the output has no key",
-        ),
+        ("id: identifier", "{ drop: { columns: [id] } }", vec![ID], "the output has no key"),
     ] {
         let found = findings(classes, stages, "", &row);
         assert!(
@@ -129,12 +121,8 @@ fn plan() -> (Place, Pipeline, Plan) {
     );
     let classes = "id: identifier, phone: identifier, balance: sensitive, city: public";
     let (place, pipeline) = load(&pipeline_text(classes, &stages, "")).unwrap();
-    let row = [
-        ID,
-        ("phone", LeafType::Text),
-        ("balance", LeafType::Int64),
-        ("city", LeafType::Text),
-    ];
+    let row =
+        [ID, ("phone", LeafType::Text), ("balance", LeafType::Int64), ("city", LeafType::Text)];
     let plan = Plan::new(&pipeline, leaves(&row)).unwrap();
     (place, pipeline, plan)
 }
@@ -184,10 +172,7 @@ fn one_bad_cell_costs_its_row_and_no_other() {
     let staged = stages().apply(batch(&rows)).unwrap();
     let refused: Vec<(i64, &str)> =
         staged.refused.iter().map(|(origin, code)| (origin.offset, *code)).collect();
-    assert_eq!(
-        refused,
-        [(5, "outside_alphabet"), (6, "domain_too_small"), (36, "null_key")]
-    );
+    assert_eq!(refused, [(5, "outside_alphabet"), (6, "domain_too_small"), (36, "null_key")]);
     let offsets: Vec<i64> = staged.batch.origins.iter().map(|origin| origin.offset).collect();
     assert_eq!(offsets, (0..36).filter(|o| ![5, 6].contains(o)).collect::<Vec<i64>>());
     assert_eq!(staged.columns.num_rows(), offsets.len());
@@ -205,11 +190,9 @@ fn one_bad_cell_costs_its_row_and_no_other() {
 
 #[test]
 fn key_and_row_of_one_domain_have_one_token() {
-    let staged =
-        stages().apply(batch(&[(Some(7), Some("0301234567"), None, "Bonn")])).unwrap();
+    let staged = stages().apply(batch(&[(Some(7), Some("0301234567"), None, "Bonn")])).unwrap();
     assert_eq!(staged.keys.column(0), staged.columns.column(0));
-    let names: Vec<_> =
-        staged.columns.schema().fields().iter().map(|f| f.name().clone()).collect();
+    let names: Vec<_> = staged.columns.schema().fields().iter().map(|f| f.name().clone()).collect();
     assert_eq!(names, ["id", "phone", "balance", "city"]);
 }
 
@@ -230,11 +213,8 @@ fn the_proof_names_every_leaf() {
             ("city", "public: nothing needed"),
         ]
     );
-    let indirect: Vec<&str> = proof
-        .columns
-        .iter()
-        .flat_map(|row| row.indirect.iter().map(String::as_str))
-        .collect();
+    let indirect: Vec<&str> =
+        proof.columns.iter().flat_map(|row| row.indirect.iter().map(String::as_str)).collect();
     assert!(indirect.contains(&"after.phone"), "{indirect:?}");
     let text = proof.text();
     for leaf in &plan.classed {
