@@ -612,7 +612,11 @@ mod tests {
         fn accepts_what_serde_json_accepts(text in r#"[\[\]{}:, "\\ua0-9.eE+tfn\n-]{0,12}|(\{"[ab]":(-?[0-9.]{1,3}|"[^"]{0,3}"|null|\[\])(,"c":true)?\})"#) {
             let oracle = serde_json::from_str::<serde_json::Value>(&text);
             let ours = read(text.as_bytes());
-            prop_assert_eq!(&skim(text.as_bytes()).map_err(|c| c.code()), &ours.as_ref().map(|_| ()).map_err(|c| c.code()));
+            match (skim(text.as_bytes()), &ours) {
+                // Whether a double can hold it is asked only where it is built.
+                (Ok(()), Err(QuarantineCode::OutOfRange)) => {}
+                (skimmed, ours) => prop_assert_eq!(skimmed.err(), ours.as_ref().err().copied()),
+            }
             match (oracle, ours) {
                 (Ok(value), Ok(ours)) => {
                     let again: serde_json::Value = serde_json::from_str(&ours).unwrap();
