@@ -1,42 +1,45 @@
 //! What the shards of one pipeline share: the committed layout, the control log, and what is left
 //! of the release's limits.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use douane_connectors::kafka::{CommitOutcome, Sink};
 use douane_gate::Gate;
 use douane_ledger::log::{Entry, Log};
+use douane_ledger::release::Limits;
 
 use crate::crossing::Crossing;
 use crate::fault::RunFault;
-use crate::position::{LAYOUT_KEY, LAYOUT_PARTITION, LAYOUT_SHARD, Layout};
+use crate::position::Layout;
 use crate::stop::Stop;
 
 /// Records and bytes leased at a time. A lease that a crash leaves unused is lost: limits err on
 /// the side of less.
-const LEASE_RECORDS: u64 = 100_000;
-const LEASE_BYTES: u64 = 256 << 20;
+const LEASE: Allowance = Allowance { records: 100_000, bytes: 256 << 20 };
 
-/// What a shard may still send under its leases.
+/// Records and bytes: what a shard may still send under its leases, what a release has left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allowance {
     records: u64,
     bytes: u64,
 }
 
-struct Held {
+/// What one shard at a time may touch.
+struct Guarded {
     /// The layout's producer; `None` after a commit whose outcome is not known.
     sink: Option<Sink>,
     log: Log,
+    /// What all leases under this release took of its limits.
     leased: Allowance,
 }
 
+/// See the module.
 pub struct Control<'a> {
     crossing: &'a Crossing,
     stop: &'a Stop<'a>,
     gate: Gate,
     layout: Layout,
-    held: Mutex<Held>,
+    guarded: Mutex<Guarded>,
 }
 
 impl<'a> Control<'a> {
@@ -56,10 +59,16 @@ impl<'a> Control<'a> {
             stop,
             gate: crossing.gate()?,
             layout,
-            held: Mutex::new(Held { sink: Some(sink), log, leased }),
+            guarded: Mutex::new(Guarded { sink: Some(sink), log, leased }),
         };
         control.prove()?;
         Ok(control)
+    }
+
+    /// A shard that panicked under the lock leaves what it guards as the clients and the log have
+    /// it: both say themselves whether they can go on.
+    fn guarded(&self) -> MutexGuard<'_, Guarded> {
+        self.guarded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The layout that this process committed.
@@ -71,8 +80,8 @@ impl<'a> Control<'a> {
     /// else reads positions, or deals out partitions, between the fence of a shard before this
     /// call and the shard's first commit after it.
     pub fn prove(&self) -> Result<(), RunFault> {
-        let mut held = self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let sink = match held.sink.take() {
+        let mut guarded = self.guarded();
+        let sink = match guarded.sink.take() {
             Some(sink) => sink,
             None => {
                 let id = self.crossing.names.layout_transactional_id();
@@ -84,21 +93,15 @@ impl<'a> Control<'a> {
                 sink
             }
         };
-        let plain = serde_json::to_vec(&self.layout)
-            .map_err(|_| RunFault::Gate("a layout has no JSON form".into()))?;
-        let context = self.crossing.positions.context(LAYOUT_SHARD);
-        let sealed = self
-            .gate
-            .seal_position(LAYOUT_PARTITION, LAYOUT_KEY, &plain, &context)
-            .map_err(|fault| RunFault::Gate(fault.to_string()))?;
+        let sealed = self.crossing.positions.seal_layout(&self.gate, &self.layout)?;
         match sink.commit(None, &sealed, &self.crossing.names.position) {
             CommitOutcome::Committed(sink) => {
-                held.sink = Some(sink);
-                Ok(held.log.position_committed(&self.layout.control)?)
+                guarded.sink = Some(sink);
+                Ok(guarded.log.position_committed(&self.layout.control)?)
             }
             CommitOutcome::Fenced => Err(RunFault::Fenced),
             CommitOutcome::CommittedButSuspect => {
-                Ok(held.log.position_committed(&self.layout.control)?)
+                Ok(guarded.log.position_committed(&self.layout.control)?)
             }
             CommitOutcome::Unknown(why) | CommitOutcome::Aborted(why) => {
                 Err(RunFault::Again(format!("layout: {why}")))
@@ -112,8 +115,8 @@ impl<'a> Control<'a> {
 
     /// Lets the layout's client hear what the link says, while nothing is committed.
     pub fn idle(&self) {
-        let held = self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(sink) = &held.sink {
+        let guarded = self.guarded();
+        if let Some(sink) = &guarded.sink {
             sink.idle();
         }
     }
@@ -131,35 +134,26 @@ impl<'a> Control<'a> {
         if limits.records.is_none() && limits.bytes.is_none() {
             return Ok(());
         }
-        if allowance.records < records || allowance.bytes < bytes {
-            let mut held = self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let left =
-                |limit: Option<u64>, leased| limit.map_or(u64::MAX, |l| l.saturating_sub(leased));
-            let left_records = left(limits.records, held.leased.records);
-            let left_bytes = left(limits.bytes, held.leased.bytes);
-            let lease = Allowance {
-                records: LEASE_RECORDS.max(records).min(left_records),
-                bytes: LEASE_BYTES.max(bytes).min(left_bytes),
-            };
-            let enough = allowance.records.saturating_add(lease.records) >= records
-                && allowance.bytes.saturating_add(lease.bytes) >= bytes;
-            if !enough {
+        let asked = Allowance { records, bytes };
+        if !allowance.covers(asked) {
+            let mut guarded = self.guarded();
+            let left = left(limits, guarded.leased);
+            let Some(lease) = lease(left, *allowance, asked) else {
                 return Err(RunFault::LimitsSpent(format!(
-                    "{left_records} records and {left_bytes} bytes are not leased, {records} and \
-                     {bytes} are asked for"
+                    "{} records and {} bytes are not leased, {records} and {bytes} are asked for",
+                    left.records, left.bytes
                 )));
-            }
-            held.log.append(&Entry::Lease {
+            };
+            guarded.log.append(&Entry::Lease {
                 shard,
                 records: lease.records,
                 bytes: lease.bytes,
                 release: self.crossing.release_digest.clone(),
             })?;
-            held.log.sync()?;
-            held.leased.records = held.leased.records.saturating_add(lease.records);
-            held.leased.bytes = held.leased.bytes.saturating_add(lease.bytes);
-            allowance.records = allowance.records.saturating_add(lease.records);
-            allowance.bytes = allowance.bytes.saturating_add(lease.bytes);
+            guarded.log.sync()?;
+            // Crash here: the lease counts as used. None of it was.
+            guarded.leased = guarded.leased.plus(lease);
+            *allowance = allowance.plus(lease);
         }
         allowance.records -= records;
         allowance.bytes -= bytes;
@@ -168,20 +162,119 @@ impl<'a> Control<'a> {
 
     /// Publishes the control log's checkpoint, as the process ends.
     pub fn publish(&self) -> Result<(), RunFault> {
-        let mut held = self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let size = held.log.head().size;
+        let mut guarded = self.guarded();
+        let size = guarded.log.head().size;
         let name = self.crossing.names.control_log();
-        self.crossing.publish(&mut held.log, &name, size)
+        self.crossing.publish(&mut guarded.log, &name, size)
+    }
+}
+
+impl Allowance {
+    fn covers(self, asked: Self) -> bool {
+        self.records >= asked.records && self.bytes >= asked.bytes
+    }
+
+    fn plus(self, more: Self) -> Self {
+        Self {
+            records: self.records.saturating_add(more.records),
+            bytes: self.bytes.saturating_add(more.bytes),
+        }
     }
 }
 
 /// What earlier leases took of a release's limits: derived from the log, never stored beside it.
 fn leased(entries: &[(u64, Entry)], release_digest: &str) -> Allowance {
     entries.iter().fold(Allowance::default(), |sum, (_, entry)| match entry {
-        Entry::Lease { records, bytes, release, .. } if release == release_digest => Allowance {
-            records: sum.records.saturating_add(*records),
-            bytes: sum.bytes.saturating_add(*bytes),
-        },
+        Entry::Lease { records, bytes, release, .. } if release == release_digest => {
+            sum.plus(Allowance { records: *records, bytes: *bytes })
+        }
         _ => sum,
     })
+}
+
+/// What of a release's limits is not leased.
+fn left(limits: &Limits, leased: Allowance) -> Allowance {
+    let left = |limit: Option<u64>, leased| limit.map_or(u64::MAX, |l| l.saturating_sub(leased));
+    Allowance {
+        records: left(limits.records, leased.records),
+        bytes: left(limits.bytes, leased.bytes),
+    }
+}
+
+/// The lease that lets an allowance cover what is asked: as large as usual, or as the turn needs,
+/// or as is left. `None` where all that is left does not suffice.
+fn lease(left: Allowance, has: Allowance, asked: Allowance) -> Option<Allowance> {
+    let lease = Allowance {
+        records: LEASE.records.max(asked.records).min(left.records),
+        bytes: LEASE.bytes.max(asked.bytes).min(left.bytes),
+    };
+    has.plus(lease).covers(asked).then_some(lease)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(records: u64, bytes: u64) -> Allowance {
+        Allowance { records, bytes }
+    }
+
+    #[test]
+    fn a_lease_is_as_large_as_usual_as_needed_or_as_is_left() {
+        let all = u64::MAX;
+        for (left, has, asked, expected) in [
+            (of(all, all), of(0, 0), of(1, 1), Some(LEASE)),
+            (of(all, all), of(0, 0), of(200_000, 1), Some(of(200_000, LEASE.bytes))),
+            (of(all, all), of(0, 0), of(1, 1 << 30), Some(of(LEASE.records, 1 << 30))),
+            (of(7, all), of(0, 0), of(7, 1), Some(of(7, LEASE.bytes))),
+            (of(7, all), of(0, 0), of(8, 1), None),
+            (of(all, 99), of(0, 0), of(1, 100), None),
+            // What is left and what is there suffice together only.
+            (of(5, all), of(4, 0), of(9, 1), Some(of(5, LEASE.bytes))),
+            (of(5, all), of(4, 0), of(10, 1), None),
+            // Records are there; of bytes nothing is left.
+            (of(all, 0), of(10, 50), of(1, 51), None),
+            (of(0, 1), of(10, 50), of(1, 51), Some(of(0, 1))),
+        ] {
+            assert_eq!(lease(left, has, asked), expected, "{left:?} {has:?} {asked:?}");
+        }
+    }
+
+    #[test]
+    fn no_sum_of_leases_exceeds_the_limits() {
+        let limits = Limits { records: Some(250_000), bytes: None, epsilon: None };
+        let (mut taken, mut has, mut sent) = (of(0, 0), of(0, 0), 0);
+        let asked = of(5_000, 1 << 20);
+        loop {
+            if !has.covers(asked) {
+                let Some(lease) = lease(left(&limits, taken), has, asked) else { break };
+                taken = taken.plus(lease);
+                has = has.plus(lease);
+            }
+            has = of(has.records - asked.records, has.bytes - asked.bytes);
+            sent += asked.records;
+        }
+        assert_eq!((sent, taken.records), (250_000, 250_000));
+        // A release whose limit was lowered below what crossed has nothing left.
+        assert_eq!(left(&limits, of(300_000, 5)), of(0, u64::MAX));
+    }
+
+    #[test]
+    fn leases_of_other_releases_do_not_count() {
+        let lease = |release: &str, records, bytes| Entry::Lease {
+            release: release.into(),
+            shard: 0,
+            records,
+            bytes,
+        };
+        let void = Entry::Void { of: 0, why: "x".into() };
+        let entries: Vec<(u64, Entry)> =
+            [lease("a", 10, 1), lease("b", 500, 500), void, lease("a", 5, u64::MAX)]
+                .into_iter()
+                .enumerate()
+                .map(|(index, entry)| (index as u64, entry))
+                .collect();
+        assert_eq!(leased(&entries, "a"), of(15, u64::MAX));
+        assert_eq!(leased(&entries, "c"), of(0, 0));
+    }
 }

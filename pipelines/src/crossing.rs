@@ -1,7 +1,6 @@
 //! Everything a run needs that does not change while it runs: the pipeline and its plan, the live
 //! release, the keys, the names in both clusters. Shards share it; each opens its own clients.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -15,63 +14,21 @@ use douane_ledger::release::LiveRelease;
 use douane_schemas::keys::{Key, Purpose};
 use douane_schemas::record::RawRecord;
 use douane_transforms::Keyring;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::{Pipeline, Place};
 use crate::fault::RunFault;
+use crate::identity;
 use crate::key_home::KeyHome;
+use crate::names::{Names, checkpoint_origin, ledger_home};
 use crate::plan::{Plan, Staged};
-use crate::position::{LAYOUT_PARTITION, LAYOUT_SHARD, Layout, PinnedTopic, Position};
+use crate::position::{LAYOUT_KEY, LAYOUT_PARTITION, LAYOUT_SHARD, Layout, Position};
 use crate::stop::Stop;
 use crate::turn::Refused;
 
 /// How long one try at something outside may take.
 pub const TRY: Duration = Duration::from_secs(10);
-
-/// The names that follow from a pipeline. Outside, they are made of the target topic's name only:
-/// the names of pipelines, tables and tenants stay inside.
-#[derive(Clone, Debug)]
-pub struct Names {
-    /// The data topic, prefix included.
-    pub data: String,
-    pub manifest: String,
-    pub position: String,
-    /// In the sovereign cluster.
-    pub quarantine: String,
-    /// Source group, for people's lag tools; never read back.
-    pub group: String,
-}
-
-impl Names {
-    pub fn of(place: &Place, pipeline: &Pipeline) -> Self {
-        let data = format!("{}{}", place.global.topic_prefix, pipeline.sink.topic);
-        let prefix = &place.sovereign.topic_prefix;
-        Self {
-            manifest: format!("{data}.manifest"),
-            position: format!("{data}.position"),
-            data,
-            quarantine: format!("{prefix}douane.{}.quarantine", pipeline.name),
-            group: format!("douane.{}", pipeline.name),
-        }
-    }
-
-    pub fn transactional_id(&self, shard: u32) -> String {
-        format!("{}.{shard}", self.data)
-    }
-
-    pub fn layout_transactional_id(&self) -> String {
-        format!("{}.layout", self.data)
-    }
-
-    /// Name of a shard's log below the pipeline's ledger directory.
-    pub fn log(&self, shard: u32) -> String {
-        format!("shard-{shard}")
-    }
-
-    pub fn control_log(&self) -> String {
-        "control".to_owned()
-    }
-}
 
 /// One admin client a cluster, kept open: a look at a topic's identity then costs 0.2 ms.
 pub struct Admins {
@@ -94,15 +51,12 @@ impl Admins {
                 .topics(&names)
                 .map_err(|fault| RunFault::Again(format!("{side} cluster: {fault}")))?;
             for (pin, found) in pinned.iter().zip(found) {
-                if let (Some(topic), "source") = (&found, side)
-                    && topic.id == pin.id
-                    && topic.partitions > pin.partitions
-                {
-                    let added = topic.partitions - pin.partitions;
+                let found = found.as_ref().map(|t| (t.id.as_str(), t.partitions));
+                let added = identity::added(pin, found);
+                if side == "source" && added > 0 {
                     return Err(RunFault::PartitionsAdded { topic: pin.name.clone(), added });
                 }
-                let found = found.as_ref().map(|t| (t.id.as_str(), t.partitions));
-                if let Some(what) = changed(pin, found) {
+                if let Some(what) = identity::changed(pin, found) {
                     return Err(RunFault::Identity { side, topic: pin.name.clone(), what });
                 }
             }
@@ -111,21 +65,8 @@ impl Admins {
     }
 }
 
-/// What is no longer as it was pinned, in words.
-pub fn changed(pin: &PinnedTopic, found: Option<(&str, i32)>) -> Option<String> {
-    match found {
-        None => Some("it is gone".to_owned()),
-        Some((id, _)) if id != pin.id => {
-            Some(format!("expected topic id {}, found {id}: it was deleted and made again", pin.id))
-        }
-        Some((_, partitions)) if partitions != pin.partitions => {
-            Some(format!("expected {} partitions, found {partitions}", pin.partitions))
-        }
-        Some(_) => None,
-    }
-}
-
-/// The position topic as a reader sees it. It needs no live release: `status` reads it too.
+/// The position topic: what is sealed for it, and what a reader sees. Reading needs no live
+/// release: `status` reads it too.
 pub struct PositionTopic {
     cluster: ClusterConfig,
     zone: String,
@@ -145,8 +86,28 @@ impl PositionTopic {
         }
     }
 
+    /// Seals the layout, as the record that stands alone in its partition.
+    pub fn seal_layout(&self, gate: &Gate, layout: &Layout) -> Result<Sealed, RunFault> {
+        self.seal(gate, "layout", LAYOUT_PARTITION, LAYOUT_KEY, LAYOUT_SHARD, layout)
+    }
+
+    fn seal<T: Serialize>(
+        &self,
+        gate: &Gate,
+        what: &str,
+        partition: i32,
+        key: &str,
+        shard: u32,
+        record: &T,
+    ) -> Result<Sealed, RunFault> {
+        let plain = serde_json::to_vec(record)
+            .map_err(|_| RunFault::Gate(format!("a {what} has no JSON form")))?;
+        gate.seal_position(partition, key, &plain, &self.context(shard))
+            .map_err(|fault| RunFault::Gate(fault.to_string()))
+    }
+
     /// What sealed bytes of this topic are bound to.
-    pub fn context(&self, shard: u32) -> SealContext {
+    fn context(&self, shard: u32) -> SealContext {
         SealContext {
             zone: self.zone.clone(),
             cluster_id: self.cluster.id.clone(),
@@ -373,12 +334,9 @@ impl Crossing {
         shard: u32,
         position: &Position,
     ) -> Result<Sealed, RunFault> {
-        let plain = serde_json::to_vec(position)
-            .map_err(|_| RunFault::Gate("a position has no JSON form".into()))?;
         let partition = Layout::position_partition(shard);
         let key = self.names.transactional_id(shard);
-        gate.seal_position(partition, &key, &plain, &self.positions.context(shard))
-            .map_err(|fault| RunFault::Gate(fault.to_string()))
+        self.positions.seal(gate, "position", partition, &key, shard, position)
     }
 
     pub fn seal_quarantine(
@@ -420,17 +378,7 @@ impl Crossing {
     }
 }
 
-/// A pipeline's part of the ledger directory.
-pub fn ledger_home(ledger_dir: &Path, pipeline: &str) -> std::path::PathBuf {
-    ledger_dir.join(pipeline)
-}
-
-/// Name of a log in its checkpoints, and of the key that signs them.
-pub fn checkpoint_origin(pipeline: &str, log: &str) -> String {
-    format!("douane/{pipeline}/{log}")
-}
-
 /// Name and version, as they stand in manifests.
-pub fn software() -> String {
+fn software() -> String {
     format!("douane {}", env!("CARGO_PKG_VERSION"))
 }

@@ -9,9 +9,9 @@ use douane_connectors::registry::Registry;
 use serde::Serialize;
 
 use crate::config::{self, Pipeline, Place};
-use crate::crossing::Names;
 use crate::fault::RunFault;
 use crate::key_home::KeyHome;
+use crate::names::Names;
 use crate::position::Layout;
 use crate::release;
 

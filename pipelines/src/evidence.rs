@@ -157,24 +157,109 @@ pub fn key_digest(keys: &RecordBatch, row: usize) -> String {
     canonical::sha256_hex(&tuple.finish())[..32].to_owned()
 }
 
-/// The partitions that a log holds as held, with their offsets.
-pub fn held(entries: Vec<(u64, Entry)>, topics: &[String]) -> BTreeMap<Source, i64> {
+/// A partition that waits for people, as a log has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The record that waits.
+    pub offset: i64,
+    /// Names, never values.
+    pub reason: String,
+}
+
+/// The partitions that a log holds as held at its end.
+pub fn held<'e>(
+    entries: impl IntoIterator<Item = &'e Entry>,
+    topics: &[String],
+) -> BTreeMap<Source, Hold> {
     let mut held = BTreeMap::new();
+    // A topic that the pipeline no longer reads is nobody's business here.
     let index = |topic: &String| topics.iter().position(|t| t == topic).map(|i| i as u32);
-    for (_, entry) in entries {
+    for entry in entries {
         match entry {
-            Entry::Held { topic, partition, offset, .. } => {
-                if let Some(topic) = index(&topic) {
-                    held.insert((topic, partition), offset);
+            Entry::Held { topic, partition, offset, reason } => {
+                if let Some(topic) = index(topic) {
+                    let hold = Hold { offset: *offset, reason: reason.clone() };
+                    held.insert((topic, *partition), hold);
                 }
             }
             Entry::Resumed { topic, partition, .. } => {
-                if let Some(topic) = index(&topic) {
-                    held.remove(&(topic, partition));
+                if let Some(topic) = index(topic) {
+                    held.remove(&(topic, *partition));
                 }
             }
             _ => {}
         }
     }
     held
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, StringArray};
+    use douane_schemas::batch::RowKind;
+
+    use super::*;
+
+    #[test]
+    fn what_was_held_last_and_not_resumed_is_held() {
+        let hold = |topic: &str, partition, offset, reason: &str| Entry::Held {
+            topic: topic.into(),
+            partition,
+            offset,
+            reason: reason.into(),
+        };
+        let resume = |topic: &str, partition, offset| Entry::Resumed {
+            topic: topic.into(),
+            partition,
+            offset,
+            release: "r".into(),
+        };
+        let topics = ["a".to_owned(), "b".to_owned()];
+        let log = [
+            hold("a", 0, 5, "first"),
+            hold("a", 1, 7, "stays"),
+            resume("a", 0, 5),
+            hold("b", 0, 2, "before"),
+            Entry::Committed { of: 0 },
+            resume("b", 0, 2),
+            hold("b", 0, 9, "after"),
+            hold("gone", 0, 1, "no topic of ours"),
+            resume("a", 3, 1),
+        ];
+        let expected = [((0, 1), 7, "stays"), ((1, 0), 9, "after")]
+            .map(|(source, offset, reason)| (source, Hold { offset, reason: reason.to_owned() }));
+        assert_eq!(held(&log, &topics), BTreeMap::from(expected));
+        assert!(held(&log[..3], &topics[..1]).contains_key(&(0, 1)));
+        assert!(held(&[], &topics).is_empty());
+    }
+
+    #[test]
+    fn keys_are_told_apart_by_their_parts() {
+        let ids: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), Some(1), Some(11), None]));
+        let parts: ArrayRef =
+            Arc::new(StringArray::from(vec![Some("11"), Some("11"), Some("1"), Some("0")]));
+        let keys = RecordBatch::try_from_iter([("id", ids), ("part", parts)]).unwrap();
+        let digest = |row| key_digest(&keys, row);
+        assert_eq!(digest(0), digest(1));
+        // The same signs, cut elsewhere; and a null that is no zero.
+        let all: std::collections::BTreeSet<String> = (0..4).map(digest).collect();
+        assert_eq!(all.len(), 3);
+        assert!(all.iter().all(|digest| digest.len() == 32));
+    }
+
+    #[test]
+    fn schema_ids_are_told_once_in_order() {
+        let origin = |schema_id| Origin {
+            topic: 0,
+            partition: 0,
+            offset: 0,
+            timestamp_ms: 0,
+            kind: RowKind::Upsert,
+            schema_id,
+        };
+        let origins = [Some(9), None, Some(2), Some(9), Some(2)].map(origin);
+        assert_eq!(schema_ids(&origins), [2, 9]);
+    }
 }

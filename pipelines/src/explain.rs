@@ -9,7 +9,7 @@ use douane_schemas::debezium::{leaves_of_avro, leaves_of_json_schema};
 use douane_schemas::leaf::{Leaf, LeafType, TableLeaves};
 use douane_schemas::record::{Format, RawRecord};
 
-use crate::config::{self, Pipeline, Place};
+use crate::config::{self, Findings, Kind, Mark, Pipeline, Place};
 use crate::crossing::TRY;
 use crate::fault::RunFault;
 use crate::plan::Plan;
@@ -63,11 +63,13 @@ fn leaves(place: &Place, pipeline: &Pipeline) -> Result<TableLeaves, RunFault> {
             })?;
             leaves_of_avro(key.as_ref().map(|(_, text)| text.as_str()), &value)
                 .map_err(|fault| RunFault::Registry(format!("subject `{topic}-value`: {fault}")))
+                .and_then(|leaves| retyped(pipeline, leaves))
         }
         Format::DebeziumJsonSchema => {
             let first = first_record(place, pipeline)?;
             leaves_of_json_schema(first.0.as_deref(), &first.1)
                 .map_err(|fault| RunFault::Topic { topic: topic.clone(), what: fault.to_string() })
+                .and_then(|leaves| retyped(pipeline, leaves))
         }
         Format::DebeziumJson => {
             let key = match &pipeline.source.key {
@@ -77,6 +79,28 @@ fn leaves(place: &Place, pipeline: &Pipeline) -> Result<TableLeaves, RunFault> {
             Ok(declared(pipeline, &key))
         }
     }
+}
+
+/// The leaves of a schema with what `types:` says where the schema gives a plain type no meaning.
+fn retyped(pipeline: &Pipeline, mut leaves: TableLeaves) -> Result<TableLeaves, RunFault> {
+    let mut findings = Findings::default();
+    let file = pipeline.file.display().to_string();
+    for (path, declared) in &pipeline.types {
+        let all = leaves.key.iter_mut().chain(&mut leaves.row);
+        for leaf in all.filter(|leaf| leaf.path == *path) {
+            if leaf.leaf_type.may_be_declared(*declared) {
+                leaf.leaf_type = *declared;
+                continue;
+            }
+            let found = leaf.leaf_type;
+            let message =
+                format!("`{path}` is declared `{declared}`, but the source's schema says `{found}`");
+            findings
+                .error(&file, Mark::FILE, Kind::Stage, message)
+                .next("take the type out, or declare what the schema's type can mean");
+        }
+    }
+    if findings.is_empty() { Ok(leaves) } else { Err(RunFault::Findings(findings)) }
 }
 
 /// JSON without schemas: every classed leaf, of its declared type or text.

@@ -1,5 +1,6 @@
 //! Why a run ends, or begins anew. Whether a fault is fatal is decided here, once, by its type.
 
+use douane_connectors::kafka::KafkaFault;
 use douane_ledger::log::LedgerFault;
 
 use crate::config::Findings;
@@ -14,9 +15,13 @@ pub enum RunFault {
     /// Asked to stop while waiting for something outside.
     #[error("stopped while waiting: {0}")]
     Stopped(String),
+    /// Something outside, before the first shard lives.
     #[error("{what} cannot be reached: {why}")]
     Unreachable { what: String, why: String },
-    #[error("another process took over: its transactional id fenced this one")]
+    #[error(
+        "another process took over: its transactional id fenced this one\n  next: let one process \
+         run a pipeline"
+    )]
     Fenced,
     #[error("{0}")]
     Findings(Findings),
@@ -34,13 +39,18 @@ pub enum RunFault {
     /// Partitions that nobody was dealt are never read: the layout is settled anew.
     #[error("source topic `{topic}` has {added} more partitions")]
     PartitionsAdded { topic: String, added: i32 },
-    #[error("{side} cluster: expected id `{expected}`, found `{found}`")]
+    #[error(
+        "{side} cluster: expected id `{expected}`, found `{found}`\n  next: mend `bootstrap` or `id` \
+         under clusters.{side} in douane.yaml"
+    )]
     Cluster { side: &'static str, expected: String, found: String },
-    #[error("topic `{topic}`: {what}\n  next: `douane doctor --create` makes missing topics")]
+    #[error("topic `{topic}`: {what}")]
     Topic { topic: String, what: String },
     #[error(
         "the position topic holds no position, but the ledger holds committed transactions: the \
-         target was emptied or re-created, or this is another ledger"
+         target was emptied or re-created, or this is another ledger\n  next: bring back the one \
+         that is lost; a second copy of everything is another pipeline, with a name and a sink \
+         topic of its own"
     )]
     PositionLost,
     #[error("the {what} record in the target cannot be opened: {why}")]
@@ -64,6 +74,20 @@ pub enum RunFault {
 }
 
 impl RunFault {
+    /// For `map_err`: Kafka on one side did not answer.
+    pub(crate) fn unreachable(what: &str) -> impl Fn(KafkaFault) -> Self + use<> {
+        let what = what.to_owned();
+        move |fault| Self::Unreachable { what: what.clone(), why: fault.to_string() }
+    }
+
+    /// A topic of douane's own that `run` needs and does not make.
+    pub(crate) fn missing(topic: &str, side: &str) -> Self {
+        let what = format!(
+            "does not exist in the {side} cluster\n  next: `douane doctor FILE --create` makes it"
+        );
+        Self::Topic { topic: topic.to_owned(), what }
+    }
+
     /// The variant's name: the word in progress lines and metrics.
     pub fn code(&self) -> &'static str {
         match self {
@@ -112,6 +136,66 @@ impl RunFault {
             Self::Findings(findings) if findings.unreadable() => 2,
             Self::Client(_) | Self::Keys(_) | Self::File(_) => 2,
             _ => 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every fault whose exit code or passing is not the usual one, and some that are usual.
+    #[test]
+    fn exit_codes_and_what_passes() {
+        let text = || "x".to_owned();
+        let full = || LedgerFault::Io {
+            doing: "writing",
+            source: std::io::Error::from(std::io::ErrorKind::StorageFull),
+        };
+        for (fault, code, exit_code, passes) in [
+            (RunFault::Again(text()), "again", 3, true),
+            (RunFault::Unreachable { what: text(), why: text() }, "unreachable", 3, false),
+            (RunFault::Stopped(text()), "stopped", 0, false),
+            (RunFault::Client(text()), "client", 2, false),
+            (RunFault::Keys(text()), "keys", 2, false),
+            (RunFault::File(text()), "file", 2, false),
+            (RunFault::Findings(Findings::default()), "findings", 1, false),
+            (RunFault::Fenced, "fenced", 1, false),
+            (RunFault::Release(text()), "release", 1, false),
+            (RunFault::LimitsSpent(text()), "limits_spent", 1, false),
+            (RunFault::PositionLost, "position_lost", 1, false),
+            (RunFault::Gate(text()), "gate", 1, false),
+            (RunFault::missing("t", "global"), "topic", 1, false),
+            (RunFault::Ledger(full()), "ledger", 1, true),
+            (RunFault::Ledger(LedgerFault::Poisoned), "ledger", 1, true),
+            (
+                RunFault::Ledger(LedgerFault::TargetRolledBack { covered: 1, why: "x" }),
+                "target_rolled_back",
+                1,
+                false,
+            ),
+            (RunFault::ThreadDied, "thread_died", 1, false),
+        ] {
+            assert_eq!(fault.code(), code);
+            assert_eq!(fault.exit_code(), exit_code, "{code}");
+            assert_eq!(fault.passes(), passes, "{code}");
+        }
+    }
+
+    /// A person who reads it knows what to do next.
+    #[test]
+    fn faults_of_the_place_say_what_is_next() {
+        let cluster = RunFault::Cluster { side: "global", expected: "a".into(), found: "b".into() };
+        for fault in [
+            RunFault::missing("t", "global"),
+            RunFault::Fenced,
+            RunFault::PositionLost,
+            RunFault::LimitsSpent("x".into()),
+            cluster,
+        ] {
+            let text = fault.to_string();
+            assert!(text.contains("\n  next: "), "{text}");
+            assert!(text.lines().all(|line| !line.ends_with('.')), "{text}");
         }
     }
 }

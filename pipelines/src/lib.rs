@@ -10,21 +10,24 @@
 )]
 
 pub mod config;
-pub mod control;
-pub mod crossing;
+mod control;
+mod crossing;
 pub mod doctor;
 mod evidence;
 pub mod explain;
 pub mod fault;
+mod identity;
 pub mod key_home;
+mod merge;
+pub mod names;
 pub mod plan;
-pub mod policy;
-pub mod position;
+mod policy;
+mod position;
 pub mod proof;
 pub mod release;
-pub mod report;
+mod report;
 pub mod run;
-pub mod shard;
+mod shard;
 pub mod status;
 mod stop;
 mod turn;

@@ -5,8 +5,13 @@
 //! one partition a transactional id, for a dead holder of another id blocks the last stable
 //! offset of a partition that they share.
 
+use std::collections::BTreeMap;
+
 use douane_ledger::log::Head;
+use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
+
+use crate::turn::Source;
 
 /// Version of both records' content.
 pub const VERSION: u32 = 1;
@@ -38,6 +43,7 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Position {
+    #[serde(deserialize_with = "this_version")]
     pub version: u32,
     /// Epoch of the layout under which it was written; older ones do not count.
     pub epoch: u64,
@@ -63,6 +69,7 @@ pub struct PinnedTopic {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Layout {
+    #[serde(deserialize_with = "this_version")]
     pub version: u32,
     /// Grows with each change of the assignment.
     pub epoch: u64,
@@ -78,12 +85,23 @@ pub struct Layout {
     pub control: Head,
 }
 
+/// Where a shard stood.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShardHead {
     pub shard: u32,
+    /// Its transactions so far.
     pub sequence: u64,
+    /// `None`: it has no log yet.
     pub ledger: Option<Head>,
+}
+
+/// A record of a later version may mean something else by the same names: it is refused.
+fn this_version<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    match u32::deserialize(from)? {
+        VERSION => Ok(VERSION),
+        other => Err(D::Error::custom(format!("version {other}, expected {VERSION}"))),
+    }
 }
 
 impl Layout {
@@ -107,6 +125,56 @@ impl Layout {
     /// Partition of the position topic that holds a shard's position.
     pub fn position_partition(shard: u32) -> i32 {
         shard as i32 + 1
+    }
+
+    /// Transactions and ledger head of a shard: as its position of this epoch says, or, before
+    /// its first one, as the epoch began.
+    pub fn head_of(&self, shard: u32, position: Option<&Position>) -> ShardHead {
+        if let Some(position) = position {
+            return ShardHead { shard, sequence: position.sequence, ledger: Some(position.ledger) };
+        }
+        let began = self.shards.iter().find(|head| head.shard == shard).cloned();
+        began.unwrap_or(ShardHead { shard, sequence: 0, ledger: None })
+    }
+
+    /// The next epoch's layout. `committed`: the places of every shard's last position, which
+    /// count before those of this epoch's start; `heads`: of the shards that had partitions;
+    /// `added`: partitions that nobody has read, from their start. Heads of shards that had none
+    /// are kept: a later epoch may give them some again, and their logs go on.
+    pub fn dealt_again(
+        self,
+        tasks: u32,
+        sources: Vec<PinnedTopic>,
+        committed: Vec<Place>,
+        heads: Vec<ShardHead>,
+        added: &[Source],
+        control: Head,
+    ) -> Self {
+        let new = added.iter().map(|(topic, partition)| Place {
+            topic: *topic,
+            partition: *partition,
+            next: 0,
+            deleted: None,
+        });
+        let places: BTreeMap<Source, Place> = self
+            .places
+            .into_iter()
+            .chain(committed)
+            .chain(new)
+            .map(|place| ((place.topic, place.partition), place))
+            .collect();
+        let shards: BTreeMap<u32, ShardHead> =
+            self.shards.into_iter().chain(heads).map(|head| (head.shard, head)).collect();
+        Self {
+            version: VERSION,
+            epoch: self.epoch + 1,
+            tasks,
+            sources,
+            targets: self.targets,
+            places: places.into_values().collect(),
+            shards: shards.into_values().collect(),
+            control,
+        }
     }
 }
 
@@ -140,5 +208,91 @@ mod tests {
             assert_eq!(dealt, 5, "{tasks} tasks");
         }
         assert_eq!(layout(2).shard_of(1, 0), 1);
+    }
+
+    fn head(size: u64) -> Head {
+        Head { journal: JournalId([7; 16]), size, root: [0; 32] }
+    }
+
+    fn known(shard: u32, size: u64) -> ShardHead {
+        ShardHead { shard, sequence: size, ledger: Some(head(size)) }
+    }
+
+    #[test]
+    fn a_shard_stands_where_its_position_says_or_the_epoch_began() {
+        let before = Layout { shards: vec![known(1, 5)], ..layout(2) };
+        let position = Position {
+            version: VERSION,
+            epoch: 1,
+            shard: 1,
+            sequence: 9,
+            places: vec![],
+            ledger: head(9),
+        };
+        assert_eq!(before.head_of(1, Some(&position)), known(1, 9));
+        assert_eq!(before.head_of(1, None), known(1, 5));
+        let none = ShardHead { shard: 0, sequence: 0, ledger: None };
+        assert_eq!(before.head_of(0, None), none);
+    }
+
+    #[test]
+    fn a_new_deal_goes_on_from_the_last_positions() {
+        let place = |topic, partition, next| Place { topic, partition, next, deleted: None };
+        // Shard 4 had partitions in some epoch before.
+        let before = Layout { shards: vec![known(0, 3), known(4, 8)], ..layout(2) };
+        let mut grown = before.sources.clone();
+        grown[1].partitions = 3;
+        let deleted = Place { deleted: Some("key".into()), ..place(0, 1, 20) };
+        let committed = vec![place(0, 0, 10), deleted.clone()];
+        let after = before.clone().dealt_again(
+            3,
+            grown.clone(),
+            committed,
+            vec![known(0, 6), known(1, 2)],
+            &[(1, 2)],
+            head(77),
+        );
+        assert_eq!(
+            after,
+            Layout {
+                epoch: 2,
+                tasks: 3,
+                sources: grown,
+                places: vec![
+                    place(0, 0, 10),
+                    deleted,
+                    place(0, 2, 0),
+                    place(1, 0, 0),
+                    place(1, 1, 0),
+                    place(1, 2, 0),
+                ],
+                shards: vec![known(0, 6), known(1, 2), known(4, 8)],
+                control: head(77),
+                ..before
+            }
+        );
+        let dealt: usize = (0..3).map(|shard| after.places_of(shard).len()).sum();
+        assert_eq!(dealt, 6, "the added partition has a shard");
+    }
+
+    /// Positions outlive the program: their names in JSON are a format.
+    #[test]
+    fn records_have_the_names_that_were_written_down() {
+        let mut layout = layout(1);
+        layout.places.truncate(1);
+        layout.sources.truncate(1);
+        let text = serde_json::to_string(&layout).unwrap();
+        assert_eq!(serde_json::from_str::<Layout>(&text).unwrap(), layout);
+        for name in
+            ["version", "epoch", "tasks", "sources", "targets", "places", "shards", "control"]
+        {
+            assert!(text.contains(&format!("\"{name}\":")), "{name}: {text}");
+        }
+        assert!(!text.contains("deleted"), "{text}");
+        let unknown = text.replacen("\"epoch\"", "\"era\":1,\"epoch\"", 1);
+        assert!(serde_json::from_str::<Layout>(&unknown).is_err());
+        let later = text.replacen("\"version\":1", "\"version\":2", 1);
+        assert_ne!(later, text);
+        assert!(serde_json::from_str::<Layout>(&later).is_err());
     }
 }

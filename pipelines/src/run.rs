@@ -1,28 +1,31 @@
 //! `run`: one pipeline until it is stopped. Checks everything once, commits the layout, and gives
 //! each shard a thread.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use douane_connectors::kafka::{Admin, KafkaFault};
+use douane_connectors::kafka::{Admin, ClusterConfig, KafkaFault, TopicIdentity};
 use douane_connectors::registry::{Registry, RegistryFault};
 use douane_gate::Target;
-use douane_ledger::log::{Assigned, Entry};
+use douane_ledger::log::{Assigned, Entry, Head, LedgerFault};
+use douane_ledger::release::LiveRelease;
 use serde_json::json;
 
 use crate::config::{self, Pipeline, Place, SinkFormat, Start};
 use crate::control::Control;
-use crate::crossing::{self, Crossing, Names, Opened, PositionTopic};
+use crate::crossing::{Admins, Crossing, Opened, PositionTopic};
 use crate::fault::RunFault;
+use crate::identity;
 use crate::key_home::KeyHome;
+use crate::names::Names;
 use crate::plan::Plan;
 use crate::position::{self, Layout, PinnedTopic, Place as SourcePlace, ShardHead};
 use crate::release;
 use crate::report::Report;
 use crate::shard::Shard;
 use crate::stop::Stop;
+use crate::turn::Source;
 
 /// Runs a pipeline in the foreground until `stop` is set or something needs a person.
 pub fn run(place: &Path, file: &Path, stop: &AtomicBool) -> Result<(), RunFault> {
@@ -67,6 +70,40 @@ fn open(
     release: release::Signed,
 ) -> Result<Crossing, RunFault> {
     let names = Names::of(&place, &pipeline);
+    let admins = reach(&place)?;
+    let Found { data, position, quarantine } = topics(&place, &names, &admins)?;
+    let quarantine_bytes_max = admins
+        .sovereign
+        .topic_config(&names.quarantine)
+        .map_err(unreachable("sovereign"))?
+        .max_message_bytes;
+    let config = admins.global.topic_config(&names.data).map_err(unreachable("global"))?;
+    let registry = registry(&place.sovereign, "sovereign")?;
+    let value_schema_id = match pipeline.sink.format {
+        SinkFormat::Json => None,
+        SinkFormat::Avro => Some(register(&place, &pipeline, &names, &release.release)?),
+    };
+    let target = Target {
+        topic: names.data.clone(),
+        manifest_topic: names.manifest.clone(),
+        partitions: data.partitions as u32,
+        record_bytes_max: config.max_message_bytes,
+        value_schema_id,
+    };
+    let opened = Opened {
+        release: Arc::new(release.release),
+        release_digest: release.digest,
+        target,
+        positions: PositionTopic::new(&place, &pipeline, &keys, &position.id),
+        quarantine_topic_id: quarantine.id,
+        quarantine_bytes_max,
+        registry,
+    };
+    Ok(Crossing::new(place, pipeline, plan, keys, opened))
+}
+
+/// Both clusters, which are the ones that the files name, and are two.
+fn reach(place: &Place) -> Result<Admins, RunFault> {
     let admin = |cluster, side: &str| {
         Admin::open(cluster).map_err(|f| RunFault::Client(format!("{side} cluster: {f}")))
     };
@@ -87,90 +124,77 @@ fn open(
             found: place.global.id.clone(),
         });
     }
-    let topic = |admin: &Admin, side: &str, name: &str| {
-        admin.topic(name).map_err(unreachable(side))?.ok_or_else(|| RunFault::Topic {
-            topic: name.to_owned(),
-            what: format!("does not exist in the {side} cluster"),
-        })
-    };
-    let data = topic(&global, "global", &names.data)?;
-    topic(&global, "global", &names.manifest)?;
-    let position = topic(&global, "global", &names.position)?;
-    let quarantine = topic(&sovereign, "sovereign", &names.quarantine)?;
-    let needed = Layout::position_partition(place.tasks.saturating_sub(1)) + 1;
-    if position.partitions < needed {
-        return Err(RunFault::Topic {
-            topic: names.position.clone(),
-            what: format!("{} partitions, {needed} are needed", position.partitions),
-        });
-    }
-    let expectations = crate::doctor::expectations(&place, &names);
-    for expected in &expectations {
-        let admin = if expected.sovereign { &sovereign } else { &global };
-        let findings = expected.check(admin).map_err(unreachable("Kafka"))?;
-        if let Some(what) = findings.into_iter().next() {
-            return Err(RunFault::Topic { topic: expected.name.clone(), what });
-        }
-    }
-    let quarantine_bytes_max = sovereign
-        .topic_config(&names.quarantine)
-        .map_err(unreachable("sovereign"))?
-        .max_message_bytes;
-    let config = global.topic_config(&names.data).map_err(unreachable("global"))?;
-    let registry = |url: &Option<String>, side| {
-        url.as_ref().map(|_| {
-            let cluster = if side == "sovereign" { &place.sovereign } else { &place.global };
-            Registry::new(cluster).map_err(|f| RunFault::Registry(format!("{side}: {f}")))
-        })
-    };
-    let source_registry = registry(&place.sovereign.registry, "sovereign").transpose()?;
-    let value_schema_id = match pipeline.sink.format {
-        SinkFormat::Json => None,
-        SinkFormat::Avro => {
-            let target =
-                registry(&place.global.registry, "global").transpose()?.ok_or_else(|| {
-                    RunFault::Registry(
-                        "format avro needs `registry` under clusters.global in douane.yaml".into(),
-                    )
-                })?;
-            let schema = douane_gate::avro_schema(&release.release)
-                .map_err(|fault| RunFault::Gate(fault.to_string()))?;
-            let subject = pipeline.sink.subject.replace("{topic}", &names.data);
-            Some(target.register(&subject, &schema).map_err(|fault| match fault {
-                fault @ RegistryFault::Incompatible { .. } => RunFault::Registry(format!(
-                    "subject `{subject}`: {fault}\n  the output's shape changed incompatibly: use \
-                     a new topic or subject"
-                )),
-                fault @ RegistryFault::Unreachable { .. } => RunFault::Unreachable {
-                    what: "the global registry".into(),
-                    why: fault.to_string(),
-                },
-                fault => RunFault::Registry(format!("subject `{subject}`: {fault}")),
-            })?)
-        }
-    };
-    let target = Target {
-        topic: names.data.clone(),
-        manifest_topic: names.manifest.clone(),
-        partitions: data.partitions as u32,
-        record_bytes_max: config.max_message_bytes,
-        value_schema_id,
-    };
-    let opened = Opened {
-        release: Arc::new(release.release),
-        release_digest: release.digest,
-        target,
-        positions: PositionTopic::new(&place, &pipeline, &keys, &position.id),
-        quarantine_topic_id: quarantine.id,
-        quarantine_bytes_max,
-        registry: source_registry,
-    };
-    Ok(Crossing::new(place, pipeline, plan, keys, opened))
+    Ok(Admins { sovereign, global })
 }
 
-fn unreachable(side: &str) -> impl Fn(KafkaFault) -> RunFault {
-    let what = format!("{side} cluster");
-    move |fault| RunFault::Unreachable { what: what.clone(), why: fault.to_string() }
+/// The pipeline's own topics as they were found.
+struct Found {
+    data: TopicIdentity,
+    position: TopicIdentity,
+    quarantine: TopicIdentity,
+}
+
+/// The pipeline's own topics, which are there and as the files expect them.
+fn topics(place: &Place, names: &Names, admins: &Admins) -> Result<Found, RunFault> {
+    let topic = |admin: &Admin, side: &str, name: &str| {
+        let found = admin.topic(name).map_err(unreachable(side))?;
+        found.ok_or_else(|| RunFault::missing(name, side))
+    };
+    let data = topic(&admins.global, "global", &names.data)?;
+    topic(&admins.global, "global", &names.manifest)?;
+    let position = topic(&admins.global, "global", &names.position)?;
+    let quarantine = topic(&admins.sovereign, "sovereign", &names.quarantine)?;
+    for expected in crate::doctor::expectations(place, names) {
+        let (side, admin) = match expected.sovereign {
+            true => ("sovereign", &admins.sovereign),
+            false => ("global", &admins.global),
+        };
+        let findings = expected.check(admin).map_err(unreachable(side))?;
+        if let Some(what) = findings.into_iter().next() {
+            return Err(RunFault::Topic { topic: expected.name, what });
+        }
+    }
+    Ok(Found { data, position, quarantine })
+}
+
+fn registry(cluster: &ClusterConfig, side: &str) -> Result<Option<Registry>, RunFault> {
+    cluster
+        .registry
+        .as_ref()
+        .map(|_| Registry::new(cluster))
+        .transpose()
+        .map_err(|fault| RunFault::Registry(format!("{side}: {fault}")))
+}
+
+/// Registers the output's schema. The registry decides whether it may follow the one before.
+fn register(
+    place: &Place,
+    pipeline: &Pipeline,
+    names: &Names,
+    release: &LiveRelease,
+) -> Result<u32, RunFault> {
+    let target = registry(&place.global, "global")?.ok_or_else(|| {
+        RunFault::Registry(
+            "format avro needs `registry` under clusters.global in douane.yaml".into(),
+        )
+    })?;
+    let schema =
+        douane_gate::avro_schema(release).map_err(|fault| RunFault::Gate(fault.to_string()))?;
+    let subject = pipeline.sink.subject.replace("{topic}", &names.data);
+    target.register(&subject, &schema).map_err(|fault| match fault {
+        fault @ RegistryFault::Incompatible { .. } => RunFault::Registry(format!(
+            "subject `{subject}`: {fault}\n  the output's shape changed incompatibly: use a new \
+             subject, or a pipeline with a name and a sink topic of its own"
+        )),
+        fault @ RegistryFault::Unreachable { .. } => {
+            RunFault::Unreachable { what: "the global registry".into(), why: fault.to_string() }
+        }
+        fault => RunFault::Registry(format!("subject `{subject}`: {fault}")),
+    })
+}
+
+fn unreachable(side: &str) -> impl Fn(KafkaFault) -> RunFault + use<> {
+    RunFault::unreachable(&format!("{side} cluster"))
 }
 
 /// Fences the layout, settles who owns what from where, and runs the shards.
@@ -193,9 +217,9 @@ fn cross(crossing: &Crossing, stop: &Stop<'_>, report: &Report) -> Result<(), Ru
             .collect();
         shards.into_iter().map(|shard| shard.join().unwrap_or(Err(RunFault::ThreadDied))).collect()
     });
-    control.publish()?;
-    let fault = outcomes.into_iter().find_map(Result::err);
-    fault.map_or(Ok(()), Err)
+    // What a shard stopped for is what a person must see, not what followed from it.
+    let published = control.publish();
+    outcomes.into_iter().find_map(Result::err).map_or(published, Err)
 }
 
 /// The start: the one place where a layout comes from.
@@ -213,13 +237,17 @@ fn settle<'a>(
     let control_head = before.as_ref().map(|layout| &layout.control);
     let mut log = crossing.take_over(&crossing.names.control_log(), control_head)?;
     let admins = crossing.admins()?;
-    let sources = pin(&admins.sovereign, "source", crossing.topics())?;
-    let targets = [&crossing.names.data, &crossing.names.manifest, &crossing.names.position];
-    let targets = pin(&admins.global, "target", targets)?;
+    let sources = pin(&admins.sovereign, "sovereign", crossing.topics(), |name| RunFault::Topic {
+        topic: name.to_owned(),
+        what: "does not exist in the sovereign cluster: the source makes it".into(),
+    })?;
+    let names = &crossing.names;
+    let targets = [&names.data, &names.manifest, &names.position];
+    let targets = pin(&admins.global, "global", targets, |name| RunFault::missing(name, "global"))?;
     let layout = match before {
         None => first_layout(crossing, sources, targets, log.head())?,
         Some(before) => {
-            let added = compare(&before, &sources, &targets)?;
+            let added = identity::compare(&before, &sources, &targets)?;
             let same = before.tasks == crossing.place.tasks && added.is_empty();
             if same {
                 Layout { control: log.head(), ..before }
@@ -228,6 +256,8 @@ fn settle<'a>(
             }
         }
     };
+    // Crash from here on: the old layout stands, with its own control head; what is appended now
+    // is a tail that the next start takes over.
     log.append(&Entry::Layout {
         epoch: layout.epoch,
         tasks: layout.tasks,
@@ -255,68 +285,22 @@ fn settle<'a>(
     Control::commit(crossing, stop, sink, log, layout)
 }
 
+/// Topics as they are at this start. `missing` says what to do about one that is not there.
 fn pin<S: AsRef<str>>(
     admin: &Admin,
-    side: &'static str,
+    side: &str,
     topics: impl IntoIterator<Item = S>,
+    missing: impl Fn(&str) -> RunFault,
 ) -> Result<Vec<PinnedTopic>, RunFault> {
     topics
         .into_iter()
         .map(|name| {
-            let name = name.as_ref().to_owned();
-            let found = admin.topic(&name).map_err(unreachable(side))?;
-            let found = found.ok_or_else(|| RunFault::Topic {
-                topic: name.clone(),
-                what: format!("does not exist in the {side} cluster"),
-            })?;
-            Ok(PinnedTopic { name, id: found.id, partitions: found.partitions })
+            let name = name.as_ref();
+            let found = admin.topic(name).map_err(unreachable(side))?;
+            let found = found.ok_or_else(|| missing(name))?;
+            Ok(PinnedTopic { name: name.to_owned(), id: found.id, partitions: found.partitions })
         })
         .collect()
-}
-
-/// What changed since the layout was committed. Source partitions may be added: nobody has read
-/// them, so they begin at their start. Anything else is a person's business.
-fn compare(
-    before: &Layout,
-    sources: &[PinnedTopic],
-    targets: &[PinnedTopic],
-) -> Result<Vec<(u32, i32)>, RunFault> {
-    let find = |topics: &[PinnedTopic], name: &str| {
-        topics.iter().find(|t| t.name == name).map(|t| (t.id.clone(), t.partitions))
-    };
-    for pin in &before.targets {
-        let found = find(targets, &pin.name);
-        if let Some(what) = crossing::changed(pin, found.as_ref().map(|(id, n)| (id.as_str(), *n)))
-        {
-            return Err(RunFault::Identity { side: "target", topic: pin.name.clone(), what });
-        }
-    }
-    let names = |topics: &[PinnedTopic]| topics.iter().map(|t| t.name.clone()).collect::<Vec<_>>();
-    if names(&before.sources) != names(sources) {
-        return Err(RunFault::Identity {
-            side: "source",
-            topic: names(sources).join(", "),
-            what: format!(
-                "the layout has {}: use a new sink topic",
-                names(&before.sources).join(", ")
-            ),
-        });
-    }
-    let mut added = Vec::new();
-    for (index, (pin, found)) in before.sources.iter().zip(sources).enumerate() {
-        let grown = PinnedTopic { partitions: pin.partitions.min(found.partitions), ..pin.clone() };
-        let same = (found.id.as_str(), found.partitions.min(pin.partitions));
-        if let Some(what) = crossing::changed(&grown, Some(same)) {
-            return Err(RunFault::Identity { side: "source", topic: pin.name.clone(), what });
-        }
-        if found.partitions < pin.partitions {
-            let what =
-                format!("expected {} partitions, found {}", pin.partitions, found.partitions);
-            return Err(RunFault::Identity { side: "source", topic: pin.name.clone(), what });
-        }
-        added.extend((pin.partitions..found.partitions).map(|p| (index as u32, p)));
-    }
-    Ok(added)
 }
 
 /// A first start. The ledger must not know of anything committed: otherwise the target lost its
@@ -325,14 +309,12 @@ fn first_layout(
     crossing: &Crossing,
     sources: Vec<PinnedTopic>,
     targets: Vec<PinnedTopic>,
-    control: douane_ledger::log::Head,
+    control: Head,
 ) -> Result<Layout, RunFault> {
     for log in logs(&crossing.ledger_home())? {
         if log != crossing.names.control_log() {
             crossing.take_over(&log, None).map_err(|fault| match fault {
-                RunFault::Ledger(douane_ledger::log::LedgerFault::TargetRolledBack { .. }) => {
-                    RunFault::PositionLost
-                }
+                RunFault::Ledger(LedgerFault::TargetRolledBack { .. }) => RunFault::PositionLost,
                 other => other,
             })?;
         }
@@ -390,40 +372,21 @@ fn deal_again(
     stop: &Stop<'_>,
     before: Layout,
     sources: Vec<PinnedTopic>,
-    added: &[(u32, i32)],
-    control: douane_ledger::log::Head,
+    added: &[Source],
+    control: Head,
 ) -> Result<Layout, RunFault> {
-    let mut places: BTreeMap<(u32, i32), SourcePlace> =
-        before.places.iter().map(|p| ((p.topic, p.partition), p.clone())).collect();
-    let mut shards: BTreeMap<u32, ShardHead> =
-        before.shards.iter().map(|s| (s.shard, s.clone())).collect();
+    let mut committed = Vec::new();
+    let mut heads = Vec::new();
     for shard in 0..before.tasks {
         drop(crossing.fence(&crossing.names.transactional_id(shard), stop)?);
         let position = crossing.positions.position(shard, before.epoch)?;
-        let known = shards.get(&shard);
-        let (sequence, head) = match &position {
-            Some(position) => (position.sequence, Some(position.ledger)),
-            None => known.map_or((0, None), |s| (s.sequence, s.ledger)),
-        };
-        for place in position.into_iter().flat_map(|position| position.places) {
-            places.insert((place.topic, place.partition), place);
-        }
+        let known = before.head_of(shard, position.as_ref());
         // The old holder's open intents are settled here; its log goes on from this head.
-        let log = crossing.take_over(&crossing.names.log(shard), head.as_ref())?;
-        shards.insert(shard, ShardHead { shard, sequence, ledger: Some(log.head()) });
+        let log = crossing.take_over(&crossing.names.log(shard), known.ledger.as_ref())?;
+        heads.push(ShardHead { ledger: Some(log.head()), ..known });
+        committed.extend(position.into_iter().flat_map(|position| position.places));
     }
-    for (topic, partition) in added {
-        let place = SourcePlace { topic: *topic, partition: *partition, next: 0, deleted: None };
-        places.insert((*topic, *partition), place);
-    }
-    Ok(Layout {
-        version: position::VERSION,
-        epoch: before.epoch + 1,
-        tasks: crossing.place.tasks,
-        sources,
-        targets: before.targets,
-        places: places.into_values().collect(),
-        shards: shards.into_values().collect(),
-        control,
-    })
+    // Crash here: fenced holders and settled logs; the old layout stands.
+    let tasks = crossing.place.tasks;
+    Ok(before.dealt_again(tasks, sources, committed, heads, added, control))
 }

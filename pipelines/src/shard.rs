@@ -15,14 +15,16 @@ use douane_gate::Gate;
 use douane_ledger::log::{Entry, Log};
 use douane_schemas::batch::RowKind;
 use douane_schemas::debezium::{Decoder, Limits, Refusal};
+use douane_schemas::record::RawRecord;
 use serde_json::json;
 
 use crate::control::{Allowance, Control};
 use crate::crossing::{Admins, Crossing};
 use crate::evidence;
 use crate::fault::RunFault;
+use crate::merge::Merge;
 use crate::plan::{Staged, Stages};
-use crate::position::{self, Place, Position};
+use crate::position::{self, Place, Position, ShardHead};
 use crate::report::Report;
 use crate::stop::Stop;
 use crate::turn::{Refused, Source, Turn};
@@ -126,21 +128,22 @@ impl Shard<'_> {
         self.crossing.positions.position(self.number, self.control.layout().epoch)
     }
 
+    /// Everything between the fence and the first turn, from where the target stands.
     fn begin(&self, position: Option<Position>) -> Result<Life, RunFault> {
         let crossing = self.crossing;
         let layout = self.control.layout();
-        let (places, sequence, head) = match position {
-            Some(position) => (position.places, position.sequence, Some(position.ledger)),
-            None => {
-                let before = layout.shards.iter().find(|s| s.shard == self.number);
-                let (sequence, head) = before.map_or((0, None), |s| (s.sequence, s.ledger));
-                (layout.places_of(self.number), sequence, head)
-            }
-        };
-        let log = crossing.take_over(&crossing.names.log(self.number), head.as_ref())?;
+        let ShardHead { sequence, ledger, .. } = layout.head_of(self.number, position.as_ref());
+        let places =
+            position.map_or_else(|| layout.places_of(self.number), |position| position.places);
+        let name = crossing.names.log(self.number);
+        let log = crossing.take_over(&name, ledger.as_ref())?;
+        // Every intent of an earlier life has its outcome by now.
         let committed_size = log.head().size;
-        let entries = crossing.entries(&crossing.names.log(self.number), &log.head())?;
-        let ledgered = evidence::held(entries, crossing.topics());
+        let entries = crossing.entries(&name, &log.head())?;
+        let ledgered = evidence::held(entries.iter().map(|(_, entry)| entry), crossing.topics())
+            .into_iter()
+            .map(|(source, hold)| (source, hold.offset))
+            .collect();
         let mut source = crossing.source()?;
         let assigned: Vec<(u32, i32, i64)> =
             places.iter().map(|p| (p.topic, p.partition, p.next)).collect();
@@ -156,7 +159,8 @@ impl Shard<'_> {
                 crossing.plan.leaves.clone(),
                 &crossing.plan.built(),
                 Limits::default(),
-            ),
+            )
+            .declared(&crossing.pipeline.types.keys().cloned().collect::<Vec<_>>()),
             log,
             committed_size,
             epoch: layout.epoch,
@@ -196,6 +200,7 @@ impl Shard<'_> {
         Ok(())
     }
 
+    /// Turns until asked to stop; what is open then was committed by the turn before.
     fn turns(&self, life: &mut Life, mut sink: Sink) -> Result<(), RunFault> {
         let mut turn = Turn::default();
         loop {
@@ -256,39 +261,7 @@ impl Shard<'_> {
                     if record.offset < place.next || life.held.contains(&source) {
                         continue;
                     }
-                    let mut schemas = self.crossing.schemas();
-                    match life.decoder.push(&record, schemas.as_mut()) {
-                        Ok(()) => {
-                            turn.take(&record, place.next);
-                            place.next = record.offset + 1;
-                            Took::Row
-                        }
-                        Err(Refusal::Quarantine(code)) => {
-                            let full = self.quarantine_is_full(&mut life.quarantined);
-                            if full {
-                                let reason = format!("quarantine limit reached: {}", code.code());
-                                Took::Hold(source, record.offset, reason)
-                            } else {
-                                turn.take(&record, place.next);
-                                turn.refuse(Refused {
-                                    source,
-                                    offset: record.offset,
-                                    code: code.code(),
-                                });
-                                place.next = record.offset + 1;
-                                Took::Row
-                            }
-                        }
-                        Err(Refusal::Hold(hold)) => {
-                            Took::Hold(source, record.offset, hold.to_string())
-                        }
-                        Err(Refusal::Away(why)) => {
-                            Took::Away(source, record.offset, why.to_string())
-                        }
-                        // The batch's buffers are full: what is in them crosses first. The
-                        // record comes again, at the head of its partition.
-                        Err(Refusal::Full) => Took::Full(source, record.offset),
-                    }
+                    self.take(&mut life.decoder, &mut life.quarantined, turn, place, &record)
                 }
             };
             match outcome {
@@ -313,11 +286,42 @@ impl Shard<'_> {
         Ok(newly_held)
     }
 
+    /// Decodes a record into the batch, and takes it into the turn if it is a row or refused
+    /// singly.
+    fn take(
+        &self,
+        decoder: &mut Decoder,
+        quarantined: &mut VecDeque<Instant>,
+        turn: &mut Turn,
+        place: &mut Place,
+        record: &RawRecord<'_>,
+    ) -> Took {
+        let (source, offset) = ((record.topic, record.partition), record.offset);
+        let mut schemas = self.crossing.schemas();
+        match decoder.push(record, schemas.as_mut()) {
+            Ok(()) => {}
+            Err(Refusal::Quarantine(code)) if self.quarantine_is_full(quarantined) => {
+                let reason = format!("quarantine limit reached: {}", code.code());
+                return Took::Hold(source, offset, reason);
+            }
+            Err(Refusal::Quarantine(code)) => {
+                turn.refuse(Refused { source, offset, code: code.code() });
+            }
+            Err(Refusal::Hold(hold)) => return Took::Hold(source, offset, hold.to_string()),
+            Err(Refusal::Away(why)) => return Took::Away(source, offset, why.to_string()),
+            Err(Refusal::Full) => return Took::Full(source, offset),
+        }
+        turn.take(record, place.next);
+        place.next = offset + 1;
+        Took::Row
+    }
+
     /// A record that was polled and not taken comes again, at the head of its partition.
     fn read_again(&self, life: &mut Life, source: Source, offset: i64) -> Result<(), RunFault> {
         life.source.resume_at(source.0, source.1, offset).map_err(self.crossing.source_fault())
     }
 
+    /// Counts one more against the limit a minute; says whether it is one too many.
     fn quarantine_is_full(&self, recent: &mut VecDeque<Instant>) -> bool {
         let Some(max) = self.crossing.pipeline.quarantine_max_per_minute else { return false };
         while recent.front().is_some_and(|at| at.elapsed() >= Duration::from_secs(60)) {
@@ -345,6 +349,7 @@ impl Shard<'_> {
         let topic = self.crossing.topic_name(source.0);
         let known = life.ledgered.get(&source) == Some(&offset);
         if !known {
+            // Durable with the next sync. Crash before it: the next life holds it again.
             life.log.append(&Entry::Held {
                 topic: topic.to_owned(),
                 partition: source.1,
@@ -367,7 +372,9 @@ impl Shard<'_> {
         Ok(!known)
     }
 
-    /// Transform, check, write down, commit: one transaction.
+    /// Transform, check, write down, commit: one transaction. Long, and in one piece: the order of
+    /// its effects is what makes it exact. What `life` holds runs ahead of the target until the
+    /// commit; where anything fails in between, the life ends and what it holds with it.
     fn cross(&self, life: &mut Life, turn: &mut Turn, sink: Sink) -> Result<Sink, RunFault> {
         let crossing = self.crossing;
         // Before anything: the right to write.
@@ -382,11 +389,11 @@ impl Shard<'_> {
             evidence::transaction_ids(&crossing.blind(), &life.log, self.number, life.sequence + 1);
         // The gate may refuse rows that a delete hangs on; what stays behind with them is taken
         // out and the rest looked at again. Each round cuts at least one record.
-        let (passed, merged, deletes) = loop {
-            let (skip, merged, deletes) = self.skip(life, turn, &staged);
+        let (passed, merge) = loop {
+            let merge = self.merge(life, turn, &staged);
             let passed = life
                 .gate
-                .pass(crossing.at_gate(&staged, &skip), ids.clone())
+                .pass(crossing.at_gate(&staged, &merge.skip), ids.clone())
                 .map_err(|fault| RunFault::Gate(fault.to_string()))?;
             let mut cut = false;
             for (row, refusal) in passed.refused() {
@@ -396,7 +403,7 @@ impl Shard<'_> {
                     self.refuse(life, turn, source, origin.offset, origin.kind, refusal.code())?;
             }
             if !cut {
-                break (passed, merged, deletes);
+                break (passed, merge);
             }
         };
         for (source, offset) in turn.cuts() {
@@ -409,17 +416,20 @@ impl Shard<'_> {
             let source = (span.topic, span.partition);
             if let Some(place) = life.places.get_mut(&source) {
                 place.next = span.end;
-                place.deleted = deletes.get(&source).cloned();
+                place.deleted = merge.deletes.get(&source).cloned();
             }
             self.resume(life, source, span.end)?;
         }
+        // Crash here: a RESUMED may be durable that no transaction follows. The partition is read
+        // again from the position: it goes on, or is held under a HELD of its own.
         let quarantined = self.quarantine(life, turn)?;
         // Crash here: quarantine records that no committed intent names; the next life writes
         // them again under the same keys.
         life.admin.check(self.control.layout())?;
         self.control.cover(&mut life.allowance, self.number, passed.records(), passed.bytes())?;
+        // Crash here: what was leased and not sent is lost.
         let origins = &staged.batch.origins;
-        let intent = evidence::intent(crossing, turn, &passed, &ids, merged, origins);
+        let intent = evidence::intent(crossing, turn, &passed, &ids, merge.merged, origins);
         let records = passed.records();
         let receipt = life.log.append(&Entry::Intent(intent))?;
         let head = life.log.sync()?;
@@ -484,54 +494,14 @@ impl Shard<'_> {
         Ok(true)
     }
 
-    /// Which staged rows stay out: cut, refused, or tombstones of the delete that crossed last in
-    /// their partition. Also how many tombstones were merged, and each partition's last crossing
-    /// delete, if a delete is what crossed last.
-    fn skip(
-        &self,
-        life: &Life,
-        turn: &Turn,
-        staged: &Staged,
-    ) -> (Vec<bool>, u64, BTreeMap<Source, String>) {
-        let refused = turn.refused();
-        let mut deletes: BTreeMap<Source, String> = life
+    fn merge(&self, life: &Life, turn: &Turn, staged: &Staged) -> Merge {
+        let before = life
             .places
             .iter()
             .filter_map(|(source, place)| Some((*source, place.deleted.clone()?)))
             .collect();
-        let mut merged = 0;
-        let skip = staged
-            .batch
-            .origins
-            .iter()
-            .enumerate()
-            .map(|(row, origin)| {
-                let source = (origin.topic, origin.partition);
-                if turn.is_cut(source, origin.offset) {
-                    return true;
-                }
-                let known = refused
-                    .binary_search_by_key(&(source, origin.offset), |r| (r.source, r.offset));
-                if known.is_ok() {
-                    return true;
-                }
-                match origin.kind {
-                    RowKind::Upsert => {
-                        deletes.remove(&source);
-                        false
-                    }
-                    RowKind::Delete | RowKind::Tombstone => {
-                        let key = evidence::key_digest(&staged.keys, row);
-                        let again =
-                            origin.kind == RowKind::Tombstone && deletes.get(&source) == Some(&key);
-                        merged += u64::from(again);
-                        deletes.insert(source, key);
-                        again
-                    }
-                }
-            })
-            .collect();
-        (skip, merged, deletes)
+        let digest = |row| evidence::key_digest(&staged.keys, row);
+        Merge::new(turn, &staged.batch.origins, before, digest)
     }
 
     /// Writes down that a partition goes on which the ledger holds.
@@ -550,6 +520,8 @@ impl Shard<'_> {
         Ok(())
     }
 
+    /// Seals what the turn refuses and sends it to the quarantine; says how many, once all are
+    /// acknowledged.
     fn quarantine(&self, life: &mut Life, turn: &Turn) -> Result<u64, RunFault> {
         let crossing = self.crossing;
         let gate = &life.gate;
@@ -568,6 +540,8 @@ impl Shard<'_> {
         Ok(sealed.len() as u64)
     }
 
+    /// What is due once a second: a checkpoint of what is committed, and a look at what changes
+    /// outside while nothing crosses.
     fn publish(&self, life: &mut Life) -> Result<(), RunFault> {
         life.published = Instant::now();
         let name = self.crossing.names.log(self.number);
@@ -585,9 +559,14 @@ fn lost_reason(low: i64, high: i64) -> String {
     format!("source lost: the position lies outside the log [{low}, {high})")
 }
 
+/// What became of a polled record, by its partition and offset.
 enum Took {
+    /// It is in the turn, as a row or as a refusal.
     Row,
+    /// Its partition waits at it, for a reason.
     Hold(Source, i64, String),
+    /// The batch's buffers are full: what is in them crosses first.
     Full(Source, i64),
+    /// What it takes to read it is away.
     Away(Source, i64, String),
 }

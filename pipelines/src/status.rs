@@ -6,15 +6,17 @@ use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use douane_connectors::kafka::{Admin, KafkaFault, Reach, Source as KafkaSource, scan};
+use douane_connectors::kafka::{Admin, Reach, Source as KafkaSource, scan};
 use douane_ledger::log::{self, Entry};
 use douane_schemas::record::RawRecord;
 use serde::Serialize;
 
 use crate::config::{self, Pipeline, Place};
-use crate::crossing::{Names, PositionTopic, TRY, ledger_home};
+use crate::crossing::{PositionTopic, TRY};
+use crate::evidence::{self, Hold};
 use crate::fault::RunFault;
 use crate::key_home::KeyHome;
+use crate::names::{Names, ledger_home};
 use crate::position::Layout;
 use crate::release;
 use crate::turn::Source;
@@ -32,6 +34,7 @@ pub enum PartitionState {
     Lost,
 }
 
+/// One source partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PartitionStatus {
     pub topic: String,
@@ -42,6 +45,7 @@ pub struct PartitionStatus {
     pub next: i64,
     /// Records between the position and the source's end, as offsets.
     pub lag: i64,
+    /// Where and why it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
     /// Hours until retention deletes the first record that waits; `None` where it keeps all.
@@ -64,12 +68,14 @@ pub struct Status {
 }
 
 impl Status {
+    /// A partition waits for a person.
     pub fn is_held(&self) -> bool {
         self.partitions
             .iter()
             .any(|p| matches!(p.state, PartitionState::Held | PartitionState::Lost))
     }
 
+    /// The status as a person reads it.
     pub fn text(&self) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
@@ -123,15 +129,14 @@ pub fn read(place: &Path, file: &Path) -> Result<Status, RunFault> {
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
     let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
     let names = Names::of(&place, &pipeline);
-    let global = Admin::open(&place.global).map_err(unreachable("global cluster"))?;
-    let topic = global.topic(&names.position).map_err(unreachable("global cluster"))?;
-    let not_yet =
-        |what: &str| RunFault::Topic { topic: names.position.clone(), what: what.to_owned() };
-    let topic = topic.ok_or_else(|| not_yet("does not exist in the global cluster"))?;
+    let global = Admin::open(&place.global).map_err(RunFault::unreachable("global cluster"))?;
+    let topic = global.topic(&names.position).map_err(RunFault::unreachable("global cluster"))?;
+    let topic = topic.ok_or_else(|| RunFault::missing(&names.position, "global"))?;
     let positions = PositionTopic::new(&place, &pipeline, &keys, &topic.id);
-    let layout = positions
-        .layout()?
-        .ok_or_else(|| not_yet("holds no layout: the pipeline has not run yet"))?;
+    let layout = positions.layout()?.ok_or_else(|| RunFault::Topic {
+        topic: names.position.clone(),
+        what: "holds no layout: the pipeline has not run yet\n  next: `douane run FILE`".into(),
+    })?;
     let mut next: BTreeMap<Source, i64> =
         layout.places.iter().map(|p| ((p.topic, p.partition), p.next)).collect();
     let mut told = Told::default();
@@ -139,18 +144,14 @@ pub fn read(place: &Path, file: &Path) -> Result<Status, RunFault> {
     let home = ledger_home(&place.ledger_dir, &pipeline.name);
     for shard in 0..layout.tasks {
         let position = positions.position(shard, layout.epoch)?;
-        let known = layout.shards.iter().find(|s| s.shard == shard);
-        let (sequence, head) = match &position {
-            Some(position) => (position.sequence, Some(position.ledger)),
-            None => known.map_or((0, None), |s| (s.sequence, s.ledger)),
-        };
-        transactions += sequence;
+        let head = layout.head_of(shard, position.as_ref());
+        transactions += head.sequence;
         for place in position.into_iter().flat_map(|p| p.places) {
             next.insert((place.topic, place.partition), place.next);
         }
-        if let Some(head) = head {
+        if let Some(head) = head.ledger {
             let entries = log::read(&home, &names.log(shard), Some(&head))?;
-            told.take(entries, head.size, &pipeline.source.topics);
+            told.take(&entries, head.size, &pipeline.source.topics);
         }
     }
     let release = release::envelope(&pipeline)
@@ -164,14 +165,9 @@ pub fn read(place: &Path, file: &Path) -> Result<Status, RunFault> {
         transactions,
         records: told.records,
         quarantined: told.quarantined,
-        partitions: partitions(&place, &pipeline, &layout, &next, &told.held)?,
+        partitions: partitions(&place, &pipeline, &names, &layout, &next, &told.held)?,
         pipeline: pipeline.name,
     })
-}
-
-fn unreachable(what: &str) -> impl Fn(KafkaFault) -> RunFault {
-    let what = what.to_owned();
-    move |fault| RunFault::Unreachable { what: what.clone(), why: fault.to_string() }
 }
 
 /// What the ledgers of the shards tell.
@@ -179,33 +175,23 @@ fn unreachable(what: &str) -> impl Fn(KafkaFault) -> RunFault {
 struct Told {
     records: u64,
     quarantined: u64,
-    held: BTreeMap<Source, (i64, String)>,
+    held: BTreeMap<Source, Hold>,
 }
 
 impl Told {
-    fn take(&mut self, entries: Vec<(u64, Entry)>, size: u64, topics: &[String]) {
-        let index = |topic: &String| topics.iter().position(|t| t == topic).map(|i| i as u32);
+    /// Takes in one log. `size`: as many entries as the target's position covers.
+    fn take(&mut self, entries: &[(u64, Entry)], size: u64, topics: &[String]) {
         let mut intents: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
         let mut refused_before = 0;
         for (at, entry) in entries {
             match entry {
                 Entry::Intent(intent) => {
                     let refused = intent.refused.len() as u64 + std::mem::take(&mut refused_before);
-                    intents.insert(at, (intent.records, refused));
+                    intents.insert(*at, (intent.records, refused));
                 }
                 Entry::Refused { refused } => refused_before += refused.len() as u64,
                 Entry::Void { of, .. } => {
-                    intents.remove(&of);
-                }
-                Entry::Held { topic, partition, offset, reason } => {
-                    if let Some(topic) = index(&topic) {
-                        self.held.insert((topic, partition), (offset, reason));
-                    }
-                }
-                Entry::Resumed { topic, partition, .. } => {
-                    if let Some(topic) = index(&topic) {
-                        self.held.remove(&(topic, partition));
-                    }
+                    intents.remove(of);
                 }
                 _ => {}
             }
@@ -215,37 +201,44 @@ impl Told {
             self.records += records;
             self.quarantined += refused;
         }
+        self.held.extend(evidence::held(entries.iter().map(|(_, entry)| entry), topics));
+    }
+}
+
+impl PartitionState {
+    /// A position outside the log `[low, high)` is lost, held or not.
+    fn of(next: i64, low: i64, high: i64, is_held: bool) -> Self {
+        match () {
+            () if next < low || next > high => Self::Lost,
+            () if is_held => Self::Held,
+            () if next < high => Self::Behind,
+            () => Self::CaughtUp,
+        }
     }
 }
 
 fn partitions(
     place: &Place,
     pipeline: &Pipeline,
+    names: &Names,
     layout: &Layout,
     next: &BTreeMap<Source, i64>,
-    held: &BTreeMap<Source, (i64, String)>,
+    held: &BTreeMap<Source, Hold>,
 ) -> Result<Vec<PartitionStatus>, RunFault> {
-    let fault = unreachable("sovereign cluster");
+    let fault = RunFault::unreachable("sovereign cluster");
     let admin = Admin::open(&place.sovereign).map_err(&fault)?;
-    let group = Names::of(place, pipeline).group;
-    let source =
-        KafkaSource::open(&place.sovereign, &group, &pipeline.source.topics).map_err(&fault)?;
+    let source = KafkaSource::open(&place.sovereign, &names.group, &pipeline.source.topics)
+        .map_err(&fault)?;
     let mut partitions = Vec::new();
     for (&(topic, partition), &next) in next {
         let (low, high) = source.watermarks(topic, partition).map_err(&fault)?;
         let name = pipeline.source.topics[topic as usize].clone();
-        let held = held.get(&(topic, partition)).filter(|(offset, _)| *offset >= next);
-        let state = match () {
-            () if next < low || next > high => PartitionState::Lost,
-            () if held.is_some() => PartitionState::Held,
-            () if next < high => PartitionState::Behind,
-            () => PartitionState::CaughtUp,
-        };
+        let held = held.get(&(topic, partition)).filter(|hold| hold.offset >= next);
         let hours_left = match held {
             None => None,
-            Some((offset, _)) => {
+            Some(hold) => {
                 let retention_ms = admin.topic_config(&name).map_err(&fault)?.retention_ms;
-                let made_at = made_at(place, &name, partition, *offset)?;
+                let made_at = made_at(place, &name, partition, hold.offset)?;
                 made_at.filter(|_| retention_ms >= 0).map(|at| {
                     let age_ms = jiff::Timestamp::now().as_millisecond().saturating_sub(at);
                     (retention_ms - age_ms).max(0) / 3_600_000
@@ -256,10 +249,10 @@ fn partitions(
             topic: name,
             partition,
             shard: layout.shard_of(topic, partition),
-            state,
+            state: PartitionState::of(next, low, high, held.is_some()),
             next,
             lag: (high - next).max(0),
-            held: held.map(|(offset, reason)| format!("held at {offset}: {reason}")),
+            held: held.map(|hold| format!("held at {}: {}", hold.offset, hold.reason)),
             hours_left,
         });
     }
@@ -280,6 +273,64 @@ fn made_at(
         ControlFlow::Break(())
     };
     scan(&place.sovereign, topic, partition, offset, Reach::LastStable, TRY, &mut look)
-        .map_err(unreachable("sovereign cluster"))?;
+        .map_err(RunFault::unreachable("sovereign cluster"))?;
     Ok(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use douane_ledger::log::{Intent, RefusedEntry};
+
+    use super::*;
+
+    fn refused(n: i64) -> Vec<RefusedEntry> {
+        let entry =
+            |offset| RefusedEntry { topic: "t".into(), partition: 0, offset, code: "code".into() };
+        (0..n).map(entry).collect()
+    }
+
+    fn intent(records: u64, n: i64) -> Entry {
+        Entry::Intent(Intent { records, refused: refused(n), ..Intent::default() })
+    }
+
+    #[test]
+    fn only_what_is_in_the_target_is_counted() {
+        let log: Vec<(u64, Entry)> = [
+            intent(10, 1),
+            Entry::Committed { of: 0 },
+            // Void: its refusals are told by the intent that came instead.
+            intent(20, 2),
+            Entry::Void { of: 2, why: "x".into() },
+            Entry::Refused { refused: refused(4) },
+            intent(30, 3),
+            // Committed, and the ledger has not been told yet.
+            intent(40, 0),
+        ]
+        .into_iter()
+        .enumerate()
+        .map(|(index, entry)| (index as u64, entry))
+        .collect();
+        for (size, records, quarantined) in [(7, 80, 8), (6, 40, 8), (5, 10, 1), (0, 0, 0)] {
+            let mut told = Told::default();
+            told.take(&log, size, &["t".to_owned()]);
+            assert_eq!((told.records, told.quarantined), (records, quarantined), "{size}");
+        }
+    }
+
+    #[test]
+    fn a_partition_is_lost_held_behind_or_caught_up() {
+        use PartitionState::{Behind, CaughtUp, Held, Lost};
+        for (next, low, high, is_held, expected) in [
+            (5, 0, 5, false, CaughtUp),
+            (4, 0, 5, false, Behind),
+            (4, 0, 5, true, Held),
+            (5, 0, 5, true, Held),
+            (4, 5, 9, false, Lost),
+            (4, 5, 9, true, Lost),
+            (6, 0, 5, false, Lost),
+            (0, 0, 0, false, CaughtUp),
+        ] {
+            assert_eq!(PartitionState::of(next, low, high, is_held), expected, "{next}");
+        }
+    }
 }

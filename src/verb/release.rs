@@ -1,5 +1,6 @@
 //! `release trust | propose | sign | show`
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -92,7 +93,12 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), RunFault> {
     // Written whole or not at all: a torn release file would only be refused, but a torn trust
     // root would have to be made again by everybody.
     let aside = path.with_extension("tmp");
-    std::fs::write(&aside, bytes)
+    std::fs::File::create(&aside)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            // Before the name: a crash leaves what was there, or all of the new one.
+            file.sync_all()
+        })
         .and_then(|()| std::fs::rename(&aside, path))
         .map_err(|error| verb::file_fault(path, &error))
 }
@@ -124,7 +130,13 @@ fn make_trust(
         .collect::<Result<Vec<_>, RunFault>>()?;
     let keys = sign.iter().map(|path| signing_key(path)).collect::<Result<Vec<_>, _>>()?;
     let keys: Vec<&SigningKey> = keys.iter().collect();
-    let mut file = std::fs::read(&place.trust).unwrap_or_default();
+    let mut file = match std::fs::read(&place.trust) {
+        // A root that is there and cannot be read is not a first one.
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(verb::file_fault(&place.trust, &error));
+        }
+        read => read.unwrap_or_default(),
+    };
     let root = match file.is_empty() {
         true => Root::first(threshold, approvers),
         false => TrustRoot::load(&file, None).map_err(fault)?.propose(threshold, approvers),

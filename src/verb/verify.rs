@@ -1,4 +1,4 @@
-//! `verify LEDGER`
+//! `verify [LEDGER]`
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,9 +7,9 @@ use douane_ledger::canonical;
 use douane_ledger::log::verifier_key;
 use douane_ledger::verify::{self, Expect, Report};
 use douane_pipelines::config;
-use douane_pipelines::crossing::checkpoint_origin;
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::key_home::KeyHome;
+use douane_pipelines::names::checkpoint_origin;
 
 use crate::{Format, verb};
 

@@ -1,0 +1,154 @@
+//! Topics are what they were when the layout pinned them. Source partitions may be added; all
+//! else is a person's business, because positions and data would no longer belong together.
+
+use crate::fault::RunFault;
+use crate::position::{Layout, PinnedTopic};
+use crate::turn::Source;
+
+/// What is no longer as it was pinned, in words. `found`: topic id and partitions.
+pub fn changed(pin: &PinnedTopic, found: Option<(&str, i32)>) -> Option<String> {
+    match found {
+        None => Some("it is gone".to_owned()),
+        Some((id, _)) if id != pin.id => {
+            Some(format!("expected topic id {}, found {id}: it was deleted and made again", pin.id))
+        }
+        Some((_, partitions)) if partitions != pin.partitions => {
+            Some(format!("expected {} partitions, found {partitions}", pin.partitions))
+        }
+        Some(_) => None,
+    }
+}
+
+/// How many partitions the same topic has more than it was pinned with; 0 where it has not grown.
+pub fn added(pin: &PinnedTopic, found: Option<(&str, i32)>) -> i32 {
+    match found {
+        Some((id, partitions)) if id == pin.id => (partitions - pin.partitions).max(0),
+        _ => 0,
+    }
+}
+
+/// What changed between a committed layout and the topics of a start: the added source
+/// partitions. Nobody has read them, so they begin at their start.
+///
+/// # Errors
+/// [`RunFault::Identity`] for anything else that changed.
+pub fn compare(
+    before: &Layout,
+    sources: &[PinnedTopic],
+    targets: &[PinnedTopic],
+) -> Result<Vec<Source>, RunFault> {
+    for pin in &before.targets {
+        let found = targets.iter().find(|topic| topic.name == pin.name).map(as_found);
+        if let Some(what) = changed(pin, found) {
+            return Err(RunFault::Identity { side: "target", topic: pin.name.clone(), what });
+        }
+    }
+    if !before.sources.iter().map(|t| &t.name).eq(sources.iter().map(|t| &t.name)) {
+        // Not "a new sink topic" alone: the ledger of this name knows what crossed already.
+        let what = format!(
+            "the layout has {}: other sources are another pipeline, with a name and a sink topic \
+             of its own",
+            names(&before.sources)
+        );
+        return Err(RunFault::Identity { side: "source", topic: names(sources), what });
+    }
+    let mut new = Vec::new();
+    for (index, (pin, found)) in before.sources.iter().zip(sources).enumerate() {
+        let seen = Some(as_found(found));
+        if added(pin, seen) > 0 {
+            new.extend((pin.partitions..found.partitions).map(|p| (index as u32, p)));
+        } else if let Some(what) = changed(pin, seen) {
+            return Err(RunFault::Identity { side: "source", topic: pin.name.clone(), what });
+        }
+    }
+    Ok(new)
+}
+
+fn as_found(topic: &PinnedTopic) -> (&str, i32) {
+    (&topic.id, topic.partitions)
+}
+
+fn names(topics: &[PinnedTopic]) -> String {
+    topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use douane_ledger::log::{Head, JournalId};
+
+    use super::*;
+    use crate::position::VERSION;
+
+    fn topic(name: &str, id: &str, partitions: i32) -> PinnedTopic {
+        PinnedTopic { name: name.into(), id: id.into(), partitions }
+    }
+
+    fn pinned() -> Layout {
+        Layout {
+            version: VERSION,
+            epoch: 1,
+            tasks: 1,
+            sources: vec![topic("a", "A", 3), topic("b", "B", 2)],
+            targets: vec![topic("t", "T", 4), topic("t.position", "P", 33)],
+            places: vec![],
+            shards: vec![],
+            control: Head { journal: JournalId([0; 16]), size: 0, root: [0; 32] },
+        }
+    }
+
+    #[test]
+    fn a_topic_is_the_one_that_was_pinned() {
+        let pin = topic("t", "T", 4);
+        for (found, words, more) in [
+            (Some(("T", 4)), None, 0),
+            (Some(("T", 6)), Some("expected 4 partitions, found 6"), 2),
+            (Some(("T", 3)), Some("expected 4 partitions, found 3"), 0),
+            (Some(("U", 4)), Some("made again"), 0),
+            (Some(("U", 6)), Some("made again"), 0),
+            (None, Some("it is gone"), 0),
+        ] {
+            let what = changed(&pin, found);
+            assert_eq!(what.is_some(), words.is_some(), "{found:?}");
+            assert!(what.unwrap_or_default().contains(words.unwrap_or_default()), "{found:?}");
+            assert_eq!(added(&pin, found), more, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn source_partitions_may_be_added_and_nothing_else() {
+        type Change = fn(&mut Vec<PinnedTopic>, &mut Vec<PinnedTopic>);
+        let cases: [(&str, Change, Result<&[Source], &str>); 11] = [
+            ("the same", |_, _| {}, Ok(&[])),
+            ("one grew", |s, _| s[0].partitions = 5, Ok(&[(0, 3), (0, 4)])),
+            (
+                "both grew",
+                |s, _| s.iter_mut().for_each(|t| t.partitions += 1),
+                Ok(&[(0, 3), (1, 2)]),
+            ),
+            ("a source shrank", |s, _| s[1].partitions = 1, Err("expected 2 partitions, found 1")),
+            ("a source was made again", |s, _| s[0].id = "X".into(), Err("expected topic id A")),
+            (
+                "made again and larger",
+                |s, _| s[0] = topic("a", "X", 9),
+                Err("expected topic id A, found X"),
+            ),
+            ("another order", |s, _| s.swap(0, 1), Err("the layout has a, b")),
+            ("one more source", |s, _| s.push(topic("c", "C", 1)), Err("the layout has a, b")),
+            ("a target grew", |_, t| t[0].partitions = 5, Err("expected 4 partitions, found 5")),
+            ("a target was made again", |_, t| t[1].id = "X".into(), Err("expected topic id P")),
+            ("a target is gone", |_, t| t.truncate(1), Err("it is gone")),
+        ];
+        for (name, change, expected) in cases {
+            let before = pinned();
+            let (mut sources, mut targets) = (before.sources.clone(), before.targets.clone());
+            change(&mut sources, &mut targets);
+            match (compare(&before, &sources, &targets), expected) {
+                (Ok(new), Ok(expected)) => assert_eq!(new, expected, "{name}"),
+                (Err(RunFault::Identity { what, .. }), Err(words)) => {
+                    assert!(what.contains(words), "{name}: {what}");
+                }
+                (found, _) => panic!("{name}: {found:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Which staged rows of a turn stay out, and where a delete and its tombstone become one.
+//!
+//! Debezium sends a tombstone after each delete. Both are null values under one key outside, so
+//! the second one is left out, also where the two fall into two turns: what is remembered between
+//! turns is, for each partition whose last crossing record was a delete, the digest of its key.
+
+use std::collections::BTreeMap;
+
+use douane_schemas::batch::{Origin, RowKind};
+
+use crate::turn::{Source, Turn};
+
+/// Digest of the key of each partition's last crossing record, if that was a delete.
+pub type Deletes = BTreeMap<Source, String>;
+
+/// A turn's rows, held against what is refused and what is cut.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Merge {
+    /// One a row: it stays out. It is cut, or refused, or the tombstone of the delete before it.
+    pub skip: Vec<bool>,
+    /// How many tombstones were taken for the deletes before them.
+    pub merged: u64,
+    /// As the partitions stand once the turn has crossed.
+    pub deletes: Deletes,
+}
+
+impl Merge {
+    /// Goes through the rows in their order. `before`: as the partitions stand now; `digest` gives
+    /// the digest of a row's output key.
+    pub fn new(
+        turn: &Turn,
+        origins: &[Origin],
+        before: Deletes,
+        digest: impl Fn(usize) -> String,
+    ) -> Self {
+        let refused = turn.refused();
+        let mut deletes = before;
+        let mut merged = 0;
+        let mut stays = |(row, origin): (usize, &Origin)| {
+            let source = (origin.topic, origin.partition);
+            if turn.is_cut(source, origin.offset) {
+                return true;
+            }
+            let known =
+                refused.binary_search_by_key(&(source, origin.offset), |r| (r.source, r.offset));
+            if known.is_ok() {
+                return true;
+            }
+            match origin.kind {
+                RowKind::Upsert => {
+                    deletes.remove(&source);
+                    false
+                }
+                RowKind::Delete | RowKind::Tombstone => {
+                    let key = digest(row);
+                    let again =
+                        origin.kind == RowKind::Tombstone && deletes.get(&source) == Some(&key);
+                    merged += u64::from(again);
+                    deletes.insert(source, key);
+                    again
+                }
+            }
+        };
+        let skip = origins.iter().enumerate().map(&mut stays).collect();
+        Self { skip, merged, deletes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use RowKind::{Delete, Tombstone, Upsert};
+    use douane_schemas::record::RawRecord;
+
+    use super::*;
+    use crate::turn::Refused;
+
+    /// Rows of (partition, kind, key), offsets counted from 0 in each partition.
+    type Rows<'a> = &'a [(i32, RowKind, &'a str)];
+
+    struct Case<'a> {
+        name: &'static str,
+        before: &'a [(i32, &'a str)],
+        rows: Rows<'a>,
+        refused: &'a [(i32, i64)],
+        cut: &'a [(i32, i64)],
+        skip: &'a [u8],
+        merged: u64,
+        after: &'a [(i32, &'a str)],
+    }
+
+    const CASE: Case<'_> = Case {
+        name: "nothing",
+        before: &[],
+        rows: &[],
+        refused: &[],
+        cut: &[],
+        skip: &[],
+        merged: 0,
+        after: &[],
+    };
+
+    fn deletes(of: &[(i32, &str)]) -> Deletes {
+        of.iter().map(|(partition, key)| ((0, *partition), (*key).to_owned())).collect()
+    }
+
+    fn check(case: &Case<'_>) {
+        let mut turn = Turn::default();
+        let mut next: BTreeMap<i32, i64> = BTreeMap::new();
+        let mut origins = Vec::new();
+        for (partition, kind, _) in case.rows {
+            let offset = next.entry(*partition).or_default();
+            turn.take(
+                &RawRecord {
+                    topic: 0,
+                    partition: *partition,
+                    offset: *offset,
+                    timestamp_ms: 0,
+                    key: None,
+                    value: None,
+                    headers: &[],
+                },
+                *offset,
+            );
+            origins.push(Origin {
+                topic: 0,
+                partition: *partition,
+                offset: *offset,
+                timestamp_ms: 0,
+                kind: *kind,
+                schema_id: None,
+            });
+            *offset += 1;
+        }
+        for (partition, offset) in case.refused {
+            turn.refuse(Refused { source: (0, *partition), offset: *offset, code: "code" });
+        }
+        for (partition, offset) in case.cut {
+            turn.cut((0, *partition), *offset);
+        }
+        let digest = |row: usize| case.rows[row].2.to_owned();
+        let merge = Merge::new(&turn, &origins, deletes(case.before), digest);
+        let expected = Merge {
+            skip: case.skip.iter().map(|skip| *skip == 1).collect(),
+            merged: case.merged,
+            deletes: deletes(case.after),
+        };
+        assert_eq!(merge, expected, "{}", case.name);
+    }
+
+    #[test]
+    fn a_tombstone_goes_with_the_delete_just_before_it_and_no_other() {
+        for case in [
+            CASE,
+            Case {
+                name: "a delete and its tombstone",
+                rows: &[(0, Delete, "a"), (0, Tombstone, "a")],
+                skip: &[0, 1],
+                merged: 1,
+                after: &[(0, "a")],
+                ..CASE
+            },
+            Case {
+                name: "the tombstone comes a turn later",
+                before: &[(0, "a")],
+                rows: &[(0, Tombstone, "a"), (0, Upsert, "b")],
+                skip: &[1, 0],
+                merged: 1,
+                ..CASE
+            },
+            Case {
+                name: "a tombstone of another key",
+                rows: &[(0, Delete, "a"), (0, Tombstone, "b")],
+                skip: &[0, 0],
+                after: &[(0, "b")],
+                ..CASE
+            },
+            Case {
+                name: "a tombstone without a delete, and one more",
+                rows: &[(0, Tombstone, "a"), (0, Tombstone, "a")],
+                skip: &[0, 1],
+                merged: 1,
+                after: &[(0, "a")],
+                ..CASE
+            },
+            Case {
+                name: "two deletes of one key are two",
+                before: &[(0, "a")],
+                rows: &[(0, Delete, "a"), (0, Delete, "a")],
+                skip: &[0, 0],
+                after: &[(0, "a")],
+                ..CASE
+            },
+            Case {
+                name: "the row is there again in between",
+                before: &[(0, "a")],
+                rows: &[(0, Upsert, "a"), (0, Tombstone, "a")],
+                skip: &[0, 0],
+                after: &[(0, "a")],
+                ..CASE
+            },
+            Case {
+                name: "partitions do not mix",
+                before: &[(1, "a")],
+                rows: &[
+                    (0, Delete, "a"),
+                    (1, Upsert, "b"),
+                    (0, Tombstone, "a"),
+                    (2, Tombstone, "a"),
+                ],
+                skip: &[0, 0, 1, 0],
+                merged: 1,
+                after: &[(0, "a"), (2, "a")],
+                ..CASE
+            },
+        ] {
+            check(&case);
+        }
+    }
+
+    #[test]
+    fn what_is_refused_or_cut_stays_out_and_changes_nothing() {
+        for case in [
+            Case {
+                name: "a refused row does not come between a delete and its tombstone",
+                rows: &[(0, Delete, "a"), (0, Upsert, "a"), (0, Tombstone, "a")],
+                refused: &[(0, 1)],
+                skip: &[0, 1, 1],
+                merged: 1,
+                after: &[(0, "a")],
+                ..CASE
+            },
+            Case {
+                name: "refusals of several partitions, in no order",
+                rows: &[(1, Upsert, "a"), (0, Upsert, "b"), (1, Upsert, "c")],
+                refused: &[(1, 1), (0, 0)],
+                skip: &[0, 1, 1],
+                ..CASE
+            },
+            Case {
+                name: "cut at the delete: its tombstone stays with it",
+                before: &[(0, "z")],
+                rows: &[(0, Upsert, "b"), (0, Delete, "a"), (0, Tombstone, "a")],
+                cut: &[(0, 1)],
+                skip: &[0, 1, 1],
+                ..CASE
+            },
+            Case {
+                name: "cut at the first record: the partition stands as it stood",
+                before: &[(0, "z")],
+                rows: &[(0, Delete, "a"), (1, Upsert, "b")],
+                cut: &[(0, 0)],
+                skip: &[1, 0],
+                after: &[(0, "z")],
+                ..CASE
+            },
+        ] {
+            check(&case);
+        }
+    }
+}

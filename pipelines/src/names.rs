@@ -1,0 +1,113 @@
+//! The names that follow from a pipeline's own: topics, group, transactional ids, logs.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{Pipeline, Place};
+
+/// Outside, names are made of the target topic's name only: the names of pipelines, tables and
+/// tenants stay inside.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// The data topic, prefix included.
+    pub data: String,
+    /// The manifests' topic, in the global cluster.
+    pub manifest: String,
+    /// The positions' topic, in the global cluster.
+    pub position: String,
+    /// In the sovereign cluster.
+    pub quarantine: String,
+    /// Source group, for people's lag tools; never read back.
+    pub group: String,
+}
+
+impl Names {
+    /// The names of a pipeline in its place.
+    pub fn of(place: &Place, pipeline: &Pipeline) -> Self {
+        let (global, sovereign) = (&place.global.topic_prefix, &place.sovereign.topic_prefix);
+        Self::new(global, &pipeline.sink.topic, sovereign, &pipeline.name)
+    }
+
+    fn new(global_prefix: &str, topic: &str, sovereign_prefix: &str, pipeline: &str) -> Self {
+        let data = format!("{global_prefix}{topic}");
+        Self {
+            manifest: format!("{data}.manifest"),
+            position: format!("{data}.position"),
+            data,
+            quarantine: format!("{sovereign_prefix}douane.{pipeline}.quarantine"),
+            group: format!("douane.{pipeline}"),
+        }
+    }
+
+    /// A shard's transactional id: whoever fences it owns the shard.
+    pub fn transactional_id(&self, shard: u32) -> String {
+        format!("{}.{shard}", self.data)
+    }
+
+    /// The layout's transactional id: whoever fences it has begun to start.
+    pub fn layout_transactional_id(&self) -> String {
+        format!("{}.layout", self.data)
+    }
+
+    /// Name of a shard's log below the pipeline's ledger directory.
+    pub fn log(&self, shard: u32) -> String {
+        format!("shard-{shard}")
+    }
+
+    /// Name of the log of layouts, approvals and leases.
+    pub fn control_log(&self) -> String {
+        "control".to_owned()
+    }
+}
+
+/// A pipeline's part of the ledger directory.
+pub fn ledger_home(ledger_dir: &Path, pipeline: &str) -> PathBuf {
+    ledger_dir.join(pipeline)
+}
+
+/// Name of a log in its checkpoints, and of the key that signs them.
+pub fn checkpoint_origin(pipeline: &str, log: &str) -> String {
+    format!("douane/{pipeline}/{log}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_outside_are_made_of_the_target_topic_only() {
+        let names = Names::new("eu.", "training.customers", "crm.", "ledger_of_acme");
+        let outside = [
+            names.data.clone(),
+            names.manifest.clone(),
+            names.position.clone(),
+            names.transactional_id(0),
+            names.transactional_id(17),
+            names.layout_transactional_id(),
+        ];
+        let expected = [
+            "eu.training.customers",
+            "eu.training.customers.manifest",
+            "eu.training.customers.position",
+            "eu.training.customers.0",
+            "eu.training.customers.17",
+            "eu.training.customers.layout",
+        ];
+        assert_eq!(outside, expected);
+        for name in outside {
+            assert!(!name.contains("acme") && !name.contains("crm"), "{name}");
+        }
+        assert_eq!(names.quarantine, "crm.douane.ledger_of_acme.quarantine");
+        assert_eq!(names.group, "douane.ledger_of_acme");
+    }
+
+    #[test]
+    fn logs_and_their_checkpoints_have_names_of_their_own() {
+        let names = Names::new("", "t", "", "p");
+        assert_eq!(
+            [names.log(0), names.log(12), names.control_log()],
+            ["shard-0", "shard-12", "control"]
+        );
+        assert_eq!(checkpoint_origin("p", &names.log(0)), "douane/p/shard-0");
+        assert_eq!(ledger_home(Path::new("ledger"), "p"), Path::new("ledger/p"));
+    }
+}
