@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ pub struct Load {
     partitions: i32,
     /// What should cross, in source order.
     pub expected: Vec<Expected>,
+    /// For each record how many of `expected` are due once it is sent.
+    due: Vec<usize>,
     /// Offset at which a partition must be held.
     pub held: BTreeMap<i32, i64>,
     /// Offsets that must be quarantined.
@@ -92,6 +94,7 @@ impl Load {
             if !self.held.contains_key(&partition) {
                 self.expected.extend(Expected::of(&event, partition));
             }
+            self.due.push(self.expected.len());
             self.secrets.extend(event.after.iter().flat_map(crate::customers::Row::secrets));
             self.records.push(Out { partition, key: Some(event.key(format)), value, headers: Vec::new() });
             *offsets.get_mut(&partition).expect("a partition") += 1;
@@ -102,6 +105,7 @@ impl Load {
                 let key = event.key(format);
                 let value = b"{\"before\":null,\"after\":{\"id\":".to_vec();
                 self.records.push(Out { partition, key: Some(key), value: Some(value), headers: Vec::new() });
+                self.due.push(self.expected.len());
                 self.quarantined.entry(partition).or_default().push(offsets[&partition]);
                 *offsets.get_mut(&partition).expect("a partition") += 1;
             }
@@ -109,19 +113,29 @@ impl Load {
         self
     }
 
-    /// Sends everything at once.
-    pub fn send(&self, cluster: &Cluster, topic: &str) {
-        self.send_part(cluster, topic, 0, self.records.len(), None);
+    /// Only what is due once so many records are sent: for a load that was cut short.
+    pub fn cut(&mut self, sent: usize) {
+        self.records.truncate(sent);
+        self.due.truncate(sent);
+        self.expected.truncate(self.due.last().copied().unwrap_or(0));
     }
 
-    fn send_part(&self, cluster: &Cluster, topic: &str, from: usize, to: usize, pace: Option<(u64, &AtomicUsize)>) {
+    /// Sends everything at once.
+    pub fn send(&self, cluster: &Cluster, topic: &str) {
+        self.send_at(cluster, topic, None);
+    }
+
+    fn send_at(&self, cluster: &Cluster, topic: &str, pace: Option<(u64, &Progress)>) {
         let producer = cluster.producer();
         let started = Instant::now();
-        for (number, record) in self.records[from..to].iter().enumerate() {
+        for (number, record) in self.records.iter().enumerate() {
+            if pace.is_some_and(|(_, progress)| progress.enough.load(Ordering::SeqCst)) {
+                break;
+            }
             let headers: Vec<(&str, &[u8])> = record.headers.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
             producer.send(topic, record.partition, record.key.as_deref(), record.value.as_deref(), &headers);
-            if let Some((per_second, done)) = pace {
-                done.store(number + 1, Ordering::SeqCst);
+            if let Some((per_second, progress)) = pace {
+                progress.sent.store(number + 1, Ordering::SeqCst);
                 let due = Duration::from_micros(number as u64 * 1_000_000 / per_second);
                 if let Some(early) = due.checked_sub(started.elapsed())
                     && early > Duration::from_millis(5)
@@ -136,29 +150,40 @@ impl Load {
     /// Sends at a pace from a thread of its own.
     pub fn send_slowly(self: &Arc<Self>, cluster: &Cluster, topic: &str, per_second: u64) -> Sending {
         let (load, cluster, topic) = (Arc::clone(self), cluster.clone(), topic.to_owned());
-        let done = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&done);
-        let thread = std::thread::spawn(move || {
-            load.send_part(&cluster, &topic, 0, load.len(), Some((per_second, &counter)));
-        });
-        Sending { thread: Some(thread), done }
+        let progress = Arc::new(Progress::default());
+        let shared = Arc::clone(&progress);
+        let thread = std::thread::spawn(move || load.send_at(&cluster, &topic, Some((per_second, &shared))));
+        Sending { thread: Some(thread), progress }
     }
+}
+
+#[derive(Default)]
+struct Progress {
+    sent: AtomicUsize,
+    enough: AtomicBool,
 }
 
 /// A load on its way.
 pub struct Sending {
     thread: Option<JoinHandle<()>>,
-    done: Arc<AtomicUsize>,
+    progress: Arc<Progress>,
 }
 
 impl Sending {
     pub fn sent(&self) -> usize {
-        self.done.load(Ordering::SeqCst)
+        self.progress.sent.load(Ordering::SeqCst)
     }
 
     pub fn wait(&mut self) {
         if let Some(thread) = self.thread.take() {
             thread.join().expect("every record sent");
         }
+    }
+
+    /// Sends no more; how many were sent.
+    pub fn stop(&mut self) -> usize {
+        self.progress.enough.store(true, Ordering::SeqCst);
+        self.wait();
+        self.sent()
     }
 }

@@ -37,41 +37,50 @@ fn late(name: &str, link: Link, way: End, events: usize, control: Option<&str>) 
     if let Some(control) = control {
         place.env("DOUANE_TEST_CONTROL", control);
     }
-    let patience_s: usize = if link == Link::Silent { 14 } else { 6 };
+    let patience_s: usize = if link == Link::Silent { 20 } else { 12 };
     let records = 4000 + events * patience_s * 500;
     let load = Load::new(2).customers(&mut Customers::new(21, 1, true), records, Format::Json, &Plants::default());
     let load = Arc::new(load);
     let mut sending = load.send_slowly(&source, &topic, 600);
+    let commits = place.commits();
+    let data = place.data_topic();
     let (mut kills, mut seen) = (0, 0);
     let end = Instant::now() + Duration::from_secs((events * patience_s + 30) as u64);
+    let mut mark = commits.mark();
     let mut running = place.run();
-    let mut refusing = false;
-    let data = place.data_topic();
+    let (mut works, mut refusing) = (false, false);
     while kills < events && Instant::now() < end {
         if running.ended().is_some() {
-            running = place.run();
+            (running, works) = (place.run(), false);
+        }
+        if !works {
+            works = commits.mark() != mark;
         }
         // an abort is had by a broker that refuses a batch for its size
-        if way == End::Abort && refusing != (proxy.withheld() == seen) {
-            refusing = !refusing;
+        let refuse = way == End::Abort && works && proxy.withheld() == seen;
+        if refuse != refusing {
+            refusing = refuse;
             let bytes = if refusing { "600" } else { "1048588" };
             place.setup.target.set_topic_config(&data, "max.message.bytes", bytes);
         }
         if proxy.delivered() > seen {
             seen = proxy.delivered();
-            std::thread::sleep(Duration::from_millis(80));
             running.kill();
             kills += 1;
-            running = place.run();
+            mark = commits.mark();
+            (running, works) = (place.run(), false);
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(5));
     }
     proxy.behave();
     place.setup.target.set_topic_config(&data, "max.message.bytes", "1048588");
     let (withheld, delivered) = (proxy.withheld(), proxy.delivered());
     running.kill();
     running = place.run();
-    sending.wait();
+    let sent = sending.stop();
+    drop(sending);
+    let mut load = Arc::into_inner(load).expect("nobody else sends");
+    load.cut(sent);
     finish(&place, &load, &mut running);
     running.stop();
     let committed = place.setup.target.read(&place.data_topic(), Isolation::Committed);

@@ -94,7 +94,7 @@ fn no_raw_value_is_found_outside() {
     assert!(secrets.len() > 5000, "only {} secrets", secrets.len());
 
     let load = Arc::new(load);
-    let mut sending = load.send_slowly(&source, &place.setup.topics[0], 1500);
+    let mut sending = load.send_slowly(&source, &place.setup.topics[0], 350);
     let commits = place.commits();
     for _ in 0..2 {
         let mark = commits.mark();
@@ -129,7 +129,7 @@ fn no_raw_value_is_found_outside() {
     let mut all: Vec<Leak> = in_topics.into_iter().chain(on_disk).chain(in_place).chain(in_quarantine).collect();
     all.sort();
     say::figure("leak_scan.found", all.len(), "raw values");
-    assert!(records > 4000 && quarantine.len() > 5, "{records} records, {} in quarantine: too little was searched", quarantine.len());
+    assert!(records > 3000 && quarantine.len() > 5, "{records} records, {} in quarantine: too little was searched", quarantine.len());
     let some: Vec<String> = all.iter().take(10).map(|l| format!("{} as {}: {}", secrets[l.secret], l.form, l.place)).collect();
     assert!(all.is_empty(), "{} raw values outside:\n{}", all.len(), some.join("\n"));
 }

@@ -203,7 +203,7 @@ fn the_proxy_tears_a_transaction_of_a_careless_producer() {
         producer.flush(wait).expect("acknowledged");
         if proxy.withheld() > delivered {
             // the late EndTxn arrives now; this transaction was never to be committed
-            std::thread::sleep(Duration::from_millis(300));
+            std::thread::sleep(Duration::from_millis(500));
             let _ = producer.abort_transaction(wait);
             break;
         }
