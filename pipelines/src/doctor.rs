@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use douane_connectors::kafka::{Admin, KafkaFault};
+use douane_connectors::kafka::Admin;
 use douane_connectors::registry::Registry;
 use serde::Serialize;
 
@@ -12,21 +12,22 @@ use crate::config::{self, Pipeline, Place};
 use crate::fault::RunFault;
 use crate::key_home::KeyHome;
 use crate::names::Names;
-use crate::position::Layout;
 use crate::release;
-
-/// Shards that a new position topic has room for. `tasks` may grow up to it without a new topic.
-const SHARDS_MAX: u32 = 32;
+use crate::topics::expectations;
 
 /// How one part is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// As the files say.
     Well,
+    /// It was missing, and `--create` made it.
     Made,
     /// Comes later: a release is proposed once the topics are there.
     NotYet,
+    /// Not as the files say, or unusable.
     Wrong,
+    /// It did not answer.
     Unreachable,
 }
 
@@ -39,6 +40,7 @@ pub struct Line {
 }
 
 impl Line {
+    /// It can be used, now or as soon as it is its turn.
     pub fn is_well(&self) -> bool {
         matches!(self.state, State::Well | State::Made | State::NotYet)
     }
@@ -57,109 +59,6 @@ impl fmt::Display for Line {
     }
 }
 
-/// What a topic of a pipeline must be like.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expected {
-    /// In the sovereign cluster; otherwise in the global one.
-    pub sovereign: bool,
-    pub name: String,
-    /// Partitions when it is made; `None` says as many as the source has.
-    pub partitions: Option<i32>,
-    pub partitions_min: i32,
-    pub replication: Option<i32>,
-    pub min_insync: Option<i32>,
-    /// `compact` for positions: deletion by age would forget where the source stands.
-    pub cleanup_policy: Option<&'static str>,
-}
-
-/// The topics that a pipeline needs beside its source.
-pub fn expectations(place: &Place, names: &Names) -> Vec<Expected> {
-    let global = place.global.topics.as_ref();
-    let sovereign = place.sovereign.topics.as_ref();
-    let base = |name: &String| Expected {
-        sovereign: false,
-        name: name.clone(),
-        partitions: Some(1),
-        partitions_min: 1,
-        replication: global.map(|t| t.replication),
-        min_insync: global.map(|t| t.min_insync),
-        cleanup_policy: None,
-    };
-    vec![
-        Expected { partitions: None, ..base(&names.data) },
-        base(&names.manifest),
-        Expected {
-            partitions: Some(Layout::position_partition(SHARDS_MAX.max(place.tasks) - 1) + 1),
-            partitions_min: Layout::position_partition(place.tasks.max(1) - 1) + 1,
-            cleanup_policy: Some("compact"),
-            ..base(&names.position)
-        },
-        Expected {
-            sovereign: true,
-            replication: sovereign.map(|t| t.replication),
-            min_insync: sovereign.map(|t| t.min_insync),
-            ..base(&names.quarantine)
-        },
-    ]
-}
-
-impl Expected {
-    /// What differs from the topic as it is, in words; empty where it is as it should be.
-    pub fn check(&self, admin: &Admin) -> Result<Vec<String>, KafkaFault> {
-        let Some(found) = admin.topic(&self.name)? else {
-            return Ok(vec!["does not exist".to_owned()]);
-        };
-        let config = admin.topic_config(&self.name)?;
-        let mut wrong = Vec::new();
-        if found.partitions < self.partitions_min {
-            wrong.push(format!(
-                "{} partitions, at least {} are needed",
-                found.partitions, self.partitions_min
-            ));
-        }
-        if let Some(policy) = self.cleanup_policy
-            && config.cleanup_policy != policy
-        {
-            wrong.push(format!(
-                "cleanup.policy is {}, must be {policy}: a deleted position is a second copy of \
-                 everything",
-                config.cleanup_policy
-            ));
-        }
-        if let Some(replication) = self.replication
-            && found.replication != replication
-        {
-            wrong.push(format!(
-                "replication factor is {}, douane.yaml expects {replication}",
-                found.replication
-            ));
-        }
-        if let Some(min_insync) = self.min_insync
-            && config.min_insync_replicas != min_insync
-        {
-            wrong.push(format!(
-                "min.insync.replicas is {}, douane.yaml expects {min_insync}",
-                config.min_insync_replicas
-            ));
-        }
-        Ok(wrong)
-    }
-
-    fn create(&self, admin: &Admin, source_partitions: i32) -> Result<(), KafkaFault> {
-        let mut config: Vec<(&str, String)> = Vec::new();
-        if let Some(policy) = self.cleanup_policy {
-            config.push(("cleanup.policy", policy.to_owned()));
-        }
-        if let Some(min_insync) = self.min_insync {
-            config.push(("min.insync.replicas", min_insync.to_string()));
-        }
-        let partitions = self.partitions.unwrap_or(source_partitions);
-        let config: Vec<(&str, &str)> = config.iter().map(|(k, v)| (*k, v.as_str())).collect();
-        admin.create_topic(&self.name, partitions, self.replication.unwrap_or(1), &config)?;
-        Ok(())
-    }
-}
-
 /// Looks at everything the files name. An unreachable part ends nothing: the others are told too.
 pub fn examine(place: &Path, files: &[PathBuf], create: bool) -> Result<Vec<Line>, RunFault> {
     let loaded = config::load_place(place).map_err(RunFault::Findings)?;
@@ -173,7 +72,7 @@ pub fn examine(place: &Path, files: &[PathBuf], create: bool) -> Result<Vec<Line
         if let (Some(sovereign), Some(global)) = (&sovereign, &global) {
             topics(&place, &pipeline, sovereign, global, create, &mut lines);
         }
-        live(&place, &pipeline, &mut lines);
+        released(&place, &pipeline, &mut lines);
     }
     Ok(lines)
 }
@@ -285,7 +184,7 @@ fn topics(
     }
 }
 
-fn live(place: &Place, pipeline: &Pipeline, lines: &mut Vec<Line>) {
+fn released(place: &Place, pipeline: &Pipeline, lines: &mut Vec<Line>) {
     let part = format!("release of {}", pipeline.name);
     if !pipeline.release.exists() {
         let next = "next: `douane release propose`, then `douane release sign`";

@@ -48,13 +48,13 @@ fn read(path: &Path, next: &str) -> Result<Vec<u8>, RunFault> {
 /// The trust root that `douane.yaml` names.
 pub fn trust_root(place: &Place) -> Result<TrustRoot, RunFault> {
     let bytes = read(&place.trust, "`douane release trust` makes one")?;
-    TrustRoot::load(&bytes, None).map_err(fault)
+    TrustRoot::load(&bytes, None).map_err(|f| fault(format!("{}: {f}", place.trust.display())))
 }
 
 /// The release file beside `douane.yaml`, as it lies.
 pub fn envelope(pipeline: &Pipeline) -> Result<Envelope, RunFault> {
     let bytes = read(&pipeline.release, "`douane release propose` makes one")?;
-    Envelope::from_bytes(&bytes).map_err(fault)
+    Envelope::from_bytes(&bytes).map_err(|f| fault(format!("{}: {f}", pipeline.release.display())))
 }
 
 /// Opens the pipeline's release: enough approvers, not expired, not revoked.

@@ -25,6 +25,7 @@ use crate::release;
 use crate::report::Report;
 use crate::shard::Shard;
 use crate::stop::Stop;
+use crate::topics;
 use crate::turn::Source;
 
 /// Runs a pipeline in the foreground until `stop` is set or something needs a person.
@@ -71,7 +72,7 @@ fn open(
 ) -> Result<Crossing, RunFault> {
     let names = Names::of(&place, &pipeline);
     let admins = reach(&place)?;
-    let Found { data, position, quarantine } = topics(&place, &names, &admins)?;
+    let Found { data, position, quarantine } = own_topics(&place, &names, &admins)?;
     let quarantine_bytes_max = admins
         .sovereign
         .topic_config(&names.quarantine)
@@ -135,7 +136,7 @@ struct Found {
 }
 
 /// The pipeline's own topics, which are there and as the files expect them.
-fn topics(place: &Place, names: &Names, admins: &Admins) -> Result<Found, RunFault> {
+fn own_topics(place: &Place, names: &Names, admins: &Admins) -> Result<Found, RunFault> {
     let topic = |admin: &Admin, side: &str, name: &str| {
         let found = admin.topic(name).map_err(unreachable(side))?;
         found.ok_or_else(|| RunFault::missing(name, side))
@@ -144,7 +145,7 @@ fn topics(place: &Place, names: &Names, admins: &Admins) -> Result<Found, RunFau
     topic(&admins.global, "global", &names.manifest)?;
     let position = topic(&admins.global, "global", &names.position)?;
     let quarantine = topic(&admins.sovereign, "sovereign", &names.quarantine)?;
-    for expected in crate::doctor::expectations(place, names) {
+    for expected in topics::expectations(place, names) {
         let (side, admin) = match expected.sovereign {
             true => ("sovereign", &admins.sovereign),
             false => ("global", &admins.global),

@@ -4,7 +4,7 @@
 //! until it is asked to stop or something gives way. The next life begins the same way: recovery
 //! is the normal path.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use douane_connectors::control_switch;
@@ -25,6 +25,7 @@ use crate::fault::RunFault;
 use crate::merge::Merge;
 use crate::plan::{Staged, Stages};
 use crate::position::{self, Place, Position, ShardHead};
+use crate::quota::Quota;
 use crate::report::Report;
 use crate::stop::Stop;
 use crate::turn::{Refused, Source, Turn};
@@ -72,8 +73,7 @@ struct Life {
     /// Held partitions that the ledger already names, with the offset it names.
     ledgered: BTreeMap<Source, i64>,
     allowance: Allowance,
-    /// When each recent record was quarantined, for the limit a minute.
-    quarantined: VecDeque<Instant>,
+    quota: Quota,
     published: Instant,
 }
 
@@ -169,7 +169,7 @@ impl Shard<'_> {
             held: BTreeSet::new(),
             ledgered,
             allowance: Allowance::default(),
-            quarantined: VecDeque::new(),
+            quota: Quota::new(crossing.pipeline.quarantine_max_per_minute),
             published: Instant::now(),
         };
         self.check_places(&mut life)?;
@@ -261,7 +261,7 @@ impl Shard<'_> {
                     if record.offset < place.next || life.held.contains(&source) {
                         continue;
                     }
-                    self.take(&mut life.decoder, &mut life.quarantined, turn, place, &record)
+                    self.take(&mut life.decoder, &mut life.quota, turn, place, &record)
                 }
             };
             match outcome {
@@ -291,7 +291,7 @@ impl Shard<'_> {
     fn take(
         &self,
         decoder: &mut Decoder,
-        quarantined: &mut VecDeque<Instant>,
+        quota: &mut Quota,
         turn: &mut Turn,
         place: &mut Place,
         record: &RawRecord<'_>,
@@ -300,7 +300,7 @@ impl Shard<'_> {
         let mut schemas = self.crossing.schemas();
         match decoder.push(record, schemas.as_mut()) {
             Ok(()) => {}
-            Err(Refusal::Quarantine(code)) if self.quarantine_is_full(quarantined) => {
+            Err(Refusal::Quarantine(code)) if !quota.take(Instant::now()) => {
                 let reason = format!("quarantine limit reached: {}", code.code());
                 return Took::Hold(source, offset, reason);
             }
@@ -319,19 +319,6 @@ impl Shard<'_> {
     /// A record that was polled and not taken comes again, at the head of its partition.
     fn read_again(&self, life: &mut Life, source: Source, offset: i64) -> Result<(), RunFault> {
         life.source.resume_at(source.0, source.1, offset).map_err(self.crossing.source_fault())
-    }
-
-    /// Counts one more against the limit a minute; says whether it is one too many.
-    fn quarantine_is_full(&self, recent: &mut VecDeque<Instant>) -> bool {
-        let Some(max) = self.crossing.pipeline.quarantine_max_per_minute else { return false };
-        while recent.front().is_some_and(|at| at.elapsed() >= Duration::from_secs(60)) {
-            recent.pop_front();
-        }
-        if recent.len() >= max as usize {
-            return true;
-        }
-        recent.push_back(Instant::now());
-        false
     }
 
     /// Holds a partition at an offset: pauses it, and writes the ledger unless it says so already.
@@ -483,7 +470,7 @@ impl Shard<'_> {
         if turn.is_cut(source, offset) {
             return Ok(false);
         }
-        let full = kind == RowKind::Upsert && self.quarantine_is_full(&mut life.quarantined);
+        let full = kind == RowKind::Upsert && !life.quota.take(Instant::now());
         if kind == RowKind::Upsert && !full {
             turn.refuse(Refused { source, offset, code });
             return Ok(false);

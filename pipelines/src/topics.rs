@@ -1,0 +1,186 @@
+//! What a pipeline's own topics must be like. `doctor` compares and makes them; `run` compares
+//! and makes none.
+
+use douane_connectors::kafka::{Admin, KafkaFault, TopicConfig, TopicIdentity};
+
+use crate::config::Place;
+use crate::names::Names;
+use crate::position::Layout;
+
+/// Shards that a new position topic has room for. `tasks` may grow up to it without a new topic.
+const SHARDS_MAX: u32 = 32;
+
+/// What a topic of a pipeline must be like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// In the sovereign cluster; otherwise in the global one.
+    pub sovereign: bool,
+    /// Its name in its cluster.
+    pub name: String,
+    /// Partitions when it is made; `None` says as many as the source has.
+    pub partitions: Option<i32>,
+    /// Fewer cannot be used.
+    pub partitions_min: i32,
+    /// `None`: `douane.yaml` says nothing about it; whatever is there is taken.
+    pub replication: Option<i32>,
+    /// As `replication`.
+    pub min_insync: Option<i32>,
+    /// `compact` for positions: deletion by age would forget where the source stands.
+    pub cleanup_policy: Option<&'static str>,
+}
+
+/// The topics that a pipeline needs beside its source.
+pub fn expectations(place: &Place, names: &Names) -> Vec<Expected> {
+    let global = place.global.topics.as_ref();
+    let sovereign = place.sovereign.topics.as_ref();
+    let base = |name: &String| Expected {
+        sovereign: false,
+        name: name.clone(),
+        partitions: Some(1),
+        partitions_min: 1,
+        replication: global.map(|t| t.replication),
+        min_insync: global.map(|t| t.min_insync),
+        cleanup_policy: None,
+    };
+    vec![
+        Expected { partitions: None, ..base(&names.data) },
+        base(&names.manifest),
+        Expected {
+            partitions: Some(Layout::position_partition(SHARDS_MAX.max(place.tasks) - 1) + 1),
+            partitions_min: Layout::position_partition(place.tasks.max(1) - 1) + 1,
+            cleanup_policy: Some("compact"),
+            ..base(&names.position)
+        },
+        Expected {
+            sovereign: true,
+            replication: sovereign.map(|t| t.replication),
+            min_insync: sovereign.map(|t| t.min_insync),
+            ..base(&names.quarantine)
+        },
+    ]
+}
+
+impl Expected {
+    /// Looks at the topic as it is. What differs, in words; empty where it is as it should be.
+    pub fn check(&self, admin: &Admin) -> Result<Vec<String>, KafkaFault> {
+        let Some(found) = admin.topic(&self.name)? else {
+            return Ok(vec!["does not exist".to_owned()]);
+        };
+        Ok(self.differences(&found, &admin.topic_config(&self.name)?))
+    }
+
+    fn differences(&self, found: &TopicIdentity, config: &TopicConfig) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if found.partitions < self.partitions_min {
+            wrong.push(format!(
+                "{} partitions, at least {} are needed",
+                found.partitions, self.partitions_min
+            ));
+        }
+        if let Some(policy) = self.cleanup_policy
+            && config.cleanup_policy != policy
+        {
+            wrong.push(format!(
+                "cleanup.policy is {}, must be {policy}: a deleted position is a second copy of \
+                 everything",
+                config.cleanup_policy
+            ));
+        }
+        if let Some(replication) = self.replication
+            && found.replication != replication
+        {
+            wrong.push(format!(
+                "replication factor is {}, douane.yaml expects {replication}",
+                found.replication
+            ));
+        }
+        if let Some(min_insync) = self.min_insync
+            && config.min_insync_replicas != min_insync
+        {
+            wrong.push(format!(
+                "min.insync.replicas is {}, douane.yaml expects {min_insync}",
+                config.min_insync_replicas
+            ));
+        }
+        wrong
+    }
+
+    /// Makes the topic. `source_partitions`: as many as the source has, for the one that follows
+    /// it.
+    pub fn create(&self, admin: &Admin, source_partitions: i32) -> Result<(), KafkaFault> {
+        let mut config: Vec<(&str, String)> = Vec::new();
+        if let Some(policy) = self.cleanup_policy {
+            config.push(("cleanup.policy", policy.to_owned()));
+        }
+        if let Some(min_insync) = self.min_insync {
+            config.push(("min.insync.replicas", min_insync.to_string()));
+        }
+        let partitions = self.partitions.unwrap_or(source_partitions);
+        let config: Vec<(&str, &str)> = config.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        admin.create_topic(&self.name, partitions, self.replication.unwrap_or(1), &config)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position() -> Expected {
+        Expected {
+            sovereign: false,
+            name: "t.position".into(),
+            partitions: Some(33),
+            partitions_min: 5,
+            replication: Some(3),
+            min_insync: Some(2),
+            cleanup_policy: Some("compact"),
+        }
+    }
+
+    fn found(partitions: i32, replication: i32) -> TopicIdentity {
+        TopicIdentity { id: "id".into(), partitions, replication }
+    }
+
+    fn config(cleanup_policy: &str, min_insync_replicas: i32) -> TopicConfig {
+        TopicConfig {
+            max_message_bytes: 1 << 20,
+            min_insync_replicas,
+            cleanup_policy: cleanup_policy.into(),
+            retention_ms: -1,
+        }
+    }
+
+    #[test]
+    fn what_differs_is_told_all_at_once() {
+        let compact = config("compact", 2);
+        for (found, config, expected) in [
+            (found(5, 3), compact.clone(), vec![]),
+            (found(99, 3), compact.clone(), vec![]),
+            (found(4, 3), compact.clone(), vec!["4 partitions, at least 5 are needed"]),
+            (found(5, 1), compact.clone(), vec!["replication factor is 1"]),
+            (found(5, 3), config("delete", 2), vec!["cleanup.policy is delete"]),
+            // Compacted, and deleted by age all the same.
+            (found(5, 3), config("compact,delete", 2), vec!["cleanup.policy is compact,delete"]),
+            (found(5, 3), config("compact", 1), vec!["min.insync.replicas is 1"]),
+            (
+                found(1, 2),
+                config("delete", 9),
+                vec!["1 partitions", "cleanup.policy", "replication factor", "min.insync"],
+            ),
+        ] {
+            let differences = position().differences(&found, &config);
+            assert_eq!(differences.len(), expected.len(), "{differences:?}");
+            for (difference, words) in differences.iter().zip(expected) {
+                assert!(difference.starts_with(words), "{difference}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_place_does_not_say_is_not_compared() {
+        let open =
+            Expected { replication: None, min_insync: None, cleanup_policy: None, ..position() };
+        assert!(open.differences(&found(5, 1), &config("delete", 1)).is_empty());
+    }
+}
