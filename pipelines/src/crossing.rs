@@ -32,7 +32,9 @@ pub const TRY: Duration = Duration::from_secs(10);
 
 /// One admin client a cluster, kept open: a look at a topic's identity then costs 0.2 ms.
 pub struct Admins {
+    /// Where raw data lives.
     pub sovereign: Admin,
+    /// Where records go.
     pub global: Admin,
 }
 
@@ -234,10 +236,12 @@ impl Crossing {
         }
     }
 
+    /// The source topics, in the order that their indices count.
     pub fn topics(&self) -> &[String] {
         &self.pipeline.source.topics
     }
 
+    /// Name of a source topic; `?` for an index that no topic has.
     pub fn topic_name(&self, topic: u32) -> &str {
         self.topics().get(topic as usize).map_or("?", String::as_str)
     }
@@ -267,6 +271,7 @@ impl Crossing {
                 Err(fault) if stop.is_set() => {
                     return Err(RunFault::Stopped(fault.to_string()));
                 }
+                // Whatever else it is, it may pass; a stop ends the waiting.
                 Err(_) => {
                     if tried.elapsed() < pause {
                         std::thread::sleep(pause);
@@ -277,15 +282,18 @@ impl Crossing {
         }
     }
 
+    /// A source of its own for one life of a shard.
     pub fn source(&self) -> Result<Source, RunFault> {
         Source::open(&self.place.sovereign, &self.names.group, self.topics())
             .map_err(self.source_fault())
     }
 
+    /// For `map_err`: trouble at the source passes.
     pub fn source_fault(&self) -> impl Fn(KafkaFault) -> RunFault + '_ {
         |fault| RunFault::Again(format!("source cluster: {fault}"))
     }
 
+    /// Clients for looks at both sides.
     pub fn admins(&self) -> Result<Admins, RunFault> {
         let open = |cluster| {
             Admin::open(cluster).map_err(|fault: KafkaFault| RunFault::Client(fault.to_string()))
@@ -293,11 +301,13 @@ impl Crossing {
         Ok(Admins { sovereign: open(&self.place.sovereign)?, global: open(&self.place.global)? })
     }
 
+    /// The producer of refused records, in the sovereign cluster.
     pub fn quarantine(&self) -> Result<QuarantineProducer, RunFault> {
         QuarantineProducer::open(&self.place.sovereign)
             .map_err(|fault| RunFault::Client(fault.to_string()))
     }
 
+    /// A gate of its own for one life of a shard.
     pub fn gate(&self) -> Result<Gate, RunFault> {
         let keys = self.keys.gate_keys(&self.pipeline.name, &self.release);
         Gate::new(Arc::clone(&self.release), self.target.clone(), keys, self.software.clone())
@@ -315,19 +325,23 @@ impl Crossing {
         }
     }
 
+    /// Becomes the holder of a log, at the head that the target names.
     pub fn take_over(&self, log: &str, at: Option<&Head>) -> Result<Log, RunFault> {
         Ok(Log::take_over(&self.ledger_home(), log, at, self.keys.log_keys(&self.pipeline.name))?)
     }
 
+    /// The pipeline's part of the ledger directory.
     pub fn ledger_home(&self) -> std::path::PathBuf {
         ledger_home(&self.place.ledger_dir, &self.pipeline.name)
     }
 
+    /// Publishes a signed checkpoint of the first `committed` entries.
     pub fn publish(&self, log: &mut Log, name: &str, committed: u64) -> Result<(), RunFault> {
         let origin = checkpoint_origin(&self.pipeline.name, name);
         Ok(log.publish(committed, self.keys.checkpoint(), &origin)?)
     }
 
+    /// Seals a shard's position for its partition of the position topic.
     pub fn seal_position(
         &self,
         gate: &Gate,
@@ -339,6 +353,7 @@ impl Crossing {
         self.positions.seal(gate, "position", partition, &key, shard, position)
     }
 
+    /// Seals a refused record, or, where it is too large for the topic, its code.
     pub fn seal_quarantine(
         &self,
         gate: &Gate,

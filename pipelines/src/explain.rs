@@ -93,8 +93,9 @@ fn retyped(pipeline: &Pipeline, mut leaves: TableLeaves) -> Result<TableLeaves, 
                 continue;
             }
             let found = leaf.leaf_type;
-            let message =
-                format!("`{path}` is declared `{declared}`, but the source's schema says `{found}`");
+            let message = format!(
+                "`{path}` is declared `{declared}`, but the source's schema says `{found}`"
+            );
             findings
                 .error(&file, Mark::FILE, Kind::Stage, message)
                 .next("take the type out, or declare what the schema's type can mean");
@@ -161,5 +162,27 @@ fn key_names(topic: &str, key: Option<&[u8]>) -> Result<Vec<String>, RunFault> {
         serde_json::Value::Null => Ok(Vec::new()),
         serde_json::Value::Object(members) => Ok(members.into_iter().map(|(k, _)| k).collect()),
         _ => Err(fault("the first record's key is no object")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_names_are_the_members_of_an_object() {
+        let names = |key: &str| key_names("t", Some(key.as_bytes())).unwrap();
+        assert_eq!(names(r#"{"id":1,"part":"x"}"#), ["id", "part"]);
+        assert_eq!(names("null"), [""; 0]);
+        assert_eq!(key_names("t", None).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn key_names_bad_other_json_and_none() {
+        for key in ["7", "[1]", "\"secret\"", "secret", "", "{\"id\":"] {
+            let fault = key_names("t", Some(key.as_bytes())).unwrap_err().to_string();
+            assert!(fault.starts_with("topic `t`: the first record's key is no"), "{fault}");
+            assert!(!fault.contains("secret"), "{fault}");
+        }
     }
 }

@@ -19,6 +19,7 @@ impl<'a> Stop<'a> {
         self.halted.store(true, Ordering::Relaxed);
     }
 
+    /// Asked or halted: whoever loops ends at the next place between two effects.
     pub fn is_set(&self) -> bool {
         self.is_asked() || self.halted.load(Ordering::Relaxed)
     }
@@ -26,5 +27,24 @@ impl<'a> Stop<'a> {
     /// A person asked, as opposed to a shard.
     pub fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_halt_is_no_persons_wish() {
+        let asked = AtomicBool::new(false);
+        let stop = Stop::new(&asked);
+        assert!(!stop.is_set());
+        stop.halt();
+        assert!(stop.is_set() && !stop.is_asked());
+        // The next layout begins with a stop of its own, and hears the person all the same.
+        let next = Stop::new(&asked);
+        assert!(!next.is_set());
+        asked.store(true, Ordering::Relaxed);
+        assert!(next.is_set() && next.is_asked());
     }
 }

@@ -41,6 +41,7 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// Empties it for the next turn.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
@@ -59,6 +60,7 @@ impl Turn {
         self.spans.len()
     }
 
+    /// No record was taken.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -86,6 +88,7 @@ impl Turn {
         self.entries.push(entry);
     }
 
+    /// Notes that a record was refused. One that is cut as well counts as cut only.
     pub fn refuse(&mut self, refused: Refused) {
         self.refused.push(refused);
     }
@@ -96,6 +99,7 @@ impl Turn {
         *at = offset.min(*at);
     }
 
+    /// The record at this offset was taken out again.
     pub fn is_cut(&self, source: Source, offset: i64) -> bool {
         self.cuts.get(&source).is_some_and(|at| offset >= *at)
     }
@@ -199,6 +203,7 @@ impl Turn {
     }
 }
 
+/// Appends a part to the buffer; says where it lies.
 fn store(buffer: &mut Vec<u8>, part: &[u8]) -> Range<usize> {
     let start = buffer.len();
     buffer.extend_from_slice(part);

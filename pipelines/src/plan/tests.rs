@@ -222,6 +222,19 @@ fn the_proof_names_every_leaf() {
     }
 }
 
+#[test]
+fn one_column_of_the_proof_can_be_asked_for() {
+    let (place, pipeline, plan) = plan();
+    let proof = Proof::new(&place, &pipeline, &plan, "print");
+    let phone = proof.clone().only("phone");
+    assert_eq!(phone.columns.iter().map(|row| row.column.as_str()).collect::<Vec<_>>(), ["phone"]);
+    assert!(phone.behind.is_empty());
+    // The key's column and the row's have one name.
+    assert_eq!(proof.clone().only("id").columns.len(), 2);
+    let none = proof.only("hone");
+    assert!(none.columns.is_empty() && none.behind.is_empty());
+}
+
 /// What an approval is for is in the fingerprint, and what it is not for is not.
 #[test]
 fn the_fingerprint_changes_with_what_crosses_only() {
