@@ -142,8 +142,13 @@ pub fn read(place: &Path, file: &Path) -> Result<Status, RunFault> {
     let mut told = Told::default();
     let mut transactions = 0;
     let home = ledger_home(&place.ledger_dir, &pipeline.name);
-    for shard in 0..layout.tasks {
-        let position = positions.position(shard, layout.epoch)?;
+    // Shards of earlier layouts as well: what they brought is outside.
+    let retired = layout.shards.iter().map(|head| head.shard).filter(|s| *s >= layout.tasks);
+    for shard in (0..layout.tasks).chain(retired) {
+        let position = match shard < layout.tasks {
+            true => positions.position(shard, layout.epoch)?,
+            false => None,
+        };
         let head = layout.head_of(shard, position.as_ref());
         transactions += head.sequence;
         for place in position.into_iter().flat_map(|p| p.places) {
@@ -151,7 +156,8 @@ pub fn read(place: &Path, file: &Path) -> Result<Status, RunFault> {
         }
         if let Some(head) = head.ledger {
             let entries = log::read(&home, &names.log(shard), Some(&head))?;
-            told.take(&entries, head.size, &pipeline.source.topics);
+            let owns = |(topic, partition)| layout.shard_of(topic, partition) == shard;
+            told.take(&entries, head.size, &pipeline.source.topics, owns);
         }
     }
     let release = release::envelope(&pipeline)
@@ -179,8 +185,14 @@ struct Told {
 }
 
 impl Told {
-    /// Takes in one log. `size`: as many entries as the target's position covers.
-    fn take(&mut self, entries: &[(u64, Entry)], size: u64, topics: &[String]) {
+    /// Takes in one shard's log. `size`: as many entries as the target's position covers.
+    fn take(
+        &mut self,
+        entries: &[(u64, Entry)],
+        size: u64,
+        topics: &[String],
+        owns: impl Fn(Source) -> bool,
+    ) {
         let mut intents: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
         let mut refused_before = 0;
         for (at, entry) in entries {
@@ -201,7 +213,15 @@ impl Told {
             self.records += records;
             self.quarantined += refused;
         }
-        self.held.extend(evidence::held(entries.iter().map(|(_, entry)| entry), topics));
+        // Of a partition that was dealt anew, its owner's word counts. Another's is what is known
+        // until the owner has read.
+        for (source, hold) in evidence::held(entries.iter().map(|(_, entry)| entry), topics) {
+            if owns(source) {
+                self.held.insert(source, hold);
+            } else {
+                self.held.entry(source).or_insert(hold);
+            }
+        }
     }
 }
 
@@ -312,8 +332,31 @@ mod tests {
         .collect();
         for (size, records, quarantined) in [(7, 80, 8), (6, 40, 8), (5, 10, 1), (0, 0, 0)] {
             let mut told = Told::default();
-            told.take(&log, size, &["t".to_owned()]);
+            told.take(&log, size, &["t".to_owned()], |_| true);
             assert_eq!((told.records, told.quarantined), (records, quarantined), "{size}");
+        }
+    }
+
+    #[test]
+    fn the_owners_word_counts_whichever_log_is_read_first() {
+        let topics = ["t".to_owned()];
+        let held = |partition, reason: &str| {
+            let reason = reason.to_owned();
+            (0, Entry::Held { topic: "t".into(), partition, offset: 3, reason })
+        };
+        let owner = [held(0, "the owner's")];
+        let other = [held(0, "another's"), held(1, "nobody else's")];
+        for owner_first in [true, false] {
+            let mut told = Told::default();
+            let mut logs = [(&owner[..], true), (&other[..], false)];
+            if !owner_first {
+                logs.reverse();
+            }
+            for (log, owns) in logs {
+                told.take(log, 0, &topics, |_| owns);
+            }
+            let reasons: Vec<&str> = told.held.values().map(|hold| hold.reason.as_str()).collect();
+            assert_eq!(reasons, ["the owner's", "nobody else's"], "{owner_first}");
         }
     }
 
