@@ -40,8 +40,8 @@ pub enum RunFault {
     #[error("source topic `{topic}` has {added} more partitions")]
     PartitionsAdded { topic: String, added: i32 },
     #[error(
-        "{side} cluster: expected id `{expected}`, found `{found}`\n  next: mend `bootstrap` or `id` \
-         under clusters.{side} in douane.yaml"
+        "{side} cluster: expected id `{expected}`, found `{found}`\n  next: mend `bootstrap` or \
+         `id` under clusters.{side} in douane.yaml"
     )]
     Cluster { side: &'static str, expected: String, found: String },
     #[error("topic `{topic}`: {what}")]
