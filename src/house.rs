@@ -336,8 +336,8 @@ fn nobody_sleeps_but_the_run_loop_and_the_edges() {
         // The deadline of a stop.
         "src/verb/run.rs",
         "connectors/src/",
-        "pipelines/src/shard.rs",
-        "pipelines/src/crossing.rs",
+        // Between two lives, and between two tries at something outside.
+        "pipelines/src/stop.rs",
     ];
     let words = ["sleep(", "park_timeout("];
     assert_eq!(holders(&sources(), |s| &s.shipped, &words, &allowed), NONE);

@@ -144,13 +144,15 @@ impl<'a> Control<'a> {
                     left.records, left.bytes
                 )));
             };
-            guarded.log.append(&Entry::Lease {
+            let entry = Entry::Lease {
                 shard,
                 records: lease.records,
                 bytes: lease.bytes,
                 release: self.crossing.release_digest.clone(),
-            })?;
-            guarded.log.sync()?;
+            };
+            // A log that failed once takes nothing more, and only a start takes over a new one.
+            let written = guarded.log.append(&entry).and_then(|_| guarded.log.sync());
+            written.map_err(RunFault::ControlLog)?;
             // Crash here: the lease counts as used. None of it was.
             guarded.leased = guarded.leased.plus(lease);
             *allowance = allowance.plus(lease);

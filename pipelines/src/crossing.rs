@@ -158,6 +158,8 @@ pub struct Crossing {
     pub plan: Plan,
     pub release: Arc<LiveRelease>,
     pub release_digest: String,
+    /// Digest of the first trust root, in hexadecimal.
+    pub trust: String,
     pub keys: KeyHome,
     pub keyring: Keyring,
     pub names: Names,
@@ -186,6 +188,8 @@ impl douane_schemas::debezium::WriterSchemas for NoSchemas {
 pub struct Opened {
     pub release: Arc<LiveRelease>,
     pub release_digest: String,
+    /// Digest of the first trust root, in hexadecimal.
+    pub trust: String,
     pub target: Target,
     pub positions: PositionTopic,
     pub quarantine_topic_id: String,
@@ -224,6 +228,7 @@ impl Crossing {
             plan,
             release: opened.release,
             release_digest: opened.release_digest,
+            trust: opened.trust,
             keys,
             keyring,
             names,
@@ -274,7 +279,7 @@ impl Crossing {
                 // Whatever else it is, it may pass; a stop ends the waiting.
                 Err(_) => {
                     if tried.elapsed() < pause {
-                        std::thread::sleep(pause);
+                        stop.rest(pause);
                     }
                     pause = (pause * 2).min(Duration::from_secs(1));
                 }

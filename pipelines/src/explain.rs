@@ -25,7 +25,13 @@ pub fn proof(place: &Path, file: &Path) -> Result<Proof, RunFault> {
     Ok(Proof::new(&place, &pipeline, &plan, &fingerprint))
 }
 
-/// The plan over the leaves as the source has them now, or as the release has them.
+/// The plan over the leaves as the source has them now: what a release is drafted from.
+pub fn fresh_plan(place: &Place, pipeline: &Pipeline) -> Result<Plan, RunFault> {
+    Plan::new(pipeline, leaves(place, pipeline)?).map_err(RunFault::Findings)
+}
+
+/// The plan over the leaves as the source has them now, or, where it is away, as the release has
+/// them.
 pub fn plan(place: &Place, pipeline: &Pipeline) -> Result<Plan, RunFault> {
     let leaves = match leaves(place, pipeline) {
         Err(RunFault::Unreachable { what, why }) => {

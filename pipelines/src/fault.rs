@@ -29,6 +29,9 @@ pub enum RunFault {
     Release(String),
     #[error("release limits are spent: {0}\n  next: propose a release with higher limits")]
     LimitsSpent(String),
+    /// The control log could not be written; leases and layouts have no other home.
+    #[error("control log: {0}\n  next: see that the ledger's disk is well, then start again")]
+    ControlLog(LedgerFault),
     #[error("ledger: {0}")]
     Ledger(#[from] LedgerFault),
     #[error(
@@ -114,6 +117,7 @@ impl RunFault {
             Self::Plan(_) => "plan",
             Self::Client(_) => "client",
             Self::File(_) => "file",
+            Self::ControlLog(_) => "control_log",
             Self::ThreadDied => "thread_died",
         }
     }

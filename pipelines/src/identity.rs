@@ -92,6 +92,7 @@ mod tests {
             targets: vec![topic("t", "T", 4), topic("t.position", "P", 33)],
             places: vec![],
             shards: vec![],
+            trust: "root".into(),
             control: Head { journal: JournalId([0; 16]), size: 0, root: [0; 32] },
         }
     }

@@ -81,6 +81,9 @@ pub struct Layout {
     /// Number of transactions and ledger head of every shard there has ever been, as this epoch
     /// began.
     pub shards: Vec<ShardHead>,
+    /// Digest of the first trust root that this pipeline ran under, in hexadecimal: another file
+    /// cannot take its place, only successors that the old threshold signs.
+    pub trust: String,
     /// Head of the control log of the process that committed this layout.
     pub control: Head,
 }
@@ -173,6 +176,7 @@ impl Layout {
             targets: self.targets,
             places: places.into_values().collect(),
             shards: shards.into_values().collect(),
+            trust: self.trust.clone(),
             control,
         }
     }
@@ -196,6 +200,7 @@ mod tests {
             targets: vec![],
             places: (0..3).map(|p| place(0, p)).chain((0..2).map(|p| place(1, p))).collect(),
             shards: vec![],
+            trust: "root".into(),
             control: Head { journal: JournalId([0; 16]), size: 0, root: [0; 32] },
         }
     }

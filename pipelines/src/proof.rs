@@ -80,7 +80,7 @@ impl Proof {
                 class: leaf.class.to_string(),
                 why: match leaf.class {
                     Class::Secret => "secret: never crosses",
-                    Class::Technical => "technical: not listed",
+                    Class::Technical => "technical: never crosses",
                     _ => "dropped",
                 },
             })
@@ -130,7 +130,11 @@ impl Proof {
     #[must_use]
     pub fn only(mut self, column: &str) -> Self {
         self.columns.retain(|row| row.column == column);
-        self.behind.retain(|b| b.leaf.ends_with(&format!(".{column}")));
+        let is_it = |leaf: &str| {
+            let path = leaf.strip_prefix("after.").or_else(|| leaf.strip_prefix("key."));
+            path == Some(column)
+        };
+        self.behind.retain(|b| is_it(&b.leaf));
         self
     }
 

@@ -34,6 +34,8 @@ pub struct Signed {
     pub release: LiveRelease,
     /// SHA-256 of the signed payload, in hexadecimal.
     pub digest: String,
+    /// Digest of the first trust root in the file, in hexadecimal.
+    pub trust: String,
 }
 
 fn fault(what: impl std::fmt::Display) -> RunFault {
@@ -59,10 +61,11 @@ pub fn envelope(pipeline: &Pipeline) -> Result<Envelope, RunFault> {
 
 /// Opens the pipeline's release: enough approvers, not expired, not revoked.
 pub fn live(place: &Place, pipeline: &Pipeline) -> Result<Signed, RunFault> {
-    let release = release::verify(&envelope(pipeline)?, &trust_root(place)?, SystemTime::now())
+    let root = trust_root(place)?;
+    let release = release::verify(&envelope(pipeline)?, &root, SystemTime::now())
         .map_err(|f| fault(format!("{}: {f}", pipeline.release.display())))?;
     let digest = release.digest_hex();
-    Ok(Signed { release, digest })
+    Ok(Signed { release, digest, trust: canonical::hex(&root.first_digest()) })
 }
 
 /// The shape of the input that was approved.
@@ -295,9 +298,10 @@ pub fn propose(
 ) -> Result<Release, RunFault> {
     let fingerprint = fingerprint(place, pipeline, plan)?;
     let proof = Proof::new(place, pipeline, plan, &fingerprint);
-    let previous = match envelope(pipeline) {
-        Ok(envelope) => release::draft(&envelope).map(|r| r.version).unwrap_or(0),
-        Err(_) => 0,
+    // A file that is there and cannot be read is not written over.
+    let previous = match pipeline.release.exists() {
+        true => release::draft(&envelope(pipeline)?).map_err(fault)?.version,
+        false => 0,
     };
     let now = jiff::Timestamp::now();
     let text = |at: jiff::Timestamp| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();

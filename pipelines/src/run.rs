@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use douane_connectors::kafka::{Admin, ClusterConfig, KafkaFault, TopicIdentity};
 use douane_connectors::registry::{Registry, RegistryFault};
@@ -28,6 +29,9 @@ use crate::stop::Stop;
 use crate::topics;
 use crate::turn::Source;
 
+/// Between two tries to settle the layout.
+const REST: Duration = Duration::from_millis(500);
+
 /// Runs a pipeline in the foreground until `stop` is set or something needs a person.
 pub fn run(place: &Path, file: &Path, stop: &AtomicBool) -> Result<(), RunFault> {
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
@@ -51,6 +55,11 @@ pub fn run(place: &Path, file: &Path, stop: &AtomicBool) -> Result<(), RunFault>
         match cross(&crossing, &stop, &report) {
             Err(RunFault::PartitionsAdded { topic, added }) if !stop.is_asked() => {
                 report.event("partitions_added", json!({"topic": topic, "added": added}));
+            }
+            // Something outside went away while the layout was settled.
+            Err(fault) if fault.passes() && !stop.is_asked() => {
+                report.event("again", json!({"why": fault.to_string()}));
+                stop.rest(REST);
             }
             outcome => break outcome,
         }
@@ -94,6 +103,7 @@ fn open(
     let opened = Opened {
         release: Arc::new(release.release),
         release_digest: release.digest,
+        trust: release.trust,
         target,
         positions: PositionTopic::new(&place, &pipeline, &keys, &position.id),
         quarantine_topic_id: quarantine.id,
@@ -235,6 +245,14 @@ fn settle<'a>(
 ) -> Result<Control<'a>, RunFault> {
     let sink = crossing.fence(&crossing.names.layout_transactional_id(), stop)?;
     let before = crossing.positions.layout()?;
+    if before.as_ref().is_some_and(|layout| layout.trust != crossing.trust) {
+        return Err(RunFault::Release(format!(
+            "{} begins with another root than the one this pipeline was first run under\n  next: \
+             put the old file back; `douane release trust` adds a root that the old threshold \
+             signs",
+            crossing.place.trust.display()
+        )));
+    }
     let control_head = before.as_ref().map(|layout| &layout.control);
     let mut log = crossing.take_over(&crossing.names.control_log(), control_head)?;
     let admins = crossing.admins()?;
@@ -346,6 +364,7 @@ fn first_layout(
         targets,
         places,
         shards: Vec::new(),
+        trust: crossing.trust.clone(),
         control,
     })
 }

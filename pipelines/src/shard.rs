@@ -81,9 +81,11 @@ impl Shard<'_> {
     /// Runs until asked to stop. Returns the fault that a person must look at.
     pub fn run(&self) -> Result<(), RunFault> {
         let mut backoff_ms = BACKOFF_MS.0;
+        // Leased from the release's limits: what a life did not use is the next one's.
+        let mut allowance = Allowance::default();
         loop {
             let born = Instant::now();
-            match self.live() {
+            match self.live(&mut allowance) {
                 Err(fault) if fault.passes() => {
                     let why = fault.to_string();
                     self.report.event("again", json!({"shard": self.number, "why": why}));
@@ -97,13 +99,13 @@ impl Shard<'_> {
             if born.elapsed() > Duration::from_secs(10) {
                 backoff_ms = BACKOFF_MS.0;
             }
-            std::thread::sleep(Duration::from_millis(backoff_ms));
+            self.stop.rest(Duration::from_millis(backoff_ms));
             backoff_ms = (backoff_ms * 2).min(BACKOFF_MS.1);
         }
     }
 
     /// One life: fence, read, take over, assign, take turns.
-    fn live(&self) -> Result<(), RunFault> {
+    fn live(&self, allowance: &mut Allowance) -> Result<(), RunFault> {
         let crossing = self.crossing;
         // The control of the kill loop: what happens when the position is read first.
         let early =
@@ -117,7 +119,9 @@ impl Shard<'_> {
             None => self.read_position()?,
         };
         let mut life = self.begin(position)?;
+        life.allowance = *allowance;
         let outcome = self.turns(&mut life, sink);
+        *allowance = life.allowance;
         let Life { source, log, .. } = life;
         drop(log);
         source.close();

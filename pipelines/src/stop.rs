@@ -1,6 +1,10 @@
 //! Being asked to stop: by a person, or by a shard that cannot go on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How soon a rest ends once somebody asks.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What the loops look at between two effects.
 pub struct Stop<'a> {
@@ -22,6 +26,18 @@ impl<'a> Stop<'a> {
     /// Asked or halted: whoever loops ends at the next place between two effects.
     pub fn is_set(&self) -> bool {
         self.is_asked() || self.halted.load(Ordering::Relaxed)
+    }
+
+    /// Rests for a while between two tries at something outside; ends early when asked to stop.
+    pub fn rest(&self, at_most: Duration) {
+        let until = Instant::now() + at_most;
+        while !self.is_set() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(LOOK));
+        }
     }
 
     /// A person asked, as opposed to a shard.

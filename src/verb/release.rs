@@ -164,7 +164,7 @@ fn propose(
     limits: Limits,
 ) -> Result<ExitCode, RunFault> {
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-    let plan = explain::plan(&place, &pipeline)?;
+    let plan = explain::fresh_plan(&place, &pipeline)?;
     let proposal = release::Proposal {
         author: author.to_owned(),
         life: Duration::from_secs(u64::from(days) * 86_400),

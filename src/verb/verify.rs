@@ -37,8 +37,13 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         (None, Err(findings)) => return Err(RunFault::Findings(findings.clone())),
     };
     // An auditor may hold the ledger and no keys: then signatures are not checked, and the answer
-    // says so.
-    let keys = place.ok().and_then(|place| KeyHome::open(&place.keys_dir).ok());
+    // says so. Keys that are there and cannot be used are another matter.
+    let keys = match place {
+        Ok(place) if place.keys_dir.exists() => {
+            Some(KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?)
+        }
+        _ => None,
+    };
     let read = |paths: &[PathBuf]| {
         paths
             .iter()

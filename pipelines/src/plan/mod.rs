@@ -326,6 +326,13 @@ fn output(
     }
     let overrides: Vec<_> =
         pipeline.overrides.iter().filter(|o| o.columns.iter().any(|c| c == path)).collect();
+    if let [first, second, ..] = overrides[..] {
+        let message =
+            format!("`{path}` is named by two overrides, `{}` and `{}`", first.name, second.name);
+        finding(pipeline, findings, None, Kind::Override, message)
+            .next("name it in one: which one lets it cross must not hang on their order");
+        return None;
+    }
     let produces = protection.as_ref().map(|p| &p.declared.produces);
     match policy::decide(from.class, produces, &overrides) {
         Verdict::Allowed { rule } => {
