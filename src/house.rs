@@ -419,7 +419,7 @@ fn control_planted_words_are_found_in_code_only() {
     for (word, path) in [
         ("unsafe {", FFI),
         ("rd_kafka_", FFI),
-        ("sleep(", "pipelines/src/shard.rs"),
+        ("sleep(", "pipelines/src/stop.rs"),
         ("std::fs", "pipelines/src/key_home.rs"),
         ("SystemTime", "pipelines/src/crossing.rs"),
         ("rand::", "ledger/src/release.rs"),
