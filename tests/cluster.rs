@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -143,7 +146,8 @@ impl Cluster {
     }
 
     pub fn delete(&self, topic: &str) {
-        let answer = wait(self.admin().delete_topics(&[topic], &Self::options())).expect("an answer");
+        let answer =
+            wait(self.admin().delete_topics(&[topic], &Self::options())).expect("an answer");
         for result in answer {
             result.unwrap_or_else(|(topic, code)| panic!("deleting {topic}: {code}"));
         }
@@ -152,7 +156,8 @@ impl Cluster {
 
     pub fn add_partitions(&self, topic: &str, total: i32) {
         let wanted = NewPartitions::new(topic, usize::try_from(total).expect("a count"));
-        let answer = wait(self.admin().create_partitions(&[wanted], &Self::options())).expect("an answer");
+        let answer =
+            wait(self.admin().create_partitions(&[wanted], &Self::options())).expect("an answer");
         for result in answer {
             result.unwrap_or_else(|(topic, code)| panic!("growing {topic}: {code}"));
         }
@@ -169,7 +174,9 @@ impl Cluster {
 
     pub fn set_topic_config(&self, topic: &str, key: &str, value: &str) {
         let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(key, value);
-        for result in wait(self.admin().alter_configs(&[change], &Self::options())).expect("an answer") {
+        for result in
+            wait(self.admin().alter_configs(&[change], &Self::options())).expect("an answer")
+        {
             result.unwrap_or_else(|(_, code)| panic!("configuring {topic}: {code}"));
         }
     }
@@ -186,10 +193,13 @@ impl Cluster {
     /// How many partitions a topic has; 0 where there is none.
     pub fn partitions(&self, topic: &str) -> i32 {
         self.ask().fetch_metadata(Some(topic), PATIENCE).map_or(0, |metadata| {
-            metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none()).map_or(0, |t| {
-                let led = t.partitions().iter().filter(|p| p.leader() >= 0).count();
-                i32::try_from(led).expect("a count")
-            })
+            metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none()).map_or(
+                0,
+                |t| {
+                    let led = t.partitions().iter().filter(|p| p.leader() >= 0).count();
+                    i32::try_from(led).expect("a count")
+                },
+            )
         })
     }
 
@@ -225,7 +235,13 @@ impl Cluster {
         }
         consumer.assign(&list).expect("an assignment");
         let ends = self.consumer(Isolation::Uncommitted);
-        Tail { consumer: Some(consumer), ends: Some(ends), topic: topic.to_owned(), partitions, records: Vec::new() }
+        Tail {
+            consumer: Some(consumer),
+            ends: Some(ends),
+            topic: topic.to_owned(),
+            partitions,
+            records: Vec::new(),
+        }
     }
 
     pub fn producer(&self) -> Feed {
@@ -267,7 +283,10 @@ impl Tail {
                     key: message.key().map(<[u8]>::to_vec),
                     value: message.payload().map(<[u8]>::to_vec),
                     headers: message.headers().map_or_else(Vec::new, |headers| {
-                        headers.iter().map(|h| (h.key.to_owned(), h.value.map(<[u8]>::to_vec))).collect()
+                        headers
+                            .iter()
+                            .map(|h| (h.key.to_owned(), h.value.map(<[u8]>::to_vec)))
+                            .collect()
                     }),
                 }),
                 Some(Err(KafkaError::MessageConsumption(code))) if passing(code) => {}
@@ -286,7 +305,8 @@ impl Tail {
         let marks: HashMap<i32, i64> = (0..self.partitions)
             .map(|p| {
                 let ends = self.ends.as_ref().expect("open");
-                let (low, high) = ends.fetch_watermarks(&self.topic, p, PATIENCE).expect("watermarks");
+                let (low, high) =
+                    ends.fetch_watermarks(&self.topic, p, PATIENCE).expect("watermarks");
                 (p, if low == high { 0 } else { high })
             })
             .collect();
@@ -302,7 +322,11 @@ impl Tail {
             if done {
                 return;
             }
-            assert!(Instant::now() < end, "{} cannot be read to its end: an open transaction?", self.topic);
+            assert!(
+                Instant::now() < end,
+                "{} cannot be read to its end: an open transaction?",
+                self.topic
+            );
         }
     }
 
@@ -360,7 +384,14 @@ pub struct Feed {
 }
 
 impl Feed {
-    pub fn send(&self, topic: &str, partition: i32, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[(&str, &[u8])]) {
+    pub fn send(
+        &self,
+        topic: &str,
+        partition: i32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+    ) {
         let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition);
         if let Some(key) = key {
             record = record.key(key);
@@ -389,7 +420,11 @@ impl Feed {
     /// Everything acknowledged, or the case fails.
     pub fn flush(&self) {
         self.producer.flush(Duration::from_secs(120)).expect("every record acknowledged");
-        assert_eq!(self.producer.context().failed.load(Ordering::SeqCst), 0, "records that the broker refused");
+        assert_eq!(
+            self.producer.context().failed.load(Ordering::SeqCst),
+            0,
+            "records that the broker refused"
+        );
     }
 }
 

@@ -10,19 +10,28 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 const FIRST: [&str; 26] = [
-    "Ada", "Bo", "Chen", "Dora", "Emil", "Fatma", "Goran", "Hana", "Ivo", "Jana", "Kofi", "Lena", "Milo", "Nadia",
-    "Omar", "Pia", "Quinn", "Rosa", "Sami", "Tara", "Uma", "Vera", "Wim", "Xenia", "Yara", "Zeno",
+    "Ada", "Bo", "Chen", "Dora", "Emil", "Fatma", "Goran", "Hana", "Ivo", "Jana", "Kofi", "Lena",
+    "Milo", "Nadia", "Omar", "Pia", "Quinn", "Rosa", "Sami", "Tara", "Uma", "Vera", "Wim", "Xenia",
+    "Yara", "Zeno",
 ];
 const LAST: [&str; 26] = [
-    "Abel", "Berg", "Costa", "Dietz", "Ehlers", "Fuchs", "Gruber", "Horvat", "Ilic", "Jansen", "Kovac", "Lang",
-    "Moreau", "Novak", "Okafor", "Petit", "Quist", "Rossi", "Sato", "Tanaka", "Urban", "Vidal", "Weiss", "Xu",
-    "Yilmaz", "Zorn",
+    "Abel", "Berg", "Costa", "Dietz", "Ehlers", "Fuchs", "Gruber", "Horvat", "Ilic", "Jansen",
+    "Kovac", "Lang", "Moreau", "Novak", "Okafor", "Petit", "Quist", "Rossi", "Sato", "Tanaka",
+    "Urban", "Vidal", "Weiss", "Xu", "Yilmaz", "Zorn",
 ];
-const STREET: [&str; 10] =
-    ["Mill", "Station", "Harbour", "Church", "Garden", "School", "Forest", "Bridge", "Market", "River"];
+const STREET: [&str; 10] = [
+    "Mill", "Station", "Harbour", "Church", "Garden", "School", "Forest", "Bridge", "Market",
+    "River",
+];
 const CITY: [(&str, &str); 8] = [
-    ("Berlin", "DE"), ("Lyon", "FR"), ("Porto", "PT"), ("Gdansk", "PL"), ("Gent", "BE"), ("Graz", "AT"),
-    ("Turku", "FI"), ("Cork", "IE"),
+    ("Berlin", "DE"),
+    ("Lyon", "FR"),
+    ("Porto", "PT"),
+    ("Gdansk", "PL"),
+    ("Gent", "BE"),
+    ("Graz", "AT"),
+    ("Turku", "FI"),
+    ("Cork", "IE"),
 ];
 const WORDS: &str = "asked about the delivery of an order that was late and wanted to know when it would come the agent said that the invoice had been sent twice customer is happy now please call back next week about the contract renewal in spring";
 
@@ -142,7 +151,10 @@ pub enum Format {
     Json,
     JsonSchema,
     /// With the registry's ids of the key's and the value's schema.
-    Avro { key: u32, value: u32 },
+    Avro {
+        key: u32,
+        value: u32,
+    },
 }
 
 /// The seeded stream of events.
@@ -179,7 +191,11 @@ impl Customers {
         let mut secret = None;
         if self.random.chance(300) {
             let planted = match self.random.below(4) {
-                0 => format!("{}.{}@example.org", self.random.of(&FIRST).to_lowercase(), self.random.of(&LAST).to_lowercase()),
+                0 => format!(
+                    "{}.{}@example.org",
+                    self.random.of(&FIRST).to_lowercase(),
+                    self.random.of(&LAST).to_lowercase()
+                ),
                 1 => format!("+1 202 555 01{:02}", self.random.below(100)),
                 2 => luhn(&format!("9{:014}", self.random.below(100_000_000_000_000))),
                 _ => iban(&format!("{:018}", self.random.below(1_000_000_000_000_000_000))),
@@ -229,7 +245,14 @@ impl Iterator for Customers {
 
     fn next(&mut self) -> Option<Event> {
         let event = if let Some(id) = self.tombstone.take() {
-            Event { op: Op::Tombstone, id, ts_ms: self.ts_ms, made: self.made, before: None, after: None }
+            Event {
+                op: Op::Tombstone,
+                id,
+                ts_ms: self.ts_ms,
+                made: self.made,
+                before: None,
+                after: None,
+            }
         } else {
             self.change()
         };
@@ -249,7 +272,14 @@ impl Customers {
                 self.next_id += 1;
                 let row = self.row(id);
                 self.live.insert(id, row.clone());
-                return Event { op: Op::Create, id, ts_ms: self.ts_ms, made, before: None, after: Some(row) };
+                return Event {
+                    op: Op::Create,
+                    id,
+                    ts_ms: self.ts_ms,
+                    made,
+                    before: None,
+                    after: Some(row),
+                };
             }
             let oldest = self.first_id.max(self.next_id.saturating_sub(50_000));
             let id = self.random.between(oldest, self.next_id);
@@ -259,17 +289,33 @@ impl Customers {
                 let after = Row {
                     notes: Some(notes),
                     notes_secret,
-                    balance_cents: before.balance_cents + i64::try_from(self.random.below(10_000)).expect("cents") - 5000,
+                    balance_cents: before.balance_cents
+                        + i64::try_from(self.random.below(10_000)).expect("cents")
+                        - 5000,
                     updated_at: self.ts_ms * 1000,
                     serial: made,
                     ..before.clone()
                 };
                 self.live.insert(id, after.clone());
-                return Event { op: Op::Update, id, ts_ms: self.ts_ms, made, before: Some(before), after: Some(after) };
+                return Event {
+                    op: Op::Update,
+                    id,
+                    ts_ms: self.ts_ms,
+                    made,
+                    before: Some(before),
+                    after: Some(after),
+                };
             }
             self.live.remove(&id);
             self.tombstone = Some(id);
-            return Event { op: Op::Delete, id, ts_ms: self.ts_ms, made, before: Some(before), after: None };
+            return Event {
+                op: Op::Delete,
+                id,
+                ts_ms: self.ts_ms,
+                made,
+                before: Some(before),
+                after: None,
+            };
         }
     }
 }
@@ -279,7 +325,8 @@ impl Event {
         match format {
             Format::Json => format!("{{\"id\":{}}}", self.id).into_bytes(),
             Format::JsonSchema => {
-                format!("{{\"schema\":{KEY_SCHEMA},\"payload\":{{\"id\":{}}}}}", self.id).into_bytes()
+                format!("{{\"schema\":{KEY_SCHEMA},\"payload\":{{\"id\":{}}}}}", self.id)
+                    .into_bytes()
             }
             Format::Avro { key, .. } => {
                 let mut out = frame(key);
@@ -296,9 +343,12 @@ impl Event {
         }
         Some(match format {
             Format::Json => self.json(with_serial).into_bytes(),
-            Format::JsonSchema => {
-                format!("{{\"schema\":{},\"payload\":{}}}", value_schema(with_serial), self.json(with_serial)).into_bytes()
-            }
+            Format::JsonSchema => format!(
+                "{{\"schema\":{},\"payload\":{}}}",
+                value_schema(with_serial),
+                self.json(with_serial)
+            )
+            .into_bytes(),
             Format::Avro { value, .. } => self.avro(value, with_serial),
         })
     }
@@ -313,7 +363,9 @@ impl Event {
 
     fn json(&self, with_serial: bool) -> String {
         let mut out = String::with_capacity(1200);
-        let image = |row: &Option<Row>| row.as_ref().map_or_else(|| "null".to_owned(), |row| row_json(row, with_serial));
+        let image = |row: &Option<Row>| {
+            row.as_ref().map_or_else(|| "null".to_owned(), |row| row_json(row, with_serial))
+        };
         let (ts, made) = (self.ts_ms, self.made);
         write!(
             out,
@@ -379,7 +431,8 @@ fn row_json(row: &Row, with_serial: bool) -> String {
         Some(notes) => write!(out, "\"{notes}\"").expect("a string takes it"),
         None => out.push_str("null"),
     }
-    write!(out, ",\"balance_cents\":{},\"updated_at\":{}", row.balance_cents, row.updated_at).expect("a string takes it");
+    write!(out, ",\"balance_cents\":{},\"updated_at\":{}", row.balance_cents, row.updated_at)
+        .expect("a string takes it");
     if with_serial {
         write!(out, ",\"serial\":{}", row.serial).expect("a string takes it");
     }
@@ -389,7 +442,9 @@ fn row_json(row: &Row, with_serial: bool) -> String {
 
 fn row_avro(out: &mut Vec<u8>, row: &Row, with_serial: bool) {
     long(out, i64::try_from(row.id).expect("an id"));
-    for word in [&row.email, &row.phone, &row.national_id, &row.card_number, &row.full_name, &row.street] {
+    for word in
+        [&row.email, &row.phone, &row.national_id, &row.card_number, &row.full_name, &row.street]
+    {
         text(out, word);
     }
     text(out, row.city);
@@ -434,11 +489,14 @@ const KEY_SCHEMA: &str = r#"{"type":"struct","fields":[{"type":"int64","optional
 
 fn value_schema(with_serial: bool) -> String {
     let field = |name: &str, kind: &str, semantic: Option<&str>, optional: bool| {
-        let name_of = semantic.map_or_else(String::new, |s| format!(",\"name\":\"{s}\",\"version\":1"));
+        let name_of =
+            semantic.map_or_else(String::new, |s| format!(",\"name\":\"{s}\",\"version\":1"));
         format!("{{\"type\":\"{kind}\",\"optional\":{optional}{name_of},\"field\":\"{name}\"}}")
     };
     let mut columns = vec![field("id", "int64", None, false)];
-    for name in ["email", "phone", "national_id", "card_number", "full_name", "street", "city", "country"] {
+    for name in
+        ["email", "phone", "national_id", "card_number", "full_name", "street", "city", "country"]
+    {
         columns.push(field(name, "string", None, false));
     }
     columns.push(field("birth_date", "int32", Some("io.debezium.time.Date"), false));
@@ -450,7 +508,9 @@ fn value_schema(with_serial: bool) -> String {
     }
     let columns = columns.join(",");
     let image = |name: &str| {
-        format!("{{\"type\":\"struct\",\"fields\":[{columns}],\"optional\":true,\"name\":\"crm.public.customers.Value\",\"field\":\"{name}\"}}")
+        format!(
+            "{{\"type\":\"struct\",\"fields\":[{columns}],\"optional\":true,\"name\":\"crm.public.customers.Value\",\"field\":\"{name}\"}}"
+        )
     };
     let source = [
         field("version", "string", None, false),
@@ -487,9 +547,12 @@ pub fn avro_schemas(with_serial: bool) -> (String, String) {
     use serde_json::json;
     let typed = |name: &str, kind: serde_json::Value| json!({ "name": name, "type": kind });
     let semantic = |kind: &str, name: &str| json!({ "type": kind, "connect.version": 1, "connect.name": name });
-    let optional = |name: &str, kind: &str| json!({ "name": name, "type": ["null", kind], "default": null });
+    let optional =
+        |name: &str, kind: &str| json!({ "name": name, "type": ["null", kind], "default": null });
     let mut columns = vec![typed("id", json!("long"))];
-    for name in ["email", "phone", "national_id", "card_number", "full_name", "street", "city", "country"] {
+    for name in
+        ["email", "phone", "national_id", "card_number", "full_name", "street", "city", "country"]
+    {
         columns.push(typed(name, json!("string")));
     }
     columns.push(typed("birth_date", semantic("int", "io.debezium.time.Date")));

@@ -54,11 +54,18 @@ impl Load {
 
     fn offset(&self, partition: i32) -> i64 {
         // a fresh topic and one idempotent producer: offsets count records
-        i64::try_from(self.records.iter().filter(|r| r.partition == partition).count()).expect("a count")
+        i64::try_from(self.records.iter().filter(|r| r.partition == partition).count())
+            .expect("a count")
     }
 
     /// One record of any bytes. It says nothing about what should come of it.
-    pub fn raw(&mut self, partition: i32, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[(&str, &[u8])]) -> i64 {
+    pub fn raw(
+        &mut self,
+        partition: i32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+    ) -> i64 {
         let offset = self.offset(partition);
         self.records.push(Out {
             partition,
@@ -70,13 +77,21 @@ impl Load {
     }
 
     /// So many events of the standard work; an id's events lie in one partition.
-    pub fn customers(mut self, events: &mut Customers, count: usize, format: Format, plants: &Plants) -> Self {
+    pub fn customers(
+        mut self,
+        events: &mut Customers,
+        count: usize,
+        format: Format,
+        plants: &Plants,
+    ) -> Self {
         let with_serial = events.with_serial;
         let mut random = Random::new(77);
-        let mut offsets: BTreeMap<i32, i64> = (0..self.partitions).map(|p| (p, self.offset(p))).collect();
+        let mut offsets: BTreeMap<i32, i64> =
+            (0..self.partitions).map(|p| (p, self.offset(p))).collect();
         for number in 0..count {
             let event = events.next().expect("an endless stream");
-            let partition = i32::try_from(event.id % u64::from(self.partitions.cast_unsigned())).expect("a partition");
+            let partition = i32::try_from(event.id % u64::from(self.partitions.cast_unsigned()))
+                .expect("a partition");
             let mut value = event.value(format, with_serial);
             let offset = offsets[&partition];
             if let (Some((held, from)), Some(bytes)) = (plants.unknown_leaf, &value)
@@ -87,7 +102,8 @@ impl Load {
             {
                 let text = String::from_utf8_lossy(bytes);
                 let at = text.rfind("\"city\":").expect("a column");
-                let planted = format!("{}\"passport\":\"P-4711-4711\",{}", &text[..at], &text[at..]);
+                let planted =
+                    format!("{}\"passport\":\"P-4711-4711\",{}", &text[..at], &text[at..]);
                 value = Some(planted.into_bytes());
                 self.held.insert(held, offset);
             }
@@ -96,7 +112,12 @@ impl Load {
             }
             self.due.push(self.expected.len());
             self.secrets.extend(event.after.iter().flat_map(crate::customers::Row::secrets));
-            self.records.push(Out { partition, key: Some(event.key(format)), value, headers: Vec::new() });
+            self.records.push(Out {
+                partition,
+                key: Some(event.key(format)),
+                value,
+                headers: Vec::new(),
+            });
             *offsets.get_mut(&partition).expect("a partition") += 1;
             if let Some((bad, one_in)) = plants.unparsable
                 && partition == bad
@@ -104,7 +125,12 @@ impl Load {
             {
                 let key = event.key(format);
                 let value = b"{\"before\":null,\"after\":{\"id\":".to_vec();
-                self.records.push(Out { partition, key: Some(key), value: Some(value), headers: Vec::new() });
+                self.records.push(Out {
+                    partition,
+                    key: Some(key),
+                    value: Some(value),
+                    headers: Vec::new(),
+                });
                 self.due.push(self.expected.len());
                 self.quarantined.entry(partition).or_default().push(offsets[&partition]);
                 *offsets.get_mut(&partition).expect("a partition") += 1;
@@ -132,8 +158,15 @@ impl Load {
             if pace.is_some_and(|(_, progress)| progress.enough.load(Ordering::SeqCst)) {
                 break;
             }
-            let headers: Vec<(&str, &[u8])> = record.headers.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
-            producer.send(topic, record.partition, record.key.as_deref(), record.value.as_deref(), &headers);
+            let headers: Vec<(&str, &[u8])> =
+                record.headers.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
+            producer.send(
+                topic,
+                record.partition,
+                record.key.as_deref(),
+                record.value.as_deref(),
+                &headers,
+            );
             if let Some((per_second, progress)) = pace {
                 progress.sent.store(number + 1, Ordering::SeqCst);
                 let due = Duration::from_micros(number as u64 * 1_000_000 / per_second);
@@ -148,11 +181,17 @@ impl Load {
     }
 
     /// Sends at a pace from a thread of its own.
-    pub fn send_slowly(self: &Arc<Self>, cluster: &Cluster, topic: &str, per_second: u64) -> Sending {
+    pub fn send_slowly(
+        self: &Arc<Self>,
+        cluster: &Cluster,
+        topic: &str,
+        per_second: u64,
+    ) -> Sending {
         let (load, cluster, topic) = (Arc::clone(self), cluster.clone(), topic.to_owned());
         let progress = Arc::new(Progress::default());
         let shared = Arc::clone(&progress);
-        let thread = std::thread::spawn(move || load.send_at(&cluster, &topic, Some((per_second, &shared))));
+        let thread =
+            std::thread::spawn(move || load.send_at(&cluster, &topic, Some((per_second, &shared))));
         Sending { thread: Some(thread), progress }
     }
 }

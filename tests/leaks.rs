@@ -26,7 +26,10 @@ const SIEVE_BITS: u64 = 1 << 22;
 impl Scanner {
     /// Each secret is at least eight bytes long.
     pub fn new(secrets: &[String]) -> Self {
-        let mut scanner = Self { begins: HashMap::new(), sieve: vec![0; usize::try_from(SIEVE_BITS / 64).expect("a size")] };
+        let mut scanner = Self {
+            begins: HashMap::new(),
+            sieve: vec![0; usize::try_from(SIEVE_BITS / 64).expect("a size")],
+        };
         for (index, secret) in secrets.iter().enumerate() {
             for (form, bytes) in forms(secret) {
                 scanner.add(bytes, index, form);
@@ -87,7 +90,9 @@ pub fn files_below(root: &Path) -> Vec<PathBuf> {
     let mut open = vec![root.to_owned()];
     while let Some(path) = open.pop() {
         if path.is_dir() {
-            open.extend(std::fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
+            open.extend(
+                std::fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()),
+            );
         } else if path.is_file() {
             files.push(path);
         }
@@ -128,7 +133,13 @@ fn forms(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
 
 fn url(text: &str) -> String {
     text.bytes()
-        .map(|b| if b.is_ascii_alphanumeric() || b"-._~".contains(&b) { (b as char).to_string() } else { format!("%{b:02X}") })
+        .map(|b| {
+            if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
+                (b as char).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
         .collect()
 }
 
@@ -170,6 +181,9 @@ mod tests {
                 assert!(found.iter().any(|leak| leak.secret == index), "{form} of secret {index}");
             }
         }
-        assert_eq!(scanner.scan("here", b"nothing of it: ada.berg8@example.com +4915123456"), vec![]);
+        assert_eq!(
+            scanner.scan("here", b"nothing of it: ada.berg8@example.com +4915123456"),
+            vec![]
+        );
     }
 }

@@ -12,7 +12,10 @@ pub fn disagreements(records: &[Record], manifests: &[Record]) -> Vec<String> {
     let mut counted: BTreeMap<String, BTreeMap<i64, u64>> = BTreeMap::new();
     for record in records {
         let Some(id) = record.header("douane-manifest") else {
-            wrong.push(format!("a record without a manifest at {}@{}", record.partition, record.offset));
+            wrong.push(format!(
+                "a record without a manifest at {}@{}",
+                record.partition, record.offset
+            ));
             continue;
         };
         let id = String::from_utf8_lossy(id).into_owned();
@@ -25,10 +28,14 @@ pub fn disagreements(records: &[Record], manifests: &[Record]) -> Vec<String> {
             None if subjects.is_empty() => {}
             found if found.as_ref() == Some(&subjects) => {}
             None => wrong.push(format!("manifest {id} speaks of records that are not there")),
-            Some(found) => wrong.push(format!("manifest {id} counts {subjects:?}, the topic has {found:?}")),
+            Some(found) => {
+                wrong.push(format!("manifest {id} counts {subjects:?}, the topic has {found:?}"))
+            }
         }
     }
-    wrong.extend(counted.into_keys().map(|id| format!("records of manifest {id}, which is not there")));
+    wrong.extend(
+        counted.into_keys().map(|id| format!("records of manifest {id}, which is not there")),
+    );
     wrong
 }
 
@@ -38,7 +45,8 @@ fn subjects(manifest: &Record) -> BTreeMap<i64, u64> {
     let payload = base64(envelope["payload"].as_str().expect("a DSSE envelope"));
     let statement: Value = serde_json::from_slice(&payload).expect("a statement");
     let predicate = &statement["predicate"];
-    let subjects = predicate["subjects"].as_array().unwrap_or_else(|| panic!("no subjects in {statement}"));
+    let subjects =
+        predicate["subjects"].as_array().unwrap_or_else(|| panic!("no subjects in {statement}"));
     subjects
         .iter()
         .map(|subject| {

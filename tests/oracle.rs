@@ -45,7 +45,12 @@ pub struct Verdict {
 
 impl Verdict {
     pub fn clean(&self) -> bool {
-        self.lost + self.duplicated + self.reordered_in_key + self.reordered_in_partition + self.foreign == 0
+        self.lost
+            + self.duplicated
+            + self.reordered_in_key
+            + self.reordered_in_partition
+            + self.foreign
+            == 0
     }
 }
 
@@ -53,12 +58,21 @@ impl Verdict {
 pub fn serial_in_json(record: &Record) -> Option<u64> {
     let value = record.value.as_deref()?;
     let at = value.windows(9).position(|window| window == b"\"serial\":")? + 9;
-    let digits: String = value[at..].iter().map(|b| *b as char).skip_while(|c| *c == '"').take_while(char::is_ascii_digit).collect();
+    let digits: String = value[at..]
+        .iter()
+        .map(|b| *b as char)
+        .skip_while(|c| *c == '"')
+        .take_while(char::is_ascii_digit)
+        .collect();
     digits.parse().ok()
 }
 
 /// Compares the whole of both sides. `actual` is one topic read to its end, within each partition in order.
-pub fn judge(expected: &[Expected], actual: &[Record], serial_of: impl Fn(&Record) -> Option<u64>) -> Verdict {
+pub fn judge(
+    expected: &[Expected],
+    actual: &[Record],
+    serial_of: impl Fn(&Record) -> Option<u64>,
+) -> Verdict {
     let mut verdict = Verdict { read: actual.len(), ..Verdict::default() };
     let by_serial: HashMap<u64, &Expected> =
         expected.iter().filter_map(|e| e.serial.map(|serial| (serial, e))).collect();

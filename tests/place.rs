@@ -13,7 +13,8 @@ use crate::rig;
 
 /// The binary under test; `DOUANE_BIN` names another build of it.
 pub fn binary() -> PathBuf {
-    std::env::var_os("DOUANE_BIN").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_douane")), PathBuf::from)
+    std::env::var_os("DOUANE_BIN")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_douane")), PathBuf::from)
 }
 
 /// What a place is to be like.
@@ -48,7 +49,8 @@ pub struct Setup {
 
 /// `classes:`, `types:` and `stages:` of the standard work.
 pub fn customer_columns(with_serial: bool) -> String {
-    let (class, kind) = if with_serial { ("\n  serial: public", ", serial: int64") } else { ("", "") };
+    let (class, kind) =
+        if with_serial { ("\n  serial: public", ", serial: int64") } else { ("", "") };
     format!(
         "classes:
   id: {{ class: identifier, subject: true, residency: eu }}
@@ -160,24 +162,41 @@ impl Place {
                 place.verb(&["keys", "init"]).fine("keys init");
             }
             Some(keys) => {
-                let copied = Command::new("cp").arg("-a").arg(keys).arg(place.dir.join("keys")).status();
+                let copied =
+                    Command::new("cp").arg("-a").arg(keys).arg(place.dir.join("keys")).status();
                 assert!(copied.expect("cp").success());
             }
         }
         for approver in ["ada", "bo"] {
             let out = format!("approvers/{approver}");
             std::fs::create_dir_all(place.dir.join("approvers")).expect("a directory");
-            place.verb(&["keys", "init", "--approver", approver, "--out", &out]).fine("keys init --approver");
+            place
+                .verb(&["keys", "init", "--approver", approver, "--out", &out])
+                .fine("keys init --approver");
         }
         place
             .verb(&[
-                "release", "trust", "--approver", "ada=approvers/ada.pub", "--approver", "bo=approvers/bo.pub",
-                "--threshold", "2", "--sign", "approvers/ada", "--sign", "approvers/bo",
+                "release",
+                "trust",
+                "--approver",
+                "ada=approvers/ada.pub",
+                "--approver",
+                "bo=approvers/bo.pub",
+                "--threshold",
+                "2",
+                "--sign",
+                "approvers/ada",
+                "--sign",
+                "approvers/bo",
             ])
             .fine("release trust");
         // the data topic's partitions are the operator's business; the others are as the files expect them
         let data = place.data_topic();
-        place.setup.target.create(&data, place.setup.target_partitions, &[("cleanup.policy", "compact")]);
+        place.setup.target.create(
+            &data,
+            place.setup.target_partitions,
+            &[("cleanup.policy", "compact")],
+        );
         place.doctor();
         place
     }
@@ -228,7 +247,9 @@ impl Place {
     /// Writes `douane.yaml`, `domains.yaml` and the pipeline anew.
     pub fn write_files(&self) {
         let setup = &self.setup;
-        let registry = |url: &Option<String>| url.as_ref().map_or_else(String::new, |url| format!(", registry: \"{url}\""));
+        let registry = |url: &Option<String>| {
+            url.as_ref().map_or_else(String::new, |url| format!(", registry: \"{url}\""))
+        };
         let place = format!(
             "clusters:
   sovereign: {{ zone: eu-de, id: \"{}\", bootstrap: \"{}\"{}, topics: {{ replication: 1, min_insync: 1 }} }}
@@ -270,11 +291,16 @@ release: {name}.release.json
             overrides = setup.overrides,
             max = setup.quarantine_max_per_minute,
         );
-        for (file, text) in [("douane.yaml", place), ("domains.yaml", setup.domains.clone()), (&self.pipeline_file(), pipeline)] {
+        for (file, text) in [
+            ("douane.yaml", place),
+            ("domains.yaml", setup.domains.clone()),
+            (&self.pipeline_file(), pipeline),
+        ] {
             std::fs::write(self.dir.join(file), text).expect("a file of the place");
         }
         // `domains:` is looked for beside the pipeline file
-        std::fs::write(self.dir.join("pipelines/domains.yaml"), &setup.domains).expect("a file of the place");
+        std::fs::write(self.dir.join("pipelines/domains.yaml"), &setup.domains)
+            .expect("a file of the place");
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -308,12 +334,14 @@ release: {name}.release.json
 
     /// Everything that any `run` of this place has printed.
     pub fn log(&self) -> String {
-        std::fs::read(self.dir.join("run.log")).map_or_else(|_| String::new(), |b| String::from_utf8_lossy(&b).into_owned())
+        std::fs::read(self.dir.join("run.log"))
+            .map_or_else(|_| String::new(), |b| String::from_utf8_lossy(&b).into_owned())
     }
 
     pub fn status(&self) -> serde_json::Value {
         let said = self.verb(&["status", &self.pipeline_file(), "--format", "json"]);
-        serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("status: exit {} {}{}", said.code, said.out, said.err))
+        serde_json::from_str(&said.out)
+            .unwrap_or_else(|_| panic!("status: exit {} {}{}", said.code, said.out, said.err))
     }
 
     /// `douane verify`: log, checkpoints, manifests and signatures, all of them.
@@ -349,7 +377,8 @@ impl Running {
     /// The exit code, once it has ended; -9 for a killed one.
     pub fn ended(&mut self) -> Option<i32> {
         if self.ended.is_none() {
-            self.ended = self.child.try_wait().expect("a child").map(|status| status.code().unwrap_or(-9));
+            self.ended =
+                self.child.try_wait().expect("a child").map(|status| status.code().unwrap_or(-9));
         }
         self.ended
     }
@@ -417,10 +446,9 @@ impl Drop for Running {
 pub fn used(pid: u32) -> (f64, u64) {
     let proc = Path::new("/proc").join(pid.to_string());
     let stat = std::fs::read_to_string(proc.join("stat")).unwrap_or_default();
-    let ticks: u64 = stat
-        .rsplit(") ")
-        .next()
-        .map_or(0, |rest| rest.split(' ').skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum());
+    let ticks: u64 = stat.rsplit(") ").next().map_or(0, |rest| {
+        rest.split(' ').skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum()
+    });
     let status = std::fs::read_to_string(proc.join("status")).unwrap_or_default();
     let peak = status
         .lines()
@@ -445,14 +473,22 @@ impl Commits {
     fn of(target: &Cluster, topic: &str) -> Self {
         let partitions = target.partitions(topic);
         assert!(partitions > 1, "no position topic {topic}");
-        Self { consumer: Some(target.consumer(Isolation::Committed)), topic: topic.to_owned(), partitions }
+        Self {
+            consumer: Some(target.consumer(Isolation::Committed)),
+            topic: topic.to_owned(),
+            partitions,
+        }
     }
 
     /// Partition 0 is the layout's.
     pub fn mark(&self) -> Vec<i64> {
         let consumer = self.consumer.as_ref().expect("open");
         (1..self.partitions)
-            .map(|p| consumer.fetch_watermarks(&self.topic, p, Duration::from_secs(5)).map_or(-1, |(_, end)| end))
+            .map(|p| {
+                consumer
+                    .fetch_watermarks(&self.topic, p, Duration::from_secs(5))
+                    .map_or(-1, |(_, end)| end)
+            })
             .collect()
     }
 

@@ -160,7 +160,8 @@ struct Request {
 impl Request {
     /// All three requests begin with the transactional id, after the header with the client's id.
     fn of(frame: &[u8]) -> Self {
-        let short = |at: usize| frame.get(at..at + 2).map_or(0, |b| i16::from_be_bytes([b[0], b[1]]));
+        let short =
+            |at: usize| frame.get(at..at + 2).map_or(0, |b| i16::from_be_bytes([b[0], b[1]]));
         let (api, version) = (short(4), short(6));
         let flexible_from = match api {
             PRODUCE => 9,
@@ -182,7 +183,12 @@ impl Request {
 }
 
 /// Is this the EndTxn to be late? Then it and its connection are kept.
-fn withhold(shared: &Shared, broker: &TcpStream, frame: &[u8], request: &Request) -> std::io::Result<bool> {
+fn withhold(
+    shared: &Shared,
+    broker: &TcpStream,
+    frame: &[u8],
+    request: &Request,
+) -> std::io::Result<bool> {
     if request.api != END_TXN && request.api != INIT_PRODUCER_ID {
         return Ok(false);
     }

@@ -44,7 +44,10 @@ pub fn scratch() -> &'static Path {
         script("fetch.sh", &[]);
         let root = std::env::temp_dir().join(format!("douane-rig-{}", std::process::id()));
         std::fs::create_dir_all(&root).expect("a directory for the servers");
-        #[allow(clippy::zombie_processes, reason = "it outlives this process: that is what it is for")]
+        #[allow(
+            clippy::zombie_processes,
+            reason = "it outlives this process: that is what it is for"
+        )]
         Command::new("setsid")
             .arg(scripts().join("watch.sh"))
             .arg(std::process::id().to_string())
@@ -108,9 +111,15 @@ impl Broker {
         let port = ports(4);
         let (inner, advertised) = (port + 2, port + 3);
         let properties = vec![
-            format!("listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{},PX://127.0.0.1:{inner}", port + 1),
-            format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port},PX://127.0.0.1:{advertised}"),
-            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PX:PLAINTEXT".to_owned(),
+            format!(
+                "listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{},PX://127.0.0.1:{inner}",
+                port + 1
+            ),
+            format!(
+                "advertised.listeners=PLAINTEXT://127.0.0.1:{port},PX://127.0.0.1:{advertised}"
+            ),
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PX:PLAINTEXT"
+                .to_owned(),
             "inter.broker.listener.name=PLAINTEXT".to_owned(),
         ];
         let broker = Self {
@@ -131,7 +140,11 @@ impl Broker {
         let started = Instant::now();
         script("kafka.sh", &args);
         self.cluster().wait_until_it_answers();
-        say::note(format!("broker {} answers after {:.1} s", self.name(), started.elapsed().as_secs_f32()));
+        say::note(format!(
+            "broker {} answers after {:.1} s",
+            self.name(),
+            started.elapsed().as_secs_f32()
+        ));
     }
 
     fn name(&self) -> String {
@@ -196,8 +209,14 @@ impl Registry {
     pub fn start(name: &str) -> Self {
         let registry = Self { dir: directory(name), port: ports(2) };
         let started = Instant::now();
-        script("registry.sh", &["start", &registry.dir.display().to_string(), &registry.port.to_string()]);
-        say::note(format!("registry {name} answers after {:.1} s", started.elapsed().as_secs_f32()));
+        script(
+            "registry.sh",
+            &["start", &registry.dir.display().to_string(), &registry.port.to_string()],
+        );
+        say::note(format!(
+            "registry {name} answers after {:.1} s",
+            started.elapsed().as_secs_f32()
+        ));
         registry
     }
 
@@ -214,18 +233,25 @@ impl Registry {
     /// Registers a schema under a subject; its id.
     pub fn register(&self, subject: &str, schema: &str) -> u32 {
         let body = serde_json::json!({ "schema": schema }).to_string();
-        let (status, text) =
-            http(self.port, "POST", &format!("/apis/ccompat/v7/subjects/{subject}/versions"), Some(&body));
+        let (status, text) = http(
+            self.port,
+            "POST",
+            &format!("/apis/ccompat/v7/subjects/{subject}/versions"),
+            Some(&body),
+        );
         assert_eq!(status, 200, "registering {subject}: {text}");
-        let answer: serde_json::Value = serde_json::from_str(&text).expect("JSON from the registry");
+        let answer: serde_json::Value =
+            serde_json::from_str(&text).expect("JSON from the registry");
         u32::try_from(answer["id"].as_u64().expect("an id")).expect("an id of 32 bits")
     }
 
     /// The schema text of an id.
     pub fn schema(&self, id: u32) -> String {
-        let (status, text) = http(self.port, "GET", &format!("/apis/ccompat/v7/schemas/ids/{id}"), None);
+        let (status, text) =
+            http(self.port, "GET", &format!("/apis/ccompat/v7/schemas/ids/{id}"), None);
         assert_eq!(status, 200, "schema {id}: {text}");
-        let answer: serde_json::Value = serde_json::from_str(&text).expect("JSON from the registry");
+        let answer: serde_json::Value =
+            serde_json::from_str(&text).expect("JSON from the registry");
         answer["schema"].as_str().expect("a schema").to_owned()
     }
 }
@@ -245,7 +271,10 @@ pub struct Postgres {
 impl Postgres {
     pub fn start() -> Self {
         let postgres = Self { dir: directory("postgres"), port: ports(1) };
-        script("postgres.sh", &["start", &postgres.dir.display().to_string(), &postgres.port.to_string()]);
+        script(
+            "postgres.sh",
+            &["start", &postgres.dir.display().to_string(), &postgres.port.to_string()],
+        );
         postgres
     }
 
@@ -283,14 +312,21 @@ impl Connect {
     pub fn start(bootstrap: &str) -> Self {
         let connect = Self { dir: directory("connect"), port: ports(1) };
         let started = Instant::now();
-        script("connect.sh", &["start", &connect.dir.display().to_string(), bootstrap, &connect.port.to_string()]);
+        script(
+            "connect.sh",
+            &["start", &connect.dir.display().to_string(), bootstrap, &connect.port.to_string()],
+        );
         say::note(format!("Connect answers after {:.1} s", started.elapsed().as_secs_f32()));
         connect
     }
 
     pub fn create(&self, name: &str, config: &serde_json::Value) {
-        let (status, text) =
-            http(self.port, "PUT", &format!("/connectors/{name}/config"), Some(&config.to_string()));
+        let (status, text) = http(
+            self.port,
+            "PUT",
+            &format!("/connectors/{name}/config"),
+            Some(&config.to_string()),
+        );
         assert!(status == 200 || status == 201, "connector {name}: {status} {text}");
     }
 
@@ -313,14 +349,18 @@ impl Drop for Connect {
 /// One request of HTTP 1.0 to a server of the rig: status and body.
 fn http(port: u16, method: &str, path: &str, body: Option<&str>) -> (u16, String) {
     use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("a server of the rig");
+    let mut stream =
+        std::net::TcpStream::connect(("127.0.0.1", port)).expect("a server of the rig");
     stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).expect("a time-out");
     let body = body.unwrap_or("");
     let head = format!(
         "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nAccept: application/json\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).expect("a request");
+    stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(body.as_bytes()))
+        .expect("a request");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("an answer");
     let text = String::from_utf8_lossy(&answer).into_owned();

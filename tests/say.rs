@@ -31,7 +31,12 @@ pub fn count(variable: &str, otherwise: usize) -> usize {
 pub fn quantile(values: &[u128], share: f64) -> u128 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index"
+    )]
     let at = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
     sorted.get(at).copied().unwrap_or(0)
 }

@@ -43,17 +43,37 @@ fn cases() -> Vec<(&'static str, Bad, Outcome)> {
         ("a good record", replaced("\"op\":\"c\"", "\"op\":\"c\""), Crosses),
         ("a snapshot read", replaced("\"op\":\"c\"", "\"op\":\"r\""), Crosses),
         ("names with escapes", replaced("\"after\":", "\"\\u0061fter\":"), Crosses),
-        ("text cut short", Bad::Value(b"{\"before\":null,\"after\":{\"id\":7".to_vec()), Quarantined),
+        (
+            "text cut short",
+            Bad::Value(b"{\"before\":null,\"after\":{\"id\":7".to_vec()),
+            Quarantined,
+        ),
         ("an empty value", Bad::Value(Vec::new()), Quarantined),
         ("no JSON at all", Bad::Value(b"\x00\x00\x00\x00\x07abc".to_vec()), Quarantined),
-        ("bytes that are not UTF-8", Bad::Value(b"{\"before\":null,\"after\":null,\"op\":\"\xff\"}".to_vec()), Quarantined),
+        (
+            "bytes that are not UTF-8",
+            Bad::Value(b"{\"before\":null,\"after\":null,\"op\":\"\xff\"}".to_vec()),
+            Quarantined,
+        ),
         ("a name twice", replaced("\"city\":", "\"country\":\"DE\",\"city\":"), Quarantined),
         ("a lone surrogate", replaced("\"street\":\"", "\"street\":\"\\ud800"), Quarantined),
         ("nested beyond every limit", replaced("\"city\":\"", deep), Quarantined),
-        ("a number beyond 64 bits", replaced("\"balance_cents\":", "\"balance_cents\":1000000000000000000000"), Quarantined),
+        (
+            "a number beyond 64 bits",
+            replaced("\"balance_cents\":", "\"balance_cents\":1000000000000000000000"),
+            Quarantined,
+        ),
         ("a telephone of letters", replaced("\"phone\":\"+49", "\"phone\":\"+49abc"), Quarantined),
-        ("an unchanged TOAST column", Bad::Column("notes", "\"__debezium_unavailable_value\""), Quarantined),
-        ("an unchanged TOAST column that stays behind", Bad::Column("street", "\"__debezium_unavailable_value\""), Crosses),
+        (
+            "an unchanged TOAST column",
+            Bad::Column("notes", "\"__debezium_unavailable_value\""),
+            Quarantined,
+        ),
+        (
+            "an unchanged TOAST column that stays behind",
+            Bad::Column("street", "\"__debezium_unavailable_value\""),
+            Crosses,
+        ),
         ("a number where a date was", Bad::Column("birth_date", "99999999999"), Quarantined),
         ("text where a date was", Bad::Column("birth_date", "\"yesterday\""), Held),
         ("an object where text was", Bad::Column("email", "{\"is\":\"a@example.org\"}"), Held),
@@ -62,14 +82,34 @@ fn cases() -> Vec<(&'static str, Bad, Outcome)> {
         ("notes of 0.9 MB", Bad::LongNotes(90_000), Crosses),
         ("notes of 1.5 MB, too long for the target", Bad::LongNotes(150_000), Quarantined),
         ("an unknown leaf", replaced("\"city\":\"", "\"passport\":\"P-1\",\"city\":\""), Held),
-        ("an unknown nested leaf", replaced("\"city\":\"", "\"prefs\":{\"a\":{\"b\":1}},\"city\":\""), Held),
-        ("an unknown leaf in before", replaced("\"before\":null", "\"before\":{\"passport\":\"P-1\"}"), Held),
+        (
+            "an unknown nested leaf",
+            replaced("\"city\":\"", "\"prefs\":{\"a\":{\"b\":1}},\"city\":\""),
+            Held,
+        ),
+        (
+            "an unknown leaf in before",
+            replaced("\"before\":null", "\"before\":{\"passport\":\"P-1\"}"),
+            Held,
+        ),
         ("an unknown envelope leaf", replaced("\"op\":\"c\"", "\"op\":\"c\",\"note\":\"x\""), Held),
-        ("an unknown leaf of source", replaced("\"db\":\"crm\"", "\"db\":\"crm\",\"query\":\"insert\""), Held),
+        (
+            "an unknown leaf of source",
+            replaced("\"db\":\"crm\"", "\"db\":\"crm\",\"query\":\"insert\""),
+            Held,
+        ),
         ("a missing leaf", replaced("\"city\":\"", "\"city_\":\""), Held),
         ("an unknown header", Bad::Headers(vec![("tenant".to_owned(), b"acme".to_vec())]), Held),
-        ("ten thousand headers", Bad::Headers((0..10_000).map(|n| (format!("h{n}"), b"v".to_vec())).collect()), Held),
-        ("Debezium's own headers", Bad::Headers(vec![("__debezium.context.taskId".to_owned(), b"0".to_vec())]), Crosses),
+        (
+            "ten thousand headers",
+            Bad::Headers((0..10_000).map(|n| (format!("h{n}"), b"v".to_vec())).collect()),
+            Held,
+        ),
+        (
+            "Debezium's own headers",
+            Bad::Headers(vec![("__debezium.context.taskId".to_owned(), b"0".to_vec())]),
+            Crosses,
+        ),
         ("a truncate", Bad::Value(truncate()), Held),
         ("a logical message", replaced("\"op\":\"c\"", "\"op\":\"m\""), Held),
         ("a tombstone with an unreadable key", Bad::Record(Some(b"{\"id\":"), None), Held),
@@ -106,7 +146,8 @@ fn bad_records_are_held_or_quarantined_and_neighbours_go_on() {
             let event = good.next().expect("a create");
             let serial = event.after.as_ref().expect("a row").serial;
             serials.insert(serial, (number, place_in_row));
-            let (key, value) = (event.key(Format::Json), event.value(Format::Json, true).expect("a value"));
+            let (key, value) =
+                (event.key(Format::Json), event.value(Format::Json, true).expect("a value"));
             if place_in_row != "itself" {
                 load.raw(partition, Some(&key), Some(&value), &[]);
                 continue;
@@ -115,16 +156,31 @@ fn bad_records_are_held_or_quarantined_and_neighbours_go_on() {
                 Bad::Replaced(from, to) => {
                     let text = String::from_utf8(value).expect("text");
                     assert!(text.contains(from), "{from} is not there");
-                    load.raw(partition, Some(&key), Some(text.replacen(from, to, 1).as_bytes()), &[]);
+                    load.raw(
+                        partition,
+                        Some(&key),
+                        Some(text.replacen(from, to, 1).as_bytes()),
+                        &[],
+                    );
                 }
                 Bad::LongNotes(words) => {
                     let text = String::from_utf8(value).expect("text");
                     let long = format!("\"{}\"", "and so on ".repeat(*words));
-                    load.raw(partition, Some(&key), Some(with_column(&text, "notes", &long).as_bytes()), &[]);
+                    load.raw(
+                        partition,
+                        Some(&key),
+                        Some(with_column(&text, "notes", &long).as_bytes()),
+                        &[],
+                    );
                 }
                 Bad::Column(name, json) => {
                     let text = String::from_utf8(value).expect("text");
-                    load.raw(partition, Some(&key), Some(with_column(&text, name, json).as_bytes()), &[]);
+                    load.raw(
+                        partition,
+                        Some(&key),
+                        Some(with_column(&text, name, json).as_bytes()),
+                        &[],
+                    );
                 }
                 Bad::Value(bytes) => {
                     load.raw(partition, Some(&key), Some(bytes), &[]);
@@ -133,7 +189,8 @@ fn bad_records_are_held_or_quarantined_and_neighbours_go_on() {
                     load.raw(partition, *key, *value, &[]);
                 }
                 Bad::Headers(headers) => {
-                    let list: Vec<(&str, &[u8])> = headers.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
+                    let list: Vec<(&str, &[u8])> =
+                        headers.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
                     load.raw(partition, Some(&key), Some(&value), &list);
                 }
             }
@@ -141,7 +198,14 @@ fn bad_records_are_held_or_quarantined_and_neighbours_go_on() {
     }
     load.send(&place.setup.source, &place.setup.topics[0]);
 
-    let due: usize = cases.iter().map(|(_, _, outcome)| match outcome { Crosses => 3, Quarantined => 2, Held => 1 }).sum();
+    let due: usize = cases
+        .iter()
+        .map(|(_, _, outcome)| match outcome {
+            Crosses => 3,
+            Quarantined => 2,
+            Held => 1,
+        })
+        .sum();
     let mut running = place.run();
     let mut tail = place.setup.target.tail(&place.data_topic(), Isolation::Committed);
     tail.wait_for(due, Duration::from_secs(30));
@@ -149,8 +213,12 @@ fn bad_records_are_held_or_quarantined_and_neighbours_go_on() {
     assert_eq!(running.ended(), None, "{}", last_lines(&running.said(), 20));
     running.stop();
 
-    let crossed: BTreeSet<(usize, &str)> =
-        tail.records.iter().filter_map(serial_in_json).filter_map(|serial| serials.get(&serial).copied()).collect();
+    let crossed: BTreeSet<(usize, &str)> = tail
+        .records
+        .iter()
+        .filter_map(serial_in_json)
+        .filter_map(|serial| serials.get(&serial).copied())
+        .collect();
     let quarantine: BTreeSet<(i32, i64)> = place
         .setup
         .source
@@ -174,7 +242,11 @@ fn bad_records_are_held_or_quarantined_and_neighbours_go_on() {
             wrong.push(format!("{name}: expected {expected:?}, found crossed {}, quarantined {quarantined}, held {held}", has("itself")));
         }
         if !has("before") || has("after") != (*expected != Held) {
-            wrong.push(format!("{name}: its neighbours: before {}, after {}", has("before"), has("after")));
+            wrong.push(format!(
+                "{name}: its neighbours: before {}, after {}",
+                has("before"),
+                has("after")
+            ));
         }
     }
     say::figure("bad_input.cases", cases.len(), "records");

@@ -23,13 +23,21 @@ fn the_standard_work_against_a_raw_copy() {
     }
     let records = say::count("DOUANE_BENCH_RECORDS", 200_000);
     let registry = Registry::start("bench");
-    for (name, source_format, sink_format) in [("json", "debezium_json", "json"), ("avro", "debezium_avro", "avro")] {
+    for (name, source_format, sink_format) in
+        [("json", "debezium_json", "json"), ("avro", "debezium_avro", "avro")]
+    {
         bench(name, source_format, sink_format, records, &registry);
     }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "figures to be read")]
-fn bench(name: &str, source_format: &'static str, sink_format: &'static str, records: usize, registry: &Registry) {
+fn bench(
+    name: &str,
+    source_format: &'static str,
+    sink_format: &'static str,
+    records: usize,
+    registry: &Registry,
+) {
     let (source, target) = rig::clusters();
     let mut setup = Setup::customers(&format!("bench-{name}"), source.cluster(), target.cluster());
     setup.source_format = source_format;
@@ -49,7 +57,12 @@ fn bench(name: &str, source_format: &'static str, sink_format: &'static str, rec
         };
     }
     setup.source.create(&topic, PARTITIONS, &[]);
-    let load = Load::new(PARTITIONS).customers(&mut Customers::new(1, 1, false), records, format, &Plants::default());
+    let load = Load::new(PARTITIONS).customers(
+        &mut Customers::new(1, 1, false),
+        records,
+        format,
+        &Plants::default(),
+    );
     load.send(&setup.source, &topic);
     let due = load.expected.len();
     drop(load);
@@ -58,16 +71,20 @@ fn bench(name: &str, source_format: &'static str, sink_format: &'static str, rec
     // the raw copy first: it also warms the page cache for the other
     let raw_topic = format!("{topic}.raw");
     place.setup.target.create(&raw_topic, PARTITIONS, &[]);
-    let raw = std::env::var("DOUANE_RAW_COPY").expect("DOUANE_RAW_COPY names the raw copy's binary");
+    let raw =
+        std::env::var("DOUANE_RAW_COPY").expect("DOUANE_RAW_COPY names the raw copy's binary");
     let out = Command::new(raw)
         .args([&place.setup.source.bootstrap, &topic, &place.setup.target.bootstrap, &raw_topic])
         .stderr(Stdio::inherit())
         .output()
         .expect("the raw copy");
     assert!(out.status.success(), "the raw copy failed");
-    let copied: serde_json::Value = serde_json::from_slice(&out.stdout).expect("the raw copy's JSON");
+    let copied: serde_json::Value =
+        serde_json::from_slice(&out.stdout).expect("the raw copy's JSON");
     assert_eq!(copied["records"].as_u64(), Some(records as u64), "{copied}");
-    for (figure, unit) in [("records_per_s", "records/s"), ("cpu_s_per_million", "CPU s"), ("peak_mib", "MiB")] {
+    for (figure, unit) in
+        [("records_per_s", "records/s"), ("cpu_s_per_million", "CPU s"), ("peak_mib", "MiB")]
+    {
         say::figure(&format!("bench.{name}.raw_copy.{figure}"), &copied[figure], unit);
     }
 
@@ -75,7 +92,11 @@ fn bench(name: &str, source_format: &'static str, sink_format: &'static str, rec
     let mark = commits.mark();
     let started = Instant::now();
     let mut running = place.run();
-    assert!(commits.wait_past(&mark, Duration::from_secs(30)).is_some(), "{}", last_lines(&running.said(), 20));
+    assert!(
+        commits.wait_past(&mark, Duration::from_secs(30)).is_some(),
+        "{}",
+        last_lines(&running.said(), 20)
+    );
     let (first_cpu, _) = used(running.pid());
     let first = Instant::now();
     // by its own progress lines: a second reader would cost the cores that are measured
@@ -100,9 +121,21 @@ fn bench(name: &str, source_format: &'static str, sink_format: &'static str, rec
     running.stop();
     let work = (crossed - at_first) as f64;
     let source_share = records as f64 / due as f64;
-    say::figure(&format!("bench.{name}.douane.start"), first.duration_since(started).as_millis(), "ms to the first commit");
-    say::figure(&format!("bench.{name}.douane.records_per_s"), (work * source_share / (last - first).as_secs_f64()).round(), "source records/s");
-    say::figure(&format!("bench.{name}.douane.cpu_s_per_million"), format!("{:.1}", (cpu - first_cpu) / (work * source_share) * 1e6), "CPU s");
+    say::figure(
+        &format!("bench.{name}.douane.start"),
+        first.duration_since(started).as_millis(),
+        "ms to the first commit",
+    );
+    say::figure(
+        &format!("bench.{name}.douane.records_per_s"),
+        (work * source_share / (last - first).as_secs_f64()).round(),
+        "source records/s",
+    );
+    say::figure(
+        &format!("bench.{name}.douane.cpu_s_per_million"),
+        format!("{:.1}", (cpu - first_cpu) / (work * source_share) * 1e6),
+        "CPU s",
+    );
     say::figure(&format!("bench.{name}.douane.peak_mib"), peak, "MiB");
 }
 

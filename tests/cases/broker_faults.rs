@@ -22,7 +22,8 @@ enum Fault {
     FreezeSource,
 }
 
-const FAULTS: [Fault; 4] = [Fault::KillTarget, Fault::FreezeTarget, Fault::KillSource, Fault::FreezeSource];
+const FAULTS: [Fault; 4] =
+    [Fault::KillTarget, Fault::FreezeTarget, Fault::KillSource, Fault::FreezeSource];
 
 #[test]
 fn killed_and_frozen_brokers_cost_time_only() {
@@ -34,7 +35,12 @@ fn killed_and_frozen_brokers_cost_time_only() {
     source_cluster.create(&topic, 4, &[]);
     let place = Place::new(setup);
     let records = 20_000 + each * 4 * 8_000;
-    let load = Load::new(4).customers(&mut Customers::new(31, 1, true), records, Format::Json, &Plants::default());
+    let load = Load::new(4).customers(
+        &mut Customers::new(31, 1, true),
+        records,
+        Format::Json,
+        &Plants::default(),
+    );
     let load = Arc::new(load);
     let mut sending = load.send_slowly(&source_cluster, &topic, 800);
     let commits = place.commits();
@@ -44,9 +50,17 @@ fn killed_and_frozen_brokers_cost_time_only() {
     for round in 0..each {
         for fault in FAULTS {
             let mark = commits.mark();
-            assert!(commits.wait_past(&mark, Duration::from_secs(60)).is_some(), "{}", last_lines(&running.said(), 20));
+            assert!(
+                commits.wait_past(&mark, Duration::from_secs(60)).is_some(),
+                "{}",
+                last_lines(&running.said(), 20)
+            );
             std::thread::sleep(Duration::from_millis(random.between(100, 900)));
-            let hurt: &Broker = if matches!(fault, Fault::KillTarget | Fault::FreezeTarget) { target } else { source };
+            let hurt: &Broker = if matches!(fault, Fault::KillTarget | Fault::FreezeTarget) {
+                target
+            } else {
+                source
+            };
             let frozen_ms = random.between(2000, 9000);
             if matches!(fault, Fault::KillTarget | Fault::KillSource) {
                 hurt.kill();
@@ -59,8 +73,15 @@ fn killed_and_frozen_brokers_cost_time_only() {
             let over = Instant::now();
             let mark = commits.mark();
             let first = commits.wait_past(&mark, Duration::from_secs(60));
-            assert!(first.is_some(), "no commit within 60 s after {fault:?}\n{}", last_lines(&running.said(), 30));
-            say::note(format!("round {round}, {fault:?}: first commit {} ms after it was over", over.elapsed().as_millis()));
+            assert!(
+                first.is_some(),
+                "no commit within 60 s after {fault:?}\n{}",
+                last_lines(&running.said(), 30)
+            );
+            say::note(format!(
+                "round {round}, {fault:?}: first commit {} ms after it was over",
+                over.elapsed().as_millis()
+            ));
             back.push((fault, over.elapsed().as_millis()));
         }
     }
@@ -68,10 +89,19 @@ fn killed_and_frozen_brokers_cost_time_only() {
     finish(&place, &load, &mut running);
     running.stop();
     for fault in FAULTS {
-        let times: Vec<u128> = back.iter().filter(|(f, _)| *f == fault).map(|(_, ms)| *ms).collect();
-        say::figure(&format!("broker_faults.{fault:?}.to_first_commit_max"), say::quantile(&times, 1.0), "ms");
+        let times: Vec<u128> =
+            back.iter().filter(|(f, _)| *f == fault).map(|(_, ms)| *ms).collect();
+        say::figure(
+            &format!("broker_faults.{fault:?}.to_first_commit_max"),
+            say::quantile(&times, 1.0),
+            "ms",
+        );
     }
-    let verdict = judge(&load.expected, &place.setup.target.read(&place.data_topic(), Isolation::Committed), serial_in_json);
+    let verdict = judge(
+        &load.expected,
+        &place.setup.target.read(&place.data_topic(), Isolation::Committed),
+        serial_in_json,
+    );
     say::note(format!("{verdict:?}"));
     assert!(verdict.clean(), "{verdict:?}");
     check_the_rest(&place, &load);

@@ -32,9 +32,15 @@ fn captured(format: &str) -> Vec<Captured> {
             let record: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
             let headers = record["headers"].as_array().into_iter().flatten();
             Captured {
-                partition: i32::try_from(record["partition"].as_i64().expect("a partition")).expect("a partition"),
+                partition: i32::try_from(record["partition"].as_i64().expect("a partition"))
+                    .expect("a partition"),
                 headers: headers
-                    .map(|h| (h[0].as_str().expect("a name").to_owned(), bytes(&h[1]).unwrap_or_default()))
+                    .map(|h| {
+                        (
+                            h[0].as_str().expect("a name").to_owned(),
+                            bytes(&h[1]).unwrap_or_default(),
+                        )
+                    })
                     .collect(),
                 key: bytes(&record["key"]),
                 value: bytes(&record["value"]),
@@ -76,7 +82,10 @@ fn first_changed(records: &[Captured], format: &str) -> BTreeMap<i32, usize> {
         let value = record.value.as_deref().unwrap_or_default();
         let changed = match format {
             "avro" => value.len() > 5 && value[..5] != [0, 0, 0, 0, 4],
-            _ => value.windows(15).any(|w| w == b"\"loyalty_email\"") || value.windows(12).any(|w| w == b"\"fax_number\""),
+            _ => {
+                value.windows(15).any(|w| w == b"\"loyalty_email\"")
+                    || value.windows(12).any(|w| w == b"\"fax_number\"")
+            }
         };
         if changed {
             first.entry(record.partition).or_insert(at);
@@ -87,14 +96,19 @@ fn first_changed(records: &[Captured], format: &str) -> BTreeMap<i32, usize> {
 
 fn play(format: &'static str, registry: Option<&Registry>) {
     let (source, target) = rig::clusters();
-    let mut setup = Setup::customers(&format!("captured-{format}"), source.cluster(), target.cluster());
+    let mut setup =
+        Setup::customers(&format!("captured-{format}"), source.cluster(), target.cluster());
     setup.source_format = match format {
         "json" => "debezium_json",
         "jsonschema" => "debezium_json_schema",
         _ => "debezium_avro",
     };
     setup.topics = vec![format!("chinook_{format}.public.customer")];
-    let types = if format == "json" { "types: { customer_id: int32, support_rep_id: int32 }" } else { "types: {}" };
+    let types = if format == "json" {
+        "types: { customer_id: int32, support_rep_id: int32 }"
+    } else {
+        "types: {}"
+    };
     setup.columns = COLUMNS.replace("TYPES", types);
     setup.domains = "domains:
   customer: { normalize: none, form: base32, version: 1, purposes: [model-training] }
@@ -110,7 +124,8 @@ fn play(format: &'static str, registry: Option<&Registry>) {
 
     if let Some(registry) = registry {
         setup.source_registry = Some(registry.url());
-        let schemas: BTreeMap<u32, String> = serde_json::from_str(&file("customer-schemas.json")).expect("schemas");
+        let schemas: BTreeMap<u32, String> =
+            serde_json::from_str(&file("customer-schemas.json")).expect("schemas");
         // the first two are what the topic's subjects know when the release is proposed; the others come later
         let ids: BTreeMap<u32, u32> = schemas
             .iter()
@@ -133,8 +148,15 @@ fn play(format: &'static str, registry: Option<&Registry>) {
     setup.source.create(&topic, 3, &[]);
     let feed = setup.source.producer();
     for record in &records {
-        let headers: Vec<(&str, &[u8])> = record.headers.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
-        feed.send(&topic, record.partition, record.key.as_deref(), record.value.as_deref(), &headers);
+        let headers: Vec<(&str, &[u8])> =
+            record.headers.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
+        feed.send(
+            &topic,
+            record.partition,
+            record.key.as_deref(),
+            record.value.as_deref(),
+            &headers,
+        );
     }
     feed.flush();
     let place = Place::new(setup);
@@ -150,31 +172,47 @@ fn play(format: &'static str, registry: Option<&Registry>) {
     // a delete and its tombstone are one
     let tombstones = crossing.iter().filter(|record| record.value.is_none()).count();
     let due = crossing.len() - tombstones;
-    let keys: BTreeSet<&[u8]> = crossing.iter().filter_map(|record| record.key.as_deref()).collect();
+    let keys: BTreeSet<&[u8]> =
+        crossing.iter().filter_map(|record| record.key.as_deref()).collect();
 
     let mut running = place.run();
     let mut tail = place.setup.target.tail(&place.data_topic(), Isolation::Committed);
-    assert!(tail.wait_for(due, Duration::from_secs(30)), "{} of {due}\n{}", tail.records.len(), last_lines(&running.said(), 20));
+    assert!(
+        tail.wait_for(due, Duration::from_secs(30)),
+        "{} of {due}\n{}",
+        tail.records.len(),
+        last_lines(&running.said(), 20)
+    );
     while tail.poll(Duration::from_millis(700)) > 0 {}
     running.stop();
     assert_eq!(tail.records.len(), due, "{format}: records in the target");
-    let tokens: BTreeSet<&[u8]> = tail.records.iter().filter_map(|record| record.key.as_deref()).collect();
+    let tokens: BTreeSet<&[u8]> =
+        tail.records.iter().filter_map(|record| record.key.as_deref()).collect();
     assert_eq!(tokens.len(), keys.len(), "{format}: one token a key");
     let nulls = tail.records.iter().filter(|record| record.value.is_none()).count();
     assert_eq!(nulls, tombstones, "{format}: one null a delete");
     for (partition, first) in &held {
-        assert_eq!(held_at(&place, *partition), i64::try_from(*first).ok(), "{format}: partition {partition} is held at the changed columns");
+        assert_eq!(
+            held_at(&place, *partition),
+            i64::try_from(*first).ok(),
+            "{format}: partition {partition} is held at the changed columns"
+        );
     }
     let quarantine = place.setup.source.read(&place.quarantine_topic(), Isolation::Committed);
     assert_eq!(quarantine.len(), 0, "{format}: nothing in the captures is broken");
     for record in &tail.records {
-        let text = record.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+        let text =
+            record.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
         for raw in ["jetbrains", "@", "Köhler", "Gonçalves", "loyalty"] {
             assert!(!text.contains(raw), "{format}: a raw value crossed");
         }
     }
     assert_eq!(place.verify().code, 0);
-    say::note(format!("captures, {format}: {due} records of {} keys crossed, {} partitions held", keys.len(), held.len()));
+    say::note(format!(
+        "captures, {format}: {due} records of {} keys crossed, {} partitions held",
+        keys.len(),
+        held.len()
+    ));
 }
 
 #[test]

@@ -61,11 +61,15 @@ fn connector(name: &str, postgres: &Postgres, registry: Option<&Registry>) -> Va
     for part in ["key.converter", "value.converter"] {
         match registry {
             None => {
-                fields.insert(part.to_owned(), json!("org.apache.kafka.connect.json.JsonConverter"));
+                fields
+                    .insert(part.to_owned(), json!("org.apache.kafka.connect.json.JsonConverter"));
                 fields.insert(format!("{part}.schemas.enable"), json!("false"));
             }
             Some(registry) => {
-                fields.insert(part.to_owned(), json!("io.apicurio.registry.utils.converter.AvroConverter"));
+                fields.insert(
+                    part.to_owned(),
+                    json!("io.apicurio.registry.utils.converter.AvroConverter"),
+                );
                 for (key, value) in [
                     ("url", registry.native_url().as_str()),
                     ("auto-register", "true"),
@@ -74,7 +78,10 @@ fn connector(name: &str, postgres: &Postgres, registry: Option<&Registry>) -> Va
                     ("headers.enabled", "false"),
                     ("use-id", "contentId"),
                     ("id-handler", "io.apicurio.registry.serde.Legacy4ByteIdHandler"),
-                    ("artifact-resolver-strategy", "io.apicurio.registry.serde.strategy.TopicIdStrategy"),
+                    (
+                        "artifact-resolver-strategy",
+                        "io.apicurio.registry.serde.strategy.TopicIdStrategy",
+                    ),
                 ] {
                     fields.insert(format!("{part}.apicurio.registry.{key}"), json!(value));
                 }
@@ -97,7 +104,9 @@ fn state(records: &[Record], registry: Option<&Registry>) -> BTreeMap<i64, Strin
         .map(|record| {
             let value = match registry {
                 None => record.json(),
-                Some(registry) => avro(record.value.as_deref().expect("a value"), registry, &mut schemas),
+                Some(registry) => {
+                    avro(record.value.as_deref().expect("a value"), registry, &mut schemas)
+                }
             };
             let serial = value["serial"].as_i64().unwrap_or_else(|| panic!("no serial in {value}"));
             (serial, value["country"].as_str().expect("a country").to_owned())
@@ -109,7 +118,9 @@ fn state(records: &[Record], registry: Option<&Registry>) -> BTreeMap<i64, Strin
 fn avro(bytes: &[u8], registry: &Registry, schemas: &mut BTreeMap<u32, Value>) -> Value {
     assert_eq!(bytes[0], 0, "the wire format's first byte");
     let id = u32::from_be_bytes(bytes[1..5].try_into().expect("four bytes"));
-    let schema = schemas.entry(id).or_insert_with(|| serde_json::from_str(&registry.schema(id)).expect("a schema"));
+    let schema = schemas
+        .entry(id)
+        .or_insert_with(|| serde_json::from_str(&registry.schema(id)).expect("a schema"));
     let mut rest = &bytes[5..];
     let mut out = serde_json::Map::new();
     for field in schema["fields"].as_array().expect("fields") {
@@ -164,11 +175,18 @@ fn rows(postgres: &Postgres, database: &str) -> BTreeMap<i64, String> {
 }
 
 /// Until the target holds what the database holds.
-fn until_equal(place: &Place, running: &mut Running, postgres: &Postgres, registry: Option<&Registry>, what: &str) {
+fn until_equal(
+    place: &Place,
+    running: &mut Running,
+    postgres: &Postgres,
+    registry: Option<&Registry>,
+    what: &str,
+) {
     let wanted = rows(postgres, &place.setup.name);
     let end = Instant::now() + Duration::from_secs(60);
     loop {
-        let found = state(&place.setup.target.read(&place.data_topic(), Isolation::Committed), registry);
+        let found =
+            state(&place.setup.target.read(&place.data_topic(), Isolation::Committed), registry);
         if found == wanted {
             say::note(format!("{what}: {} rows agree", wanted.len()));
             return;
@@ -215,8 +233,16 @@ fn whole_way(name: &str, postgres: &Postgres, connect: &Connect, registry: Optio
         "ALTER TABLE customers ADD COLUMN passport text;
          UPDATE customers SET passport = 'P-4711-4711', serial = nextval('version') WHERE id = 100;",
     );
-    assert!(running.wait_for_word("after.passport", Duration::from_secs(30)), "{}", last_lines(&running.said(), 20));
-    assert!(running.wait_for_word("\"held\"", Duration::from_secs(5)), "{}", last_lines(&running.said(), 20));
+    assert!(
+        running.wait_for_word("after.passport", Duration::from_secs(30)),
+        "{}",
+        last_lines(&running.said(), 20)
+    );
+    assert!(
+        running.wait_for_word("\"held\"", Duration::from_secs(5)),
+        "{}",
+        last_lines(&running.said(), 20)
+    );
     running.stop();
     let status = place.verb(&["status", &place.pipeline_file()]);
     assert_eq!(status.code, 1, "status answers no while a partition is held: {}", status.out);

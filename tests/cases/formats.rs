@@ -21,7 +21,8 @@ fn three_wire_formats_give_the_same_bytes() {
     let mut keys = None;
     let mut first: Option<Vec<Bytes>> = None;
     for name in ["debezium_json", "debezium_json_schema", "debezium_avro"] {
-        let mut setup = Setup::customers(&name.replace('_', "-"), source.cluster(), target.cluster());
+        let mut setup =
+            Setup::customers(&name.replace('_', "-"), source.cluster(), target.cluster());
         setup.source_format = name;
         setup.tasks = 1;
         setup.keys_of = keys.clone();
@@ -53,7 +54,8 @@ fn three_wire_formats_give_the_same_bytes() {
         let verdict = judge(&load.expected, &records, serial_in_json);
         assert!(verdict.clean(), "{name}: {verdict:?}");
         check_the_rest(&place, &load);
-        let mut bytes: Vec<Bytes> = records.into_iter().map(|r| (r.partition, r.key, r.value)).collect();
+        let mut bytes: Vec<Bytes> =
+            records.into_iter().map(|r| (r.partition, r.key, r.value)).collect();
         // one source partition: within a target partition the order is the source's
         bytes.sort_by_key(|(partition, _, _)| *partition);
         match &first {
@@ -62,7 +64,9 @@ fn three_wire_formats_give_the_same_bytes() {
                 let differs = first.iter().zip(&bytes).position(|(a, b)| a != b);
                 let text = |side: &[Bytes]| {
                     let (partition, key, value) = &side[differs.unwrap_or(0)];
-                    let text = |bytes: &Option<Vec<u8>>| String::from_utf8_lossy(bytes.as_deref().unwrap_or(b"null")).into_owned();
+                    let text = |bytes: &Option<Vec<u8>>| {
+                        String::from_utf8_lossy(bytes.as_deref().unwrap_or(b"null")).into_owned()
+                    };
                     format!("{partition} {} {}", text(key), text(value))
                 };
                 assert!(

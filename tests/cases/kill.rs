@@ -53,7 +53,12 @@ fn kill_loop(case: &Case) -> Outcome {
     place.write_files();
 
     let mut events = Customers::new(case.seed, 1, true);
-    let load = Arc::new(Load::new(PARTITIONS).customers(&mut events, case.records, Format::Json, &case.plants));
+    let load = Arc::new(Load::new(PARTITIONS).customers(
+        &mut events,
+        case.records,
+        Format::Json,
+        &case.plants,
+    ));
     let mut sending = load.send_slowly(&source, &topic, case.records_per_second);
     let mut random = Random::new(case.seed);
     let commits = place.commits();
@@ -74,7 +79,11 @@ fn kill_loop(case: &Case) -> Outcome {
             commits.wait_past(&mark, Duration::ZERO)
         };
         if kill % 2 == 0 {
-            assert!(commits_seen.is_some(), "no commit within 30 s\n{}", last_lines(&running.said(), 20));
+            assert!(
+                commits_seen.is_some(),
+                "no commit within 30 s\n{}",
+                last_lines(&running.said(), 20)
+            );
             times.push(spawned.elapsed().as_millis());
             std::thread::sleep(Duration::from_millis(random.between(0, 400)));
         }
@@ -85,7 +94,11 @@ fn kill_loop(case: &Case) -> Outcome {
         productive += usize::from(commits.mark() != mark);
     }
     let (loaded, killed) = (sending.sent(), case.kills);
-    say::note(format!("{}: {killed} kills while {loaded} of {} records were there", case.name, load.len()));
+    say::note(format!(
+        "{}: {killed} kills while {loaded} of {} records were there",
+        case.name,
+        load.len()
+    ));
     let mut running = place.run();
     sending.wait();
     finish(&place, &load, &mut running);
@@ -111,7 +124,10 @@ pub fn finish(place: &Place, load: &Load, running: &mut crate::place::Running) {
     let all = tail.wait_for(load.expected.len(), Duration::from_secs(120));
     if !all {
         let (got, wanted) = (tail.records.len(), load.expected.len());
-        say::note(format!("only {got} of {wanted} records came\n{}", last_lines(&running.said(), 20)));
+        say::note(format!(
+            "only {got} of {wanted} records came\n{}",
+            last_lines(&running.said(), 20)
+        ));
     }
     let end = Instant::now() + Duration::from_secs(1);
     while tail.poll(Duration::from_millis(400)) > 0 && Instant::now() < end {}
@@ -123,7 +139,8 @@ pub fn finish(place: &Place, load: &Load, running: &mut crate::place::Running) {
 /// What holds after every fault, however delivered: held and quarantined as planted, ledger and manifests agree.
 pub fn check_the_rest(place: &Place, load: &Load) {
     let quarantine = place.setup.source.read(&place.quarantine_topic(), Isolation::Committed);
-    let found: BTreeSet<(i32, i64)> = quarantine.iter().map(|r| quarantined_at(r, &place.setup.topics[0])).collect();
+    let found: BTreeSet<(i32, i64)> =
+        quarantine.iter().map(|r| quarantined_at(r, &place.setup.topics[0])).collect();
     let planted: BTreeSet<(i32, i64)> =
         load.quarantined.iter().flat_map(|(p, offsets)| offsets.iter().map(|o| (*p, *o))).collect();
     assert_eq!(found, planted, "the quarantine names exactly what was planted");
@@ -137,30 +154,52 @@ pub fn check_the_rest(place: &Place, load: &Load) {
     let manifests = place.setup.target.read(&place.manifest_topic(), Isolation::Committed);
     let logs = report.as_array().unwrap_or_else(|| panic!("no list of logs in {report}"));
     let committed: u64 = logs.iter().filter_map(|log| log["committed"].as_u64()).sum();
-    assert!(logs.iter().all(|log| log["signature_checked"] == true || log["checkpoint"].is_null()), "{report}");
-    assert!(logs.iter().all(|log| log["open"].is_null()), "a clean stop leaves no intent open: {report}");
-    assert_eq!(u64::try_from(manifests.len()).expect("a count"), committed, "one manifest for each COMMITTED entry");
+    assert!(
+        logs.iter().all(|log| log["signature_checked"] == true || log["checkpoint"].is_null()),
+        "{report}"
+    );
+    assert!(
+        logs.iter().all(|log| log["open"].is_null()),
+        "a clean stop leaves no intent open: {report}"
+    );
+    assert_eq!(
+        u64::try_from(manifests.len()).expect("a count"),
+        committed,
+        "one manifest for each COMMITTED entry"
+    );
     let each_once: BTreeSet<&[u8]> = manifests.iter().filter_map(|m| m.key.as_deref()).collect();
     assert_eq!(each_once.len(), manifests.len(), "no manifest twice");
     let records = place.setup.target.read(&place.data_topic(), Isolation::Committed);
     let wrong = crate::manifests::disagreements(&records, &manifests);
-    assert!(wrong.is_empty(), "{} of {} manifests: {}", wrong.len(), manifests.len(), wrong[..wrong.len().min(5)].join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {} manifests: {}",
+        wrong.len(),
+        manifests.len(),
+        wrong[..wrong.len().min(5)].join("\n")
+    );
 }
 
 /// The source position that a quarantine record names in its key: `topic:partition:offset`, `topic[partition]@offset` and the like.
 pub fn quarantined_at(record: &Record, topic: &str) -> (i32, i64) {
     let key = record.key_text();
     let rest = key.rsplit(topic).next().unwrap_or(&key);
-    let numbers: Vec<i64> =
-        rest.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty()).filter_map(|n| n.parse().ok()).collect();
-    let [partition, offset] = numbers[..] else { panic!("a quarantine key that names no position: {key}") };
+    let numbers: Vec<i64> = rest
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|part| !part.is_empty())
+        .filter_map(|n| n.parse().ok())
+        .collect();
+    let [partition, offset] = numbers[..] else {
+        panic!("a quarantine key that names no position: {key}")
+    };
     (i32::try_from(partition).expect("a partition"), offset)
 }
 
 /// Where `douane status` says that a partition is held.
 pub fn held_at(place: &Place, partition: i32) -> Option<i64> {
     let status = place.status();
-    let partitions = status["partitions"].as_array().unwrap_or_else(|| panic!("no partitions in {status}"));
+    let partitions =
+        status["partitions"].as_array().unwrap_or_else(|| panic!("no partitions in {status}"));
     let one = partitions.iter().find(|p| p["partition"].as_i64() == Some(i64::from(partition)))?;
     let text = one["held"].as_str().filter(|_| one["state"].as_str() == Some("held"))?;
     let offset = text.strip_prefix("held at ")?.split(':').next()?.parse().ok()?;
@@ -193,8 +232,16 @@ fn sigkill_loses_repeats_and_reorders_nothing() {
     say::figure("sigkill.kills_after_a_commit", outcome.productive, "kills");
     say::figure("sigkill.records", outcome.verdict.read, "records");
     say::figure("sigkill.leftovers_read_uncommitted", outcome.leftovers, "records");
-    say::figure("sigkill.spawn_to_first_commit_p50", say::quantile(&outcome.to_first_commit_ms, 0.5), "ms");
-    say::figure("sigkill.spawn_to_first_commit_p95", say::quantile(&outcome.to_first_commit_ms, 0.95), "ms");
+    say::figure(
+        "sigkill.spawn_to_first_commit_p50",
+        say::quantile(&outcome.to_first_commit_ms, 0.5),
+        "ms",
+    );
+    say::figure(
+        "sigkill.spawn_to_first_commit_p95",
+        say::quantile(&outcome.to_first_commit_ms, 0.95),
+        "ms",
+    );
     say::note(format!("{:?}", outcome.verdict));
     assert!(outcome.verdict.clean(), "{:?}", outcome.verdict);
     assert_eq!(outcome.verdict.second_nulls, 0, "a delete and its tombstone are one");

@@ -39,7 +39,12 @@ fn late(name: &str, link: Link, way: End, events: usize, control: Option<&str>) 
     }
     let patience_s: usize = if link == Link::Silent { 20 } else { 12 };
     let records = 4000 + events * patience_s * 500;
-    let load = Load::new(2).customers(&mut Customers::new(21, 1, true), records, Format::Json, &Plants::default());
+    let load = Load::new(2).customers(
+        &mut Customers::new(21, 1, true),
+        records,
+        Format::Json,
+        &Plants::default(),
+    );
     let load = Arc::new(load);
     let mut sending = load.send_slowly(&source, &topic, 600);
     let commits = place.commits();
@@ -85,7 +90,9 @@ fn late(name: &str, link: Link, way: End, events: usize, control: Option<&str>) 
     running.stop();
     let committed = place.setup.target.read(&place.data_topic(), Isolation::Committed);
     let verdict = judge(&load.expected, &committed, serial_in_json);
-    say::note(format!("{name}, {link:?} link, {way:?}: {withheld} withheld, {delivered} delivered late, {kills} kills: {verdict:?}"));
+    say::note(format!(
+        "{name}, {link:?} link, {way:?}: {withheld} withheld, {delivered} delivered late, {kills} kills: {verdict:?}"
+    ));
     if control.is_none() && verdict.clean() {
         // while the broker still runs
         check_the_rest(&place, &load);
@@ -97,28 +104,44 @@ fn late(name: &str, link: Link, way: End, events: usize, control: Option<&str>) 
 fn a_late_commit_tears_no_other_transaction_on_a_silent_link() {
     let _turn = rig::exclusive();
     let events = say::count("DOUANE_LATE", 12);
-    check(&late("late-commit-silent", Link::Silent, End::Commit, events, None), "commit.silent", events);
+    check(
+        &late("late-commit-silent", Link::Silent, End::Commit, events, None),
+        "commit.silent",
+        events,
+    );
 }
 
 #[test]
 fn a_late_commit_tears_no_other_transaction_on_a_closed_link() {
     let _turn = rig::exclusive();
     let events = say::count("DOUANE_LATE", 12);
-    check(&late("late-commit-closed", Link::Closed, End::Commit, events, None), "commit.closed", events);
+    check(
+        &late("late-commit-closed", Link::Closed, End::Commit, events, None),
+        "commit.closed",
+        events,
+    );
 }
 
 #[test]
 fn a_late_abort_tears_no_other_transaction_on_a_silent_link() {
     let _turn = rig::exclusive();
     let events = say::count("DOUANE_LATE", 12);
-    check(&late("late-abort-silent", Link::Silent, End::Abort, events, None), "abort.silent", events);
+    check(
+        &late("late-abort-silent", Link::Silent, End::Abort, events, None),
+        "abort.silent",
+        events,
+    );
 }
 
 #[test]
 fn a_late_abort_tears_no_other_transaction_on_a_closed_link() {
     let _turn = rig::exclusive();
     let events = say::count("DOUANE_LATE", 12);
-    check(&late("late-abort-closed", Link::Closed, End::Abort, events, None), "abort.closed", events);
+    check(
+        &late("late-abort-closed", Link::Closed, End::Abort, events, None),
+        "abort.closed",
+        events,
+    );
 }
 
 fn check(outcome: &Outcome, link: &str, events: usize) {
@@ -126,7 +149,12 @@ fn check(outcome: &Outcome, link: &str, events: usize) {
     say::figure(&format!("late_end_txn.{link}.kills_after_it"), outcome.kills, "kills");
     say::figure(&format!("late_end_txn.{link}.torn"), outcome.verdict.duplicated, "records twice");
     assert!(outcome.verdict.clean(), "{:?}", outcome.verdict);
-    assert!(outcome.kills >= events, "only {} of {events} late deliveries ({} withheld)", outcome.kills, outcome.withheld);
+    assert!(
+        outcome.kills >= events,
+        "only {} of {events} late deliveries ({} withheld)",
+        outcome.kills,
+        outcome.withheld
+    );
 }
 
 #[test]

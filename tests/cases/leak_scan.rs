@@ -52,11 +52,19 @@ fn prove_the_eye(scanner: &Scanner, secret: &str, target: &Cluster, data: &Path,
     feed.send("planted.zstd", 0, None, Some(within.as_bytes()), &[]);
     feed.flush();
     let (leaks, _) = scan_topics(scanner, target);
-    for place in ["planted.plain[0]@0", "planted.plain[0]@1", "planted.plain[0]@2", "planted.zstd[0]@0"] {
-        assert!(leaks.iter().any(|leak| leak.place == place), "the plant at {place} is not seen: {leaks:?}");
+    for place in
+        ["planted.plain[0]@0", "planted.plain[0]@1", "planted.plain[0]@2", "planted.zstd[0]@0"]
+    {
+        assert!(
+            leaks.iter().any(|leak| leak.place == place),
+            "the plant at {place} is not seen: {leaks:?}"
+        );
     }
     let (on_disk, _) = scanner.scan_files(data);
-    assert!(on_disk.iter().any(|leak| leak.place.contains("planted.plain-0")), "the plant on the broker's disk is not seen");
+    assert!(
+        on_disk.iter().any(|leak| leak.place.contains("planted.plain-0")),
+        "the plant on the broker's disk is not seen"
+    );
     let file = dir.join("ledger/planted");
     std::fs::write(&file, &within).expect("a file");
     assert!(!scanner.scan_files(dir).0.is_empty(), "the plant in a file is not seen");
@@ -76,7 +84,14 @@ fn prove_the_eye(scanner: &Scanner, secret: &str, target: &Cluster, data: &Path,
 fn no_raw_value_is_found_outside() {
     let _turn = rig::exclusive();
     let (source, _) = rig::clusters();
-    let broker = rig::Broker::start("leaks", &["log.segment.delete.delay.ms=100", "file.delete.delay.ms=100", "log.retention.check.interval.ms=1000"]);
+    let broker = rig::Broker::start(
+        "leaks",
+        &[
+            "log.segment.delete.delay.ms=100",
+            "file.delete.delay.ms=100",
+            "log.retention.check.interval.ms=1000",
+        ],
+    );
     let mut setup = Setup::customers("leaks", source.cluster(), broker.cluster());
     setup.source.create(&setup.topics[0], 8, &[]);
     setup.tasks = 2;
@@ -85,7 +100,12 @@ fn no_raw_value_is_found_outside() {
     place.env("RUST_LOG", "trace");
     place.env("RUST_BACKTRACE", "full");
     let plants = Plants { unknown_leaf: Some((3, 2000)), unparsable: Some((5, 20)) };
-    let load = Load::new(8).customers(&mut Customers::new(51, FIRST_ID, true), 4000, Format::Json, &plants);
+    let load = Load::new(8).customers(
+        &mut Customers::new(51, FIRST_ID, true),
+        4000,
+        Format::Json,
+        &plants,
+    );
     let mut secrets = load.secrets.clone();
     secrets.push("P-4711-4711".to_owned());
     secrets.sort();
@@ -99,16 +119,28 @@ fn no_raw_value_is_found_outside() {
     for _ in 0..2 {
         let mark = commits.mark();
         let mut running = place.run();
-        assert!(commits.wait_past(&mark, Duration::from_secs(30)).is_some(), "{}", last_lines(&running.said(), 20));
+        assert!(
+            commits.wait_past(&mark, Duration::from_secs(30)).is_some(),
+            "{}",
+            last_lines(&running.said(), 20)
+        );
         running.kill();
     }
     let mut running = place.run();
     sending.wait();
     finish(&place, &load, &mut running);
     running.stop();
-    for args in [vec!["status", &place.pipeline_file()], vec!["explain", &place.pipeline_file()], vec!["lint", &place.pipeline_file()]] {
+    for args in [
+        vec!["status", &place.pipeline_file()],
+        vec!["explain", &place.pipeline_file()],
+        vec!["lint", &place.pipeline_file()],
+    ] {
         let said = place.verb(&args);
-        std::fs::write(place.dir.join(format!("said-{}", args[0])), format!("{}{}", said.out, said.err)).expect("a file");
+        std::fs::write(
+            place.dir.join(format!("said-{}", args[0])),
+            format!("{}{}", said.out, said.err),
+        )
+        .expect("a file");
     }
     std::fs::write(place.dir.join("said-verify"), place.verify().out).expect("a file");
 
@@ -126,10 +158,19 @@ fn no_raw_value_is_found_outside() {
     say::figure("leak_scan.secrets", secrets.len(), "texts, in 13 forms each");
     say::figure("leak_scan.records", records, "records of the target, aborted ones included");
     say::figure("leak_scan.files", disk_files + place_files, "files");
-    let mut all: Vec<Leak> = in_topics.into_iter().chain(on_disk).chain(in_place).chain(in_quarantine).collect();
+    let mut all: Vec<Leak> =
+        in_topics.into_iter().chain(on_disk).chain(in_place).chain(in_quarantine).collect();
     all.sort();
     say::figure("leak_scan.found", all.len(), "raw values");
-    assert!(records > 3000 && quarantine.len() > 5, "{records} records, {} in quarantine: too little was searched", quarantine.len());
-    let some: Vec<String> = all.iter().take(10).map(|l| format!("{} as {}: {}", secrets[l.secret], l.form, l.place)).collect();
+    assert!(
+        records > 3000 && quarantine.len() > 5,
+        "{records} records, {} in quarantine: too little was searched",
+        quarantine.len()
+    );
+    let some: Vec<String> = all
+        .iter()
+        .take(10)
+        .map(|l| format!("{} as {}: {}", secrets[l.secret], l.form, l.place))
+        .collect();
     assert!(all.is_empty(), "{} raw values outside:\n{}", all.len(), some.join("\n"));
 }

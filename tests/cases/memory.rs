@@ -26,20 +26,33 @@ fn memory_stays_bounded_while_the_target_stands_still() {
     setup.source.create(&setup.topics[0], 4, &[]);
     let place = Place::new(setup);
     let records = 60_000;
-    let load = Load::new(4).customers(&mut Customers::new(41, 1, true), records, Format::Json, &Plants::default());
+    let load = Load::new(4).customers(
+        &mut Customers::new(41, 1, true),
+        records,
+        Format::Json,
+        &Plants::default(),
+    );
     let load = Arc::new(load);
     load.send(&place.setup.source, &place.setup.topics[0]);
     let commits = place.commits();
     let mark = commits.mark();
     let mut running = place.run();
-    assert!(commits.wait_past(&mark, Duration::from_secs(30)).is_some(), "{}", last_lines(&running.said(), 20));
+    assert!(
+        commits.wait_past(&mark, Duration::from_secs(30)).is_some(),
+        "{}",
+        last_lines(&running.said(), 20)
+    );
     target.freeze();
     std::thread::sleep(Duration::from_secs(frozen_s as u64));
     let (_, while_frozen) = running.used();
     target.thaw();
     let since = Instant::now();
     let mark = commits.mark();
-    assert!(commits.wait_past(&mark, Duration::from_secs(60)).is_some(), "{}", last_lines(&running.said(), 20));
+    assert!(
+        commits.wait_past(&mark, Duration::from_secs(60)).is_some(),
+        "{}",
+        last_lines(&running.said(), 20)
+    );
     say::figure("memory.first_commit_after_the_thaw", since.elapsed().as_millis(), "ms");
     finish(&place, &load, &mut running);
     let (cpu, peak) = running.used();
@@ -49,7 +62,11 @@ fn memory_stays_bounded_while_the_target_stands_still() {
     say::figure("memory.peak", peak, "MiB");
     say::figure("memory.cpu", cpu, "s");
     assert!(peak > 0 && peak <= PEAK_MIB_MAX, "peak {peak} MiB, allowed {PEAK_MIB_MAX}");
-    let verdict = judge(&load.expected, &place.setup.target.read(&place.data_topic(), Isolation::Committed), serial_in_json);
+    let verdict = judge(
+        &load.expected,
+        &place.setup.target.read(&place.data_topic(), Isolation::Committed),
+        serial_in_json,
+    );
     assert!(verdict.clean(), "{verdict:?}");
     check_the_rest(&place, &load);
 }

@@ -39,7 +39,11 @@ fn copy(source: &[Record], copier: Copier) -> Vec<(i32, String, Option<String>)>
             Some(after[at + 9..].chars().take_while(char::is_ascii_digit).collect::<String>())
         });
         match serial {
-            Some(serial) => out.push((partition, token, Some(format!("{{\"serial\":{serial},\"country\":\"DE\"}}")))),
+            Some(serial) => out.push((
+                partition,
+                token,
+                Some(format!("{{\"serial\":{serial},\"country\":\"DE\"}}")),
+            )),
             None if deleted == token => deleted.clear(),
             None => {
                 deleted.clone_from(&token);
@@ -60,17 +64,26 @@ fn copy(source: &[Record], copier: Copier) -> Vec<(i32, String, Option<String>)>
         Copier::RepeatsOne => out.insert(last + 1, out[last].clone()),
         Copier::SwapsTwoOfAKey => out.swap(before, last),
         Copier::SwapsTwoKeysOfAPartition => {
-            let source_of = |r: &(i32, String, Option<String>)| r.1[1..].parse::<u64>().expect("an id") % 2;
+            let source_of =
+                |r: &(i32, String, Option<String>)| r.1[1..].parse::<u64>().expect("an id") % 2;
             let other = out
                 .iter()
                 .enumerate()
                 .find(|(at, r)| {
-                    let next = out.iter().enumerate().skip(at + 1).find(|(_, n)| n.0 == r.0 && source_of(n) == source_of(r));
+                    let next = out
+                        .iter()
+                        .enumerate()
+                        .skip(at + 1)
+                        .find(|(_, n)| n.0 == r.0 && source_of(n) == source_of(r));
                     r.2.is_some() && next.is_some_and(|(_, n)| n.1 != r.1 && n.2.is_some())
                 })
                 .map(|(at, _)| at)
                 .expect("two neighbours of one partition");
-            let next = out.iter().enumerate().skip(other + 1).find(|(_, n)| n.0 == out[other].0 && source_of(n) == source_of(&out[other]));
+            let next = out
+                .iter()
+                .enumerate()
+                .skip(other + 1)
+                .find(|(_, n)| n.0 == out[other].0 && source_of(n) == source_of(&out[other]));
             let next = next.expect("found above").0;
             out.swap(other, next);
         }
@@ -78,7 +91,9 @@ fn copy(source: &[Record], copier: Copier) -> Vec<(i32, String, Option<String>)>
             let at = out.iter().position(|r| r.2.is_none()).expect("a delete");
             out.remove(at);
         }
-        Copier::AddsAStranger => out.push((0, "stranger".to_owned(), Some("{\"serial\":999999}".to_owned()))),
+        Copier::AddsAStranger => {
+            out.push((0, "stranger".to_owned(), Some("{\"serial\":999999}".to_owned())))
+        }
         Copier::GivesTwoTokens => out[last].1 = "another".to_owned(),
     }
     out
@@ -97,7 +112,12 @@ fn the_oracle_sees_every_kind_of_fault() {
     let (source, target) = rig::clusters();
     let (source, target) = (source.cluster(), target.cluster());
     source.create("oracle.in", 2, &[]);
-    let load = Load::new(2).customers(&mut Customers::new(7, 1, true), 600, Format::Json, &Plants::default());
+    let load = Load::new(2).customers(
+        &mut Customers::new(7, 1, true),
+        600,
+        Format::Json,
+        &Plants::default(),
+    );
     load.send(&source, "oracle.in");
     let read = source.read("oracle.in", Isolation::Committed);
     assert_eq!(read.len(), 600);
@@ -119,10 +139,17 @@ fn the_oracle_sees_every_kind_of_fault() {
         target.create(&topic, 3, &[]);
         let feed = target.producer();
         for (partition, key, value) in copy(&read, copier) {
-            feed.send(&topic, partition, Some(key.as_bytes()), value.as_deref().map(str::as_bytes), &[]);
+            feed.send(
+                &topic,
+                partition,
+                Some(key.as_bytes()),
+                value.as_deref().map(str::as_bytes),
+                &[],
+            );
         }
         feed.flush();
-        let verdict = judge(&load.expected, &target.read(&topic, Isolation::Committed), serial_in_json);
+        let verdict =
+            judge(&load.expected, &target.read(&topic, Isolation::Committed), serial_in_json);
         assert!(seen(&verdict), "{copier:?}: {verdict:?}");
     }
 }
@@ -143,7 +170,10 @@ fn a_committed_reader_reads_past_aborted_records_to_the_end() {
         producer.begin_transaction().expect("begun");
         for partition in 0..2 {
             let text = format!("{round}");
-            producer.send(BaseRecord::<str, str>::to("readers").partition(partition).payload(&text)).map_err(|e| e.0).expect("sent");
+            producer
+                .send(BaseRecord::<str, str>::to("readers").partition(partition).payload(&text))
+                .map_err(|e| e.0)
+                .expect("sent");
         }
         producer.flush(Duration::from_secs(10)).expect("acknowledged");
         if round % 2 == 0 {
@@ -198,7 +228,11 @@ fn the_proxy_tears_a_transaction_of_a_careless_producer() {
         let delivered = proxy.delivered();
         let text = format!("{round}");
         producer.begin_transaction().expect("begun");
-        let record = BaseRecord::<str, str>::to("torn").key(if proxy.withheld() > delivered { "never" } else { "committed" });
+        let record = BaseRecord::<str, str>::to("torn").key(if proxy.withheld() > delivered {
+            "never"
+        } else {
+            "committed"
+        });
         producer.send(record.payload(&text)).map_err(|e| e.0).expect("sent");
         producer.flush(wait).expect("acknowledged");
         if proxy.withheld() > delivered {
@@ -211,5 +245,8 @@ fn the_proxy_tears_a_transaction_of_a_careless_producer() {
     }
     assert_eq!(proxy.delivered(), 1, "no EndTxn was late");
     let read = cluster.read("torn", Isolation::Committed);
-    assert!(read.iter().any(|record| record.key_text() == "never"), "the transaction was not torn: {read:?}");
+    assert!(
+        read.iter().any(|record| record.key_text() == "never"),
+        "the transaction was not torn: {read:?}"
+    );
 }

@@ -81,7 +81,8 @@ fn commit_deed(place: &Place, deed: Deed, older_ledger: &std::path::Path, events
         Deed::SourceRecreated => {
             recreate(source, topic);
             // more records than the position: without a look at the topic's id this is a silent skip
-            let load = Load::new(PARTITIONS).customers(events, 3000, Format::Json, &Plants::default());
+            let load =
+                Load::new(PARTITIONS).customers(events, 3000, Format::Json, &Plants::default());
             load.send(source, topic);
         }
         Deed::TargetRecreated => recreate(target, &place.data_topic()),
@@ -121,7 +122,8 @@ fn a_changed_identity_or_a_lost_side_stops_with_its_reason() {
         let older = place.dir.join("older-ledger");
         copy_tree(&place.ledger(), &older);
         // some more, so that the older copy is older, and the position is beyond the start
-        let more = Load::new(PARTITIONS).customers(&mut events, 400, Format::Json, &Plants::default());
+        let more =
+            Load::new(PARTITIONS).customers(&mut events, 400, Format::Json, &Plants::default());
         more.send(&place.setup.source, &place.setup.topics[0]);
         let mut running = place.run();
         until_all_crossed(&place, &running, load.expected.len() + more.expected.len());
@@ -135,20 +137,40 @@ fn a_changed_identity_or_a_lost_side_stops_with_its_reason() {
             running = place.run();
         } else {
             // something to do, for those that look before they commit
-            let more = Load::new(PARTITIONS).customers(&mut events, 50, Format::Json, &Plants::default());
+            let more =
+                Load::new(PARTITIONS).customers(&mut events, 50, Format::Json, &Plants::default());
             more.send(&place.setup.source, &place.setup.topics[0]);
         }
         let code = running.wait(Duration::from_secs(20));
         let took = since.elapsed().as_millis();
         let said = running.said();
         let crossed_after = place.setup.target.end(&place.data_topic(), Isolation::Uncommitted);
-        let right = code == Some(1) && said.contains(&format!("\"code\":\"{}\"", case.code)) && took <= 10_000;
-        say::note(format!("{:?}, {}: exit {code:?} after {took} ms", case.deed, if case.running { "running" } else { "standing" }));
+        let right = code == Some(1)
+            && said.contains(&format!("\"code\":\"{}\"", case.code))
+            && took <= 10_000;
+        say::note(format!(
+            "{:?}, {}: exit {code:?} after {took} ms",
+            case.deed,
+            if case.running { "running" } else { "standing" }
+        ));
         if !right {
-            wrong.push(format!("{:?} (running: {}): exit {code:?} after {took} ms, expected {}\n{}", case.deed, case.running, case.code, last_lines(&said, 6)));
+            wrong.push(format!(
+                "{:?} (running: {}): exit {code:?} after {took} ms, expected {}\n{}",
+                case.deed,
+                case.running,
+                case.code,
+                last_lines(&said, 6)
+            ));
         }
-        if case.deed != Deed::TargetRecreated && case.deed != Deed::TargetGrown && crossed_after > crossed_before {
-            wrong.push(format!("{:?}: {} records crossed after it", case.deed, crossed_after - crossed_before));
+        if case.deed != Deed::TargetRecreated
+            && case.deed != Deed::TargetGrown
+            && crossed_after > crossed_before
+        {
+            wrong.push(format!(
+                "{:?}: {} records crossed after it",
+                case.deed,
+                crossed_after - crossed_before
+            ));
         }
         slowest = slowest.max(took);
     }
@@ -170,12 +192,19 @@ fn records_that_retention_took_hold_their_partition_only() {
     let lost_to = {
         let consumer = place.setup.source.consumer(Isolation::Uncommitted);
         use rdkafka::consumer::Consumer;
-        consumer.fetch_watermarks(&place.setup.topics[0], 1, Duration::from_secs(5)).expect("watermarks").1
+        consumer
+            .fetch_watermarks(&place.setup.topics[0], 1, Duration::from_secs(5))
+            .expect("watermarks")
+            .1
     };
     place.setup.source.delete_records(&place.setup.topics[0], 1, lost_to - 20);
     let since = Instant::now();
     let mut running = place.run();
-    assert!(running.wait_for_word("source lost", Duration::from_secs(10)), "{}", last_lines(&running.said(), 20));
+    assert!(
+        running.wait_for_word("source lost", Duration::from_secs(10)),
+        "{}",
+        last_lines(&running.said(), 20)
+    );
     say::figure("source_loss.retention_noticed", since.elapsed().as_millis(), "ms");
     let neighbours = more.expected.iter().filter(|e| e.partition == 0).count();
     until_all_crossed(&place, &running, load.expected.len() + neighbours);
@@ -183,7 +212,11 @@ fn records_that_retention_took_hold_their_partition_only() {
     running.stop();
     let mut due = load.expected;
     due.extend(more.expected.into_iter().filter(|e| e.partition == 0));
-    let verdict = judge(&due, &place.setup.target.read(&place.data_topic(), Isolation::Committed), serial_in_json);
+    let verdict = judge(
+        &due,
+        &place.setup.target.read(&place.data_topic(), Isolation::Committed),
+        serial_in_json,
+    );
     assert!(verdict.clean(), "{verdict:?}");
 }
 
@@ -197,18 +230,35 @@ fn partitions_that_are_added_are_read_from_their_start() {
     place.setup.source.add_partitions(&place.setup.topics[0], PARTITIONS + 1);
     let since = Instant::now();
     let mut more = Load::new(PARTITIONS + 1);
-    for event in Customers::new(72, 1_000_000, true).skip(10_000).filter(|e| e.op == crate::customers::Op::Create).take(300) {
+    for event in Customers::new(72, 1_000_000, true)
+        .skip(10_000)
+        .filter(|e| e.op == crate::customers::Op::Create)
+        .take(300)
+    {
         let partition = PARTITIONS;
-        more.raw(partition, Some(&event.key(Format::Json)), event.value(Format::Json, true).as_deref(), &[]);
+        more.raw(
+            partition,
+            Some(&event.key(Format::Json)),
+            event.value(Format::Json, true).as_deref(),
+            &[],
+        );
         more.expected.extend(crate::oracle::Expected::of(&event, partition));
     }
     more.send(&place.setup.source, &place.setup.topics[0]);
     until_all_crossed(&place, &running, load.expected.len() + more.expected.len());
-    say::figure("source_loss.added_partition_crossed", since.elapsed().as_millis(), "ms after it was added");
+    say::figure(
+        "source_loss.added_partition_crossed",
+        since.elapsed().as_millis(),
+        "ms after it was added",
+    );
     running.stop();
     assert!(running.said().contains("partitions_added"), "{}", last_lines(&running.said(), 20));
     let mut due = load.expected;
     due.extend(more.expected);
-    let verdict = judge(&due, &place.setup.target.read(&place.data_topic(), Isolation::Committed), serial_in_json);
+    let verdict = judge(
+        &due,
+        &place.setup.target.read(&place.data_topic(), Isolation::Committed),
+        serial_in_json,
+    );
     assert!(verdict.clean(), "{verdict:?}");
 }

@@ -22,7 +22,12 @@ fn busy(name: &str, records: usize) -> (Place, Arc<Load>, crate::feed::Sending) 
     let (source, topic) = (setup.source.clone(), setup.topics[0].clone());
     source.create(&topic, 4, &[]);
     let place = Place::new(setup);
-    let load = Load::new(4).customers(&mut Customers::new(5, 1, true), records, Format::Json, &Plants::default());
+    let load = Load::new(4).customers(
+        &mut Customers::new(5, 1, true),
+        records,
+        Format::Json,
+        &Plants::default(),
+    );
     let load = Arc::new(load);
     let sending = load.send_slowly(&source, &topic, 1200);
     (place, load, sending)
@@ -43,7 +48,11 @@ fn a_woken_zombie_writes_nothing() {
     let (mut fenced, mut frozen) = (0, 0);
     let mark = commits.mark();
     let mut old = place.run();
-    assert!(commits.wait_past(&mark, Duration::from_secs(30)).is_some(), "{}", last_lines(&old.said(), 20));
+    assert!(
+        commits.wait_past(&mark, Duration::from_secs(30)).is_some(),
+        "{}",
+        last_lines(&old.said(), 20)
+    );
     for round in 0..rounds {
         std::thread::sleep(Duration::from_millis(random.between(50, 400)));
         let freeze = round % 4 != 3;
@@ -56,7 +65,11 @@ fn a_woken_zombie_writes_nothing() {
         // in half of the rounds the new one commits already when the old one wakes up
         if round % 2 == 0 {
             let patience = Duration::from_secs(30);
-            assert!(commits.wait_past(&mark, patience).is_some(), "{}", last_lines(&new.said(), 20));
+            assert!(
+                commits.wait_past(&mark, patience).is_some(),
+                "{}",
+                last_lines(&new.said(), 20)
+            );
         } else {
             std::thread::sleep(Duration::from_millis(random.between(20, 600)));
         }
@@ -65,9 +78,16 @@ fn a_woken_zombie_writes_nothing() {
         }
         match old.wait(Duration::from_secs(30)) {
             Some(1) => fenced += 1,
-            other => panic!("round {round}: the old instance ended with {other:?}\n{}", last_lines(&old.said(), 20)),
+            other => panic!(
+                "round {round}: the old instance ended with {other:?}\n{}",
+                last_lines(&old.said(), 20)
+            ),
         }
-        assert!(old.said().contains("\"code\":\"fenced\""), "round {round}: {}", last_lines(&old.said(), 10));
+        assert!(
+            old.said().contains("\"code\":\"fenced\""),
+            "round {round}: {}",
+            last_lines(&old.said(), 10)
+        );
         old = new;
     }
     sending.wait();
@@ -98,7 +118,11 @@ fn control_a_position_read_before_fencing_goes_red() {
     let commits = place.commits();
     let mark = commits.mark();
     let mut old = place.run();
-    assert!(commits.wait_past(&mark, Duration::from_secs(30)).is_some(), "{}", last_lines(&old.said(), 20));
+    assert!(
+        commits.wait_past(&mark, Duration::from_secs(30)).is_some(),
+        "{}",
+        last_lines(&old.said(), 20)
+    );
     let mut rolled_back = 0;
     for _ in 0..12 {
         let mark = commits.mark();
@@ -116,7 +140,9 @@ fn control_a_position_read_before_fencing_goes_red() {
     old.kill();
     sending.wait();
     let verdict = verdict(&place, &load);
-    say::note(format!("control, position before fence: {verdict:?}, stopped by the ledger: {rolled_back}"));
+    say::note(format!(
+        "control, position before fence: {verdict:?}, stopped by the ledger: {rolled_back}"
+    ));
     say::figure("control.position_before_fence.duplicated", verdict.duplicated, "records");
     assert!(
         verdict.duplicated > 0 || rolled_back > 0,
