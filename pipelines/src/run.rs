@@ -254,7 +254,11 @@ fn settle<'a>(
         )));
     }
     let control_head = before.as_ref().map(|layout| &layout.control);
-    let mut log = crossing.take_over(&crossing.names.control_log(), control_head)?;
+    let log = crossing.take_over(&crossing.names.control_log(), control_head);
+    let mut log = match control_head {
+        None => log.map_err(position_lost)?,
+        Some(_) => log?,
+    };
     let admins = crossing.admins()?;
     let sources = pin(&admins.sovereign, "sovereign", crossing.topics(), |name| RunFault::Topic {
         topic: name.to_owned(),
@@ -322,6 +326,14 @@ fn pin<S: AsRef<str>>(
         .collect()
 }
 
+/// Without a position there is nothing that the target was rolled back to: it is gone.
+fn position_lost(fault: RunFault) -> RunFault {
+    match fault {
+        RunFault::Ledger(LedgerFault::TargetRolledBack { .. }) => RunFault::PositionLost,
+        other => other,
+    }
+}
+
 /// A first start. The ledger must not know of anything committed: otherwise the target lost its
 /// position, and starting anew would be a second copy of everything.
 fn first_layout(
@@ -332,10 +344,7 @@ fn first_layout(
 ) -> Result<Layout, RunFault> {
     for log in logs(&crossing.ledger_home())? {
         if log != crossing.names.control_log() {
-            crossing.take_over(&log, None).map_err(|fault| match fault {
-                RunFault::Ledger(LedgerFault::TargetRolledBack { .. }) => RunFault::PositionLost,
-                other => other,
-            })?;
+            crossing.take_over(&log, None).map_err(position_lost)?;
         }
     }
     let mut places = Vec::new();

@@ -41,8 +41,8 @@ const CASES: &[Case] = &[
     Case { deed: Deed::TargetRecreated, running: false, code: "identity_changed" },
     Case { deed: Deed::TargetGrown, running: true, code: "identity_changed" },
     Case { deed: Deed::ManifestRecreated, running: false, code: "identity_changed" },
-    Case { deed: Deed::PositionRecreated, running: false, code: "target_rolled_back" },
-    Case { deed: Deed::PositionEmptied, running: false, code: "target_rolled_back" },
+    Case { deed: Deed::PositionRecreated, running: false, code: "position_lost" },
+    Case { deed: Deed::PositionEmptied, running: false, code: "position_lost" },
     Case { deed: Deed::LedgerPutBack, running: false, code: "ledger_lost" },
     Case { deed: Deed::LedgerGone, running: false, code: "ledger_lost" },
 ];
