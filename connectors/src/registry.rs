@@ -40,33 +40,33 @@ const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryFault {
     /// `douane.yaml` names a registry that cannot be asked.
-    #[error("registry of `{zone}`: {problem}")]
+    #[error("registry of zone `{zone}`: {problem}")]
     Settings { zone: String, problem: &'static str },
     /// A file of the registry's settings cannot be used.
-    #[error("registry of `{zone}`: {} cannot be read: {kind}", .file.display())]
+    #[error("registry of zone `{zone}`: {} cannot be read: {kind}", .file.display())]
     File { zone: String, file: PathBuf, kind: io::ErrorKind },
     /// Nobody answers, or not in time. Trying again may help.
-    #[error("registry of `{zone}`: no answer ({reason}); is it up, and reachable from here?")]
+    #[error("registry of zone `{zone}`: no answer ({reason}); is it up, and reachable from here?")]
     Unreachable { zone: String, reason: &'static str },
     /// 401 or 403.
     #[error(
-        "registry of `{zone}`: status {status}: the user in `registry_auth_file` lacks the right"
+        "registry of zone `{zone}`: status {status}: the user in `registry_auth_file` lacks the right"
     )]
     Denied { zone: String, status: u16 },
     /// 409: the subject's compatibility forbids the schema.
     #[error(
-        "registry of `{zone}`: subject `{subject}` takes only compatible schemas, and this one is not"
+        "registry of zone `{zone}`: subject `{subject}` takes only compatible schemas, and this one is not"
     )]
     Incompatible { zone: String, subject: String },
     /// 422 and the like: the registry takes the request for wrong.
-    #[error("registry of `{zone}`: refused with status {status}, code {code}")]
+    #[error("registry of zone `{zone}`: refused with status {status}, code {code}")]
     Refused { zone: String, status: u16, code: u32 },
     /// A schema this version does not read.
-    #[error("registry of `{zone}`: schema {id} is {what}; expected Avro without references")]
+    #[error("registry of zone `{zone}`: schema {id} is {what}; expected Avro without references")]
     Unsupported { zone: String, id: u32, what: &'static str },
     /// An answer that is no registry's.
     #[error(
-        "registry of `{zone}`: an answer with status {status} that no registry gives ({problem}); is the URL right?"
+        "registry of zone `{zone}`: an answer with status {status} that no registry gives ({problem}); is the URL right?"
     )]
     Answer { zone: String, status: u16, problem: &'static str },
 }

@@ -106,7 +106,7 @@ impl<'a> Control<'a> {
             CommitOutcome::Unknown(why) | CommitOutcome::Aborted(why) => {
                 Err(RunFault::Again(format!("layout: {why}")))
             }
-            CommitOutcome::TooLarge { .. } => Err(RunFault::Topic {
+            CommitOutcome::Refused { .. } => Err(RunFault::Topic {
                 topic: self.crossing.names.position.clone(),
                 what: "the layout record is larger than the topic takes".into(),
             }),

@@ -11,14 +11,15 @@ use douane_connectors::control_switch;
 use douane_connectors::kafka::{
     CommitOutcome, Polled, QuarantineProducer, Sink, Source as KafkaSource,
 };
-use douane_gate::Gate;
-use douane_ledger::log::{Entry, Log};
-use douane_schemas::batch::RowKind;
+use douane_gate::{Gate, GateFault};
+use douane_ledger::log::{Entry, LedgerFault, Log};
+use douane_schemas::batch::{Origin, RowKind};
 use douane_schemas::debezium::{Decoder, Limits, Refusal};
 use douane_schemas::record::RawRecord;
 use serde_json::json;
 
-use crate::control::{Allowance, Control};
+use crate::carried::Carried;
+use crate::control::Control;
 use crate::crossing::{Admins, Crossing};
 use crate::evidence;
 use crate::fault::RunFault;
@@ -30,8 +31,6 @@ use crate::report::Report;
 use crate::stop::Stop;
 use crate::turn::{Refused, Source, Turn};
 
-/// Rows in one transaction at most.
-const TURN_ROWS_MAX: usize = 5_000;
 /// Bytes of source records in one transaction at most.
 const TURN_BYTES_MAX: usize = 4 << 20;
 /// Source partitions in one transaction at most: an intent names each, and an entry of the
@@ -72,7 +71,7 @@ struct Life {
     held: BTreeSet<Source>,
     /// Held partitions that the ledger already names, with the offset it names.
     ledgered: BTreeMap<Source, i64>,
-    allowance: Allowance,
+    carried: Carried,
     quota: Quota,
     published: Instant,
 }
@@ -81,11 +80,15 @@ impl Shard<'_> {
     /// Runs until asked to stop. Returns the fault that a person must look at.
     pub fn run(&self) -> Result<(), RunFault> {
         let mut backoff_ms = BACKOFF_MS.0;
-        // Leased from the release's limits: what a life did not use is the next one's.
-        let mut allowance = Allowance::default();
+        let mut carried = Carried::default();
         loop {
             let born = Instant::now();
-            match self.live(&mut allowance) {
+            match self.live(&mut carried) {
+                Err(fault) if carried.gives_way(&fault) => {
+                    let (why, rows_max) = (fault.to_string(), carried.rows_max);
+                    let fields = json!({"shard": self.number, "why": why, "rows_max": rows_max});
+                    self.report.event("smaller_turns", fields);
+                }
                 Err(fault) if fault.passes() => {
                     let why = fault.to_string();
                     self.report.event("again", json!({"shard": self.number, "why": why}));
@@ -105,7 +108,7 @@ impl Shard<'_> {
     }
 
     /// One life: fence, read, take over, assign, take turns.
-    fn live(&self, allowance: &mut Allowance) -> Result<(), RunFault> {
+    fn live(&self, carried: &mut Carried) -> Result<(), RunFault> {
         let crossing = self.crossing;
         // The control of the kill loop: what happens when the position is read first.
         let early =
@@ -118,10 +121,9 @@ impl Shard<'_> {
             Some(position) => position,
             None => self.read_position()?,
         };
-        let mut life = self.begin(position)?;
-        life.allowance = *allowance;
+        let mut life = self.begin(position, *carried)?;
         let outcome = self.turns(&mut life, sink);
-        *allowance = life.allowance;
+        *carried = life.carried;
         let Life { source, log, .. } = life;
         drop(log);
         source.close();
@@ -133,7 +135,7 @@ impl Shard<'_> {
     }
 
     /// Everything between the fence and the first turn, from where the target stands.
-    fn begin(&self, position: Option<Position>) -> Result<Life, RunFault> {
+    fn begin(&self, position: Option<Position>, carried: Carried) -> Result<Life, RunFault> {
         let crossing = self.crossing;
         let layout = self.control.layout();
         let ShardHead { sequence, ledger, .. } = layout.head_of(self.number, position.as_ref());
@@ -143,10 +145,9 @@ impl Shard<'_> {
         let log = crossing.take_over(&name, ledger.as_ref())?;
         // Every intent of an earlier life has its outcome by now.
         let committed_size = log.head().size;
-        let entries = crossing.entries(&name, &log.head())?;
-        let ledgered = evidence::held(entries.iter().map(|(_, entry)| entry), crossing.topics())
-            .into_iter()
-            .map(|(source, hold)| (source, hold.offset))
+        let ledgered = places
+            .iter()
+            .filter_map(|place| Some(((place.topic, place.partition), place.held?)))
             .collect();
         let mut source = crossing.source()?;
         let assigned: Vec<(u32, i32, i64)> =
@@ -172,7 +173,7 @@ impl Shard<'_> {
             places: places.into_iter().map(|p| ((p.topic, p.partition), p)).collect(),
             held: BTreeSet::new(),
             ledgered,
-            allowance: Allowance::default(),
+            carried,
             quota: Quota::new(crossing.pipeline.quarantine_max_per_minute),
             published: Instant::now(),
         };
@@ -231,7 +232,7 @@ impl Shard<'_> {
     fn gather(&self, life: &mut Life, turn: &mut Turn) -> Result<bool, RunFault> {
         let mut first: Option<Instant> = None;
         let mut newly_held = false;
-        while life.decoder.len() < TURN_ROWS_MAX
+        while turn.len() < life.carried.rows_max
             && turn.bytes() < TURN_BYTES_MAX
             && turn.partitions() < TURN_PARTITIONS_MAX
         {
@@ -376,6 +377,13 @@ impl Shard<'_> {
             let source = (origin.topic, origin.partition);
             self.refuse(life, turn, source, origin.offset, origin.kind, code)?;
         }
+        // The record that the target refused when it stood alone.
+        if let Some((source, offset, code)) = life.carried.condemned {
+            let is_it = |o: &&Origin| (o.topic, o.partition) == source && o.offset == offset;
+            if let Some(origin) = staged.batch.origins.iter().find(is_it) {
+                self.refuse(life, turn, source, offset, origin.kind, code)?;
+            }
+        }
         let ids =
             evidence::transaction_ids(&crossing.blind(), &life.log, self.number, life.sequence + 1);
         // The gate may refuse rows that a delete hangs on; what stays behind with them is taken
@@ -411,23 +419,31 @@ impl Shard<'_> {
             }
             self.resume(life, source, span.end)?;
         }
+        for (source, place) in &mut life.places {
+            place.held = life.ledgered.get(source).copied();
+        }
         // Crash here: a RESUMED may be durable that no transaction follows. The partition is read
         // again from the position: it goes on, or is held under a HELD of its own.
         let quarantined = self.quarantine(life, turn)?;
         // Crash here: quarantine records that no committed intent names; the next life writes
         // them again under the same keys.
         life.admin.check(self.control.layout())?;
-        self.control.cover(&mut life.allowance, self.number, passed.records(), passed.bytes())?;
+        self.control.cover(&mut life.carried.allowance, self.number, passed.records(), passed.bytes())?;
         // Crash here: what was leased and not sent is lost.
         let origins = &staged.batch.origins;
         let intent = evidence::intent(crossing, turn, &passed, &ids, merge.merged, origins);
         let records = passed.records();
-        let receipt = life.log.append(&Entry::Intent(intent))?;
+        let receipt = life.log.append(&Entry::Intent(intent)).map_err(|fault| match fault {
+            LedgerFault::EntryTooLarge { .. } => RunFault::TurnTooLarge(fault.to_string()),
+            other => RunFault::Ledger(other),
+        })?;
         let head = life.log.sync()?;
         // Crash here: a durable intent beyond the target's position; the next life appends VOID.
         let stamp = evidence::stamp(crossing, turn, origins, &receipt, &head);
-        let approved =
-            life.gate.stamp(passed, stamp).map_err(|fault| RunFault::Gate(fault.to_string()))?;
+        let approved = life.gate.stamp(passed, stamp).map_err(|fault| match fault {
+            GateFault::Manifest(_) => RunFault::TurnTooLarge(fault.to_string()),
+            other => RunFault::Gate(other.to_string()),
+        })?;
         let position = Position {
             version: position::VERSION,
             epoch: life.epoch,
@@ -445,11 +461,14 @@ impl Shard<'_> {
                 again("the link broke during a commit that was answered".to_owned())
             }
             CommitOutcome::Unknown(why) | CommitOutcome::Aborted(why) => again(why),
-            CommitOutcome::TooLarge { .. } => again("a record was refused for its size".to_owned()),
+            CommitOutcome::Refused { code, .. } => {
+                Err(RunFault::RecordRefused { code, alone: turn.alone() })
+            }
             CommitOutcome::Fenced => Err(RunFault::Fenced),
         }?;
         // The transaction is visible. Crash here: the next life finds the position, and with it
         // that the intent was committed.
+        life.carried.went_through();
         life.sequence += 1;
         life.committed_size = head.size;
         life.log.append(&Entry::Committed { of: receipt.index })?;

@@ -12,36 +12,40 @@ use super::properties::PropertyFault;
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaFault {
     /// The cluster's entry in `douane.yaml` is not one a client is made with.
-    #[error("cluster `{zone}`: {}", .faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("cluster of zone `{zone}`: {}", .faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Properties { zone: String, faults: Vec<PropertyFault> },
     /// librdkafka refused to make a client.
     #[error(
-        "cluster `{zone}`: no client could be made ({reason}); check `tls`, `sasl` and `properties`"
+        "cluster of zone `{zone}`: no client could be made ({reason}); check `tls`, `sasl` and `properties`"
     )]
     Client { zone: String, reason: String },
     /// A secret's file cannot be used.
-    #[error("cluster `{zone}`: {} cannot be read: {kind}", .file.display())]
+    #[error("cluster of zone `{zone}`: {} cannot be read: {kind}", .file.display())]
     Secret { zone: String, file: PathBuf, kind: io::ErrorKind },
     /// Nobody answers. Trying again may help.
-    #[error("cluster `{zone}`: {what}: no answer ({code}); is it up, and reachable from here?")]
+    #[error(
+        "cluster of zone `{zone}`: {what}: no answer ({code}); is it up and reachable from here, and do `tls` and `sasl` match its listener?"
+    )]
     Away { zone: String, what: &'static str, code: String },
     /// The broker answers, and says no.
-    #[error("cluster `{zone}`: {what}: refused by the broker ({code})")]
+    #[error("cluster of zone `{zone}`: {what}: refused by the broker ({code})")]
     Refused { zone: String, what: &'static str, code: String },
     /// The answer is there and cannot be: a broker or a client at odds with the protocol.
-    #[error("cluster `{zone}`: {what}: an answer that cannot be ({problem})")]
+    #[error("cluster of zone `{zone}`: {what}: an answer that cannot be ({problem})")]
     Answer { zone: String, what: &'static str, problem: &'static str },
     /// A topic is missing; none is created on the way.
-    #[error("cluster `{zone}`: topic `{topic}` does not exist; `douane doctor --create` makes it")]
+    #[error(
+        "cluster of zone `{zone}`: topic `{topic}` does not exist; `douane doctor --create` makes it"
+    )]
     NoTopic { zone: String, topic: String },
     /// The cluster is another one than `douane.yaml` names.
     #[error(
-        "cluster `{zone}`: its id is `{found}`, expected `{expected}`: another cluster answers"
+        "cluster of zone `{zone}`: its id is `{found}`, expected `{expected}`: another cluster answers"
     )]
     WrongCluster { zone: String, found: String, expected: String },
     /// A partition could not be read to its end in time.
     #[error(
-        "cluster `{zone}`: `{topic}` partition {partition}: read to offset {reached} of {end} in {waited_ms} ms"
+        "cluster of zone `{zone}`: `{topic}` partition {partition}: read to offset {reached} of {end} in {waited_ms} ms"
     )]
     Unfinished {
         zone: String,
@@ -104,6 +108,22 @@ pub(crate) fn is_away(code: RDKafkaErrorCode) -> bool {
             | C::CoordinatorLoadInProgress
     )
 }
+
+/// What is wrong with a record that the broker or the client refuses for the record's own sake:
+/// sent again, it is refused again. `None` for every other error.
+pub(crate) fn refusal(code: RDKafkaErrorCode) -> Option<&'static str> {
+    use RDKafkaErrorCode as C;
+    match code {
+        C::InvalidTimestamp => Some("invalid_timestamp"),
+        C::InvalidRecord => Some("invalid_record"),
+        C::PolicyViolation => Some("policy_violation"),
+        C::MessageSizeTooLarge => Some(TOO_LARGE),
+        _ => None,
+    }
+}
+
+/// The [`refusal`] of a record for its size.
+pub(crate) const TOO_LARGE: &str = "too_large";
 
 /// librdkafka's words for an error, without the values it may quote.
 pub(crate) fn describe(error: &KafkaError) -> String {

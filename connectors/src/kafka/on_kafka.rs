@@ -176,10 +176,16 @@ fn a_record_too_large_for_the_broker_or_the_client_leaves_nothing() {
     let id = fresh("id");
     let sink = Sink::fence(&cluster(), &id, TRY).unwrap();
     let outcome = put(sink, &small, &[b"1", &big, b"3"], &positions, "p");
-    assert!(matches!(outcome, CommitOutcome::TooLarge { index: 1 }), "{outcome:?}");
+    assert!(
+        matches!(outcome, CommitOutcome::Refused { index: Some(1), code: "too_large" }),
+        "{outcome:?}"
+    );
     let sink = Sink::fence_sized(&cluster(), &id, 20_000, TRY).unwrap();
     let outcome = put(sink, &small, &[b"1", b"2", &big], &positions, "p");
-    assert!(matches!(outcome, CommitOutcome::TooLarge { index: 2 }), "{outcome:?}");
+    assert!(
+        matches!(outcome, CommitOutcome::Refused { index: Some(2), code: "too_large" }),
+        "{outcome:?}"
+    );
     assert_eq!((values(&small, 0).len(), last(&positions)), (0, None));
     // Small records whose batch would be too large: with the topic's size they go through.
     let many: Vec<Vec<u8>> = (0..200).map(|i| vec![i as u8; 1_000]).collect();
@@ -190,7 +196,7 @@ fn a_record_too_large_for_the_broker_or_the_client_leaves_nothing() {
     // The control: without it they do not.
     let sink = Sink::fence(&cluster(), &id, TRY).unwrap();
     let outcome = put(sink, &small, &many, &positions, "q");
-    assert!(matches!(outcome, CommitOutcome::TooLarge { .. }), "{outcome:?}");
+    assert!(matches!(outcome, CommitOutcome::Refused { code: "too_large", .. }), "{outcome:?}");
     assert_eq!(last(&positions).as_deref(), Some("p"));
 }
 

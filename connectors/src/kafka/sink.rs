@@ -12,7 +12,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 use super::client;
 use super::cluster::ClusterConfig;
 use super::fault::{self, KafkaFault};
-use super::watch::{Detached, Watch};
+use super::watch::{Detached, Failures, Watch};
 use crate::control_switch;
 
 /// Kafka's own default of `max.message.bytes`, less the framing that librdkafka does not count.
@@ -56,11 +56,14 @@ pub enum CommitOutcome {
     Unknown(String),
     /// Another holder of this transactional id came. Stop: it has the shard now.
     Fenced,
-    /// Not committed: a record is too large. Its index in [`Approved::records`]; the last index is
-    /// the manifest's. Fence anew, quarantine the record, build the batch again.
-    TooLarge {
-        /// Index of the record.
-        index: usize,
+    /// Not committed: the target refused a record for the record's own sake, and will again. Fence
+    /// anew, quarantine the record, build the batch again.
+    Refused {
+        /// Index of the record in [`Approved::records`], of which the last is the manifest; `None`
+        /// where the broker refused several at once and does not say which is to blame.
+        index: Option<usize>,
+        /// `too_large`, `invalid_timestamp`, `invalid_record` or `policy_violation`.
+        code: &'static str,
     },
     /// Not committed, for a reason outside the data. Fence anew and go on.
     Aborted(String),
@@ -73,7 +76,7 @@ impl fmt::Debug for CommitOutcome {
             Self::CommittedButSuspect => f.write_str("CommittedButSuspect"),
             Self::Unknown(why) => write!(f, "Unknown({why})"),
             Self::Fenced => f.write_str("Fenced"),
-            Self::TooLarge { index } => write!(f, "TooLarge {{ index: {index} }}"),
+            Self::Refused { index, code } => write!(f, "Refused({code}, {index:?})"),
             Self::Aborted(why) => write!(f, "Aborted({why})"),
         }
     }
@@ -262,9 +265,9 @@ impl Sink {
                 Ok(()) => return Ok(()),
                 Err(refused) => refused,
             };
-            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+            if let Some(code) = error.rdkafka_error_code().and_then(fault::refusal) {
                 // Going on would commit the transaction without it.
-                return Err(Stop::TooLarge(number));
+                return Err(Stop::Refused(Some(number), code));
             }
             if !is_queue_full(&error) {
                 return Err(Stop::of(&error));
@@ -284,14 +287,8 @@ impl Sink {
         let deadline = Instant::now() + DRAIN;
         loop {
             self.producer.poll(Duration::ZERO);
-            let failures = self.producer.context().failures();
-            if let Some((number, code)) = failures.first {
-                return Err(match failures.too_large {
-                    Some((largest, _)) if largest < position => Stop::TooLarge(largest),
-                    _ if is_fencing_code(code) => Stop::Fenced,
-                    _ if number == position => Stop::Outside(format!("position: {code:?}")),
-                    _ => Stop::Outside(format!("{} records: {code:?}", failures.count)),
-                });
+            if let Some(stop) = Stop::after(&self.producer.context().failures(), position) {
+                return Err(stop);
             }
             if self.producer.in_flight_count() == 0 {
                 return Ok(());
@@ -318,7 +315,7 @@ impl Sink {
     fn abort(self, stop: Stop) -> CommitOutcome {
         // Only a courtesy to readers, who would wait for the timeout: the next fence aborts it
         // anyway. On a broken link it would be one more request that may come late.
-        if let Stop::TooLarge(_) = stop {
+        if let Stop::Refused(..) = stop {
             self.producer.purge(PurgeConfig::default().queue().inflight());
             let deadline = Instant::now() + ABORT;
             while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
@@ -333,7 +330,7 @@ impl Sink {
         match stop {
             _ if fenced => CommitOutcome::Fenced,
             Stop::Fenced => CommitOutcome::Fenced,
-            Stop::TooLarge(index) => CommitOutcome::TooLarge { index },
+            Stop::Refused(index, code) => CommitOutcome::Refused { index, code },
             Stop::Outside(why) => CommitOutcome::Aborted(why),
         }
     }
@@ -342,13 +339,29 @@ impl Sink {
 /// Why a transaction does not come to its commit.
 enum Stop {
     Fenced,
-    TooLarge(usize),
+    Refused(Option<usize>, &'static str),
     Outside(String),
 }
 
 impl Stop {
     fn of(error: &KafkaError) -> Self {
         if is_fencing(error) { Self::Fenced } else { Self::Outside(fault::describe(error)) }
+    }
+
+    /// What failed deliveries mean; `position` is the number that is no record's.
+    fn after(failures: &Failures, position: usize) -> Option<Self> {
+        let (number, code) = failures.first?;
+        Some(match (failures.too_large, failures.refused) {
+            (Some((largest, _)), _) if largest < position => {
+                Self::Refused(Some(largest), fault::TOO_LARGE)
+            }
+            (_, Some((first, why))) if first < position => {
+                Self::Refused((failures.refused_count == 1).then_some(first), why)
+            }
+            _ if is_fencing_code(code) => Self::Fenced,
+            _ if number == position => Self::Outside(format!("position: {code:?}")),
+            _ => Self::Outside(format!("{} records: {code:?}", failures.count)),
+        })
     }
 }
 
@@ -367,6 +380,9 @@ pub(super) fn is_queue_full(error: &KafkaError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::mocking::MockCluster;
+    use rdkafka_sys::RDKafkaApiKey;
+
     use super::super::cluster::plain;
     use super::*;
 
@@ -380,6 +396,63 @@ mod tests {
         cluster.properties.insert("debug".to_owned(), "all".to_owned());
         let fault = Sink::fence(&cluster, "t", Duration::from_millis(300));
         assert!(matches!(fault.err(), Some(SinkFault::Settings(_))));
+    }
+
+    #[test]
+    fn what_a_target_refuses_for_the_records_sake_is_no_passing_fault_bad_record() {
+        use rdkafka_sys::RDKafkaRespErr as E;
+        let mock = MockCluster::new(1).unwrap();
+        mock.create_topic("data", 1, 1).unwrap();
+        let cluster = plain(&mock.bootstrap_servers());
+        let out = |topic, value| Outgoing {
+            topic,
+            partition: 0,
+            key: None,
+            value: Some(value),
+            timestamp_ms: Some(1),
+            headers: &[],
+        };
+        let outcome = |error| {
+            let sink = Sink::fence(&cluster, "t", Duration::from_secs(20)).unwrap();
+            mock.request_errors(RDKafkaApiKey::Produce, &[error]);
+            let outcome = sink.transact([out("data", b"1")].into_iter(), &out("data", b"p"));
+            mock.clear_request_errors(RDKafkaApiKey::Produce);
+            outcome
+        };
+        for (error, expected) in [
+            (E::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, "invalid_timestamp"),
+            (E::RD_KAFKA_RESP_ERR_INVALID_RECORD, "invalid_record"),
+            (E::RD_KAFKA_RESP_ERR_POLICY_VIOLATION, "policy_violation"),
+            (E::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, "too_large"),
+        ] {
+            let outcome = outcome(error);
+            let refused = matches!(outcome, CommitOutcome::Refused { index: Some(0), code } if code == expected);
+            assert!(refused, "{expected}: {outcome:?}");
+        }
+        // The control: what may pass is not laid on a record.
+        let outcome = outcome(E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+        assert!(matches!(outcome, CommitOutcome::Aborted(_)), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_batch_refused_whole_blames_no_single_record() {
+        use RDKafkaErrorCode as C;
+        let stop = |failed: &[(usize, C)]| {
+            let watch = Watch::new("z");
+            for (number, code) in failed {
+                watch.failed(*number, *code, *number);
+            }
+            Stop::after(&watch.failures(), 9)
+        };
+        assert!(stop(&[]).is_none());
+        let whole = stop(&[(1, C::InvalidTimestamp), (2, C::InvalidTimestamp)]);
+        assert!(matches!(whole, Some(Stop::Refused(None, "invalid_timestamp"))));
+        let named = stop(&[(1, C::InvalidDifferentRecord), (2, C::InvalidRecord)]);
+        assert!(matches!(named, Some(Stop::Refused(Some(2), "invalid_record"))));
+        let large = stop(&[(1, C::MessageSizeTooLarge), (2, C::MessageSizeTooLarge)]);
+        assert!(matches!(large, Some(Stop::Refused(Some(2), "too_large"))));
+        // The position is no record of the batch.
+        assert!(matches!(stop(&[(9, C::InvalidRecord)]), Some(Stop::Outside(_))));
     }
 
     #[test]

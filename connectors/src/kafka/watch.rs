@@ -13,7 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
 
-use super::fault::{code_of, describe};
+use super::fault::{TOO_LARGE, code_of, describe, refusal};
 
 /// Listens to one client: counts broken links, keeps what could not be delivered, and passes
 /// librdkafka's lines on (they hold host names and ports, no records).
@@ -34,6 +34,11 @@ pub(crate) struct Failures {
     /// Number and bytes of the largest record among those the broker found too large: a batch is
     /// refused as a whole, and the largest one is why.
     pub too_large: Option<(usize, usize)>,
+    /// Number of the first record to be refused for its own sake but for its size, and why.
+    pub refused: Option<(usize, &'static str)>,
+    /// How many were refused like that: a batch may be refused whole, and then nobody says which
+    /// of its records is why.
+    pub refused_count: u64,
 }
 
 impl Watch {
@@ -111,16 +116,31 @@ impl ProducerContext for Watch {
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         let Err((error, message)) = result else { return };
         let code = code_of(error).unwrap_or(RDKafkaErrorCode::Unknown);
+        self.failed(number, code, message.payload_len() + message.key_len());
+    }
+}
+
+impl Watch {
+    /// Keeps that record `number` of so many bytes could not be delivered.
+    pub(super) fn failed(&self, number: usize, code: RDKafkaErrorCode, bytes: usize) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.count += 1;
         if failures.first.is_none_or(|(first, _)| number < first) {
             failures.first = Some((number, code));
         }
-        if code == RDKafkaErrorCode::MessageSizeTooLarge {
-            let bytes = message.payload_len() + message.key_len();
-            if failures.too_large.is_none_or(|(_, largest)| largest < bytes) {
-                failures.too_large = Some((number, bytes));
+        match refusal(code) {
+            Some(TOO_LARGE) => {
+                if failures.too_large.is_none_or(|(_, largest)| largest < bytes) {
+                    failures.too_large = Some((number, bytes));
+                }
             }
+            Some(why) => {
+                failures.refused_count += 1;
+                if failures.refused.is_none_or(|(first, _)| number < first) {
+                    failures.refused = Some((number, why));
+                }
+            }
+            None => {}
         }
     }
 }
