@@ -23,7 +23,9 @@ use crate::identity;
 use crate::key_home::KeyHome;
 use crate::names::{Names, checkpoint_origin, ledger_home};
 use crate::plan::{Plan, Staged};
-use crate::position::{LAYOUT_KEY, LAYOUT_PARTITION, LAYOUT_SHARD, Layout, Position};
+use crate::position::{
+    Approved, LAYOUT_KEY, LAYOUT_PARTITION, LAYOUT_SHARD, Layout, Position,
+};
 use crate::stop::Stop;
 use crate::turn::Refused;
 
@@ -158,8 +160,8 @@ pub struct Crossing {
     pub plan: Plan,
     pub release: Arc<LiveRelease>,
     pub release_digest: String,
-    /// Digest of the first trust root, in hexadecimal.
-    pub trust: String,
+    /// The trust root and release version that this start is allowed by.
+    pub approved: Approved,
     pub keys: KeyHome,
     pub keyring: Keyring,
     pub names: Names,
@@ -188,8 +190,8 @@ impl douane_schemas::debezium::WriterSchemas for NoSchemas {
 pub struct Opened {
     pub release: Arc<LiveRelease>,
     pub release_digest: String,
-    /// Digest of the first trust root, in hexadecimal.
-    pub trust: String,
+    /// The trust root and release version that this start is allowed by.
+    pub approved: Approved,
     pub target: Target,
     pub positions: PositionTopic,
     pub quarantine_topic_id: String,
@@ -228,7 +230,7 @@ impl Crossing {
             plan,
             release: opened.release,
             release_digest: opened.release_digest,
-            trust: opened.trust,
+            approved: opened.approved,
             keys,
             keyring,
             names,

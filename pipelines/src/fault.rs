@@ -4,6 +4,7 @@ use douane_connectors::kafka::KafkaFault;
 use douane_ledger::log::LedgerFault;
 
 use crate::config::Findings;
+use crate::turn::Source;
 
 /// What stops a pipeline or one life of a shard. None of them holds a cell value.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +65,12 @@ pub enum RunFault {
     Keys(String),
     #[error("the gate stopped the batch: {0}")]
     Gate(String),
+    /// The target would not have a record of the turn; `alone` names it where it was the only one.
+    #[error("the target refused a record: {code}")]
+    RecordRefused { code: &'static str, alone: Option<(Source, i64)> },
+    /// What must be said about the turn does not fit where it must stand.
+    #[error("the turn is too large to be accounted for: {0}\n  next: spread the partitions over more tasks")]
+    TurnTooLarge(String),
     #[error("{0}")]
     Stage(#[from] crate::plan::StageStop),
     #[error("{0}")]
@@ -118,6 +125,8 @@ impl RunFault {
             Self::Client(_) => "client",
             Self::File(_) => "file",
             Self::ControlLog(_) => "control_log",
+            Self::RecordRefused { .. } => "record_refused",
+            Self::TurnTooLarge(_) => "turn_too_large",
             Self::ThreadDied => "thread_died",
         }
     }

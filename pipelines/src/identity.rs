@@ -77,7 +77,7 @@ mod tests {
     use douane_ledger::log::{Head, JournalId};
 
     use super::*;
-    use crate::position::VERSION;
+    use crate::position::{Approved, VERSION};
 
     fn topic(name: &str, id: &str, partitions: i32) -> PinnedTopic {
         PinnedTopic { name: name.into(), id: id.into(), partitions }
@@ -92,7 +92,7 @@ mod tests {
             targets: vec![topic("t", "T", 4), topic("t.position", "P", 33)],
             places: vec![],
             shards: vec![],
-            trust: "root".into(),
+            approved: Approved { trust_version: 1, trust_digest: "root".into(), release_version: 1 },
             control: Head { journal: JournalId([0; 16]), size: 0, root: [0; 32] },
         }
     }

@@ -9,6 +9,7 @@
     )
 )]
 
+mod carried;
 pub mod config;
 mod control;
 mod crossing;

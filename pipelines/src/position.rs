@@ -37,6 +37,10 @@ pub struct Place {
     /// delete: its tombstone, when it comes, is the same delete.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub deleted: Option<String>,
+    /// The offset at which the ledger says that this partition is held. It stands here so that no
+    /// life has to read the ledger through to know it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub held: Option<i64>,
 }
 
 /// A shard's position, written last in each of its transactions.
@@ -65,6 +69,19 @@ pub struct PinnedTopic {
     pub partitions: i32,
 }
 
+/// What a start was allowed by. A later start may be allowed by the same or by successors only: a
+/// root that was closed, and a release that was replaced, do not come back with their old files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approved {
+    /// Version of the newest trust root.
+    pub trust_version: u64,
+    /// Its digest, in hexadecimal.
+    pub trust_digest: String,
+    /// Version of the release.
+    pub release_version: u64,
+}
+
 /// Who owns which partitions, and from where. Committed by each process as it starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,9 +98,8 @@ pub struct Layout {
     /// Number of transactions and ledger head of every shard there has ever been, as this epoch
     /// began.
     pub shards: Vec<ShardHead>,
-    /// Digest of the first trust root that this pipeline ran under, in hexadecimal: another file
-    /// cannot take its place, only successors that the old threshold signs.
-    pub trust: String,
+    /// The newest trust root and release that this pipeline ran under: neither goes back.
+    pub approved: Approved,
     /// Head of the control log of the process that committed this layout.
     pub control: Head,
 }
@@ -158,6 +174,7 @@ impl Layout {
             partition: *partition,
             next: 0,
             deleted: None,
+            held: None,
         });
         let places: BTreeMap<Source, Place> = self
             .places
@@ -176,7 +193,7 @@ impl Layout {
             targets: self.targets,
             places: places.into_values().collect(),
             shards: shards.into_values().collect(),
-            trust: self.trust.clone(),
+            approved: self.approved.clone(),
             control,
         }
     }
@@ -191,7 +208,7 @@ mod tests {
     fn layout(tasks: u32) -> Layout {
         let source =
             |name: &str, partitions| PinnedTopic { name: name.into(), id: "id".into(), partitions };
-        let place = |topic, partition| Place { topic, partition, next: 0, deleted: None };
+        let place = |topic, partition| Place { topic, partition, next: 0, deleted: None, held: None };
         Layout {
             version: VERSION,
             epoch: 1,
@@ -200,7 +217,7 @@ mod tests {
             targets: vec![],
             places: (0..3).map(|p| place(0, p)).chain((0..2).map(|p| place(1, p))).collect(),
             shards: vec![],
-            trust: "root".into(),
+            approved: Approved { trust_version: 1, trust_digest: "root".into(), release_version: 1 },
             control: Head { journal: JournalId([0; 16]), size: 0, root: [0; 32] },
         }
     }
@@ -242,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_new_deal_goes_on_from_the_last_positions() {
-        let place = |topic, partition, next| Place { topic, partition, next, deleted: None };
+        let place = |topic, partition, next| Place { topic, partition, next, deleted: None, held: None };
         // Shard 4 had partitions in some epoch before.
         let before = Layout { shards: vec![known(0, 3), known(4, 8)], ..layout(2) };
         let mut grown = before.sources.clone();

@@ -24,6 +24,7 @@ use crate::config::{self, Pipeline, Place};
 use crate::fault::RunFault;
 use crate::plan::{OutputColumn, Part, Plan};
 use crate::policy;
+use crate::position::Approved;
 use crate::proof::Proof;
 
 /// How long a release lives unless it says otherwise.
@@ -34,8 +35,8 @@ pub struct Signed {
     pub release: LiveRelease,
     /// SHA-256 of the signed payload, in hexadecimal.
     pub digest: String,
-    /// Digest of the first trust root in the file, in hexadecimal.
-    pub trust: String,
+    /// The trust root it was verified under, and its own version: what the layout pins.
+    pub approved: Approved,
 }
 
 fn fault(what: impl std::fmt::Display) -> RunFault {
@@ -53,6 +54,37 @@ pub fn trust_root(place: &Place) -> Result<TrustRoot, RunFault> {
     TrustRoot::load(&bytes, None).map_err(|f| fault(format!("{}: {f}", place.trust.display())))
 }
 
+/// Nothing that approves has gone back since `before` was committed: the trust file still holds
+/// the root that was the newest then, and the release is none of an earlier version.
+pub fn check_successor(
+    place: &Place,
+    before: &Approved,
+    now: &Approved,
+) -> Result<(), RunFault> {
+    let bytes = read(&place.trust, "put the trust root's file back")?;
+    let lines = usize::try_from(before.trust_version).unwrap_or(usize::MAX);
+    let then: Vec<u8> =
+        bytes.split_inclusive(|byte| *byte == b'\n').take(lines).flatten().copied().collect();
+    let then = TrustRoot::load(&then, None).map_err(fault)?;
+    let (version, digest) = (then.root().version, canonical::hex(&then.digest()));
+    if version != before.trust_version || digest != before.trust_digest {
+        return Err(fault(format!(
+            "{} does not hold the trust root of version {} that this pipeline ran under\n  next: \
+             put that file back; `douane release trust` adds a root that the old threshold signs",
+            place.trust.display(),
+            before.trust_version
+        )));
+    }
+    if now.release_version < before.release_version {
+        return Err(fault(format!(
+            "version {} is older than version {}, which this pipeline ran under already\n  next: \
+             put the newest release back, or propose and sign a new one on top of it",
+            now.release_version, before.release_version
+        )));
+    }
+    Ok(())
+}
+
 /// The release file beside `douane.yaml`, as it lies.
 pub fn envelope(pipeline: &Pipeline) -> Result<Envelope, RunFault> {
     let bytes = read(&pipeline.release, "`douane release propose` makes one")?;
@@ -65,7 +97,12 @@ pub fn live(place: &Place, pipeline: &Pipeline) -> Result<Signed, RunFault> {
     let release = release::verify(&envelope(pipeline)?, &root, SystemTime::now())
         .map_err(|f| fault(format!("{}: {f}", pipeline.release.display())))?;
     let digest = release.digest_hex();
-    Ok(Signed { release, digest, trust: canonical::hex(&root.first_digest()) })
+    let approved = Approved {
+        trust_version: root.root().version,
+        trust_digest: canonical::hex(&root.digest()),
+        release_version: release.version,
+    };
+    Ok(Signed { release, digest, approved })
 }
 
 /// The shape of the input that was approved.

@@ -103,7 +103,7 @@ fn open(
     let opened = Opened {
         release: Arc::new(release.release),
         release_digest: release.digest,
-        trust: release.trust,
+        approved: release.approved,
         target,
         positions: PositionTopic::new(&place, &pipeline, &keys, &position.id),
         quarantine_topic_id: quarantine.id,
@@ -245,13 +245,8 @@ fn settle<'a>(
 ) -> Result<Control<'a>, RunFault> {
     let sink = crossing.fence(&crossing.names.layout_transactional_id(), stop)?;
     let before = crossing.positions.layout()?;
-    if before.as_ref().is_some_and(|layout| layout.trust != crossing.trust) {
-        return Err(RunFault::Release(format!(
-            "{} begins with another root than the one this pipeline was first run under\n  next: \
-             put the old file back; `douane release trust` adds a root that the old threshold \
-             signs",
-            crossing.place.trust.display()
-        )));
+    if let Some(before) = &before {
+        release::check_successor(&crossing.place, &before.approved, &crossing.approved)?;
     }
     let control_head = before.as_ref().map(|layout| &layout.control);
     let log = crossing.take_over(&crossing.names.control_log(), control_head);
@@ -300,7 +295,8 @@ fn settle<'a>(
         approvers: crossing.release.approvers().to_vec(),
     })?;
     let head = log.sync()?;
-    let layout = Layout { control: head, ..layout };
+    let approved = crossing.approved.clone();
+    let layout = Layout { control: head, approved, ..layout };
     report.event(
         "layout",
         json!({"epoch": layout.epoch, "tasks": layout.tasks, "partitions": layout.places.len()}),
@@ -361,7 +357,7 @@ fn first_layout(
                     source.offset_for_time(topic, partition, ms).map_err(&fault)?.unwrap_or(high)
                 }
             };
-            places.push(SourcePlace { topic, partition, next, deleted: None });
+            places.push(SourcePlace { topic, partition, next, deleted: None, held: None });
         }
     }
     source.close();
@@ -373,7 +369,7 @@ fn first_layout(
         targets,
         places,
         shards: Vec::new(),
-        trust: crossing.trust.clone(),
+        approved: crossing.approved.clone(),
         control,
     })
 }

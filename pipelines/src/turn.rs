@@ -55,6 +55,19 @@ impl Turn {
         self.bytes.len()
     }
 
+    /// Records in it.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The one record in it, if it is one.
+    pub fn alone(&self) -> Option<(Source, i64)> {
+        match &self.entries[..] {
+            [entry] => Some((entry.source, entry.offset)),
+            _ => None,
+        }
+    }
+
     /// Source partitions in it.
     pub fn partitions(&self) -> usize {
         self.spans.len()
