@@ -14,6 +14,8 @@ const SPKI_HEAD: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x7
 const SSH_TYPE: &[u8] = b"ssh-ed25519";
 const PUBLIC_PEM: &str = "PUBLIC KEY";
 const PRIVATE_PEM: &str = "PRIVATE KEY";
+/// What [`VerifyingKey::parse`] takes, for messages.
+const PUBLIC_FORMS: &str = "SPKI PEM, one line `ssh-ed25519 AAAA…`, or 64 hexadecimal characters";
 
 /// Why a key cannot be used. Never carries key bytes.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -21,6 +23,12 @@ pub enum KeyFault {
     /// Neither of the forms that are read.
     #[error("not an ed25519 {expected}")]
     Form { expected: &'static str },
+    /// None of the forms of a public key.
+    #[error("not an ed25519 public key; expected {}", PUBLIC_FORMS)]
+    Public,
+    /// The private half stands where the public one belongs.
+    #[error("this is a private key; expected the public half, `FILE.pub`: {}", PUBLIC_FORMS)]
+    Private,
     /// The cryptographic library refused the key or had no entropy.
     #[error("the key was refused: it is not a usable ed25519 private key")]
     Refused,
@@ -107,9 +115,15 @@ impl VerifyingKey {
     /// Reads any of: 64 hexadecimal characters, SPKI PEM, `ssh-ed25519 AAAA… [comment]`.
     ///
     /// # Errors
-    /// [`KeyFault::Form`].
+    /// [`KeyFault::Private`] for a private key in PEM, [`KeyFault::Public`] and
+    /// [`KeyFault::Form`] for anything else.
     pub fn parse(text: &str) -> Result<Self, KeyFault> {
         let text = text.trim();
+        // `PRIVATE KEY` of PKCS#8, and what OpenSSH and OpenSSL call theirs.
+        let head = text.strip_prefix("-----BEGIN ").and_then(|rest| rest.split("-----").next());
+        if head.is_some_and(|label| label.ends_with(PRIVATE_PEM)) {
+            return Err(KeyFault::Private);
+        }
         if text.starts_with("-----BEGIN ") {
             return Self::from_spki_pem(text);
         }
@@ -119,7 +133,7 @@ impl VerifyingKey {
                 .and_then(|wire| Self::from_ssh_wire(&wire))
                 .ok_or(KeyFault::Form { expected: "public key in SSH form" });
         }
-        hex_array(text).map(Self).ok_or(KeyFault::Form { expected: "public key" })
+        hex_array(text).map(Self).ok_or(KeyFault::Public)
     }
 
     /// RFC 8410 SubjectPublicKeyInfo in PEM.
@@ -275,6 +289,21 @@ mod tests {
         assert_eq!(VerifyingKey::parse(&ssh).unwrap(), public);
         assert_eq!(VerifyingKey::parse(&hex(&public.0)).unwrap(), public);
         assert!(!format!("{key:?}").contains(&hex(&public.0)));
+    }
+
+    #[test]
+    fn a_private_key_for_a_public_one_is_called_that() {
+        let private = SigningKey::generate().unwrap().to_pkcs8_pem().unwrap();
+        let open_ssh = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----";
+        for text in [private.as_str(), open_ssh] {
+            let fault = VerifyingKey::parse(text).unwrap_err();
+            assert_eq!(fault, KeyFault::Private);
+            assert!(fault.to_string().contains("expected the public half, `FILE.pub`"));
+        }
+        let fault = VerifyingKey::parse("7").unwrap_err().to_string();
+        assert!(fault.ends_with(PUBLIC_FORMS), "{fault}");
+        let public = "-----BEGIN PUBLIC KEY-----\n!\n-----END PUBLIC KEY-----";
+        assert_ne!(VerifyingKey::parse(public).unwrap_err(), KeyFault::Private);
     }
 
     #[test]
