@@ -294,7 +294,8 @@ mod tests {
     #[test]
     fn a_private_key_for_a_public_one_is_called_that() {
         let private = SigningKey::generate().unwrap().to_pkcs8_pem().unwrap();
-        let open_ssh = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----";
+        let open_ssh =
+            "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----";
         for text in [private.as_str(), open_ssh] {
             let fault = VerifyingKey::parse(text).unwrap_err();
             assert_eq!(fault, KeyFault::Private);

@@ -306,11 +306,12 @@ impl Lint<'_> {
                 let mark = self.root.at(&["source", "kafka", "start"]).mark;
                 let words = ["earliest", "latest"];
                 let expected = "expected `earliest`, `latest` or a time after 1970";
-                let finding = self.error(
-                    mark,
-                    Kind::NotAllowed,
-                    format!("`start` is other text, {expected}"),
-                );
+                let found = match text.contains(char::is_control) {
+                    true => "other text".to_owned(),
+                    false => format!("`{}`", quoted(text)),
+                };
+                let message = format!("`start` is {found}, {expected}");
+                let finding = self.error(mark, Kind::NotAllowed, message);
                 match nearest(text, &words) {
                     Some(near) => finding.next(format_args!("write `{near}`")),
                     None => finding.next("write a time with its zone: `2026-01-31T00:00:00Z`"),
@@ -365,8 +366,9 @@ impl Lint<'_> {
         format: Format,
         classes: &[ClassRule],
     ) {
-        for (stage, mark) in stages {
+        for (n, (stage, mark)) in stages.iter().enumerate() {
             let mut said: Vec<String> = Vec::new();
+            let guessed = self.detectors_told(n);
             for column in stage.columns() {
                 if !classes.iter().any(|rule| rule.path == *column) {
                     continue;
@@ -374,8 +376,12 @@ impl Lint<'_> {
                 let fault_of = |leaf_type| {
                     let leaf = Leaf { path: column.clone(), leaf_type };
                     let fault = stage.declare(&leaf, domains).err();
-                    // Told at the domain's own place.
-                    fault.filter(|fault| !matches!(fault, StageFault::UnknownDomain { .. }))
+                    // Told at the domain's own place, or about a word that stands for a wrong one.
+                    fault.filter(|fault| match fault {
+                        StageFault::UnknownDomain { .. } => false,
+                        StageFault::Detectors(_) => !guessed,
+                        _ => true,
+                    })
                 };
                 let known = match types.get(column) {
                     Some(known) => Some(*known),
@@ -404,6 +410,13 @@ impl Lint<'_> {
                 said.push(fault);
             }
         }
+    }
+
+    /// Was a detector of this stage refused? Then another stands in its place.
+    fn detectors_told(&self, stage: usize) -> bool {
+        let list = self.root.at(&["stages", &stage.to_string(), "redact", "detectors"]);
+        let Value::List(items) = &list.value else { return false };
+        items.iter().any(|item| self.findings.iter().any(|finding| finding.mark == item.mark))
     }
 
     /// A domain joins what uses it: it says for which purposes it may be used.
@@ -511,12 +524,16 @@ impl Lint<'_> {
                 .next(format_args!("add `{names}`"));
             return;
         }
-        let run = stages.iter().find_map(|(stage, _)| match stage {
+        let run = stages.iter().enumerate().find_map(|(n, (stage, _))| match stage {
             Stage::Redact(config) if config.columns.iter().any(|c| c == column) => {
-                config.detectors.as_ref()
+                config.detectors.as_ref().map(|detectors| (n, detectors))
             }
             _ => None,
         });
+        if run.is_some_and(|(n, _)| self.detectors_told(n)) {
+            return;
+        }
+        let run = run.map(|(_, detectors)| detectors);
         let run: Vec<&str> =
             run.map(|all| all.iter().map(|d| d.name()).collect()).unwrap_or_default();
         if run != named.detectors {

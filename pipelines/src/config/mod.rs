@@ -98,6 +98,7 @@ fn read_place(
 ) -> Option<(Place, Node)> {
     let label = label(path);
     let mut root = read_tree(path, &label, findings)?;
+    expect_sort(&root, &label, Sort::Place, findings)?;
     let told = place::secrets(&mut root, &label, env, findings);
     let of_file = OfFile {
         schema: place_json_schema(),
@@ -114,6 +115,7 @@ fn read_place(
 fn read_pipeline(path: &Path, place_dir: &Path, findings: &mut Findings) -> Option<Pipeline> {
     let label = label(path);
     let mut root = read_tree(path, &label, findings)?;
+    expect_sort(&root, &label, Sort::Pipeline, findings)?;
     let catalogue = root.get("domains").and_then(Node::text).map(str::to_owned);
     let mark = root.at(&["domains"]).mark;
     let of_file = OfFile {
@@ -132,6 +134,49 @@ fn read_pipeline(path: &Path, place_dir: &Path, findings: &mut Findings) -> Opti
     let (file, domains) = (file?, domains?);
     let mut lint = Lint { label: &label, root: &root, findings };
     Some(lint.pipeline(path, place_dir, file, domains))
+}
+
+/// The sorts of files, by the keys that only they have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Place,
+    Pipeline,
+    Catalogue,
+}
+
+impl Sort {
+    fn of(root: &Node) -> Option<Self> {
+        let has = |key: &str| root.get(key).is_some();
+        let place = has("clusters");
+        let pipeline = has("source") || has("sink") || has("classes") || has("stages");
+        match (place, pipeline) {
+            (true, false) => Some(Self::Place),
+            (false, true) => Some(Self::Pipeline),
+            _ if root.entries().len() == 1 && has("domains") => Some(Self::Catalogue),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Place => "a place file",
+            Self::Pipeline => "a pipeline",
+            Self::Catalogue => "a catalogue of domains",
+        }
+    }
+}
+
+/// One file in another's place would be forty findings that are one.
+fn expect_sort(root: &Node, label: &str, expected: Sort, findings: &mut Findings) -> Option<()> {
+    let found = Sort::of(root).filter(|found| *found != expected);
+    let Some(found) = found else { return Some(()) };
+    let next = match expected {
+        Sort::Place => "name the place with `-c`: `douane.yaml`",
+        _ => "name a pipeline: `pipelines/customers.yaml`",
+    };
+    let message = format!("this is {}, not {}", found.name(), expected.name());
+    findings.error(label, root.mark, Kind::NotAllowed, message).next(next);
+    None
 }
 
 /// The catalogue lies beside the pipeline's file: it is approved with it.
@@ -250,10 +295,14 @@ fn read_tree(path: &Path, label: &str, findings: &mut Findings) -> Option<Node> 
     let limit = yaml::FILE_BYTES_MAX as u64 + 1;
     let read = std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
     if let Err(error) = read {
-        let message = format!("cannot be read: {}", error.kind());
+        let message = match error.kind() {
+            std::io::ErrorKind::IsADirectory => "is a directory, expected a file".to_owned(),
+            kind => format!("cannot be read: {kind}"),
+        };
         let finding = findings.error(label, Mark::FILE, Kind::Unreadable, message);
         match error.kind() {
             std::io::ErrorKind::NotFound => finding.next("mend the name, or write the file"),
+            std::io::ErrorKind::IsADirectory => finding.next("name the files in it"),
             _ => finding.next("mend its rights"),
         };
         return None;

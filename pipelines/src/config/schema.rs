@@ -200,13 +200,15 @@ impl<'a> Walk<'a, '_> {
         self.size(node.mark, entries.len(), "entries", schema, ["minProperties", "maxProperties"]);
     }
 
-    /// The first line of a description.
-    fn meaning(&self, schema: &'a Json) -> Option<&'a str> {
+    /// The first paragraph of a description, in one line.
+    fn meaning(&self, schema: &'a Json) -> Option<String> {
         let reference = schema.get("$ref").and_then(Json::as_str);
         let target = reference.and_then(|r| self.rules.schema.pointer(r.trim_start_matches('#')));
         let text = |s: &'a Json| s.get("description").and_then(Json::as_str);
         let description = text(schema).or_else(|| target.and_then(text))?;
-        description.lines().next().map(|line| line.trim_end_matches('.'))
+        let paragraph = description.split("\n\n").next()?;
+        let words: Vec<&str> = paragraph.split_whitespace().collect();
+        Some(words.join(" ").trim_end_matches('.').to_owned())
     }
 
     fn list(&mut self, node: &Node, items: &[Node], schema: &'a Json) {

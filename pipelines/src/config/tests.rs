@@ -117,6 +117,51 @@ fn expected_findings_stand_beside_a_case_each() {
 }
 
 #[test]
+fn a_folder_is_no_file() {
+    let place = Path::new(DIR).join("douane.yaml");
+    let found = load_with(&place, Path::new(DIR), &env).unwrap_err().to_string();
+    assert!(
+        found.contains("is a directory, expected a file\n  next: name the files in it"),
+        "{found}"
+    );
+}
+
+/// The second example of the README, JSON to JSON, beside the place and domains of the first;
+/// all of its own blocks are linted with the executable.
+#[test]
+fn the_json_example_of_the_readme_has_no_finding() {
+    let readme = fs::read_to_string("../README.md").unwrap();
+    let blocks = |fence: &str| -> Vec<String> {
+        let rest = readme.split(fence).skip(1).filter_map(|rest| rest.split("```").next());
+        rest.map(str::to_owned).collect()
+    };
+    let (first, second) = (blocks("```yaml\n"), blocks("```yml\n"));
+    assert_eq!(second.len(), 1);
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let place = write("douane.yaml", &first[0]);
+    write("domains.yaml", &first[1]);
+    let check = |text: &str| {
+        let (_, pipeline) = load_with(&place, &write("orders.yaml", text), &env)?;
+        let findings = crate::plan::lint(&pipeline);
+        if findings.is_empty() { Ok(pipeline) } else { Err(findings) }
+    };
+    let pipeline = check(&second[0]).unwrap_or_else(|findings| panic!("{findings}"));
+    assert_eq!(pipeline.source.key.as_deref(), Some(&["id".to_owned()][..]));
+    assert_eq!(pipeline.sink.format, SinkFormat::Json);
+    let untyped: String = second[0]
+        .lines()
+        .filter(|line| !line.contains("birth_date: date"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert!(check(&untyped).is_err(), "the types are needed");
+}
+
+#[test]
 fn the_good_ones_load() {
     let cases = files("_good_");
     assert!(cases.len() >= 5);
