@@ -310,7 +310,7 @@ impl Crossing {
 
     /// The producer of refused records, in the sovereign cluster.
     pub fn quarantine(&self) -> Result<QuarantineProducer, RunFault> {
-        QuarantineProducer::open(&self.place.sovereign)
+        QuarantineProducer::open(&self.place.sovereign, self.quarantine_bytes_max)
             .map_err(|fault| RunFault::Client(fault.to_string()))
     }
 

@@ -119,8 +119,13 @@ fn cluster(
     match admin.cluster_id() {
         Ok(id) if id == config.id => line(lines, part, State::Well, format!("id {id}")),
         Ok(id) => {
-            let what = format!("id is {id}, douane.yaml has {}", config.id);
+            let what = format!(
+                "id is {id}, douane.yaml has {}; next: correct `bootstrap` or `id`",
+                config.id
+            );
             line(lines, part, State::Wrong, what);
+            // Nothing is looked at, and nothing made, in a cluster that is not the one.
+            return None;
         }
         Err(fault) => {
             line(lines, part, State::Unreachable, fault.to_string());
@@ -179,7 +184,10 @@ fn topics(
                 let next = if missing { "; next: `douane doctor --create`" } else { "" };
                 line(lines, part, State::Wrong, format!("{}{next}", wrong.join("; ")));
             }
-            Err(fault) => line(lines, part, State::Unreachable, fault.to_string()),
+            Err(fault) if fault.is_away() => {
+                line(lines, part, State::Unreachable, fault.to_string());
+            }
+            Err(fault) => line(lines, part, State::Wrong, fault.to_string()),
         }
     }
 }
@@ -190,7 +198,12 @@ fn released(place: &Place, pipeline: &Pipeline, lines: &mut Vec<Line>) {
         let next = "next: `douane release propose`, then `douane release sign`";
         return line(lines, part, State::NotYet, next);
     }
-    match release::live(place, pipeline) {
+    let held = release::live(place, pipeline).and_then(|signed| {
+        let plan = release::released_plan(pipeline, &signed.release)?;
+        release::check_fingerprint(place, pipeline, &plan, &signed.release)?;
+        Ok(signed)
+    });
+    match held {
         Ok(signed) => {
             let what = format!(
                 "version {}, live until {}",

@@ -79,6 +79,9 @@ pub enum RunFault {
     Client(String),
     #[error("{0}")]
     File(String),
+    /// A cluster answers, and its answer is no.
+    #[error("{0}")]
+    Kafka(String),
     #[error("a shard's thread ended without a reason; this is a fault of the program")]
     ThreadDied,
 }
@@ -87,7 +90,10 @@ impl RunFault {
     /// For `map_err`: Kafka on one side did not answer.
     pub(crate) fn unreachable(what: &str) -> impl Fn(KafkaFault) -> Self + use<> {
         let what = what.to_owned();
-        move |fault| Self::Unreachable { what: what.clone(), why: fault.to_string() }
+        move |fault| match fault.is_away() {
+            true => Self::Unreachable { what: what.clone(), why: fault.to_string() },
+            false => Self::Kafka(fault.to_string()),
+        }
     }
 
     /// A topic of douane's own that `run` needs and does not make.
@@ -124,6 +130,7 @@ impl RunFault {
             Self::Plan(_) => "plan",
             Self::Client(_) => "client",
             Self::File(_) => "file",
+            Self::Kafka(_) => "kafka",
             Self::ControlLog(_) => "control_log",
             Self::RecordRefused { .. } => "record_refused",
             Self::TurnTooLarge(_) => "turn_too_large",

@@ -12,7 +12,7 @@ pub const VERSION: u32 = 1;
 /// does, in words; a test walks every row.
 pub const TABLE: &str = "\
 default policy, version 1
-identifier: tokenize, fpe, mask (at most 4 characters kept), redact to a constant
+identifier: tokenize; fpe or mask (at most 4 characters kept); redact to a constant
 quasi: as identifier, or generalize
 sensitive: generalize to bins; as it is or tokenised only by a named override
 special: only by a named override
@@ -22,8 +22,8 @@ secret: never
 technical: never
 ";
 
-/// Most characters of an identifier that a mask may keep.
-pub const MASK_KEPT_CHARS_MAX: u32 = 4;
+/// Most characters of an identifier that a mask or an encryption may keep.
+pub const KEPT_CHARS_MAX: u32 = 4;
 
 /// The answer for one output column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,9 +71,13 @@ fn covers(named: &Override, detectors: &[String]) -> bool {
 fn pseudonym(how: &Produces) -> Option<&'static str> {
     match how {
         Produces::Token { .. } => Some("tokenize"),
-        Produces::Fpe { .. } => Some("fpe"),
+        Produces::Fpe { keep_first, keep_last, .. }
+            if keep_first + keep_last <= KEPT_CHARS_MAX =>
+        {
+            Some("fpe (at most 4 characters kept)")
+        }
         Produces::Mask { keep_first, keep_last, .. }
-            if keep_first + keep_last <= MASK_KEPT_CHARS_MAX =>
+            if keep_first + keep_last <= KEPT_CHARS_MAX =>
         {
             Some("mask (at most 4 characters kept)")
         }
@@ -140,6 +144,15 @@ mod tests {
     fn every_row_of_the_table() {
         use Class::{FreeText, Identifier, Public, Quasi, Secret, Sensitive, Special, Technical};
         let mask = |n| Produces::Mask { keep_first: 0, keep_last: n, fill: '*' };
+        let fpe = |n| Produces::Fpe {
+            alphabet: "0123456789".into(),
+            keep_first: n,
+            keep_last: 0,
+            separators: String::new(),
+            domain: "d".into(),
+            context: String::new(),
+            length_min: 6,
+        };
         let bins = Produces::Bins { labels: vec!["[0,1)".into()] };
         let constant = Produces::Constant { text: "x".into() };
         let redacted = Produces::Redacted { detectors: vec!["email".into()] };
@@ -148,6 +161,8 @@ mod tests {
             (Identifier, Some(token()), vec![], true),
             (Identifier, Some(mask(4)), vec![], true),
             (Identifier, Some(mask(5)), vec![], false),
+            (Identifier, Some(fpe(4)), vec![], true),
+            (Identifier, Some(fpe(5)), vec![], false),
             (Identifier, Some(constant.clone()), vec![], true),
             (Identifier, Some(bins.clone()), vec![&o], false),
             (Identifier, None, vec![&o], false),

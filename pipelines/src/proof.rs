@@ -234,20 +234,28 @@ fn in_words(produces: &Produces) -> String {
         Produces::Token { form, domain, version } => {
             format!("tokenize: domain {domain} v{version}, {}", form.name())
         }
-        Produces::Fpe { domain, keep_first, keep_last, alphabet, .. } => format!(
-            "fpe: FF1 over {} characters, domain {domain}, {keep_first} first and {keep_last} last kept",
-            alphabet.chars().count()
+        Produces::Fpe {
+            domain,
+            keep_first,
+            keep_last,
+            alphabet,
+            separators,
+            context,
+            length_min,
+        } => format!(
+            "fpe: FF1 over `{alphabet}`, domain {domain}, {keep_first} first and {keep_last} last \
+             kept, `{separators}` kept, context `{context}`, at least {length_min} encrypted"
         ),
-        Produces::Mask { keep_first, keep_last, .. } => {
-            format!("mask: {keep_first} first and {keep_last} last kept")
+        Produces::Mask { keep_first, keep_last, fill } => {
+            format!("mask: {keep_first} first and {keep_last} last kept, `{fill}` for the others")
         }
-        Produces::Constant { .. } => "redact: a constant".to_owned(),
+        Produces::Constant { text } => format!("redact: the constant `{text}`"),
         Produces::Redacted { detectors } => format!("redact: {}", detectors.join(", ")),
         Produces::Year => "generalize: year".to_owned(),
         Produces::Month => "generalize: month".to_owned(),
         Produces::Day => "generalize: day".to_owned(),
         Produces::Hour => "generalize: hour".to_owned(),
-        Produces::Bins { labels } => format!("generalize: {} bins", labels.len()),
+        Produces::Bins { labels } => format!("generalize: bins {}", labels.join(" ")),
         Produces::Prefix { length } => format!("generalize: {length} first characters"),
     }
 }

@@ -1,7 +1,7 @@
 //! Releases from the pipeline's side: draft one from the plan, sign it after recomputing it, and
 //! open it for a run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use douane_ledger::canonical;
@@ -87,15 +87,43 @@ pub fn check_successor(
 
 /// The release file beside `douane.yaml`, as it lies.
 pub fn envelope(pipeline: &Pipeline) -> Result<Envelope, RunFault> {
-    let bytes = read(&pipeline.release, "`douane release propose` makes one")?;
-    Envelope::from_bytes(&bytes).map_err(|f| fault(format!("{}: {f}", pipeline.release.display())))
+    let next = match draft_file(pipeline) {
+        draft if draft.exists() => "its draft waits for approvals: `douane release sign`",
+        _ => "`douane release propose` drafts one",
+    };
+    parse(&pipeline.release, &read(&pipeline.release, next)?)
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Envelope, RunFault> {
+    Envelope::from_bytes(bytes).map_err(|f| fault(format!("{}: {f}", path.display())))
+}
+
+/// Where a release lies while it gathers approvals. The one in force stays where it is until
+/// enough have signed: a crash in between finds it there.
+pub fn draft_file(pipeline: &Pipeline) -> PathBuf {
+    pipeline.release.with_extension("draft.json")
+}
+
+/// What the next signature goes on: the draft, or else the release.
+pub fn to_sign(pipeline: &Pipeline) -> Result<Envelope, RunFault> {
+    let draft = draft_file(pipeline);
+    match draft.exists() {
+        true => parse(&draft, &read(&draft, "`douane release propose` drafts one")?),
+        false => envelope(pipeline),
+    }
 }
 
 /// Opens the pipeline's release: enough approvers, not expired, not revoked.
 pub fn live(place: &Place, pipeline: &Pipeline) -> Result<Signed, RunFault> {
     let root = trust_root(place)?;
     let release = release::verify(&envelope(pipeline)?, &root, SystemTime::now())
-        .map_err(|f| fault(format!("{}: {f}", pipeline.release.display())))?;
+        .map_err(|f| {
+            fault(format!(
+                "{}: {f}\n  next: `douane release show {}` says who signed",
+                pipeline.release.display(),
+                pipeline.file.display()
+            ))
+        })?;
     let digest = release.digest_hex();
     let approved = Approved {
         trust_version: root.root().version,
@@ -121,6 +149,18 @@ pub fn leaves(release: &Release) -> Result<TableLeaves, RunFault> {
             .collect::<Result<Vec<_>, RunFault>>()
     };
     Ok(TableLeaves { key: part("key")?, row: part("row")? })
+}
+
+/// The plan over the leaves that a release names. Files that no longer fit them were changed.
+pub fn released_plan(pipeline: &Pipeline, release: &Release) -> Result<Plan, RunFault> {
+    Plan::new(pipeline, leaves(release)?).map_err(|findings| {
+        let file = pipeline.file.display();
+        fault(format!(
+            "{file} was changed and no longer fits its release (version {}):\n{findings}\n  next: \
+             `douane release propose {file}` and have it signed, or take the change back",
+            release.version
+        ))
+    })
 }
 
 /// The files are what was signed.
@@ -386,9 +426,9 @@ pub fn sign(
     pipeline: &Pipeline,
     key: &SigningKey,
 ) -> Result<(Release, Envelope), RunFault> {
-    let mut envelope = envelope(pipeline)?;
+    let mut envelope = to_sign(pipeline)?;
     let draft = release::draft(&envelope).map_err(fault)?;
-    let plan = Plan::new(pipeline, leaves(&draft)?).map_err(RunFault::Findings)?;
+    let plan = released_plan(pipeline, &draft)?;
     let life = Duration::from_secs(1);
     let limits = draft.limits.clone();
     let proposal = Proposal { author: draft.author.clone(), life, limits };
@@ -402,7 +442,8 @@ pub fn sign(
     };
     if same != draft {
         return Err(fault(format!(
-            "{} is not what {} makes now\n  next: `douane release propose {}` drafts it anew",
+            "the draft beside {} is not what {} makes now\n  next: `douane release propose {}` \
+             drafts it anew",
             pipeline.release.display(),
             pipeline.file.display(),
             pipeline.file.display(),

@@ -16,11 +16,22 @@ pub struct Report {
 }
 
 struct State {
-    told: Instant,
     records: u64,
     transactions: u64,
     quarantined: u64,
-    since: u64,
+    /// Records and transactions that the last progress line told of, and when it did.
+    told: (u64, u64),
+    told_at: Instant,
+}
+
+impl State {
+    fn totals(&self) -> Value {
+        json!({
+            "records": self.records,
+            "transactions": self.transactions,
+            "quarantined": self.quarantined,
+        })
+    }
 }
 
 /// Seconds between two progress lines.
@@ -34,11 +45,11 @@ impl Report {
             terminal: std::io::stderr().is_terminal(),
             started: now,
             state: Mutex::new(State {
-                told: now,
                 records: 0,
                 transactions: 0,
                 quarantined: 0,
-                since: 0,
+                told: (0, 0),
+                told_at: now,
             }),
         }
     }
@@ -46,7 +57,9 @@ impl Report {
     /// Something that happened once: `event` is one word, `fields` an object.
     pub fn event(&self, event: &str, fields: Value) {
         let at_ms = self.started.elapsed().as_millis() as u64;
-        let mut line = json!({"event": event, "pipeline": self.pipeline, "at_ms": at_ms});
+        let at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+        let pipeline = &self.pipeline;
+        let mut line = json!({"event": event, "pipeline": pipeline, "at": at, "at_ms": at_ms});
         if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), &fields) {
             line.extend(fields.clone());
         }
@@ -68,28 +81,28 @@ impl Report {
     }
 
     /// A transaction was committed.
-    pub fn committed(&self, shard: u32, records: u64, quarantined: u64) {
+    pub fn committed(&self, records: u64, quarantined: u64) {
         let Ok(mut state) = self.state.lock() else { return };
         state.records += records;
-        state.since += records;
         state.transactions += 1;
         state.quarantined += quarantined;
         let first = state.transactions == 1;
-        let elapsed = state.told.elapsed();
-        if !first && elapsed.as_secs() < EVERY_S {
+        drop(state);
+        self.progress(first);
+    }
+
+    /// Says how far it is, if there is news and enough time has passed; `now` does not wait.
+    pub fn progress(&self, now: bool) {
+        let Ok(mut state) = self.state.lock() else { return };
+        let elapsed = state.told_at.elapsed();
+        if state.transactions == state.told.1 || (!now && elapsed.as_secs() < EVERY_S) {
             return;
         }
-        let rate = state.since as f64 / elapsed.as_secs_f64().max(0.001);
-        let fields = json!({
-            "shard": shard,
-            "records": state.records,
-            "transactions": state.transactions,
-            "quarantined": state.quarantined,
-            "records_per_second": rate.round(),
-            "seconds": self.started.elapsed().as_secs(),
-        });
-        state.told = Instant::now();
-        state.since = 0;
+        let rate = (state.records - state.told.0) as f64 / elapsed.as_secs_f64().max(0.001);
+        let mut fields = state.totals();
+        fields["records_per_second"] = json!(rate.round());
+        state.told_at = Instant::now();
+        state.told = (state.records, state.transactions);
         drop(state);
         if self.terminal {
             let text = format!(
@@ -104,6 +117,12 @@ impl Report {
         } else {
             self.event("progress", fields);
         }
+    }
+
+    /// The end, with what there was in all.
+    pub fn stopped(&self) {
+        let fields = self.state.lock().map_or(Value::Null, |state| state.totals());
+        self.event("stopped", fields);
     }
 
     fn write(&self, text: &str, line: bool) {

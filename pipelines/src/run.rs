@@ -19,7 +19,7 @@ use crate::crossing::{Admins, Crossing, Opened, PositionTopic};
 use crate::fault::RunFault;
 use crate::identity;
 use crate::key_home::KeyHome;
-use crate::names::Names;
+use crate::names::{Names, ledger_home};
 use crate::plan::Plan;
 use crate::position::{self, Layout, PinnedTopic, Place as SourcePlace, ShardHead};
 use crate::release;
@@ -37,8 +37,7 @@ pub fn run(place: &Path, file: &Path, stop: &AtomicBool) -> Result<(), RunFault>
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
     let report = Report::new(&pipeline.name);
     let release = release::live(&place, &pipeline)?;
-    let plan =
-        Plan::new(&pipeline, release::leaves(&release.release)?).map_err(RunFault::Findings)?;
+    let plan = release::released_plan(&pipeline, &release.release)?;
     release::check_fingerprint(&place, &pipeline, &plan, &release.release)?;
     let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
     let crossing = open(place, pipeline, plan, keys, release)?;
@@ -65,7 +64,7 @@ pub fn run(place: &Path, file: &Path, stop: &AtomicBool) -> Result<(), RunFault>
         }
     };
     match &outcome {
-        Ok(()) => report.event("stopped", json!({})),
+        Ok(()) => report.stopped(),
         Err(fault) => report.event("fault", json!({"code": fault.code()})),
     }
     outcome
@@ -81,7 +80,7 @@ fn open(
 ) -> Result<Crossing, RunFault> {
     let names = Names::of(&place, &pipeline);
     let admins = reach(&place)?;
-    let Found { data, position, quarantine } = own_topics(&place, &names, &admins)?;
+    let Found { data, position, quarantine } = own_topics(&place, &pipeline.name, &names, &admins)?;
     let quarantine_bytes_max = admins
         .sovereign
         .topic_config(&names.quarantine)
@@ -146,10 +145,25 @@ struct Found {
 }
 
 /// The pipeline's own topics, which are there and as the files expect them.
-fn own_topics(place: &Place, names: &Names, admins: &Admins) -> Result<Found, RunFault> {
+fn own_topics(
+    place: &Place,
+    pipeline: &str,
+    names: &Names,
+    admins: &Admins,
+) -> Result<Found, RunFault> {
     let topic = |admin: &Admin, side: &str, name: &str| {
         let found = admin.topic(name).map_err(unreachable(side))?;
-        found.ok_or_else(|| RunFault::missing(name, side))
+        // What has run and lost a topic must not be told to make an empty one.
+        found.ok_or_else(|| match ledger_home(&place.ledger_dir, pipeline).exists() {
+            false => RunFault::missing(name, side),
+            true => RunFault::Topic {
+                topic: name.to_owned(),
+                what: format!(
+                    "is gone from the {side} cluster, but the ledger knows this pipeline\n  next: \
+                     restore the topic, or begin anew under another pipeline name and sink topic"
+                ),
+            },
+        })
     };
     let data = topic(&admins.global, "global", &names.data)?;
     topic(&admins.global, "global", &names.manifest)?;

@@ -475,7 +475,7 @@ impl Shard<'_> {
         let next: Vec<(u32, i32, i64)> =
             spans.iter().map(|s| (s.topic, s.partition, s.end)).collect();
         life.source.commit_group(&next);
-        self.report.committed(self.number, records, quarantined);
+        self.report.committed(records, quarantined);
         Ok(sink)
     }
 
@@ -561,6 +561,7 @@ impl Shard<'_> {
             self.report.event("checkpoint", json!({"shard": self.number, "why": why}));
         }
         self.control.idle();
+        self.report.progress(false);
         life.admin.check(self.control.layout())
     }
 }

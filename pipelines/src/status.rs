@@ -130,6 +130,14 @@ pub fn read(place: &Path, file: &Path) -> Result<Status, RunFault> {
     let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
     let names = Names::of(&place, &pipeline);
     let global = Admin::open(&place.global).map_err(RunFault::unreachable("global cluster"))?;
+    for (side, cluster) in [("sovereign", &place.sovereign), ("global", &place.global)] {
+        let unreachable = RunFault::unreachable(&format!("{side} cluster"));
+        let found = Admin::open(cluster).and_then(|admin| admin.cluster_id());
+        let found = found.map_err(unreachable)?;
+        if found != cluster.id {
+            return Err(RunFault::Cluster { side, expected: cluster.id.clone(), found });
+        }
+    }
     let topic = global.topic(&names.position).map_err(RunFault::unreachable("global cluster"))?;
     let topic = topic.ok_or_else(|| RunFault::missing(&names.position, "global"))?;
     let positions = PositionTopic::new(&place, &pipeline, &keys, &topic.id);

@@ -27,6 +27,8 @@ pub struct Expected {
     pub min_insync: Option<i32>,
     /// `compact` for positions: deletion by age would forget where the source stands.
     pub cleanup_policy: Option<&'static str>,
+    /// When it is made; afterwards it is the operator's.
+    pub retention_ms: Option<i64>,
 }
 
 /// The topics that a pipeline needs beside its source.
@@ -41,10 +43,12 @@ pub fn expectations(place: &Place, names: &Names) -> Vec<Expected> {
         replication: global.map(|t| t.replication),
         min_insync: global.map(|t| t.min_insync),
         cleanup_policy: None,
+        retention_ms: None,
     };
     vec![
         Expected { partitions: None, ..base(&names.data) },
-        base(&names.manifest),
+        // Evidence: nothing deletes it by age.
+        Expected { retention_ms: Some(-1), ..base(&names.manifest) },
         Expected {
             partitions: Some(Layout::position_partition(SHARDS_MAX.max(place.tasks) - 1) + 1),
             partitions_min: Layout::position_partition(place.tasks.max(1) - 1) + 1,
@@ -115,6 +119,9 @@ impl Expected {
         if let Some(min_insync) = self.min_insync {
             config.push(("min.insync.replicas", min_insync.to_string()));
         }
+        if let Some(retention_ms) = self.retention_ms {
+            config.push(("retention.ms", retention_ms.to_string()));
+        }
         let partitions = self.partitions.unwrap_or(source_partitions);
         let config: Vec<(&str, &str)> = config.iter().map(|(k, v)| (*k, v.as_str())).collect();
         admin.create_topic(&self.name, partitions, self.replication.unwrap_or(1), &config)?;
@@ -135,6 +142,7 @@ mod tests {
             replication: Some(3),
             min_insync: Some(2),
             cleanup_policy: Some("compact"),
+            retention_ms: None,
         }
     }
 

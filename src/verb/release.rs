@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use douane_ledger::canonical;
 use douane_ledger::dsse::Envelope;
-use douane_ledger::release::{self as releases, Limits};
+use douane_ledger::release::{self as releases, Limits, Release as Drafted};
 use douane_ledger::signing::{SigningKey, VerifyingKey};
 use douane_ledger::trust::{self, Approver, Role, Root, TrustRoot};
 use douane_pipelines::fault::RunFault;
@@ -172,12 +172,13 @@ fn propose(
     };
     let draft = release::propose(&place, &pipeline, &plan, &proposal)?;
     let envelope = releases::sign(&draft, &[]).map_err(fault)?;
-    write(&pipeline.release, &envelope.to_bytes().map_err(fault)?)?;
+    let draft_file = release::draft_file(&pipeline);
+    write(&draft_file, &envelope.to_bytes().map_err(fault)?)?;
     verb::print(&draft.explain);
+    verb::print(&terms(&draft));
     verb::print(&format!(
-        "\ndraft of release {} in {}\n  next: `douane release sign {} --key KEYFILE`",
-        draft.version,
-        pipeline.release.display(),
+        "\ndraft in {}\n  next: `douane release sign {} --key KEYFILE`",
+        draft_file.display(),
         file.display()
     ));
     Ok(ExitCode::SUCCESS)
@@ -192,23 +193,59 @@ fn sign(place: &Path, file: &Path, key: &Path) -> Result<ExitCode, RunFault> {
     };
     let (draft, envelope) = release::sign(&place, &pipeline, &key)?;
     verb::print(&draft.explain);
-    write(&pipeline.release, &envelope.to_bytes().map_err(fault)?)?;
+    verb::print(&terms(&draft));
+    let draft_file = release::draft_file(&pipeline);
+    let bytes = envelope.to_bytes().map_err(fault)?;
     verb::print(&format!("\nsigned by {}", person.name));
     match releases::verify(&envelope, &root, SystemTime::now()) {
-        Ok(live) => verb::print(&format!(
-            "release {} is live until {}, approved by {}",
-            draft.version,
-            draft.expires,
-            live.approvers().join(", ")
-        )),
-        Err(why) => verb::print(&format!("not live yet: {why}")),
+        Ok(live) => {
+            // Crash here: the draft is there still, and signing it again changes nothing.
+            write(&pipeline.release, &bytes)?;
+            if draft_file.exists() {
+                std::fs::remove_file(&draft_file)
+                    .map_err(|error| verb::file_fault(&draft_file, &error))?;
+            }
+            verb::print(&format!(
+                "release {} is live until {}, approved by {}",
+                draft.version,
+                draft.expires,
+                live.approvers().join(", ")
+            ));
+        }
+        Err(why) => {
+            let target = if draft_file.exists() { &draft_file } else { &pipeline.release };
+            write(target, &bytes)?;
+            verb::print(&format!("not live yet: {why}"));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// What is signed beside the proof.
+fn terms(release: &Drafted) -> String {
+    let limit = |l: Option<u64>| l.map_or("not limited".to_owned(), |l| l.to_string());
+    format!(
+        "\nrelease {} of {}, by {}, {} to {}\nlimits: records {}, bytes {}\noutput: {}, \
+         timestamps cut to {} ms",
+        release.version,
+        release.pipeline,
+        release.author,
+        release.created,
+        release.expires,
+        limit(release.limits.records),
+        limit(release.limits.bytes),
+        release.target.format,
+        release.target.timestamp_ms_granularity,
+    )
+}
+
 fn show(place: &Path, file: &Path, format: Format) -> Result<ExitCode, RunFault> {
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-    let envelope: Envelope = release::envelope(&pipeline)?;
+    let draft_file = release::draft_file(&pipeline);
+    let envelope: Envelope = match pipeline.release.exists() {
+        true => release::envelope(&pipeline)?,
+        false => release::to_sign(&pipeline)?,
+    };
     let draft = releases::draft(&envelope).map_err(fault)?;
     let root = release::trust_root(&place)?;
     let live = releases::verify(&envelope, &root, SystemTime::now());
@@ -225,16 +262,11 @@ fn show(place: &Path, file: &Path, format: Format) -> Result<ExitCode, RunFault>
         }
         Format::Text => {
             verb::print(&draft.explain);
-            let limit = |l: Option<u64>| l.map_or("not limited".to_owned(), |l| l.to_string());
-            verb::print(&format!(
-                "\nrelease {} by {}, {} to {}; records {}, bytes {}\n{state}",
-                draft.version,
-                draft.author,
-                draft.created,
-                draft.expires,
-                limit(draft.limits.records),
-                limit(draft.limits.bytes),
-            ));
+            verb::print(&terms(&draft));
+            verb::print(&state);
+            if draft_file.exists() {
+                verb::print(&format!("a draft waits for approvals: {}", draft_file.display()));
+            }
         }
     }
     Ok(verb::answer(live.is_ok()))

@@ -79,8 +79,15 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
 
 /// The key that signs a log's checkpoints: the log's name is part of what is signed.
 fn checkpoint_key(dir: &Path, keys: Option<&KeyHome>) -> Option<String> {
-    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let origin = checkpoint_origin(&name(dir.parent()?)?, &name(dir)?);
+    let log = dir.file_name()?.to_string_lossy().into_owned();
+    // The name that the checkpoint gives itself, where it is of this log: a copy of a ledger may
+    // lie in a folder of any name.
+    let checkpoint = std::fs::read_to_string(dir.join("tlog/checkpoint")).unwrap_or_default();
+    let given = checkpoint.lines().next().unwrap_or_default();
+    let origin = match given.starts_with("douane/") && given.ends_with(&format!("/{log}")) {
+        true => given.to_owned(),
+        false => checkpoint_origin(&dir.parent()?.file_name()?.to_string_lossy(), &log),
+    };
     Some(verifier_key(&origin, &keys?.checkpoint().verifying_key()))
 }
 

@@ -16,7 +16,7 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use douane_schemas::batch::{Batch, Origin};
 use douane_schemas::leaf::{Leaf, LeafType, TableLeaves};
 use douane_schemas::record::Format;
-use douane_transforms::{Declared, Keyring, Produces, Stage, TransformFault};
+use douane_transforms::{Declared, Keyring, Normalize, Produces, Stage, TransformFault};
 
 use crate::config::{Class, Finding, Findings, Kind, Mark, Pipeline};
 use crate::policy::{self, Verdict};
@@ -116,6 +116,15 @@ impl Plan {
                  its row outside",
             );
         }
+        for key in &keys {
+            if let Some(why) = merges_keys(pipeline, key) {
+                let message = format!("`{}` in the record key: {why}", key.from.leaf.path);
+                finding(pipeline, &mut findings, None, Kind::Policy, message).next(
+                    "tokenize or encrypt it under a domain that normalises nothing: two rows \
+                     under one key would delete each other",
+                );
+            }
+        }
         if columns.is_empty() && findings.is_empty() {
             finding(pipeline, &mut findings, None, Kind::Policy, "no column crosses");
         }
@@ -199,6 +208,20 @@ impl PlanFault {
     fn of(_: DataFusionError) -> Self {
         Self::Planner
     }
+}
+
+/// Why two different keys might become one, if they might.
+fn merges_keys(pipeline: &Pipeline, key: &OutputColumn) -> Option<&'static str> {
+    let protection = key.protection.as_ref()?;
+    if !protection.stage.declaration().guarantees.keeps_uniqueness {
+        return Some("its stage does not keep different values different");
+    }
+    let normalises = |(_, domain): &(_, String)| {
+        let domain = pipeline.domains.domains.get(domain);
+        domain.is_some_and(|domain| domain.normalize != Normalize::None)
+    };
+    let folds = protection.declared.keys.iter().any(normalises);
+    folds.then_some("its domain's normaliser makes different values one")
 }
 
 /// What can be said of a pipeline before the source is seen: a leaf whose type only the source

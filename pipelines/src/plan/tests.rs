@@ -23,7 +23,7 @@ trust: trust.json
 tasks: 1
 ";
 
-const DOMAINS: &str = "domains: { customer: {}, phone: {} }\n";
+const DOMAINS: &str = "domains: { customer: {}, phone: {}, folded: { normalize: decimal } }\n";
 
 fn pipeline_text(classes: &str, stages: &str, rest: &str) -> String {
     format!(
@@ -98,6 +98,18 @@ fn what_the_policy_refuses_is_a_finding() {
             "two leaves cross as column `a_b`",
         ),
         ("id: identifier", "{ drop: { columns: [id] } }", vec![ID], "the output has no key"),
+        (
+            "id: identifier",
+            "{ mask: { columns: [id], keep: { last: 2 } } }",
+            vec![ID],
+            "`id` in the record key: its stage does not keep",
+        ),
+        (
+            "id: identifier",
+            "{ tokenize: { columns: [id], domain: folded } }",
+            vec![ID],
+            "`id` in the record key: its domain's normaliser",
+        ),
     ] {
         let found = findings(classes, stages, "", &row);
         assert!(
@@ -208,7 +220,7 @@ fn the_proof_names_every_leaf() {
         [
             ("id", "identifier: tokenize"),
             ("id", "identifier: tokenize"),
-            ("phone", "identifier: fpe"),
+            ("phone", "identifier: fpe (at most 4 characters kept)"),
             ("balance", "sensitive: generalize to bins"),
             ("city", "public: nothing needed"),
         ]
