@@ -197,6 +197,14 @@ impl ColumnCheck {
             Check::Public => Some(not_distinct(out, raw).map_err(|_| GateFault::Compare)?),
             _ => None,
         };
+        // Of the types that cross, only these hold values without a text.
+        let may_lack_text = matches!(
+            out.data_type(),
+            DataType::Date32
+                | DataType::Time32(_)
+                | DataType::Time64(_)
+                | DataType::Timestamp(_, _)
+        );
         let mut text = String::new();
         for row in rows {
             let verdict = match self.presence(out, raw, row) {
@@ -207,6 +215,14 @@ impl ColumnCheck {
                     Some(_) => self.public(out, row),
                     None => self.value(out, raw, row, &mut text),
                 },
+            };
+            // Found here it refuses one row; found by the encoder it would stop the batch.
+            let verdict = match verdict {
+                Ok(()) if may_lack_text && !out.is_null(row) => {
+                    text.clear();
+                    canonical::write(out, row, &mut text).map_err(|_| RefusalReason::OutOfRange)
+                }
+                verdict => verdict,
             };
             if let Err(reason) = verdict {
                 refuse(row, reason);

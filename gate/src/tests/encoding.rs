@@ -15,7 +15,7 @@ use douane_ledger::release::Shape;
 use serde_json::{Value, json};
 
 use super::fixture::{Case, Table, column, gate, table, texts};
-use crate::{Passed, avro_schema};
+use crate::{Passed, RefusalReason, avro_schema};
 
 /// A public column of every type a leaf can have.
 fn every_type() -> Table {
@@ -316,4 +316,60 @@ fn the_registered_schema_is_clean() {
     }
     release.pipeline.clear();
     assert!(avro_schema(&release).is_err());
+}
+
+/// Days, times and instants that have no text: each refuses its own row, and neighbours cross.
+#[test]
+fn values_without_a_text_refuse_their_row_alone() {
+    let year_10000_days = 2_932_897;
+    let of_day_us = 86_400_000_000;
+    let cells: Vec<(&str, ArrayRef)> = vec![
+        ("date", Arc::new(Date32Array::from(vec![year_10000_days, 0]))),
+        ("time", Arc::new(Time32MillisecondArray::from(vec![25 * 3_600_000, 0]))),
+        ("micro_time", Arc::new(Time64MicrosecondArray::from(vec![-1, 0]))),
+        ("nano_time", Arc::new(Time64NanosecondArray::from(vec![-1, 0]))),
+        (
+            "timestamp",
+            Arc::new(TimestampMillisecondArray::from(vec![
+                i64::from(year_10000_days) * of_day_us / 1_000,
+                0,
+            ])),
+        ),
+        (
+            "micro_timestamp",
+            Arc::new(TimestampMicrosecondArray::from(vec![
+                i64::from(year_10000_days) * of_day_us,
+                0,
+            ])),
+        ),
+    ];
+    for (leaf_type, cells) in cells {
+        let mut table = every_type();
+        table.columns.truncate(1);
+        let column = column("when", "public", leaf_type, Shape::Public);
+        let (raw, out) = (Arc::clone(&cells), cells);
+        table.columns.push(Case { column, leaf_type: leaf_type.into(), raw, out });
+        for format in ["json", "avro"] {
+            let mut release = table.release();
+            release.target.format = format.into();
+            let passed = table.through(&mut gate(&release).unwrap()).unwrap();
+            let refused: Vec<_> =
+                passed.refused().iter().map(|(row, refusal)| (*row, refusal.reason)).collect();
+            assert_eq!(refused, [(0, RefusalReason::OutOfRange)], "{leaf_type} {format}");
+            assert_eq!(passed.rows().count(), 1, "{leaf_type} {format}");
+        }
+    }
+}
+
+/// A day or an hour that a protection made may have no text either.
+#[test]
+fn days_without_a_text_refuse_their_row_alone() {
+    let mut table = every_type();
+    table.columns.truncate(1);
+    let raw: ArrayRef = Arc::new(Date32Array::from(vec![0, 2_932_897]));
+    let (column, out) = (column("when", "quasi", "date", Shape::Day), Arc::clone(&raw));
+    table.columns.push(Case { column, leaf_type: "date".into(), raw, out });
+    let passed = table.through(&mut gate(&table.release()).unwrap()).unwrap();
+    assert_eq!(passed.refused().len(), 1);
+    assert_eq!(passed.rows().count(), 1);
 }
