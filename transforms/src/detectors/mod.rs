@@ -336,6 +336,31 @@ mod tests {
         }
     }
 
+    /// A run without spaces is one local part for as long as it goes on.
+    #[test]
+    fn long_runs_without_spaces_take_linear_time() {
+        let all = Detectors::new(&Detector::ALL).unwrap();
+        for (text, least) in [
+            ("+12025550123/".repeat(10_000), 10_000),
+            (format!("{}@b", "+12025550123/".repeat(10_000)), 10_000),
+            (format!("{}@b.de", "1/".repeat(50_000)), 1),
+            (format!("a@{}de", "1.".repeat(50_000)), 1),
+        ] {
+            let (start, mut finds) = (std::time::Instant::now(), 0);
+            all.scan(&text, |_| finds += 1);
+            assert!(finds >= least, "{finds}");
+            assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+        }
+    }
+
+    #[test]
+    fn long_local_parts_and_labels_of_addresses_are_found() {
+        let email = Detectors::new(&[Detector::Email]).unwrap();
+        let (local, label) = ("a".repeat(64), "ж".repeat(50));
+        assert_eq!(redact(&email, &format!("{local}@{label}.рф"), true), "[EMAIL]");
+        assert_eq!(redact(&email, &format!("--{local}@b.de"), true), "--[EMAIL]");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
