@@ -27,7 +27,7 @@ pub struct Evidence {
     pub head: Head,
     /// Registry ids of the schemas read.
     pub schema_ids: Vec<u32>,
-    /// Ids of the token and FPE keys used; the gate adds those of its seals.
+    /// Ids of the keys used, exactly as in the intent, [`Gate::seal_key_ids`] among them.
     pub key_ids: Vec<String>,
 }
 
@@ -37,8 +37,14 @@ pub struct Evidence {
 pub struct SealedEvidence {
     /// Ranges of the source.
     pub spans: Vec<SpanEntry>,
-    /// Refused rows.
+    /// Refused rows, where they are at most [`REFUSED_LISTED_MAX`]; the intent has them all.
     pub refused: Vec<RefusedEntry>,
+    /// Number of refused rows, where they are more than are listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_count: Option<String>,
+    /// SHA-256 in hexadecimal of the canonical JSON of the intent's list, where it is not here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_digest: Option<String>,
     /// Index of the INTENT.
     pub leaf_index: String,
     /// The log's head.
@@ -48,6 +54,9 @@ pub struct SealedEvidence {
     /// The shard's transaction.
     pub sequence: String,
 }
+
+/// Most refused rows that a manifest lists; with thousands it would be larger than a record may be.
+pub const REFUSED_LISTED_MAX: usize = 200;
 
 /// Reads the sealed part of a manifest. `zone`, `cluster_id` and `topic` are the target's.
 ///
@@ -87,7 +96,8 @@ pub struct OutRecord<'a> {
     pub key: Option<&'a [u8]>,
     /// Record value; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
-    /// Milliseconds since the epoch, at the release's granularity, never 0 or less.
+    /// Milliseconds since the epoch. Of a data record at the release's granularity, never 0 or
+    /// less; of a manifest 0, for which the client library puts the time of sending.
     pub timestamp_ms: i64,
     /// All headers of the record.
     pub headers: &'a [(&'static str, Vec<u8>)],
@@ -110,7 +120,6 @@ pub struct Approved {
     headers: Vec<(&'static str, Vec<u8>)>,
     manifest_topic: String,
     manifest_value: Vec<u8>,
-    manifest_timestamp_ms: i64,
 }
 
 impl Approved {
@@ -135,7 +144,8 @@ impl Approved {
             partition: 0,
             key: Some(self.passed.manifest_hex.as_bytes()),
             value: Some(&self.manifest_value),
-            timestamp_ms: self.manifest_timestamp_ms,
+            // Not a time of the source: retention would delete the manifest of old rows at once.
+            timestamp_ms: 0,
             headers: &[],
         }
     }
@@ -166,9 +176,6 @@ impl Gate {
         if manifest_value.len() + 512 > self.target.record_bytes_max {
             return Err(GateFault::Manifest("is larger than a record may be; commit less at once"));
         }
-        let step = i64::try_from(self.release.target.timestamp_ms_granularity).unwrap_or(i64::MAX);
-        let manifest_timestamp_ms =
-            passed.rows().map(|row| row.timestamp_ms).max().unwrap_or(step.max(1));
         let headers = vec![
             (HEADER_MANIFEST, passed.manifest_hex.clone().into_bytes()),
             (HEADER_TRACEPARENT, passed.ids.traceparent.clone().into_bytes()),
@@ -178,15 +185,33 @@ impl Gate {
             headers,
             manifest_topic: self.target.manifest_topic.clone(),
             manifest_value,
-            manifest_timestamp_ms,
         })
+    }
+
+    /// Ids of the keys that seal position and quarantine records: the caller puts them into the
+    /// intent's and the evidence's key ids alike, beside those of the token and FPE keys.
+    pub fn seal_key_ids(&self) -> Vec<String> {
+        [&self.keys.seal_position, &self.keys.seal_quarantine]
+            .map(|key| key.id().to_string())
+            .to_vec()
     }
 
     fn manifest(&self, passed: &Passed, evidence: Evidence) -> Result<Manifest, GateFault> {
         let release = &self.release;
+        let (refused, refused_count, refused_digest) = match evidence.refused.len() {
+            0..=REFUSED_LISTED_MAX => (evidence.refused, None, None),
+            count => {
+                let list = canonical::to_vec(&evidence.refused)
+                    .map_err(|_| GateFault::Manifest("refusals could not be written"))?;
+                let digest = canonical::hex(&canonical::sha256(&list));
+                (Vec::new(), Some(count.to_string()), Some(digest))
+            }
+        };
         let inside = SealedEvidence {
             spans: evidence.spans,
-            refused: evidence.refused,
+            refused,
+            refused_count,
+            refused_digest,
             leaf_index: evidence.leaf_index.to_string(),
             head: evidence.head,
             shard: passed.ids.shard,
@@ -202,8 +227,6 @@ impl Gate {
             &plain,
             &place(&to.zone, &to.cluster_id, &to.topic),
         )?;
-        let mut key_ids = evidence.key_ids;
-        key_ids.push(self.keys.seal_position.id().to_string());
         Ok(Manifest {
             v: FORMAT,
             id: passed.manifest_hex.clone(),
@@ -225,7 +248,7 @@ impl Gate {
                 .collect(),
             target_partitions: self.target.partitions,
             partitioner: "murmur2".to_owned(),
-            key_ids,
+            key_ids: evidence.key_ids,
             schema_ids: evidence.schema_ids,
             software: self.software.clone(),
             dp: None,

@@ -1,5 +1,6 @@
 //! What passes, and what is stamped: bytes, order, partitions, headers, manifest, seals.
 
+use douane_ledger::canonical;
 use douane_ledger::dsse::Envelope;
 use douane_ledger::log::{Head, JournalId, RefusedEntry, SpanEntry};
 use douane_ledger::manifest::{self, Manifest};
@@ -71,7 +72,9 @@ fn records_leave_sorted_by_source_with_the_manifest_last() {
     let last = records[4];
     assert_eq!((last.topic, last.partition), ("training.customers.manifests", 0));
     assert_eq!(last.key, Some("ab".repeat(16).as_bytes()));
-    assert_eq!(last.timestamp_ms, 1_760_000_000_000);
+    // 0: the client library puts the time of sending. A time of the source may be long past the
+    // manifests' retention.
+    assert_eq!(last.timestamp_ms, 0);
     assert!(last.headers.is_empty());
 }
 
@@ -116,6 +119,8 @@ fn the_manifest_says_what_was_sent() {
     assert_eq!(manifest.columns.len(), good.columns.len());
     assert_eq!(manifest.columns[0].protection, "token");
     assert_eq!(manifest.subjects, approved.passed().subjects());
+    // What the intent has, to the letter: `verify` compares the two.
+    assert_eq!(manifest.key_ids, evidence().key_ids);
 
     // What a reader of the topic computes.
     let total: u64 = manifest.subjects.iter().map(|subject| subject.count).sum();
@@ -149,6 +154,42 @@ fn what_is_evidence_inside_is_opaque_outside() {
     assert!(open_evidence(&key, &manifest, "eu", "g", "training.customers").is_err());
     let other = keys().seal_quarantine;
     assert!(open_evidence(&other, &manifest, "global", "g", "training.customers").is_err());
+}
+
+#[test]
+fn key_ids_of_seals_are_those_of_both_keys() {
+    let (position, quarantine) = (keys().seal_position, keys().seal_quarantine);
+    let expected = [position.id().to_string(), quarantine.id().to_string()];
+    assert_eq!(table().gate().seal_key_ids(), expected);
+}
+
+/// A transaction of a source that has gone bad still has a manifest that a record can hold.
+#[test]
+fn thousands_of_refusals_are_counted_and_digested() {
+    let stamped = |count: usize| {
+        let good = table();
+        let mut gate = good.gate();
+        let passed = good.through(&mut gate).unwrap();
+        let mut many = evidence();
+        many.refused = vec![many.refused[0].clone(); count];
+        let approved = gate.stamp(passed, many.clone()).unwrap();
+        let size = approved.manifest().value.unwrap().len();
+        let key = keys().seal_position;
+        let manifest = signed(&approved);
+        let opened = open_evidence(&key, &manifest, "global", "g", "training.customers").unwrap();
+        (opened, many.refused, size)
+    };
+    let (opened, refused, _) = stamped(200);
+    assert_eq!(opened.refused, refused);
+    assert_eq!((opened.refused_count, opened.refused_digest), (None, None));
+
+    let (opened, refused, size) = stamped(50_000);
+    assert!(size < 16_384, "{size}");
+    assert_eq!(opened.refused, []);
+    assert_eq!(opened.refused_count.as_deref(), Some("50000"));
+    let list = canonical::to_vec(&refused).unwrap();
+    let digest = canonical::hex(&canonical::sha256(&list));
+    assert_eq!(opened.refused_digest, Some(digest));
 }
 
 #[test]
@@ -217,8 +258,7 @@ fn a_transaction_in_which_nothing_crosses_has_a_manifest() {
     assert_eq!(approved.records().count(), 1);
     let manifest = signed(&approved);
     assert!(manifest.subjects.is_empty());
-    // The release's step, not 0: the client library would put the clock's time there.
-    assert_eq!(approved.manifest().timestamp_ms, 1000);
+    assert_eq!(approved.manifest().timestamp_ms, 0);
 }
 
 #[test]
