@@ -23,12 +23,16 @@ pub(crate) fn shape_name(shape: &Shape) -> &'static str {
     }
 }
 
+/// Most characters of an identifier that stay as they are under `fpe`, both ends together; as many
+/// as under a mask of any class.
+const FPE_KEPT_MAX: u64 = 4;
+
 /// Refuses a column whose class may not cross in its shape.
 ///
 /// | class | crosses as |
 /// |---|---|
-/// | identifier | token, fpe, mask, constant |
-/// | quasi | these, year, month, day, hour, bins, prefix |
+/// | identifier | token, fpe that keeps at most four characters, mask, constant |
+/// | quasi | these, fpe that keeps more, year, month, day, hour, bins, prefix |
 /// | sensitive | bins, constant |
 /// | special, free_text, technical | constant |
 /// | public, metadata | anything |
@@ -60,10 +64,16 @@ pub(crate) fn permit(release: &Release, column: &Column) -> Result<(), GateFault
             | Shape::Bins { .. }
             | Shape::Prefix { .. }
     );
+    let keeps_little = match &column.shape {
+        Shape::Fpe { keep_first, keep_last, .. } => {
+            u64::from(*keep_first) + u64::from(*keep_last) <= FPE_KEPT_MAX
+        }
+        _ => true,
+    };
     let constant = matches!(column.shape, Shape::Constant { .. });
     let permitted = match column.class.as_str() {
         "public" | "metadata" => true,
-        "identifier" => pseudonym || overridden,
+        "identifier" => (pseudonym && keeps_little) || overridden,
         "quasi" => pseudonym || coarse || overridden,
         "sensitive" => constant || matches!(column.shape, Shape::Bins { .. }) || overridden,
         "special" | "free_text" | "technical" => constant || overridden,

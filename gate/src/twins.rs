@@ -218,12 +218,12 @@ fn domain_suffices(radix: u32, length: usize) -> bool {
     false
 }
 
-/// Every character becomes `fill`, but for the first and last ones that are kept; a value with no
-/// more characters than would be kept is filled whole.
+/// Every character becomes `fill`, but for the first and last ones that are kept; a value with
+/// fewer than twice as many characters as would be kept is filled whole.
 pub(crate) fn mask(raw: &str, keep_first: u32, keep_last: u32, fill: char) -> String {
     let length = raw.chars().count();
     let (first, last) = (keep_first as usize, keep_last as usize);
-    let shows = length > first + last;
+    let shows = length >= (first + last).saturating_mul(2);
     raw.chars()
         .enumerate()
         .map(|(i, c)| if shows && (i < first || i >= length - last) { c } else { fill })
@@ -232,18 +232,19 @@ pub(crate) fn mask(raw: &str, keep_first: u32, keep_last: u32, fill: char) -> St
 
 /// Whether `redacted` is `raw` with some stretches replaced by one of the `labels`, and nothing
 /// else changed: its other pieces stand in `raw`, in order, from the first character to the last.
+/// Every label starts with `[`. One pass over each text: its time is linear.
 pub(crate) fn is_redaction_of(redacted: &str, raw: &str, labels: &[&str]) -> bool {
     let mut pieces = Vec::new();
-    let mut rest = redacted;
-    while let Some((at, label)) = labels
-        .iter()
-        .filter_map(|label| rest.find(label).map(|at| (at, *label)))
-        .min_by_key(|(at, _)| *at)
-    {
-        pieces.push(&rest[..at]);
-        rest = &rest[at + label.len()..];
+    let mut piece_start = 0;
+    for (open, _) in redacted.match_indices('[') {
+        let label = labels.iter().find(|label| redacted[open..].starts_with(**label));
+        // No label holds a second `[`, so none starts inside the last one.
+        if let Some(label) = label {
+            pieces.push(&redacted[piece_start..open]);
+            piece_start = open + label.len();
+        }
     }
-    pieces.push(rest);
+    pieces.push(&redacted[piece_start..]);
 
     let (Some((first, others)), Some(mut raw)) =
         (pieces.split_first(), raw.strip_prefix(pieces[0]))

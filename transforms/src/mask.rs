@@ -1,4 +1,5 @@
-//! `mask`: a fill sign in place of every character but at most four.
+//! `mask`: a fill sign in place of every character but at most four, and of every character of a
+//! value that has fewer than twice as many as are kept: no mask shows more than half of a value.
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ pub const DECLARATION: Declaration = Declaration {
         joinable: false,
         keeps_nulls: true,
     },
-    semantics: 1,
+    semantics: 2,
     example_yaml: "mask: { columns: [card_number], keep: { last: 4 } }",
 };
 
@@ -111,7 +112,10 @@ impl Protect for Mask {
                 out.append_null();
                 return Ok(());
             };
-            let (first, middle, last) = self.keep.cut(value).unwrap_or(("", value, ""));
+            let length = value.chars().count();
+            let kept = (self.keep.first as usize).saturating_add(self.keep.last as usize);
+            let cut = self.keep.cut(value).filter(|_| length >= kept.saturating_mul(2));
+            let (first, middle, last) = cut.unwrap_or(("", value, ""));
             text.clear();
             text.push_str(first);
             text.extend(std::iter::repeat_n(self.fill, middle.chars().count()));
@@ -139,11 +143,20 @@ mod tests {
 
     #[test]
     fn shows_no_more_than_is_kept() {
-        let cells = vec![Some("4111111111111111"), None, Some("1234"), Some(""), Some("äöüßé")];
+        let cells = vec![
+            Some("4111111111111111"),
+            None,
+            Some("1234"),
+            Some(""),
+            Some("äöüßéàè"),
+            Some("äöüßéàèù"),
+        ];
         let column: ArrayRef = Arc::new(StringArray::from(cells));
         let out = mask(0, 4).build().apply(&column).unwrap();
         let found: Vec<_> = out.as_string::<i32>().iter().collect();
-        let expected = [Some("************1111"), None, Some("****"), Some(""), Some("*öüßé")];
+        let whole = Some("*******");
+        let expected =
+            [Some("************1111"), None, Some("****"), Some(""), whole, Some("****éàèù")];
         assert_eq!(found, expected);
     }
 

@@ -140,6 +140,13 @@ fn releases_bad_parts() {
     shape("phone", fpe(&|_, length_min, _, _| *length_min = 0));
     shape("phone", fpe(&|_, _, separators, _| separators.push('7')));
     shape("phone", fpe(&|_, _, _, domain| *domain = "no such key".into()));
+    for keeps in [(5, 0), (0, 5), (3, 2), (u32::MAX, 1)] {
+        let mut kept = shape_fpe();
+        if let Shape::Fpe { keep_first, keep_last, .. } = &mut kept {
+            (*keep_first, *keep_last) = keeps;
+        }
+        shape("phone", kept);
+    }
     // Shapes that cannot come from the leaf's type.
     for (column, wrong) in [
         ("balance", Shape::Prefix { length: 2 }),
@@ -157,6 +164,27 @@ fn releases_bad_parts() {
         assert!(refused(change));
     }
     assert!(changes.len() >= 40, "{}", changes.len());
+}
+
+/// The control of those above: four characters may stay, and a quasi-identifier's may be more.
+#[test]
+fn fpe_keeps_four_characters_of_an_identifier() {
+    let at = table().at("phone");
+    let keeping = |class: &'static str, first: u32, last: u32| {
+        refused(move |release| {
+            let path = release.columns[at].from.clone();
+            let leaf = release.leaves.iter_mut().find(|l| l.part == "row" && l.path == path);
+            leaf.unwrap().class = class.into();
+            release.columns[at].class = class.into();
+            if let Shape::Fpe { keep_first, keep_last, .. } = &mut release.columns[at].shape {
+                (*keep_first, *keep_last) = (first, last);
+            }
+        })
+    };
+    assert!(!keeping("identifier", 4, 0));
+    assert!(!keeping("identifier", 2, 2));
+    assert!(keeping("identifier", 4, 1));
+    assert!(!keeping("quasi", 4, 1));
 }
 
 #[test]
