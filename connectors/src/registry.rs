@@ -141,6 +141,10 @@ impl Registry {
     /// # Errors
     /// Any but `Incompatible`.
     pub fn schema(&mut self, id: u32) -> Result<Option<String>, RegistryFault> {
+        // Ids are Java's ints: a registry refuses this one as a path it does not know.
+        if i32::try_from(id).is_err() {
+            return Ok(None);
+        }
         if let Some(text) = self.cache.get(id) {
             return Ok(Some(text.to_owned()));
         }
@@ -271,6 +275,21 @@ impl Registry {
         RegistryFault::Answer { zone: self.zone.clone(), status, problem }
     }
 
+    /// Whether asking for one id failed for that id's sake, and asking again is vain.
+    fn is_of_the_id(&self, fault: &RegistryFault) -> bool {
+        match fault {
+            RegistryFault::Unsupported { .. } => true,
+            RegistryFault::Refused { status, .. } | RegistryFault::Answer { status, .. } => {
+                matches!(status, 200 | 400..=407 | 409..=428 | 430..=499)
+            }
+            // Rights may be given by subject. Who has none at all is refused what is of no subject.
+            RegistryFault::Denied { status: 403, .. } => {
+                self.get::<serde::de::IgnoredAny>("/schemas/types").is_ok()
+            }
+            _ => false,
+        }
+    }
+
     fn expect_avro(&self, id: u32, found: &SchemaAnswer) -> Result<(), RegistryFault> {
         let what = if found.schema_type.as_deref().is_some_and(|found| found != AVRO) {
             "of another type"
@@ -287,8 +306,9 @@ impl WriterSchemas for Registry {
     fn schema_text(&mut self, id: u32) -> Result<Option<String>, Away> {
         match self.schema(id) {
             Ok(text) => Ok(text),
-            // To the decoder it is an id that means nothing: the partition is held.
-            Err(RegistryFault::Unsupported { .. }) => Ok(None),
+            // To the decoder it is an id that means nothing: its partition is held. Away would
+            // stop every partition of the shard, for as long as the one record stays there.
+            Err(fault) if self.is_of_the_id(&fault) => Ok(None),
             Err(fault) => Err(Away(fault.to_string())),
         }
     }

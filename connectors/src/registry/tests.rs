@@ -116,6 +116,36 @@ fn schemas_of_other_kinds_bad_schema() {
 }
 
 #[test]
+fn one_id_that_cannot_be_had_is_not_the_registry_away_bad_ids() {
+    // Nobody is asked: no registry gives an id that is no Java int.
+    let mut nobody = Registry::new(&cluster("http://127.0.0.1:1")).unwrap();
+    for id in [1 << 31, u32::MAX] {
+        assert_eq!(nobody.schema_text(id), Ok(None));
+    }
+    assert!(matches!(nobody.schema_text(i32::MAX as u32), Err(Away(_))));
+    let large = " ".repeat(BODY_BYTES_MAX as usize + 1);
+    let coded = r#"{"error_code":42202,"message":"Ada"}"#;
+    for (status, body) in
+        [(400, ""), (404, ""), (404, coded), (410, ""), (422, coded), (200, "{"), (200, &large)]
+    {
+        let fake = fake(vec![answer(status, body)]);
+        assert_eq!(registry(&fake).schema_text(1), Ok(None), "{status}");
+    }
+    // The control: what may pass, or is of every id.
+    for status in [302, 401, 408, 429, 500, 502, 503, 504] {
+        for body in ["", coded] {
+            let fake = fake(vec![answer(status, body)]);
+            assert!(matches!(registry(&fake).schema_text(1), Err(Away(_))), "{status}");
+        }
+    }
+    // A right that is lacking for one subject, and every right.
+    let fake = fake(vec![answer(403, coded), answer(200, r#"["AVRO"]"#)]);
+    assert_eq!(registry(&fake).schema_text(1), Ok(None));
+    let fake = self::fake(vec![answer(403, coded), answer(403, coded)]);
+    assert!(matches!(registry(&fake).schema_text(1), Err(Away(_))));
+}
+
+#[test]
 fn latest_gives_id_and_text() {
     let body = r#"{"subject":"a/b-value","version":2,"id":11,"schema":"\"int\""}"#;
     let none = r#"{"error_code":40401,"message":"Subject not found."}"#;
