@@ -104,6 +104,17 @@ pub(crate) fn transactional(
     Ok(config)
 }
 
+/// Kafka's own default of `max.message.bytes`, less the framing that librdkafka does not count.
+pub(crate) const MESSAGE_BYTES: usize = 1_000_000;
+
+/// Fits a producer to topics whose least `max.message.bytes` is this.
+pub(crate) fn size(config: &mut ClientConfig, message_bytes_max: usize) {
+    // librdkafka's bounds; below the least, the broker's own check still holds.
+    let largest = message_bytes_max.clamp(1_000, 1_000_000_000);
+    config.set("message.max.bytes", largest.to_string());
+    config.set("batch.size", largest.min(MESSAGE_BYTES).saturating_sub(512).to_string());
+}
+
 /// A client for questions about topics and the cluster.
 pub(crate) fn admin(cluster: &ClusterConfig) -> Result<ClientConfig, KafkaFault> {
     base(cluster, Role::Both, &[])

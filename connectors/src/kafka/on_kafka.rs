@@ -93,7 +93,7 @@ fn last(topic: &str) -> Option<String> {
 
 /// Plain records to partitions in turn, from a producer of the test's own.
 fn fill(topic: &str, partitions: i32, count: usize) {
-    let mut producer = QuarantineProducer::open(&cluster()).unwrap();
+    let mut producer = QuarantineProducer::open(&cluster(), 1_000_000).unwrap();
     if partitions == 1 {
         let texts: Vec<String> = (0..count).map(|i| i.to_string()).collect();
         producer.send_pairs(texts.iter().map(|t| (&b"k"[..], t.as_bytes())), topic).unwrap();
@@ -389,7 +389,7 @@ fn offsets_are_found_by_time() {
 #[test]
 fn quarantined_records_are_acknowledged_and_a_key_keeps_its_partition() {
     let name = topic("q", 8, &[]);
-    let mut producer = QuarantineProducer::open(&cluster()).unwrap();
+    let mut producer = QuarantineProducer::open(&cluster(), 1_000_000).unwrap();
     for round in 0..3 {
         let value = format!("v{round}");
         let keys: Vec<String> = (0..50).map(|i| format!("src[{i}]@{i}")).collect();

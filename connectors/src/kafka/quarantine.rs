@@ -23,18 +23,20 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// commit, and a record that no committed intent names is a leftover.
 pub struct QuarantineProducer {
     cluster: ClusterConfig,
+    message_bytes_max: usize,
     /// None after a failure: an idempotent producer may then be of no more use.
     producer: Option<Detached<BaseProducer<Watch>>>,
 }
 
 impl QuarantineProducer {
-    /// A client; reaches nothing yet.
+    /// A client for a topic with this `max.message.bytes`; reaches nothing yet. What is sealed for
+    /// the topic is as large as that, and librdkafka's own bound is about a million.
     ///
     /// # Errors
     /// Properties or secrets that no client is made with.
-    pub fn open(cluster: &ClusterConfig) -> Result<Self, KafkaFault> {
-        let producer = Some(producer(cluster)?);
-        Ok(Self { cluster: cluster.clone(), producer })
+    pub fn open(cluster: &ClusterConfig, message_bytes_max: usize) -> Result<Self, KafkaFault> {
+        let producer = Some(producer(cluster, message_bytes_max)?);
+        Ok(Self { cluster: cluster.clone(), message_bytes_max, producer })
     }
 
     /// Sends all and waits until every one is acknowledged by the replicas in sync. A key always
@@ -63,7 +65,7 @@ impl QuarantineProducer {
     ) -> Result<(), KafkaFault> {
         let producer = match self.producer.take() {
             Some(producer) => producer,
-            None => producer(&self.cluster)?,
+            None => producer(&self.cluster, self.message_bytes_max)?,
         };
         send_all(&producer, &self.cluster.zone, records, topic)?;
         self.producer = Some(producer);
@@ -71,8 +73,12 @@ impl QuarantineProducer {
     }
 }
 
-fn producer(cluster: &ClusterConfig) -> Result<Detached<BaseProducer<Watch>>, KafkaFault> {
+fn producer(
+    cluster: &ClusterConfig,
+    message_bytes_max: usize,
+) -> Result<Detached<BaseProducer<Watch>>, KafkaFault> {
     let mut config = client::producer(cluster)?;
+    client::size(&mut config, message_bytes_max);
     config.set("partitioner", "murmur2_random");
     config
         .create_with_context(Watch::new(&cluster.zone))
@@ -121,4 +127,27 @@ fn pause(deadline: Instant, zone: &str) -> Result<(), KafkaFault> {
     }
     thread::sleep(Duration::from_millis(1));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::super::cluster::plain;
+    use super::*;
+
+    #[test]
+    fn a_record_as_large_as_its_topic_takes_is_sent() {
+        let mock = MockCluster::new(1).unwrap();
+        mock.create_topic("q", 1, 1).unwrap();
+        let cluster = plain(&mock.bootstrap_servers());
+        let large = vec![0; 2_000_000];
+        let send = |message_bytes_max| {
+            let mut producer = QuarantineProducer::open(&cluster, message_bytes_max).unwrap();
+            producer.send_pairs([(&b"k"[..], &large[..])].into_iter(), "q")
+        };
+        send(3_000_000).unwrap();
+        // The control: the client's bound is the topic's, not the client's own.
+        assert!(matches!(send(1_000_000), Err(KafkaFault::Refused { .. })));
+    }
 }

@@ -15,9 +15,6 @@ use super::fault::{self, KafkaFault};
 use super::watch::{Detached, Failures, Watch};
 use crate::control_switch;
 
-/// Kafka's own default of `max.message.bytes`, less the framing that librdkafka does not count.
-const MESSAGE_BYTES: usize = 1_000_000;
-
 /// Records and bytes sent before the queue is drained. A deep queue is slower, and takes twice
 /// the time of the processor.
 const CHUNK: (usize, usize) = (5_000, 4 << 20);
@@ -112,7 +109,7 @@ impl Sink {
         transactional_id: &str,
         timeout: Duration,
     ) -> Result<Self, SinkFault> {
-        Self::fence_sized(cluster, transactional_id, MESSAGE_BYTES, timeout)
+        Self::fence_sized(cluster, transactional_id, client::MESSAGE_BYTES, timeout)
     }
 
     /// As [`Self::fence`], for topics whose least `max.message.bytes` is not about a million:
@@ -128,10 +125,7 @@ impl Sink {
     ) -> Result<Self, SinkFault> {
         let mut config =
             client::transactional(cluster, transactional_id).map_err(SinkFault::Settings)?;
-        // librdkafka's bounds; below the least, the broker's own check still holds.
-        let largest = message_bytes_max.clamp(1_000, 1_000_000_000);
-        config.set("message.max.bytes", largest.to_string());
-        config.set("batch.size", largest.min(MESSAGE_BYTES).saturating_sub(512).to_string());
+        client::size(&mut config, message_bytes_max);
         let producer: BaseProducer<Watch> =
             config.create_with_context(Watch::new(&cluster.zone)).map_err(|e| {
                 SinkFault::Settings(KafkaFault::of(&cluster.zone, "making a client", &e))
