@@ -72,9 +72,11 @@ pub enum LeafType {
     Ltree,
     /// `io.debezium.data.Bits`: little-endian bytes.
     Bits,
-    /// Any array or map: carried as RFC 8785 JSON text; may be dropped or cross as public.
+    /// An array or map of scalars, or of arrays of those: carried as RFC 8785 JSON text; may be
+    /// dropped or cross as public.
     Array,
-    /// A record this version does not take apart (geometry and the like): may only be dropped.
+    /// What this version does not take apart (geometry, arrays of records and the like): may only be
+    /// dropped.
     Opaque,
 }
 

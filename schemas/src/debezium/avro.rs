@@ -329,9 +329,10 @@ impl<'a> Cursor<'a> {
                 self.skip(&branches[branch])?;
             }
             Shape::Record(fields) => {
-                // An empty record costs no byte of the frame, so it costs an item.
+                // Empty records and nulls cost no byte of the frame, so they cost items.
                 self.item()?;
                 for (_, shape) in fields {
+                    self.item()?;
                     self.skip(shape)?;
                 }
             }
@@ -403,6 +404,7 @@ impl<'a> Cursor<'a> {
                 self.item()?;
                 let mut members = Vec::new();
                 for (name, shape) in fields {
+                    self.item()?;
                     let mut value = String::new();
                     self.canonical(shape, &mut value)?;
                     members.push((Cow::Borrowed(name.as_str()), value));

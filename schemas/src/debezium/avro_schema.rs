@@ -77,10 +77,15 @@ impl Parser {
                     "array" | "map" => {
                         let inner = if word == "array" { "items" } else { "values" };
                         let inner = attributes.get(inner).ok_or(SchemaFault::Malformed)?;
-                        let inner = self.schema(inner, namespace, depth + 1)?.shape;
+                        let Avro { shape: inner, node } =
+                            self.schema(inner, namespace, depth + 1)?;
+                        let leaf_type = match &*inner {
+                            Shape::Null => LeafType::Array,
+                            shape => semantic::array(&node, scalar_or_array(shape)),
+                        };
                         let shape =
                             if word == "array" { Shape::Array(inner) } else { Shape::Map(inner) };
-                        Ok(leaf(shape, LeafType::Array))
+                        Ok(leaf(shape, leaf_type))
                     }
                     _ => self.word(word, namespace, attributes),
                 },
@@ -194,6 +199,15 @@ impl Parser {
             return Err(SchemaFault::Malformed);
         }
         Ok(made)
+    }
+}
+
+/// Whether a value of the shape has no members, whatever it means.
+fn scalar_or_array(shape: &Shape) -> bool {
+    match shape {
+        Shape::Map(_) | Shape::Record(_) => false,
+        Shape::Union(branches) => branches.iter().all(|branch| scalar_or_array(branch)),
+        _ => true,
     }
 }
 

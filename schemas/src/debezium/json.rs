@@ -344,16 +344,14 @@ fn value<'a>(
         return scan.skip(token);
     };
     match (form(slot.leaf_type), token) {
-        (Form::Nested | Form::Any, _) => {
+        (form @ (Form::Nested | Form::Any), _) => {
             let mut text = String::new();
-            // A number too large for canonical text is the value's fault, not the syntax's.
-            match scan.canonical(token, &mut text) {
-                Err(code @ (QuarantineCode::OutOfRange | QuarantineCode::Number)) => {
-                    return Err(code);
-                }
-                read => read?,
-            }
-            seen.value(column.text(&text));
+            let object_inside = scan.canonical(token, &mut text)?;
+            seen.value(if form == Form::Nested && object_inside {
+                Err(QuarantineCode::NestedInArray)
+            } else {
+                column.text(&text)
+            });
         }
         (_, scalar) => seen.value(build(column, slot.leaf_type, scalar)),
     }

@@ -145,7 +145,14 @@ fn node(schema: &Value) -> Result<SchemaNode, SchemaFault> {
         "double" | "float64" => Base::Float64,
         "string" => Base::Text,
         "bytes" => Base::Bytes,
-        "array" | "map" => return Ok(SchemaNode::Leaf(LeafType::Array)),
+        "array" => return Ok(SchemaNode::Leaf(elements(schema, "items")?)),
+        "map" => {
+            let values = elements(schema, "values")?;
+            // Keys that are no strings are written as pairs.
+            let keys = schema.get("keys").and_then(|keys| keys.get("type"));
+            let named = keys.and_then(Value::as_str) == Some("string");
+            return Ok(SchemaNode::Leaf(if named { values } else { LeafType::Opaque }));
+        }
         "struct" => {
             let fields = schema.get("fields").and_then(Value::as_array);
             let fields = fields
@@ -163,4 +170,11 @@ fn node(schema: &Value) -> Result<SchemaNode, SchemaFault> {
     let scale = parameter("scale");
     let precision = parameter("connect.decimal.precision");
     Ok(SchemaNode::Leaf(semantic::scalar(base, text("name"), scale, precision)))
+}
+
+/// The leaf type of an array or map by the schema of its elements.
+fn elements(schema: &Value, name: &str) -> Result<LeafType, SchemaFault> {
+    let element = schema.get(name).ok_or(SchemaFault::Malformed)?;
+    let members = matches!(element.get("type").and_then(Value::as_str), Some("map" | "struct"));
+    Ok(semantic::array(&node(element)?, !members))
 }

@@ -161,11 +161,13 @@ pub enum QuarantineCode {
     TooManyItems,
     /// More headers than [`super::Limits::headers_max`].
     TooManyHeaders,
+    /// An object inside an `array` leaf: its members are leaves that no list names.
+    NestedInArray,
 }
 
 impl QuarantineCode {
     /// Every code, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::MalformedValue,
         Self::MalformedKey,
         Self::MissingKey,
@@ -181,6 +183,7 @@ impl QuarantineCode {
         Self::TooLarge,
         Self::TooManyItems,
         Self::TooManyHeaders,
+        Self::NestedInArray,
     ];
 
     /// One snake_case word, for quarantine records, the ledger and metrics.
@@ -201,6 +204,7 @@ impl QuarantineCode {
             Self::TooLarge => "too_large",
             Self::TooManyItems => "too_many_items",
             Self::TooManyHeaders => "too_many_headers",
+            Self::NestedInArray => "nested_in_array",
         }
     }
 }

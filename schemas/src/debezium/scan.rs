@@ -299,11 +299,13 @@ impl<'a> Scan<'a> {
     }
 
     /// Appends the value as RFC 8785 writes it, but for integers, which keep all their digits.
+    /// Says whether an object stands inside it; the value itself may be one.
     pub(super) fn canonical(
         &mut self,
         token: &Token<'a>,
         out: &mut String,
-    ) -> Result<(), QuarantineCode> {
+    ) -> Result<bool, QuarantineCode> {
+        let mut inside = false;
         match token {
             Token::Null => out.push_str("null"),
             Token::Boolean(value) => out.push_str(if *value { "true" } else { "false" }),
@@ -318,7 +320,8 @@ impl<'a> Scan<'a> {
                     names.insert(name.clone())?;
                     let mut value = String::new();
                     let token = self.token()?;
-                    self.canonical(&token, &mut value)?;
+                    inside |= matches!(token, Token::Object);
+                    inside |= self.canonical(&token, &mut value)?;
                     members.push((name, value));
                 }
                 canonical_object(members, out);
@@ -332,12 +335,13 @@ impl<'a> Scan<'a> {
                     }
                     first = false;
                     let value = self.token()?;
-                    self.canonical(&value, out)?;
+                    inside |= matches!(value, Token::Object);
+                    inside |= self.canonical(&value, out)?;
                 }
                 out.push(']');
             }
         }
-        Ok(())
+        Ok(inside)
     }
 }
 

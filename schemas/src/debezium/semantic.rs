@@ -112,6 +112,15 @@ pub(super) fn scalar(
     }
 }
 
+/// The leaf type of an array or map of elements that mean `element`. What has members that no list
+/// names, or a meaning that this version does not know, makes it opaque.
+pub(super) fn array(element: &SchemaNode, scalar_or_array: bool) -> LeafType {
+    match element {
+        SchemaNode::Leaf(leaf) if scalar_or_array && *leaf != LeafType::Opaque => LeafType::Array,
+        _ => LeafType::Opaque,
+    }
+}
+
 /// A record, or the leaf that a record of that name stands for.
 pub(super) fn record(
     name: Option<&str>,

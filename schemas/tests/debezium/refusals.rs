@@ -284,7 +284,8 @@ fn foreign_headers_hold_bad_header() {
 #[test]
 fn values_that_do_not_fit_are_set_aside_bad_values() {
     use QuarantineCode::{
-        Base64, DuplicateName, LoneSurrogate, MalformedValue, Number, OutOfRange, Unavailable,
+        Base64, DuplicateName, LoneSurrogate, MalformedValue, NestedInArray, Number, OutOfRange,
+        Unavailable,
     };
     for (from, to, code) in [
         ("\"id\":1", "\"id\":1.0", Number),
@@ -307,6 +308,10 @@ fn values_that_do_not_fit_are_set_aside_bad_values() {
         ("\"t\":\"mrkr7349x\"", "\"t\":1e2", Number),
         ("\"t\":\"mrkr7349x\"", "\"t\":1,\"\\u0074\":2", DuplicateName),
         ("[\"mrkr7349x\",1.0]", "[{\"a\":1,\"a\":2}]", DuplicateName),
+        ("[\"mrkr7349x\",1.0]", "[{\"passport\":\"mrkr7349x\"}]", NestedInArray),
+        ("[\"mrkr7349x\",1.0]", "[[1],[[{}]]]", NestedInArray),
+        ("[\"mrkr7349x\",1.0]", "{\"a\":1,\"b\":{\"passport\":1}}", NestedInArray),
+        ("[\"mrkr7349x\",1.0]", "{\"a\":[{\"passport\":1}],\"b\":2}", NestedInArray),
         ("1.5", "NaN", MalformedValue),
         ("1.5", "01", MalformedValue),
     ] {
@@ -847,6 +852,85 @@ fn schemas_that_cannot_be_used_bad_schemas() {
         SchemaFault::NotAnEnvelope
     );
     assert_eq!(leaves_of_avro(Some("\"string\""), VALUE_SCHEMA), Err(SchemaFault::KeyNotARecord));
+}
+
+/// What stands inside an array or a map is in no list: only scalars may cross with it.
+#[test]
+fn arrays_of_more_than_scalars_may_only_be_dropped_bad_elements() {
+    const POINT: &str =
+        r#"{"type":"record","name":"P","fields":[{"name":"passport","type":"int"}]}"#;
+    const VARIABLE: &str = r#"{"type":"record","name":"W","connect.name":"io.debezium.data.VariableScaleDecimal","fields":[{"name":"scale","type":"int"},{"name":"value","type":"bytes"}]}"#;
+    let avro = |schema: &str| {
+        let text = format!(
+            r#"{{"type":"record","name":"E","fields":[{{"name":"after","type":["null",{{"type":"record","name":"V","fields":[{{"name":"x","type":["null",{schema}]}}]}}]}},{{"name":"op","type":"string"}}]}}"#
+        );
+        leaves_of_avro(None, &text).unwrap().row[0].leaf_type
+    };
+    let array = |items: &str| format!(r#"{{"type":"array","items":{items}}}"#);
+    let map = |values: &str| format!(r#"{{"type":"map","values":{values}}}"#);
+    let date = r#"{"type":"int","connect.name":"io.debezium.time.Date"}"#;
+    let choice = r#"{"type":"enum","name":"C","symbols":["a"]}"#;
+    for scalar in ["\"int\"", "[\"null\",\"string\"]", date, choice, &array("[\"null\",\"int\"]")] {
+        assert_eq!(avro(&array(scalar)), LeafType::Array, "{scalar}");
+        assert_eq!(avro(&map(scalar)), LeafType::Array, "{scalar}");
+    }
+    let unknown = r#"{"type":"string","connect.name":"org.acme.Secret"}"#;
+    let nullable = format!("[\"null\",{POINT}]");
+    let several = "[\"int\",\"string\"]";
+    let (points, words) = (array(POINT), map("\"string\""));
+    for other in [POINT, VARIABLE, &nullable, unknown, several, &points, &words] {
+        assert_eq!(avro(&array(other)), LeafType::Opaque, "{other}");
+        assert_eq!(avro(&map(other)), LeafType::Opaque, "{other}");
+    }
+
+    let json = |schema: &str| {
+        let record = with_schema(&[("x", schema)], "null");
+        leaves_of_json_schema(None, record.as_bytes()).map(|found| found.row[0].leaf_type)
+    };
+    let map = |keys: &str, values: &str| {
+        format!(r#"{{"type":"map","keys":{{"type":"{keys}"}},"values":{values}}}"#)
+    };
+    let date = r#"{"type":"int32","name":"io.debezium.time.Date"}"#;
+    for scalar in [INT64, STRING, date, &array(STRING)] {
+        assert_eq!(json(&array(scalar)), Ok(LeafType::Array), "{scalar}");
+        assert_eq!(json(&map("string", scalar)), Ok(LeafType::Array), "{scalar}");
+        assert_eq!(json(&map("int32", scalar)), Ok(LeafType::Opaque), "{scalar}");
+    }
+    let point = r#"{"type":"struct","fields":[{"type":"int32","field":"passport"}]}"#;
+    let variable = r#"{"type":"struct","name":"io.debezium.data.VariableScaleDecimal","fields":[{"type":"int32","field":"scale"},{"type":"bytes","field":"value"}]}"#;
+    let unknown = r#"{"type":"string","name":"org.acme.Secret"}"#;
+    let (points, words) = (array(point), map("string", STRING));
+    for other in [point, variable, unknown, &points, &words] {
+        assert_eq!(json(&array(other)), Ok(LeafType::Opaque), "{other}");
+        assert_eq!(json(&map("string", other)), Ok(LeafType::Opaque), "{other}");
+    }
+    assert_eq!(json(r#"{"type":"array"}"#), Err(SchemaFault::Malformed));
+}
+
+/// A null field costs no byte of the frame.
+#[test]
+fn nulls_in_records_cost_items_bad_bulk() {
+    let fields: Vec<String> =
+        (0..4_000).map(|n| format!(r#"{{"name":"f{n}","type":"null"}}"#)).collect();
+    let items = format!(r#"{{"type":"record","name":"N","fields":[{}]}}"#, fields.join(","));
+    let schema = format!(
+        r#"{{"type":"record","name":"E","fields":[{{"name":"after","type":["null",{{"type":"record","name":"V","fields":[{{"name":"x","type":{{"type":"array","items":{items}}}}}]}}]}},{{"name":"op","type":"string"}}]}}"#
+    );
+    let leaves = TableLeaves {
+        key: vec![leaf("id", LeafType::Int64)],
+        ..leaves_of_avro(None, &schema).unwrap()
+    };
+    let mut schemas = Registry(HashMap::from([(1, KEY_SCHEMA.to_owned()), (2, schema)]));
+    for columns in [vec![], vec!["x".to_owned()]] {
+        let mut decoder =
+            Decoder::new(Format::DebeziumAvro, leaves.clone(), &columns, Limits::default());
+        let mut push = |records: i64| {
+            let value = framed(2, &[long(1), long(records), long(0), text("u")]);
+            Event::new(Some(&framed(1, &[long(7)])), Some(&value)).push(&mut decoder, &mut schemas)
+        };
+        assert_eq!(push(10_000), Err(Refusal::Quarantine(QuarantineCode::TooManyItems)));
+        assert_eq!(push(100), Ok(()));
+    }
 }
 
 #[test]
