@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arrow::array::{Array, ArrayRef};
 use arrow::record_batch::RecordBatch;
 use data_encoding::HEXLOWER;
-use douane_gate::{Evidence, Passed, TransactionIds};
+use douane_gate::{Evidence, Gate, Passed, TransactionIds};
 use douane_ledger::canonical;
 use douane_ledger::log::{
     Entry, Head, Intent, Log, Receipt, RefusedEntry, SourceDigest, SpanEntry,
@@ -54,6 +54,7 @@ fn first_16(bytes: &[u8; 32]) -> [u8; 16] {
 /// Everything about a turn that the ledger holds before a byte is sent.
 pub fn intent(
     crossing: &Crossing,
+    gate: &Gate,
     turn: &Turn,
     passed: &Passed,
     ids: &TransactionIds,
@@ -79,7 +80,7 @@ pub fn intent(
         subjects: passed.subjects().to_vec(),
         salt: HEXLOWER.encode(&ids.salt),
         schema_ids: schema_ids(origins),
-        key_ids: crossing.key_ids(),
+        key_ids: key_ids(crossing, gate),
         target_partitions: crossing.target.partitions,
         partitioner: "murmur2".to_owned(),
         manifest_id: HEXLOWER.encode(&ids.manifest_id),
@@ -93,6 +94,7 @@ pub fn intent(
 /// What the manifest adds to the intent once it is durable.
 pub fn stamp(
     crossing: &Crossing,
+    gate: &Gate,
     turn: &Turn,
     origins: &[Origin],
     receipt: &Receipt,
@@ -105,7 +107,7 @@ pub fn stamp(
         leaf_hash: receipt.leaf_hash,
         head: *head,
         schema_ids: schema_ids(origins),
-        key_ids: crossing.key_ids(),
+        key_ids: key_ids(crossing, gate),
     }
 }
 
@@ -131,6 +133,13 @@ fn refused(crossing: &Crossing, turn: &Turn) -> Vec<RefusedEntry> {
             code: refused.code.to_owned(),
         })
         .collect()
+}
+
+/// Every key that had a part: the stages' and the seals'.
+fn key_ids(crossing: &Crossing, gate: &Gate) -> Vec<String> {
+    let mut ids = crossing.key_ids();
+    ids.extend(gate.seal_key_ids());
+    ids
 }
 
 fn schema_ids(origins: &[Origin]) -> Vec<u32> {

@@ -185,6 +185,36 @@ impl KeyHome {
     }
 }
 
+/// The public halves of a place's signing keys: all that an auditor needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublicKeys {
+    /// Who signs manifests.
+    pub manifest: VerifyingKey,
+    /// Who signs checkpoints.
+    pub checkpoint: VerifyingKey,
+}
+
+impl PublicKeys {
+    /// Reads the `.pub` files in a key folder; `None` where it holds none of them.
+    ///
+    /// # Errors
+    /// [`KeyFault::Form`] and [`KeyFault::Io`] for files that are there and cannot be used.
+    pub fn open(dir: &Path) -> Result<Option<Self>, KeyFault> {
+        let read = |name: &str| {
+            let path = public(&dir.join(name));
+            if !path.exists() {
+                return Ok(None);
+            }
+            let text = fs::read_to_string(&path).map_err(io_fault(&path))?;
+            let expected = "an ed25519 public key";
+            VerifyingKey::parse(&text).map(Some).map_err(|_| KeyFault::Form { path, expected })
+        };
+        Ok(read(MANIFEST)?
+            .zip(read(CHECKPOINT)?)
+            .map(|(manifest, checkpoint)| Self { manifest, checkpoint }))
+    }
+}
+
 /// Makes a person's signing key at `path` and its public half beside it, with `.pub`, as a line
 /// of SSH's form with the person's name. Returns the public half's path.
 ///

@@ -431,7 +431,15 @@ impl Shard<'_> {
         self.control.cover(&mut life.carried.allowance, self.number, passed.records(), passed.bytes())?;
         // Crash here: what was leased and not sent is lost.
         let origins = &staged.batch.origins;
-        let intent = evidence::intent(crossing, turn, &passed, &ids, merge.merged, origins);
+        let intent = evidence::intent(
+            crossing,
+            &life.gate,
+            turn,
+            &passed,
+            &ids,
+            merge.merged,
+            origins,
+        );
         let records = passed.records();
         let receipt = life.log.append(&Entry::Intent(intent)).map_err(|fault| match fault {
             LedgerFault::EntryTooLarge { .. } => RunFault::TurnTooLarge(fault.to_string()),
@@ -439,7 +447,7 @@ impl Shard<'_> {
         })?;
         let head = life.log.sync()?;
         // Crash here: a durable intent beyond the target's position; the next life appends VOID.
-        let stamp = evidence::stamp(crossing, turn, origins, &receipt, &head);
+        let stamp = evidence::stamp(crossing, &life.gate, turn, origins, &receipt, &head);
         let approved = life.gate.stamp(passed, stamp).map_err(|fault| match fault {
             GateFault::Manifest(_) => RunFault::TurnTooLarge(fault.to_string()),
             other => RunFault::Gate(other.to_string()),

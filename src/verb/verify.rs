@@ -8,7 +8,7 @@ use douane_ledger::log::verifier_key;
 use douane_ledger::verify::{self, Expect, Report};
 use douane_pipelines::config;
 use douane_pipelines::fault::RunFault;
-use douane_pipelines::key_home::KeyHome;
+use douane_pipelines::key_home::PublicKeys;
 use douane_pipelines::names::checkpoint_origin;
 
 use crate::{Format, verb};
@@ -25,6 +25,10 @@ pub struct Args {
     /// ledger.
     #[arg(long = "manifest")]
     manifests: Vec<PathBuf>,
+    /// A folder with `manifest.key.pub` and `checkpoint.key.pub`; the place's own where none is
+    /// given. No secret is needed.
+    #[arg(long)]
+    keys: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -36,13 +40,11 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         (None, Ok(place)) => place.ledger_dir.clone(),
         (None, Err(findings)) => return Err(RunFault::Findings(findings.clone())),
     };
-    // An auditor may hold the ledger and no keys: then signatures are not checked, and the answer
-    // says so. Keys that are there and cannot be used are another matter.
-    let keys = match place {
-        Ok(place) if place.keys_dir.exists() => {
-            Some(KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?)
-        }
-        _ => None,
+    // Public halves suffice. Without them signatures are not checked, and the answer says so.
+    let keys_dir = args.keys.clone().or_else(|| place.ok().map(|place| place.keys_dir));
+    let keys = match keys_dir {
+        Some(dir) => PublicKeys::open(&dir).map_err(|f| RunFault::Keys(f.to_string()))?,
+        None => None,
     };
     let read = |paths: &[PathBuf]| {
         paths
@@ -53,7 +55,7 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     let expect = Expect {
         old_checkpoints: read(&args.checkpoints)?,
         manifests: read(&args.manifests)?,
-        manifest_keys: keys.iter().map(|keys| keys.manifest_public()).collect(),
+        manifest_keys: keys.iter().map(|keys| keys.manifest).collect(),
         ..Expect::default()
     };
     let reports = verify::home_with(&ledger, &expect, &|dir| checkpoint_key(dir, keys.as_ref()))
@@ -78,7 +80,7 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
 }
 
 /// The key that signs a log's checkpoints: the log's name is part of what is signed.
-fn checkpoint_key(dir: &Path, keys: Option<&KeyHome>) -> Option<String> {
+fn checkpoint_key(dir: &Path, keys: Option<&PublicKeys>) -> Option<String> {
     let log = dir.file_name()?.to_string_lossy().into_owned();
     // The name that the checkpoint gives itself, where it is of this log: a copy of a ledger may
     // lie in a folder of any name.
@@ -88,7 +90,7 @@ fn checkpoint_key(dir: &Path, keys: Option<&KeyHome>) -> Option<String> {
         true => given.to_owned(),
         false => checkpoint_origin(&dir.parent()?.file_name()?.to_string_lossy(), &log),
     };
-    Some(verifier_key(&origin, &keys?.checkpoint().verifying_key()))
+    Some(verifier_key(&origin, &keys?.checkpoint))
 }
 
 fn as_json(report: &Report) -> serde_json::Value {

@@ -169,6 +169,15 @@ pub fn check_the_rest(place: &Place, load: &Load) {
     );
     let each_once: BTreeSet<&[u8]> = manifests.iter().filter_map(|m| m.key.as_deref()).collect();
     assert_eq!(each_once.len(), manifests.len(), "no manifest twice");
+    // Any manifest is of the ledger, as an auditor would look: with the public halves of the keys only.
+    let mut args = vec!["verify".to_owned(), "ledger".to_owned()];
+    for (number, manifest) in manifests.iter().rev().take(8).enumerate() {
+        let file = format!("manifest-{number}.dsse.json");
+        std::fs::write(place.dir.join(&file), manifest.value.as_deref().expect("a value")).expect("a file");
+        args.extend(["--manifest".to_owned(), file]);
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    place.verb(&args).fine("verify --manifest");
     let records = place.setup.target.read(&place.data_topic(), Isolation::Committed);
     let wrong = crate::manifests::disagreements(&records, &manifests);
     assert!(
