@@ -341,8 +341,8 @@ mod tests {
     fn long_runs_without_spaces_take_linear_time() {
         let all = Detectors::new(&Detector::ALL).unwrap();
         for (text, least) in [
-            ("+12025550123/".repeat(10_000), 10_000),
-            (format!("{}@b", "+12025550123/".repeat(10_000)), 10_000),
+            ("+12025550123/".repeat(30_000), 30_000),
+            (format!("{}@b", "+12025550123/".repeat(30_000)), 30_000),
             (format!("{}@b.de", "1/".repeat(50_000)), 1),
             (format!("a@{}de", "1.".repeat(50_000)), 1),
         ] {
