@@ -23,9 +23,7 @@ use crate::identity;
 use crate::key_home::KeyHome;
 use crate::names::{Names, checkpoint_origin, ledger_home};
 use crate::plan::{Plan, Staged};
-use crate::position::{
-    Approved, LAYOUT_KEY, LAYOUT_PARTITION, LAYOUT_SHARD, Layout, Position,
-};
+use crate::position::{Approved, LAYOUT_KEY, LAYOUT_PARTITION, LAYOUT_SHARD, Layout, Position};
 use crate::stop::Stop;
 use crate::turn::Refused;
 

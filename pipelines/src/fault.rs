@@ -69,7 +69,9 @@ pub enum RunFault {
     #[error("the target refused a record: {code}")]
     RecordRefused { code: &'static str, alone: Option<(Source, i64)> },
     /// What must be said about the turn does not fit where it must stand.
-    #[error("the turn is too large to be accounted for: {0}\n  next: spread the partitions over more tasks")]
+    #[error(
+        "the turn is too large to be accounted for: {0}\n  next: spread the partitions over more tasks"
+    )]
     TurnTooLarge(String),
     #[error("{0}")]
     Stage(#[from] crate::plan::StageStop),

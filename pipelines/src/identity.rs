@@ -92,7 +92,11 @@ mod tests {
             targets: vec![topic("t", "T", 4), topic("t.position", "P", 33)],
             places: vec![],
             shards: vec![],
-            approved: Approved { trust_version: 1, trust_digest: "root".into(), release_version: 1 },
+            approved: Approved {
+                trust_version: 1,
+                trust_digest: "root".into(),
+                release_version: 1,
+            },
             control: Head { journal: JournalId([0; 16]), size: 0, root: [0; 32] },
         }
     }

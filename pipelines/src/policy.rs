@@ -71,9 +71,7 @@ fn covers(named: &Override, detectors: &[String]) -> bool {
 fn pseudonym(how: &Produces) -> Option<&'static str> {
     match how {
         Produces::Token { .. } => Some("tokenize"),
-        Produces::Fpe { keep_first, keep_last, .. }
-            if keep_first + keep_last <= KEPT_CHARS_MAX =>
-        {
+        Produces::Fpe { keep_first, keep_last, .. } if keep_first + keep_last <= KEPT_CHARS_MAX => {
             Some("fpe (at most 4 characters kept)")
         }
         Produces::Mask { keep_first, keep_last, .. }

@@ -208,7 +208,8 @@ mod tests {
     fn layout(tasks: u32) -> Layout {
         let source =
             |name: &str, partitions| PinnedTopic { name: name.into(), id: "id".into(), partitions };
-        let place = |topic, partition| Place { topic, partition, next: 0, deleted: None, held: None };
+        let place =
+            |topic, partition| Place { topic, partition, next: 0, deleted: None, held: None };
         Layout {
             version: VERSION,
             epoch: 1,
@@ -217,7 +218,11 @@ mod tests {
             targets: vec![],
             places: (0..3).map(|p| place(0, p)).chain((0..2).map(|p| place(1, p))).collect(),
             shards: vec![],
-            approved: Approved { trust_version: 1, trust_digest: "root".into(), release_version: 1 },
+            approved: Approved {
+                trust_version: 1,
+                trust_digest: "root".into(),
+                release_version: 1,
+            },
             control: Head { journal: JournalId([0; 16]), size: 0, root: [0; 32] },
         }
     }
@@ -259,7 +264,8 @@ mod tests {
 
     #[test]
     fn a_new_deal_goes_on_from_the_last_positions() {
-        let place = |topic, partition, next| Place { topic, partition, next, deleted: None, held: None };
+        let place =
+            |topic, partition, next| Place { topic, partition, next, deleted: None, held: None };
         // Shard 4 had partitions in some epoch before.
         let before = Layout { shards: vec![known(0, 3), known(4, 8)], ..layout(2) };
         let mut grown = before.sources.clone();

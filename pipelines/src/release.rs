@@ -56,11 +56,7 @@ pub fn trust_root(place: &Place) -> Result<TrustRoot, RunFault> {
 
 /// Nothing that approves has gone back since `before` was committed: the trust file still holds
 /// the root that was the newest then, and the release is none of an earlier version.
-pub fn check_successor(
-    place: &Place,
-    before: &Approved,
-    now: &Approved,
-) -> Result<(), RunFault> {
+pub fn check_successor(place: &Place, before: &Approved, now: &Approved) -> Result<(), RunFault> {
     let bytes = read(&place.trust, "put the trust root's file back")?;
     let lines = usize::try_from(before.trust_version).unwrap_or(usize::MAX);
     let then: Vec<u8> =
@@ -116,14 +112,13 @@ pub fn to_sign(pipeline: &Pipeline) -> Result<Envelope, RunFault> {
 /// Opens the pipeline's release: enough approvers, not expired, not revoked.
 pub fn live(place: &Place, pipeline: &Pipeline) -> Result<Signed, RunFault> {
     let root = trust_root(place)?;
-    let release = release::verify(&envelope(pipeline)?, &root, SystemTime::now())
-        .map_err(|f| {
-            fault(format!(
-                "{}: {f}\n  next: `douane release show {}` says who signed",
-                pipeline.release.display(),
-                pipeline.file.display()
-            ))
-        })?;
+    let release = release::verify(&envelope(pipeline)?, &root, SystemTime::now()).map_err(|f| {
+        fault(format!(
+            "{}: {f}\n  next: `douane release show {}` says who signed",
+            pipeline.release.display(),
+            pipeline.file.display()
+        ))
+    })?;
     let digest = release.digest_hex();
     let approved = Approved {
         trust_version: root.root().version,

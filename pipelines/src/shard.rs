@@ -428,18 +428,16 @@ impl Shard<'_> {
         // Crash here: quarantine records that no committed intent names; the next life writes
         // them again under the same keys.
         life.admin.check(self.control.layout())?;
-        self.control.cover(&mut life.carried.allowance, self.number, passed.records(), passed.bytes())?;
+        self.control.cover(
+            &mut life.carried.allowance,
+            self.number,
+            passed.records(),
+            passed.bytes(),
+        )?;
         // Crash here: what was leased and not sent is lost.
         let origins = &staged.batch.origins;
-        let intent = evidence::intent(
-            crossing,
-            &life.gate,
-            turn,
-            &passed,
-            &ids,
-            merge.merged,
-            origins,
-        );
+        let intent =
+            evidence::intent(crossing, &life.gate, turn, &passed, &ids, merge.merged, origins);
         let records = passed.records();
         let receipt = life.log.append(&Entry::Intent(intent)).map_err(|fault| match fault {
             LedgerFault::EntryTooLarge { .. } => RunFault::TurnTooLarge(fault.to_string()),

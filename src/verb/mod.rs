@@ -41,5 +41,9 @@ pub fn print_json(value: &impl Serialize) {
 
 /// A file that cannot be read or written, as a fault with exit code 2.
 pub fn file_fault(path: &Path, error: &std::io::Error) -> RunFault {
-    RunFault::File(format!("{}: {}\n  next: mend the name or its rights", path.display(), error.kind()))
+    RunFault::File(format!(
+        "{}: {}\n  next: mend the name or its rights",
+        path.display(),
+        error.kind()
+    ))
 }

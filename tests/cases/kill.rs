@@ -173,7 +173,8 @@ pub fn check_the_rest(place: &Place, load: &Load) {
     let mut args = vec!["verify".to_owned(), "ledger".to_owned()];
     for (number, manifest) in manifests.iter().rev().take(8).enumerate() {
         let file = format!("manifest-{number}.dsse.json");
-        std::fs::write(place.dir.join(&file), manifest.value.as_deref().expect("a value")).expect("a file");
+        std::fs::write(place.dir.join(&file), manifest.value.as_deref().expect("a value"))
+            .expect("a file");
         args.extend(["--manifest".to_owned(), file]);
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
