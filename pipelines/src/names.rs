@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Pipeline, Place};
 
-/// Outside, names are made of the target topic's name only: the names of pipelines, tables and
-/// tenants stay inside.
+/// Names of topics and clients outside are made of the target topic's name only. (A pipeline's own
+/// name and its approvers' stand in its manifests, and its name in the Avro schema.)
 #[derive(Clone, Debug)]
 pub struct Names {
     /// The data topic, prefix included.
