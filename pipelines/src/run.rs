@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use douane_connectors::kafka::{Admin, ClusterConfig, KafkaFault, TopicIdentity};
+use douane_connectors::control_switch;
+use douane_connectors::kafka::{Admin, ClusterConfig, KafkaFault, Sink, TopicIdentity};
 use douane_connectors::registry::{Registry, RegistryFault};
 use douane_gate::Target;
 use douane_ledger::log::{Assigned, Entry, Head, LedgerFault};
@@ -224,14 +225,39 @@ fn unreachable(side: &str) -> impl Fn(KafkaFault) -> RunFault + use<> {
 
 /// Fences the layout, settles who owns what from where, and runs the shards.
 fn cross(crossing: &Crossing, stop: &Stop<'_>, report: &Report) -> Result<(), RunFault> {
-    let control = settle(crossing, stop, report)?;
+    let tasks = crossing.place.tasks;
+    let (control, sinks) = std::thread::scope(|scope| {
+        // Fencing takes the coordinator's time, so the shards' ids are fenced beside the layout's.
+        // What makes a fence final is the proof of the layout that each shard asks for after it.
+        // (The control that reads positions before it fences needs them unfenced.)
+        let early = if control_switch::position_before_fence() { 0 } else { tasks };
+        let fences: Vec<_> = (0..early)
+            .map(|shard| {
+                scope.spawn(move || crossing.fence(&crossing.names.transactional_id(shard), stop))
+            })
+            .collect();
+        let settled = settle(crossing, stop, report);
+        if settled.is_err() {
+            stop.halt();
+        }
+        let sinks: Vec<_> =
+            fences.into_iter().map(|fence| fence.join().ok().and_then(Result::ok)).collect();
+        let (control, dealt_again) = settled?;
+        // Dealing again has fenced these ids once more.
+        let keep = |sink: Option<Sink>| sink.filter(|_| !dealt_again);
+        let mut sinks: Vec<_> = sinks.into_iter().map(keep).collect();
+        sinks.resize_with(tasks as usize, || None);
+        Ok::<_, RunFault>((control, sinks))
+    })?;
     let outcomes: Vec<Result<(), RunFault>> = std::thread::scope(|scope| {
-        let shards: Vec<_> = (0..crossing.place.tasks)
-            .map(|number| {
+        let shards: Vec<_> = sinks
+            .into_iter()
+            .zip(0..tasks)
+            .map(|(sink, number)| {
                 let control = &control;
                 scope.spawn(move || {
                     let shard = Shard { number, crossing, control, stop, report };
-                    let outcome = shard.run();
+                    let outcome = shard.run(sink);
                     // One shard that needs a person stops the pipeline: nobody watches half of it.
                     if outcome.is_err() {
                         stop.halt();
@@ -256,7 +282,7 @@ fn settle<'a>(
     crossing: &'a Crossing,
     stop: &'a Stop<'a>,
     report: &Report,
-) -> Result<Control<'a>, RunFault> {
+) -> Result<(Control<'a>, bool), RunFault> {
     let sink = crossing.fence(&crossing.names.layout_transactional_id(), stop)?;
     let before = crossing.positions.layout()?;
     if let Some(before) = &before {
@@ -276,15 +302,16 @@ fn settle<'a>(
     let names = &crossing.names;
     let targets = [&names.data, &names.manifest, &names.position];
     let targets = pin(&admins.global, "global", targets, |name| RunFault::missing(name, "global"))?;
+    let mut dealt_again = false;
     let layout = match before {
         None => first_layout(crossing, sources, targets, log.head())?,
         Some(before) => {
             let added = identity::compare(&before, &sources, &targets)?;
-            let same = before.tasks == crossing.place.tasks && added.is_empty();
-            if same {
-                Layout { control: log.head(), ..before }
-            } else {
+            dealt_again = before.tasks != crossing.place.tasks || !added.is_empty();
+            if dealt_again {
                 deal_again(crossing, stop, before, sources, &added, log.head())?
+            } else {
+                Layout { control: log.head(), ..before }
             }
         }
     };
@@ -315,7 +342,7 @@ fn settle<'a>(
         "layout",
         json!({"epoch": layout.epoch, "tasks": layout.tasks, "partitions": layout.places.len()}),
     );
-    Control::commit(crossing, stop, sink, log, layout)
+    Ok((Control::commit(crossing, stop, sink, log, layout)?, dealt_again))
 }
 
 /// Topics as they are at this start. `missing` says what to do about one that is not there.

@@ -78,12 +78,13 @@ struct Life {
 
 impl Shard<'_> {
     /// Runs until asked to stop. Returns the fault that a person must look at.
-    pub fn run(&self) -> Result<(), RunFault> {
+    /// `fenced` is this shard's producer where the start has fenced it already.
+    pub fn run(&self, mut fenced: Option<Sink>) -> Result<(), RunFault> {
         let mut backoff_ms = BACKOFF_MS.0;
         let mut carried = Carried::default();
         loop {
             let born = Instant::now();
-            match self.live(&mut carried) {
+            match self.live(&mut carried, fenced.take()) {
                 Err(fault) if carried.gives_way(&fault) => {
                     let (why, rows_max) = (fault.to_string(), carried.rows_max);
                     let fields = json!({"shard": self.number, "why": why, "rows_max": rows_max});
@@ -108,12 +109,15 @@ impl Shard<'_> {
     }
 
     /// One life: fence, read, take over, assign, take turns.
-    fn live(&self, carried: &mut Carried) -> Result<(), RunFault> {
+    fn live(&self, carried: &mut Carried, fenced: Option<Sink>) -> Result<(), RunFault> {
         let crossing = self.crossing;
         // The control of the kill loop: what happens when the position is read first.
         let early =
             control_switch::position_before_fence().then(|| self.read_position()).transpose()?;
-        let sink = crossing.fence(&crossing.names.transactional_id(self.number), self.stop)?;
+        let sink = match fenced {
+            Some(sink) => sink,
+            None => crossing.fence(&crossing.names.transactional_id(self.number), self.stop)?,
+        };
         // Whoever held this shard can no longer commit. Proving the layout afterwards shows that
         // nobody has begun to re-deal the partitions in between.
         self.control.prove()?;
