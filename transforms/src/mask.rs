@@ -41,8 +41,8 @@ pub struct Config {
     /// Leaves to mask.
     #[schemars(length(min = 1))]
     pub columns: Vec<String>,
-    /// Characters kept at the ends, at most four in all. A value with no more characters than
-    /// are kept is filled whole.
+    /// Characters kept at the ends, at most four in all. A value with fewer than twice as many
+    /// characters as are kept is filled whole.
     #[serde(default)]
     pub keep: Keep,
     /// The sign that stands for each hidden character: ASCII punctuation.
