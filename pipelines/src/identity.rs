@@ -122,7 +122,8 @@ mod tests {
     #[test]
     fn source_partitions_may_be_added_and_nothing_else() {
         type Change = fn(&mut Vec<PinnedTopic>, &mut Vec<PinnedTopic>);
-        let cases: [(&str, Change, Result<&[Source], &str>); 11] = [
+        type Expected = Result<&'static [Source], &'static str>;
+        let cases: [(&str, Change, Expected); 11] = [
             ("the same", |_, _| {}, Ok(&[])),
             ("one grew", |s, _| s[0].partitions = 5, Ok(&[(0, 3), (0, 4)])),
             (

@@ -129,6 +129,10 @@ impl Watch {
             failures.first = Some((number, code));
         }
         match refusal(code) {
+            #[expect(
+                clippy::collapsible_match,
+                reason = "as a guard it would fall to the next arm"
+            )]
             Some(TOO_LARGE) => {
                 if failures.too_large.is_none_or(|(_, largest)| largest < bytes) {
                     failures.too_large = Some((number, bytes));

@@ -139,8 +139,11 @@ fn plan() -> (Place, Pipeline, Plan) {
     (place, pipeline, plan)
 }
 
-/// Rows of (id, phone, balance, city) as a decoder would make them.
-fn batch(rows: &[(Option<i64>, Option<&str>, Option<i64>, &str)]) -> Batch {
+/// (id, phone, balance, city).
+type Row<'a> = (Option<i64>, Option<&'a str>, Option<i64>, &'a str);
+
+/// Rows as a decoder would make them.
+fn batch(rows: &[Row<'_>]) -> Batch {
     let ids: ArrayRef = Arc::new(rows.iter().map(|r| r.0).collect::<Int64Array>());
     let phones: ArrayRef = Arc::new(rows.iter().map(|r| r.1).collect::<StringArray>());
     let balances: ArrayRef = Arc::new(rows.iter().map(|r| r.2).collect::<Int64Array>());
