@@ -42,12 +42,13 @@ fn memory_stays_bounded_while_the_target_stands_still() {
         "{}",
         last_lines(&running.said(), 20)
     );
+    // Taken while the target still answers: after the thaw all may have crossed before it is read.
+    let mark = commits.mark();
     target.freeze();
     std::thread::sleep(Duration::from_secs(frozen_s as u64));
     let (_, while_frozen) = running.used();
     target.thaw();
     let since = Instant::now();
-    let mark = commits.mark();
     assert!(
         commits.wait_past(&mark, Duration::from_secs(60)).is_some(),
         "{}",
