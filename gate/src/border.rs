@@ -230,7 +230,8 @@ impl Gate {
         verdicts: &mut Verdicts,
     ) -> Result<(), GateFault> {
         let crosses = |row: &usize| !crossing.skip[*row];
-        let upserts = |row: &usize| crosses(row) && crossing.origins[*row].kind == RowKind::Upsert;
+        let upserts =
+            |row: &usize| crosses(row) && crossing.origins[*row].kind() == RowKind::Upsert;
         let rows = || 0..crossing.origins.len();
 
         for (at, check) in self.key_columns.iter().enumerate() {

@@ -161,7 +161,7 @@ impl Gate {
             match encode::key(crossing.keys, row, &mut keys) {
                 Ok(true) => key_ranges[row] = Some((start, keys.len())),
                 // A tombstone without a key deletes nothing and cannot be kept apart from others.
-                Ok(false) if origins[row].kind != RowKind::Upsert => {
+                Ok(false) if origins[row].kind() != RowKind::Upsert => {
                     verdicts.refuse(row, Place::Record, RefusalReason::KeyNull);
                 }
                 Ok(false) => {}
@@ -175,7 +175,7 @@ impl Gate {
         let mut upserts = Vec::with_capacity(order.len());
         let mut value_of = vec![None; origins.len()];
         for &row in order {
-            if origins[row].kind == RowKind::Upsert && verdicts.passes(row) {
+            if origins[row].kind() == RowKind::Upsert && verdicts.passes(row) {
                 value_of[row] = Some(upserts.len());
                 upserts.push(u32::try_from(row).map_err(|_| GateFault::Encode)?);
             }

@@ -207,7 +207,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{Int64Array, StringArray};
-    use douane_schemas::batch::RowKind;
+    use douane_schemas::batch::Op;
 
     use super::*;
 
@@ -265,7 +265,7 @@ mod tests {
             partition: 0,
             offset: 0,
             timestamp_ms: 0,
-            kind: RowKind::Upsert,
+            op: Op::Create,
             schema_id,
         };
         let origins = [Some(9), None, Some(2), Some(9), Some(2)].map(origin);

@@ -46,7 +46,7 @@ impl Merge {
             if known.is_ok() {
                 return true;
             }
-            match origin.kind {
+            match origin.kind() {
                 RowKind::Upsert => {
                     deletes.remove(&source);
                     false
@@ -54,7 +54,7 @@ impl Merge {
                 RowKind::Delete | RowKind::Tombstone => {
                     let key = digest(row);
                     let again =
-                        origin.kind == RowKind::Tombstone && deletes.get(&source) == Some(&key);
+                        origin.kind() == RowKind::Tombstone && deletes.get(&source) == Some(&key);
                     merged += u64::from(again);
                     deletes.insert(source, key);
                     again
@@ -68,14 +68,15 @@ impl Merge {
 
 #[cfg(test)]
 mod tests {
-    use RowKind::{Delete, Tombstone, Upsert};
+    use Op::{Create, Delete, Tombstone};
+    use douane_schemas::batch::Op;
     use douane_schemas::record::RawRecord;
 
     use super::*;
     use crate::turn::Refused;
 
-    /// Rows of (partition, kind, key), offsets counted from 0 in each partition.
-    type Rows<'a> = &'a [(i32, RowKind, &'a str)];
+    /// Rows of (partition, op, key), offsets counted from 0 in each partition.
+    type Rows<'a> = &'a [(i32, Op, &'a str)];
 
     struct Case<'a> {
         name: &'static str,
@@ -107,7 +108,7 @@ mod tests {
         let mut turn = Turn::default();
         let mut next: BTreeMap<i32, i64> = BTreeMap::new();
         let mut origins = Vec::new();
-        for (partition, kind, _) in case.rows {
+        for (partition, op, _) in case.rows {
             let offset = next.entry(*partition).or_default();
             turn.take(
                 &RawRecord {
@@ -126,7 +127,7 @@ mod tests {
                 partition: *partition,
                 offset: *offset,
                 timestamp_ms: 0,
-                kind: *kind,
+                op: *op,
                 schema_id: None,
             });
             *offset += 1;
@@ -162,7 +163,7 @@ mod tests {
             Case {
                 name: "the tombstone comes a turn later",
                 before: &[(0, "a")],
-                rows: &[(0, Tombstone, "a"), (0, Upsert, "b")],
+                rows: &[(0, Tombstone, "a"), (0, Create, "b")],
                 skip: &[1, 0],
                 merged: 1,
                 ..CASE
@@ -193,7 +194,7 @@ mod tests {
             Case {
                 name: "the row is there again in between",
                 before: &[(0, "a")],
-                rows: &[(0, Upsert, "a"), (0, Tombstone, "a")],
+                rows: &[(0, Create, "a"), (0, Tombstone, "a")],
                 skip: &[0, 0],
                 after: &[(0, "a")],
                 ..CASE
@@ -203,7 +204,7 @@ mod tests {
                 before: &[(1, "a")],
                 rows: &[
                     (0, Delete, "a"),
-                    (1, Upsert, "b"),
+                    (1, Create, "b"),
                     (0, Tombstone, "a"),
                     (2, Tombstone, "a"),
                 ],
@@ -222,7 +223,7 @@ mod tests {
         for case in [
             Case {
                 name: "a refused row does not come between a delete and its tombstone",
-                rows: &[(0, Delete, "a"), (0, Upsert, "a"), (0, Tombstone, "a")],
+                rows: &[(0, Delete, "a"), (0, Create, "a"), (0, Tombstone, "a")],
                 refused: &[(0, 1)],
                 skip: &[0, 1, 1],
                 merged: 1,
@@ -231,7 +232,7 @@ mod tests {
             },
             Case {
                 name: "refusals of several partitions, in no order",
-                rows: &[(1, Upsert, "a"), (0, Upsert, "b"), (1, Upsert, "c")],
+                rows: &[(1, Create, "a"), (0, Create, "b"), (1, Create, "c")],
                 refused: &[(1, 1), (0, 0)],
                 skip: &[0, 1, 1],
                 ..CASE
@@ -239,7 +240,7 @@ mod tests {
             Case {
                 name: "cut at the delete: its tombstone stays with it",
                 before: &[(0, "z")],
-                rows: &[(0, Upsert, "b"), (0, Delete, "a"), (0, Tombstone, "a")],
+                rows: &[(0, Create, "b"), (0, Delete, "a"), (0, Tombstone, "a")],
                 cut: &[(0, 1)],
                 skip: &[0, 1, 1],
                 ..CASE
@@ -247,7 +248,7 @@ mod tests {
             Case {
                 name: "cut at the first record: the partition stands as it stood",
                 before: &[(0, "z")],
-                rows: &[(0, Delete, "a"), (1, Upsert, "b")],
+                rows: &[(0, Delete, "a"), (1, Create, "b")],
                 cut: &[(0, 0)],
                 skip: &[1, 0],
                 after: &[(0, "z")],

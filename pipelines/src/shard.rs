@@ -379,13 +379,13 @@ impl Shard<'_> {
         let staged = life.stages.apply(batch)?;
         for (origin, code) in &staged.refused {
             let source = (origin.topic, origin.partition);
-            self.refuse(life, turn, source, origin.offset, origin.kind, code)?;
+            self.refuse(life, turn, source, origin.offset, origin.kind(), code)?;
         }
         // The record that the target refused when it stood alone.
         if let Some((source, offset, code)) = life.carried.condemned {
             let is_it = |o: &&Origin| (o.topic, o.partition) == source && o.offset == offset;
             if let Some(origin) = staged.batch.origins.iter().find(is_it) {
-                self.refuse(life, turn, source, offset, origin.kind, code)?;
+                self.refuse(life, turn, source, offset, origin.kind(), code)?;
             }
         }
         let ids =
@@ -403,7 +403,7 @@ impl Shard<'_> {
                 let origin = staged.batch.origins[*row];
                 let source = (origin.topic, origin.partition);
                 cut |=
-                    self.refuse(life, turn, source, origin.offset, origin.kind, refusal.code())?;
+                    self.refuse(life, turn, source, origin.offset, origin.kind(), refusal.code())?;
             }
             if !cut {
                 break (passed, merge);

@@ -3,6 +3,32 @@
 
 use arrow::record_batch::RecordBatch;
 
+/// What the change was, as Debezium names it. Truncates and messages are no rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// `c`: the row is new.
+    Create,
+    /// `u`: the row was there before, perhaps with other values.
+    Update,
+    /// `r`: the row as a snapshot found it; it may have been read before.
+    Read,
+    /// `d`: the row is gone.
+    Delete,
+    /// A record without a value. Debezium sends one after each delete; the two become one.
+    Tombstone,
+}
+
+impl Op {
+    /// What it asks of the target.
+    pub fn kind(self) -> RowKind {
+        match self {
+            Op::Create | Op::Update | Op::Read => RowKind::Upsert,
+            Op::Delete => RowKind::Delete,
+            Op::Tombstone => RowKind::Tombstone,
+        }
+    }
+}
+
 /// What a source record asks of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RowKind {
@@ -10,7 +36,7 @@ pub enum RowKind {
     Upsert,
     /// Debezium's delete: the row's key, to become a tombstone.
     Delete,
-    /// A record without a value. Debezium sends one after each delete; the two become one.
+    /// A record without a value.
     Tombstone,
 }
 
@@ -25,10 +51,17 @@ pub struct Origin {
     pub offset: i64,
     /// Milliseconds since the epoch; -1 where the broker has none.
     pub timestamp_ms: i64,
-    /// What the record asks for.
-    pub kind: RowKind,
+    /// What the change was.
+    pub op: Op,
     /// Registry id of the value's schema, where the format has one.
     pub schema_id: Option<u32>,
+}
+
+impl Origin {
+    /// What the record asks for.
+    pub fn kind(&self) -> RowKind {
+        self.op.kind()
+    }
 }
 
 /// Half-open range of offsets of one source partition: `[start, end)`. Offsets inside may be

@@ -16,7 +16,7 @@ use douane_ledger::release::{
 };
 use douane_ledger::signing::SigningKey;
 use douane_ledger::trust::{self, Approver, Role, Root, TrustRoot};
-use douane_schemas::batch::{Origin, RowKind};
+use douane_schemas::batch::{Op, Origin};
 use douane_schemas::keys::{Purpose, RootKey};
 use douane_schemas::leaf::LeafType;
 use douane_schemas::tuple::Tuple;
@@ -325,19 +325,19 @@ pub(super) fn table() -> Table {
         key_ids,
         tokens("base32", "customer", key_texts),
     )];
-    let origin = |partition, offset, kind| Origin {
+    let origin = |partition, offset, op| Origin {
         topic: 0,
         partition,
         offset,
         timestamp_ms: 1_760_000_000_123,
-        kind,
+        op,
         schema_id: None,
     };
     let origins = vec![
-        origin(1, 11, RowKind::Upsert),
-        origin(1, 10, RowKind::Upsert),
-        origin(0, 90, RowKind::Upsert),
-        origin(0, 91, RowKind::Delete),
+        origin(1, 11, Op::Create),
+        origin(1, 10, Op::Create),
+        origin(0, 90, Op::Create),
+        origin(0, 91, Op::Delete),
     ];
     Table { columns, keys, origins, skip: vec![false; 4] }
 }

@@ -12,7 +12,7 @@ use arrow::compute::concat;
 use arrow::datatypes::{
     DataType, Date32Type, Field, Int32Type, Schema, TimestampMicrosecondType, i256,
 };
-use douane_schemas::batch::RowKind;
+use douane_schemas::batch::Op;
 use douane_schemas::canonical;
 
 use super::fixture::{
@@ -695,7 +695,7 @@ fn value_columns_of_a_delete_do_not_cross() {
     assert_eq!(delete.len(), 1);
     assert_eq!(delete[0].key, passed.key_of(3));
 
-    table.origins[3].kind = RowKind::Upsert;
+    table.origins[3].op = Op::Create;
     let passed = table.through(&mut gate).unwrap();
     assert_eq!(passed.refused()[0].0, 3);
 }
@@ -751,7 +751,7 @@ fn one_transaction_beyond_the_releases_limits() {
 fn tables_without_a_key_have_no_deletes() {
     let mut good = table();
     good.keys.clear();
-    good.origins[3].kind = RowKind::Tombstone;
+    good.origins[3].op = Op::Tombstone;
     let mut gate = good.gate();
     let passed = good.through(&mut gate).unwrap();
     let [(3, refusal)] = passed.refused() else { panic!("the tombstone") };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, StringArray};
-use douane_schemas::batch::RowKind;
+use douane_schemas::batch::Op;
 use douane_schemas::keys::RootKey;
 
 use super::*;
@@ -165,7 +165,7 @@ fn batch(rows: &[Row<'_>]) -> Batch {
             partition: 0,
             offset,
             timestamp_ms: 0,
-            kind: RowKind::Upsert,
+            op: Op::Create,
             schema_id: None,
         })
         .collect();

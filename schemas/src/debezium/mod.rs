@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub use envelope::ENVELOPE_LIST_VERSION;
 pub use refusal::{Away, Hold, QuarantineCode, Refusal, SchemaFault};
 
-use crate::batch::{Batch, Origin, RowKind};
+use crate::batch::{Batch, Op, Origin, RowKind};
 use crate::leaf::TableLeaves;
 use crate::names::printable;
 use crate::record::{Format, RawRecord};
@@ -154,14 +154,14 @@ impl Decoder {
             .decode(record, schemas)
             .and_then(|row| if self.columns.full() { Err(Refusal::Full) } else { Ok(row) });
         self.columns.rollback_unless(decoded.is_ok());
-        let (kind, schema_id) = decoded?;
-        self.columns.commit(kind != RowKind::Upsert);
+        let (op, schema_id) = decoded?;
+        self.columns.commit(op.kind() != RowKind::Upsert);
         self.origins.push(Origin {
             topic: record.topic,
             partition: record.partition,
             offset: record.offset,
             timestamp_ms: record.timestamp_ms,
-            kind,
+            op,
             schema_id,
         });
         Ok(())
@@ -187,7 +187,7 @@ impl Decoder {
         &mut self,
         record: &RawRecord<'_>,
         schemas: &mut dyn WriterSchemas,
-    ) -> Result<(RowKind, Option<u32>), Refusal> {
+    ) -> Result<(Op, Option<u32>), Refusal> {
         if let Some(hold) = &self.contradiction {
             return Err(hold.clone().into());
         }
@@ -221,7 +221,8 @@ impl Decoder {
         if let Err(code) = read {
             return Err(broken(code, &seen, record.value, self.format));
         }
-        let kind = decide(&mut seen)?;
+        let op = decide(&mut seen)?;
+        let kind = op.kind();
         let keyed = self.key(record.key, kind, schemas);
         match (keyed, kind) {
             (Err(Refusal::Quarantine(cause)), RowKind::Delete | RowKind::Tombstone) => {
@@ -232,7 +233,7 @@ impl Decoder {
         self.headers(record, kind)?;
         match (kind, seen.code) {
             (RowKind::Upsert, Some(code)) => Err(code.into()),
-            _ => Ok((kind, schema_id)),
+            _ => Ok((op, schema_id)),
         }
     }
 
@@ -428,25 +429,27 @@ fn broken(code: QuarantineCode, seen: &Seen, value: Option<&[u8]>, format: Forma
 }
 
 /// What a value that could be read means.
-fn decide(seen: &mut Seen) -> Result<RowKind, Refusal> {
+fn decide(seen: &mut Seen) -> Result<Op, Refusal> {
     if seen.tombstone {
-        return Ok(RowKind::Tombstone);
+        return Ok(Op::Tombstone);
     }
-    match seen.op {
+    let op = match seen.op {
         None => return Err(Hold::NotAnEnvelope.into()),
-        Some('c' | 'u' | 'r' | 'd') => {}
+        Some('c') => Op::Create,
+        Some('u') => Op::Update,
+        Some('r') => Op::Read,
+        Some('d') => Op::Delete,
         Some('t') => return Err(Hold::Truncate.into()),
         Some(op) => return Err(Hold::Operation { op }.into()),
-    }
+    };
     if let Some(hold) = seen.hold.take() {
         return Err(hold.into());
     }
-    match (seen.op, seen.after) {
-        (Some('d'), Some(true)) => {
+    match (op, seen.after) {
+        (Op::Delete, Some(true)) => {
             Err(Hold::UndecodableDelete { cause: QuarantineCode::MalformedValue }.into())
         }
-        (Some('d'), _) => Ok(RowKind::Delete),
-        (_, Some(true)) => Ok(RowKind::Upsert),
+        (Op::Delete, _) | (_, Some(true)) => Ok(op),
         _ => Err(QuarantineCode::MalformedValue.into()),
     }
 }

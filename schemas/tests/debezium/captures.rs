@@ -273,7 +273,7 @@ fn play(format: Format, shapes: &BTreeMap<String, Vec<TableLeaves>>) -> Outcome 
         }
         let batch = decoder.finish();
         assert_eq!(batch.len(), 1);
-        let kind = batch.origins[0].kind;
+        let kind = batch.origins[0].kind();
         let wanted = match read.op.as_deref() {
             None => RowKind::Tombstone,
             Some("d") => RowKind::Delete,

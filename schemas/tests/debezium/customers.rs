@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use apache_avro::Schema;
 use apache_avro::types::Value as Avro;
 use apache_avro::writer::datum::GenericDatumWriter;
-use douane_schemas::batch::RowKind;
+use douane_schemas::batch::Op;
 use douane_schemas::debezium::{Decoder, Limits, leaves_of_avro};
 use douane_schemas::leaf::{LeafType, TableLeaves};
 use douane_schemas::record::Format;
@@ -77,7 +77,7 @@ fn customers_are_the_same_rows_in_json_and_avro() {
     let mut schemas = Registry(HashMap::from([(1, key_schema.clone()), (2, value_schema.clone())]));
     let mut from_json = decoder(Format::DebeziumJson);
     let mut from_avro = decoder(Format::DebeziumAvro);
-    let mut wanted: Vec<(RowKind, Value)> = Vec::new();
+    let mut wanted: Vec<(Op, Value)> = Vec::new();
     for line in read("events.jsonl").lines() {
         let event: Value = serde_json::from_str(line).unwrap();
         let (key, value) = (&event["key"], &event["value"]);
@@ -89,18 +89,21 @@ fn customers_are_the_same_rows_in_json_and_avro() {
         Event::new(Some(&framed(1, &key_schema, key)), avro.as_deref())
             .push(&mut from_avro, &mut schemas)
             .unwrap();
-        let kind = match value["op"].as_str() {
-            None => RowKind::Tombstone,
-            Some("d") => RowKind::Delete,
-            Some(_) => RowKind::Upsert,
+        let op = match value["op"].as_str() {
+            None => Op::Tombstone,
+            Some("c") => Op::Create,
+            Some("u") => Op::Update,
+            Some("r") => Op::Read,
+            Some("d") => Op::Delete,
+            Some(_) => panic!("no row"),
         };
-        wanted.push((kind, value["after"].clone()));
+        wanted.push((op, value["after"].clone()));
     }
     let (json, avro) = (from_json.finish(), from_avro.finish());
     assert_eq!(json.len(), wanted.len());
     assert!(json.rows == avro.rows);
-    for (at, (kind, after)) in wanted.iter().enumerate() {
-        assert_eq!(json.origins[at].kind, *kind);
+    for (at, (op, after)) in wanted.iter().enumerate() {
+        assert_eq!((json.origins[at].op, avro.origins[at].op), (*op, *op));
         let got: Row = row(&json, at);
         for column in &columns {
             let wanted = match &after[column] {
@@ -111,7 +114,7 @@ fn customers_are_the_same_rows_in_json_and_avro() {
             assert_eq!(got[&format!("after.{column}")], wanted, "{column}");
         }
     }
-    let kinds = |kind| wanted.iter().filter(|(other, _)| *other == kind).count();
-    assert!(kinds(RowKind::Upsert) == 16 && kinds(RowKind::Delete) > 3);
-    assert!(kinds(RowKind::Tombstone) > 3);
+    let ops = |op| wanted.iter().filter(|(other, _)| *other == op).count();
+    assert!(ops(Op::Create) + ops(Op::Update) + ops(Op::Read) == 16 && ops(Op::Delete) > 3);
+    assert!(ops(Op::Tombstone) > 3);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use douane_schemas::batch::RowKind;
+use douane_schemas::batch::Op;
 use douane_schemas::debezium::{
     Away, Decoder, Hold, Limits, QuarantineCode, Refusal, SchemaFault, WriterSchemas,
     leaves_of_avro, leaves_of_json_schema,
@@ -59,7 +59,7 @@ fn good() -> Event {
 }
 
 /// Pushes `event` between two good records: what it leaves behind is nothing or one row.
-fn check(event: &Event) -> Result<(RowKind, Row), Refusal> {
+fn check(event: &Event) -> Result<(Op, Row), Refusal> {
     let mut decoder = decoder(Format::DebeziumJson);
     let mut none = Registry::default();
     good().push(&mut decoder, &mut none).unwrap();
@@ -73,45 +73,45 @@ fn check(event: &Event) -> Result<(RowKind, Row), Refusal> {
         let told = format!("{refusal} {refusal:?}");
         assert!(!told.contains(MARKER), "{told}");
     }
-    pushed.map(|()| (batch.origins[1].kind, row(&batch, 1)))
+    pushed.map(|()| (batch.origins[1].op, row(&batch, 1)))
 }
 
-fn json(key: &str, value: &str) -> Result<(RowKind, Row), Refusal> {
+fn json(key: &str, value: &str) -> Result<(Op, Row), Refusal> {
     check(&Event::new(Some(key.as_bytes()), Some(value.as_bytes())))
 }
 
-fn after(from: &str, to: &str) -> Result<(RowKind, Row), Refusal> {
+fn after(from: &str, to: &str) -> Result<(Op, Row), Refusal> {
     assert!(IMAGE.contains(from), "{from}");
     json(KEY, &value("null", &IMAGE.replacen(from, to, 1), "u"))
 }
 
-fn quarantined(code: QuarantineCode) -> Result<(RowKind, Row), Refusal> {
+fn quarantined(code: QuarantineCode) -> Result<(Op, Row), Refusal> {
     Err(Refusal::Quarantine(code))
 }
 
-fn held(hold: Hold) -> Result<(RowKind, Row), Refusal> {
+fn held(hold: Hold) -> Result<(Op, Row), Refusal> {
     Err(Refusal::Hold(hold))
 }
 
-fn unknown(path: &str, hint: Option<LeafType>) -> Result<(RowKind, Row), Refusal> {
+fn unknown(path: &str, hint: Option<LeafType>) -> Result<(Op, Row), Refusal> {
     held(Hold::UnknownLeaf { path: path.to_owned(), schema_id: None, hint })
 }
 
 #[test]
 fn operations() {
-    for op in ["c", "u", "r"] {
+    for (op, meant) in [("c", Op::Create), ("u", Op::Update), ("r", Op::Read)] {
         let (kind, cells) = json(KEY, &value("null", IMAGE, op)).unwrap();
-        assert_eq!(kind, RowKind::Upsert);
+        assert_eq!(kind, meant);
         assert_eq!(cells["key.id"], Cell::Int(1));
         assert_eq!(cells["after.m"], Cell::Decimal(198));
         assert_eq!(cells["after.tags"], Cell::Text(r#"["mrkr7349x",1]"#.to_owned()));
         assert_eq!(cells["after.address.city"], Cell::Null);
     }
     let (kind, cells) = json(KEY, &value(IMAGE, "null", "d")).unwrap();
-    assert_eq!(kind, RowKind::Delete);
+    assert_eq!(kind, Op::Delete);
     assert!(cells.iter().all(|(name, cell)| (name == "key.id") != (*cell == Cell::Null)));
     let (kind, cells) = check(&Event::new(Some(KEY.as_bytes()), None)).unwrap();
-    assert_eq!(kind, RowKind::Tombstone);
+    assert_eq!(kind, Op::Tombstone);
     assert_eq!(cells["key.id"], Cell::Int(1));
     assert_eq!(json(KEY, &value("null", "null", "t")), held(Hold::Truncate));
     for (op, shown) in [("m", 'm'), ("cc", '?'), ("", '?'), ("é", '?'), ("7", '?')] {
@@ -397,7 +397,7 @@ fn deletes_are_never_skipped_bad_deletes() {
     }
     // A delete whose old image cannot be used is a delete all the same: only its names matter.
     let torn = IMAGE.replace("\"AMY=\"", "\"not base64\"").replace("19000", "1.5");
-    assert_eq!(json(KEY, &value(&torn, "null", "d")).unwrap().0, RowKind::Delete);
+    assert_eq!(json(KEY, &value(&torn, "null", "d")).unwrap().0, Op::Delete);
 }
 
 #[test]
@@ -516,7 +516,7 @@ fn key_with_schema(payload: &str) -> String {
     format!(r#"{{"schema":{},"payload":{payload}}}"#, image_schema(&[("id", INT64)]))
 }
 
-fn push_with_schema(key: &str, value: &str) -> Result<(RowKind, Row), Refusal> {
+fn push_with_schema(key: &str, value: &str) -> Result<(Op, Row), Refusal> {
     let mut decoder = decoder(Format::DebeziumJsonSchema);
     let mut none = Registry::default();
     let good = with_schema(&columns_schema(), &super::refusals::value("null", IMAGE, "c"));
@@ -532,7 +532,7 @@ fn push_with_schema(key: &str, value: &str) -> Result<(RowKind, Row), Refusal> {
         let told = format!("{refusal} {refusal:?}");
         assert!(!told.contains(MARKER), "{told}");
     }
-    pushed.map(|()| (batch.origins[1].kind, row(&batch, 1)))
+    pushed.map(|()| (batch.origins[1].op, row(&batch, 1)))
 }
 
 #[test]
@@ -613,7 +613,7 @@ fn halves_that_are_none_bad_wrapping() {
         assert_eq!(push_with_schema(&key, &text), held(Hold::NotAnEnvelope), "{shown}");
     }
     let tombstone = push_with_schema(&key, r#"{"schema":null,"payload":null}"#).unwrap();
-    assert_eq!(tombstone.0, RowKind::Tombstone);
+    assert_eq!(tombstone.0, Op::Tombstone);
     let unusable = |schema: &str, fault| {
         let text = format!(r#"{{"schema":{schema},"payload":{payload}}}"#);
         let hold = Hold::UnusableSchema { schema_id: None, fault };
@@ -700,7 +700,7 @@ fn avro_schemas() -> Registry {
     Registry(HashMap::from([(1, KEY_SCHEMA.to_owned()), (2, VALUE_SCHEMA.to_owned())]))
 }
 
-fn avro(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(RowKind, Row), Refusal> {
+fn avro(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(Op, Row), Refusal> {
     let mut schemas = avro_schemas();
     let leaves = leaves_of_avro(Some(KEY_SCHEMA), VALUE_SCHEMA).unwrap();
     let mut decoder =
@@ -717,22 +717,22 @@ fn avro(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(RowKind, Row), Refu
         let told = format!("{refusal} {refusal:?}");
         assert!(!told.contains(MARKER), "{told}");
     }
-    pushed.map(|()| (batch.origins[1].kind, row(&batch, 1)))
+    pushed.map(|()| (batch.origins[1].op, row(&batch, 1)))
 }
 
-fn avro_upsert(value: &[u8]) -> Result<(RowKind, Row), Refusal> {
+fn avro_upsert(value: &[u8]) -> Result<(Op, Row), Refusal> {
     avro(Some(&framed(1, &[long(7)])), Some(value))
 }
 
 #[test]
 fn avro_frames() {
     let (kind, cells) = avro_upsert(&framed(2, &avro_value("u"))).unwrap();
-    assert_eq!(kind, RowKind::Upsert);
+    assert_eq!(kind, Op::Update);
     assert_eq!(cells["key.id"], Cell::Int(7));
     assert_eq!(cells["after.m"], Cell::Decimal(198));
     assert_eq!(cells["after.a"], Cell::Text("[null,null]".to_owned()));
-    assert_eq!(avro_upsert(&framed(2, &avro_value("d"))).unwrap().0, RowKind::Delete);
-    assert_eq!(avro(Some(&framed(1, &[long(7)])), None).unwrap().0, RowKind::Tombstone);
+    assert_eq!(avro_upsert(&framed(2, &avro_value("d"))).unwrap().0, Op::Delete);
+    assert_eq!(avro(Some(&framed(1, &[long(7)])), None).unwrap().0, Op::Tombstone);
     assert_eq!(avro(None, None), held(Hold::DeleteWithoutKey));
     assert_eq!(avro_upsert(&framed(2, &avro_value("t"))), held(Hold::Truncate));
     assert_eq!(avro_upsert(&framed(2, &avro_value("m"))), held(Hold::Operation { op: 'm' }));
