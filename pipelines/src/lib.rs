@@ -27,7 +27,7 @@ mod position;
 pub mod proof;
 mod quota;
 pub mod release;
-mod report;
+pub mod report;
 pub mod run;
 mod shard;
 pub mod status;

@@ -1,16 +1,37 @@
-//! What a running pipeline says about itself: one JSON object a line, or one text line on a
-//! terminal. Names, counts and offsets; never a value.
+//! What a running pipeline says about itself: one JSON object a line, one text line on a terminal,
+//! or a call to whoever runs it. Names, counts and offsets; never a value.
 
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
+/// Hears each event, one word and an object, and each commit as `progress`.
+pub type Listener = Arc<dyn Fn(&str, &Value) + Send + Sync>;
+
+/// Where a pipeline's events go.
+#[derive(Clone)]
+pub enum Voice {
+    /// Standard error, as a person at a terminal reads it.
+    Terminal,
+    /// Standard error, a JSON object a line.
+    Lines,
+    /// Whoever runs the pipeline from inside.
+    Listener(Listener),
+}
+
+impl Voice {
+    /// Standard error, in the form of what stands behind it.
+    pub fn standard_error() -> Self {
+        if std::io::stderr().is_terminal() { Self::Terminal } else { Self::Lines }
+    }
+}
+
 /// Progress of one pipeline, shared by its shards.
 pub struct Report {
     pipeline: String,
-    terminal: bool,
+    voice: Voice,
     started: Instant,
     state: Mutex<State>,
 }
@@ -38,11 +59,11 @@ impl State {
 const EVERY_S: u64 = 1;
 
 impl Report {
-    pub fn new(pipeline: &str) -> Self {
+    pub fn new(pipeline: &str, voice: Voice) -> Self {
         let now = Instant::now();
         Self {
             pipeline: pipeline.to_owned(),
-            terminal: std::io::stderr().is_terminal(),
+            voice,
             started: now,
             state: Mutex::new(State {
                 records: 0,
@@ -63,20 +84,22 @@ impl Report {
         if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), &fields) {
             line.extend(fields.clone());
         }
-        if self.terminal {
-            let fields: Vec<String> = match &fields {
-                Value::Object(map) => map
-                    .iter()
-                    .map(|(k, v)| match v {
-                        Value::String(text) => format!("{k} {text}"),
-                        other => format!("{k} {other}"),
-                    })
-                    .collect(),
-                _ => Vec::new(),
-            };
-            self.write(&format!("\r\x1b[K{event}: {}", fields.join(", ")), true);
-        } else {
-            self.write(&line.to_string(), true);
+        match &self.voice {
+            Voice::Listener(hear) => hear(event, &fields),
+            Voice::Lines => self.write(&line.to_string(), true),
+            Voice::Terminal => {
+                let fields: Vec<String> = match &fields {
+                    Value::Object(map) => map
+                        .iter()
+                        .map(|(k, v)| match v {
+                            Value::String(text) => format!("{k} {text}"),
+                            other => format!("{k} {other}"),
+                        })
+                        .collect(),
+                    _ => Vec::new(),
+                };
+                self.write(&format!("\r\x1b[K{event}: {}", fields.join(", ")), true);
+            }
         }
     }
 
@@ -86,9 +109,10 @@ impl Report {
         state.records += records;
         state.transactions += 1;
         state.quarantined += quarantined;
-        let first = state.transactions == 1;
+        // A listener draws its own picture, at its own pace.
+        let now = state.transactions == 1 || matches!(self.voice, Voice::Listener(_));
         drop(state);
-        self.progress(first);
+        self.progress(now);
     }
 
     /// Says how far it is, if there is news and enough time has passed; `now` does not wait.
@@ -104,7 +128,7 @@ impl Report {
         state.told_at = Instant::now();
         state.told = (state.records, state.transactions);
         drop(state);
-        if self.terminal {
+        if matches!(self.voice, Voice::Terminal) {
             let text = format!(
                 "\r\x1b[K{}: {} records, {} transactions, {} quarantined, {}/s",
                 self.pipeline,

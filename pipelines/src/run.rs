@@ -24,7 +24,7 @@ use crate::names::{Names, ledger_home};
 use crate::plan::Plan;
 use crate::position::{self, Layout, PinnedTopic, Place as SourcePlace, ShardHead};
 use crate::release;
-use crate::report::Report;
+use crate::report::{Report, Voice};
 use crate::shard::Shard;
 use crate::stop::Stop;
 use crate::topics;
@@ -34,9 +34,9 @@ use crate::turn::Source;
 const REST: Duration = Duration::from_millis(500);
 
 /// Runs a pipeline in the foreground until `stop` is set or something needs a person.
-pub fn run(place: &Path, file: &Path, stop: &AtomicBool) -> Result<(), RunFault> {
+pub fn run(place: &Path, file: &Path, stop: &AtomicBool, voice: Voice) -> Result<(), RunFault> {
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-    let report = Report::new(&pipeline.name);
+    let report = Report::new(&pipeline.name, voice);
     let release = release::live(&place, &pipeline)?;
     let plan = release::released_plan(&pipeline, &release.release)?;
     release::check_fingerprint(&place, &pipeline, &plan, &release.release)?;

@@ -69,13 +69,26 @@ enum Release {
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     match &args.verb {
         Release::Trust { approvers, threshold, sign } => {
-            make_trust(place, approvers, *threshold, sign)
+            verb::print(&make_trust(place, approvers, *threshold, sign)?);
+            Ok(ExitCode::SUCCESS)
         }
         Release::Propose { file, author, days, records, bytes } => {
             let limits = Limits { records: *records, bytes: *bytes, epsilon: None };
-            propose(place, file, author, *days, limits)
+            let Proposed { draft, file: draft_file } = propose(place, file, author, *days, limits)?;
+            print_draft(&draft);
+            verb::print(&format!(
+                "\ndraft in {}\n  next: `douane release sign {} --key KEYFILE`",
+                draft_file.display(),
+                file.display()
+            ));
+            Ok(ExitCode::SUCCESS)
         }
-        Release::Sign { file, key } => sign(place, file, key),
+        Release::Sign { file, key } => {
+            let Signature { draft, person, state } = sign(place, file, key)?;
+            print_draft(&draft);
+            verb::print(&format!("\nsigned by {person}\n{state}"));
+            Ok(ExitCode::SUCCESS)
+        }
         Release::Show { file, format } => show(place, file, *format),
     }
 }
@@ -103,12 +116,13 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), RunFault> {
         .map_err(|error| verb::file_fault(path, &error))
 }
 
-fn make_trust(
+/// Writes the trust root or its successor; says which.
+pub fn make_trust(
     place: &Path,
     approvers: &[String],
     threshold: u32,
     sign: &[PathBuf],
-) -> Result<ExitCode, RunFault> {
+) -> Result<String, RunFault> {
     let place = config::load_place(place).map_err(RunFault::Findings)?;
     let approvers = approvers
         .iter()
@@ -146,23 +160,29 @@ fn make_trust(
     // It must hold before it replaces what holds.
     let loaded = TrustRoot::load(&file, None).map_err(fault)?;
     write(&place.trust, &file)?;
-    verb::print(&format!(
+    Ok(format!(
         "trust root version {}: {} approvers, {} must sign; {}",
         loaded.root().version,
         loaded.root().approvers.len(),
         loaded.threshold(),
         place.trust.display()
-    ));
-    Ok(ExitCode::SUCCESS)
+    ))
 }
 
-fn propose(
+/// A draft, and where it lies.
+pub struct Proposed {
+    pub draft: Drafted,
+    pub file: PathBuf,
+}
+
+/// Drafts a release beside douane.yaml.
+pub fn propose(
     place: &Path,
     file: &Path,
     author: &str,
     days: u32,
     limits: Limits,
-) -> Result<ExitCode, RunFault> {
+) -> Result<Proposed, RunFault> {
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
     let plan = explain::fresh_plan(&place, &pipeline)?;
     let proposal = release::Proposal {
@@ -174,17 +194,18 @@ fn propose(
     let envelope = releases::sign(&draft, &[]).map_err(fault)?;
     let draft_file = release::draft_file(&pipeline);
     write(&draft_file, &envelope.to_bytes().map_err(fault)?)?;
-    verb::print(&draft.explain);
-    verb::print(&terms(&draft));
-    verb::print(&format!(
-        "\ndraft in {}\n  next: `douane release sign {} --key KEYFILE`",
-        draft_file.display(),
-        file.display()
-    ));
-    Ok(ExitCode::SUCCESS)
+    Ok(Proposed { draft, file: draft_file })
 }
 
-fn sign(place: &Path, file: &Path, key: &Path) -> Result<ExitCode, RunFault> {
+/// One person's signature, and what it made of the draft.
+pub struct Signature {
+    pub draft: Drafted,
+    pub person: String,
+    pub state: String,
+}
+
+/// Makes the draft again from the files, and signs it if they are equal.
+pub fn sign(place: &Path, file: &Path, key: &Path) -> Result<Signature, RunFault> {
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
     let key = signing_key(key)?;
     let root = release::trust_root(&place)?;
@@ -192,12 +213,9 @@ fn sign(place: &Path, file: &Path, key: &Path) -> Result<ExitCode, RunFault> {
         return Err(fault("the key is not an approver's in the trust root"));
     };
     let (draft, envelope) = release::sign(&place, &pipeline, &key)?;
-    verb::print(&draft.explain);
-    verb::print(&terms(&draft));
     let draft_file = release::draft_file(&pipeline);
     let bytes = envelope.to_bytes().map_err(fault)?;
-    verb::print(&format!("\nsigned by {}", person.name));
-    match releases::verify(&envelope, &root, SystemTime::now()) {
+    let state = match releases::verify(&envelope, &root, SystemTime::now()) {
         Ok(live) => {
             // Crash here: the draft is there still, and signing it again changes nothing.
             write(&pipeline.release, &bytes)?;
@@ -205,20 +223,26 @@ fn sign(place: &Path, file: &Path, key: &Path) -> Result<ExitCode, RunFault> {
                 std::fs::remove_file(&draft_file)
                     .map_err(|error| verb::file_fault(&draft_file, &error))?;
             }
-            verb::print(&format!(
+            format!(
                 "release {} is live until {}, approved by {}",
                 draft.version,
                 draft.expires,
                 live.approvers().join(", ")
-            ));
+            )
         }
         Err(why) => {
             let target = if draft_file.exists() { &draft_file } else { &pipeline.release };
             write(target, &bytes)?;
-            verb::print(&format!("not live yet: {why}"));
+            format!("not live yet: {why}")
         }
-    }
-    Ok(ExitCode::SUCCESS)
+    };
+    Ok(Signature { draft, person: person.name.clone(), state })
+}
+
+/// What people read before they sign.
+fn print_draft(draft: &Drafted) {
+    verb::print(&draft.explain);
+    verb::print(&terms(draft));
 }
 
 /// What is signed beside the proof.

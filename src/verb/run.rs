@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use douane_pipelines::fault::RunFault;
+use douane_pipelines::report::Voice;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 #[derive(clap::Args)]
@@ -34,6 +35,6 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         std::thread::sleep(STOP);
         std::process::exit(0);
     });
-    douane_pipelines::run::run(place, &args.file, &stop)?;
+    douane_pipelines::run::run(place, &args.file, &stop, Voice::standard_error())?;
     Ok(ExitCode::SUCCESS)
 }

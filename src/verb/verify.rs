@@ -58,8 +58,7 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         manifest_keys: keys.iter().map(|keys| keys.manifest).collect(),
         ..Expect::default()
     };
-    let reports = verify::home_with(&ledger, &expect, &|dir| checkpoint_key(dir, keys.as_ref()))
-        .map_err(|error| verb::file_fault(&ledger, &error))?;
+    let reports = check(&ledger, &expect, keys.as_ref())?;
     let holds = !reports.is_empty() && reports.iter().all(Report::holds);
     match args.format {
         Format::Json => {
@@ -77,6 +76,16 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         }
     }
     Ok(verb::answer(holds))
+}
+
+/// Checks every log below `ledger`; with public keys, signatures as well.
+pub fn check(
+    ledger: &Path,
+    expect: &Expect,
+    keys: Option<&PublicKeys>,
+) -> Result<Vec<Report>, RunFault> {
+    verify::home_with(ledger, expect, &|dir| checkpoint_key(dir, keys))
+        .map_err(|error| verb::file_fault(ledger, &error))
 }
 
 /// The key that signs a log's checkpoints: the log's name is part of what is signed.
