@@ -35,5 +35,6 @@ mod cases {
     mod memory;
     mod rig_itself;
     mod source_loss;
+    mod swap;
     mod zombie;
 }

@@ -53,6 +53,14 @@ impl<'a> Control<'a> {
         layout: Layout,
     ) -> Result<Self, RunFault> {
         let entries = crossing.entries(&crossing.names.control_log(), &log.head())?;
+        // What was written down outlives the file that said so.
+        for (_, entry) in &entries {
+            if let Entry::Revoked { release, by, .. } = entry
+                && *release == crossing.release_digest
+            {
+                return Err(RunFault::Revoked { by: by.clone(), at: "an earlier run".into() });
+            }
+        }
         let leased = leased(&entries, &crossing.release_digest);
         let control = Self {
             crossing,
@@ -162,9 +170,19 @@ impl<'a> Control<'a> {
         Ok(())
     }
 
-    /// Publishes the control log's checkpoint, as the process ends.
+    /// Publishes the control log's checkpoint, as the process ends. A revocation that ended it is
+    /// written down first.
     pub fn publish(&self) -> Result<(), RunFault> {
         let mut guarded = self.guarded();
+        if let Some(revoked) = self.crossing.revoked() {
+            let entry = Entry::Revoked {
+                release: self.crossing.release_digest.clone(),
+                by: revoked.by.clone(),
+                reason: revoked.reason.clone(),
+            };
+            let written = guarded.log.append(&entry).and_then(|_| guarded.log.sync());
+            written.map_err(RunFault::ControlLog)?;
+        }
         let size = guarded.log.head().size;
         let name = self.crossing.names.control_log();
         self.crossing.publish(&mut guarded.log, &name, size)

@@ -1,7 +1,7 @@
 //! Everything a run needs that does not change while it runs: the pipeline and its plan, the live
 //! release, the keys, the names in both clusters. Shards share it; each opens its own clients.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use douane_connectors::kafka::{
@@ -24,6 +24,7 @@ use crate::key_home::KeyHome;
 use crate::names::{Names, checkpoint_origin, ledger_home};
 use crate::plan::{Plan, Staged};
 use crate::position::{Approved, LAYOUT_KEY, LAYOUT_PARTITION, LAYOUT_SHARD, Layout, Position};
+use crate::revocation::Revoked;
 use crate::stop::Stop;
 use crate::turn::Refused;
 
@@ -171,6 +172,15 @@ pub struct Crossing {
     pub software: String,
     key_ids: Vec<String>,
     registry: Mutex<SchemaCache>,
+    /// Why this release may no longer write, once that is known.
+    stopped: OnceLock<Halt>,
+}
+
+/// What ends the right to write while it is used.
+enum Halt {
+    Revoked(Revoked),
+    /// It cannot be told whether it was revoked.
+    Doubt(String),
 }
 
 type SchemaCache = Box<dyn douane_schemas::debezium::WriterSchemas + Send>;
@@ -238,6 +248,7 @@ impl Crossing {
             quarantine_bytes_max: opened.quarantine_bytes_max,
             software: software(),
             registry: Mutex::new(registry),
+            stopped: OnceLock::new(),
         }
     }
 
@@ -258,9 +269,32 @@ impl Crossing {
 
     /// The release is live at this moment: not expired, not revoked.
     pub fn still_live(&self) -> Result<(), RunFault> {
+        match self.stopped.get() {
+            Some(Halt::Revoked(revoked)) => return Err(revoked.clone().into()),
+            Some(Halt::Doubt(why)) => return Err(RunFault::Release(why.clone())),
+            None => {}
+        }
         self.release
             .live(std::time::SystemTime::now())
             .map_err(|fault| RunFault::Release(fault.to_string()))
+    }
+
+    /// The release was revoked: no shard begins another transaction.
+    pub fn revoke(&self, revoked: Revoked) {
+        let _ = self.stopped.set(Halt::Revoked(revoked));
+    }
+
+    /// Who revoked the release while it was used.
+    pub fn revoked(&self) -> Option<&Revoked> {
+        match self.stopped.get()? {
+            Halt::Revoked(revoked) => Some(revoked),
+            Halt::Doubt(_) => None,
+        }
+    }
+
+    /// It cannot be told whether the release was revoked: the same.
+    pub fn doubt(&self, why: String) {
+        let _ = self.stopped.set(Halt::Doubt(why));
     }
 
     /// Fences a transactional id. While the target is away it tries again: nothing is held open

@@ -198,13 +198,8 @@ fn released(place: &Place, pipeline: &Pipeline, lines: &mut Vec<Line>) {
         let next = "next: `douane release propose`, then `douane release sign`";
         return line(lines, part, State::NotYet, next);
     }
-    let held = release::live(place, pipeline).and_then(|signed| {
-        let plan = release::released_plan(pipeline, &signed.release)?;
-        release::check_fingerprint(place, pipeline, &plan, &signed.release)?;
-        Ok(signed)
-    });
-    match held {
-        Ok(signed) => {
+    match release::hold(place, pipeline) {
+        Ok((signed, _)) => {
             let what = format!(
                 "version {}, live until {}",
                 signed.release.version, signed.release.expires

@@ -28,6 +28,11 @@ pub enum RunFault {
     Findings(Findings),
     #[error("release: {0}")]
     Release(String),
+    #[error(
+        "release: revoked by {by} at {at}\n  next: `douane release show FILE` says why; a new \
+         release starts the stream again"
+    )]
+    Revoked { by: String, at: String },
     #[error("release limits are spent: {0}\n  next: propose a release with higher limits")]
     LimitsSpent(String),
     /// The control log could not be written; leases and layouts have no other home.
@@ -115,6 +120,7 @@ impl RunFault {
             Self::Fenced => "fenced",
             Self::Findings(_) => "findings",
             Self::Release(_) => "release",
+            Self::Revoked { .. } => "revoked",
             Self::LimitsSpent(_) => "limits_spent",
             Self::Ledger(LedgerFault::LedgerLost { .. }) => "ledger_lost",
             Self::Ledger(LedgerFault::TargetRolledBack { .. }) => "target_rolled_back",
@@ -184,6 +190,7 @@ mod tests {
             (RunFault::Findings(Findings::default()), "findings", 1, false),
             (RunFault::Fenced, "fenced", 1, false),
             (RunFault::Release(text()), "release", 1, false),
+            (RunFault::Revoked { by: text(), at: text() }, "revoked", 1, false),
             (RunFault::LimitsSpent(text()), "limits_spent", 1, false),
             (RunFault::PositionLost, "position_lost", 1, false),
             (RunFault::Gate(text()), "gate", 1, false),

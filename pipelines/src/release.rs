@@ -26,6 +26,7 @@ use crate::plan::{OutputColumn, Part, Plan};
 use crate::policy;
 use crate::position::Approved;
 use crate::proof::Proof;
+use crate::revocation;
 
 /// How long a release lives unless it says otherwise.
 pub const LIFE_DAYS_DEFAULT: u32 = 180;
@@ -39,7 +40,7 @@ pub struct Signed {
     pub approved: Approved,
 }
 
-fn fault(what: impl std::fmt::Display) -> RunFault {
+pub(crate) fn fault(what: impl std::fmt::Display) -> RunFault {
     RunFault::Release(what.to_string())
 }
 
@@ -109,6 +110,14 @@ pub fn to_sign(pipeline: &Pipeline) -> Result<Envelope, RunFault> {
     }
 }
 
+/// The release holds and the files are what it was signed for.
+pub fn hold(place: &Place, pipeline: &Pipeline) -> Result<(Signed, Plan), RunFault> {
+    let signed = live(place, pipeline)?;
+    let plan = released_plan(pipeline, &signed.release)?;
+    check_fingerprint(place, pipeline, &plan, &signed.release)?;
+    Ok((signed, plan))
+}
+
 /// Opens the pipeline's release: enough approvers, not expired, not revoked.
 pub fn live(place: &Place, pipeline: &Pipeline) -> Result<Signed, RunFault> {
     let root = trust_root(place)?;
@@ -120,6 +129,9 @@ pub fn live(place: &Place, pipeline: &Pipeline) -> Result<Signed, RunFault> {
         ))
     })?;
     let digest = release.digest_hex();
+    if let Some(revoked) = revocation::of(place, pipeline, &digest)? {
+        return Err(revoked.into());
+    }
     let approved = Approved {
         trust_version: root.root().version,
         trust_digest: canonical::hex(&root.digest()),
@@ -163,7 +175,7 @@ pub fn check_fingerprint(
     place: &Place,
     pipeline: &Pipeline,
     plan: &Plan,
-    release: &LiveRelease,
+    release: &Release,
 ) -> Result<(), RunFault> {
     let found = fingerprint(place, pipeline, plan)?;
     if found == release.fingerprint {
@@ -412,6 +424,23 @@ pub fn propose(
         },
         explain: proof.text(),
     })
+}
+
+/// Drafts the pipeline's release anew with another life: what crosses, and its limits, stay.
+///
+/// # Errors
+/// Where the files are no longer what was signed: that is a proposal, not a renewal.
+pub fn renew(
+    place: &Place,
+    pipeline: &Pipeline,
+    author: &str,
+    life: Duration,
+) -> Result<Release, RunFault> {
+    let old = release::draft(&envelope(pipeline)?).map_err(fault)?;
+    let plan = released_plan(pipeline, &old)?;
+    check_fingerprint(place, pipeline, &plan, &old)?;
+    let (author, limits) = (author.to_owned(), old.limits.clone());
+    propose(place, pipeline, &plan, &Proposal { author, life, limits })
 }
 
 /// Adds one person's signature, after everything in the draft that follows from the files was

@@ -27,41 +27,46 @@ use crate::release;
 use crate::report::{Report, Voice};
 use crate::shard::Shard;
 use crate::stop::Stop;
+use crate::swap::Watch;
 use crate::topics;
 use crate::turn::Source;
 
 /// Between two tries to settle the layout.
 const REST: Duration = Duration::from_millis(500);
 
-/// Runs a pipeline in the foreground until `stop` is set or something needs a person.
-pub fn run(place: &Path, file: &Path, stop: &AtomicBool, voice: Voice) -> Result<(), RunFault> {
+/// Runs a pipeline in the foreground until `asked` is set or something needs a person.
+pub fn run(place: &Path, file: &Path, asked: &AtomicBool, voice: Voice) -> Result<(), RunFault> {
+    let mut watch = Watch::new(place, file);
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
+    watch.loaded(&place, &pipeline);
     let report = Report::new(&pipeline.name, voice);
-    let release = release::live(&place, &pipeline)?;
-    let plan = release::released_plan(&pipeline, &release.release)?;
-    release::check_fingerprint(&place, &pipeline, &plan, &release.release)?;
-    let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
-    let crossing = open(place, pipeline, plan, keys, release)?;
-    report.event(
-        "started",
-        json!({
-            "release": crossing.release_digest,
-            "fingerprint": crossing.release.fingerprint,
-            "tasks": crossing.place.tasks,
-        }),
-    );
+    let held = release::hold(&place, &pipeline)?;
+    let mut crossing = open(place, pipeline, held)?;
+    report.event("started", in_force(&crossing));
     let outcome = loop {
-        let stop = Stop::new(stop);
-        match cross(&crossing, &stop, &report) {
-            Err(RunFault::PartitionsAdded { topic, added }) if !stop.is_asked() => {
+        let stop = Stop::new(asked);
+        let (outcome, next) = std::thread::scope(|scope| {
+            let watching = scope.spawn(|| watch.until_changed(&crossing, &stop, &report));
+            let outcome = cross(&crossing, &stop, &report);
+            stop.halt();
+            (outcome, watching.join().unwrap_or(None))
+        });
+        match (outcome, next) {
+            // Nobody writes now. A shard that ended for the old release's sake, or for something
+            // that passes, ends for the swap as well; anything else is a person's business.
+            (outcome, Some(next)) if gives_way(&outcome) && !stop.is_asked() => {
+                crossing = next;
+                report.event("swapped", in_force(&crossing));
+            }
+            (Err(RunFault::PartitionsAdded { topic, added }), _) if !stop.is_asked() => {
                 report.event("partitions_added", json!({"topic": topic, "added": added}));
             }
             // Something outside went away while the layout was settled.
-            Err(fault) if fault.passes() && !stop.is_asked() => {
+            (Err(fault), _) if fault.passes() && !stop.is_asked() => {
                 report.event("again", json!({"why": fault.to_string()}));
-                stop.rest(REST);
+                Stop::new(asked).rest(REST);
             }
-            outcome => break outcome,
+            (outcome, _) => break outcome,
         }
     };
     match &outcome {
@@ -71,14 +76,32 @@ pub fn run(place: &Path, file: &Path, stop: &AtomicBool, voice: Voice) -> Result
     outcome
 }
 
+/// What an event says about the release that a process begins to write under.
+fn in_force(crossing: &Crossing) -> serde_json::Value {
+    json!({
+        "release": crossing.release_digest,
+        "version": crossing.release.version,
+        "fingerprint": crossing.release.fingerprint,
+        "tasks": crossing.place.tasks,
+    })
+}
+
+/// Whether shards ended in a way after which the next release may take over.
+fn gives_way(outcome: &Result<(), RunFault>) -> bool {
+    match outcome {
+        Ok(()) | Err(RunFault::PartitionsAdded { .. }) => true,
+        Err(RunFault::Release(_) | RunFault::Revoked { .. } | RunFault::LimitsSpent(_)) => true,
+        Err(fault) => fault.passes(),
+    }
+}
+
 /// Checks both clusters against the files, registers the output schema, pins identities.
-fn open(
+pub(crate) fn open(
     place: Place,
     pipeline: Pipeline,
-    plan: Plan,
-    keys: KeyHome,
-    release: release::Signed,
+    (release, plan): (release::Signed, Plan),
 ) -> Result<Crossing, RunFault> {
+    let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
     let names = Names::of(&place, &pipeline);
     let admins = reach(&place)?;
     let Found { data, position, quarantine } = own_topics(&place, &pipeline.name, &names, &admins)?;

@@ -65,6 +65,9 @@ pub struct Status {
     pub records: u64,
     pub quarantined: u64,
     pub partitions: Vec<PartitionStatus>,
+    /// Why the files are not what the pipeline runs under, where they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<String>,
 }
 
 impl Status {
@@ -94,6 +97,9 @@ impl Status {
             "{} records in {} transactions, {} quarantined",
             self.records, self.transactions, self.quarantined
         )?;
+        if let Some(files) = &self.files {
+            writeln!(out, "files: {files}")?;
+        }
         for p in &self.partitions {
             let state = match p.state {
                 PartitionState::CaughtUp => "caught up",
@@ -168,6 +174,8 @@ pub fn read(place: &Path, file: &Path) -> Result<Status, RunFault> {
             told.take(&entries, head.size, &pipeline.source.topics, owns);
         }
     }
+    let control = log::read(&home, &names.control_log(), Some(&layout.control))?;
+    let files = files(&place, &pipeline, &control);
     let release = release::envelope(&pipeline)
         .ok()
         .and_then(|envelope| douane_ledger::release::draft(&envelope).ok());
@@ -180,8 +188,29 @@ pub fn read(place: &Path, file: &Path) -> Result<Status, RunFault> {
         records: told.records,
         quarantined: told.quarantined,
         partitions: partitions(&place, &pipeline, &names, &layout, &next, &told.held)?,
+        files,
         pipeline: pipeline.name,
     })
+}
+
+/// The files as a running process would plan them aside, beside the release that it entered in the
+/// ledger last.
+fn files(place: &Place, pipeline: &Pipeline, control: &[(u64, Entry)]) -> Option<String> {
+    let last = control.iter().rev().find_map(|(_, entry)| match entry {
+        Entry::Approved { release, .. } => Some(release),
+        _ => None,
+    });
+    match (release::hold(place, pipeline), last) {
+        (Ok((signed, _)), Some(last)) if signed.digest != *last => Some(format!(
+            "release {} holds and is not in force yet: a process that runs takes it up within \
+             seconds, or says why not (`swap_refused`)",
+            signed.release.version
+        )),
+        (Ok(_), _) => None,
+        (Err(fault), _) => Some(format!(
+            "do not hold: a process that runs goes on as it was, and none can be started\n  {fault}"
+        )),
+    }
 }
 
 /// What the ledgers of the shards tell.

@@ -1,4 +1,4 @@
-//! `release trust | propose | sign | show`
+//! `release trust | propose | sign | show | renew | revoke`
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use douane_ledger::release::{self as releases, Limits, Release as Drafted};
 use douane_ledger::signing::{SigningKey, VerifyingKey};
 use douane_ledger::trust::{self, Approver, Role, Root, TrustRoot};
 use douane_pipelines::fault::RunFault;
-use douane_pipelines::{config, explain, release};
+use douane_pipelines::{config, explain, release, revocation};
 
 use crate::{Format, verb};
 
@@ -51,6 +51,26 @@ enum Release {
         #[arg(long)]
         bytes: Option<u64>,
     },
+    /// Drafts the release in force anew with another life: the files must still be what was signed.
+    Renew {
+        file: PathBuf,
+        /// Who proposes: does not count among the approvers.
+        #[arg(long)]
+        author: String,
+        /// Days until it expires.
+        #[arg(long, default_value_t = release::LIFE_DAYS_DEFAULT)]
+        days: u32,
+    },
+    /// Stops the release in force, for good: a process that runs under it ends within seconds.
+    Revoke {
+        file: PathBuf,
+        /// The key file of somebody who may revoke: one is enough.
+        #[arg(long)]
+        key: PathBuf,
+        /// For people; no data.
+        #[arg(long)]
+        reason: String,
+    },
     /// Shows the proof, makes it again from the files, and signs it if they are equal.
     Sign {
         file: PathBuf,
@@ -74,13 +94,7 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         }
         Release::Propose { file, author, days, records, bytes } => {
             let limits = Limits { records: *records, bytes: *bytes, epsilon: None };
-            let Proposed { draft, file: draft_file } = propose(place, file, author, *days, limits)?;
-            print_draft(&draft);
-            verb::print(&format!(
-                "\ndraft in {}\n  next: `douane release sign {} --key KEYFILE`",
-                draft_file.display(),
-                file.display()
-            ));
+            print_proposed(&propose(place, file, author, *days, limits)?, file);
             Ok(ExitCode::SUCCESS)
         }
         Release::Sign { file, key } => {
@@ -89,6 +103,13 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
             verb::print(&format!("\nsigned by {person}\n{state}"));
             Ok(ExitCode::SUCCESS)
         }
+        Release::Renew { file, author, days } => {
+            let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
+            let draft = release::renew(&place, &pipeline, author, life(*days))?;
+            print_proposed(&drafted(&pipeline, draft)?, file);
+            Ok(ExitCode::SUCCESS)
+        }
+        Release::Revoke { file, key, reason } => revoke(place, file, key, reason),
         Release::Show { file, format } => show(place, file, *format),
     }
 }
@@ -185,16 +206,36 @@ pub fn propose(
 ) -> Result<Proposed, RunFault> {
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
     let plan = explain::fresh_plan(&place, &pipeline)?;
-    let proposal = release::Proposal {
-        author: author.to_owned(),
-        life: Duration::from_secs(u64::from(days) * 86_400),
-        limits,
-    };
+    let proposal = release::Proposal { author: author.to_owned(), life: life(days), limits };
     let draft = release::propose(&place, &pipeline, &plan, &proposal)?;
+    drafted(&pipeline, draft)
+}
+
+fn life(days: u32) -> Duration {
+    Duration::from_secs(u64::from(days) * 86_400)
+}
+
+/// Writes a draft beside the release in force.
+fn drafted(pipeline: &config::Pipeline, draft: Drafted) -> Result<Proposed, RunFault> {
     let envelope = releases::sign(&draft, &[]).map_err(fault)?;
-    let draft_file = release::draft_file(&pipeline);
+    let draft_file = release::draft_file(pipeline);
     write(&draft_file, &envelope.to_bytes().map_err(fault)?)?;
     Ok(Proposed { draft, file: draft_file })
+}
+
+fn revoke(place: &Path, file: &Path, key: &Path, reason: &str) -> Result<ExitCode, RunFault> {
+    let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
+    let (revoked, lines) = revocation::revoke(&place, &pipeline, &signing_key(key)?, reason)?;
+    let revocations = revocation::file(&pipeline);
+    write(&revocations, &lines)?;
+    verb::print(&format!(
+        "release of {} revoked by {} at {}; {}",
+        pipeline.name,
+        revoked.by,
+        revoked.at,
+        revocations.display()
+    ));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// One person's signature, and what it made of the draft.
@@ -245,6 +286,15 @@ fn print_draft(draft: &Drafted) {
     verb::print(&terms(draft));
 }
 
+fn print_proposed(proposed: &Proposed, file: &Path) {
+    print_draft(&proposed.draft);
+    verb::print(&format!(
+        "\ndraft in {}\n  next: `douane release sign {} --key KEYFILE`",
+        proposed.file.display(),
+        file.display()
+    ));
+}
+
 /// What is signed beside the proof.
 fn terms(release: &Drafted) -> String {
     let limit = |l: Option<u64>| l.map_or("not limited".to_owned(), |l| l.to_string());
@@ -272,16 +322,21 @@ fn show(place: &Path, file: &Path, format: Format) -> Result<ExitCode, RunFault>
     };
     let draft = releases::draft(&envelope).map_err(fault)?;
     let root = release::trust_root(&place)?;
-    let live = releases::verify(&envelope, &root, SystemTime::now());
-    let state = match &live {
-        Ok(live) => format!("live; approved by {}", live.approvers().join(", ")),
-        Err(why) => format!("not live: {why}"),
+    let digest = canonical::hex(&releases::digest(&draft).map_err(fault)?);
+    let verified = releases::verify(&envelope, &root, SystemTime::now());
+    let revoked = revocation::of(&place, &pipeline, &digest)?;
+    let live = verified.is_ok() && revoked.is_none();
+    let state = match (&verified, revoked) {
+        (_, Some(revoked)) => {
+            format!("revoked by {} at {}: {}", revoked.by, revoked.at, revoked.reason)
+        }
+        (Ok(live), None) => format!("live; approved by {}", live.approvers().join(", ")),
+        (Err(why), None) => format!("not live: {why}"),
     };
     match format {
         Format::Json => {
-            let digest = releases::digest(&draft).map(|d| canonical::hex(&d)).unwrap_or_default();
             verb::print_json(&serde_json::json!({
-                "release": draft, "digest": digest, "live": live.is_ok(), "state": state,
+                "release": draft, "digest": digest, "live": live, "state": state,
             }));
         }
         Format::Text => {
@@ -293,5 +348,5 @@ fn show(place: &Path, file: &Path, format: Format) -> Result<ExitCode, RunFault>
             }
         }
     }
-    Ok(verb::answer(live.is_ok()))
+    Ok(verb::answer(live))
 }

@@ -7,6 +7,7 @@ use douane_schemas::leaf::{Leaf, LeafType};
 use douane_schemas::record::Format;
 use douane_transforms::{Domains, Stage, StageFault};
 
+use super::beside;
 use super::finding::{Findings, Kind, Mark};
 use super::pipeline::{
     Class, ClassFile, ClassRule, FormatFile, KafkaSource, Override, Pipeline, PipelineFile,
@@ -61,6 +62,7 @@ impl Lint<'_> {
         self.release(&file.release);
         Pipeline {
             file: path.to_owned(),
+            beside: file.domains.iter().filter_map(|name| beside(path, name)).collect(),
             name: file.name,
             purpose: file.purpose,
             domains,

@@ -8,7 +8,7 @@ mod place;
 mod schema;
 mod yaml;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use douane_transforms::Domains;
 use schemars::JsonSchema;
@@ -179,6 +179,14 @@ fn expect_sort(root: &Node, label: &str, expected: Sort, findings: &mut Findings
     None
 }
 
+/// A file beside the pipeline's own or below it; `None` for a name that leads elsewhere.
+fn beside(pipeline: &Path, name: &str) -> Option<PathBuf> {
+    let file = Path::new(name);
+    let inside = file.is_relative()
+        && file.components().all(|c| matches!(c, std::path::Component::Normal(_)));
+    inside.then(|| pipeline.parent().unwrap_or(Path::new("")).join(file))
+}
+
 /// The catalogue lies beside the pipeline's file: it is approved with it.
 fn read_domains(
     pipeline: &Path,
@@ -187,10 +195,7 @@ fn read_domains(
     mark: Mark,
     findings: &mut Findings,
 ) -> Option<Domains> {
-    let file = Path::new(name);
-    let inside = file.is_relative()
-        && file.components().all(|c| matches!(c, std::path::Component::Normal(_)));
-    if !inside {
+    let Some(path) = beside(pipeline, name) else {
         findings
             .error(
                 label_of_pipeline,
@@ -200,8 +205,7 @@ fn read_domains(
             )
             .next("write a name such as `domains.yaml`");
         return None;
-    }
-    let path = pipeline.parent().unwrap_or(Path::new("")).join(file);
+    };
     let label = label(&path);
     if !path.exists() {
         let message = format!("`domains` names `{label}`, which does not exist");

@@ -21,6 +21,8 @@ use super::schema::About;
 pub struct Pipeline {
     /// The file, as it was given.
     pub file: PathBuf,
+    /// The files beside it that were read with it.
+    pub beside: Vec<PathBuf>,
     /// `[a-z][a-z0-9_-]*`, at most 48 characters.
     pub name: String,
     /// What the data is for: token domains may be bound to it.
@@ -40,6 +42,14 @@ pub struct Pipeline {
     pub overrides: Vec<Override>,
     /// The release's file, beside `douane.yaml`.
     pub release: PathBuf,
+}
+
+impl Pipeline {
+    /// What is outside the fingerprint is the same too.
+    pub fn same_settings(&self, other: &Self) -> bool {
+        self.quarantine_max_per_minute == other.quarantine_max_per_minute
+            && self.sink.subject == other.sink.subject
+    }
 }
 
 /// Where records come from.
@@ -200,7 +210,6 @@ pub(super) struct PipelineFile {
     pub purpose: String,
     /// The catalogue of token domains, a file beside this one.
     #[serde(default)]
-    #[expect(dead_code, reason = "read from the tree, also where the rest is not typed")]
     pub domains: Option<String>,
     /// Where records come from.
     pub source: SourceFile,

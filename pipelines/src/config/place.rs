@@ -14,7 +14,7 @@ use super::schema::About;
 use super::yaml::{Node, Value, quoted};
 
 /// An environment as it was loaded. Paths are relative to the folder of `douane.yaml`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The folder of `douane.yaml`.
     pub dir: PathBuf,

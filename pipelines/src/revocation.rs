@@ -1,0 +1,164 @@
+//! Revocations: what stops a release before it expires. They lie in a file beside it.
+
+use std::path::{Path, PathBuf};
+
+use douane_ledger::canonical;
+use douane_ledger::dsse::Envelope;
+use douane_ledger::release::{self, Revocation};
+use douane_ledger::signing::SigningKey;
+use douane_ledger::statement;
+
+use crate::config::{Pipeline, Place};
+use crate::fault::RunFault;
+use crate::release::{envelope, fault, trust_root};
+
+/// Where revocations of this pipeline's releases lie: an envelope a line, added and never taken
+/// out.
+pub fn file(pipeline: &Pipeline) -> PathBuf {
+    pipeline.release.with_extension("revocations.json")
+}
+
+/// Who stopped a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// A name of the trust root.
+    pub by: String,
+    pub at: String,
+    /// For people.
+    pub reason: String,
+}
+
+impl From<Revoked> for RunFault {
+    fn from(Revoked { by, at, .. }: Revoked) -> Self {
+        Self::Revoked { by, at }
+    }
+}
+
+/// The revocation of the release with this digest, if there is one.
+///
+/// # Errors
+/// Where it cannot be told: a line that is no revocation, or one of this release that does not
+/// verify. Then nothing may be written.
+pub fn of(place: &Place, pipeline: &Pipeline, digest: &str) -> Result<Option<Revoked>, RunFault> {
+    let file = file(pipeline);
+    let bytes = read(&file)?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let doubt = |number: usize, why: String| {
+        fault(format!(
+            "{}:{}: {why}: it cannot be told whether the release was revoked\n  next: put the file \
+             back as it was signed",
+            file.display(),
+            number + 1
+        ))
+    };
+    let root = trust_root(place)?;
+    for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let envelope = Envelope::from_bytes(line).map_err(|f| doubt(number, f.to_string()))?;
+        let revoked: release::Revocation =
+            statement::unverified(&envelope).map_err(|f| doubt(number, f.to_string()))?;
+        // Another release's revoker may have left the trust root since.
+        if revoked.release == digest {
+            let (Revocation { created, reason, .. }, by) =
+                release::verify_revocation(&envelope, &root)
+                    .map_err(|f| doubt(number, f.to_string()))?;
+            return Ok(Some(Revoked { by, at: created, reason }));
+        }
+    }
+    Ok(None)
+}
+
+/// The revocations' file with one more line: the pipeline's release is stopped.
+pub fn revoke(
+    place: &Place,
+    pipeline: &Pipeline,
+    key: &SigningKey,
+    reason: &str,
+) -> Result<(Revoked, Vec<u8>), RunFault> {
+    if reason.is_empty() || reason.len() > 200 || reason.contains(char::is_control) {
+        return Err(fault("a reason has 1 to 200 characters in one line"));
+    }
+    let digest = release::digest(&release::draft(&envelope(pipeline)?).map_err(fault)?);
+    let digest = canonical::hex(&digest.map_err(fault)?);
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let revocation = Revocation {
+        v: release::FORMAT,
+        release: digest.clone(),
+        created: now,
+        reason: reason.to_owned(),
+    };
+    let line = release::revoke(&revocation, key).map_err(fault)?;
+    // Whoever may not revoke adds no line that everybody would stumble over.
+    let (_, by) = release::verify_revocation(&line, &trust_root(place)?).map_err(fault)?;
+    let mut file = match of(place, pipeline, &digest)? {
+        Some(before) => return Err(before.into()),
+        None => read(&file(pipeline))?,
+    };
+    file.extend(line.to_bytes().map_err(fault)?);
+    Ok((Revoked { by, at: revocation.created, reason: reason.to_owned() }, file))
+}
+
+/// A file that is not there says nothing; one that cannot be read could say anything.
+fn read(file: &Path) -> Result<Vec<u8>, RunFault> {
+    match std::fs::read(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(fault(format!("{}: {}", file.display(), error.kind())))
+        }
+        read => Ok(read.unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use douane_ledger::trust::{self, Approver, Role, Root};
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn what_cannot_be_told_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let lint = Path::new("testdata/lint");
+        let (mut place, mut pipeline) =
+            config::load(&lint.join("douane.yaml"), &lint.join("pipeline_good_base.yaml")).unwrap();
+        place.trust = dir.path().join("trust.json");
+        pipeline.release = dir.path().join("p.release.json");
+        let [ada, bo, eve] = [(); 3].map(|()| SigningKey::generate().unwrap());
+        let person = |name: &str, key: &SigningKey, roles: &[Role]| Approver {
+            name: name.into(),
+            key: key.verifying_key(),
+            roles: roles.to_vec(),
+        };
+        let all = [Role::Approve, Role::Revoke, Role::Trust];
+        let people = vec![person("ada", &ada, &all), person("bo", &bo, &[Role::Approve])];
+        let root = trust::sign(&Root::first(1, people), &[&ada]).unwrap();
+        std::fs::write(&place.trust, root.to_bytes().unwrap()).unwrap();
+        let (this, other) = ("a".repeat(64), "b".repeat(64));
+        let line = |digest: &str, key: &SigningKey| {
+            let revocation = Revocation {
+                v: release::FORMAT,
+                release: digest.into(),
+                created: "2026-01-31T00:00:00Z".into(),
+                reason: "x".into(),
+            };
+            release::revoke(&revocation, key).unwrap().to_bytes().unwrap()
+        };
+        let said = |lines: &[Vec<u8>]| {
+            std::fs::write(file(&pipeline), lines.concat()).unwrap();
+            of(&place, &pipeline, &this)
+        };
+        assert_eq!(of(&place, &pipeline, &this).unwrap(), None);
+        let of_this = line(&this, &ada);
+        let revoked = said(&[line(&other, &eve), of_this.clone()]).unwrap().unwrap();
+        assert_eq!((revoked.by.as_str(), revoked.reason.as_str()), ("ada", "x"));
+        assert_eq!(said(&[line(&other, &ada), line(&other, &eve)]).unwrap(), None);
+        // Bo may approve and not revoke; nobody knows Eve; a torn line may be about anything.
+        let torn = of_this[..of_this.len() / 2].to_vec();
+        for lines in [vec![line(&this, &bo)], vec![line(&this, &eve)], vec![torn]] {
+            let fault = said(&lines).unwrap_err();
+            assert!(fault.to_string().contains("cannot be told"), "{fault}");
+            assert_eq!(fault.code(), "release");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Changed files under a running pipeline: noticed, planned aside, and swapped in between two
+//! transactions if their release holds. Otherwise the old ones go on.
+//!
+//! Files are compared by content once a second: notification by the operating system misses
+//! network folders and links that are turned over.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use douane_ledger::canonical;
+use serde_json::json;
+
+use crate::config::{self, Pipeline, Place};
+use crate::crossing::Crossing;
+use crate::fault::RunFault;
+use crate::names::Names;
+use crate::release;
+use crate::report::Report;
+use crate::revocation;
+use crate::run;
+use crate::stop::Stop;
+
+/// Between two looks at the files.
+const LOOK: Duration = Duration::from_secs(1);
+/// As much of a file as is looked at: more than any of them may have.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// What a running pipeline watches.
+pub struct Watch {
+    place: PathBuf,
+    file: PathBuf,
+    files: Vec<PathBuf>,
+    /// Content that was last decided on.
+    seen: String,
+    /// Content about which something outside kept from deciding, once said.
+    waits: String,
+    /// The place of douane.yaml that the last `needs_restart` was about.
+    other_place: Option<Place>,
+}
+
+/// Why changed files are not swapped in.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("{0}")]
+    Fault(#[from] RunFault),
+    #[error(
+        "`{what}` is another than the running pipeline's: that is another pipeline\n  next: stop \
+         this one and run the other, or take the change back"
+    )]
+    Another { what: &'static str },
+    #[error("the key folder holds other keys than those the process runs with\n  next: restart")]
+    Keys,
+}
+
+impl Refused {
+    /// One word, as for faults.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Fault(fault) => fault.code(),
+            Self::Another { .. } => "another_pipeline",
+            Self::Keys => "other_keys",
+        }
+    }
+
+    /// Something outside was away: the same files may hold the next time.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Fault(fault) => fault.passes() || matches!(fault, RunFault::Unreachable { .. }),
+            Self::Another { .. } | Self::Keys => false,
+        }
+    }
+
+    /// For the report. Of findings only places and kinds: their messages show words of a file
+    /// that nobody approved.
+    fn why(&self) -> String {
+        match self {
+            Self::Fault(RunFault::Findings(findings)) => findings
+                .iter()
+                .take(5)
+                .map(|f| format!("{}:{}:{}: {:?}", f.file, f.mark.line, f.mark.column, f.kind))
+                .collect::<Vec<_>>()
+                .join("; "),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl Watch {
+    /// The first look decides on whatever it finds: what changed while the files were loaded is
+    /// seen.
+    pub fn new(place: &Path, file: &Path) -> Self {
+        Self {
+            place: place.to_owned(),
+            file: file.to_owned(),
+            files: Vec::new(),
+            seen: String::new(),
+            waits: String::new(),
+            other_place: None,
+        }
+    }
+
+    /// The files that were loaded: what is watched from now on.
+    pub fn loaded(&mut self, place: &Place, pipeline: &Pipeline) {
+        self.files = watched(&self.place, place, pipeline);
+    }
+
+    /// Looks until asked to stop, or until changed files hold: then they come back ready to run,
+    /// and the shards are asked to end between two transactions. Crash here: the next start loads
+    /// the new files.
+    pub fn until_changed(
+        &mut self,
+        running: &Crossing,
+        stop: &Stop<'_>,
+        report: &Report,
+    ) -> Option<Crossing> {
+        loop {
+            stop.rest(LOOK);
+            if stop.is_set() {
+                return None;
+            }
+            if let Some(next) = self.look(running, report) {
+                stop.halt();
+                return Some(next);
+            }
+        }
+    }
+
+    fn look(&mut self, running: &Crossing, report: &Report) -> Option<Crossing> {
+        let now = digest(&self.files);
+        if now == self.seen {
+            return None;
+        }
+        match self.planned_aside(running, report) {
+            Ok(next) => {
+                self.seen = now;
+                return next;
+            }
+            Err(refused) if refused.passes() => {
+                if self.waits != now {
+                    let fields = json!({"code": refused.code(), "why": refused.why()});
+                    report.event("swap_waits", fields);
+                }
+                self.waits = now;
+            }
+            Err(refused) => {
+                self.seen = now;
+                let fields = json!({"code": refused.code(), "why": refused.why()});
+                report.event("swap_refused", fields);
+            }
+        }
+        // What stops the release that is in force is heard whatever the rest of the files says.
+        match revocation::of(&running.place, &running.pipeline, &running.release_digest) {
+            Ok(None) => {}
+            Ok(Some(revoked)) => running.revoke(revoked),
+            Err(fault) => running.doubt(fault.to_string()),
+        }
+        None
+    }
+
+    /// The changed files, ready to run; `None` where nothing changed that a running process takes
+    /// up.
+    fn planned_aside(
+        &mut self,
+        running: &Crossing,
+        report: &Report,
+    ) -> Result<Option<Crossing>, Refused> {
+        let (found, pipeline) =
+            config::load(&self.place, &self.file).map_err(RunFault::Findings)?;
+        self.files = watched(&self.place, &found, &pipeline);
+        // Clusters, folders and tasks are the process's own: only the trust root is taken up.
+        let place = Place { trust: found.trust.clone(), ..running.place.clone() };
+        if place != found && self.other_place.as_ref() != Some(&found) {
+            let file = self.place.display().to_string();
+            report.event("needs_restart", json!({"file": file}));
+            self.other_place = Some(found);
+        }
+        same_stream(running, &place, &pipeline)?;
+        let held = release::hold(&place, &pipeline)?;
+        let before = &running.approved;
+        release::check_successor(&place, before, &held.0.approved)?;
+        if held.0.digest == running.release_digest
+            && held.0.approved == *before
+            && pipeline.same_settings(&running.pipeline)
+        {
+            return Ok(None);
+        }
+        let next = run::open(place, pipeline, held)?;
+        if next.keys.root().id() != running.keys.root().id() {
+            return Err(Refused::Keys);
+        }
+        Ok(Some(next))
+    }
+}
+
+/// What makes a stream what it is: the position belongs to it, and other names are other topics.
+fn same_stream(running: &Crossing, place: &Place, pipeline: &Pipeline) -> Result<(), Refused> {
+    let what = match () {
+        () if pipeline.name != running.pipeline.name => "name",
+        () if pipeline.source.topics != running.pipeline.source.topics => "source.kafka.topics",
+        () if Names::of(place, pipeline).data != running.names.data => "sink.kafka.topic",
+        () => return Ok(()),
+    };
+    Err(Refused::Another { what })
+}
+
+fn watched(place_file: &Path, place: &Place, pipeline: &Pipeline) -> Vec<PathBuf> {
+    let mut files = vec![place_file.to_owned(), pipeline.file.clone()];
+    files.extend(pipeline.beside.iter().cloned());
+    files.push(pipeline.release.clone());
+    files.push(revocation::file(pipeline));
+    files.push(place.trust.clone());
+    files
+}
+
+/// Digest of what lies in the files; one that cannot be read has a digest too.
+fn digest(files: &[PathBuf]) -> String {
+    let of = |path: &PathBuf| {
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)
+            .and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
+            .map_or_else(|error| error.kind().to_string(), |_| canonical::sha256_hex(&bytes))
+    };
+    files.iter().map(of).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_counts_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let files = [path("a"), path("b")];
+        let empty = digest(&files);
+        std::fs::write(&files[0], "x").unwrap();
+        let one = digest(&files);
+        assert_ne!(empty, one);
+        // The same content under a new file is the same.
+        std::fs::write(path("c"), "x").unwrap();
+        std::fs::rename(path("c"), &files[0]).unwrap();
+        assert_eq!(digest(&files), one);
+        // An empty file is not a missing one, and content does not move between files.
+        std::fs::write(&files[1], "").unwrap();
+        assert_ne!(digest(&files), one);
+        std::fs::write(&files[0], "").unwrap();
+        std::fs::write(&files[1], "x").unwrap();
+        assert_ne!(digest(&files), one);
+    }
+
+    #[test]
+    fn refusals_have_a_word_each_and_show_no_word_of_a_file() {
+        let mut findings = config::Findings::default();
+        findings.error("p.yaml", config::Mark::new(3, 7), config::Kind::Class, "a secret word");
+        let cases = [
+            (Refused::Fault(RunFault::Findings(findings)), "findings", false),
+            (Refused::Fault(RunFault::Again("x".into())), "again", true),
+            (
+                Refused::Fault(RunFault::Unreachable { what: "x".into(), why: "y".into() }),
+                "unreachable",
+                true,
+            ),
+            (Refused::Fault(RunFault::Release("x".into())), "release", false),
+            (Refused::Another { what: "name" }, "another_pipeline", false),
+            (Refused::Keys, "other_keys", false),
+        ];
+        for (refused, code, passes) in cases {
+            assert_eq!((refused.code(), refused.passes()), (code, passes));
+            assert!(!refused.why().contains("secret"), "{}", refused.why());
+            assert!(!refused.why().is_empty());
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Files that change under a running pipeline: taken up between two transactions if their release holds, told and left
+//! alone otherwise. A revocation stops the stream.
+
+use std::time::{Duration, Instant};
+
+use crate::cases::kill::held_at;
+use crate::cluster::Isolation;
+use crate::customers::{Customers, Event, Format, Op, Random};
+use crate::feed::{Load, Plants};
+use crate::oracle::{Expected, judge, serial_in_json};
+use crate::place::{Place, Running, Setup, last_lines};
+use crate::rig;
+use crate::say;
+
+const PARTITIONS: i32 = 2;
+
+/// Created rows that have a column more than the release knows.
+fn with_passport(events: &mut impl Iterator<Item = Event>, count: usize) -> Load {
+    let mut load = Load::new(PARTITIONS);
+    for event in events.filter(|e| e.op == Op::Create).take(count) {
+        let partition = i32::try_from(event.id % 2).expect("a partition");
+        let value = event.value(Format::Json, true).expect("a row");
+        let text = String::from_utf8(value).expect("JSON");
+        let at = text.rfind("\"city\":").expect("a column");
+        let value = format!("{}\"passport\":\"P-4711-4711\",{}", &text[..at], &text[at..]);
+        load.raw(partition, Some(&event.key(Format::Json)), Some(value.as_bytes()), &[]);
+        load.expected.extend(Expected::of(&event, partition));
+    }
+    load
+}
+
+fn give_the_passport_a_class(place: &mut Place) {
+    let columns = &place.setup.columns;
+    let columns = columns.replace("  city: public\n", "  city: public\n  passport: identifier\n");
+    let columns = columns.replace("[national_id,", "[national_id, passport,");
+    assert!(columns.matches("passport").count() == 2);
+    place.setup.columns = columns;
+    place.write_files();
+}
+
+fn sign(place: &Place, proposal: &[&str]) {
+    place.verb(proposal).fine(proposal[1]);
+    for approver in ["approvers/ada", "approvers/bo"] {
+        let file = place.pipeline_file();
+        place.verb(&["release", "sign", &file, "--key", approver]).fine("release sign");
+    }
+}
+
+#[track_caller]
+fn hears(running: &Running, word: &str) {
+    assert!(
+        running.wait_for_word(word, Duration::from_secs(15)),
+        "no {word}\n{}",
+        last_lines(&running.said(), 20)
+    );
+}
+
+#[track_caller]
+fn until_crossed(place: &Place, running: &Running, records: usize) {
+    let mut tail = place.setup.target.tail(&place.data_topic(), Isolation::Committed);
+    assert!(
+        tail.wait_for(records, Duration::from_secs(60)),
+        "{} of {records}\n{}",
+        tail.records.len(),
+        last_lines(&running.said(), 20)
+    );
+}
+
+#[test]
+fn a_new_column_crosses_without_a_restart_once_its_release_holds() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters();
+    let mut setup = Setup::customers("swap", source.cluster(), target.cluster());
+    setup.target_partitions = 2;
+    let (source, topic) = (setup.source.clone(), setup.topics[0].clone());
+    source.create(&topic, PARTITIONS, &[]);
+    let mut place = Place::new(setup);
+    let file = place.pipeline_file();
+    let mut events = Customers::new(31, 1, true);
+    let old = Load::new(PARTITIONS).customers(&mut events, 600, Format::Json, &Plants::default());
+    old.send(&source, &topic);
+    let mut running = place.run();
+    until_crossed(&place, &running, old.expected.len());
+
+    // A column that nobody approved: both partitions wait.
+    let mut later = Customers::new(32, 1_000_000, true).skip(10_000);
+    let new = with_passport(&mut later, 300);
+    new.send(&source, &topic);
+    hears(&running, "no class for leaf");
+    let mut due = old.expected;
+
+    // Files that do not hold disturb nothing; each is told once.
+    let pipeline = place.dir.join(&file);
+    let good = std::fs::read_to_string(&pipeline).expect("the pipeline");
+    std::fs::write(&pipeline, good.replace("stages:", "stagse:")).expect("written");
+    hears(&running, "\"code\":\"findings\"");
+    give_the_passport_a_class(&mut place);
+    hears(&running, "\"code\":\"release\"");
+    let status = place.status();
+    let told = status["files"].as_str().unwrap_or_default();
+    assert!(told.starts_with("do not hold"), "{status}");
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(running.said().matches("swap_refused").count(), 2, "told once each");
+    assert!(held_at(&place, 0).is_some() && held_at(&place, 1).is_some());
+
+    // The release for it, signed while the process runs.
+    let since = Instant::now();
+    sign(&place, &["release", "propose", &file, "--author", "cleo"]);
+    hears(&running, "\"event\":\"swapped\"");
+    due.extend(new.expected);
+    until_crossed(&place, &running, due.len());
+    say::figure("swap.held_until_crossed", since.elapsed().as_millis(), "ms from the proposal on");
+    assert!(held_at(&place, 0).is_none() && place.status()["files"].is_null());
+    assert!(running.ended().is_none());
+
+    // Another number of tasks waits for a restart, and says so.
+    place.setup.tasks = 3;
+    place.write_files();
+    hears(&running, "needs_restart");
+
+    // Renewed again and again under load, and killed around the swap.
+    let mut random = Random::new(33);
+    for _ in 0..4 {
+        let more = with_passport(&mut later, 400);
+        more.send(&source, &topic);
+        due.extend(more.expected);
+        sign(&place, &["release", "renew", &file, "--author", "cleo", "--days", "7"]);
+        std::thread::sleep(Duration::from_millis(random.between(0, 1800)));
+        running.kill();
+        running = place.run();
+    }
+    until_crossed(&place, &running, due.len());
+    assert_eq!(running.ended(), None, "{}", last_lines(&running.said(), 20));
+
+    // Revoked: one signature stops it, within a look and a transaction.
+    let mut args = vec!["release", "revoke", &file, "--key", "keys/manifest.key", "--reason", "x"];
+    assert_eq!(place.verb(&args).code, 1, "a key that is nobody's");
+    args[4] = "approvers/bo";
+    place.verb(&args).fine("release revoke");
+    assert_eq!(running.wait(Duration::from_secs(5)), Some(1), "{}", running.said());
+    assert!(running.said().contains("\"code\":\"revoked\""), "{}", last_lines(&running.said(), 9));
+    let rest = with_passport(&mut later, 100);
+    rest.send(&source, &topic);
+    // It stays so, and without the file as well: the ledger knows it.
+    let revocations = place.dir.join("swap.release.revocations.json");
+    for hidden in [false, true] {
+        if hidden {
+            std::fs::remove_file(&revocations).expect("removed");
+        }
+        let mut again = place.run();
+        assert_eq!(again.wait(Duration::from_secs(15)), Some(1), "{}", again.said());
+        assert!(again.said().contains("revoked by bo"), "{}", again.said());
+    }
+    let crossed = place.setup.target.read(&place.data_topic(), Isolation::Committed);
+    assert_eq!(crossed.len(), due.len(), "nothing crossed after the revocation");
+
+    // A new release of the same goes on where it stood.
+    sign(&place, &["release", "renew", &file, "--author", "cleo"]);
+    let mut running = place.run();
+    due.extend(rest.expected);
+    until_crossed(&place, &running, due.len());
+    std::thread::sleep(Duration::from_millis(500));
+    running.stop();
+    let crossed = place.setup.target.read(&place.data_topic(), Isolation::Committed);
+    let verdict = judge(&due, &crossed, serial_in_json);
+    assert!(verdict.clean() && verdict.second_nulls == 0, "{verdict:?}");
+    place.verify().fine("verify");
+}
