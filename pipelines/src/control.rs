@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use douane_connectors::kafka::{CommitOutcome, Sink};
+use douane_connectors::edge::{CommitOutcome, Sink};
 use douane_gate::Gate;
 use douane_ledger::log::{Entry, Log};
 use douane_ledger::release::Limits;
@@ -27,7 +27,7 @@ pub struct Allowance {
 /// What one shard at a time may touch.
 struct Guarded {
     /// The layout's producer; `None` after a commit whose outcome is not known.
-    sink: Option<Sink>,
+    sink: Option<Box<dyn Sink>>,
     log: Log,
     /// What all leases under this release took of its limits.
     leased: Allowance,
@@ -48,7 +48,7 @@ impl<'a> Control<'a> {
     pub fn commit(
         crossing: &'a Crossing,
         stop: &'a Stop<'a>,
-        sink: Sink,
+        sink: Box<dyn Sink>,
         log: Log,
         layout: Layout,
     ) -> Result<Self, RunFault> {
@@ -102,7 +102,7 @@ impl<'a> Control<'a> {
             }
         };
         let sealed = self.crossing.positions.seal_layout(&self.gate, &self.layout)?;
-        match sink.commit(None, &sealed, &self.crossing.names.position) {
+        match sink.commit(&self.crossing.transaction(None, &sealed)?) {
             CommitOutcome::Committed(sink) => {
                 guarded.sink = Some(sink);
                 Ok(guarded.log.position_committed(&self.layout.control)?)

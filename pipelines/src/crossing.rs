@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use douane_connectors::kafka::{
-    Admin, ClusterConfig, KafkaFault, QuarantineProducer, Sink, SinkFault, Source, read_last,
+use douane_connectors::edge::{
+    Admin, EdgeFault, Global, Quarantine, Sink, SinkFault, Source, Transaction,
 };
 use douane_connectors::registry::Registry;
 use douane_gate::{Crossing as AtGate, Destination, Gate, SealContext, Sealed, Target};
@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::{Pipeline, Place};
+use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::identity;
 use crate::key_home::KeyHome;
@@ -31,12 +32,12 @@ use crate::turn::Refused;
 /// How long one try at something outside may take.
 pub const TRY: Duration = Duration::from_secs(10);
 
-/// One admin client a cluster, kept open: a look at a topic's identity then costs 0.2 ms.
+/// One admin client a side, kept open: a look at a topic's identity then costs 0.2 ms.
 pub struct Admins {
     /// Where raw data lives.
-    pub sovereign: Admin,
+    pub sovereign: Box<dyn Admin>,
     /// Where records go.
-    pub global: Admin,
+    pub global: Box<dyn Admin>,
 }
 
 impl Admins {
@@ -71,7 +72,8 @@ impl Admins {
 /// The position topic: what is sealed for it, and what a reader sees. Reading needs no live
 /// release: `status` reads it too.
 pub struct PositionTopic {
-    cluster: ClusterConfig,
+    global: Arc<dyn Global>,
+    cluster_id: String,
     zone: String,
     name: String,
     id: String,
@@ -79,9 +81,16 @@ pub struct PositionTopic {
 }
 
 impl PositionTopic {
-    pub fn new(place: &Place, pipeline: &Pipeline, keys: &KeyHome, topic_id: &str) -> Self {
+    pub fn new(
+        place: &Place,
+        pipeline: &Pipeline,
+        edges: &Edges,
+        keys: &KeyHome,
+        topic_id: &str,
+    ) -> Self {
         Self {
-            cluster: place.global.clone(),
+            global: Arc::clone(&edges.global),
+            cluster_id: place.global.id.clone(),
             zone: place.sovereign.zone.clone(),
             name: Names::of(place, pipeline).position,
             id: topic_id.to_owned(),
@@ -113,7 +122,7 @@ impl PositionTopic {
     fn context(&self, shard: u32) -> SealContext {
         SealContext {
             zone: self.zone.clone(),
-            cluster_id: self.cluster.id.clone(),
+            cluster_id: self.cluster_id.clone(),
             topic_id: self.id.clone(),
             shard,
         }
@@ -138,7 +147,9 @@ impl PositionTopic {
         partition: i32,
         shard: u32,
     ) -> Result<Option<T>, RunFault> {
-        let last = read_last(&self.cluster, &self.name, partition, TRY * 3)
+        let last = self
+            .global
+            .read_last(&self.name, partition, TRY * 3)
             .map_err(|fault| RunFault::Again(format!("position topic: {fault}")))?;
         let Some((key, value)) = last else { return Ok(None) };
         let unreadable = |why: String| RunFault::Unreadable { what, why };
@@ -166,6 +177,7 @@ pub struct Crossing {
     pub names: Names,
     pub target: Target,
     pub positions: PositionTopic,
+    pub edges: Edges,
     pub quarantine_topic_id: String,
     /// Largest record that the quarantine topic takes.
     pub quarantine_bytes_max: usize,
@@ -205,6 +217,7 @@ pub struct Opened {
     pub quarantine_topic_id: String,
     pub quarantine_bytes_max: usize,
     pub registry: Option<Registry>,
+    pub edges: Edges,
 }
 
 impl Crossing {
@@ -244,6 +257,7 @@ impl Crossing {
             names,
             target: opened.target,
             positions: opened.positions,
+            edges: opened.edges,
             quarantine_topic_id: opened.quarantine_topic_id,
             quarantine_bytes_max: opened.quarantine_bytes_max,
             software: software(),
@@ -299,12 +313,12 @@ impl Crossing {
 
     /// Fences a transactional id. While the target is away it tries again: nothing is held open
     /// meanwhile, and Kafka is the buffer.
-    pub fn fence(&self, id: &str, stop: &Stop<'_>) -> Result<Sink, RunFault> {
+    pub fn fence(&self, id: &str, stop: &Stop<'_>) -> Result<Box<dyn Sink>, RunFault> {
         let mut pause = Duration::from_millis(50);
         loop {
             let tried = Instant::now();
             let largest = self.target.record_bytes_max;
-            match Sink::fence_sized(&self.place.global, id, largest, TRY) {
+            match self.edges.global.fence(id, largest, TRY) {
                 Ok(sink) => return Ok(sink),
                 Err(SinkFault::Settings(why)) => return Err(RunFault::Client(why.to_string())),
                 Err(fault) if stop.is_set() => {
@@ -322,27 +336,30 @@ impl Crossing {
     }
 
     /// A source of its own for one life of a shard.
-    pub fn source(&self) -> Result<Source, RunFault> {
-        Source::open(&self.place.sovereign, &self.names.group, self.topics())
-            .map_err(self.source_fault())
+    pub fn source(&self) -> Result<Box<dyn Source>, RunFault> {
+        let edge = &self.edges.sovereign;
+        edge.source(&self.names.group, self.topics()).map_err(self.source_fault())
     }
 
     /// For `map_err`: trouble at the source passes.
-    pub fn source_fault(&self) -> impl Fn(KafkaFault) -> RunFault + '_ {
+    pub fn source_fault(&self) -> impl Fn(EdgeFault) -> RunFault + '_ {
         |fault| RunFault::Again(format!("source cluster: {fault}"))
     }
 
     /// Clients for looks at both sides.
     pub fn admins(&self) -> Result<Admins, RunFault> {
-        let open = |cluster| {
-            Admin::open(cluster).map_err(|fault: KafkaFault| RunFault::Client(fault.to_string()))
-        };
-        Ok(Admins { sovereign: open(&self.place.sovereign)?, global: open(&self.place.global)? })
+        let fault = |fault: EdgeFault| RunFault::Client(fault.to_string());
+        Ok(Admins {
+            sovereign: self.edges.sovereign.admin().map_err(fault)?,
+            global: self.edges.global.admin().map_err(fault)?,
+        })
     }
 
-    /// The producer of refused records, in the sovereign cluster.
-    pub fn quarantine(&self) -> Result<QuarantineProducer, RunFault> {
-        QuarantineProducer::open(&self.place.sovereign, self.quarantine_bytes_max)
+    /// The writer of refused records, on the sovereign side.
+    pub fn quarantine(&self) -> Result<Box<dyn Quarantine>, RunFault> {
+        self.edges
+            .sovereign
+            .quarantine(self.quarantine_bytes_max)
             .map_err(|fault| RunFault::Client(fault.to_string()))
     }
 
@@ -390,6 +407,16 @@ impl Crossing {
         let partition = Layout::position_partition(shard);
         let key = self.names.transactional_id(shard);
         self.positions.seal(gate, "position", partition, &key, shard, position)
+    }
+
+    /// What one commit carries.
+    pub fn transaction<'a>(
+        &'a self,
+        approved: Option<&'a douane_gate::Approved>,
+        position: &'a Sealed,
+    ) -> Result<Transaction<'a>, RunFault> {
+        Transaction::new(approved, position, &self.names.position)
+            .ok_or_else(|| RunFault::Gate("the position is sealed for another place".into()))
     }
 
     /// Seals a refused record, or, where it is too large for the topic, its code.

@@ -4,11 +4,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use douane_connectors::kafka::Admin;
+use douane_connectors::edge::{Admin, EdgeFault};
 use douane_connectors::registry::Registry;
 use serde::Serialize;
 
 use crate::config::{self, Pipeline, Place};
+use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::key_home::KeyHome;
 use crate::names::Names;
@@ -65,12 +66,13 @@ pub fn examine(place: &Path, files: &[PathBuf], create: bool) -> Result<Vec<Line
     let mut lines = Vec::new();
     keys(&loaded, &mut lines);
     trust(&loaded, &mut lines);
-    let sovereign = cluster("sovereign", &loaded.sovereign, &mut lines);
-    let global = cluster("global", &loaded.global, &mut lines);
+    let edges = Edges::of(&loaded);
+    let sovereign = cluster("sovereign", edges.sovereign.admin(), &loaded.sovereign, &mut lines);
+    let global = cluster("global", edges.global.admin(), &loaded.global, &mut lines);
     for file in files {
         let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
         if let (Some(sovereign), Some(global)) = (&sovereign, &global) {
-            topics(&place, &pipeline, sovereign, global, create, &mut lines);
+            topics(&place, &pipeline, &**sovereign, &**global, create, &mut lines);
         }
         released(&place, &pipeline, &mut lines);
     }
@@ -105,11 +107,12 @@ fn trust(place: &Place, lines: &mut Vec<Line>) {
 
 fn cluster(
     side: &str,
+    admin: Result<Box<dyn Admin>, EdgeFault>,
     config: &douane_connectors::kafka::ClusterConfig,
     lines: &mut Vec<Line>,
-) -> Option<Admin> {
+) -> Option<Box<dyn Admin>> {
     let part = format!("{side} cluster");
-    let admin = match Admin::open(config) {
+    let admin = match admin {
         Ok(admin) => admin,
         Err(fault) => {
             line(lines, part, State::Wrong, fault.to_string());
@@ -149,8 +152,8 @@ fn cluster(
 fn topics(
     place: &Place,
     pipeline: &Pipeline,
-    sovereign: &Admin,
-    global: &Admin,
+    sovereign: &dyn Admin,
+    global: &dyn Admin,
     create: bool,
     lines: &mut Vec<Line>,
 ) {

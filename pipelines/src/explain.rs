@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use douane_connectors::kafka::{Admin, KafkaFault, Reach, scan};
+use douane_connectors::edge::EdgeFault;
 use douane_connectors::registry::Registry;
 use douane_schemas::debezium::{leaves_of_avro, leaves_of_json_schema};
 use douane_schemas::leaf::{Leaf, LeafType, TableLeaves};
@@ -11,6 +11,7 @@ use douane_schemas::record::{Format, RawRecord};
 
 use crate::config::{self, Findings, Kind, Mark, Pipeline, Place};
 use crate::crossing::TRY;
+use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::plan::Plan;
 use crate::proof::Proof;
@@ -128,13 +129,14 @@ fn first_record(
     pipeline: &Pipeline,
 ) -> Result<(Option<Vec<u8>>, Vec<u8>), RunFault> {
     let topic = &pipeline.source.topics[0];
-    let fault = |fault: KafkaFault| match fault.is_away() {
+    let fault = |fault: EdgeFault| match fault.is_away() {
         true => {
             RunFault::Unreachable { what: "the sovereign cluster".into(), why: fault.to_string() }
         }
         false => RunFault::Topic { topic: topic.clone(), what: fault.to_string() },
     };
-    let admin = Admin::open(&place.sovereign).map_err(fault)?;
+    let sovereign = Edges::of(place).sovereign;
+    let admin = sovereign.admin().map_err(fault)?;
     let partitions = admin.topic(topic).map_err(fault)?.map_or(0, |found| found.partitions);
     for partition in 0..partitions {
         let mut first = None;
@@ -145,8 +147,7 @@ fn first_record(
                 ControlFlow::Break(())
             }
         };
-        scan(&place.sovereign, topic, partition, 0, Reach::LastStable, TRY, &mut look)
-            .map_err(fault)?;
+        sovereign.scan(topic, partition, 0, TRY, &mut look).map_err(fault)?;
         if let Some(first) = first {
             return Ok(first);
         }

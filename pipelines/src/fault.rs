@@ -1,6 +1,6 @@
 //! Why a run ends, or begins anew. Whether a fault is fatal is decided here, once, by its type.
 
-use douane_connectors::kafka::KafkaFault;
+use douane_connectors::edge::EdgeFault;
 use douane_ledger::log::LedgerFault;
 
 use crate::config::Findings;
@@ -86,20 +86,20 @@ pub enum RunFault {
     Client(String),
     #[error("{0}")]
     File(String),
-    /// A cluster answers, and its answer is no.
+    /// An edge answers, and its answer is no.
     #[error("{0}")]
-    Kafka(String),
+    Edge(String),
     #[error("a shard's thread ended without a reason; this is a fault of the program")]
     ThreadDied,
 }
 
 impl RunFault {
-    /// For `map_err`: Kafka on one side did not answer.
-    pub(crate) fn unreachable(what: &str) -> impl Fn(KafkaFault) -> Self + use<> {
+    /// For `map_err`: one side did not answer.
+    pub(crate) fn unreachable(what: &str) -> impl Fn(EdgeFault) -> Self + use<> {
         let what = what.to_owned();
         move |fault| match fault.is_away() {
             true => Self::Unreachable { what: what.clone(), why: fault.to_string() },
-            false => Self::Kafka(fault.to_string()),
+            false => Self::Edge(fault.to_string()),
         }
     }
 
@@ -138,7 +138,7 @@ impl RunFault {
             Self::Plan(_) => "plan",
             Self::Client(_) => "client",
             Self::File(_) => "file",
-            Self::Kafka(_) => "kafka",
+            Self::Edge(_) => "edge",
             Self::ControlLog(_) => "control_log",
             Self::RecordRefused { .. } => "record_refused",
             Self::TurnTooLarge(_) => "turn_too_large",

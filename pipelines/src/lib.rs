@@ -14,6 +14,7 @@ pub mod config;
 mod control;
 mod crossing;
 pub mod doctor;
+mod edges;
 mod evidence;
 pub mod explain;
 pub mod fault;

@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use douane_connectors::control_switch;
-use douane_connectors::kafka::{Admin, ClusterConfig, KafkaFault, Sink, TopicIdentity};
+use douane_connectors::edge::{Admin, EdgeFault, Sink, TopicIdentity};
+use douane_connectors::kafka::ClusterConfig;
 use douane_connectors::registry::{Registry, RegistryFault};
 use douane_gate::Target;
 use douane_ledger::log::{Assigned, Entry, Head, LedgerFault};
@@ -17,6 +18,7 @@ use serde_json::json;
 use crate::config::{self, Pipeline, Place, SinkFormat, Start};
 use crate::control::Control;
 use crate::crossing::{Admins, Crossing, Opened, PositionTopic};
+use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::identity;
 use crate::key_home::KeyHome;
@@ -103,7 +105,8 @@ pub(crate) fn open(
 ) -> Result<Crossing, RunFault> {
     let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
     let names = Names::of(&place, &pipeline);
-    let admins = reach(&place)?;
+    let edges = Edges::of(&place);
+    let admins = reach(&place, &edges)?;
     let Found { data, position, quarantine } = own_topics(&place, &pipeline.name, &names, &admins)?;
     let quarantine_bytes_max = admins
         .sovereign
@@ -128,21 +131,23 @@ pub(crate) fn open(
         release_digest: release.digest,
         approved: release.approved,
         target,
-        positions: PositionTopic::new(&place, &pipeline, &keys, &position.id),
+        positions: PositionTopic::new(&place, &pipeline, &edges, &keys, &position.id),
         quarantine_topic_id: quarantine.id,
         quarantine_bytes_max,
         registry,
+        edges,
     };
     Ok(Crossing::new(place, pipeline, plan, keys, opened))
 }
 
 /// Both clusters, which are the ones that the files name, and are two.
-fn reach(place: &Place) -> Result<Admins, RunFault> {
-    let admin = |cluster, side: &str| {
-        Admin::open(cluster).map_err(|f| RunFault::Client(format!("{side} cluster: {f}")))
+fn reach(place: &Place, edges: &Edges) -> Result<Admins, RunFault> {
+    let client = |side: &str| {
+        let side = side.to_owned();
+        move |fault: EdgeFault| RunFault::Client(format!("{side} cluster: {fault}"))
     };
-    let sovereign = admin(&place.sovereign, "sovereign")?;
-    let global = admin(&place.global, "global")?;
+    let sovereign = edges.sovereign.admin().map_err(client("sovereign"))?;
+    let global = edges.global.admin().map_err(client("global"))?;
     for (side, admin, expected) in
         [("sovereign", &sovereign, &place.sovereign.id), ("global", &global, &place.global.id)]
     {
@@ -175,7 +180,7 @@ fn own_topics(
     names: &Names,
     admins: &Admins,
 ) -> Result<Found, RunFault> {
-    let topic = |admin: &Admin, side: &str, name: &str| {
+    let topic = |admin: &dyn Admin, side: &str, name: &str| {
         let found = admin.topic(name).map_err(unreachable(side))?;
         // What has run and lost a topic must not be told to make an empty one.
         found.ok_or_else(|| match ledger_home(&place.ledger_dir, pipeline).exists() {
@@ -189,16 +194,16 @@ fn own_topics(
             },
         })
     };
-    let data = topic(&admins.global, "global", &names.data)?;
-    topic(&admins.global, "global", &names.manifest)?;
-    let position = topic(&admins.global, "global", &names.position)?;
-    let quarantine = topic(&admins.sovereign, "sovereign", &names.quarantine)?;
+    let data = topic(&*admins.global, "global", &names.data)?;
+    topic(&*admins.global, "global", &names.manifest)?;
+    let position = topic(&*admins.global, "global", &names.position)?;
+    let quarantine = topic(&*admins.sovereign, "sovereign", &names.quarantine)?;
     for expected in topics::expectations(place, names) {
         let (side, admin) = match expected.sovereign {
             true => ("sovereign", &admins.sovereign),
             false => ("global", &admins.global),
         };
-        let findings = expected.check(admin).map_err(unreachable(side))?;
+        let findings = expected.check(&**admin).map_err(unreachable(side))?;
         if let Some(what) = findings.into_iter().next() {
             return Err(RunFault::Topic { topic: expected.name, what });
         }
@@ -242,7 +247,7 @@ fn register(
     })
 }
 
-fn unreachable(side: &str) -> impl Fn(KafkaFault) -> RunFault + use<> {
+fn unreachable(side: &str) -> impl Fn(EdgeFault) -> RunFault + use<> {
     RunFault::unreachable(&format!("{side} cluster"))
 }
 
@@ -267,7 +272,7 @@ fn cross(crossing: &Crossing, stop: &Stop<'_>, report: &Report) -> Result<(), Ru
             fences.into_iter().map(|fence| fence.join().ok().and_then(Result::ok)).collect();
         let (control, dealt_again) = settled?;
         // Dealing again has fenced these ids once more.
-        let keep = |sink: Option<Sink>| sink.filter(|_| !dealt_again);
+        let keep = |sink: Option<Box<dyn Sink>>| sink.filter(|_| !dealt_again);
         let mut sinks: Vec<_> = sinks.into_iter().map(keep).collect();
         sinks.resize_with(tasks as usize, || None);
         Ok::<_, RunFault>((control, sinks))
@@ -318,13 +323,15 @@ fn settle<'a>(
         Some(_) => log?,
     };
     let admins = crossing.admins()?;
-    let sources = pin(&admins.sovereign, "sovereign", crossing.topics(), |name| RunFault::Topic {
-        topic: name.to_owned(),
-        what: "does not exist in the sovereign cluster: the source makes it".into(),
-    })?;
+    let sources =
+        pin(&*admins.sovereign, "sovereign", crossing.topics(), |name| RunFault::Topic {
+            topic: name.to_owned(),
+            what: "does not exist in the sovereign cluster: the source makes it".into(),
+        })?;
     let names = &crossing.names;
     let targets = [&names.data, &names.manifest, &names.position];
-    let targets = pin(&admins.global, "global", targets, |name| RunFault::missing(name, "global"))?;
+    let targets =
+        pin(&*admins.global, "global", targets, |name| RunFault::missing(name, "global"))?;
     let mut dealt_again = false;
     let layout = match before {
         None => first_layout(crossing, sources, targets, log.head())?,
@@ -370,7 +377,7 @@ fn settle<'a>(
 
 /// Topics as they are at this start. `missing` says what to do about one that is not there.
 fn pin<S: AsRef<str>>(
-    admin: &Admin,
+    admin: &dyn Admin,
     side: &str,
     topics: impl IntoIterator<Item = S>,
     missing: impl Fn(&str) -> RunFault,

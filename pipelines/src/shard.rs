@@ -8,9 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use douane_connectors::control_switch;
-use douane_connectors::kafka::{
-    CommitOutcome, Polled, QuarantineProducer, Sink, Source as KafkaSource,
-};
+use douane_connectors::edge::{CommitOutcome, Polled, Quarantine, Sink, Source as SourceEdge};
 use douane_gate::{Gate, GateFault};
 use douane_ledger::log::{Entry, LedgerFault, Log};
 use douane_schemas::batch::{Origin, RowKind};
@@ -57,8 +55,8 @@ pub struct Shard<'a> {
 /// What lives from one fence to the next.
 struct Life {
     admin: Admins,
-    source: KafkaSource,
-    quarantine: QuarantineProducer,
+    source: Box<dyn SourceEdge>,
+    quarantine: Box<dyn Quarantine>,
     gate: Gate,
     stages: Stages,
     decoder: Decoder,
@@ -79,7 +77,7 @@ struct Life {
 impl Shard<'_> {
     /// Runs until asked to stop. Returns the fault that a person must look at.
     /// `fenced` is this shard's producer where the start has fenced it already.
-    pub fn run(&self, mut fenced: Option<Sink>) -> Result<(), RunFault> {
+    pub fn run(&self, mut fenced: Option<Box<dyn Sink>>) -> Result<(), RunFault> {
         let mut backoff_ms = BACKOFF_MS.0;
         let mut carried = Carried::default();
         loop {
@@ -109,7 +107,7 @@ impl Shard<'_> {
     }
 
     /// One life: fence, read, take over, assign, take turns.
-    fn live(&self, carried: &mut Carried, fenced: Option<Sink>) -> Result<(), RunFault> {
+    fn live(&self, carried: &mut Carried, fenced: Option<Box<dyn Sink>>) -> Result<(), RunFault> {
         let crossing = self.crossing;
         // The control of the kill loop: what happens when the position is read first.
         let early =
@@ -210,7 +208,7 @@ impl Shard<'_> {
     }
 
     /// Turns until asked to stop; what is open then was committed by the turn before.
-    fn turns(&self, life: &mut Life, mut sink: Sink) -> Result<(), RunFault> {
+    fn turns(&self, life: &mut Life, mut sink: Box<dyn Sink>) -> Result<(), RunFault> {
         let mut turn = Turn::default();
         loop {
             if self.stop.is_set() {
@@ -371,7 +369,12 @@ impl Shard<'_> {
     /// Transform, check, write down, commit: one transaction. Long, and in one piece: the order of
     /// its effects is what makes it exact. What `life` holds runs ahead of the target until the
     /// commit; where anything fails in between, the life ends and what it holds with it.
-    fn cross(&self, life: &mut Life, turn: &mut Turn, sink: Sink) -> Result<Sink, RunFault> {
+    fn cross(
+        &self,
+        life: &mut Life,
+        turn: &mut Turn,
+        sink: Box<dyn Sink>,
+    ) -> Result<Box<dyn Sink>, RunFault> {
         let crossing = self.crossing;
         // Before anything: the right to write.
         crossing.still_live()?;
@@ -463,7 +466,7 @@ impl Shard<'_> {
             ledger: head,
         };
         let sealed = crossing.seal_position(&life.gate, self.number, &position)?;
-        let outcome = sink.commit(Some(&approved), &sealed, &crossing.names.position);
+        let outcome = sink.commit(&crossing.transaction(Some(&approved), &sealed)?);
         let again = |why: String| Err(RunFault::Again(why));
         let sink = match outcome {
             CommitOutcome::Committed(sink) => Ok(sink),

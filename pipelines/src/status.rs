@@ -6,13 +6,13 @@ use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use douane_connectors::kafka::{Admin, Reach, Source as KafkaSource, scan};
 use douane_ledger::log::{self, Entry};
 use douane_schemas::record::RawRecord;
 use serde::Serialize;
 
-use crate::config::{self, Pipeline, Place};
+use crate::config::{self, Pipeline};
 use crate::crossing::{PositionTopic, TRY};
+use crate::edges::Edges;
 use crate::evidence::{self, Hold};
 use crate::fault::RunFault;
 use crate::key_home::KeyHome;
@@ -135,18 +135,21 @@ pub fn read(place: &Path, file: &Path) -> Result<Status, RunFault> {
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
     let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
     let names = Names::of(&place, &pipeline);
-    let global = Admin::open(&place.global).map_err(RunFault::unreachable("global cluster"))?;
-    for (side, cluster) in [("sovereign", &place.sovereign), ("global", &place.global)] {
+    let edges = Edges::of(&place);
+    let global = edges.global.admin().map_err(RunFault::unreachable("global cluster"))?;
+    let sovereign = edges.sovereign.admin().map_err(RunFault::unreachable("sovereign cluster"))?;
+    for (side, admin, cluster) in
+        [("sovereign", &sovereign, &place.sovereign), ("global", &global, &place.global)]
+    {
         let unreachable = RunFault::unreachable(&format!("{side} cluster"));
-        let found = Admin::open(cluster).and_then(|admin| admin.cluster_id());
-        let found = found.map_err(unreachable)?;
+        let found = admin.cluster_id().map_err(unreachable)?;
         if found != cluster.id {
             return Err(RunFault::Cluster { side, expected: cluster.id.clone(), found });
         }
     }
     let topic = global.topic(&names.position).map_err(RunFault::unreachable("global cluster"))?;
     let topic = topic.ok_or_else(|| RunFault::missing(&names.position, "global"))?;
-    let positions = PositionTopic::new(&place, &pipeline, &keys, &topic.id);
+    let positions = PositionTopic::new(&place, &pipeline, &edges, &keys, &topic.id);
     let layout = positions.layout()?.ok_or_else(|| RunFault::Topic {
         topic: names.position.clone(),
         what: "holds no layout: the pipeline has not run yet\n  next: `douane run FILE`".into(),
@@ -187,7 +190,7 @@ pub fn read(place: &Path, file: &Path) -> Result<Status, RunFault> {
         transactions,
         records: told.records,
         quarantined: told.quarantined,
-        partitions: partitions(&place, &pipeline, &names, &layout, &next, &told.held)?,
+        partitions: partitions(&edges, &pipeline, &names, &layout, &next, &told.held)?,
         files,
         pipeline: pipeline.name,
     })
@@ -275,7 +278,7 @@ impl PartitionState {
 }
 
 fn partitions(
-    place: &Place,
+    edges: &Edges,
     pipeline: &Pipeline,
     names: &Names,
     layout: &Layout,
@@ -283,9 +286,8 @@ fn partitions(
     held: &BTreeMap<Source, Hold>,
 ) -> Result<Vec<PartitionStatus>, RunFault> {
     let fault = RunFault::unreachable("sovereign cluster");
-    let admin = Admin::open(&place.sovereign).map_err(&fault)?;
-    let source = KafkaSource::open(&place.sovereign, &names.group, &pipeline.source.topics)
-        .map_err(&fault)?;
+    let admin = edges.sovereign.admin().map_err(&fault)?;
+    let source = edges.sovereign.source(&names.group, &pipeline.source.topics).map_err(&fault)?;
     let mut partitions = Vec::new();
     for (&(topic, partition), &next) in next {
         let (low, high) = source.watermarks(topic, partition).map_err(&fault)?;
@@ -295,8 +297,11 @@ fn partitions(
             None => None,
             Some(hold) => {
                 let retention_ms = admin.topic_config(&name).map_err(&fault)?.retention_ms;
-                let made_at = made_at(place, &name, partition, hold.offset)?;
-                made_at.filter(|_| retention_ms >= 0).map(|at| {
+                let made_at = match retention_ms {
+                    ..0 => None,
+                    _ => made_at(edges, &name, partition, hold.offset)?,
+                };
+                made_at.map(|at| {
                     let age_ms = jiff::Timestamp::now().as_millisecond().saturating_sub(at);
                     (retention_ms - age_ms).max(0) / 3_600_000
                 })
@@ -319,7 +324,7 @@ fn partitions(
 
 /// When the record at an offset was made, in milliseconds since the epoch.
 fn made_at(
-    place: &Place,
+    edges: &Edges,
     topic: &str,
     partition: i32,
     offset: i64,
@@ -329,7 +334,9 @@ fn made_at(
         at = Some(record.timestamp_ms);
         ControlFlow::Break(())
     };
-    scan(&place.sovereign, topic, partition, offset, Reach::LastStable, TRY, &mut look)
+    edges
+        .sovereign
+        .scan(topic, partition, offset, TRY, &mut look)
         .map_err(RunFault::unreachable("sovereign cluster"))?;
     Ok(at)
 }

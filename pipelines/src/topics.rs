@@ -1,7 +1,7 @@
 //! What a pipeline's own topics must be like. `doctor` compares and makes them; `run` compares
 //! and makes none.
 
-use douane_connectors::kafka::{Admin, KafkaFault, TopicConfig, TopicIdentity};
+use douane_connectors::edge::{Admin, EdgeFault, TopicConfig, TopicIdentity};
 
 use crate::config::Place;
 use crate::names::Names;
@@ -66,7 +66,7 @@ pub fn expectations(place: &Place, names: &Names) -> Vec<Expected> {
 
 impl Expected {
     /// Looks at the topic as it is. What differs, in words; empty where it is as it should be.
-    pub fn check(&self, admin: &Admin) -> Result<Vec<String>, KafkaFault> {
+    pub fn check(&self, admin: &dyn Admin) -> Result<Vec<String>, EdgeFault> {
         let Some(found) = admin.topic(&self.name)? else {
             return Ok(vec!["does not exist".to_owned()]);
         };
@@ -111,7 +111,7 @@ impl Expected {
 
     /// Makes the topic. `source_partitions`: as many as the source has, for the one that follows
     /// it.
-    pub fn create(&self, admin: &Admin, source_partitions: i32) -> Result<(), KafkaFault> {
+    pub fn create(&self, admin: &dyn Admin, source_partitions: i32) -> Result<(), EdgeFault> {
         let mut config: Vec<(&str, String)> = Vec::new();
         if let Some(policy) = self.cleanup_policy {
             config.push(("cleanup.policy", policy.to_owned()));

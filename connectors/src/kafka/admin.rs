@@ -17,42 +17,10 @@ use super::cluster::ClusterConfig;
 use super::fault::KafkaFault;
 use super::ffi::{self, NoAnswer};
 use super::watch::{Detached, Watch};
+use crate::edge::{Created, TopicConfig, TopicIdentity};
 
 /// One question may take so long; a question answered by a cached connection takes 0.2 ms.
 const TIMEOUT: Duration = Duration::from_secs(6);
-
-/// What tells a topic from another one of the same name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicIdentity {
-    /// Kafka's topic id, as base64 text: a topic deleted and made again has another one.
-    pub id: String,
-    /// Partitions now; they may become more.
-    pub partitions: i32,
-    /// Copies of the partition that has the fewest.
-    pub replication: i32,
-}
-
-/// The settings of a topic that delivery depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicConfig {
-    /// `max.message.bytes`: the largest batch, compressed, with its framing.
-    pub max_message_bytes: usize,
-    /// `min.insync.replicas`.
-    pub min_insync_replicas: i32,
-    /// `cleanup.policy`: `delete`, `compact` or `compact,delete`.
-    pub cleanup_policy: String,
-    /// `retention.ms`; -1 is for ever.
-    pub retention_ms: i64,
-}
-
-/// What became of making a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Created {
-    /// It is there now.
-    Made,
-    /// It was there, as it may be: nothing was changed.
-    Existed,
-}
 
 /// One client for questions, kept open: a first question costs a connection.
 pub struct Admin {

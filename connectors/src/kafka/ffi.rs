@@ -17,7 +17,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::BorrowedHeaders;
 use rdkafka_sys as sys;
 
-use super::admin::TopicIdentity;
+use crate::edge::TopicIdentity;
 
 /// Why a question has no answer.
 pub(super) enum NoAnswer {

@@ -6,6 +6,7 @@
 pub mod admin;
 mod client;
 pub mod cluster;
+mod edge;
 mod fault;
 mod ffi;
 #[cfg(all(test, feature = "kafka-tests"))]
@@ -18,11 +19,12 @@ pub mod sink;
 pub mod source;
 mod watch;
 
-pub use admin::{Admin, Created, TopicConfig, TopicIdentity};
+pub use admin::Admin;
 pub use cluster::{ClusterConfig, Sasl, SaslMechanism, Tls, TopicSettings};
+pub use edge::Cluster;
 pub use fault::KafkaFault;
-pub use position::{KeyAndValue, OwnedRecord, Reach, first_record, read_last, scan};
+pub use position::{OwnedRecord, Reach, first_record, read_last, scan};
 pub use properties::{PropertyFault, check_properties};
 pub use quarantine::QuarantineProducer;
-pub use sink::{CommitOutcome, Sink, SinkFault};
-pub use source::{Fetched, Lost, Polled, Source};
+pub use sink::Sink;
+pub use source::{Message, Source};

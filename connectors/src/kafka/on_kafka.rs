@@ -22,6 +22,9 @@ use super::cluster::{ClusterConfig, plain};
 use super::sink::Outgoing;
 use super::watch::{Detached, Watch};
 use super::*;
+use crate::edge::{self, Created, Lost, Polled};
+
+type CommitOutcome = edge::CommitOutcome<Sink>;
 
 const TRY: Duration = Duration::from_secs(20);
 
@@ -292,7 +295,8 @@ fn drain(source: &mut Source) -> (Vec<(i32, i64)>, Vec<Lost>) {
     while idle < 10 {
         match source.poll(Duration::from_millis(100)) {
             Polled::Record(fetched) => {
-                records.push((fetched.partition(), fetched.offset()));
+                let record = fetched.raw(&[]);
+                records.push((record.partition, record.offset));
                 idle = 0;
             }
             Polled::Lost(found) => lost.push(found),
@@ -358,7 +362,8 @@ fn a_paused_partition_gives_nothing_and_goes_on_where_it_is_told() {
     let mut before = Vec::new();
     while before.len() < 10 {
         if let Polled::Record(fetched) = source.poll(TRY) {
-            before.push((fetched.partition(), fetched.offset()));
+            let record = fetched.raw(&[]);
+            before.push((record.partition, record.offset));
         }
     }
     source.pause(0, 0).unwrap();

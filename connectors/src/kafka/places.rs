@@ -8,8 +8,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 
 use super::fault::{self, KafkaFault};
-use super::source::{Lost, Polled, TIMEOUT};
+use super::source::TIMEOUT;
 use super::watch::Watch;
+use crate::edge::{Lost, Polled};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {

@@ -15,9 +15,7 @@ use super::fault::{self, KafkaFault};
 use super::places;
 use super::source;
 use super::watch::{Detached, Watch};
-
-/// A record's key and its value.
-pub type KeyAndValue = (Vec<u8>, Vec<u8>);
+use crate::edge::KeyAndValue;
 
 /// How far a partition is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,7 +223,7 @@ impl<'a> Reader<'a> {
             }
             match self.consumer.poll(Duration::from_millis(5)) {
                 Some(Ok(message)) => {
-                    let fetched = source::Fetched::new(0, message);
+                    let fetched = source::Message::new(0, message);
                     // Beyond the end that was asked for: it was not there then.
                     if fetched.offset() >= self.high {
                         return Ok(self.high);

@@ -1,10 +1,8 @@
 //! The sink: one transaction a turn to the target, the position in it last.
 
-use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use douane_gate::{Approved, Destination, Sealed};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
@@ -14,6 +12,7 @@ use super::cluster::ClusterConfig;
 use super::fault::{self, KafkaFault};
 use super::watch::{Detached, Failures, Watch};
 use crate::control_switch;
+use crate::edge::{self, SinkFault, Transaction};
 
 /// Records and bytes sent before the queue is drained. A deep queue is slower, and takes twice
 /// the time of the processor.
@@ -28,62 +27,13 @@ const END: Duration = Duration::from_secs(12);
 /// For an abort that only makes readers wait less.
 const ABORT: Duration = Duration::from_secs(2);
 
-/// No sink: nothing was fenced that is known of. Trying again does no harm.
-#[derive(Debug, thiserror::Error)]
-pub enum SinkFault {
-    /// The cluster's entry or its secrets are such that no client is made. Trying again is vain.
-    #[error(transparent)]
-    Settings(KafkaFault),
-    /// The coordinator did not answer in time.
-    #[error(transparent)]
-    Away(KafkaFault),
-    /// The broker refused: rights are missing, or another holder came in between.
-    #[error(transparent)]
-    Refused(KafkaFault),
-}
-
-/// What became of a transaction.
-pub enum CommitOutcome {
-    /// Visible to all; the sink may be used for the next one.
-    Committed(Sink),
-    /// Visible to all, yet the link broke on the way: a late copy of the request could end the
-    /// next transaction half-way. Fence anew before the next begin.
-    CommittedButSuspect,
-    /// Committed or not: nobody here knows. Fence anew and read the position, which does.
-    Unknown(String),
-    /// Another holder of this transactional id came. Stop: it has the shard now.
-    Fenced,
-    /// Not committed: the target refused a record for the record's own sake, and will again. Fence
-    /// anew, quarantine the record, build the batch again.
-    Refused {
-        /// Index of the record in [`Approved::records`], of which the last is the manifest; `None`
-        /// where the broker refused several at once and does not say which is to blame.
-        index: Option<usize>,
-        /// `too_large`, `invalid_timestamp`, `invalid_record` or `policy_violation`.
-        code: &'static str,
-    },
-    /// Not committed, for a reason outside the data. Fence anew and go on.
-    Aborted(String),
-}
-
-impl fmt::Debug for CommitOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Committed(_) => f.write_str("Committed"),
-            Self::CommittedButSuspect => f.write_str("CommittedButSuspect"),
-            Self::Unknown(why) => write!(f, "Unknown({why})"),
-            Self::Fenced => f.write_str("Fenced"),
-            Self::Refused { index, code } => write!(f, "Refused({code}, {index:?})"),
-            Self::Aborted(why) => write!(f, "Aborted({why})"),
-        }
-    }
-}
-
 /// The only producer to the target, for one transactional id. To be had by fencing, given up with
 /// each commit, and given back only where it may be used again.
 pub struct Sink {
     producer: Detached<BaseProducer<Watch>>,
 }
+
+type CommitOutcome = edge::CommitOutcome<Sink>;
 
 /// One record on its way. Private: outside this module there is only what the gate made.
 pub(super) struct Outgoing<'a> {
@@ -123,57 +73,22 @@ impl Sink {
         message_bytes_max: usize,
         timeout: Duration,
     ) -> Result<Self, SinkFault> {
-        let mut config =
-            client::transactional(cluster, transactional_id).map_err(SinkFault::Settings)?;
+        let mut config = client::transactional(cluster, transactional_id)
+            .map_err(|fault| SinkFault::Settings(fault.into()))?;
         client::size(&mut config, message_bytes_max);
         let producer: BaseProducer<Watch> =
             config.create_with_context(Watch::new(&cluster.zone)).map_err(|e| {
-                SinkFault::Settings(KafkaFault::of(&cluster.zone, "making a client", &e))
+                SinkFault::Settings(KafkaFault::of(&cluster.zone, "making a client", &e).into())
             })?;
         let producer = Detached::new(producer);
         producer.init_transactions(timeout).map_err(|e| {
             let fault = KafkaFault::of(&cluster.zone, "fencing", &e);
-            if fault.is_away() { SinkFault::Away(fault) } else { SinkFault::Refused(fault) }
+            match fault.is_away() {
+                true => SinkFault::Away(fault.into()),
+                false => SinkFault::Refused(fault.into()),
+            }
         })?;
         Ok(Self { producer })
-    }
-
-    /// Serves the client while nothing is committed, so that its log lines do not gather. Costs
-    /// microseconds; call it in each turn without a commit.
-    pub fn idle(&self) {
-        self.listen();
-    }
-
-    /// One transaction: data, then the manifest, then the position, each drained before the next,
-    /// then the commit. Without `approved` only the position moves.
-    ///
-    /// Nothing is waited for while the transaction is open but the target itself.
-    pub fn commit(
-        self,
-        approved: Option<&Approved>,
-        position: &Sealed,
-        position_topic: &str,
-    ) -> CommitOutcome {
-        let Destination::Position { partition } = position.destination() else {
-            return CommitOutcome::Aborted("the position is sealed for another place".to_owned());
-        };
-        let position = Outgoing {
-            topic: position_topic,
-            partition,
-            key: Some(position.key()),
-            value: Some(position.value()),
-            timestamp_ms: None,
-            headers: &[],
-        };
-        let records = approved.into_iter().flat_map(Approved::records).map(|record| Outgoing {
-            topic: record.topic,
-            partition: record.partition,
-            key: record.key,
-            value: record.value,
-            timestamp_ms: Some(record.timestamp_ms),
-            headers: record.headers,
-        });
-        self.transact(records, &position)
     }
 
     #[cfg(all(test, feature = "kafka-tests"))]
@@ -327,6 +242,36 @@ impl Sink {
             Stop::Refused(index, code) => CommitOutcome::Refused { index, code },
             Stop::Outside(why) => CommitOutcome::Aborted(why),
         }
+    }
+}
+
+impl edge::Sink for Sink {
+    /// The client's log lines do not gather meanwhile.
+    fn idle(&self) {
+        self.listen();
+    }
+
+    /// Data, then the manifest, then the position, each drained before the next, then the commit.
+    /// Nothing is waited for while the transaction is open but the target itself.
+    fn commit(self: Box<Self>, transaction: &Transaction<'_>) -> edge::CommitOutcome {
+        let (key, value) = transaction.position();
+        let position = Outgoing {
+            topic: transaction.position_topic(),
+            partition: transaction.partition(),
+            key: Some(key),
+            value: Some(value),
+            timestamp_ms: None,
+            headers: &[],
+        };
+        let records = transaction.records().map(|record| Outgoing {
+            topic: record.topic,
+            partition: record.partition,
+            key: record.key,
+            value: record.value,
+            timestamp_ms: Some(record.timestamp_ms),
+            headers: record.headers,
+        });
+        self.transact(records, &position).boxed()
     }
 }
 

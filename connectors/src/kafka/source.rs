@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use douane_schemas::record::RawRecord;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{self, Isolation};
@@ -15,6 +15,7 @@ use super::fault::{self, KafkaFault};
 use super::ffi;
 use super::places::{self, Places, State, Track};
 use super::watch::{Detached, Watch};
+use crate::edge::{Fetched, Polled};
 
 /// Questions beside the stream of records.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(6);
@@ -22,80 +23,28 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(6);
 /// How long closing waits before it leaves the client to its thread.
 const CLOSE: Duration = Duration::from_secs(2);
 
-/// What one poll gives.
-pub enum Polled<'a> {
-    /// The next record of one of the partitions.
-    Record(Fetched<'a>),
-    /// Nothing within the time given.
-    Idle,
-    /// A partition's position lies outside its log. Nothing more comes from it until
-    /// [`Source::resume_at`]; its neighbours go on.
-    Lost(Lost),
-    /// The client has trouble and goes on by itself (a broker is away). For people.
-    Trouble(String),
-    /// The client cannot go on without leaving something out: bytes that fail their checksum, a
-    /// codec it does not know, a log that was cut. What was given before it is whole. Close this
-    /// source; one opened anew at the committed position sees it again, or sees it mended.
-    Broken(String),
-}
-
-/// A partition whose position is not in its log: retention or a new topic took it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost {
-    /// Index in the source's list of topics.
-    pub topic: u32,
-    /// Kafka's partition number.
-    pub partition: i32,
-    /// The offset wanted next.
-    pub position: i64,
-    /// First offset of the log.
-    pub low: i64,
-    /// End of what is committed.
-    pub high: i64,
-}
-
 /// A record in the client's buffer. No `Debug`: it is data.
-///
-/// ```
-/// # use douane_connectors::kafka::Fetched;
-/// fn key_bytes(fetched: &Fetched<'_>) -> usize {
-///     let headers = fetched.headers();
-///     let record = fetched.raw(&headers);
-///     record.key.map_or(0, <[u8]>::len)
-/// }
-/// ```
-pub struct Fetched<'a> {
+pub struct Message<'a> {
     topic: u32,
     message: BorrowedMessage<'a>,
 }
 
-impl<'a> Fetched<'a> {
+impl<'a> Message<'a> {
     pub(super) fn new(topic: u32, message: BorrowedMessage<'a>) -> Self {
         Self { topic, message }
     }
 
-    /// Index in the source's list of topics.
-    pub fn topic(&self) -> u32 {
-        self.topic
-    }
-
-    /// Kafka's partition number.
-    pub fn partition(&self) -> i32 {
-        self.message.partition()
-    }
-
     /// Offset within the partition.
-    pub fn offset(&self) -> i64 {
+    pub(super) fn offset(&self) -> i64 {
         self.message.offset()
     }
 
-    /// The headers in order; allocates only where there are any. A name that is no UTF-8 is given
-    /// as U+FFFD, which no list of known names has.
+    /// See [`crate::edge::Fetched::headers`].
     pub fn headers(&self) -> Vec<(&str, Option<&[u8]>)> {
         self.message.headers().map_or_else(Vec::new, ffi::headers)
     }
 
-    /// The record as decoders take it; `headers` come from [`Self::headers`].
+    /// See [`crate::edge::Fetched::raw`].
     pub fn raw<'s>(&'s self, headers: &'s [(&'s str, Option<&'s [u8]>)]) -> RawRecord<'s> {
         RawRecord {
             topic: self.topic,
@@ -208,7 +157,7 @@ impl Source {
                 Some(Err(error)) => return places.trouble(consumer, &error),
                 Some(Ok(message)) => {
                     if let Some(topic) = places.take(&message) {
-                        return Polled::Record(Fetched::new(topic, message));
+                        return Polled::Record(Fetched::Kafka(Message::new(topic, message)));
                     }
                 }
             }
