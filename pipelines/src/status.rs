@@ -10,7 +10,7 @@ use douane_ledger::log::{self, Entry};
 use douane_schemas::record::RawRecord;
 use serde::Serialize;
 
-use crate::config::{self, Pipeline};
+use crate::config::{self, Pipeline, Place};
 use crate::crossing::{PositionTopic, TRY};
 use crate::edges::Edges;
 use crate::evidence::{self, Hold};
