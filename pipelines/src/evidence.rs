@@ -16,6 +16,7 @@ use douane_schemas::keys::Key;
 use douane_schemas::tuple::Tuple;
 
 use crate::crossing::Crossing;
+use crate::hold::Reason;
 use crate::turn::{Source, Turn};
 
 /// Ids of the transaction whose intent will stand at the log's next place. Keyed and bound to the
@@ -171,8 +172,7 @@ pub fn key_digest(keys: &RecordBatch, row: usize) -> String {
 pub struct Hold {
     /// The record that waits.
     pub offset: i64,
-    /// Names, never values.
-    pub reason: String,
+    pub reason: Reason,
 }
 
 /// The partitions that a log holds as held at its end.
@@ -185,9 +185,15 @@ pub fn held<'e>(
     let index = |topic: &String| topics.iter().position(|t| t == topic).map(|i| i as u32);
     for entry in entries {
         match entry {
-            Entry::Held { topic, partition, offset, reason } => {
+            Entry::Held { topic, partition, offset, reason, code, leaf, schema_id } => {
                 if let Some(topic) = index(topic) {
-                    let hold = Hold { offset: *offset, reason: reason.clone() };
+                    let reason = Reason {
+                        code: code.clone(),
+                        text: reason.clone(),
+                        leaf: leaf.clone(),
+                        schema_id: *schema_id,
+                    };
+                    let hold = Hold { offset: *offset, reason };
                     held.insert((topic, *partition), hold);
                 }
             }
@@ -213,11 +219,9 @@ mod tests {
 
     #[test]
     fn what_was_held_last_and_not_resumed_is_held() {
-        let hold = |topic: &str, partition, offset, reason: &str| Entry::Held {
-            topic: topic.into(),
-            partition,
-            offset,
-            reason: reason.into(),
+        let reason = |text: &str| Reason::new("operation", text.to_owned());
+        let hold = |topic: &str, partition, offset, text: &str| {
+            reason(text).entry(topic, partition, offset)
         };
         let resume = |topic: &str, partition, offset| Entry::Resumed {
             topic: topic.into(),
@@ -238,7 +242,7 @@ mod tests {
             resume("a", 3, 1),
         ];
         let expected = [((0, 1), 7, "stays"), ((1, 0), 9, "after")]
-            .map(|(source, offset, reason)| (source, Hold { offset, reason: reason.to_owned() }));
+            .map(|(source, offset, text)| (source, Hold { offset, reason: reason(text) }));
         assert_eq!(held(&log, &topics), BTreeMap::from(expected));
         assert!(held(&log[..3], &topics[..1]).contains_key(&(0, 1)));
         assert!(held(&[], &topics).is_empty());

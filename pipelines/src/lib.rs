@@ -18,6 +18,7 @@ mod edges;
 mod evidence;
 pub mod explain;
 pub mod fault;
+mod hold;
 mod identity;
 pub mod key_home;
 mod merge;

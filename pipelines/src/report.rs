@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::hold::Waiting;
+
 /// Hears each event, one word and an object, and each commit as `progress`.
 pub type Listener = Arc<dyn Fn(&str, &Value) + Send + Sync>;
 
@@ -101,6 +103,25 @@ impl Report {
                 self.write(&format!("\r\x1b[K{event}: {}", fields.join(", ")), true);
             }
         }
+    }
+
+    /// A partition waits for people: on a terminal in full, as `status` says it.
+    pub fn held(&self, shard: u32, waiting: &Waiting<'_>) {
+        if matches!(self.voice, Voice::Terminal) {
+            return self.write(&format!("\r\x1b[K{waiting}"), true);
+        }
+        let mut fields = json!({
+            "shard": shard,
+            "topic": waiting.topic,
+            "partition": waiting.partition,
+            "offset": waiting.offset,
+            "message": waiting.to_string(),
+        });
+        let reason = serde_json::to_value(waiting.reason).unwrap_or_default();
+        if let (Some(fields), Value::Object(reason)) = (fields.as_object_mut(), reason) {
+            fields.extend(reason);
+        }
+        self.event("held", fields);
     }
 
     /// A transaction was committed.

@@ -21,6 +21,7 @@ use crate::control::Control;
 use crate::crossing::{Admins, Crossing};
 use crate::evidence;
 use crate::fault::RunFault;
+use crate::hold::{Reason, Retention, Waiting};
 use crate::merge::Merge;
 use crate::plan::{Staged, Stages};
 use crate::position::{self, Place, Position, ShardHead};
@@ -201,7 +202,7 @@ impl Shard<'_> {
                 life.source.watermarks(source.0, source.1).map_err(self.crossing.source_fault())?;
             let next = life.places[&source].next;
             if next < low || next > high {
-                self.hold(life, source, next, lost_reason(low, high))?;
+                self.hold(life, source, next, &lost_reason(low, high), None)?;
             }
         }
         Ok(())
@@ -256,7 +257,7 @@ impl Shard<'_> {
                 Polled::Lost(lost) => {
                     let source = (lost.topic, lost.partition);
                     let next = life.places.get(&source).map_or(lost.position, |p| p.next);
-                    Took::Hold(source, next, lost_reason(lost.low, lost.high))
+                    Took::Hold(source, next, lost_reason(lost.low, lost.high), None)
                 }
                 Polled::Record(fetched) => {
                     let headers = fetched.headers();
@@ -275,8 +276,8 @@ impl Shard<'_> {
                 Took::Row => {
                     first.get_or_insert_with(Instant::now);
                 }
-                Took::Hold(source, offset, reason) => {
-                    newly_held |= self.hold(life, source, offset, reason)?;
+                Took::Hold(source, offset, reason, made_at_ms) => {
+                    newly_held |= self.hold(life, source, offset, &reason, made_at_ms)?;
                 }
                 Took::Full(source, offset) => {
                     self.read_again(life, source, offset)?;
@@ -309,12 +310,16 @@ impl Shard<'_> {
             Ok(()) => {}
             Err(Refusal::Quarantine(code)) if !quota.take(Instant::now()) => {
                 let reason = format!("quarantine limit reached: {}", code.code());
-                return Took::Hold(source, offset, reason);
+                let reason = Reason::new("quarantine_limit", reason);
+                return Took::Hold(source, offset, reason, Some(record.timestamp_ms));
             }
             Err(Refusal::Quarantine(code)) => {
                 turn.refuse(Refused { source, offset, code: code.code() });
             }
-            Err(Refusal::Hold(hold)) => return Took::Hold(source, offset, hold.to_string()),
+            Err(Refusal::Hold(hold)) => {
+                let reason = Reason::from(&hold);
+                return Took::Hold(source, offset, reason, Some(record.timestamp_ms));
+            }
             Err(Refusal::Away(why)) => return Took::Away(source, offset, why.to_string()),
             Err(Refusal::Full) => return Took::Full(source, offset),
         }
@@ -334,7 +339,8 @@ impl Shard<'_> {
         life: &mut Life,
         source: Source,
         offset: i64,
-        reason: String,
+        reason: &Reason,
+        made_at_ms: Option<i64>,
     ) -> Result<bool, RunFault> {
         if life.held.contains(&source) {
             return Ok(false);
@@ -344,24 +350,19 @@ impl Shard<'_> {
         let known = life.ledgered.get(&source) == Some(&offset);
         if !known {
             // Durable with the next sync. Crash before it: the next life holds it again.
-            life.log.append(&Entry::Held {
-                topic: topic.to_owned(),
-                partition: source.1,
-                offset,
-                reason: reason.clone(),
-            })?;
+            life.log.append(&reason.entry(topic, source.1, offset))?;
             life.ledgered.insert(source, offset);
         }
-        self.report.event(
-            "held",
-            json!({
-                "shard": self.number,
-                "topic": topic,
-                "partition": source.1,
-                "offset": offset,
-                "reason": reason,
-            }),
-        );
+        // Asked for people's sake only: where the cluster does not answer, it is not said.
+        let config = life.admin.sovereign.topic_config(topic);
+        let retention = config.map_or(Retention::Unknown, |config| {
+            let now_ms = jiff::Timestamp::now().as_millisecond();
+            Retention::of(config.retention_ms, made_at_ms, now_ms)
+        });
+        let pipeline = &self.crossing.pipeline;
+        let partition = source.1;
+        let waiting = Waiting { pipeline, topic, partition, offset, reason, retention };
+        self.report.held(self.number, &waiting);
         life.held.insert(source);
         Ok(!known)
     }
@@ -511,9 +512,13 @@ impl Shard<'_> {
             turn.refuse(Refused { source, offset, code });
             return Ok(false);
         }
-        let why = if full { "quarantine limit reached" } else { "a delete cannot cross" };
+        let (word, why) = match full {
+            true => ("quarantine_limit", "quarantine limit reached"),
+            false => ("delete_cannot_cross", "a delete cannot cross"),
+        };
         turn.cut(source, offset);
-        self.hold(life, source, offset, format!("{why}: {code}"))?;
+        let reason = Reason::new(word, format!("{why}: {code}"));
+        self.hold(life, source, offset, &reason, None)?;
         Ok(true)
     }
 
@@ -579,16 +584,17 @@ impl Shard<'_> {
     }
 }
 
-fn lost_reason(low: i64, high: i64) -> String {
-    format!("source lost: the position lies outside the log [{low}, {high})")
+fn lost_reason(low: i64, high: i64) -> Reason {
+    let text = format!("source lost: the position lies outside the log [{low}, {high})");
+    Reason::new("source_lost", text)
 }
 
 /// What became of a polled record, by its partition and offset.
 enum Took {
     /// It is in the turn, as a row or as a refusal.
     Row,
-    /// Its partition waits at it, for a reason.
-    Hold(Source, i64, String),
+    /// Its partition waits at it, for a reason; with the record's time where there is one.
+    Hold(Source, i64, Reason, Option<i64>),
     /// The batch's buffers are full: what is in them crosses first.
     Full(Source, i64),
     /// What it takes to read it is away.

@@ -15,6 +15,7 @@ use crate::crossing::{PositionTopic, TRY};
 use crate::edges::Edges;
 use crate::evidence::{self, Hold};
 use crate::fault::RunFault;
+use crate::hold::{Reason, Retention, Waiting};
 use crate::key_home::KeyHome;
 use crate::names::{Names, ledger_home};
 use crate::position::Layout;
@@ -47,10 +48,21 @@ pub struct PartitionStatus {
     pub lag: i64,
     /// Where and why it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub held: Option<String>,
+    pub held: Option<Held>,
     /// Hours until retention deletes the first record that waits; `None` where it keeps all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hours_left: Option<i64>,
+}
+
+/// Why a partition waits, for programs and for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// The record that waits.
+    pub offset: i64,
+    #[serde(flatten)]
+    pub reason: Reason,
+    /// The same as people read it: place, reason, next step.
+    pub message: String,
 }
 
 /// One pipeline, as the outside and the ledger know it.
@@ -112,21 +124,12 @@ impl Status {
                 "  {}[{}]@{}  {state}, lag {}, shard {}",
                 p.topic, p.partition, p.next, p.lag, p.shard
             )?;
-            if let Some(reason) = &p.held {
-                write!(out, "\n    {reason}")?;
-                match p.hours_left {
-                    Some(hours) => {
-                        write!(
-                            out,
-                            "\n    nothing of it crosses; retention deletes it in {hours} h"
-                        )
-                    }
-                    None => write!(out, "\n    nothing of it crosses; the source keeps it"),
-                }?;
-            }
             writeln!(out)?;
         }
-        Ok(())
+        self.partitions
+            .iter()
+            .filter_map(|p| p.held.as_ref())
+            .try_for_each(|held| writeln!(out, "\n{}", held.message))
     }
 }
 
@@ -293,29 +296,39 @@ fn partitions(
         let (low, high) = source.watermarks(topic, partition).map_err(&fault)?;
         let name = pipeline.source.topics[topic as usize].clone();
         let held = held.get(&(topic, partition)).filter(|hold| hold.offset >= next);
-        let hours_left = match held {
-            None => None,
+        let retention = match held {
+            None => Retention::Unknown,
             Some(hold) => {
                 let retention_ms = admin.topic_config(&name).map_err(&fault)?.retention_ms;
                 let made_at = match retention_ms {
                     ..0 => None,
                     _ => made_at(edges, &name, partition, hold.offset)?,
                 };
-                made_at.map(|at| {
-                    let age_ms = jiff::Timestamp::now().as_millisecond().saturating_sub(at);
-                    (retention_ms - age_ms).max(0) / 3_600_000
-                })
+                Retention::of(retention_ms, made_at, jiff::Timestamp::now().as_millisecond())
             }
         };
+        let message = |hold: &Hold| {
+            let Hold { offset, reason } = hold;
+            let (topic, offset) = (name.as_str(), *offset);
+            Waiting { pipeline, topic, partition, offset, reason, retention }.to_string()
+        };
+        let held = held.map(|hold| Held {
+            offset: hold.offset,
+            message: message(hold),
+            reason: hold.reason.clone(),
+        });
         partitions.push(PartitionStatus {
-            topic: name,
+            topic: name.clone(),
             partition,
             shard: layout.shard_of(topic, partition),
             state: PartitionState::of(next, low, high, held.is_some()),
             next,
             lag: (high - next).max(0),
-            held: held.map(|hold| format!("held at {}: {}", hold.offset, hold.reason)),
-            hours_left,
+            held,
+            hours_left: match retention {
+                Retention::Hours(hours) => Some(hours),
+                Retention::Keeps | Retention::Unknown => None,
+            },
         });
     }
     source.close();
@@ -384,9 +397,8 @@ mod tests {
     #[test]
     fn the_owners_word_counts_whichever_log_is_read_first() {
         let topics = ["t".to_owned()];
-        let held = |partition, reason: &str| {
-            let reason = reason.to_owned();
-            (0, Entry::Held { topic: "t".into(), partition, offset: 3, reason })
+        let held = |partition, text: &str| {
+            (0, Reason::new("operation", text.to_owned()).entry("t", partition, 3))
         };
         let owner = [held(0, "the owner's")];
         let other = [held(0, "another's"), held(1, "nobody else's")];
@@ -399,7 +411,8 @@ mod tests {
             for (log, owns) in logs {
                 told.take(log, 0, &topics, |_| owns);
             }
-            let reasons: Vec<&str> = told.held.values().map(|hold| hold.reason.as_str()).collect();
+            let reasons: Vec<&str> =
+                told.held.values().map(|hold| hold.reason.text.as_str()).collect();
             assert_eq!(reasons, ["the owner's", "nobody else's"], "{owner_first}");
         }
     }

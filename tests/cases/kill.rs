@@ -211,8 +211,7 @@ pub fn held_at(place: &Place, partition: i32) -> Option<i64> {
     let partitions =
         status["partitions"].as_array().unwrap_or_else(|| panic!("no partitions in {status}"));
     let one = partitions.iter().find(|p| p["partition"].as_i64() == Some(i64::from(partition)))?;
-    let text = one["held"].as_str().filter(|_| one["state"].as_str() == Some("held"))?;
-    let offset = text.strip_prefix("held at ")?.split(':').next()?.parse().ok()?;
+    let offset = one["held"]["offset"].as_i64().filter(|_| one["state"] == "held")?;
     assert_eq!(one["next"].as_i64(), Some(offset), "everything before a held record has crossed");
     Some(offset)
 }

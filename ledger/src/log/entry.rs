@@ -51,6 +51,15 @@ pub enum Entry {
         offset: i64,
         /// Names, never values.
         reason: String,
+        /// The reason as one word; empty in entries from before it was written.
+        #[serde(default)]
+        code: String,
+        /// The leaf it is about, in printable form.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        leaf: Option<String>,
+        /// Registry id of the schema it was found in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        schema_id: Option<u32>,
     },
     /// A held partition goes on.
     Resumed {

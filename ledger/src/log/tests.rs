@@ -68,7 +68,15 @@ pub(crate) fn intent(seq: u64) -> Entry {
 }
 
 pub(crate) fn held(offset: i64) -> Entry {
-    Entry::Held { topic: "t".into(), partition: 0, offset, reason: "unknown leaf".into() }
+    Entry::Held {
+        topic: "t".into(),
+        partition: 0,
+        offset,
+        reason: "unknown leaf".into(),
+        code: "unknown_leaf".into(),
+        leaf: Some("after.x".into()),
+        schema_id: None,
+    }
 }
 
 pub(crate) fn copy_dir(from: &Path, to: &Path) {

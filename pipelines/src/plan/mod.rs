@@ -278,12 +278,17 @@ fn classify(
         let Some(rule) = pipeline.classes.iter().find(|rule| rule.path == leaf.path) else {
             let shown = part.column(&leaf.path);
             let message = format!("no class for leaf `{shown}`");
-            finding(pipeline, findings, None, Kind::Class, message)
+            // Where the new class goes: below the last one.
+            let at = pipeline.classes.last().map(|rule| rule.line);
+            let file = pipeline.file.display();
+            finding(pipeline, findings, at, Kind::Class, message)
                 .help(format!(
                     "propose: `{}: identifier` (an unknown leaf defaults to identifier)",
                     leaf.path
                 ))
-                .next("add the class and a stage for it");
+                .next(format_args!(
+                    "add the class and a stage for it, then `douane release propose {file}`"
+                ));
             continue;
         };
         used.insert(rule.path.as_str());
