@@ -490,3 +490,35 @@ fn the_example_of_the_readme_has_no_finding() {
     let wrong = readme.replace("domain: customer_email }", "domain: customer_mail }");
     assert_eq!(findings_of(&wrong), 1);
 }
+
+/// The blocks of the README that are files of `pipelines/examples/` as well: `douane demo` runs those.
+fn examples_of(readme: &str) -> Vec<(&'static str, String)> {
+    let blocks = |fence: &str| {
+        let all = readme.split(fence).skip(1).filter_map(|rest| rest.split("```").next());
+        all.map(str::to_owned).collect::<Vec<String>>()
+    };
+    let domains = blocks("```yaml\n").into_iter().nth(1).unwrap_or_default();
+    let pipeline = blocks("```yml\n").into_iter().next().unwrap_or_default();
+    vec![("domains.yaml", domains), ("customers-json.yaml", pipeline)]
+}
+
+#[test]
+fn the_examples_are_the_readmes_own_and_have_no_finding() {
+    let home = Path::new(HOME);
+    let readme = read(&home.join("README.md"));
+    let examples = home.join("pipelines/examples");
+    for (name, text) in examples_of(&readme) {
+        assert_eq!(read(&examples.join(name)), text, "{name} and the README differ");
+    }
+    let wrong = examples_of(&readme.replace("mask:       { columns: [card_number]", "mask: {}"));
+    assert_ne!(read(&examples.join("customers-json.yaml")), wrong[1].1);
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().join("douane.yaml");
+    fs::write(
+        &place,
+        readme.split("```yaml\n").nth(1).and_then(|b| b.split("```").next()).unwrap(),
+    )
+    .expect("a file");
+    let loaded = douane_pipelines::config::load(&place, &examples.join("customers-json.yaml"));
+    assert!(loaded.is_ok(), "{}", loaded.expect_err("findings"));
+}
