@@ -43,6 +43,8 @@ enum Verb {
     Status(verb::status::Args),
     /// Reaches every part that douane.yaml names, a line each. 0: all can be used.
     Doctor(verb::doctor::Args),
+    /// What was set aside: lists it, or tries it again.
+    Quarantine(verb::quarantine::Args),
     /// Checks a ledger: log, checkpoints, outcomes. 0: all hold.
     Verify(verb::verify::Args),
     /// Keys of this place, and signing keys of persons.
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Verb::Run(args) => verb::run::run(place, &args),
         Verb::Status(args) => verb::status::run(place, &args),
         Verb::Doctor(args) => verb::doctor::run(place, &args),
+        Verb::Quarantine(args) => verb::quarantine::run(place, &args),
         Verb::Verify(args) => verb::verify::run(place, &args),
         Verb::Keys(args) => verb::keys::run(place, &args),
         Verb::Release(args) => verb::release::run(place, &args),

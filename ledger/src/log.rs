@@ -21,7 +21,9 @@ mod publish;
 mod recover;
 mod tree;
 
-pub use entry::{Assigned, ENTRY_BYTES_MAX, Entry, Intent, RefusedEntry, SourceDigest, SpanEntry};
+pub use entry::{
+    Assigned, ENTRY_BYTES_MAX, Entry, Intent, RedrivenEntry, RefusedEntry, SourceDigest, SpanEntry,
+};
 pub use fault::LedgerFault;
 pub use journal::JournalId;
 #[cfg(test)]

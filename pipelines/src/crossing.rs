@@ -141,6 +141,21 @@ impl PositionTopic {
         Ok(position.filter(|position| position.epoch == epoch))
     }
 
+    /// Every shard that has a log, with its head as the target names it. Shards of earlier layouts
+    /// as well: what they brought is outside.
+    pub fn heads(&self, layout: &Layout) -> Result<Vec<(u32, Head)>, RunFault> {
+        let retired = layout.shards.iter().map(|head| head.shard).filter(|s| *s >= layout.tasks);
+        let mut heads = Vec::new();
+        for shard in (0..layout.tasks).chain(retired) {
+            let position = match shard < layout.tasks {
+                true => self.position(shard, layout.epoch)?,
+                false => None,
+            };
+            heads.extend(layout.head_of(shard, position.as_ref()).ledger.map(|head| (shard, head)));
+        }
+        Ok(heads)
+    }
+
     fn read<T: DeserializeOwned>(
         &self,
         what: &'static str,

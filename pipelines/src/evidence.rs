@@ -8,7 +8,7 @@ use data_encoding::HEXLOWER;
 use douane_gate::{Evidence, Gate, Passed, TransactionIds};
 use douane_ledger::canonical;
 use douane_ledger::log::{
-    Entry, Head, Intent, Log, Receipt, RefusedEntry, SourceDigest, SpanEntry,
+    Entry, Head, Intent, Log, Receipt, RedrivenEntry, RefusedEntry, SourceDigest, SpanEntry,
 };
 use douane_schemas::batch::{Origin, Span};
 use douane_schemas::canonical as text;
@@ -89,6 +89,15 @@ pub fn intent(
         records: passed.records(),
         bytes: passed.bytes(),
         merged,
+        redriven: turn
+            .redriven()
+            .map(|(source, offset)| RedrivenEntry {
+                topic: crossing.topic_name(source.0).to_owned(),
+                partition: source.1,
+                offset,
+            })
+            .into_iter()
+            .collect(),
     }
 }
 

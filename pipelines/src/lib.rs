@@ -27,6 +27,7 @@ pub mod plan;
 mod policy;
 mod position;
 pub mod proof;
+pub mod quarantine;
 mod quota;
 pub mod release;
 pub mod report;

@@ -1,6 +1,7 @@
 //! `run`: one pipeline until it is stopped. Checks everything once, commits the layout, and gives
 //! each shard a thread.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -45,6 +46,7 @@ pub fn run(place: &Path, file: &Path, asked: &AtomicBool, voice: Voice) -> Resul
     let held = release::hold(&place, &pipeline)?;
     let mut crossing = open(place, pipeline, held)?;
     report.event("started", in_force(&crossing));
+    let _runs = runs_here(&crossing.ledger_home());
     let outcome = loop {
         let stop = Stop::new(asked);
         let (outcome, next) = std::thread::scope(|scope| {
@@ -95,6 +97,15 @@ fn gives_way(outcome: &Result<(), RunFault>) -> bool {
         Err(RunFault::Release(_) | RunFault::Revoked { .. } | RunFault::LimitsSpent(_)) => true,
         Err(fault) => fault.passes(),
     }
+}
+
+/// Says to other verbs on this machine that a process runs this pipeline: a lock on its part of the
+/// ledger's directory, let go of by the system when the process ends, however it ends. It guards
+/// nothing (fencing does), so a second process that does not get it goes on.
+fn runs_here(home: &Path) -> Option<File> {
+    std::fs::create_dir_all(home).ok()?;
+    let dir = File::open(home).ok()?;
+    dir.try_lock().ok().map(|()| dir)
 }
 
 /// Checks both clusters against the files, registers the output schema, pins identities.

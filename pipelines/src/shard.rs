@@ -4,6 +4,8 @@
 //! until it is asked to stop or something gives way. The next life begins the same way: recovery
 //! is the normal path.
 
+mod redrive;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,7 @@ use crate::hold::{Reason, Retention, Waiting};
 use crate::merge::Merge;
 use crate::plan::{Staged, Stages};
 use crate::position::{self, Place, Position, ShardHead};
+use crate::quarantine::Request;
 use crate::quota::Quota;
 use crate::report::Report;
 use crate::stop::Stop;
@@ -73,6 +76,8 @@ struct Life {
     carried: Carried,
     quota: Quota,
     published: Instant,
+    /// The request for redriving that this life has seen to.
+    redriven: Option<Request>,
 }
 
 impl Shard<'_> {
@@ -179,6 +184,7 @@ impl Shard<'_> {
             carried,
             quota: Quota::new(crossing.pipeline.quarantine_max_per_minute),
             published: Instant::now(),
+            redriven: None,
         };
         self.check_places(&mut life)?;
         self.report.event(
@@ -226,6 +232,7 @@ impl Shard<'_> {
             }
             if life.published.elapsed() >= Duration::from_millis(PUBLISH_MS) {
                 self.publish(life)?;
+                sink = self.redrive(life, sink)?;
             }
         }
     }

@@ -38,6 +38,8 @@ pub struct Turn {
     spans: BTreeMap<Source, Range<i64>>,
     cuts: BTreeMap<Source, i64>,
     refused: Vec<Refused>,
+    /// A record that was passed before and is tried again: no span holds it.
+    again: Option<(Source, i64)>,
 }
 
 impl Turn {
@@ -48,6 +50,7 @@ impl Turn {
         self.spans.clear();
         self.cuts.clear();
         self.refused.clear();
+        self.again = None;
     }
 
     /// Bytes of the records so far.
@@ -83,8 +86,23 @@ impl Turn {
         let source = (record.topic, record.partition);
         let span = self.spans.entry(source).or_insert(next..next);
         span.end = record.offset + 1;
+        self.keep(record);
+    }
+
+    /// Takes in a record that was refused before and passed: the position does not move for it.
+    pub fn take_again(&mut self, record: &RawRecord<'_>) {
+        self.again = Some(((record.topic, record.partition), record.offset));
+        self.keep(record);
+    }
+
+    /// The record that crosses after all, if this turn is for one and it is not refused again.
+    pub fn redriven(&self) -> Option<(Source, i64)> {
+        self.again.filter(|_| self.refused.is_empty())
+    }
+
+    fn keep(&mut self, record: &RawRecord<'_>) {
         let entry = Entry {
-            source,
+            source: (record.topic, record.partition),
             offset: record.offset,
             timestamp_ms: record.timestamp_ms,
             key: record.key.map(|key| store(&mut self.bytes, key)),

@@ -4,6 +4,7 @@ pub mod doctor;
 pub mod explain;
 pub mod keys;
 pub mod lint;
+pub mod quarantine;
 pub mod release;
 pub mod run;
 pub mod status;

@@ -73,7 +73,8 @@ pub enum Entry {
         /// Digest of the release that allows it.
         release: String,
     },
-    /// A quarantined record was tried again.
+    /// A quarantined record was tried again and did not cross. One that crossed stands in the
+    /// INTENT that brought it.
     Redriven {
         /// Source topic.
         topic: String,
@@ -82,7 +83,7 @@ pub enum Entry {
         /// The record.
         #[serde(with = "text_i64")]
         offset: i64,
-        /// `crossed`, `superseded` or a refusal's code.
+        /// `superseded`, `newer_unknown` or a refusal's code.
         outcome: String,
     },
     /// A release came into force.
@@ -205,6 +206,23 @@ pub struct Intent {
     /// Tombstones that were folded into their delete.
     #[serde(with = "text_u64")]
     pub merged: u64,
+    /// Quarantined records that this transaction brings after all. No span holds them: they were
+    /// passed before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redriven: Vec<RedrivenEntry>,
+}
+
+/// A quarantined record that crosses after all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedrivenEntry {
+    /// Source topic.
+    pub topic: String,
+    /// Source partition.
+    pub partition: i32,
+    /// Its offset.
+    #[serde(with = "text_i64")]
+    pub offset: i64,
 }
 
 /// A range of source offsets; jumped ones are part of it.

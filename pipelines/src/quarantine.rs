@@ -1,0 +1,540 @@
+//! What was set aside: `quarantine list`, and the request that has it tried again.
+//!
+//! A request is a file beside the release. The shard that owns a record's partition finds it
+//! within a second and tries the record between two of its turns (`shard/redrive.rs`): nobody else
+//! could say that no newer record of the key has crossed in between. What came of it stands in the
+//! ledger, where the asker reads it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use douane_connectors::kafka::{Admin, Reach, scan};
+use douane_gate::{Destination, Quarantined, SealContext, read_quarantined};
+use douane_ledger::log::{self, Entry};
+use douane_schemas::keys::{Key, Purpose};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{self, Pipeline, Place};
+use crate::crossing::{PositionTopic, TRY};
+use crate::fault::RunFault;
+use crate::key_home::KeyHome;
+use crate::names::{Names, ledger_home};
+use crate::position::Layout;
+use crate::run;
+
+/// Records in one request at most: the file is read once a second.
+const REQUEST_MAX: usize = 10_000;
+/// Between two looks at the ledger.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long a shard may take to find a request and try its first record.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A source record by its place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct At {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+impl std::fmt::Display for At {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}[{}]@{}", self.topic, self.partition, self.offset)
+    }
+}
+
+impl std::str::FromStr for At {
+    type Err = &'static str;
+
+    /// `topic/partition/offset`, as the record's key in the quarantine topic, or as `list` shows it.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const FORM: &str = "expected TOPIC[PARTITION]@OFFSET";
+        let (topic, rest) = text.split_once('[').ok_or(FORM)?;
+        let (partition, offset) = rest.split_once("]@").ok_or(FORM)?;
+        let partition = partition.parse().map_err(|_| FORM)?;
+        let offset = offset.parse().map_err(|_| FORM)?;
+        Ok(Self { topic: topic.to_owned(), partition, offset })
+    }
+}
+
+/// A record that was set aside. Its bytes are not part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SetAside {
+    #[serde(flatten)]
+    pub at: At,
+    /// Why it was refused.
+    pub code: String,
+    /// When it was set aside, RFC 3339.
+    pub since: String,
+    /// The record itself lies under the seal; otherwise it was too large for the topic, and is read
+    /// from the source while that keeps it.
+    pub whole: bool,
+    pub state: State,
+}
+
+/// What the ledger says of a record that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Can be tried again.
+    Waiting,
+    /// No committed transaction names it: the copy of a turn that did not come to pass.
+    Leftover,
+    /// It was tried again, with this outcome.
+    Tried(String),
+}
+
+/// What became of a record that was tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Crossed,
+    /// A newer record of its key is in the source: what it says is out of date.
+    Superseded,
+    /// The source no longer holds all that came after it.
+    NewerUnknown,
+    /// Refused once more.
+    Refused(String),
+}
+
+impl Outcome {
+    /// As the ledger has it.
+    pub(crate) fn of(word: &str) -> Self {
+        match word {
+            "crossed" => Self::Crossed,
+            "superseded" => Self::Superseded,
+            "newer_unknown" => Self::NewerUnknown,
+            code => Self::Refused(code.to_owned()),
+        }
+    }
+
+    /// Nothing is left to do about the record.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Crossed | Self::Superseded)
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Crossed => f.write_str("crossed"),
+            Self::Superseded => f.write_str("superseded: a newer record of its key is there"),
+            Self::NewerUnknown => f.write_str(
+                "stays: the source no longer holds what came after it, so a newer one may have crossed",
+            ),
+            Self::Refused(code) => write!(f, "refused again: {code}"),
+        }
+    }
+}
+
+/// The request file: what is to be tried again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    pub records: Vec<At>,
+}
+
+impl Request {
+    /// Beside the release, which it needs.
+    pub fn file(pipeline: &Pipeline) -> PathBuf {
+        pipeline.release.with_extension("redrive.json")
+    }
+
+    /// The request that lies there, if one does. One that cannot be read is none: whoever asked
+    /// waits for an answer, and says that none came.
+    pub fn read(pipeline: &Pipeline) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(Self::file(pipeline)).ok()?).ok()
+    }
+}
+
+/// Both ends of the ledger's and the topic's truth, opened once.
+struct Desk {
+    place: Place,
+    pipeline: Pipeline,
+    names: Names,
+    positions: PositionTopic,
+    key: Key,
+    topic_id: String,
+    partitions: i32,
+}
+
+impl Desk {
+    fn open(place: &Path, file: &Path) -> Result<Self, RunFault> {
+        let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
+        let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
+        let names = Names::of(&place, &pipeline);
+        let topic = |cluster, side: &str, name: &str| {
+            let unreachable = RunFault::unreachable(&format!("{side} cluster"));
+            let found = Admin::open(cluster).and_then(|admin| admin.topic(name));
+            found.map_err(unreachable)?.ok_or_else(|| RunFault::missing(name, side))
+        };
+        let position = topic(&place.global, "global", &names.position)?;
+        let quarantine = topic(&place.sovereign, "sovereign", &names.quarantine)?;
+        Ok(Self {
+            positions: PositionTopic::new(&place, &pipeline, &keys, &position.id),
+            key: keys.root().derive(Purpose::Quarantine, &pipeline.name),
+            topic_id: quarantine.id,
+            partitions: quarantine.partitions,
+            names,
+            place,
+            pipeline,
+        })
+    }
+
+    fn layout(&self) -> Result<Layout, RunFault> {
+        self.positions.layout()?.ok_or_else(|| RunFault::Topic {
+            topic: self.names.position.clone(),
+            what: "holds no layout: the pipeline has not run yet\n  next: `douane run FILE`".into(),
+        })
+    }
+
+    /// The last record under each key, opened, with the time it was written.
+    fn read(&self, layout: &Layout) -> Result<Vec<(Quarantined, i64)>, RunFault> {
+        let mut last: BTreeMap<Vec<u8>, Option<(Vec<u8>, i64)>> = BTreeMap::new();
+        for partition in 0..self.partitions {
+            let mut take = |record: &douane_schemas::record::RawRecord<'_>| {
+                if let Some(key) = record.key {
+                    let value = record.value.map(|value| (value.to_vec(), record.timestamp_ms));
+                    last.insert(key.to_vec(), value);
+                }
+                ControlFlow::Continue(())
+            };
+            let (cluster, topic) = (&self.place.sovereign, &self.names.quarantine);
+            scan(cluster, topic, partition, 0, Reach::LastStable, TRY * 6, &mut take)
+                .map_err(RunFault::unreachable("sovereign cluster"))?;
+        }
+        // A seal names the shard that made it: any that there ever was.
+        let shards = layout.shards.iter().map(|head| head.shard + 1).chain([layout.tasks]).max();
+        let mut records = Vec::new();
+        for (key, (value, at_ms)) in last.into_iter().filter_map(|(k, v)| Some((k, v?))) {
+            records.push((self.unseal(&key, &value, shards.unwrap_or(1))?, at_ms));
+        }
+        Ok(records)
+    }
+
+    fn unseal(&self, key: &[u8], sealed: &[u8], shards: u32) -> Result<Quarantined, RunFault> {
+        let unreadable = |why: String| RunFault::Unreadable { what: "quarantine", why };
+        let key = std::str::from_utf8(key).map_err(|_| unreadable("its key is no text".into()))?;
+        let mut fault = None;
+        for shard in 0..shards {
+            let context = SealContext {
+                zone: self.place.sovereign.zone.clone(),
+                cluster_id: self.place.sovereign.id.clone(),
+                topic_id: self.topic_id.clone(),
+                shard,
+            };
+            match douane_gate::open(&self.key, Destination::Quarantine, key, sealed, &context) {
+                Ok(plain) => {
+                    return read_quarantined(&plain).map_err(|f| unreadable(f.to_string()));
+                }
+                Err(found) => fault = Some(found),
+            }
+        }
+        Err(unreadable(fault.map_or_else(String::new, |fault| fault.to_string())))
+    }
+
+    /// What the ledgers of all shards, as far as the target names them, say.
+    fn told(&self, layout: &Layout) -> Result<Told, RunFault> {
+        let home = ledger_home(&self.place.ledger_dir, &self.pipeline.name);
+        let mut told = Told::default();
+        for (shard, head) in self.positions.heads(layout)? {
+            let entries = log::read(&home, &self.names.log(shard), Some(&head))?;
+            told.take(&entries, head.size);
+        }
+        Ok(told)
+    }
+}
+
+/// Refusals, and what came of trying again, as committed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Named by a committed intent.
+    refused: BTreeSet<At>,
+    /// The last word on each.
+    outcomes: BTreeMap<At, Outcome>,
+    /// How many attempts there were at each: a new one is told from an old one by it.
+    attempts: BTreeMap<At, usize>,
+}
+
+impl Told {
+    /// Takes in one log; entries from `size` on are not covered by the target's position.
+    pub(crate) fn take(&mut self, entries: &[(u64, Entry)], size: u64) {
+        let void: BTreeSet<u64> = entries
+            .iter()
+            .filter_map(|(_, e)| if let Entry::Void { of, .. } = e { Some(*of) } else { None })
+            .collect();
+        let mut before = Vec::new();
+        for (index, entry) in entries {
+            match entry {
+                Entry::Refused { refused } => before.extend(refused.iter().cloned()),
+                Entry::Intent(intent) => {
+                    let refused = std::mem::take(&mut before);
+                    if *index >= size || void.contains(index) {
+                        continue;
+                    }
+                    self.refused.extend(refused.iter().chain(&intent.refused).map(|r| At {
+                        topic: r.topic.clone(),
+                        partition: r.partition,
+                        offset: r.offset,
+                    }));
+                    for r in &intent.redriven {
+                        let at =
+                            At { topic: r.topic.clone(), partition: r.partition, offset: r.offset };
+                        self.tried(at, Outcome::Crossed);
+                    }
+                }
+                Entry::Redriven { topic, partition, offset, outcome } => {
+                    let at = At { topic: topic.clone(), partition: *partition, offset: *offset };
+                    self.tried(at, Outcome::of(outcome));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn tried(&mut self, at: At, outcome: Outcome) {
+        *self.attempts.entry(at.clone()).or_default() += 1;
+        self.outcomes.insert(at, outcome);
+    }
+
+    /// The last word on a record.
+    pub(crate) fn outcome(&self, at: &At) -> Option<&Outcome> {
+        self.outcomes.get(at)
+    }
+
+    fn attempts(&self, at: &At) -> usize {
+        self.attempts.get(at).copied().unwrap_or(0)
+    }
+
+    fn state(&self, at: &At) -> State {
+        match self.outcomes.get(at) {
+            Some(outcome) => State::Tried(outcome.to_string()),
+            None if self.refused.contains(at) => State::Waiting,
+            None => State::Leftover,
+        }
+    }
+}
+
+/// Everything that was set aside and is not done with, in the order of the source. It needs no
+/// live release, and changes nothing.
+pub fn list(place: &Path, file: &Path) -> Result<Vec<SetAside>, RunFault> {
+    let desk = Desk::open(place, file)?;
+    let layout = desk.layout()?;
+    let told = desk.told(&layout)?;
+    let mut list: Vec<SetAside> = desk
+        .read(&layout)?
+        .into_iter()
+        .map(|(record, at_ms)| {
+            let at =
+                At { topic: record.topic, partition: record.partition, offset: record.offset };
+            let since = jiff::Timestamp::from_millisecond(at_ms);
+            SetAside {
+                state: told.state(&at),
+                at,
+                code: record.code,
+                since: since.map_or_else(
+                    |_| "-".to_owned(),
+                    |t| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                ),
+                whole: record.record.is_some(),
+            }
+        })
+        // Done with: its copy goes with the topic's retention.
+        .filter(|record| !told.outcome(&record.at).is_some_and(Outcome::is_done))
+        .collect();
+    list.sort_by(|a, b| a.at.cmp(&b.at));
+    Ok(list)
+}
+
+/// Which of the waiting records are tried again: all, those of a code, or those named.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    pub code: Option<String>,
+    pub records: Vec<At>,
+}
+
+impl Wanted {
+    fn wants(&self, record: &SetAside) -> bool {
+        record.state != State::Leftover
+            && self.code.as_ref().is_none_or(|code| *code == record.code)
+            && (self.records.is_empty() || self.records.contains(&record.at))
+    }
+}
+
+/// Has records tried again by the process that runs the pipeline, or, where none does, by this
+/// one. Gives what became of each; `stop` ends the wait, and the request with it.
+pub fn redrive(
+    place: &Path,
+    file: &Path,
+    wanted: &Wanted,
+    stop: &AtomicBool,
+) -> Result<Vec<(At, Option<Outcome>)>, RunFault> {
+    let desk = Desk::open(place, file)?;
+    let records: Vec<At> =
+        list(place, file)?.into_iter().filter(|r| wanted.wants(r)).map(|r| r.at).collect();
+    if let Some(unknown) = wanted.records.iter().find(|at| !records.contains(at)) {
+        return Err(RunFault::File(format!(
+            "{unknown} does not wait in quarantine\n  next: `douane quarantine list` shows what does"
+        )));
+    }
+    if records.is_empty() {
+        return Ok(Vec::new());
+    }
+    if records.len() > REQUEST_MAX {
+        return Err(RunFault::File(format!(
+            "{} records wait, at most {REQUEST_MAX} are tried at a time\n  next: `--code` or \
+             `--record` name fewer",
+            records.len()
+        )));
+    }
+    let before = desk.told(&desk.layout()?)?;
+    let request = Requested::write(&desk.pipeline, &Request { records: records.clone() })?;
+    let answered = |told: &Told| {
+        records.iter().filter(|at| told.attempts(at) > before.attempts(at)).count()
+    };
+    let wait = |stop: &dyn Fn() -> bool| -> Result<(), RunFault> {
+        let (mut seen, mut since) = (0, Instant::now());
+        while !stop() && since.elapsed() < PATIENCE {
+            let now = answered(&desk.told(&desk.layout()?)?);
+            if now == records.len() {
+                break;
+            }
+            if now > seen {
+                (seen, since) = (now, Instant::now());
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    };
+    if somebody_runs(&desk) {
+        wait(&|| stop.load(Ordering::Relaxed))?;
+    } else {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let running = scope.spawn(|| run::run(place, file, &done));
+            let waited = wait(&|| stop.load(Ordering::Relaxed) || running.is_finished());
+            done.store(true, Ordering::Relaxed);
+            let ran = running.join().unwrap_or(Err(RunFault::ThreadDied));
+            waited.and(ran)
+        })?;
+    }
+    drop(request);
+    let told = desk.told(&desk.layout()?)?;
+    let outcome = |at: &At| {
+        let new = told.attempts(at) > before.attempts(at);
+        told.outcome(at).filter(|_| new).cloned()
+    };
+    Ok(records.iter().map(|at| (at.clone(), outcome(at))).collect())
+}
+
+/// The request file, there as long as somebody waits for its answer.
+struct Requested(PathBuf);
+
+impl Requested {
+    fn write(pipeline: &Pipeline, request: &Request) -> Result<Self, RunFault> {
+        let file = Request::file(pipeline);
+        let aside = file.with_extension("tmp");
+        let fault =
+            |error: std::io::Error| RunFault::File(format!("{}: {}", file.display(), error.kind()));
+        let bytes = serde_json::to_vec_pretty(request).unwrap_or_default();
+        File::create(&aside)
+            .and_then(|mut out| out.write_all(&bytes))
+            .and_then(|()| std::fs::rename(&aside, &file))
+            .map_err(fault)?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Requested {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A process of this machine runs the pipeline: it holds the lock on the ledger's directory.
+fn somebody_runs(desk: &Desk) -> bool {
+    let home = ledger_home(&desk.place.ledger_dir, &desk.pipeline.name);
+    let Ok(dir) = File::open(home) else { return false };
+    matches!(dir.try_lock(), Err(std::fs::TryLockError::WouldBlock))
+}
+
+#[cfg(test)]
+mod tests {
+    use douane_ledger::log::{Intent, RedrivenEntry, RefusedEntry};
+
+    use super::*;
+
+    fn at(offset: i64) -> At {
+        At { topic: "t".into(), partition: 0, offset }
+    }
+
+    fn refused(offset: i64) -> RefusedEntry {
+        RefusedEntry { topic: "t".into(), partition: 0, offset, code: "number".into() }
+    }
+
+    fn tried(offset: i64, outcome: &str) -> Entry {
+        let outcome = outcome.to_owned();
+        Entry::Redriven { topic: "t".into(), partition: 0, offset, outcome }
+    }
+
+    fn crossed(offset: i64) -> Entry {
+        let redriven = vec![RedrivenEntry { topic: "t".into(), partition: 0, offset }];
+        Entry::Intent(Intent { redriven, ..Intent::default() })
+    }
+
+    fn told(entries: Vec<Entry>, size: u64) -> Told {
+        let entries: Vec<_> = (0_u64..).zip(entries).collect();
+        let mut told = Told::default();
+        told.take(&entries, size);
+        told
+    }
+
+    #[test]
+    fn only_committed_refusals_wait_and_only_committed_crossings_are_done() {
+        let intent = |offsets: &[i64]| {
+            let refused = offsets.iter().map(|o| refused(*o)).collect();
+            Entry::Intent(Intent { refused, ..Intent::default() })
+        };
+        let told = told(
+            vec![
+                Entry::Refused { refused: vec![refused(1)] },
+                intent(&[2]),
+                Entry::Committed { of: 1 },
+                intent(&[3]),
+                Entry::Void { of: 3, why: "x".into() },
+                tried(1, "superseded"),
+                crossed(2),
+                Entry::Void { of: 6, why: "x".into() },
+                intent(&[4]),
+            ],
+            8,
+        );
+        let states: Vec<State> = (1..5).map(|offset| told.state(&at(offset))).collect();
+        let superseded = State::Tried(Outcome::Superseded.to_string());
+        assert_eq!(states, [superseded, State::Waiting, State::Leftover, State::Leftover]);
+        assert_eq!(told.outcome(&at(2)), None, "the crossing was void");
+    }
+
+    #[test]
+    fn the_last_attempt_counts() {
+        let twice = vec![tried(1, "number"), tried(1, "number"), crossed(1)];
+        let told = told(twice, 3);
+        assert_eq!(told.outcome(&at(1)), Some(&Outcome::Crossed));
+        assert_eq!(told.attempts(&at(1)), 3);
+    }
+
+    #[test]
+    fn places_are_read_as_they_are_shown() {
+        let at = At { topic: "crm.public.customers".into(), partition: 3, offset: 8812 };
+        assert_eq!(at.to_string().parse(), Ok(at));
+        for bad in ["", "t", "t[1]", "t[x]@1", "t[1]@", "t/1/2"] {
+            assert!(bad.parse::<At>().is_err(), "{bad}");
+        }
+    }
+}

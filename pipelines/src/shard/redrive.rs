@@ -1,0 +1,221 @@
+//! Trying again what was set aside, between two turns of the shard that owns its partition.
+//!
+//! Only the owner can do it: it alone knows that no newer record of the key crosses meanwhile.
+//! A record that crosses rides in a transaction of its own, with the position; its place in the
+//! source was passed long before and does not move. It is read from the source once more: where
+//! the source has lost it, what came after it is lost or newer.
+
+use std::ops::ControlFlow;
+
+use douane_connectors::kafka::{OwnedRecord, Reach, Sink, scan};
+use douane_ledger::log::{self, Entry};
+use douane_schemas::debezium::Refusal;
+use douane_schemas::record::RawRecord;
+use serde_json::json;
+
+use super::{Life, Shard};
+use crate::crossing::TRY;
+use crate::evidence;
+use crate::fault::RunFault;
+use crate::quarantine::{At, Outcome, Request, Told};
+use crate::turn::{Source, Turn};
+
+/// Rows of newer records that are looked at together.
+const LOOK_ROWS: usize = 5_000;
+
+impl Shard<'_> {
+    /// Tries again what a request asks for of this shard's partitions; each request once a life.
+    pub(super) fn redrive(&self, life: &mut Life, mut sink: Sink) -> Result<Sink, RunFault> {
+        let asked = Request::read(&self.crossing.pipeline);
+        if asked == life.redriven {
+            return Ok(sink);
+        }
+        life.redriven.clone_from(&asked);
+        let told = self.told(life)?;
+        for at in asked.into_iter().flat_map(|request| request.records) {
+            let topic = self.crossing.topics().iter().position(|topic| *topic == at.topic);
+            let Some(source) = topic.map(|topic| (topic as u32, at.partition)) else { continue };
+            // Another shard's, or not passed yet.
+            let Some(next) = life.places.get(&source).map(|place| place.next) else { continue };
+            if at.offset < next && !told.outcome(&at).is_some_and(Outcome::is_done) {
+                sink = self.try_again(life, source, &at, next, sink)?;
+            }
+        }
+        Ok(sink)
+    }
+
+    /// What this shard's log says already.
+    fn told(&self, life: &Life) -> Result<Told, RunFault> {
+        let name = self.crossing.names.log(self.number);
+        let head = life.log.head();
+        let entries = log::read(&self.crossing.ledger_home(), &name, Some(&head))?;
+        let mut told = Told::default();
+        told.take(&entries, head.size);
+        Ok(told)
+    }
+
+    /// One record: its outcome stands in the ledger afterwards.
+    fn try_again(
+        &self,
+        life: &mut Life,
+        source: Source,
+        at: &At,
+        next: i64,
+        sink: Sink,
+    ) -> Result<Sink, RunFault> {
+        let (low, _) =
+            life.source.watermarks(source.0, source.1).map_err(self.crossing.source_fault())?;
+        if at.offset < low {
+            return self.stays(life, at, "newer_unknown", sink);
+        }
+        let Some(record) = self.read_from_source(source, at.offset)? else {
+            // Compaction took it, which takes nothing but what a newer record of the key replaces.
+            return self.stays(life, at, "superseded", sink);
+        };
+        let headers = record.headers();
+        let raw = record.raw(&headers);
+        let digest = match self.digest(life, &raw)? {
+            Ok(digest) => digest,
+            Err(code) => return self.stays(life, at, code, sink),
+        };
+        if self.is_newer(life, source, &raw, &digest, next)? {
+            return self.stays(life, at, "superseded", sink);
+        }
+        let mut turn = Turn::default();
+        self.push(life, &raw)?.ok();
+        turn.take_again(&raw);
+        let sink = self.cross(life, &mut turn, sink)?;
+        // Crash here: it crossed, and the intent says so.
+        match turn.refused().first() {
+            Some(refused) => self.stays(life, at, refused.code, sink),
+            None => {
+                self.tell(at, "crossed");
+                Ok(sink)
+            }
+        }
+    }
+
+    /// Writes down that a record was tried and did not cross.
+    fn stays(
+        &self,
+        life: &mut Life,
+        at: &At,
+        outcome: &str,
+        sink: Sink,
+    ) -> Result<Sink, RunFault> {
+        life.log.append(&Entry::Redriven {
+            topic: at.topic.clone(),
+            partition: at.partition,
+            offset: at.offset,
+            outcome: outcome.to_owned(),
+        })?;
+        life.log.sync()?;
+        self.tell(at, outcome);
+        Ok(sink)
+    }
+
+    fn tell(&self, at: &At, outcome: &str) {
+        let fields = json!({
+            "topic": at.topic, "partition": at.partition, "offset": at.offset, "outcome": outcome,
+        });
+        self.report.event("redriven", fields);
+    }
+
+    /// The record at an offset; `None` where it is not there any more.
+    fn read_from_source(
+        &self,
+        source: Source,
+        offset: i64,
+    ) -> Result<Option<OwnedRecord>, RunFault> {
+        let mut found = None;
+        self.scan(source, offset, &mut |record| {
+            if record.offset == offset {
+                found = Some(OwnedRecord::of(record));
+            }
+            ControlFlow::Break(())
+        })?;
+        Ok(found)
+    }
+
+    fn scan(
+        &self,
+        source: Source,
+        from: i64,
+        each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<(), RunFault> {
+        let (cluster, topic) = (&self.crossing.place.sovereign, self.crossing.topic_name(source.0));
+        scan(cluster, topic, source.1, from, Reach::LastStable, TRY * 6, each)
+            .map_err(self.crossing.source_fault())?;
+        Ok(())
+    }
+
+    /// Decodes a record; a refusal by its code.
+    fn push(
+        &self,
+        life: &mut Life,
+        record: &RawRecord<'_>,
+    ) -> Result<Result<(), &'static str>, RunFault> {
+        let mut schemas = self.crossing.schemas();
+        match life.decoder.push(record, schemas.as_mut()) {
+            Ok(()) => Ok(Ok(())),
+            Err(Refusal::Quarantine(code)) => Ok(Err(code.code())),
+            Err(Refusal::Hold(_)) => Ok(Err("unknown_shape")),
+            Err(Refusal::Full) => Ok(Err("full")),
+            Err(Refusal::Away(why)) => Err(RunFault::Again(why.to_string())),
+        }
+    }
+
+    /// Digest of the key that a record would have outside; or the code of what refuses it.
+    fn digest(
+        &self,
+        life: &mut Life,
+        record: &RawRecord<'_>,
+    ) -> Result<Result<String, &'static str>, RunFault> {
+        if let Err(code) = self.push(life, record)? {
+            return Ok(Err(code));
+        }
+        let staged = life.stages.apply(life.decoder.finish())?;
+        Ok(match staged.refused.first() {
+            Some((_, code)) => Err(code),
+            None => Ok(evidence::key_digest(&staged.keys, 0)),
+        })
+    }
+
+    /// Whether the source holds a record of the same key after this one and before `next`. What
+    /// is after `next` crosses after it. One that does not decode is known by its raw key only.
+    fn is_newer(
+        &self,
+        life: &mut Life,
+        source: Source,
+        record: &RawRecord<'_>,
+        digest: &str,
+        next: i64,
+    ) -> Result<bool, RunFault> {
+        let mut outcome = Ok(false);
+        self.scan(source, record.offset + 1, &mut |newer| {
+            if newer.offset >= next {
+                return ControlFlow::Break(());
+            }
+            outcome = match newer.key == record.key {
+                true => Ok(true),
+                false => self.push(life, newer).and_then(|_| match life.decoder.len() {
+                    LOOK_ROWS.. => holds_key(life, digest),
+                    _ => Ok(false),
+                }),
+            };
+            match outcome {
+                Ok(false) => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
+            }
+        })?;
+        // What is left of the look is taken out of the decoder in any case.
+        let rest = holds_key(life, digest);
+        Ok(outcome? || rest?)
+    }
+}
+
+/// Whether a decoded row has this key outside. Empties the decoder.
+fn holds_key(life: &mut Life, digest: &str) -> Result<bool, RunFault> {
+    let staged = life.stages.apply(life.decoder.finish())?;
+    Ok((0..staged.batch.len()).any(|row| evidence::key_digest(&staged.keys, row) == digest))
+}

@@ -1,0 +1,116 @@
+//! `quarantine list | redrive`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use douane_pipelines::fault::RunFault;
+use douane_pipelines::quarantine::{self, At, Outcome, SetAside, State, Wanted};
+use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::{Format, verb};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Quarantine,
+}
+
+#[derive(clap::Subcommand)]
+enum Quarantine {
+    /// What was set aside and waits: its place and why, never what it holds. 0: nothing waits.
+    List {
+        /// A pipeline file.
+        file: PathBuf,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+    /// Tries waiting records again, under the live release: by the process that runs the pipeline,
+    /// or, where none does on this machine, by this one. 0: all of them crossed or are superseded.
+    Redrive {
+        /// A pipeline file.
+        file: PathBuf,
+        /// Only records that were refused with this code.
+        #[arg(long)]
+        code: Option<String>,
+        /// Only this record, `TOPIC[PARTITION]@OFFSET`; may be repeated.
+        #[arg(long = "record")]
+        records: Vec<At>,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+}
+
+pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
+    match &args.verb {
+        Quarantine::List { file, format } => list(place, file, *format),
+        Quarantine::Redrive { file, code, records, format } => {
+            let wanted = Wanted { code: code.clone(), records: records.clone() };
+            redrive(place, file, &wanted, *format)
+        }
+    }
+}
+
+fn list(place: &Path, file: &Path, format: Format) -> Result<ExitCode, RunFault> {
+    let list = quarantine::list(place, file)?;
+    let waits = list.iter().filter(|record| record.state != State::Leftover).count();
+    match format {
+        Format::Json => verb::print_json(&list),
+        Format::Text => {
+            list.iter().for_each(|record| verb::print(&line(record)));
+            verb::print(&format!("{waits} wait, {} leftovers", list.len() - waits));
+        }
+    }
+    Ok(verb::answer(waits == 0))
+}
+
+fn line(record: &SetAside) -> String {
+    let state = match &record.state {
+        State::Waiting => "waits",
+        State::Leftover => "leftover of a turn that did not come to pass",
+        State::Tried(outcome) => outcome,
+    };
+    format!("{}  {}  {}  {state}", record.at, record.since, record.code)
+}
+
+#[derive(Serialize)]
+struct Tried<'a> {
+    #[serde(flatten)]
+    at: &'a At,
+    /// `None`: not tried in time.
+    outcome: Option<&'a Outcome>,
+}
+
+fn redrive(
+    place: &Path,
+    file: &Path,
+    wanted: &Wanted,
+    format: Format,
+) -> Result<ExitCode, RunFault> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .map_err(|error| RunFault::Client(format!("signals: {}", error.kind())))?;
+    }
+    let tried = quarantine::redrive(place, file, wanted, &stop)?;
+    let done = tried.iter().filter(|(_, o)| o.as_ref().is_some_and(Outcome::is_done)).count();
+    match format {
+        Format::Json => {
+            let tried: Vec<_> =
+                tried.iter().map(|(at, o)| Tried { at, outcome: o.as_ref() }).collect();
+            verb::print_json(&tried);
+        }
+        Format::Text => {
+            for (at, outcome) in &tried {
+                match outcome {
+                    Some(outcome) => verb::print(&format!("{at}  {outcome}")),
+                    None => verb::print(&format!("{at}  not tried in time")),
+                }
+            }
+            verb::print(&format!("{done} of {} done", tried.len()));
+        }
+    }
+    Ok(verb::answer(done == tried.len()))
+}
