@@ -34,6 +34,7 @@ mod cases {
     mod late_end_txn;
     mod leak_scan;
     mod memory;
+    mod redrive;
     mod rig_itself;
     mod source_loss;
     mod swap;

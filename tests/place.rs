@@ -324,10 +324,15 @@ release: {name}.release.json
 
     /// `douane run` in the background.
     pub fn run(&self) -> Running {
+        self.spawn(&["run", &self.pipeline_file()])
+    }
+
+    /// A verb in the background; what it prints goes to the log.
+    pub fn spawn(&self, args: &[&str]) -> Running {
         let log = self.dir.join("run.log");
         let open = || File::options().create(true).append(true).open(&log).expect("a log");
         let from = std::fs::metadata(&log).map_or(0, |meta| meta.len());
-        let mut command = self.command(&["run", &self.pipeline_file()]);
+        let mut command = self.command(args);
         let child = command.stdout(open()).stderr(open()).spawn().expect("the binary");
         Running { child, log, from, ended: None }
     }

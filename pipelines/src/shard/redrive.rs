@@ -32,6 +32,7 @@ impl Shard<'_> {
         }
         life.redriven.clone_from(&asked);
         let told = self.told(life)?;
+        let before = life.log.next_index();
         for at in asked.into_iter().flat_map(|request| request.records) {
             let topic = self.crossing.topics().iter().position(|topic| *topic == at.topic);
             let Some(source) = topic.map(|topic| (topic as u32, at.partition)) else { continue };
@@ -40,6 +41,10 @@ impl Shard<'_> {
             if at.offset < next && !told.outcome(&at).is_some_and(Outcome::is_done) {
                 sink = self.try_again(life, source, &at, next, sink)?;
             }
+        }
+        // What was written last is part of the log once a position names it.
+        if life.log.next_index() > before {
+            sink = self.cross(life, &mut Turn::default(), sink)?;
         }
         Ok(sink)
     }
@@ -109,7 +114,6 @@ impl Shard<'_> {
             offset: at.offset,
             outcome: outcome.to_owned(),
         })?;
-        life.log.sync()?;
         self.tell(at, outcome);
         Ok(sink)
     }
