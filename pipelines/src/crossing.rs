@@ -24,7 +24,9 @@ use crate::identity;
 use crate::key_home::KeyHome;
 use crate::names::{Names, checkpoint_origin, ledger_home};
 use crate::plan::{Plan, Staged};
-use crate::position::{Approved, LAYOUT_KEY, LAYOUT_PARTITION, LAYOUT_SHARD, Layout, Position};
+use crate::position::{
+    Approved, LAYOUT_KEY, LAYOUT_PARTITION, LAYOUT_SHARD, Layout, Position, ShardHead,
+};
 use crate::revocation::Revoked;
 use crate::stop::Stop;
 use crate::turn::Refused;
@@ -141,19 +143,20 @@ impl PositionTopic {
         Ok(position.filter(|position| position.epoch == epoch))
     }
 
-    /// Every shard that has a log, with its head as the target names it. Shards of earlier layouts
-    /// as well: what they brought is outside.
-    pub fn heads(&self, layout: &Layout) -> Result<Vec<(u32, Head)>, RunFault> {
+    /// Every shard as the target names it: where it stands, and its position of this epoch. Shards
+    /// of earlier layouts as well: what they brought is outside.
+    pub fn shards(&self, layout: &Layout) -> Result<Vec<(ShardHead, Option<Position>)>, RunFault> {
         let retired = layout.shards.iter().map(|head| head.shard).filter(|s| *s >= layout.tasks);
-        let mut heads = Vec::new();
-        for shard in (0..layout.tasks).chain(retired) {
-            let position = match shard < layout.tasks {
-                true => self.position(shard, layout.epoch)?,
-                false => None,
-            };
-            heads.extend(layout.head_of(shard, position.as_ref()).ledger.map(|head| (shard, head)));
-        }
-        Ok(heads)
+        (0..layout.tasks)
+            .chain(retired)
+            .map(|shard| {
+                let position = match shard < layout.tasks {
+                    true => self.position(shard, layout.epoch)?,
+                    false => None,
+                };
+                Ok((layout.head_of(shard, position.as_ref()), position))
+            })
+            .collect()
     }
 
     fn read<T: DeserializeOwned>(

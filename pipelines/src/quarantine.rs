@@ -25,6 +25,7 @@ use crate::fault::RunFault;
 use crate::key_home::KeyHome;
 use crate::names::{Names, ledger_home};
 use crate::position::Layout;
+use crate::report::Voice;
 use crate::run;
 
 /// Records in one request at most: the file is read once a second.
@@ -243,9 +244,11 @@ impl Desk {
     fn told(&self, layout: &Layout) -> Result<Told, RunFault> {
         let home = ledger_home(&self.place.ledger_dir, &self.pipeline.name);
         let mut told = Told::default();
-        for (shard, head) in self.positions.heads(layout)? {
-            let entries = log::read(&home, &self.names.log(shard), Some(&head))?;
-            told.take(&entries, head.size);
+        for (shard, _) in self.positions.shards(layout)? {
+            if let Some(head) = shard.ledger {
+                let entries = log::read(&home, &self.names.log(shard.shard), Some(&head))?;
+                told.take(&entries, head.size);
+            }
         }
         Ok(told)
     }
@@ -331,8 +334,7 @@ pub fn list(place: &Path, file: &Path) -> Result<Vec<SetAside>, RunFault> {
         .read(&layout)?
         .into_iter()
         .map(|(record, at_ms)| {
-            let at =
-                At { topic: record.topic, partition: record.partition, offset: record.offset };
+            let at = At { topic: record.topic, partition: record.partition, offset: record.offset };
             let since = jiff::Timestamp::from_millisecond(at_ms);
             SetAside {
                 state: told.state(&at),
@@ -395,9 +397,8 @@ pub fn redrive(
     }
     let before = desk.told(&desk.layout()?)?;
     let request = Requested::write(&desk.pipeline, &Request { records: records.clone() })?;
-    let answered = |told: &Told| {
-        records.iter().filter(|at| told.attempts(at) > before.attempts(at)).count()
-    };
+    let answered =
+        |told: &Told| records.iter().filter(|at| told.attempts(at) > before.attempts(at)).count();
     let wait = |stop: &dyn Fn() -> bool| -> Result<(), RunFault> {
         let (mut seen, mut since) = (0, Instant::now());
         while !stop() && since.elapsed() < PATIENCE {
@@ -417,7 +418,7 @@ pub fn redrive(
     } else {
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let running = scope.spawn(|| run::run(place, file, &done));
+            let running = scope.spawn(|| run::run(place, file, &done, Voice::standard_error()));
             let waited = wait(&|| stop.load(Ordering::Relaxed) || running.is_finished());
             done.store(true, Ordering::Relaxed);
             let ran = running.join().unwrap_or(Err(RunFault::ThreadDied));

@@ -162,18 +162,12 @@ pub fn read(place: &Path, file: &Path) -> Result<Status, RunFault> {
     let mut told = Told::default();
     let mut transactions = 0;
     let home = ledger_home(&place.ledger_dir, &pipeline.name);
-    // Shards of earlier layouts as well: what they brought is outside.
-    let retired = layout.shards.iter().map(|head| head.shard).filter(|s| *s >= layout.tasks);
-    for shard in (0..layout.tasks).chain(retired) {
-        let position = match shard < layout.tasks {
-            true => positions.position(shard, layout.epoch)?,
-            false => None,
-        };
-        let head = layout.head_of(shard, position.as_ref());
+    for (head, position) in positions.shards(&layout)? {
         transactions += head.sequence;
         for place in position.into_iter().flat_map(|p| p.places) {
             next.insert((place.topic, place.partition), place.next);
         }
+        let shard = head.shard;
         if let Some(head) = head.ledger {
             let entries = log::read(&home, &names.log(shard), Some(&head))?;
             let owns = |(topic, partition)| layout.shard_of(topic, partition) == shard;

@@ -58,7 +58,8 @@ fn times(records: &[Record]) -> BTreeMap<u64, usize> {
 
 /// The telephone number is masked instead: what refused the records is mended.
 fn mend(place: &mut Place) {
-    let fpe = "  - fpe: { columns: [phone], alphabet: digits, domain: phone, keep: { first: 3 } }\n";
+    let fpe =
+        "  - fpe: { columns: [phone], alphabet: digits, domain: phone, keep: { first: 3 } }\n";
     assert!(place.setup.columns.contains(fpe));
     place.setup.columns = place.setup.columns.replace(fpe, "  - mask: { columns: [phone] }\n");
     place.write_files();
@@ -126,7 +127,8 @@ fn a_redriven_record_crosses_once_and_never_after_a_newer_one() {
     assert_eq!(times.get(&serial(replaced)), Some(&1), "only the newer one");
     assert_eq!(times.get(&serial(deleted)), None);
     place.verify().fine("verify");
-    let unknown = place.verb(&["quarantine", "redrive", &place.pipeline_file(), "--record", &at(1)]);
+    let unknown =
+        place.verb(&["quarantine", "redrive", &place.pipeline_file(), "--record", &at(1)]);
     assert_eq!(unknown.code, 2, "{}", unknown.err);
 }
 

@@ -101,13 +101,7 @@ impl Shard<'_> {
     }
 
     /// Writes down that a record was tried and did not cross.
-    fn stays(
-        &self,
-        life: &mut Life,
-        at: &At,
-        outcome: &str,
-        sink: Sink,
-    ) -> Result<Sink, RunFault> {
+    fn stays(&self, life: &mut Life, at: &At, outcome: &str, sink: Sink) -> Result<Sink, RunFault> {
         life.log.append(&Entry::Redriven {
             topic: at.topic.clone(),
             partition: at.partition,

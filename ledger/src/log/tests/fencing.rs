@@ -133,7 +133,12 @@ fn entries_read_back_as_they_were() {
     let all = vec![
         held(1),
         Entry::Resumed { topic: "t".into(), partition: 1, offset: -1, release: "r".into() },
-        Entry::Redriven { topic: "t".into(), partition: 1, offset: 2, outcome: "superseded".into() },
+        Entry::Redriven {
+            topic: "t".into(),
+            partition: 1,
+            offset: 2,
+            outcome: "superseded".into(),
+        },
         Entry::Revoked { release: "r".into(), by: "bo".into(), reason: "x".into() },
         Entry::Rotated {
             purpose: "douane/v1/token-hmac".into(),
