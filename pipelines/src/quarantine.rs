@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use douane_connectors::kafka::{Admin, Reach, scan};
+use douane_connectors::edge::{Admin, EdgeFault};
 use douane_gate::{Destination, Quarantined, SealContext, read_quarantined};
 use douane_ledger::log::{self, Entry};
 use douane_schemas::keys::{Key, Purpose};
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Pipeline, Place};
 use crate::crossing::{PositionTopic, TRY};
+use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::key_home::KeyHome;
 use crate::names::{Names, ledger_home};
@@ -159,6 +160,7 @@ struct Desk {
     place: Place,
     pipeline: Pipeline,
     names: Names,
+    edges: Edges,
     positions: PositionTopic,
     key: Key,
     topic_id: String,
@@ -170,19 +172,21 @@ impl Desk {
         let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
         let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
         let names = Names::of(&place, &pipeline);
-        let topic = |cluster, side: &str, name: &str| {
+        let edges = Edges::of(&place);
+        let topic = |admin: Result<Box<dyn Admin>, EdgeFault>, side: &str, name: &str| {
             let unreachable = RunFault::unreachable(&format!("{side} cluster"));
-            let found = Admin::open(cluster).and_then(|admin| admin.topic(name));
+            let found = admin.and_then(|admin| admin.topic(name));
             found.map_err(unreachable)?.ok_or_else(|| RunFault::missing(name, side))
         };
-        let position = topic(&place.global, "global", &names.position)?;
-        let quarantine = topic(&place.sovereign, "sovereign", &names.quarantine)?;
+        let position = topic(edges.global.admin(), "global", &names.position)?;
+        let quarantine = topic(edges.sovereign.admin(), "sovereign", &names.quarantine)?;
         Ok(Self {
-            positions: PositionTopic::new(&place, &pipeline, &keys, &position.id),
+            positions: PositionTopic::new(&place, &pipeline, &edges, &keys, &position.id),
             key: keys.root().derive(Purpose::Quarantine, &pipeline.name),
             topic_id: quarantine.id,
             partitions: quarantine.partitions,
             names,
+            edges,
             place,
             pipeline,
         })
@@ -206,8 +210,9 @@ impl Desk {
                 }
                 ControlFlow::Continue(())
             };
-            let (cluster, topic) = (&self.place.sovereign, &self.names.quarantine);
-            scan(cluster, topic, partition, 0, Reach::LastStable, TRY * 6, &mut take)
+            self.edges
+                .sovereign
+                .scan(&self.names.quarantine, partition, 0, TRY * 6, &mut take)
                 .map_err(RunFault::unreachable("sovereign cluster"))?;
         }
         // A seal names the shard that made it: any that there ever was.

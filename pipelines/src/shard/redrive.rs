@@ -7,7 +7,8 @@
 
 use std::ops::ControlFlow;
 
-use douane_connectors::kafka::{OwnedRecord, Reach, Sink, scan};
+use douane_connectors::edge::Sink;
+use douane_connectors::kafka::OwnedRecord;
 use douane_ledger::log::{self, Entry};
 use douane_schemas::debezium::Refusal;
 use douane_schemas::record::RawRecord;
@@ -25,7 +26,11 @@ const LOOK_ROWS: usize = 5_000;
 
 impl Shard<'_> {
     /// Tries again what a request asks for of this shard's partitions; each request once a life.
-    pub(super) fn redrive(&self, life: &mut Life, mut sink: Sink) -> Result<Sink, RunFault> {
+    pub(super) fn redrive(
+        &self,
+        life: &mut Life,
+        mut sink: Box<dyn Sink>,
+    ) -> Result<Box<dyn Sink>, RunFault> {
         let asked = Request::read(&self.crossing.pipeline);
         if asked == life.redriven {
             return Ok(sink);
@@ -66,25 +71,25 @@ impl Shard<'_> {
         source: Source,
         at: &At,
         next: i64,
-        sink: Sink,
-    ) -> Result<Sink, RunFault> {
+        sink: Box<dyn Sink>,
+    ) -> Result<Box<dyn Sink>, RunFault> {
         let (low, _) =
             life.source.watermarks(source.0, source.1).map_err(self.crossing.source_fault())?;
         if at.offset < low {
-            return self.stays(life, at, "newer_unknown", sink);
+            return self.stays(life, at, "newer_unknown").map(|()| sink);
         }
         let Some(record) = self.read_from_source(source, at.offset)? else {
             // Compaction took it, which takes nothing but what a newer record of the key replaces.
-            return self.stays(life, at, "superseded", sink);
+            return self.stays(life, at, "superseded").map(|()| sink);
         };
         let headers = record.headers();
         let raw = record.raw(&headers);
         let digest = match self.digest(life, &raw)? {
             Ok(digest) => digest,
-            Err(code) => return self.stays(life, at, code, sink),
+            Err(code) => return self.stays(life, at, code).map(|()| sink),
         };
         if self.is_newer(life, source, &raw, &digest, next)? {
-            return self.stays(life, at, "superseded", sink);
+            return self.stays(life, at, "superseded").map(|()| sink);
         }
         let mut turn = Turn::default();
         self.push(life, &raw)?.ok();
@@ -92,7 +97,7 @@ impl Shard<'_> {
         let sink = self.cross(life, &mut turn, sink)?;
         // Crash here: it crossed, and the intent says so.
         match turn.refused().first() {
-            Some(refused) => self.stays(life, at, refused.code, sink),
+            Some(refused) => self.stays(life, at, refused.code).map(|()| sink),
             None => {
                 self.tell(at, "crossed");
                 Ok(sink)
@@ -101,7 +106,7 @@ impl Shard<'_> {
     }
 
     /// Writes down that a record was tried and did not cross.
-    fn stays(&self, life: &mut Life, at: &At, outcome: &str, sink: Sink) -> Result<Sink, RunFault> {
+    fn stays(&self, life: &mut Life, at: &At, outcome: &str) -> Result<(), RunFault> {
         life.log.append(&Entry::Redriven {
             topic: at.topic.clone(),
             partition: at.partition,
@@ -109,7 +114,7 @@ impl Shard<'_> {
             outcome: outcome.to_owned(),
         })?;
         self.tell(at, outcome);
-        Ok(sink)
+        Ok(())
     }
 
     fn tell(&self, at: &At, outcome: &str) {
@@ -141,10 +146,12 @@ impl Shard<'_> {
         from: i64,
         each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
     ) -> Result<(), RunFault> {
-        let (cluster, topic) = (&self.crossing.place.sovereign, self.crossing.topic_name(source.0));
-        scan(cluster, topic, source.1, from, Reach::LastStable, TRY * 6, each)
-            .map_err(self.crossing.source_fault())?;
-        Ok(())
+        let topic = self.crossing.topic_name(source.0);
+        self.crossing
+            .edges
+            .sovereign
+            .scan(topic, source.1, from, TRY * 6, each)
+            .map_err(self.crossing.source_fault())
     }
 
     /// Decodes a record; a refusal by its code.
