@@ -28,6 +28,7 @@ use crate::names::{Names, ledger_home};
 use crate::position::Layout;
 use crate::report::Voice;
 use crate::run;
+use crate::stop::Stop;
 
 /// Records in one request at most: the file is read once a second.
 const REQUEST_MAX: usize = 10_000;
@@ -404,9 +405,10 @@ pub fn redrive(
     let request = Requested::write(&desk.pipeline, &Request { records: records.clone() })?;
     let answered =
         |told: &Told| records.iter().filter(|at| told.attempts(at) > before.attempts(at)).count();
-    let wait = |stop: &dyn Fn() -> bool| -> Result<(), RunFault> {
+    let asked = Stop::new(stop);
+    let wait = |ended: &dyn Fn() -> bool| -> Result<(), RunFault> {
         let (mut seen, mut since) = (0, Instant::now());
-        while !stop() && since.elapsed() < PATIENCE {
+        while !asked.is_set() && !ended() && since.elapsed() < PATIENCE {
             let now = answered(&desk.told(&desk.layout()?)?);
             if now == records.len() {
                 break;
@@ -414,17 +416,17 @@ pub fn redrive(
             if now > seen {
                 (seen, since) = (now, Instant::now());
             }
-            std::thread::sleep(LOOK);
+            asked.rest(LOOK);
         }
         Ok(())
     };
     if somebody_runs(&desk) {
-        wait(&|| stop.load(Ordering::Relaxed))?;
+        wait(&|| false)?;
     } else {
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let running = scope.spawn(|| run::run(place, file, &done, Voice::standard_error()));
-            let waited = wait(&|| stop.load(Ordering::Relaxed) || running.is_finished());
+            let waited = wait(&|| running.is_finished());
             done.store(true, Ordering::Relaxed);
             let ran = running.join().unwrap_or(Err(RunFault::ThreadDied));
             waited.and(ran)
