@@ -39,6 +39,8 @@ enum Verb {
     Explain(verb::explain::Args),
     /// Runs one pipeline in the foreground until stopped. 0: stopped cleanly.
     Run(verb::run::Args),
+    /// Runs the tests inside the files, through the real path, with throw-away keys. 0: all pass.
+    Test(verb::test::Args),
     /// Per partition: state, lag, and what is held by which leaf. 0: nothing is held.
     Status(verb::status::Args),
     /// Reaches every part that douane.yaml names, a line each. 0: all can be used.
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Verb::Lint(args) => verb::lint::run(place, &args),
         Verb::Explain(args) => verb::explain::run(place, &args),
         Verb::Run(args) => verb::run::run(place, &args),
+        Verb::Test(args) => verb::test::run(place, &args),
         Verb::Status(args) => verb::status::run(place, &args),
         Verb::Doctor(args) => verb::doctor::run(place, &args),
         Verb::Quarantine(args) => verb::quarantine::run(place, &args),

@@ -216,7 +216,7 @@ enum Halt {
 type SchemaCache = Box<dyn douane_schemas::debezium::WriterSchemas + Send>;
 
 /// For formats without a registry: no id is known.
-struct NoSchemas;
+pub struct NoSchemas;
 
 impl douane_schemas::debezium::WriterSchemas for NoSchemas {
     fn schema_text(&mut self, _: u32) -> Result<Option<String>, douane_schemas::debezium::Away> {

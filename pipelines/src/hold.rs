@@ -32,6 +32,11 @@ impl Reason {
         Self { code: code.to_owned(), text, leaf: None, schema_id: None }
     }
 
+    /// A delete is never skipped: its row would stay outside for ever.
+    pub fn delete_cannot_cross(code: &str) -> Self {
+        Self::new("delete_cannot_cross", format!("a delete cannot cross: {code}"))
+    }
+
     /// As the ledger keeps it.
     pub fn entry(&self, topic: &str, partition: i32, offset: i64) -> Entry {
         Entry::Held {

@@ -117,6 +117,25 @@ impl KeyHome {
         Self::open(dir)
     }
 
+    /// Keys of no place, in memory only: for trying a pipeline out. Nothing that they make can be
+    /// made again.
+    ///
+    /// # Errors
+    /// [`KeyFault::Random`].
+    pub fn throw_away() -> Result<Self, KeyFault> {
+        let generate = || SigningKey::generate().map_err(|_| KeyFault::Random);
+        let (manifest_key, checkpoint) = (generate()?, generate()?);
+        let manifest = manifest_key.to_pkcs8_pem().map_err(|_| KeyFault::Random)?;
+        let mut bytes = Zeroizing::new([0; 32]);
+        SystemRandom::new().fill(&mut bytes[..]).map_err(|_| KeyFault::Random)?;
+        Ok(Self {
+            root: RootKey::new(*bytes),
+            manifest,
+            manifest_public: manifest_key.verifying_key(),
+            checkpoint,
+        })
+    }
+
     /// Reads the keys of a place.
     ///
     /// # Errors

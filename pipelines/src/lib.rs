@@ -10,10 +10,12 @@
 )]
 
 mod carried;
+pub mod cases;
 pub mod config;
 mod control;
 mod crossing;
 pub mod doctor;
+pub mod dry_run;
 mod edges;
 mod evidence;
 pub mod explain;
@@ -38,4 +40,5 @@ pub mod status;
 mod stop;
 mod swap;
 mod topics;
+mod trial;
 mod turn;

@@ -380,19 +380,30 @@ pub fn propose(
     plan: &Plan,
     proposal: &Proposal,
 ) -> Result<Release, RunFault> {
-    let fingerprint = fingerprint(place, pipeline, plan)?;
-    let proof = Proof::new(place, pipeline, plan, &fingerprint);
     // A file that is there and cannot be read is not written over.
     let previous = match pipeline.release.exists() {
         true => release::draft(&envelope(pipeline)?).map_err(fault)?.version,
         false => 0,
     };
+    draft(place, pipeline, plan, proposal, previous + 1)
+}
+
+/// A release of this version, as the files and the plan make it.
+pub(crate) fn draft(
+    place: &Place,
+    pipeline: &Pipeline,
+    plan: &Plan,
+    proposal: &Proposal,
+    version: u64,
+) -> Result<Release, RunFault> {
+    let fingerprint = fingerprint(place, pipeline, plan)?;
+    let proof = Proof::new(place, pipeline, plan, &fingerprint);
     let now = jiff::Timestamp::now();
     let text = |at: jiff::Timestamp| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let expires = now.checked_add(proposal.life).map_err(|_| fault("the life is too long"))?;
     Ok(Release {
         v: release::FORMAT,
-        version: previous + 1,
+        version,
         pipeline: pipeline.name.clone(),
         purpose: pipeline.purpose.clone(),
         fingerprint,

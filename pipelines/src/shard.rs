@@ -519,12 +519,9 @@ impl Shard<'_> {
             turn.refuse(Refused { source, offset, code });
             return Ok(false);
         }
-        let (word, why) = match full {
-            true => ("quarantine_limit", "quarantine limit reached"),
-            false => ("delete_cannot_cross", "a delete cannot cross"),
-        };
+        let limit = || Reason::new("quarantine_limit", format!("quarantine limit reached: {code}"));
+        let reason = if full { limit() } else { Reason::delete_cannot_cross(code) };
         turn.cut(source, offset);
-        let reason = Reason::new(word, format!("{why}: {code}"));
         self.hold(life, source, offset, &reason, None)?;
         Ok(true)
     }

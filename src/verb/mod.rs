@@ -8,6 +8,7 @@ pub mod quarantine;
 pub mod release;
 pub mod run;
 pub mod status;
+pub mod test;
 pub mod verify;
 
 use std::io::Write;

@@ -6,14 +6,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use douane_pipelines::dry_run;
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::report::Voice;
 use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::{Format, verb};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// A pipeline file.
     file: PathBuf,
+    /// Reads what is there and counts what would become of it: no group, no writes, no release.
+    /// 0: nothing would be held.
+    #[arg(long)]
+    dry_run: bool,
+    /// Records of each partition that a dry run reads at most.
+    #[arg(long, requires = "dry_run", default_value_t = 1000)]
+    records: u64,
+    /// How a dry run's counts are printed.
+    #[arg(long, requires = "dry_run", value_enum, default_value = "text")]
+    format: Format,
 }
 
 /// How long a stop may take. What is not committed by then is not lost: the next start reads it
@@ -21,6 +34,14 @@ pub struct Args {
 const STOP: Duration = Duration::from_secs(5);
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
+    if args.dry_run {
+        let counted = dry_run::run(place, &args.file, args.records)?;
+        match args.format {
+            Format::Text => verb::print(&counted.text()),
+            Format::Json => verb::print_json(&counted),
+        }
+        return Ok(verb::answer(counted.goes_through()));
+    }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // Asking twice is asking once: shells and supervisors repeat themselves.

@@ -60,6 +60,7 @@ impl Lint<'_> {
         let timestamp_ms = self.granularity(&sink.timestamp);
         self.subject(&sink.subject);
         self.release(&file.release);
+        let tests = self.cases(file.tests, &classes);
         Pipeline {
             file: path.to_owned(),
             beside: file.domains.iter().filter_map(|name| beside(path, name)).collect(),
@@ -86,10 +87,11 @@ impl Lint<'_> {
             quarantine_max_per_minute: file.quarantine.map(|q| q.max_per_minute),
             overrides: file.overrides,
             release: place_dir.join(file.release),
+            tests,
         }
     }
 
-    fn error(
+    pub(super) fn error(
         &mut self,
         mark: Mark,
         kind: Kind,

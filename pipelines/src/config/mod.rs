@@ -1,5 +1,6 @@
 //! The two YAML files: read, held against their schema, linted, all faults at once.
 
+mod case;
 mod de;
 mod finding;
 mod lint;
@@ -15,11 +16,14 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
+pub use case::{ANY, Case, Cells, Event, Expected};
 pub use finding::{Finding, Findings, Kind, Mark, Severity};
 pub use pipeline::{
     Class, ClassRule, KafkaSource, Override, Pipeline, Sink, SinkFormat, Start, format_name,
 };
 pub use place::Place;
+pub(crate) use schema::nearest;
+pub(crate) use yaml::quoted;
 
 use lint::Lint;
 use pipeline::PipelineFile;

@@ -13,6 +13,7 @@ use douane_transforms::{Domains, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::case::{Case, CaseFile};
 use super::finding::Mark;
 use super::schema::About;
 
@@ -42,6 +43,8 @@ pub struct Pipeline {
     pub overrides: Vec<Override>,
     /// The release's file, beside `douane.yaml`.
     pub release: PathBuf,
+    /// No part of the fingerprint.
+    pub tests: Vec<Case>,
 }
 
 impl Pipeline {
@@ -234,6 +237,9 @@ pub(super) struct PipelineFile {
     pub overrides: Vec<Override>,
     /// The release's file, beside `douane.yaml`.
     pub release: String,
+    /// What goes in, and what must and must not come out: `douane test` runs them.
+    #[serde(default)]
+    pub tests: Vec<CaseFile>,
 }
 
 /// Where records come from.
@@ -461,7 +467,6 @@ fn types_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 
 /// Planned, not built: refused by name.
 pub(super) const LATER: &[About] = &[
-    ("tests", "keep them in a file of their own until then, and remove the key"),
     ("tables", "write one pipeline a table, and remove the key"),
     ("catalog", "write the classes under `classes`"),
     ("publish", "remove it: records cross as they come"),

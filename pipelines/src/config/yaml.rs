@@ -93,8 +93,13 @@ impl Node {
                 entries.iter_mut().for_each(|(_, value)| value.prune(marks));
             }
             Value::List(items) => {
-                items.iter_mut().for_each(|item| item.prune(marks));
-                items.retain(|item| !matches!(&item.value, Value::Map(e) if e.is_empty()));
+                // What was empty before is what somebody wrote.
+                let empty = |item: &Self| matches!(&item.value, Value::Map(e) if e.is_empty());
+                items.retain_mut(|item| {
+                    let before = empty(item);
+                    item.prune(marks);
+                    before || !empty(item)
+                });
             }
             _ => {}
         }

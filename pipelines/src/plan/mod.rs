@@ -18,7 +18,7 @@ use douane_schemas::leaf::{Leaf, LeafType, TableLeaves};
 use douane_schemas::record::Format;
 use douane_transforms::{Declared, Keyring, Normalize, Produces, Stage, TransformFault};
 
-use crate::config::{Class, Finding, Findings, Kind, Mark, Pipeline};
+use crate::config::{Class, Expected, Finding, Findings, Kind, Mark, Pipeline, nearest, quoted};
 use crate::policy::{self, Verdict};
 
 /// Which part of a record a leaf belongs to. Column names carry it: `key.id`, `after.id`.
@@ -235,15 +235,49 @@ pub fn lint(pipeline: &Pipeline) -> Findings {
         key: pipeline.source.key.iter().flatten().map(leaf).collect(),
         row: pipeline.classes.iter().map(|rule| leaf(&rule.path)).collect(),
     };
-    Plan::new(pipeline, leaves).err().unwrap_or_default()
+    match Plan::new(pipeline, leaves) {
+        Ok(plan) => cases(pipeline, &plan),
+        Err(findings) => findings,
+    }
+}
+
+/// Columns that a test expects and that do not cross.
+fn cases(pipeline: &Pipeline, plan: &Plan) -> Findings {
+    let mut findings = Findings::default();
+    let names: Vec<&str> = plan.columns.iter().map(|column| column.name.as_str()).collect();
+    let rows = pipeline.tests.iter().flat_map(|case| case.output.iter().flatten());
+    for expected in rows {
+        let Expected::Row { mark, cells } = expected else { continue };
+        for name in cells.keys().filter(|name| !names.contains(&name.as_str())) {
+            let shown = quoted(name);
+            let message = format!("a test expects column `{shown}`, which does not cross");
+            let found =
+                finding(pipeline, &mut findings, Some(*mark), Kind::MatchesNothing, message);
+            match nearest(name, &names) {
+                Some(near) => found.next(format_args!("write `{near}`, or remove it here")),
+                None => found.next("remove it here; what must not cross stands under `absent`"),
+            };
+        }
+    }
+    findings
 }
 
 fn likely(pipeline: &Pipeline, path: &str) -> LeafType {
+    likely_for(pipeline, path, |_| true)
+}
+
+/// A type that the leaf's stage accepts, and whoever asks.
+pub(crate) fn likely_for(
+    pipeline: &Pipeline,
+    path: &str,
+    fits: impl Fn(LeafType) -> bool,
+) -> LeafType {
     if pipeline.source.format == Format::DebeziumJson {
         return LeafType::Text;
     }
     let stage = pipeline.stages.iter().find(|(stage, _)| stage.columns().iter().any(|c| c == path));
     let takes = |leaf_type: &LeafType| match stage {
+        _ if !fits(*leaf_type) => false,
         None => true,
         Some((stage, _)) => {
             let leaf = Leaf { path: path.to_owned(), leaf_type: *leaf_type };

@@ -1,0 +1,184 @@
+//! Tests of pipelines, from YAML as users write it: what passes, and that each kind of difference
+//! is found.
+
+use super::*;
+
+const PLACE: &str = "\
+clusters:
+  sovereign: { zone: eu-de, id: sovereign-id, bootstrap: 'a:9092', registry: 'http://a:8081' }
+  global: { zone: global, id: global-id, bootstrap: 'b:9092', registry: 'http://b:8081' }
+keys: { dir: keys/ }
+ledger: { dir: ledger/ }
+trust: trust.json
+tasks: 1
+";
+
+const DOMAINS: &str = "domains: { customer: {}, phone: {} }\n";
+
+fn file(source: &str, sink: &str, tests: &str) -> String {
+    format!(
+        "name: p
+purpose: test
+domains: domains.yaml
+source: {{ kafka: {{ cluster: sovereign, topics: [t], {source}, start: earliest }} }}
+classes:
+  id: {{ class: identifier, subject: true }}
+  phone: identifier
+  full_name: identifier
+  birth_date: quasi
+  balance_cents: sensitive
+  address.city: public
+  country: public
+  notes: free_text
+types: {{ id: int64, birth_date: date, balance_cents: int64 }}
+stages:
+  - tokenize: {{ columns: [id], domain: customer }}
+  - fpe: {{ columns: [phone], alphabet: digits, domain: phone, keep: {{ first: 3 }}, separators: '+' }}
+  - drop: {{ columns: [full_name] }}
+  - generalize: {{ columns: [birth_date], to: year }}
+  - generalize: {{ columns: [balance_cents], bins: [0, 1000] }}
+  - redact: {{ columns: [notes], detectors: [email, phone] }}
+sink: {{ kafka: {{ cluster: global, topic: out, format: {sink}, timestamp: 1s }} }}
+overrides:
+  - {{ name: notes, columns: [notes], detectors: [email, phone], residual: [names], min_recall: 0.9 }}
+release: p.release.json
+tests:
+{tests}"
+    )
+}
+
+const JSON: &str = "format: debezium_json, key: [id]";
+
+fn outcome(text: &str) -> Result<Report, RunFault> {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in [("douane.yaml", PLACE), ("domains.yaml", DOMAINS), ("p.yaml", text)] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let report = run(&dir.path().join("douane.yaml"), &dir.path().join("p.yaml"));
+    // Nothing is left behind: no key, no ledger, no release.
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+    report
+}
+
+const ADA: &str = "{ id: 7340012, phone: '+491555017', full_name: Ada Berg, birth_date: 1990-05-17, \
+    balance_cents: 120000, address: { city: Graz }, country: AT, notes: write ada@example.com }";
+
+#[test]
+fn what_is_as_expected_passes_in_every_format() {
+    let tests = format!(
+        "  - name: nothing of the raw row crosses
+    input: [ {{ after: {ADA} }} ]
+    output: [ {{ id: '*', phone: '*', birth_date: 1990, address_city: Graz, country: AT, notes: 'write [EMAIL]' }} ]
+    absent: [ada@example.com, '7340012', Ada Berg, '491555017', '17']
+  - name: a delete and its tombstone become one
+    input: [ {ADA}, {{ before: {ADA}, op: d }} ]
+    output: [ {{ country: AT }}, tombstone ]
+  - name: a new column holds
+    input: [ {{ id: 1, passport: P-1 }}, {{ id: 2 }} ]
+    output: []
+    held: unknown_leaf
+    absent: [P-1]
+  - name: a number too short to encrypt is set aside, its neighbour crosses
+    input: [ {{ id: 1, phone: '+4915' }}, {{ id: 2, country: DE }} ]
+    output: [ {{ country: DE }} ]
+    quarantined: [domain_too_small]
+"
+    );
+    for (source, sink) in [(JSON, "json"), (JSON, "avro"), ("format: debezium_avro", "avro")] {
+        let report = outcome(&file(source, sink, &tests)).unwrap_or_else(|f| panic!("{f}"));
+        assert!(report.passes(), "{}", report.text());
+        assert_eq!(report.tests.len(), 4);
+        assert_eq!(report.tests[1].crossed, 2);
+        assert_eq!(report.guessed.is_empty(), source == JSON, "{}", report.text());
+    }
+}
+
+/// The control of each comparison: it fails, and says where.
+#[test]
+fn each_difference_is_found() {
+    for (rest, expected) in [
+        (
+            "output: [ { country: DE } ]",
+            "record 1: column `country`: expected \"DE\", found \"AT\"",
+        ),
+        (
+            "output: [ { birth_date: 1991 } ]",
+            "record 1: column `birth_date`: expected 1991, found 1990",
+        ),
+        ("output: [ { birth_date: '*' }, {} ]", "records: expected 2, found 1"),
+        ("output: []", "records: expected 0, found 1"),
+        ("output: [ tombstone ]", "record 1: expected a tombstone"),
+        ("output: [ null ]", "record 1: expected a tombstone"),
+        ("absent: [Graz]", "absent: \"Graz\" stands in record 1, column `address_city`"),
+        ("absent: ['AT']", "absent: \"AT\" stands in record 1, column `country`"),
+        ("absent: ['write ']", "absent: \"write \" stands in record 1, column `notes`"),
+        // Short texts are compared with whole cells.
+        ("absent: [rite]", ""),
+        ("held: unknown_leaf", "held: expected `unknown_leaf`, found nothing"),
+        ("quarantined: [number]", "quarantined: expected number, found nothing"),
+    ] {
+        let tests = format!("  - {{ name: n, input: [ {ADA} ], {rest} }}\n");
+        let report = outcome(&file(JSON, "json", &tests)).unwrap_or_else(|f| panic!("{f}"));
+        let found = report.tests[0].difference.clone().unwrap_or_default();
+        assert_eq!(found, expected, "{rest}");
+        assert_eq!(report.passes(), found.is_empty());
+    }
+}
+
+#[test]
+fn what_was_not_expected_fails() {
+    for (input, expected) in [
+        (
+            "{ id: 1, phone: '+4915' }",
+            "quarantined: expected nothing, found domain_too_small (record 1)",
+        ),
+        ("{ id: null }", "quarantined: expected nothing, found null_key (record 1)"),
+        ("{ id: 1, birth_date: soon }", "held: expected nothing, found `retyped`"),
+    ] {
+        let tests = format!("  - {{ name: n, input: [ {input} ], absent: [Vienna] }}\n");
+        let report = outcome(&file(JSON, "json", &tests)).unwrap_or_else(|f| panic!("{f}"));
+        let found = report.tests[0].difference.clone().unwrap_or_default();
+        assert!(found.starts_with(expected), "{input}: {found}");
+    }
+}
+
+#[test]
+fn no_test_is_no_pass() {
+    let text = file(JSON, "json", "").replace("tests:\n", "");
+    let report = outcome(&text).unwrap();
+    assert!(!report.passes());
+    assert!(report.text().contains("no tests, which is no pass"), "{}", report.text());
+}
+
+#[test]
+fn the_block_itself_is_linted() {
+    for (test, expected) in [
+        ("{ name: n, input: [ { id: 1, coutnry: DE } ], absent: [x] }", "`coutnry` is no leaf"),
+        (
+            "{ name: n, input: [ { after: { id: 1, address: { town: x } } } ], absent: [x] }",
+            "`address.town` is no leaf",
+        ),
+        ("{ name: n, input: [ { id: 1 } ] }", "this test compares nothing"),
+        ("{ name: n, input: [ { after: { id: 1 }, op: d } ], absent: [x] }", "`op` does not fit"),
+        ("{ name: n, input: [ 7 ], absent: [x] }", "an input is no map"),
+        ("{ name: n, input: [ { id: 1 } ], output: [ 7 ] }", "an output is neither"),
+        ("{ name: n, input: [ { id: 1 } ], absent: [''] }", "an empty text"),
+        ("{ name: n, input: [ { id: 1 } ], absent: [7] }", "absent"),
+        ("{ name: n, input: [], absent: [x] }", "input` has 0 entries"),
+        ("{ name: n, inputs: [ { id: 1 } ], absent: [x] }", "`inputs` is not a key"),
+    ] {
+        let fault = outcome(&file(JSON, "json", &format!("  - {test}\n"))).map(|_| ()).unwrap_err();
+        assert!(fault.to_string().contains(expected), "{test}:\n{fault}");
+        assert!(fault.to_string().contains("p.yaml:2"), "{test}: no place:\n{fault}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let text =
+        file(JSON, "json", "  - { name: n, input: [ { id: 1 } ], output: [ { contry: DE } ] }\n");
+    for (name, text) in [("douane.yaml", PLACE), ("domains.yaml", DOMAINS), ("p.yaml", &text)] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let load = config::load(&dir.path().join("douane.yaml"), &dir.path().join("p.yaml"));
+    let found = plan::lint(&load.unwrap().1).to_string();
+    assert!(found.contains("expects column `contry`, which does not cross"), "{found}");
+    assert!(found.contains("write `country`"), "{found}");
+}

@@ -1,0 +1,309 @@
+//! A pipeline tried out in memory: plan, decode, stages, merge, gate, encoding, as a shard does them
+//! and by the same code, under a release that throw-away keys sign for a throw-away trust root.
+//! Nothing outside is written, and no key of the place is read.
+//!
+//! What comes out cannot be sent: its sink does not exist, and its tokens are of keys that nobody
+//! has. `test` looks at it; `run --dry-run` counts it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use douane_gate::{Approved, Crossing as AtGate, Evidence, Gate, Target, TransactionIds};
+use douane_ledger::log::{Head, JournalId};
+use douane_ledger::release::{self as releases, Limits, LiveRelease};
+use douane_ledger::signing::SigningKey;
+use douane_ledger::trust::{self, Approver, Role, Root, TrustRoot};
+use douane_schemas::batch::{Origin, RowKind};
+use douane_schemas::debezium::{Decoder, Limits as DecoderLimits, Refusal, WriterSchemas};
+use douane_schemas::record::{Format, RawRecord};
+
+use crate::config::{Pipeline, Place, SinkFormat};
+use crate::evidence;
+use crate::fault::RunFault;
+use crate::hold::Reason;
+use crate::key_home::KeyHome;
+use crate::merge::{Deletes, Merge};
+use crate::names::Names;
+use crate::plan::{Plan, Staged, Stages};
+use crate::release;
+use crate::turn::{Refused, Source, Turn};
+
+/// How long a throw-away release lives: longer than any trial.
+const LIFE: Duration = Duration::from_secs(86_400);
+/// The target that is not there: as many partitions as a small topic has, and Kafka's default size.
+const PARTITIONS: u32 = 4;
+const RECORD_BYTES_MAX: usize = 1_048_588;
+/// The id that a registry would have given.
+const SCHEMA_ID: u32 = 1;
+
+/// See the module.
+pub struct Trial {
+    decoder: Decoder,
+    schemas: Box<dyn WriterSchemas>,
+    stages: Stages,
+    gate: Gate,
+    turn: Turn,
+    next: BTreeMap<Source, i64>,
+    deletes: Deletes,
+    held: BTreeMap<Source, (i64, Reason)>,
+    passages: u64,
+}
+
+/// What became of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Took {
+    /// It is in the batch, or was refused singly.
+    Taken,
+    /// Its partition waits at it, now or from before.
+    Held,
+    /// The batch is full: [`Trial::pass`], then push it again.
+    Full,
+}
+
+/// Who refused a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusedBy {
+    Decoder,
+    Stage,
+    Gate,
+}
+
+/// A record refused singly; `column` where the gate says which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusing {
+    pub by: RefusedBy,
+    pub source: Source,
+    pub offset: i64,
+    pub code: &'static str,
+    pub column: Option<String>,
+}
+
+/// One batch at the border.
+pub struct Passage {
+    /// The records as they would be sent, and their manifest.
+    pub approved: Approved,
+    pub staged: Staged,
+    /// One a row of `staged`: it stays out.
+    pub skip: Vec<bool>,
+    /// Tombstones that repeat the delete before them.
+    pub merged: u64,
+    /// In the order of their positions.
+    pub refused: Vec<Refusing>,
+}
+
+impl Trial {
+    /// Tries `pipeline` over `plan`. `source` and `sink`: the formats to try it in.
+    pub fn new(
+        place: &Place,
+        pipeline: &Pipeline,
+        plan: &Plan,
+        source: Format,
+        sink: SinkFormat,
+        schemas: Box<dyn WriterSchemas>,
+    ) -> Result<Self, RunFault> {
+        let mut pipeline = pipeline.clone();
+        pipeline.source.format = source;
+        pipeline.sink.format = sink;
+        let keys = KeyHome::throw_away().map_err(|fault| RunFault::Keys(fault.to_string()))?;
+        let release = Arc::new(throw_away_release(place, &pipeline, plan)?);
+        let names = Names::of(place, &pipeline);
+        let target = Target {
+            topic: names.data,
+            manifest_topic: names.manifest,
+            partitions: PARTITIONS,
+            record_bytes_max: RECORD_BYTES_MAX,
+            value_schema_id: match sink {
+                SinkFormat::Json => None,
+                SinkFormat::Avro => Some(SCHEMA_ID),
+            },
+        };
+        let gate_keys = keys.gate_keys(&pipeline.name, &release);
+        let gate = Gate::new(release, target, gate_keys, "douane, tried out".to_owned())
+            .map_err(|fault| RunFault::Gate(fault.to_string()))?;
+        let declared: Vec<String> = pipeline.types.keys().cloned().collect();
+        let decoder =
+            Decoder::new(source, plan.leaves.clone(), &plan.built(), DecoderLimits::default())
+                .declared(&declared);
+        Ok(Self {
+            decoder,
+            schemas,
+            stages: plan.compile(&pipeline, &keys.keyring())?,
+            gate,
+            turn: Turn::default(),
+            next: BTreeMap::new(),
+            deletes: Deletes::new(),
+            held: BTreeMap::new(),
+            passages: 0,
+        })
+    }
+
+    /// Decodes one record. There is no limit to what is quarantined: a trial shows all of it.
+    pub fn push(&mut self, record: &RawRecord<'_>) -> Result<Took, RunFault> {
+        let source = (record.topic, record.partition);
+        if self.held.contains_key(&source) {
+            return Ok(Took::Held);
+        }
+        match self.decoder.push(record, self.schemas.as_mut()) {
+            Ok(()) => {}
+            Err(Refusal::Quarantine(code)) => {
+                let offset = record.offset;
+                self.turn.refuse(Refused { source, offset, code: code.code() });
+            }
+            Err(Refusal::Hold(hold)) => {
+                self.held.insert(source, (record.offset, Reason::from(&hold)));
+                return Ok(Took::Held);
+            }
+            Err(Refusal::Full) => return Ok(Took::Full),
+            Err(Refusal::Away(why)) => {
+                let what = "the sovereign registry".to_owned();
+                return Err(RunFault::Unreachable { what, why: why.to_string() });
+            }
+        }
+        let next = self.next.get(&source).copied().unwrap_or(record.offset);
+        self.turn.take(record, next);
+        self.next.insert(source, record.offset + 1);
+        Ok(Took::Taken)
+    }
+
+    /// Records in the batch, refused ones counted.
+    pub fn len(&self) -> usize {
+        self.turn.len()
+    }
+
+    /// Where partitions wait, and why.
+    pub fn held(&self) -> &BTreeMap<Source, (i64, Reason)> {
+        &self.held
+    }
+
+    /// Takes the batch through stages, merge and gate, as a shard's turn.
+    pub fn pass(&mut self) -> Result<Passage, RunFault> {
+        let refused = self.turn.refused();
+        let mut refused: Vec<Refusing> = refused.iter().map(by_decoder).collect();
+        let staged = self.stages.apply(self.decoder.finish())?;
+        for (origin, code) in &staged.refused {
+            self.refuse(origin, RefusedBy::Stage, code, None, &mut refused);
+        }
+        self.passages += 1;
+        let ids = self.ids();
+        // As in a shard: what stays behind with a refused delete is taken out, and the rest looked
+        // at again. Each round cuts at least one record.
+        let (passed, merge) = loop {
+            let digest = |row| evidence::key_digest(&staged.keys, row);
+            let origins = &staged.batch.origins;
+            let merge = Merge::new(&self.turn, origins, self.deletes.clone(), digest);
+            let crossing = AtGate {
+                columns: &staged.columns,
+                keys: &staged.keys,
+                raw: &staged.batch.rows,
+                origins,
+                skip: &merge.skip,
+            };
+            let passed = self
+                .gate
+                .pass(crossing, ids.clone())
+                .map_err(|fault| RunFault::Gate(fault.to_string()))?;
+            let mut cut = false;
+            for (row, refusal) in passed.refused() {
+                let column = self.gate.place_name(refusal.place).to_owned();
+                let column = Some(column).filter(|name| !name.is_empty());
+                let origin = &staged.batch.origins[*row];
+                let by = RefusedBy::Gate;
+                cut |= self.refuse(origin, by, refusal.code(), column, &mut refused);
+            }
+            if !cut {
+                break (passed, merge);
+            }
+        };
+        refused.retain(|refusing| !self.turn.is_cut(refusing.source, refusing.offset));
+        refused.sort_by_key(|refusing| (refusing.source, refusing.offset));
+        self.deletes = merge.deletes;
+        self.turn.clear();
+        let approved = self
+            .gate
+            .stamp(passed, self.evidence())
+            .map_err(|fault| RunFault::Gate(fault.to_string()))?;
+        Ok(Passage { approved, staged, skip: merge.skip, merged: merge.merged, refused })
+    }
+
+    /// Refuses one record, or, where it is a delete, holds its partition. Says whether the turn
+    /// was cut.
+    fn refuse(
+        &mut self,
+        origin: &Origin,
+        by: RefusedBy,
+        code: &'static str,
+        column: Option<String>,
+        refused: &mut Vec<Refusing>,
+    ) -> bool {
+        let (source, offset) = ((origin.topic, origin.partition), origin.offset);
+        if self.turn.is_cut(source, offset) {
+            return false;
+        }
+        if origin.kind() == RowKind::Upsert {
+            self.turn.refuse(Refused { source, offset, code });
+            refused.push(Refusing { by, source, offset, code, column });
+            return false;
+        }
+        self.turn.cut(source, offset);
+        let reason = Reason::delete_cannot_cross(code);
+        self.held.insert(source, (offset, reason));
+        true
+    }
+
+    fn ids(&self) -> TransactionIds {
+        TransactionIds {
+            manifest_id: [0x7e; 16],
+            traceparent: format!("00-{}-{}-01", "7e".repeat(16), "7e".repeat(8)),
+            salt: [0x7e; 16],
+            sequence: self.passages,
+            shard: 0,
+        }
+    }
+
+    /// There is no ledger to point at.
+    fn evidence(&self) -> Evidence {
+        Evidence {
+            spans: Vec::new(),
+            refused: Vec::new(),
+            leaf_index: 0,
+            leaf_hash: [0; 32],
+            head: Head { journal: JournalId([0; 16]), size: 0, root: [0; 32] },
+            schema_ids: Vec::new(),
+            key_ids: self.gate.seal_key_ids(),
+        }
+    }
+}
+
+fn by_decoder(refused: &Refused) -> Refusing {
+    let Refused { source, offset, code } = *refused;
+    Refusing { by: RefusedBy::Decoder, source, offset, code, column: None }
+}
+
+/// A release of this plan that is live, signed by two approvers who exist for as long as this
+/// function runs, under a trust root that lies nowhere.
+fn throw_away_release(
+    place: &Place,
+    pipeline: &Pipeline,
+    plan: &Plan,
+) -> Result<LiveRelease, RunFault> {
+    let fault = |what: &dyn std::fmt::Display| RunFault::Release(format!("trial: {what}"));
+    let generate = || SigningKey::generate().map_err(|f| fault(&f));
+    let keys = [generate()?, generate()?];
+    let signers: Vec<&SigningKey> = keys.iter().collect();
+    let person = |(name, key): (&str, &SigningKey)| Approver {
+        name: name.to_owned(),
+        key: key.verifying_key(),
+        roles: vec![Role::Approve, Role::Revoke, Role::Trust],
+    };
+    let root = Root::first(2, ["one", "two"].into_iter().zip(&keys).map(person).collect());
+    let root = trust::sign(&root, &signers).map_err(|f| fault(&f))?;
+    let root = root.to_bytes().map_err(|f| fault(&f))?;
+    let root = TrustRoot::load(&root, None).map_err(|f| fault(&f))?;
+    let limits = Limits { records: None, bytes: None, epsilon: None };
+    let proposal = release::Proposal { author: "author".to_owned(), life: LIFE, limits };
+    let draft = release::draft(place, pipeline, plan, &proposal, 1)?;
+    let envelope = releases::sign(&draft, &signers).map_err(|f| fault(&f))?;
+    releases::verify(&envelope, &root, SystemTime::now()).map_err(|f| fault(&f))
+}
