@@ -42,6 +42,15 @@ pub struct TopicIdentity {
     pub replication: i32,
 }
 
+/// What a client may do with a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// Its records may be read.
+    pub read: bool,
+    /// Records may be written to it.
+    pub write: bool,
+}
+
 /// The settings of a topic that delivery depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicConfig {
@@ -85,6 +94,14 @@ pub trait Admin {
     /// As [`Self::topics`].
     fn topic(&self, name: &str) -> Result<Option<TopicIdentity>, EdgeFault> {
         Ok(self.topics(&[name])?.pop().flatten())
+    }
+
+    /// What this client may do with a topic; `None` where the side does not say.
+    ///
+    /// # Errors
+    /// The side is away, or refuses.
+    fn rights(&self, _name: &str) -> Result<Option<Rights>, EdgeFault> {
+        Ok(None)
     }
 
     /// A topic's settings.

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use douane_connectors::edge::{Admin, EdgeFault};
+use douane_connectors::edge::{Admin, EdgeFault, Rights};
 use douane_connectors::registry::Registry;
 use serde::Serialize;
 
@@ -15,6 +15,9 @@ use crate::key_home::KeyHome;
 use crate::names::Names;
 use crate::release;
 use crate::topics::expectations;
+
+/// Two machines' clocks may differ by so much.
+const CLOCK_GRACE: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
 
 /// How one part is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -66,6 +69,7 @@ pub fn examine(place: &Path, files: &[PathBuf], create: bool) -> Result<Vec<Line
     let mut lines = Vec::new();
     keys(&loaded, &mut lines);
     trust(&loaded, &mut lines);
+    clock(&loaded, &mut lines);
     let edges = Edges::of(&loaded);
     let sovereign = cluster("sovereign", edges.sovereign.admin(), &loaded.sovereign, &mut lines);
     let global = cluster("global", edges.global.admin(), &loaded.global, &mut lines);
@@ -163,7 +167,14 @@ fn topics(
         match sovereign.topic(topic) {
             Ok(Some(found)) => {
                 source_partitions += found.partitions;
-                line(lines, part, State::Well, format!("{} partitions", found.partitions));
+                let needed = Rights { read: true, write: false };
+                match lacking(sovereign, topic, needed) {
+                    Ok(None) => {
+                        line(lines, part, State::Well, format!("{} partitions", found.partitions));
+                    }
+                    Ok(Some(lacking)) => line(lines, part, State::Wrong, lacking),
+                    Err(fault) => line(lines, part, State::Unreachable, fault.to_string()),
+                }
             }
             Ok(None) => line(lines, part, State::Wrong, "does not exist: the source makes it"),
             Err(fault) => line(lines, part, State::Unreachable, fault.to_string()),
@@ -178,7 +189,14 @@ fn topics(
         let outcome = if create && missing {
             expected.create(admin, source_partitions.max(1)).map(|()| None)
         } else {
-            expected.check(admin).map(Some)
+            // What is read back of douane's own topics is where the target stands.
+            let needed = Rights { read: expected.name == names.position, write: true };
+            expected.check(admin).and_then(|mut wrong| {
+                if !missing {
+                    wrong.extend(lacking(admin, &expected.name, needed)?);
+                }
+                Ok(Some(wrong))
+            })
         };
         match outcome {
             Ok(None) => line(lines, part, State::Made, "made as the files expect it"),
@@ -191,6 +209,36 @@ fn topics(
                 line(lines, part, State::Unreachable, fault.to_string());
             }
             Err(fault) => line(lines, part, State::Wrong, fault.to_string()),
+        }
+    }
+}
+
+/// The rights that this process's user lacks on a topic, in words.
+fn lacking(admin: &dyn Admin, topic: &str, needed: Rights) -> Result<Option<String>, EdgeFault> {
+    let Some(has) = admin.rights(topic)? else { return Ok(None) };
+    let words: Vec<&str> = [("read", needed.read, has.read), ("write", needed.write, has.write)]
+        .into_iter()
+        .filter_map(|(word, needed, has)| (needed && !has).then_some(word))
+        .collect();
+    let lacks = !words.is_empty();
+    Ok(lacks
+        .then(|| format!("no right to {} it; next: grant it to this user", words.join(" and to "))))
+}
+
+/// The releases' life is measured with this machine's clock. One that stands before the trust root's
+/// file was written has gone back.
+fn clock(place: &Place, lines: &mut Vec<Line>) {
+    let now = jiff::Timestamp::now();
+    let shown = |t: jiff::Timestamp| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let written = std::fs::metadata(&place.trust).and_then(|meta| meta.modified()).ok();
+    let written = written.and_then(|at| jiff::Timestamp::try_from(at).ok());
+    match written.filter(|at| at.duration_since(now) > CLOCK_GRACE) {
+        None => line(lines, "clock", State::Well, shown(now)),
+        Some(at) => {
+            let (now, at) = (shown(now), shown(at));
+            let what =
+                format!("{now}, but the trust root was written at {at}; next: set the clock");
+            line(lines, "clock", State::Wrong, what);
         }
     }
 }
@@ -210,5 +258,64 @@ fn released(place: &Place, pipeline: &Pipeline, lines: &mut Vec<Line>) {
             line(lines, part, State::Well, what);
         }
         Err(fault) => line(lines, part, State::Wrong, fault.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use douane_connectors::edge::{Created, TopicConfig, TopicIdentity};
+
+    use super::*;
+
+    /// A side that says nothing but what its user may do.
+    struct Says(Option<Rights>);
+
+    impl Admin for Says {
+        fn cluster_id(&self) -> Result<String, EdgeFault> {
+            unreachable!()
+        }
+
+        fn topics(&self, _: &[&str]) -> Result<Vec<Option<TopicIdentity>>, EdgeFault> {
+            unreachable!()
+        }
+
+        fn rights(&self, _: &str) -> Result<Option<Rights>, EdgeFault> {
+            Ok(self.0)
+        }
+
+        fn topic_config(&self, _: &str) -> Result<TopicConfig, EdgeFault> {
+            unreachable!()
+        }
+
+        fn create_topic(
+            &self,
+            _: &str,
+            _: i32,
+            _: i32,
+            _: &[(&str, &str)],
+        ) -> Result<Created, EdgeFault> {
+            unreachable!()
+        }
+    }
+
+    #[test]
+    fn a_missing_right_is_said_and_one_that_is_not_needed_is_not_missed() {
+        let rights = |read, write| Rights { read, write };
+        for (has, needed, expected) in [
+            (Some(rights(true, true)), rights(true, true), None),
+            (Some(rights(true, false)), rights(true, false), None),
+            (Some(rights(true, false)), rights(true, true), Some("no right to write it")),
+            (Some(rights(false, true)), rights(true, true), Some("no right to read it")),
+            (Some(rights(false, false)), rights(true, true), Some("no right to read and to write")),
+            // A broker that does not say is no broker that refuses.
+            (None, rights(true, true), None),
+        ] {
+            let found = lacking(&Says(has), "t", needed).unwrap();
+            match (found, expected) {
+                (None, None) => {}
+                (Some(found), Some(expected)) => assert!(found.starts_with(expected), "{found}"),
+                (found, expected) => panic!("{found:?}, expected {expected:?}"),
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ use super::cluster::ClusterConfig;
 use super::fault::KafkaFault;
 use super::ffi::{self, NoAnswer};
 use super::watch::{Detached, Watch};
-use crate::edge::{Created, TopicConfig, TopicIdentity};
+use crate::edge::{Created, Rights, TopicConfig, TopicIdentity};
 
 /// One question may take so long; a question answered by a cached connection takes 0.2 ms.
 const TIMEOUT: Duration = Duration::from_secs(6);
@@ -91,8 +91,27 @@ impl Admin {
     /// # Errors
     /// As [`Self::topic`]; one refused name refuses all.
     pub fn topics(&self, names: &[&str]) -> Result<Vec<Option<TopicIdentity>>, KafkaFault> {
+        let found = self.describe(names, false)?;
+        Ok(found.into_iter().map(|topic| topic.map(|(identity, _)| identity)).collect())
+    }
+
+    /// What the broker says that this client may do with a topic; `None` where there is no such
+    /// topic, or the broker does not say.
+    ///
+    /// # Errors
+    /// As [`Self::topic`].
+    pub fn rights(&self, name: &str) -> Result<Option<Rights>, KafkaFault> {
+        let found = self.describe(&[name], true)?.pop().flatten();
+        Ok(found.and_then(|(_, rights)| rights))
+    }
+
+    fn describe(
+        &self,
+        names: &[&str],
+        with_rights: bool,
+    ) -> Result<Vec<Option<ffi::Described>>, KafkaFault> {
         const WHAT: &str = "describing topics";
-        let found = ffi::describe_topics(self.client.inner(), names, TIMEOUT);
+        let found = ffi::describe_topics(self.client.inner(), names, with_rights, TIMEOUT);
         ffi::forget_events(self.client.inner());
         found.map_err(|no| match no {
             NoAnswer::Code(code) => KafkaFault::of(&self.zone, WHAT, &KafkaError::AdminOp(code)),

@@ -10,8 +10,8 @@ use super::cluster::ClusterConfig;
 use super::position::Reach;
 use super::{Admin, QuarantineProducer, Sink, Source};
 use crate::edge::{
-    self, Created, EdgeFault, Global, KeyAndValue, Polled, SinkFault, Sovereign, TopicConfig,
-    TopicIdentity,
+    self, Created, EdgeFault, Global, KeyAndValue, Polled, Rights, SinkFault, Sovereign,
+    TopicConfig, TopicIdentity,
 };
 
 /// One cluster of `douane.yaml`. Reaches nothing by itself.
@@ -74,6 +74,10 @@ impl edge::Admin for Admin {
 
     fn topics(&self, names: &[&str]) -> Result<Vec<Option<TopicIdentity>>, EdgeFault> {
         Ok(Admin::topics(self, names)?)
+    }
+
+    fn rights(&self, name: &str) -> Result<Option<Rights>, EdgeFault> {
+        Ok(Admin::rights(self, name)?)
     }
 
     fn topic_config(&self, name: &str) -> Result<TopicConfig, EdgeFault> {

@@ -17,7 +17,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::BorrowedHeaders;
 use rdkafka_sys as sys;
 
-use crate::edge::TopicIdentity;
+use crate::edge::{Rights, TopicIdentity};
 
 /// Why a question has no answer.
 pub(super) enum NoAnswer {
@@ -111,12 +111,16 @@ pub(super) fn headers(headers: &BorrowedHeaders) -> Vec<(&str, Option<&[u8]>)> {
     found
 }
 
+/// A topic as the broker describes it; the rights only where they were asked for and told.
+pub(super) type Described = (TopicIdentity, Option<Rights>);
+
 /// Topic ids, partitions and copies, in the order of `names`; `None` where there is no such topic.
 pub(super) fn describe_topics<C: ClientContext>(
     client: &Client<C>,
     names: &[&str],
+    with_rights: bool,
     timeout: Duration,
-) -> Result<Vec<Option<TopicIdentity>>, NoAnswer> {
+) -> Result<Vec<Option<Described>>, NoAnswer> {
     let names: Vec<CString> = names
         .iter()
         .map(|name| CString::new(*name))
@@ -144,6 +148,13 @@ pub(super) fn describe_topics<C: ClientContext>(
             problem.as_mut_ptr(),
             problem.len(),
         );
+        let refused = sys::rd_kafka_AdminOptions_set_include_authorized_operations(
+            options.0,
+            i32::from(with_rights),
+        );
+        if !refused.is_null() {
+            sys::rd_kafka_error_destroy(refused);
+        }
         let collection = owned(
             sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()),
             sys::rd_kafka_TopicCollection_destroy,
@@ -183,7 +194,7 @@ pub(super) fn describe_topics<C: ClientContext>(
 unsafe fn topic(
     topic: *const sys::rd_kafka_TopicDescription_t,
     name: &CStr,
-) -> Result<Option<TopicIdentity>, NoAnswer> {
+) -> Result<Option<Described>, NoAnswer> {
     // SAFETY: as promised by the caller; each pointer is looked at before it is followed.
     unsafe {
         let error = sys::rd_kafka_TopicDescription_error(topic);
@@ -217,8 +228,32 @@ unsafe fn topic(
         if partitions == 0 {
             return Err(NoAnswer::Malformed("a topic without partitions"));
         }
-        Ok(Some(TopicIdentity { id, partitions, replication }))
+        Ok(Some((TopicIdentity { id, partitions, replication }, rights(topic))))
     }
+}
+
+/// # Safety
+///
+/// `topic` is a description inside an event that is alive.
+unsafe fn rights(topic: *const sys::rd_kafka_TopicDescription_t) -> Option<Rights> {
+    use sys::rd_kafka_AclOperation_t as Operation;
+    // SAFETY: as promised by the caller; the count comes with its array, which lives as long.
+    let operations = unsafe {
+        let mut count = 0;
+        let first = sys::rd_kafka_TopicDescription_authorized_operations(topic, &mut count);
+        if first.is_null() {
+            return None;
+        }
+        std::slice::from_raw_parts(first, count)
+    };
+    let has = |operation| {
+        operations.contains(&operation)
+            || operations.contains(&Operation::RD_KAFKA_ACL_OPERATION_ALL)
+    };
+    Some(Rights {
+        read: has(Operation::RD_KAFKA_ACL_OPERATION_READ),
+        write: has(Operation::RD_KAFKA_ACL_OPERATION_WRITE),
+    })
 }
 
 #[cfg(test)]
