@@ -22,6 +22,7 @@ use super::cluster::{ClusterConfig, plain};
 use super::sink::Outgoing;
 use super::watch::{Detached, Watch};
 use super::*;
+use crate::edge::Rights;
 use crate::edge::{self, Created, Lost, Polled};
 
 type CommitOutcome = edge::CommitOutcome<Sink>;
@@ -276,6 +277,20 @@ fn futures<T>(future: impl Future<Output = T>) -> T {
             return done;
         }
         thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// With an authorizer that gives this user the right to read the topic of `DOUANE_TEST_READ_ONLY`, and
+/// no other, the second half is looked at too.
+#[test]
+fn rights_are_told() {
+    let admin = Admin::open(&cluster()).unwrap();
+    let rights = admin.rights(&topic("rights", 1, &[])).unwrap();
+    assert_eq!(rights, Some(Rights { read: true, write: true }));
+    assert_eq!(admin.rights("there.is.none").unwrap(), None);
+    if let Ok(read_only) = std::env::var("DOUANE_TEST_READ_ONLY") {
+        let rights = admin.rights(&read_only).unwrap();
+        assert_eq!(rights, Some(Rights { read: true, write: false }));
     }
 }
 
