@@ -33,6 +33,9 @@ enum Format {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Two brokers in memory, invented customers, all that douane does, with evidence; nothing is
+    /// left behind. 0: all of it was seen.
+    Demo(verb::demo::Args),
     /// Everything that can be known without a network, all findings at once. 0: no finding.
     Lint(verb::lint::Args),
     /// The proof: what each output column is made of and why it may cross. 0: it may run.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
     let douane = Douane::parse();
     let place = douane.place.as_path();
     let outcome = match douane.verb {
+        Verb::Demo(args) => verb::demo::run(&args),
         Verb::Lint(args) => verb::lint::run(place, &args),
         Verb::Explain(args) => verb::explain::run(place, &args),
         Verb::Run(args) => verb::run::run(place, &args),

@@ -28,6 +28,7 @@ mod cases {
     mod broker_faults;
     mod captures;
     mod debezium;
+    mod demo;
     mod five_minutes;
     mod formats;
     pub mod kill;

@@ -20,7 +20,7 @@ mod edges;
 mod evidence;
 pub mod explain;
 pub mod fault;
-mod hold;
+pub mod hold;
 mod identity;
 pub mod key_home;
 mod merge;

@@ -1,5 +1,6 @@
 //! One file per verb: its arguments, what it does, what its exit code means.
 
+pub mod demo;
 pub mod doctor;
 pub mod explain;
 pub mod keys;
