@@ -462,7 +462,7 @@ mod tests {
                     if digit > 9 { digit - 9 } else { digit }
                 })
                 .sum();
-            assert!(luhn % 10 == 0 && card.len() == 16 && card.starts_with('9'));
+            assert!(luhn.is_multiple_of(10) && card.len() == 16 && card.starts_with('9'));
             let phone = phone(&mut random);
             assert!(phone.len() == 12 && phone[5..].starts_with("55501"), "{phone}");
             let iban = iban(random.below(10_000_000_000));
