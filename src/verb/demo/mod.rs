@@ -30,6 +30,7 @@ use douane_pipelines::key_home::PublicKeys;
 use douane_pipelines::names::ledger_home;
 use douane_pipelines::plan::Part;
 use douane_pipelines::proof::Proof;
+use douane_pipelines::status::{PartitionStatus, Status};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use serde_json::{Map, Value};
@@ -95,6 +96,8 @@ impl DemoFault {
 const INTERRUPTED: u8 = 130;
 /// How long an orderly end may take after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(3);
+/// How long the last of a partition may take after its last record has crossed.
+const SETTLED: Duration = Duration::from_secs(15);
 /// Bytes that each broker may hold.
 const BROKER_BYTES_MAX: usize = 3 << 30;
 /// The source of randomness of all that is invented.
@@ -219,17 +222,17 @@ impl Demo<'_> {
         let seen = "three rows on both sides; no protected cell stands in its record";
         judge.hear(screen, 4, checks::rows(&rows), seen);
         title(screen, 5);
-        let status = place.status()?;
+        let held = |partitions: &[PartitionStatus]| checks::held(partitions, &expected);
+        let (status, found) = self.settled(&place, &stream, &held)?;
         self.show_hold(screen, &place, &status);
-        let seen = "that partition waits, the three others are at their ends";
-        judge.hear(screen, 5, checks::held(&status.partitions, &expected), seen);
+        judge.hear(screen, 5, found, "that partition waits, the three others are at their ends");
         title(screen, 6);
         self.approve_the_column(screen, &place, &mut stream, &expected)?;
-        let status = place.status()?;
+        let resumed = |partitions: &[PartitionStatus]| checks::resumed(partitions, &expected);
+        let (status, found) = self.settled(&place, &stream, &resumed)?;
         let text = place.short(&status.text());
         screen.say(&text.lines().skip(1).collect::<Vec<_>>().join("\n"));
-        let seen = "nothing is held any more, every partition is at its end";
-        judge.hear(screen, 6, checks::resumed(&status.partitions, &expected), seen);
+        judge.hear(screen, 6, found, "nothing is held any more, every partition is at its end");
         stream.stop()?;
         title(screen, 7);
         let (account, outside) = self.count(&place, &sovereign, &global)?;
@@ -383,12 +386,27 @@ impl Demo<'_> {
         Ok(rows)
     }
 
-    fn show_hold(
+    /// The status once it is as it should be, or as it is when that takes too long: tombstones and
+    /// refused records at a partition's end are read after its last record has crossed.
+    fn settled(
         &self,
-        screen: &mut Screen,
         place: &Place,
-        status: &douane_pipelines::status::Status,
-    ) {
+        stream: &Stream,
+        check: &dyn Fn(&[PartitionStatus]) -> checks::Missing,
+    ) -> Result<(Status, checks::Missing), DemoFault> {
+        let deadline = Instant::now() + SETTLED;
+        loop {
+            let status = place.status()?;
+            let missing = check(&status.partitions);
+            if missing.is_empty() || Instant::now() > deadline {
+                return Ok((status, missing));
+            }
+            self.interrupt.check()?;
+            stream.rest();
+        }
+    }
+
+    fn show_hold(&self, screen: &mut Screen, place: &Place, status: &Status) {
         for held in status.partitions.iter().filter_map(|partition| partition.held.as_ref()) {
             screen.alarm(&place.short(&held.message));
         }

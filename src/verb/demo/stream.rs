@@ -130,6 +130,12 @@ impl Stream {
         }
     }
 
+    /// Until there is news, for a moment at most.
+    pub fn rest(&self) {
+        // Silence is no fault: the caller looks again.
+        let _ = self.news.recv_timeout(LOOK);
+    }
+
     /// Ends it as Ctrl-C would.
     pub fn stop(&mut self) -> Result<(), DemoFault> {
         self.stop.store(true, Ordering::Relaxed);
