@@ -149,6 +149,17 @@ impl Findings {
         &mut self.0[at]
     }
 
+    /// Leaves out what was said before.
+    pub(super) fn dedup(&mut self) {
+        let mut said: Vec<Finding> = Vec::new();
+        for finding in self.0.drain(..) {
+            if !said.contains(&finding) {
+                said.push(finding);
+            }
+        }
+        self.0 = said;
+    }
+
     /// Adds a finding as it is.
     pub fn push(&mut self, finding: Finding) {
         self.0.push(finding);

@@ -15,11 +15,16 @@ use super::pipeline::{
 };
 use super::place::zone;
 use super::schema::{listed, nearest, plain};
+use super::tables::Table;
 use super::yaml::{Node, Value, quoted};
 
 /// A file under examination.
 pub(super) struct Lint<'a> {
     pub label: &'a str,
+    /// The file that the classes stand in.
+    pub classes_label: &'a str,
+    /// The table that `root` was made for, where it was.
+    pub table: Option<&'a Table>,
     pub root: &'a Node,
     pub findings: &'a mut Findings,
 }
@@ -34,7 +39,11 @@ impl Lint<'_> {
         domains: Domains,
     ) -> Pipeline {
         self.no_environment(self.root);
-        self.name(&["name"], &file.name, "a name", 48);
+        let name = match self.table {
+            Some(table) => file.name.strip_suffix(&format!(".{}", table.name)),
+            None => Some(file.name.as_str()),
+        };
+        self.name(&["name"], name.unwrap_or_default(), "a name", 48);
         self.name(&["purpose"], &file.purpose, "a purpose", 64);
         let classes = self.classes(file.classes);
         let types = self.types(&file.types, &classes);
@@ -65,6 +74,8 @@ impl Lint<'_> {
             file: path.to_owned(),
             beside: file.domains.iter().filter_map(|name| beside(path, name)).collect(),
             name: file.name,
+            table: self.table.cloned(),
+            classes_file: path.to_owned(),
             purpose: file.purpose,
             domains,
             source: KafkaSource {
@@ -98,6 +109,15 @@ impl Lint<'_> {
         message: impl Into<String>,
     ) -> &mut super::finding::Finding {
         self.findings.error(self.label, mark, kind, message)
+    }
+
+    fn class_error(
+        &mut self,
+        mark: Mark,
+        kind: Kind,
+        message: impl Into<String>,
+    ) -> &mut super::finding::Finding {
+        self.findings.error(self.classes_label, mark, kind, message)
     }
 
     /// What is signed must not change with the machine.
@@ -163,19 +183,19 @@ impl Lint<'_> {
                 if class != Class::Identifier {
                     let message =
                         format!("subject is a leaf of class `{class}`, expected `identifier`");
-                    self.error(subject_mark, Kind::Class, message)
+                    self.class_error(subject_mark, Kind::Class, message)
                         .next("mark the leaf that names whom the row is about");
                 }
                 if let Some(first) = subject {
                     let line = first.line;
-                    self.error(subject_mark, Kind::Class, "a second leaf is the subject")
+                    self.class_error(subject_mark, Kind::Class, "a second leaf is the subject")
                         .help(format!("first at line {line}"))
                         .next("keep `subject: true` at one leaf");
                 }
                 subject = subject.or(Some(subject_mark));
             }
             if residency.as_deref().is_some_and(|residency| !zone(residency)) {
-                self.error(residency_mark, Kind::Class, "a residency is out of form")
+                self.class_error(residency_mark, Kind::Class, "a residency is out of form")
                     .next("write a-z, 0-9 and `-`, such as `eu`");
             }
             let (path, line) = (key.text.clone(), key.mark);
@@ -189,20 +209,28 @@ impl Lint<'_> {
         let shown = quoted(path);
         for image in ["key.", "before.", "after."] {
             if let Some(rest) = path.strip_prefix(image).filter(|rest| !rest.is_empty()) {
-                self.error(mark, Kind::Class, format!("`{shown}` names one image of the row"))
-                    .help("a bare name means key, before and after alike")
-                    .next(format_args!("write `{}`", quoted(rest)));
+                self.class_error(
+                    mark,
+                    Kind::Class,
+                    format!("`{shown}` names one image of the row"),
+                )
+                .help("a bare name means key, before and after alike")
+                .next(format_args!("write `{}`", quoted(rest)));
                 return;
             }
         }
         if path.contains(['*', '?', '[']) {
-            self.error(mark, Kind::NotInThisVersion, format!("`{shown}`: patterns are not read"))
-                .help("a new leaf must not fall under an old rule")
-                .next("write one line a leaf");
+            self.class_error(
+                mark,
+                Kind::NotInThisVersion,
+                format!("`{shown}`: patterns are not read"),
+            )
+            .help("a new leaf must not fall under an old rule")
+            .next("write one line a leaf");
         } else if path.len() > 255
             || path.split('.').any(|part| part.trim() != part || part.is_empty())
         {
-            self.error(mark, Kind::Class, format!("`{shown}` is not the path of a leaf"))
+            self.class_error(mark, Kind::Class, format!("`{shown}` is not the path of a leaf"))
                 .next("write names joined by single dots: `address.street`");
         }
     }
@@ -285,7 +313,7 @@ impl Lint<'_> {
         }
         if topic.contains(['*', '?', '[', '(', '|', '^', '$']) {
             self.error(mark, Kind::NotInThisVersion, "patterns of topics are not read")
-                .next("name each topic");
+                .next("name each topic; `.*` at the end is read beside `tables` only");
             return false;
         }
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);

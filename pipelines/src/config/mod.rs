@@ -7,6 +7,7 @@ mod lint;
 mod pipeline;
 mod place;
 mod schema;
+mod tables;
 mod yaml;
 
 use std::path::{Path, PathBuf};
@@ -24,11 +25,13 @@ pub use pipeline::{
 pub use place::Place;
 pub(crate) use schema::nearest;
 pub(crate) use yaml::quoted;
+pub use tables::{SHARDS_MAX, Table};
 
 use lint::Lint;
 use pipeline::PipelineFile;
 use place::PlaceFile;
 use schema::{About, Rules};
+use tables::Expanded;
 use yaml::Node;
 
 /// Loads a place and a pipeline. Nothing outside this machine is reached.
@@ -36,6 +39,26 @@ use yaml::Node;
 /// # Errors
 /// Everything wrong with the two files and the catalogue of domains, sorted by place.
 pub fn load(place: &Path, pipeline: &Path) -> Result<(Place, Pipeline), Findings> {
+    let (place, all) = load_all(place, pipeline)?;
+    let pipelines = all.len();
+    match <[Pipeline; 1]>::try_from(all) {
+        Ok([one]) => Ok((place, one)),
+        Err(_) => {
+            let mut findings = Findings::default();
+            let message = format!("the file has {pipelines} tables, and this takes one pipeline");
+            findings
+                .error(&label(pipeline), Mark::FILE, Kind::NotInThisVersion, message)
+                .next("use it with a file of one table");
+            Err(findings)
+        }
+    }
+}
+
+/// As [`load`], with each table of a file that has `tables` as a pipeline of its own.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_all(place: &Path, pipeline: &Path) -> Result<(Place, Vec<Pipeline>), Findings> {
     load_with(place, pipeline, &|name| std::env::var(name).ok())
 }
 
@@ -49,9 +72,29 @@ pub fn load_place(place: &Path) -> Result<Place, Findings> {
     finish(read.map(|(place, _)| place), findings)
 }
 
-/// The JSON schema of pipeline files, as the repository holds it in `pipeline.schema.json`.
+/// The JSON schema of pipeline files of both forms, as the repository holds it in
+/// `pipeline.schema.json`.
 pub fn json_schema() -> Json {
-    schema_of::<PipelineFile>()
+    let (mut one, mut many) = (schema_of::<PipelineFile>(), tables::schema());
+    let mut defs = serde_json::Map::new();
+    for (name, form) in [("Pipeline", &mut one), ("Tables", &mut many)] {
+        form.as_object_mut().map(|form| form.remove("$schema"));
+        if let Json::Object(more) = form["$defs"].take() {
+            defs.extend(more);
+        }
+        form.as_object_mut().map(|form| form.remove("$defs"));
+        defs.insert(name.to_owned(), form.take());
+    }
+    serde_json::json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "anyOf": [{"$ref": "#/$defs/Pipeline"}, {"$ref": "#/$defs/Tables"}],
+        "$defs": defs,
+    })
+}
+
+/// The JSON schema of catalogues of classes, as the repository holds it in `catalog.schema.json`.
+pub fn catalog_json_schema() -> Json {
+    schema_of::<tables::CatalogFile>()
 }
 
 /// The JSON schema of `douane.yaml`, as the repository holds it in `place.schema.json`.
@@ -63,24 +106,27 @@ fn load_with(
     place: &Path,
     pipeline: &Path,
     env: &dyn Fn(&str) -> Option<String>,
-) -> Result<(Place, Pipeline), Findings> {
+) -> Result<(Place, Vec<Pipeline>), Findings> {
     let mut findings = Findings::default();
     let place_read = read_place(place, env, &mut findings);
     let dir = place.parent().unwrap_or(Path::new("."));
-    let pipeline_read = read_pipeline(pipeline, dir, &mut findings);
+    let pipelines = read_pipeline(pipeline, dir, &mut findings);
     // A registry that was refused is not missed.
     let secret = findings.iter().any(|finding| finding.kind == Kind::Secret);
-    if let (Some((place_made, root)), Some(pipeline_made), false) =
-        (&place_read, &pipeline_read, secret)
-    {
-        fits(place_made, root, &label(place), pipeline_made, &mut findings);
+    if let (Some((place_made, root)), Some(all), false) = (&place_read, &pipelines, secret) {
+        fits_all(place_made, root, &label(place), all, &mut findings);
+        for one in all {
+            fits(place_made, root, &label(place), one, &mut findings);
+        }
     }
     let place_made = place_read.map(|(place, _)| place);
-    finish(place_made.zip(pipeline_read), findings)
+    finish(place_made.zip(pipelines), findings)
 }
 
 fn finish<T>(read: Option<T>, mut findings: Findings) -> Result<T, Findings> {
     findings.sort();
+    // What is said about all tables is found in each.
+    findings.dedup();
     match read {
         Some(read) if findings.is_empty() => Ok(read),
         _ => Err(findings),
@@ -116,28 +162,59 @@ fn read_place(
     Some((place, root))
 }
 
-fn read_pipeline(path: &Path, place_dir: &Path, findings: &mut Findings) -> Option<Pipeline> {
+/// The pipelines of a file: one, or one a table.
+fn read_pipeline(path: &Path, place_dir: &Path, findings: &mut Findings) -> Option<Vec<Pipeline>> {
     let label = label(path);
     let mut root = read_tree(path, &label, findings)?;
     expect_sort(&root, &label, Sort::Pipeline, findings)?;
+    let many = tables::is_many(&root);
     let catalogue = root.get("domains").and_then(Node::text).map(str::to_owned);
     let mark = root.at(&["domains"]).mark;
     let of_file = OfFile {
-        schema: json_schema(),
+        schema: if many { tables::schema() } else { schema_of::<PipelineFile>() },
         later: pipeline::LATER,
         advice: pipeline::ADVICE,
         told: &[],
         show_values: true,
     };
-    let file: Option<PipelineFile> = typed(&mut root, &label, &of_file, findings);
+    let held = held(&mut root, &label, &of_file, findings);
     let domains = match catalogue {
         None => Some(Domains::default()),
         Some(name) => read_domains(path, &name, &label, mark, findings),
     };
+    // What does not have the form is not looked at further.
+    if many && !held {
+        return None;
+    }
+    let expanded = match many {
+        true => Some(tables::expand(path, &label, &root, findings)?),
+        false => None,
+    };
     // Without the catalogue each stage would miss its domain.
-    let (file, domains) = (file?, domains?);
-    let mut lint = Lint { label: &label, root: &root, findings };
-    Some(lint.pipeline(path, place_dir, file, domains))
+    let domains = domains?;
+    let Some((catalogue, all)) = expanded else {
+        let file = made(&root, &label, held, findings)?;
+        let mut lint =
+            Lint { label: &label, classes_label: &label, root: &root, table: None, findings };
+        return Some(vec![lint.pipeline(path, place_dir, file, domains)]);
+    };
+    let classes = self::label(&catalogue);
+    let mut pipelines = Vec::new();
+    for Expanded { table, tree } in &all {
+        let file = made(tree, &label, held, findings)?;
+        let mut lint = Lint {
+            label: &label,
+            classes_label: &classes,
+            root: tree,
+            table: Some(table),
+            findings: &mut *findings,
+        };
+        let mut pipeline = lint.pipeline(path, place_dir, file, domains.clone());
+        pipeline.beside.push(catalogue.clone());
+        pipeline.classes_file.clone_from(&catalogue);
+        pipelines.push(pipeline);
+    }
+    Some(pipelines)
 }
 
 /// The sorts of files, by the keys that only they have.
@@ -146,6 +223,7 @@ enum Sort {
     Place,
     Pipeline,
     Catalogue,
+    Classes,
 }
 
 impl Sort {
@@ -157,6 +235,7 @@ impl Sort {
             (true, false) => Some(Self::Place),
             (false, true) => Some(Self::Pipeline),
             _ if root.entries().len() == 1 && has("domains") => Some(Self::Catalogue),
+            _ if root.entries().len() == 1 && has("tables") => Some(Self::Classes),
             _ => None,
         }
     }
@@ -166,6 +245,7 @@ impl Sort {
             Self::Place => "a place file",
             Self::Pipeline => "a pipeline",
             Self::Catalogue => "a catalogue of domains",
+            Self::Classes => "a catalogue of classes",
         }
     }
 }
@@ -176,6 +256,7 @@ fn expect_sort(root: &Node, label: &str, expected: Sort, findings: &mut Findings
     let Some(found) = found else { return Some(()) };
     let next = match expected {
         Sort::Place => "name the place with `-c`: `douane.yaml`",
+        Sort::Classes => "name a catalogue of classes: `catalogs/crm.yaml`",
         _ => "name a pipeline: `pipelines/customers.yaml`",
     };
     let message = format!("this is {}, not {}", found.name(), expected.name());
@@ -229,6 +310,18 @@ fn read_domains(
     typed(&mut root, &label, &of_file, findings)
 }
 
+/// What a place and all tables of a file say together.
+fn fits_all(place: &Place, root: &Node, label: &str, all: &[Pipeline], findings: &mut Findings) {
+    let shards = all.len() * place.tasks as usize;
+    if all.len() > 1 && shards > SHARDS_MAX {
+        let message = format!("{} tables with {} tasks each are {shards}", all.len(), place.tasks);
+        findings
+            .error(label, root.mark_at(&["tasks"]), Kind::OutOfRange, message)
+            .help("each has clients and memory of its own")
+            .next(format_args!("at most {SHARDS_MAX}: fewer tasks, or fewer tables in one file"));
+    }
+}
+
 /// What two files say together.
 fn fits(place: &Place, root: &Node, label: &str, pipeline: &Pipeline, findings: &mut Findings) {
     use douane_schemas::record::Format;
@@ -274,6 +367,13 @@ fn typed<T: DeserializeOwned>(
     of_file: &OfFile<'_>,
     findings: &mut Findings,
 ) -> Option<T> {
+    let held = held(root, label, of_file, findings);
+    made(root, label, held, findings)
+}
+
+/// Holds the tree against its schema, and leaves out or mends what was told. Says whether nothing
+/// was.
+fn held(root: &mut Node, label: &str, of_file: &OfFile<'_>, findings: &mut Findings) -> bool {
     let before = findings.len();
     let OfFile { schema, later, advice, told, show_values } = of_file;
     let rules = Rules { schema, later, advice, told, show_values: *show_values };
@@ -283,11 +383,21 @@ fn typed<T: DeserializeOwned>(
     let marks: Vec<Mark> = told_now.map(|f| f.mark).chain(told.iter().copied()).collect();
     root.prune(&marks);
     root.mend(&meant);
+    findings.len() == before && told.is_empty()
+}
+
+/// The typed file of a tree that was held against its schema.
+fn made<T: DeserializeOwned>(
+    root: &Node,
+    label: &str,
+    held: bool,
+    findings: &mut Findings,
+) -> Option<T> {
     match de::from_node(root) {
         Ok(file) => Some(file),
         Err(fault) => {
             // After other findings this one says what they said.
-            if findings.len() == before && told.is_empty() {
+            if held {
                 let mark = fault.mark.unwrap_or(root.mark);
                 findings.error(label, mark, Kind::NotAllowed, fault.message).next("mend it");
             }

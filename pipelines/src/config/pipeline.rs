@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::case::{Case, CaseFile};
 use super::finding::Mark;
 use super::schema::About;
+use super::tables::Table;
 
 /// A pipeline as it was loaded: every rule of this file and of `lint` holds.
 #[derive(Clone, Debug)]
@@ -24,8 +25,12 @@ pub struct Pipeline {
     pub file: PathBuf,
     /// The files beside it that were read with it.
     pub beside: Vec<PathBuf>,
-    /// `[a-z][a-z0-9_-]*`, at most 48 characters.
+    /// `[a-z][a-z0-9_-]*`, at most 48 characters; for a table of many, a dot and its name follow.
     pub name: String,
+    /// Which table of the file this is, where it has `tables`.
+    pub table: Option<Table>,
+    /// Where `classes` stand: the file, or its catalogue.
+    pub classes_file: PathBuf,
     /// What the data is for: token domains may be bound to it.
     pub purpose: String,
     /// The catalogue of token domains; empty where the file names none.
@@ -467,8 +472,6 @@ fn types_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 
 /// Planned, not built: refused by name.
 pub(super) const LATER: &[About] = &[
-    ("tables", "write one pipeline a table, and remove the key"),
-    ("catalog", "write the classes under `classes`"),
     ("publish", "remove it: records cross as they come"),
     ("unknown_leaf", "remove it: a leaf without a class holds its partition"),
     ("stages.*.sql", "remove the stage: columns cross under their own names"),

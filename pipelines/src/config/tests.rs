@@ -32,19 +32,30 @@ fn files(kind: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Loads a case beside what is good of the rest.
+/// Loads a case beside what is good of the rest; of a file of tables the first.
 fn check(case: &Path) -> Result<(Place, Pipeline), Findings> {
+    let (place, mut all) = check_all(case)?;
+    Ok((place, all.swap_remove(0)))
+}
+
+fn check_all(case: &Path) -> Result<(Place, Vec<Pipeline>), Findings> {
     let dir = Path::new(DIR);
     let (place, pipeline) = (dir.join("douane.yaml"), dir.join("pipeline_good_base.yaml"));
     let name = case.file_name().unwrap().to_str().unwrap();
     match name.split_once('_').unwrap().0 {
-        "pipeline" => load_with(&place, case, &env),
+        "pipeline" | "tables" => load_with(&place, case, &env),
         "place" => load_with(case, &pipeline, &env),
-        "domains" => {
+        kind @ ("domains" | "catalog") => {
             let beside = tempfile::tempdir().unwrap();
-            fs::copy(case, beside.path().join("domains.yaml")).unwrap();
+            let (base, named) = match kind {
+                "domains" => (pipeline, "domains.yaml"),
+                _ => (dir.join("tables_good_base.yaml"), "catalogs/crm.yaml"),
+            };
+            fs::create_dir(beside.path().join("catalogs")).unwrap();
+            fs::copy(dir.join("domains.yaml"), beside.path().join("domains.yaml")).unwrap();
+            fs::copy(case, beside.path().join(named)).unwrap();
             let copy = beside.path().join("pipeline.yaml");
-            fs::copy(&pipeline, &copy).unwrap();
+            fs::copy(&base, &copy).unwrap();
             load_with(&place, &copy, &env).map_err(|findings| {
                 let prefix = format!("{}/", beside.path().display());
                 let mut shown = Findings::default();
@@ -55,7 +66,7 @@ fn check(case: &Path) -> Result<(Place, Pipeline), Findings> {
                 shown
             })
         }
-        other => panic!("{other}: neither pipeline, place nor domains"),
+        other => panic!("{other}: no sort of file"),
     }
 }
 
@@ -146,9 +157,9 @@ fn the_json_example_of_the_readme_has_no_finding() {
     let place = write("douane.yaml", &first[0]);
     write("domains.yaml", &first[1]);
     let check = |text: &str| {
-        let (_, pipeline) = load_with(&place, &write("orders.yaml", text), &env)?;
-        let findings = crate::plan::lint(&pipeline);
-        if findings.is_empty() { Ok(pipeline) } else { Err(findings) }
+        let (_, mut all) = load_with(&place, &write("orders.yaml", text), &env)?;
+        let findings = crate::plan::lint(&all[0]);
+        if findings.is_empty() { Ok(all.swap_remove(0)) } else { Err(findings) }
     };
     let pipeline = check(&second[0]).unwrap_or_else(|findings| panic!("{findings}"));
     assert_eq!(pipeline.source.key.as_deref(), Some(&["id".to_owned()][..]));
@@ -285,6 +296,31 @@ fn a_spoiled_file_never_panics() {
     assert!(refused > 200, "{refused}");
 }
 
+#[test]
+fn a_file_of_tables_is_a_pipeline_each() {
+    let (_, all) = check_all(Path::new("testdata/lint/tables_good_base.yaml")).unwrap();
+    let [customers, orders] = all.as_slice() else { panic!("{} tables", all.len()) };
+    assert_eq!((customers.name.as_str(), orders.name.as_str()), ("crm.customers", "crm.orders"));
+    assert_eq!(customers.source.topics, ["crm.public.customers"]);
+    assert_eq!(orders.source.topics, ["crm.public.orders"]);
+    assert_eq!(orders.table.as_ref().unwrap().patterns, ["crm.public.*"]);
+    // Its own before what serves all.
+    assert_eq!((customers.sink.timestamp_ms, orders.sink.timestamp_ms), (1_000, 60_000));
+    assert_eq!((customers.sink.format, orders.sink.format), (SinkFormat::Avro, SinkFormat::Json));
+    assert_eq!(customers.overrides.len(), 1);
+    assert_eq!(orders.stages[0].1, Mark::new(23, 9));
+    assert_eq!(orders.types["total"].to_string(), "decimal(10,2)");
+    assert_eq!(orders.classes.len(), 3);
+    assert_eq!(orders.classes_file, Path::new("testdata/lint/catalogs/crm.yaml"));
+    assert_eq!(orders.classes[1].line, Mark::new(10, 5));
+    assert_eq!(customers.release, orders.release);
+    let beside = ["testdata/lint/domains.yaml", "testdata/lint/catalogs/crm.yaml"];
+    assert!(all.iter().all(|one| one.beside.iter().map(|p| p.to_str().unwrap()).eq(beside)));
+    for pipeline in &all {
+        assert!(crate::plan::lint(pipeline).is_empty(), "{}", crate::plan::lint(pipeline));
+    }
+}
+
 /// Documented examples are executed, found through the registry.
 #[test]
 fn every_verbs_example_is_a_stage() {
@@ -324,9 +360,11 @@ fn nothing_that_is_known_is_called_unknown() {
 #[test]
 fn the_json_schemas_are_what_the_structs_say() {
     let mut stale = Vec::new();
-    for (name, schema) in
-        [("pipeline.schema.json", json_schema()), ("place.schema.json", place_json_schema())]
-    {
+    for (name, schema) in [
+        ("pipeline.schema.json", json_schema()),
+        ("place.schema.json", place_json_schema()),
+        ("catalog.schema.json", catalog_json_schema()),
+    ] {
         let text = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
         if fs::read_to_string(name).unwrap_or_default() != text {
             fs::write(name, text).unwrap();

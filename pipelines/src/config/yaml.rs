@@ -18,18 +18,21 @@ pub const DEPTH_MAX: usize = 16;
 pub const NODES_MAX: usize = 50_000;
 
 /// A key of a map, as it is written.
+#[derive(Clone)]
 pub struct Key {
     pub text: String,
     pub mark: Mark,
 }
 
 /// A value and where it starts.
+#[derive(Clone)]
 pub struct Node {
     pub mark: Mark,
     pub value: Value,
 }
 
 /// What a value is. Scalars follow the core schema of YAML 1.2.2, section 10.3.
+#[derive(Clone)]
 pub enum Value {
     Null,
     Bool(bool),
@@ -65,6 +68,22 @@ impl Node {
     /// The value under `key`.
     pub fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|(_, value)| value)
+    }
+
+    /// As `get`, to be changed.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        match &mut self.value {
+            Value::Map(entries) => entries.iter_mut().find(|(k, _)| k.text == key).map(|(_, v)| v),
+            _ => None,
+        }
+    }
+
+    /// Puts a value under a key of a map, in the place of what is there.
+    pub fn put(&mut self, key: Key, value: Node) {
+        if let Value::Map(entries) = &mut self.value {
+            entries.retain(|(known, _)| known.text != key.text);
+            entries.push((key, value));
+        }
     }
 
     /// The value at a path of keys and list positions; where it ends early, the last one found.

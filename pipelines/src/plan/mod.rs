@@ -297,6 +297,12 @@ fn finding<'f>(
     message: impl Into<String>,
 ) -> &'f mut Finding {
     let file = pipeline.file.display().to_string();
+    let message = message.into();
+    // About the whole: of a file of many tables, which one.
+    let message = match (&pipeline.table, at) {
+        (Some(table), None) => format!("table `{}`: {message}", table.name),
+        _ => message,
+    };
     findings.error(&file, at.unwrap_or(Mark::FILE), kind, message)
 }
 
@@ -336,7 +342,9 @@ fn classify(
     }
     for rule in pipeline.classes.iter().filter(|rule| !used.contains(rule.path.as_str())) {
         let message = format!("class for `{}` matches no leaf of the source", rule.path);
-        finding(pipeline, findings, Some(rule.line), Kind::MatchesNothing, message)
+        let file = pipeline.classes_file.display().to_string();
+        findings
+            .error(&file, rule.line, Kind::MatchesNothing, message)
             .next("remove the rule, or mend its path");
     }
     classed
