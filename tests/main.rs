@@ -38,6 +38,7 @@ mod cases {
     mod redrive;
     mod rig_itself;
     mod source_loss;
-    mod swap;
+    pub mod swap;
+    mod tables;
     mod zombie;
 }

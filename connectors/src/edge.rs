@@ -104,6 +104,15 @@ pub trait Admin {
         Ok(None)
     }
 
+    /// The names of all topics, so that what nobody reads can be named. An edge where each topic
+    /// is named by the files has no others.
+    ///
+    /// # Errors
+    /// The side is away.
+    fn names(&self) -> Result<Vec<String>, EdgeFault> {
+        Ok(Vec::new())
+    }
+
     /// A topic's settings.
     ///
     /// # Errors

@@ -8,13 +8,14 @@ use douane_connectors::edge::{Admin, EdgeFault, Rights};
 use douane_connectors::registry::Registry;
 use serde::Serialize;
 
+use crate::bundle;
 use crate::config::{self, Pipeline, Place};
 use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::key_home::KeyHome;
 use crate::names::Names;
 use crate::release;
-use crate::topics::expectations;
+use crate::topics::{self, expectations};
 
 /// Two machines' clocks may differ by so much.
 const CLOCK_GRACE: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
@@ -74,11 +75,16 @@ pub fn examine(place: &Path, files: &[PathBuf], create: bool) -> Result<Vec<Line
     let sovereign = cluster("sovereign", edges.sovereign.admin(), &loaded.sovereign, &mut lines);
     let global = cluster("global", edges.global.admin(), &loaded.global, &mut lines);
     for file in files {
-        let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-        if let (Some(sovereign), Some(global)) = (&sovereign, &global) {
-            topics(&place, &pipeline, &**sovereign, &**global, create, &mut lines);
+        let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+        for pipeline in &pipelines {
+            if let (Some(sovereign), Some(global)) = (&sovereign, &global) {
+                topics(&place, pipeline, &**sovereign, &**global, create, &mut lines);
+            }
+            released(&place, pipeline, &mut lines);
         }
-        released(&place, &pipeline, &mut lines);
+        if let Some(sovereign) = &sovereign {
+            not_read(&pipelines, &**sovereign, &mut lines);
+        }
     }
     Ok(lines)
 }
@@ -243,9 +249,20 @@ fn clock(place: &Place, lines: &mut Vec<Line>) {
     }
 }
 
+/// Topics that a pattern fits and no table stands for. That is as the file says, and said.
+fn not_read(pipelines: &[Pipeline], sovereign: &dyn Admin, lines: &mut Vec<Line>) {
+    match topics::not_read(sovereign, pipelines) {
+        Ok(unread) => unread.into_iter().for_each(|topic| {
+            let next = "not read: no entry under `tables`";
+            line(lines, format!("sovereign topic {topic}"), State::Well, next);
+        }),
+        Err(fault) => line(lines, "sovereign topics", State::Unreachable, fault.to_string()),
+    }
+}
+
 fn released(place: &Place, pipeline: &Pipeline, lines: &mut Vec<Line>) {
     let part = format!("release of {}", pipeline.name);
-    if !pipeline.release.exists() {
+    if let Ok(None) = bundle::find(&pipeline.release, pipeline) {
         let next = "next: `douane release propose`, then `douane release sign`";
         return line(lines, part, State::NotYet, next);
     }

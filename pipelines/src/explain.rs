@@ -21,9 +21,19 @@ use crate::release;
 /// if it has one.
 pub fn proof(place: &Path, file: &Path) -> Result<Proof, RunFault> {
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-    let plan = plan(&place, &pipeline)?;
-    let fingerprint = release::fingerprint(&place, &pipeline, &plan)?;
-    Ok(Proof::new(&place, &pipeline, &plan, &fingerprint))
+    of(&place, &pipeline)
+}
+
+/// As [`proof`], of each pipeline of a file.
+pub fn proofs(place: &Path, file: &Path) -> Result<Vec<Proof>, RunFault> {
+    let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+    pipelines.iter().map(|pipeline| of(&place, pipeline)).collect()
+}
+
+fn of(place: &Place, pipeline: &Pipeline) -> Result<Proof, RunFault> {
+    let plan = plan(place, pipeline)?;
+    let fingerprint = release::fingerprint(place, pipeline, &plan)?;
+    Ok(Proof::new(place, pipeline, &plan, &fingerprint))
 }
 
 /// The plan over the leaves as the source has them now: what a release is drafted from.

@@ -9,6 +9,7 @@
     )
 )]
 
+pub mod bundle;
 mod carried;
 pub mod cases;
 pub mod config;

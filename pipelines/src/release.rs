@@ -1,7 +1,7 @@
 //! Releases from the pipeline's side: draft one from the plan, sign it after recomputing it, and
 //! open it for a run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use douane_ledger::canonical;
@@ -20,6 +20,7 @@ use douane_schemas::leaf::{Leaf, TableLeaves};
 use douane_transforms::detectors::Detector;
 use douane_transforms::{Produces, Stage};
 
+use crate::bundle;
 use crate::config::{self, Pipeline, Place};
 use crate::fault::RunFault;
 use crate::plan::{OutputColumn, Part, Plan};
@@ -82,31 +83,23 @@ pub fn check_successor(place: &Place, before: &Approved, now: &Approved) -> Resu
     Ok(())
 }
 
-/// The release file beside `douane.yaml`, as it lies.
+/// The pipeline's release beside `douane.yaml`, as it lies.
 pub fn envelope(pipeline: &Pipeline) -> Result<Envelope, RunFault> {
-    let next = match draft_file(pipeline) {
-        draft if draft.exists() => "its draft waits for approvals: `douane release sign`",
-        _ => "`douane release propose` drafts one",
-    };
-    parse(&pipeline.release, &read(&pipeline.release, next)?)
-}
-
-fn parse(path: &Path, bytes: &[u8]) -> Result<Envelope, RunFault> {
-    Envelope::from_bytes(bytes).map_err(|f| fault(format!("{}: {f}", path.display())))
-}
-
-/// Where a release lies while it gathers approvals. The one in force stays where it is until
-/// enough have signed: a crash in between finds it there.
-pub fn draft_file(pipeline: &Pipeline) -> PathBuf {
-    pipeline.release.with_extension("draft.json")
+    bundle::find(&pipeline.release, pipeline)?.ok_or_else(|| {
+        let next = match bundle::find(&bundle::draft_file(pipeline), pipeline) {
+            Ok(None) => "`douane release propose` drafts one",
+            _ => "its draft waits for approvals: `douane release sign`",
+        };
+        let (file, name) = (pipeline.release.display(), &pipeline.name);
+        fault(format!("{file}: no release of `{name}`\n  next: {next}"))
+    })
 }
 
 /// What the next signature goes on: the draft, or else the release.
 pub fn to_sign(pipeline: &Pipeline) -> Result<Envelope, RunFault> {
-    let draft = draft_file(pipeline);
-    match draft.exists() {
-        true => parse(&draft, &read(&draft, "`douane release propose` drafts one")?),
-        false => envelope(pipeline),
+    match bundle::find(&bundle::draft_file(pipeline), pipeline)? {
+        Some(draft) => Ok(draft),
+        None => envelope(pipeline),
     }
 }
 
@@ -381,9 +374,9 @@ pub fn propose(
     proposal: &Proposal,
 ) -> Result<Release, RunFault> {
     // A file that is there and cannot be read is not written over.
-    let previous = match pipeline.release.exists() {
-        true => release::draft(&envelope(pipeline)?).map_err(fault)?.version,
-        false => 0,
+    let previous = match bundle::find(&pipeline.release, pipeline)? {
+        Some(envelope) => release::draft(&envelope).map_err(fault)?.version,
+        None => 0,
     };
     draft(place, pipeline, plan, proposal, previous + 1)
 }
@@ -435,6 +428,13 @@ pub(crate) fn draft(
         },
         explain: proof.text(),
     })
+}
+
+/// The plan is what the pipeline's release was signed for.
+pub fn unchanged(place: &Place, pipeline: &Pipeline, plan: &Plan) -> Result<bool, RunFault> {
+    let Some(envelope) = bundle::find(&pipeline.release, pipeline)? else { return Ok(false) };
+    let draft = release::draft(&envelope).map_err(fault)?;
+    Ok(draft.fingerprint == fingerprint(place, pipeline, plan)?)
 }
 
 /// Drafts the pipeline's release anew with another life: what crosses, and its limits, stay.

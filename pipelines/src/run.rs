@@ -36,22 +36,80 @@ use crate::turn::Source;
 
 /// Between two tries to settle the layout.
 const REST: Duration = Duration::from_millis(500);
+/// Between two looks for topics that no table stands for.
+const LOOK_FOR_TOPICS: Duration = Duration::from_secs(10);
 
-/// Runs a pipeline in the foreground until `asked` is set or something needs a person.
+/// Runs the pipeline of a file, or one for each of its tables, in the foreground until `asked` is
+/// set or something needs a person. A table that stops does not stop the others.
 pub fn run(place: &Path, file: &Path, asked: &AtomicBool, voice: Voice) -> Result<(), RunFault> {
-    let mut watch = Watch::new(place, file);
-    let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-    watch.loaded(&place, &pipeline);
-    let report = Report::new(&pipeline.name, voice);
-    let held = release::hold(&place, &pipeline)?;
-    let mut crossing = open(place, pipeline, held)?;
+    let (loaded, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+    let told = |pipeline: &Pipeline| {
+        let report = Report::new(&pipeline.name, voice.clone());
+        let watch = Watch::new(place, file, &loaded, pipeline);
+        let outcome = run_one(&loaded, pipeline, watch, asked, &report);
+        match &outcome {
+            Ok(()) => report.stopped(),
+            Err(fault) if pipeline.table.is_some() => {
+                report.event("fault", json!({"code": fault.code(), "why": fault.to_string()}));
+            }
+            Err(fault) => report.event("fault", json!({"code": fault.code()})),
+        }
+        outcome
+    };
+    if let [one] = pipelines.as_slice()
+        && one.table.is_none()
+    {
+        return told(one);
+    }
+    let ended = Stop::new(asked);
+    std::thread::scope(|scope| {
+        let tables: Vec<_> = pipelines.iter().map(|one| scope.spawn(|| told(one))).collect();
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let report = Report::new(&name, voice.clone());
+        let (loaded, pipelines, ended) = (&loaded, &pipelines, &ended);
+        scope.spawn(move || tell_not_read(loaded, pipelines, ended, &report));
+        let outcomes: Vec<_> = tables
+            .into_iter()
+            .map(|table| table.join().unwrap_or(Err(RunFault::ThreadDied)))
+            .collect();
+        ended.halt();
+        outcomes.into_iter().collect()
+    })
+}
+
+/// Names each topic that fits a pattern and is not read, once.
+fn tell_not_read(place: &Place, pipelines: &[Pipeline], stop: &Stop<'_>, report: &Report) {
+    // Where no client can be made, or nobody answers, the tables say so.
+    let Ok(admin) = Edges::of(place).sovereign.admin() else { return };
+    let mut told: Vec<String> = Vec::new();
+    while !stop.is_set() {
+        let mut found = topics::not_read(&*admin, pipelines).unwrap_or_default();
+        found.retain(|topic| !told.contains(topic));
+        if !found.is_empty() {
+            report.event("not_read", json!({"topics": found}));
+        }
+        told.append(&mut found);
+        stop.rest(LOOK_FOR_TOPICS);
+    }
+}
+
+/// Runs one pipeline until `asked` is set or something needs a person.
+fn run_one(
+    place: &Place,
+    pipeline: &Pipeline,
+    mut watch: Watch,
+    asked: &AtomicBool,
+    report: &Report,
+) -> Result<(), RunFault> {
+    let held = release::hold(place, pipeline)?;
+    let mut crossing = open(place.clone(), pipeline.clone(), held)?;
     report.event("started", in_force(&crossing));
     let _runs = runs_here(&crossing.ledger_home());
-    let outcome = loop {
+    loop {
         let stop = Stop::new(asked);
         let (outcome, next) = std::thread::scope(|scope| {
-            let watching = scope.spawn(|| watch.until_changed(&crossing, &stop, &report));
-            let outcome = cross(&crossing, &stop, &report);
+            let watching = scope.spawn(|| watch.until_changed(&crossing, &stop, report));
+            let outcome = cross(&crossing, &stop, report);
             stop.halt();
             (outcome, watching.join().unwrap_or(None))
         });
@@ -70,14 +128,9 @@ pub fn run(place: &Path, file: &Path, asked: &AtomicBool, voice: Voice) -> Resul
                 report.event("again", json!({"why": fault.to_string()}));
                 Stop::new(asked).rest(REST);
             }
-            (outcome, _) => break outcome,
+            (outcome, _) => return outcome,
         }
-    };
-    match &outcome {
-        Ok(()) => report.stopped(),
-        Err(fault) => report.event("fault", json!({"code": fault.code()})),
     }
-    outcome
 }
 
 /// What an event says about the release that a process begins to write under.

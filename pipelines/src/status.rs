@@ -20,6 +20,7 @@ use crate::key_home::KeyHome;
 use crate::names::{Names, ledger_home};
 use crate::position::Layout;
 use crate::release;
+use crate::topics;
 use crate::turn::Source;
 
 /// What a partition is doing.
@@ -133,9 +134,30 @@ impl Status {
     }
 }
 
+/// The pipelines of a file, each with its status or why there is none, and the topics that fit a
+/// pattern and are not read.
+pub struct All {
+    pub pipelines: Vec<(String, Result<Status, RunFault>)>,
+    pub not_read: Vec<String>,
+}
+
 /// Reads the status of a pipeline. It needs no live release, and changes nothing.
 pub fn read(place: &Path, file: &Path) -> Result<Status, RunFault> {
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
+    of(place, pipeline)
+}
+
+/// As [`read`], of each pipeline of a file.
+pub fn read_all(place: &Path, file: &Path) -> Result<All, RunFault> {
+    let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+    let fault = RunFault::unreachable("sovereign cluster");
+    let admin = Edges::of(&place).sovereign.admin().map_err(&fault)?;
+    let not_read = topics::not_read(&*admin, &pipelines).map_err(&fault)?;
+    let status = |pipeline: Pipeline| (pipeline.name.clone(), of(place.clone(), pipeline));
+    Ok(All { pipelines: pipelines.into_iter().map(status).collect(), not_read })
+}
+
+fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
     let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
     let names = Names::of(&place, &pipeline);
     let edges = Edges::of(&place);

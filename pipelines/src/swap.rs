@@ -87,22 +87,17 @@ impl Refused {
 }
 
 impl Watch {
-    /// The first look decides on whatever it finds: what changed while the files were loaded is
+    /// The first look decides on whatever it finds: what changed since the files were loaded is
     /// seen.
-    pub fn new(place: &Path, file: &Path) -> Self {
+    pub fn new(place: &Path, file: &Path, loaded: &Place, pipeline: &Pipeline) -> Self {
         Self {
             place: place.to_owned(),
             file: file.to_owned(),
-            files: Vec::new(),
+            files: watched(place, loaded, pipeline),
             seen: String::new(),
             waits: String::new(),
             other_place: None,
         }
-    }
-
-    /// The files that were loaded: what is watched from now on.
-    pub fn loaded(&mut self, place: &Place, pipeline: &Pipeline) {
-        self.files = watched(&self.place, place, pipeline);
     }
 
     /// Looks until asked to stop, or until changed files hold: then they come back ready to run,
@@ -165,8 +160,9 @@ impl Watch {
         running: &Crossing,
         report: &Report,
     ) -> Result<Option<Crossing>, Refused> {
-        let (found, pipeline) =
-            config::load(&self.place, &self.file).map_err(RunFault::Findings)?;
+        let (found, all) = config::load_all(&self.place, &self.file).map_err(RunFault::Findings)?;
+        let mut mine = all.into_iter().filter(|one| one.name == running.pipeline.name);
+        let pipeline = mine.next().ok_or(Refused::Another { what: "name" })?;
         self.files = watched(&self.place, &found, &pipeline);
         // Clusters, folders and tasks are the process's own: only the trust root is taken up.
         let place = Place { trust: found.trust.clone(), ..running.place.clone() };
@@ -196,7 +192,6 @@ impl Watch {
 /// What makes a stream what it is: the position belongs to it, and other names are other topics.
 fn same_stream(running: &Crossing, place: &Place, pipeline: &Pipeline) -> Result<(), Refused> {
     let what = match () {
-        () if pipeline.name != running.pipeline.name => "name",
         () if pipeline.source.topics != running.pipeline.source.topics => "source.kafka.topics",
         () if Names::of(place, pipeline).data != running.names.data => "sink.kafka.topic",
         () => return Ok(()),

@@ -3,7 +3,7 @@
 
 use douane_connectors::edge::{Admin, EdgeFault, TopicConfig, TopicIdentity};
 
-use crate::config::Place;
+use crate::config::{Pipeline, Place};
 use crate::names::Names;
 use crate::position::Layout;
 
@@ -62,6 +62,24 @@ pub fn expectations(place: &Place, names: &Names) -> Vec<Expected> {
             ..base(&names.quarantine)
         },
     ]
+}
+
+/// The topics that a pattern of the file fits and that no table stands for: they are not read.
+pub fn not_read(sovereign: &dyn Admin, pipelines: &[Pipeline]) -> Result<Vec<String>, EdgeFault> {
+    let Some(table) = pipelines.iter().find_map(|pipeline| pipeline.table.as_ref()) else {
+        return Ok(Vec::new());
+    };
+    let read: Vec<&String> = pipelines.iter().flat_map(|p| &p.source.topics).collect();
+    let fits = |topic: &String| {
+        table.patterns.iter().any(|pattern| {
+            let last = topic.strip_prefix(pattern.trim_end_matches('*'));
+            last.is_some_and(|last| !last.is_empty() && !last.contains('.'))
+        })
+    };
+    let mut found = sovereign.names()?;
+    found.retain(|topic| fits(topic) && !read.contains(&topic));
+    found.sort();
+    Ok(found)
 }
 
 impl Expected {

@@ -20,17 +20,18 @@ pub struct Args {
 }
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
-    let mut proof = explain::proof(place, &args.file)?;
+    let mut proofs = explain::proofs(place, &args.file)?;
     if let Some(column) = &args.column {
-        proof = proof.only(column);
-        if proof.columns.is_empty() && proof.behind.is_empty() {
+        proofs = proofs.into_iter().map(|proof| proof.only(column)).collect();
+        proofs.retain(|proof| !proof.columns.is_empty() || !proof.behind.is_empty());
+        if proofs.is_empty() {
             verb::say(&mut std::io::stderr(), &format!("no column or leaf `{column}`"));
             return Ok(verb::answer(false));
         }
     }
     match args.format {
-        Format::Text => verb::print(&proof.text()),
-        Format::Json => verb::print_json(&proof),
+        Format::Text => proofs.iter().for_each(|proof| verb::print(&proof.text())),
+        Format::Json => verb::print_json_of(&proofs),
     }
     Ok(ExitCode::SUCCESS)
 }

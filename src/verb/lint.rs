@@ -22,12 +22,14 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     let mut all = Vec::new();
     let mut unreadable = false;
     for file in &args.files {
-        let findings = match config::load(place, file) {
-            Ok((_, pipeline)) => douane_pipelines::plan::lint(&pipeline),
-            Err(findings) => findings,
+        let findings = match config::load_all(place, file) {
+            Ok((_, pipelines)) => pipelines.iter().flat_map(douane_pipelines::plan::lint).collect(),
+            Err(findings) => {
+                unreadable |= findings.unreadable();
+                findings.into_iter().collect::<Vec<_>>()
+            }
         };
-        unreadable |= findings.unreadable();
-        all.extend(findings.iter().cloned());
+        all.extend(findings);
     }
     // The place's own findings come with each file; say them once.
     let mut seen = Vec::new();

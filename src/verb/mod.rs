@@ -42,6 +42,14 @@ pub fn print_json(value: &impl Serialize) {
     print(&serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
+/// Prints what a file's pipelines come to: a list where there are several.
+pub fn print_json_of<T: Serialize>(values: &[T]) {
+    match values {
+        [one] => print_json(one),
+        several => print_json(&several),
+    }
+}
+
 /// A file that cannot be read or written, as a fault with exit code 2.
 pub fn file_fault(path: &Path, error: &std::io::Error) -> RunFault {
     RunFault::File(format!(

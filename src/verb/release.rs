@@ -11,7 +11,7 @@ use douane_ledger::release::{self as releases, Limits, Release as Drafted};
 use douane_ledger::signing::{SigningKey, VerifyingKey};
 use douane_ledger::trust::{self, Approver, Role, Root, TrustRoot};
 use douane_pipelines::fault::RunFault;
-use douane_pipelines::{config, explain, release, revocation};
+use douane_pipelines::{bundle, config, explain, release, revocation};
 
 use crate::{Format, verb};
 
@@ -64,6 +64,9 @@ enum Release {
     /// Stops the release in force, for good: a process that runs under it ends within seconds.
     Revoke {
         file: PathBuf,
+        /// Of a file with `tables`, only this one's.
+        #[arg(long)]
+        table: Option<String>,
         /// The key file of somebody who may revoke: one is enough.
         #[arg(long)]
         key: PathBuf,
@@ -94,22 +97,26 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         }
         Release::Propose { file, author, days, records, bytes } => {
             let limits = Limits { records: *records, bytes: *bytes, epsilon: None };
-            print_proposed(&propose(place, file, author, *days, limits)?, file);
-            Ok(ExitCode::SUCCESS)
+            propose_all(place, file, author, *days, &limits)
         }
         Release::Sign { file, key } => {
-            let Signature { draft, person, state } = sign(place, file, key)?;
-            print_draft(&draft);
-            verb::print(&format!("\nsigned by {person}\n{state}"));
+            for Signature { draft, person, state } in sign_all(place, file, key)? {
+                print_draft(&draft);
+                verb::print(&format!("\nsigned by {person}\n{state}"));
+            }
             Ok(ExitCode::SUCCESS)
         }
         Release::Renew { file, author, days } => {
-            let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-            let draft = release::renew(&place, &pipeline, author, life(*days))?;
-            print_proposed(&drafted(&pipeline, draft)?, file);
+            let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+            for pipeline in &pipelines {
+                let draft = release::renew(&place, pipeline, author, life(*days))?;
+                print_proposed(&drafted(pipeline, draft)?, file);
+            }
             Ok(ExitCode::SUCCESS)
         }
-        Release::Revoke { file, key, reason } => revoke(place, file, key, reason),
+        Release::Revoke { file, table, key, reason } => {
+            revoke(place, file, table.as_ref(), key, reason)
+        }
         Release::Show { file, format } => show(place, file, *format),
     }
 }
@@ -197,6 +204,7 @@ pub struct Proposed {
 }
 
 /// Drafts a release beside douane.yaml.
+#[allow(dead_code, reason = "for who runs the verbs from inside")]
 pub fn propose(
     place: &Path,
     file: &Path,
@@ -211,6 +219,30 @@ pub fn propose(
     drafted(&pipeline, draft)
 }
 
+/// Drafts a release of the pipeline, or of each table that changed.
+fn propose_all(
+    place: &Path,
+    file: &Path,
+    author: &str,
+    days: u32,
+    limits: &Limits,
+) -> Result<ExitCode, RunFault> {
+    let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+    for pipeline in &pipelines {
+        let plan = explain::fresh_plan(&place, pipeline)?;
+        if pipeline.table.is_some() && release::unchanged(&place, pipeline, &plan)? {
+            let next = "its release stays (`renew` gives it another life)";
+            verb::print(&format!("{}: unchanged, {next}", pipeline.name));
+            continue;
+        }
+        let (author, limits) = (author.to_owned(), limits.clone());
+        let proposal = release::Proposal { author, life: life(days), limits };
+        let draft = release::propose(&place, pipeline, &plan, &proposal)?;
+        print_proposed(&drafted(pipeline, draft)?, file);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn life(days: u32) -> Duration {
     Duration::from_secs(u64::from(days) * 86_400)
 }
@@ -218,23 +250,38 @@ fn life(days: u32) -> Duration {
 /// Writes a draft beside the release in force.
 fn drafted(pipeline: &config::Pipeline, draft: Drafted) -> Result<Proposed, RunFault> {
     let envelope = releases::sign(&draft, &[]).map_err(fault)?;
-    let draft_file = release::draft_file(pipeline);
-    write(&draft_file, &envelope.to_bytes().map_err(fault)?)?;
+    let draft_file = bundle::draft_file(pipeline);
+    write(&draft_file, &bundle::with(&draft_file, pipeline, &envelope)?)?;
     Ok(Proposed { draft, file: draft_file })
 }
 
-fn revoke(place: &Path, file: &Path, key: &Path, reason: &str) -> Result<ExitCode, RunFault> {
-    let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-    let (revoked, lines) = revocation::revoke(&place, &pipeline, &signing_key(key)?, reason)?;
-    let revocations = revocation::file(&pipeline);
-    write(&revocations, &lines)?;
-    verb::print(&format!(
-        "release of {} revoked by {} at {}; {}",
-        pipeline.name,
-        revoked.by,
-        revoked.at,
-        revocations.display()
-    ));
+fn revoke(
+    place: &Path,
+    file: &Path,
+    table: Option<&String>,
+    key: &Path,
+    reason: &str,
+) -> Result<ExitCode, RunFault> {
+    let (place, mut pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+    if let Some(table) = table {
+        pipelines.retain(|one| one.table.as_ref().is_some_and(|t| t.name == *table));
+        if pipelines.is_empty() {
+            return Err(fault(format!("{} has no table `{table}`", file.display())));
+        }
+    }
+    let key = signing_key(key)?;
+    for pipeline in &pipelines {
+        let (revoked, lines) = revocation::revoke(&place, pipeline, &key, reason)?;
+        let revocations = revocation::file(pipeline);
+        write(&revocations, &lines)?;
+        verb::print(&format!(
+            "release of {} revoked by {} at {}; {}",
+            pipeline.name,
+            revoked.by,
+            revoked.at,
+            revocations.display()
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -246,23 +293,52 @@ pub struct Signature {
 }
 
 /// Makes the draft again from the files, and signs it if they are equal.
+#[allow(dead_code, reason = "for who runs the verbs from inside")]
 pub fn sign(place: &Path, file: &Path, key: &Path) -> Result<Signature, RunFault> {
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
+    sign_one(&place, &pipeline, &signing_key(key)?)
+}
+
+/// As [`sign`], of each table that has a draft.
+fn sign_all(place: &Path, file: &Path, key: &Path) -> Result<Vec<Signature>, RunFault> {
+    let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
     let key = signing_key(key)?;
-    let root = release::trust_root(&place)?;
+    let mut signed = Vec::new();
+    for pipeline in &pipelines {
+        let draft = bundle::find(&bundle::draft_file(pipeline), pipeline)?;
+        if pipeline.table.is_none() || draft.is_some() {
+            signed.push(sign_one(&place, pipeline, &key)?);
+        }
+    }
+    match signed.is_empty() {
+        true => Err(fault("no table has a draft\n  next: `douane release propose` or `renew`")),
+        false => Ok(signed),
+    }
+}
+
+fn sign_one(
+    place: &config::Place,
+    pipeline: &config::Pipeline,
+    key: &SigningKey,
+) -> Result<Signature, RunFault> {
+    let root = release::trust_root(place)?;
     let Some(person) = root.person(&key.verifying_key(), Role::Approve) else {
         return Err(fault("the key is not an approver's in the trust root"));
     };
-    let (draft, envelope) = release::sign(&place, &pipeline, &key)?;
-    let draft_file = release::draft_file(&pipeline);
-    let bytes = envelope.to_bytes().map_err(fault)?;
+    let (draft, envelope) = release::sign(place, pipeline, key)?;
+    let draft_file = bundle::draft_file(pipeline);
     let state = match releases::verify(&envelope, &root, SystemTime::now()) {
         Ok(live) => {
             // Crash here: the draft is there still, and signing it again changes nothing.
-            write(&pipeline.release, &bytes)?;
+            write(&pipeline.release, &bundle::with(&pipeline.release, pipeline, &envelope)?)?;
             if draft_file.exists() {
-                std::fs::remove_file(&draft_file)
-                    .map_err(|error| verb::file_fault(&draft_file, &error))?;
+                let rest = bundle::without(&draft_file, pipeline)?;
+                let gone = match rest.is_empty() {
+                    true => std::fs::remove_file(&draft_file)
+                        .map_err(|error| verb::file_fault(&draft_file, &error)),
+                    false => write(&draft_file, &rest),
+                };
+                gone?;
             }
             format!(
                 "release {} is live until {}, approved by {}",
@@ -273,7 +349,7 @@ pub fn sign(place: &Path, file: &Path, key: &Path) -> Result<Signature, RunFault
         }
         Err(why) => {
             let target = if draft_file.exists() { &draft_file } else { &pipeline.release };
-            write(target, &bytes)?;
+            write(target, &bundle::with(target, pipeline, &envelope)?)?;
             format!("not live yet: {why}")
         }
     };
@@ -314,39 +390,44 @@ fn terms(release: &Drafted) -> String {
 }
 
 fn show(place: &Path, file: &Path, format: Format) -> Result<ExitCode, RunFault> {
-    let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-    let draft_file = release::draft_file(&pipeline);
-    let envelope: Envelope = match pipeline.release.exists() {
-        true => release::envelope(&pipeline)?,
-        false => release::to_sign(&pipeline)?,
-    };
-    let draft = releases::draft(&envelope).map_err(fault)?;
-    let root = release::trust_root(&place)?;
-    let digest = canonical::hex(&releases::digest(&draft).map_err(fault)?);
-    let verified = releases::verify(&envelope, &root, SystemTime::now());
-    let revoked = revocation::of(&place, &pipeline, &digest)?;
-    let live = verified.is_ok() && revoked.is_none();
-    let state = match (&verified, revoked) {
-        (_, Some(revoked)) => {
-            format!("revoked by {} at {}: {}", revoked.by, revoked.at, revoked.reason)
-        }
-        (Ok(live), None) => format!("live; approved by {}", live.approvers().join(", ")),
-        (Err(why), None) => format!("not live: {why}"),
-    };
-    match format {
-        Format::Json => {
-            verb::print_json(&serde_json::json!({
-                "release": draft, "digest": digest, "live": live, "state": state,
-            }));
-        }
-        Format::Text => {
+    let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+    let mut all_live = true;
+    let mut shown = Vec::new();
+    for pipeline in &pipelines {
+        let draft_file = bundle::draft_file(pipeline);
+        let waiting = bundle::find(&draft_file, pipeline)?.is_some();
+        let envelope: Envelope = match bundle::find(&pipeline.release, pipeline)? {
+            Some(envelope) => envelope,
+            None => release::to_sign(pipeline)?,
+        };
+        let draft = releases::draft(&envelope).map_err(fault)?;
+        let root = release::trust_root(&place)?;
+        let digest = canonical::hex(&releases::digest(&draft).map_err(fault)?);
+        let verified = releases::verify(&envelope, &root, SystemTime::now());
+        let revoked = revocation::of(&place, pipeline, &digest)?;
+        let live = verified.is_ok() && revoked.is_none();
+        all_live &= live;
+        let state = match (&verified, revoked) {
+            (_, Some(revoked)) => {
+                format!("revoked by {} at {}: {}", revoked.by, revoked.at, revoked.reason)
+            }
+            (Ok(live), None) => format!("live; approved by {}", live.approvers().join(", ")),
+            (Err(why), None) => format!("not live: {why}"),
+        };
+        if format == Format::Text {
             verb::print(&draft.explain);
             verb::print(&terms(&draft));
             verb::print(&state);
-            if draft_file.exists() {
+            if waiting {
                 verb::print(&format!("a draft waits for approvals: {}", draft_file.display()));
             }
         }
+        shown.push(serde_json::json!({
+            "release": draft, "digest": digest, "live": live, "state": state,
+        }));
     }
-    Ok(verb::answer(live))
+    if format == Format::Json {
+        verb::print_json_of(&shown);
+    }
+    Ok(verb::answer(all_live))
 }

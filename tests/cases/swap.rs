@@ -15,7 +15,7 @@ use crate::say;
 const PARTITIONS: i32 = 2;
 
 /// Created rows that have a column more than the release knows.
-fn with_passport(events: &mut impl Iterator<Item = Event>, count: usize) -> Load {
+pub fn with_passport(events: &mut impl Iterator<Item = Event>, count: usize) -> Load {
     let mut load = Load::new(PARTITIONS);
     for event in events.filter(|e| e.op == Op::Create).take(count) {
         let partition = i32::try_from(event.id % 2).expect("a partition");
@@ -47,7 +47,7 @@ fn sign(place: &Place, proposal: &[&str]) {
 }
 
 #[track_caller]
-fn hears(running: &Running, word: &str) {
+pub fn hears(running: &Running, word: &str) {
     assert!(
         running.wait_for_word(word, Duration::from_secs(15)),
         "no {word}\n{}",
@@ -86,7 +86,7 @@ fn a_new_column_crosses_without_a_restart_once_its_release_holds() {
     let mut later = Customers::new(32, 1_000_000, true).skip(10_000);
     let new = with_passport(&mut later, 300);
     new.send(&source, &topic);
-    hears(&running, "no class for leaf");
+    hears(&running, "passport");
     let mut due = old.expected;
 
     // Files that do not hold disturb nothing; each is told once.

@@ -121,6 +121,17 @@ impl Admin {
         })
     }
 
+    /// The names of all topics that this client may see.
+    ///
+    /// # Errors
+    /// `Away`.
+    pub fn names(&self) -> Result<Vec<String>, KafkaFault> {
+        let found = self.client.inner().fetch_metadata(None, TIMEOUT);
+        ffi::forget_events(self.client.inner());
+        let found = found.map_err(|e| KafkaFault::of(&self.zone, "listing topics", &e))?;
+        Ok(found.topics().iter().map(|topic| topic.name().to_owned()).collect())
+    }
+
     /// A topic's settings.
     ///
     /// # Errors

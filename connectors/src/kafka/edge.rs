@@ -80,6 +80,10 @@ impl edge::Admin for Admin {
         Ok(Admin::rights(self, name)?)
     }
 
+    fn names(&self) -> Result<Vec<String>, EdgeFault> {
+        Ok(Admin::names(self)?)
+    }
+
     fn topic_config(&self, name: &str) -> Result<TopicConfig, EdgeFault> {
         Ok(Admin::topic_config(self, name)?)
     }

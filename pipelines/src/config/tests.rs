@@ -172,6 +172,44 @@ fn the_json_example_of_the_readme_has_no_finding() {
     assert!(check(&untyped).is_err(), "the types are needed");
 }
 
+/// The README's example of many tables, beside the place and domains of its first.
+#[test]
+fn the_tables_of_the_readme_have_no_finding() {
+    let readme = fs::read_to_string("../README.md").unwrap();
+    let blocks = |fence: &str| -> Vec<String> {
+        let rest = readme.split(fence).skip(1).filter_map(|rest| rest.split("```").next());
+        rest.map(str::to_owned).collect()
+    };
+    let (first, tables) = (blocks("```yaml\n"), blocks("```yaml tables\n"));
+    let [catalogue, pipeline] = tables.as_slice() else { panic!("{} blocks", tables.len()) };
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("catalogs")).unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("douane.yaml", &first[0]);
+    write("domains.yaml", &first[1]);
+    write("catalogs/crm.yaml", catalogue);
+    let load = |text: &str| {
+        write("crm.yaml", text);
+        load_with(&folder.path().join("douane.yaml"), &folder.path().join("crm.yaml"), &env)
+    };
+    let (_, all) = load(pipeline).unwrap_or_else(|findings| panic!("{findings}"));
+    assert_eq!(all.len(), 2);
+    for one in &all {
+        assert!(crate::plan::lint(one).is_empty(), "{}", crate::plan::lint(one));
+    }
+    // 33 tables with the place's two tasks are too many.
+    let many: String = (0..33)
+        .map(|n| format!("  t{n}:\n    stages: [ {{ drop: {{ columns: [email] }} }} ]\n    sink: {{ topic: t{n} }}\n"))
+        .collect();
+    let classes: String =
+        (0..33).map(|n| format!("  t{n}: {{ email: identifier, country: public }}\n")).collect();
+    write("catalogs/crm.yaml", &format!("tables:\n{classes}"));
+    let (top, rest) = pipeline.split_once("tables:\n").unwrap();
+    let bottom = rest.split_once("\nsink:\n").unwrap().1;
+    let found = load(&format!("{top}tables:\n{many}sink:\n{bottom}")).unwrap_err().to_string();
+    assert!(found.contains("33 tables with 2 tasks each are 66"), "{found}");
+}
+
 #[test]
 fn the_good_ones_load() {
     let cases = files("_good_");
