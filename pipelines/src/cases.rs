@@ -92,15 +92,19 @@ impl Report {
     }
 }
 
-/// Runs the tests of a pipeline file.
-pub fn run(place: &Path, file: &Path) -> Result<Report, RunFault> {
-    let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-    let shape = Shape::of(&pipeline);
-    let plan = Plan::new(&pipeline, shape.leaves.clone()).map_err(RunFault::Findings)?;
+/// Runs the tests of a pipeline file, a report a pipeline.
+pub fn run(place: &Path, file: &Path) -> Result<Vec<Report>, RunFault> {
+    let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+    pipelines.iter().map(|pipeline| run_one(&place, pipeline)).collect()
+}
+
+fn run_one(place: &Place, pipeline: &Pipeline) -> Result<Report, RunFault> {
+    let shape = Shape::of(pipeline);
+    let plan = Plan::new(pipeline, shape.leaves.clone()).map_err(RunFault::Findings)?;
     let tests = pipeline
         .tests
         .iter()
-        .map(|case| check(&place, &pipeline, &plan, case))
+        .map(|case| check(place, pipeline, &plan, case))
         .collect::<Result<Vec<_>, RunFault>>()?;
     Ok(Report {
         file: pipeline.file.display().to_string(),

@@ -19,7 +19,7 @@ pub struct Args {
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     let run = |file: &PathBuf| cases::run(place, file);
-    let reports = args.files.iter().map(run).collect::<Result<Vec<_>, RunFault>>()?;
+    let reports = args.files.iter().map(run).collect::<Result<Vec<_>, RunFault>>()?.concat();
     match args.format {
         Format::Text => reports.iter().for_each(|report| verb::print(&report.text())),
         Format::Json => verb::print_json(&reports),
