@@ -204,7 +204,6 @@ pub struct Proposed {
 }
 
 /// Drafts a release beside douane.yaml.
-#[allow(dead_code, reason = "for who runs the verbs from inside")]
 pub fn propose(
     place: &Path,
     file: &Path,
@@ -293,7 +292,6 @@ pub struct Signature {
 }
 
 /// Makes the draft again from the files, and signs it if they are equal.
-#[allow(dead_code, reason = "for who runs the verbs from inside")]
 pub fn sign(place: &Path, file: &Path, key: &Path) -> Result<Signature, RunFault> {
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
     sign_one(&place, &pipeline, &signing_key(key)?)

@@ -165,7 +165,7 @@ fn the_block_itself_is_linted() {
         ("{ name: n, input: [ { id: 1 } ], absent: [''] }", "an empty text"),
         ("{ name: n, input: [ { id: 1 } ], absent: [7] }", "absent"),
         ("{ name: n, input: [], absent: [x] }", "input` has 0 entries"),
-        ("{ name: n, inputs: [ { id: 1 } ], absent: [x] }", "`inputs` is not a key"),
+        ("{ name: n, inputs: [ { id: 1 } ], absent: [x] }", "unknown key `inputs`"),
     ] {
         let fault = outcome(&file(JSON, "json", &format!("  - {test}\n"))).map(|_| ()).unwrap_err();
         assert!(fault.to_string().contains(expected), "{test}:\n{fault}");
