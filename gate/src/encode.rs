@@ -278,7 +278,13 @@ fn json_cell(
 
 /// RFC 8259 string: the two-character escapes where there are some, `\u00xx` for other controls.
 fn string(text: &str, out: &mut Vec<u8>) {
+    let special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
     out.push(b'"');
+    // Nearly no text needs an escape, and this look at it has no branches.
+    if !text.as_bytes().iter().fold(false, |any, byte| any | special(byte)) {
+        out.extend_from_slice(text.as_bytes());
+        return out.push(b'"');
+    }
     let mut clean = 0;
     for (i, byte) in text.bytes().enumerate() {
         let escape: &[u8] = match byte {

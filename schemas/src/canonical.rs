@@ -38,9 +38,13 @@ pub fn write(array: &ArrayRef, row: usize, out: &mut String) -> Result<(), Canon
     use std::fmt::Write;
     let written = match array.data_type() {
         DataType::Boolean => write!(out, "{}", array.as_boolean().value(row)),
-        DataType::Int16 => write!(out, "{}", array.as_primitive::<Int16Type>().value(row)),
-        DataType::Int32 => write!(out, "{}", array.as_primitive::<Int32Type>().value(row)),
-        DataType::Int64 => write!(out, "{}", array.as_primitive::<Int64Type>().value(row)),
+        DataType::Int16 => {
+            return Ok(integer(i64::from(array.as_primitive::<Int16Type>().value(row)), out));
+        }
+        DataType::Int32 => {
+            return Ok(integer(i64::from(array.as_primitive::<Int32Type>().value(row)), out));
+        }
+        DataType::Int64 => return Ok(integer(array.as_primitive::<Int64Type>().value(row), out)),
         DataType::Float32 => {
             return float(f64::from(array.as_primitive::<Float32Type>().value(row)), true, out);
         }
@@ -92,6 +96,48 @@ pub fn write(array: &ArrayRef, row: usize, out: &mut String) -> Result<(), Canon
     written.map_err(|_| CanonicalFault::ArrowType)
 }
 
+/// Whether [`write()`] gives row `row` a text. The caller has checked that it is not null.
+pub fn has_text(array: &ArrayRef, row: usize) -> bool {
+    let of_time = |value: i64, per_second: i64| {
+        let infinite = value == i64::MAX || value == i64::MIN;
+        infinite || civil(value.div_euclid(per_second).div_euclid(SECONDS_PER_DAY)).is_ok()
+    };
+    match array.data_type() {
+        DataType::Date32 => civil(i64::from(array.as_primitive::<Date32Type>().value(row))).is_ok(),
+        DataType::Time32(TimeUnit::Millisecond) => {
+            let ms = array.as_primitive::<Time32MillisecondType>().value(row);
+            is_time(i64::from(ms) * 1_000_000)
+        }
+        DataType::Time64(TimeUnit::Microsecond) => {
+            let us = array.as_primitive::<Time64MicrosecondType>().value(row);
+            is_time(us.saturating_mul(1_000))
+        }
+        DataType::Time64(TimeUnit::Nanosecond) => {
+            is_time(array.as_primitive::<Time64NanosecondType>().value(row))
+        }
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            of_time(array.as_primitive::<TimestampMillisecondType>().value(row), 1_000)
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            of_time(array.as_primitive::<TimestampMicrosecondType>().value(row), 1_000_000)
+        }
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            of_time(array.as_primitive::<TimestampNanosecondType>().value(row), 1_000_000_000)
+        }
+        DataType::Boolean
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::Float32
+        | DataType::Float64
+        | DataType::Decimal128(_, _)
+        | DataType::Decimal256(_, _)
+        | DataType::Utf8
+        | DataType::Binary => true,
+        _ => false,
+    }
+}
+
 fn float(value: f64, single: bool, out: &mut String) -> Result<(), CanonicalFault> {
     use std::fmt::Write;
     let written = if value.is_nan() {
@@ -128,37 +174,64 @@ fn civil(days: i64) -> Result<(i64, i64, i64), CanonicalFault> {
     Ok((year, month, day))
 }
 
-fn date(days: i64, out: &mut String) -> Result<(), CanonicalFault> {
-    use std::fmt::Write;
-    let (year, month, day) = civil(days)?;
-    let sign = if year < 0 { "-" } else { "" };
-    write!(out, "{sign}{:04}-{month:02}-{day:02}", year.abs())
-        .map_err(|_| CanonicalFault::ArrowType)
+/// Appends a number, at least so many digits wide. Formatting it takes several times as long, and
+/// keys, dates and times are numbers of every record.
+fn padded(mut value: u64, width: usize, out: &mut String) {
+    let mut digits = [b'0'; 20];
+    let mut at = digits.len();
+    while value > 0 {
+        at -= 1;
+        // Below 10.
+        digits[at] += (value % 10) as u8;
+        value /= 10;
+    }
+    let from = at.min(digits.len() - width);
+    out.extend(digits[from..].iter().copied().map(char::from));
 }
 
-fn time(nanos_of_day: i64, digits: usize, out: &mut String) -> Result<(), CanonicalFault> {
-    use std::fmt::Write;
-    // 24:00:00 is a time of day in PostgreSQL.
-    if !(0..=SECONDS_PER_DAY * 1_000_000_000).contains(&nanos_of_day) {
+fn integer(value: i64, out: &mut String) {
+    if value < 0 {
+        out.push('-');
+    }
+    padded(value.unsigned_abs(), 1, out);
+}
+
+fn date(days: i64, out: &mut String) -> Result<(), CanonicalFault> {
+    let (year, month, day) = civil(days)?;
+    if year < 0 {
+        out.push('-');
+    }
+    for (part, width, behind) in [(year, 4, "-"), (month, 2, "-"), (day, 2, "")] {
+        padded(part.unsigned_abs(), width, out);
+        out.push_str(behind);
+    }
+    Ok(())
+}
+
+/// 24:00:00 is a time of day in PostgreSQL.
+fn is_time(nanos_of_day: i64) -> bool {
+    (0..=SECONDS_PER_DAY * 1_000_000_000).contains(&nanos_of_day)
+}
+
+fn time(nanos_of_day: i64, digits: u32, out: &mut String) -> Result<(), CanonicalFault> {
+    if !is_time(nanos_of_day) {
         return Err(CanonicalFault::OutOfRange);
     }
-    let seconds = nanos_of_day / 1_000_000_000;
-    let fraction = format!("{:09}", nanos_of_day % 1_000_000_000);
-    write!(
-        out,
-        "{:02}:{:02}:{:02}.{}",
-        seconds / 3_600,
-        seconds / 60 % 60,
-        seconds % 60,
-        &fraction[..digits]
-    )
-    .map_err(|_| CanonicalFault::ArrowType)
+    let nanos = nanos_of_day.unsigned_abs();
+    let seconds = nanos / 1_000_000_000;
+    let fraction = nanos % 1_000_000_000 / 10_u64.pow(9 - digits);
+    for (part, behind) in [(seconds / 3_600, ":"), (seconds / 60 % 60, ":"), (seconds % 60, ".")] {
+        padded(part, 2, out);
+        out.push_str(behind);
+    }
+    padded(fraction, digits as usize, out);
+    Ok(())
 }
 
 fn timestamp(
     value: i64,
     per_second: i64,
-    digits: usize,
+    digits: u32,
     out: &mut String,
 ) -> Result<(), CanonicalFault> {
     if value == i64::MAX || value == i64::MIN {
@@ -191,6 +264,40 @@ mod tests {
                 write(&array, row, &mut out).map(|()| out).unwrap_or_else(|e| format!("{e:?}"))
             })
             .collect()
+    }
+
+    #[test]
+    fn what_has_a_text_is_what_gets_one() {
+        let day = 86_400_000_000_i64;
+        let edges = [-4_371_588, -4_371_587, -1, 0, 2_932_896, 2_932_897];
+        let times = vec![-1, 0, 1, day - 1, day, day + 1, i64::MAX, i64::MIN];
+        let seconds: Vec<i64> = edges.iter().flat_map(|d| [d * day, d * day - 1]).collect();
+        let arrays: [ArrayRef; 7] = [
+            Arc::new(Date32Array::from(edges.map(|d| d as i32).to_vec())),
+            Arc::new(TimestampMicrosecondArray::from(seconds.clone())),
+            Arc::new(TimestampMillisecondArray::from(
+                seconds.iter().map(|us| us.div_euclid(1_000)).collect::<Vec<_>>(),
+            )),
+            Arc::new(TimestampMicrosecondArray::from(times.clone())),
+            Arc::new(arrow::array::Time64MicrosecondArray::from(times)),
+            Arc::new(arrow::array::Time32MillisecondArray::from(vec![
+                -1, 0, 86_400_000, 86_400_001,
+            ])),
+            Arc::new(Int64Array::from(vec![i64::MIN, i64::MAX])),
+        ];
+        for array in arrays {
+            for row in 0..array.len() {
+                let written = write(&array, row, &mut String::new()).is_ok();
+                assert_eq!(has_text(&array, row), written, "{} {row}", array.data_type());
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_as_the_standard_library_writes_them() {
+        for value in [0, 1, -1, 9, 10, -10, 99, 100, 12_345, i64::MAX, i64::MIN] {
+            assert_eq!(text(Int64Array::from(vec![value])), [value.to_string()]);
+        }
     }
 
     #[test]
