@@ -11,6 +11,7 @@ pub const SPEC: Spec = Spec {
     mark: "[CARD]",
     pattern: r"[1-9](?:(?:[ .\-/]|\xC2\xA0|\xE2\x80[\x90\x91\x93\xAF]){0,2}[0-9]){12,18}",
     needs: Needs { at_sign: false, digits: 13 },
+    starts: |bytes| matches!(bytes, [b'1'..=b'9', ..]),
     accept,
     examples: &[
         ("4111111111111111", "[CARD]"),

@@ -2,6 +2,9 @@
 
 use super::{Needs, Spec};
 
+/// What a local part is made of beside letters, digits and what is no ASCII.
+const ATOMS: &[u8] = b"!#$%&'*+./=?^_`{|}~-";
+
 /// Letters outside ASCII may stand in both parts (RFC 6531); a domain needs a dot and a last label
 /// of letters. Where a text goes on without a space in another script, it is taken along, up to the
 /// 64 bytes that a local part has at most (RFC 5321, 4.5.3.1.1; RFC 6531 counts bytes too). Without
@@ -16,6 +19,10 @@ pub const SPEC: Spec = Spec {
         (?:[A-Za-z0-9\x80-\xff_-]+ \.)+
         (?:xn--[A-Za-z0-9-]+ | [A-Za-z]{2,} | [A-Za-z\x80-\xff]{2,})"#,
     needs: Needs { at_sign: true, digits: 0 },
+    starts: |bytes| {
+        let atom = |b: u8| b.is_ascii_alphanumeric() || b >= 0x80 || ATOMS.contains(&b);
+        bytes.first().is_some_and(|b| atom(*b) || *b == b'"')
+    },
     accept: |_, range| Some(range),
     examples: &[
         ("ada@example.com", "[EMAIL]"),

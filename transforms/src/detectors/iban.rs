@@ -13,6 +13,15 @@ pub const SPEC: Spec = Spec {
     mark: "[IBAN]",
     pattern: r"[A-Za-z]{2}[0-9]{2}(?:(?:[ .\-/]|\xC2\xA0|\xE2\x80[\x90\x91\x93\xAF]){0,2}[A-Za-z0-9]){11,29}",
     needs: Needs { at_sign: false, digits: 2 },
+    starts: |bytes| match bytes {
+        [a, b, c, d, ..] => {
+            a.is_ascii_alphabetic()
+                && b.is_ascii_alphabetic()
+                && c.is_ascii_digit()
+                && d.is_ascii_digit()
+        }
+        _ => false,
+    },
     accept,
     examples: &[
         ("DE89370400440532013000", "[IBAN]"),

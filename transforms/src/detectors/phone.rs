@@ -23,6 +23,7 @@ pub const SPEC: Spec = Spec {
         | 0[1-9][0-9]{8,10}
         | 0[1-9](?:[\x20.\-][0-9]{2}){4}",
     needs: Needs { at_sign: false, digits: 7 },
+    starts: |bytes| matches!(bytes, [b'+' | b'(' | b'0'..=b'9', ..]),
     accept,
     examples: &[
         ("+4915112345678", "[PHONE]"),
