@@ -39,7 +39,9 @@ const TURN_BYTES_MAX: usize = 4 << 20;
 /// ledger has at most 65,535 bytes.
 const TURN_PARTITIONS_MAX: usize = 64;
 /// A turn closes this long after its first record.
-const TURN_MS_MAX: u64 = 100;
+const TURN: Duration = Duration::from_millis(100);
+/// Records between two looks at the clock; a wait is followed by one too.
+const CLOCK_RECORDS: usize = 64;
 /// One poll of the source client.
 const POLL_MS: u64 = 20;
 /// Between two checkpoints of the ledger.
@@ -241,20 +243,27 @@ impl Shard<'_> {
     /// is committed even where no record goes before it, so that `status` can see it.
     fn gather(&self, life: &mut Life, turn: &mut Turn) -> Result<bool, RunFault> {
         let mut first: Option<Instant> = None;
-        let mut newly_held = false;
+        let (mut newly_held, mut waited) = (false, false);
         while turn.len() < life.carried.rows_max
             && turn.bytes() < TURN_BYTES_MAX
             && turn.partitions() < TURN_PARTITIONS_MAX
         {
-            let waited = first.map_or(0, |first| first.elapsed().as_millis() as u64);
-            if waited >= TURN_MS_MAX || self.stop.is_set() {
-                break;
+            if waited || turn.len().is_multiple_of(CLOCK_RECORDS) {
+                let age = first.map_or(Duration::ZERO, |first| first.elapsed());
+                if age >= TURN || self.stop.is_set() {
+                    break;
+                }
+                waited = false;
             }
             let outcome = match life.source.poll(Duration::from_millis(POLL_MS)) {
                 Polled::Idle if first.is_none() => return Ok(newly_held),
-                Polled::Idle => continue,
+                Polled::Idle => {
+                    waited = true;
+                    continue;
+                }
                 Polled::Trouble(why) => {
                     self.report.event("source_trouble", json!({"shard": self.number, "why": why}));
+                    waited = true;
                     continue;
                 }
                 Polled::Broken(why) => {

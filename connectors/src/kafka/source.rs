@@ -149,11 +149,17 @@ impl Source {
                 consumer.context().reset_reason()
             ));
         }
-        let deadline = Instant::now() + timeout;
+        // A record that is there already costs no look at the clock.
+        let (mut left, mut deadline) = (Duration::ZERO, None);
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
             match consumer.poll(left) {
-                None => return Polled::Idle,
+                None => {
+                    let now = Instant::now();
+                    left = deadline.get_or_insert(now + timeout).saturating_duration_since(now);
+                    if left.is_zero() {
+                        return Polled::Idle;
+                    }
+                }
                 Some(Err(error)) => return places.trouble(consumer, &error),
                 Some(Ok(message)) => {
                     if let Some(topic) = places.take(&message) {
