@@ -1,7 +1,7 @@
 //! The floor that rates are compared with: copies a topic from one cluster to another, byte for byte, in transactions,
-//! on one thread, with nothing in between. `douane demo` runs the same copy.
+//! on one thread, with nothing in between. `douane demo` runs the same copy. Without a target it only reads.
 //!
-//!     raw_copy SOURCE_BOOTSTRAP TOPIC TARGET_BOOTSTRAP TOPIC
+//!     raw_copy SOURCE_BOOTSTRAP TOPIC [TARGET_BOOTSTRAP TOPIC]
 //!
 //! Prints one JSON object: records, records a second, CPU seconds per million, peak resident MiB.
 
@@ -16,10 +16,12 @@ use raw_copy::Copied;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().collect();
-    let [_, source, from, target, to] = args.as_slice() else {
-        return Err("usage: raw_copy SOURCE_BOOTSTRAP TOPIC TARGET_BOOTSTRAP TOPIC".into());
+    let (source, from, target) = match args.as_slice() {
+        [_, source, from] => (source, from, None),
+        [_, source, from, target, to] => (source, from, Some((target.as_str(), to.as_str()))),
+        _ => return Err("usage: raw_copy SOURCE_BOOTSTRAP TOPIC [TARGET_BOOTSTRAP TOPIC]".into()),
     };
-    report(raw_copy::copy(source, from, target, to, &mut |_| true)?);
+    report(raw_copy::copy(source, from, target, &mut |_| true)?);
     // closing a consumer takes seconds and says nothing about the copy
     std::process::exit(0)
 }
@@ -34,7 +36,7 @@ fn report(Copied { records, took }: Copied) {
         .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
         .unwrap_or(0);
     println!(
-        "{{\"records\":{records},\"records_per_s\":{:.0},\"cpu_s_per_million\":{:.1},\"peak_mib\":{}}}",
+        "{{\"records\":{records},\"records_per_s\":{:.0},\"cpu_s_per_million\":{:.2},\"peak_mib\":{}}}",
         records as f64 / took.as_secs_f64(),
         cpu / records.max(1) as f64 * 1e6,
         peak_kib / 1024

@@ -35,6 +35,8 @@ pub struct Setup {
     pub sink_format: &'static str,
     pub source_registry: Option<String>,
     pub target_registry: Option<String>,
+    /// `name: value` of librdkafka's properties for the target, if any.
+    pub target_properties: String,
     pub target_partitions: i32,
     pub tasks: u32,
     pub quarantine_max_per_minute: u32,
@@ -105,6 +107,7 @@ impl Setup {
             sink_format: "json",
             source_registry: None,
             target_registry: None,
+            target_properties: String::new(),
             target_partitions: 4,
             tasks: 2,
             quarantine_max_per_minute: 100_000,
@@ -253,7 +256,7 @@ impl Place {
         let place = format!(
             "clusters:
   sovereign: {{ zone: eu-de, id: \"{}\", bootstrap: \"{}\"{}, topics: {{ replication: 1, min_insync: 1 }} }}
-  global: {{ zone: global, id: \"{}\", bootstrap: \"{}\"{}, topic_prefix: \"\", topics: {{ replication: 1, min_insync: 1 }} }}
+  global: {{ zone: global, id: \"{}\", bootstrap: \"{}\"{}, properties: {{ {} }}, topic_prefix: \"\", topics: {{ replication: 1, min_insync: 1 }} }}
 keys: {{ dir: keys/ }}
 ledger: {{ dir: ledger/ }}
 trust: trust.json
@@ -265,6 +268,7 @@ tasks: {}
             setup.target.id(),
             setup.target_bootstrap,
             registry(&setup.target_registry),
+            setup.target_properties,
             setup.tasks,
         );
         let pipeline = format!(

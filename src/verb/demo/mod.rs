@@ -535,7 +535,7 @@ impl Demo<'_> {
             .map_err(|fault| DemoFault::Outside(fault.to_string()))?;
         let before = Mark::now();
         let (source, target) = (sovereign.bootstrap(), global.bootstrap());
-        let copied = raw_copy::copy(&source, from, &target, to, &mut |copied| {
+        let copied = raw_copy::copy(&source, from, Some((target.as_str(), to)), &mut |copied| {
             screen.progress(copied, self.records, "records copied");
             self.interrupt.check().is_ok()
         })

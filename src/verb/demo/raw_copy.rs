@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
-/// Records in a transaction, as in `douane run`.
-const TRANSACTION: usize = 5_000;
+/// Records and bytes in a transaction, as in `douane run`.
+const TRANSACTION: (usize, usize) = (5_000, 4 << 20);
 /// One answer of a broker.
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -22,12 +22,12 @@ pub struct Copied {
     pub took: Duration,
 }
 
-/// Copies what `from` holds now. `each` is called for every record; `false` ends the copy early.
+/// Copies what `from` holds now, or, without a target (bootstrap and topic), only reads it. `each`
+/// is called after every transaction; `false` ends the copy early.
 pub fn copy(
     source: &str,
     from: &str,
-    target: &str,
-    to: &str,
+    target: Option<(&str, &str)>,
     each: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Copied, KafkaError> {
     let consumer: BaseConsumer = ClientConfig::new()
@@ -37,14 +37,10 @@ pub fn copy(
         .set("isolation.level", "read_committed")
         .set("check.crcs", "true")
         .create()?;
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", target)
-        .set("transactional.id", format!("raw-copy-{to}"))
-        .set("compression.type", "lz4")
-        .set("linger.ms", "0")
-        .set("delivery.report.only.error", "true")
-        .create()?;
-    producer.init_transactions(WAIT)?;
+    let target = match target {
+        Some((target, to)) => Some((producer(target, to)?, to)),
+        None => None,
+    };
     let metadata = consumer.fetch_metadata(Some(from), WAIT)?;
     let partitions = metadata.topics().first().map_or(&[][..], |topic| topic.partitions());
     let (mut list, mut left) = (TopicPartitionList::new(), 0);
@@ -53,7 +49,7 @@ pub fn copy(
         left += high - low;
         list.add_partition_offset(from, partition, Offset::Offset(low))?;
     }
-    let (mut copied, mut open) = (0, 0);
+    let (mut copied, mut records, mut bytes) = (0, 0, 0);
     let started = Instant::now();
     consumer.assign(&list)?;
     while left > 0 {
@@ -64,31 +60,21 @@ pub fn copy(
             continue;
         };
         let message = message?;
-        if open == 0 {
+        copied += 1;
+        left -= 1;
+        let Some((producer, to)) = &target else { continue };
+        if records == 0 {
             producer.begin_transaction()?;
         }
-        let mut record = BaseRecord::<[u8], [u8]>::to(to).partition(message.partition());
-        record.key = message.key();
-        record.payload = message.payload();
-        loop {
-            match producer.send(record) {
-                Ok(()) => break,
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    record = back;
-                    producer.poll(Duration::from_millis(1));
-                }
-                Err((error, _)) => return Err(error),
-            }
-        }
-        copied += 1;
-        open += 1;
-        left -= 1;
-        if open == TRANSACTION || left == 0 {
+        send(producer, to, &message)?;
+        records += 1;
+        bytes += message.key_len() + message.payload_len();
+        if records == TRANSACTION.0 || bytes >= TRANSACTION.1 || left == 0 {
             while producer.in_flight_count() > 0 {
                 producer.poll(Duration::from_millis(1));
             }
             producer.commit_transaction(WAIT)?;
-            open = 0;
+            (records, bytes) = (0, 0);
             if !each(copied) {
                 break;
             }
@@ -98,6 +84,38 @@ pub fn copy(
     // Closing a consumer takes seconds and says nothing about the copy.
     std::thread::spawn(move || drop(consumer));
     Ok(Copied { records: copied, took })
+}
+
+fn producer(target: &str, to: &str) -> Result<BaseProducer, KafkaError> {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", target)
+        .set("transactional.id", format!("raw-copy-{to}"))
+        .set("compression.type", "lz4")
+        .set("linger.ms", "0")
+        .set("delivery.report.only.error", "true")
+        .create()?;
+    producer.init_transactions(WAIT)?;
+    Ok(producer)
+}
+
+fn send(
+    producer: &BaseProducer,
+    to: &str,
+    message: &BorrowedMessage<'_>,
+) -> Result<(), KafkaError> {
+    let mut record = BaseRecord::<[u8], [u8]>::to(to).partition(message.partition());
+    record.key = message.key();
+    record.payload = message.payload();
+    loop {
+        match producer.send(record) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                record = back;
+                producer.poll(Duration::from_millis(1));
+            }
+            Err((error, _)) => return Err(error),
+        }
+    }
 }
 
 /// CPU seconds of this process until now; `None` where the system does not tell by this way.
