@@ -11,7 +11,7 @@ use data_encoding::BASE64;
 use super::avro_schema::{Avro, Shape};
 use super::columns::{Column, Columns};
 use super::scan::{canonical_float, canonical_object, canonical_string};
-use super::tree::{Group, Node, Seen, Tree};
+use super::tree::{Added, Before, Group, Node, Seen, TableName, Tree};
 use super::{Hold, Limits, QuarantineCode};
 use crate::leaf::LeafType;
 
@@ -23,29 +23,81 @@ enum Step {
     Operation(Arc<Shape>),
     AfterNull,
     AfterRecord(Box<Step>),
-    Leaf { column: usize, leaf_type: LeafType, shape: Arc<Shape> },
+    /// The image before the change, whose column says that there was one.
+    Before {
+        flag: usize,
+        inner: Box<Step>,
+    },
+    /// A member of `source` that must say this.
+    Named(String, Arc<Shape>),
+    Leaf {
+        column: usize,
+        leaf_type: LeafType,
+        shape: Arc<Shape>,
+    },
 }
 
 /// A schema made ready for records.
 pub(super) struct Plan {
     /// The schema's leaves are not the listed ones; only the operation is read.
     pub(super) hold: Option<Hold>,
+    /// Leaves of the schema that stay behind because no list names them.
+    pub(super) added: Vec<Added>,
     root: Step,
 }
 
 /// A plan for values of the row's leaves; `hold` says why the schema's are others.
-pub(super) fn value_plan(schema: &Avro, tree: &Tree, hold: Option<Hold>) -> Plan {
+pub(super) fn value_plan(
+    schema: &Avro,
+    tree: &Tree,
+    before: Option<&Before>,
+    hold: Option<Hold>,
+    added: Vec<Added>,
+) -> Plan {
     let Shape::Record(fields) = &*schema.shape else {
-        return Plan { hold: Some(Hold::NotAnEnvelope), root: Step::Skip(schema.shape.clone()) };
+        let root = Step::Skip(schema.shape.clone());
+        return Plan { hold: Some(Hold::NotAnEnvelope), added, root };
     };
     let group = hold.is_none().then_some(&tree.root);
     let steps = fields.iter().map(|(name, shape)| match name.as_str() {
         "op" => Step::Operation(shape.clone()),
         "after" => after(shape, tree, group),
+        "before" if hold.is_none() => before_image(shape, before),
+        "source" => source(shape, before.map(|before| &before.table)),
         _ => Step::Skip(shape.clone()),
     });
     let root = Step::Record(steps.collect());
-    Plan { hold, root }
+    Plan { hold, added, root }
+}
+
+fn before_image(shape: &Arc<Shape>, before: Option<&Before>) -> Step {
+    match (&**shape, before) {
+        (Shape::Union(branches), Some(_)) => {
+            Step::Union(branches.iter().map(|branch| before_image(branch, before)).collect())
+        }
+        (Shape::Record(_), Some(Before { tree, flag, .. })) => {
+            Step::Before { flag: *flag, inner: Box::new(image(shape, tree, &tree.root)) }
+        }
+        _ => Step::Skip(shape.clone()),
+    }
+}
+
+fn source(shape: &Arc<Shape>, table: Option<&TableName>) -> Step {
+    match (&**shape, table) {
+        (Shape::Union(branches), Some(_)) => {
+            Step::Union(branches.iter().map(|branch| source(branch, table)).collect())
+        }
+        (Shape::Record(fields), Some(table)) => Step::Record(
+            fields
+                .iter()
+                .map(|(name, shape)| match table.expected(name) {
+                    Some(expected) => Step::Named(expected.to_owned(), shape.clone()),
+                    None => Step::Skip(shape.clone()),
+                })
+                .collect(),
+        ),
+        _ => Step::Skip(shape.clone()),
+    }
 }
 
 fn after(shape: &Arc<Shape>, tree: &Tree, group: Option<&Group>) -> Step {
@@ -66,7 +118,7 @@ pub(super) fn key_plan(schema: &Avro, tree: &Tree, hold: Option<Hold>) -> Plan {
         None => image(&schema.shape, tree, &tree.root),
         Some(_) => Step::Skip(schema.shape.clone()),
     };
-    Plan { hold, root }
+    Plan { hold, added: Vec::new(), root }
 }
 
 /// The leaves equal the listed ones, so every name is found; a name that is not is skipped.
@@ -139,6 +191,20 @@ fn step(
         Step::AfterRecord(inner) => {
             seen.after = Some(true);
             step(cursor, inner, columns, seen)?;
+        }
+        Step::Before { flag, inner } => {
+            if let Some(flag) = columns.column(*flag) {
+                flag.boolean(true)?;
+            }
+            step(cursor, inner, columns, seen)?;
+        }
+        Step::Named(expected, shape) => {
+            let shape = cursor.resolve(shape)?;
+            if matches!(shape, Shape::Text) {
+                seen.named += u8::from(cursor.text()? == expected);
+            } else {
+                cursor.skip(shape)?;
+            }
         }
         Step::Operation(shape) => {
             let shape = cursor.resolve(shape)?;

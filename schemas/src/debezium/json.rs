@@ -7,7 +7,7 @@ use data_encoding::BASE64;
 use super::columns::{Column, Columns};
 use super::envelope::{self, Kind, Member, SourceNames};
 use super::scan::{Scan, Text, Token};
-use super::tree::{Group, Image, Node, Seen, Slot, Tree, unknown_path};
+use super::tree::{Added, Before, Group, Image, Node, Seen, Slot, TableName, Tree, unknown_path};
 use super::{Hold, QuarantineCode};
 use crate::leaf::LeafType;
 use crate::names::printable;
@@ -45,6 +45,7 @@ impl Came {
 pub(super) fn envelope<'a>(
     scan: &mut Scan<'a>,
     tree: &Tree,
+    before: Option<&Before>,
     columns: &mut Columns,
     seen: &mut Seen,
 ) -> Result<(), QuarantineCode> {
@@ -70,15 +71,23 @@ pub(super) fn envelope<'a>(
         came.insert(at)?;
         let token = scan.token()?;
         match (member, &token) {
-            (Member::Before, Token::Object) => {
-                image(scan, tree, &tree.root, Image::Before, None, seen)?;
-            }
+            (Member::Before, Token::Object) => match before {
+                None => image(scan, tree, &tree.root, Image::Before, None, seen)?,
+                Some(Before { tree, flag, .. }) => {
+                    if let Some(flag) = columns.column(*flag) {
+                        flag.boolean(true)?;
+                    }
+                    image(scan, tree, &tree.root, Image::Before, Some(&mut *columns), seen)?;
+                }
+            },
             (Member::After, Token::Object) => {
                 seen.after = Some(true);
                 image(scan, tree, &tree.root, Image::After, Some(&mut *columns), seen)?;
             }
             (Member::After, Token::Null) => seen.after = Some(false),
-            (Member::Source, Token::Object) => source(scan, seen)?,
+            (Member::Source, Token::Object) => {
+                source(scan, before.map(|before| &before.table), seen)?;
+            }
             (Member::Transaction, Token::Object) => transaction(scan, seen)?,
             (Member::Op, Token::Text(op)) => seen.operation(&op.unescape()),
             (Member::Before | Member::Source | Member::Transaction, Token::Null) => {}
@@ -101,7 +110,11 @@ fn undocumented(group: &str, name: &str, n: usize) -> Hold {
     Hold::UndocumentedEnvelope { path: format!("{group}{}", printable(name, false, n)) }
 }
 
-fn source(scan: &mut Scan<'_>, seen: &mut Seen) -> Result<(), QuarantineCode> {
+fn source(
+    scan: &mut Scan<'_>,
+    table: Option<&TableName>,
+    seen: &mut Seen,
+) -> Result<(), QuarantineCode> {
     let mut names = SourceNames::new();
     let mut came = Came::default();
     let (mut position, mut expected) = (0, 0);
@@ -130,6 +143,11 @@ fn source(scan: &mut Scan<'_>, seen: &mut Seen) -> Result<(), QuarantineCode> {
         }
         if !known.is_some_and(|(_, kind)| envelope_kind(kind, &token)) {
             seen.hold(|| undocumented("source.", &name, position));
+        }
+        if let Some(expected) = table.and_then(|table| table.expected(&name))
+            && matches!(&token, Token::Text(found) if found.unescape() == expected)
+        {
+            seen.named += 1;
         }
         scan.skip(&token)?;
     }
@@ -191,11 +209,17 @@ pub(super) fn image<'a>(
             let name = name.unescape();
             let Some(at) = group.find(&name, expected) else {
                 let token = scan.token()?;
-                seen.hold(|| Hold::UnknownLeaf {
-                    path: unknown_path(which, &group.path, &name, false, position),
-                    schema_id: None,
-                    hint: hint(&token),
-                });
+                match &mut seen.added {
+                    Some(added) if which != Image::Key => added.push(Added {
+                        raw: format!("{}{name}", group.path),
+                        leaf: format!("{}{}", group.path, printable(&name, false, position)),
+                    }),
+                    _ => seen.hold(|| Hold::UnknownLeaf {
+                        path: unknown_path(which, &group.path, &name, false, position),
+                        schema_id: None,
+                        hint: hint(&token),
+                    }),
+                }
                 scan.skip(&token)?;
                 continue;
             };

@@ -18,20 +18,21 @@ mod scan;
 mod semantic;
 mod tree;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 pub use envelope::ENVELOPE_LIST_VERSION;
 pub use refusal::{Away, Hold, QuarantineCode, Refusal, SchemaFault};
+pub use tree::TableName;
 
 use crate::batch::{Batch, Op, Origin, RowKind};
-use crate::leaf::TableLeaves;
+use crate::leaf::{LeafType, TableLeaves};
 use crate::names::printable;
 use crate::record::{Format, RawRecord};
 use columns::Columns;
 use json_schema::{Cache, NotHalves};
 use scan::{Scan, Token};
-use tree::{Image, Seen, Tree};
+use tree::{Added, Before, Image, Seen, Tree};
 
 /// Bounds on what one record and one schema may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,20 @@ pub trait WriterSchemas {
     fn schema_text(&mut self, id: u32) -> Result<Option<String>, Away>;
 }
 
+/// Leaves that a decoder lets stay behind at most; one more holds. Names without end are data.
+const STRIPPED_MAX: usize = 256;
+
+/// A leaf that no list names, and that stays behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stripped {
+    /// The first record that had it: its topic's index, partition, offset.
+    pub record: (u32, i32, i64),
+    /// Its path below the row image, as it may be printed.
+    pub leaf: String,
+    /// Registry id of the schema it was found in.
+    pub schema_id: Option<u32>,
+}
+
 /// What is known of a schema that came with a record: why it holds, if it does.
 type Verdict = Option<Hold>;
 
@@ -85,6 +100,12 @@ pub struct Decoder {
     /// The leaves or columns contradict each other: nothing can be decoded.
     contradiction: Option<Hold>,
     columns: Columns,
+    before: Option<Before>,
+    nullify: bool,
+    strip: bool,
+    /// Names that stayed behind, as they are: not to be printed.
+    left: BTreeSet<String>,
+    stripped: Vec<Stripped>,
     origins: Vec<Origin>,
     key_plans: HashMap<u32, Arc<avro::Plan>>,
     value_plans: HashMap<u32, Arc<avro::Plan>>,
@@ -124,6 +145,11 @@ impl Decoder {
             row,
             contradiction,
             columns: Columns::new(names, keys),
+            before: None,
+            nullify: false,
+            strip: false,
+            left: BTreeSet::new(),
+            stripped: Vec::new(),
             origins: Vec::new(),
             key_plans: HashMap::new(),
             value_plans: HashMap::new(),
@@ -144,6 +170,53 @@ impl Decoder {
         self
     }
 
+    /// Also builds the row before the change: `before.<path>` for each of `columns` (as given to
+    /// [`Decoder::new`]), and `before`, true where the record had that image and null elsewhere.
+    /// `of_deletes`: of a delete as well, whose values then must be whole. A change that is not
+    /// said to be of `table` holds.
+    #[must_use]
+    pub fn with_before(mut self, columns: &[String], table: TableName, of_deletes: bool) -> Self {
+        let (keys, count) = (self.leaves.key.len(), columns.len());
+        let column = |path: &str, from: usize| {
+            columns.iter().position(|name| name == path).map(|at| from + at)
+        };
+        let tree = |from: usize| Tree::new(&self.leaves.row, |path| column(path, from));
+        // Leaves that contradict each other hold every record already.
+        let Ok(tree) = tree(keys + count) else { return self };
+        let row = &self.leaves.row;
+        let key = self.leaves.key.iter();
+        let mut names: Vec<_> =
+            key.map(|leaf| (format!("key.{}", leaf.path), leaf.leaf_type)).collect();
+        for image in ["after", "before"] {
+            let leaves = columns.iter().filter_map(|path| row.iter().find(|l| l.path == *path));
+            names.extend(leaves.map(|l| (format!("{image}.{}", l.path), l.leaf_type)));
+        }
+        names.push(("before".to_owned(), LeafType::Boolean));
+        self.columns = Columns::new(names, keys);
+        self.before = Some(Before { tree, flag: keys + 2 * count, of_deletes, table });
+        self
+    }
+
+    /// Debezium's placeholder for a value that it does not have becomes null.
+    #[must_use]
+    pub fn nullify(mut self) -> Self {
+        self.nullify = true;
+        self
+    }
+
+    /// Leaves of the row that no list names stay behind; [`Decoder::take_stripped`] tells them.
+    /// Nothing else that is unknown does: the key's leaves, headers, the envelope's own.
+    #[must_use]
+    pub fn strip(mut self) -> Self {
+        self.strip = true;
+        self
+    }
+
+    /// Leaves that stayed behind for the first time since the last call, each told once.
+    pub fn take_stripped(&mut self) -> Vec<Stripped> {
+        std::mem::take(&mut self.stripped)
+    }
+
     /// Decodes one record into the builders, or leaves them exactly as they were.
     pub fn push(
         &mut self,
@@ -155,7 +228,12 @@ impl Decoder {
             .and_then(|row| if self.columns.full() { Err(Refusal::Full) } else { Ok(row) });
         self.columns.rollback_unless(decoded.is_ok());
         let (op, schema_id) = decoded?;
-        self.columns.commit(op.kind() != RowKind::Upsert);
+        let whole = match op.kind() {
+            RowKind::Upsert => true,
+            RowKind::Delete => self.before.as_ref().is_some_and(|before| before.of_deletes),
+            RowKind::Tombstone => false,
+        };
+        self.columns.commit(!whole);
         self.origins.push(Origin {
             topic: record.topic,
             partition: record.partition,
@@ -191,7 +269,8 @@ impl Decoder {
         if let Some(hold) = &self.contradiction {
             return Err(hold.clone().into());
         }
-        let mut seen = Seen::default();
+        let added = self.strip.then(Vec::new);
+        let mut seen = Seen { nullify: self.nullify, added, ..Seen::default() };
         let mut schema_id = None;
         let read = match record.value {
             None => {
@@ -210,6 +289,10 @@ impl Decoder {
                             schema_id = Some(id);
                             let plan = self.plan(id, Image::After, schemas)?;
                             seen.hold = plan.hold.clone();
+                            if let Some(added) = &mut seen.added {
+                                let new = |added: &&Added| !self.left.contains(&added.raw);
+                                added.extend(plan.added.iter().filter(new).cloned());
+                            }
                             avro::walk(datum, &plan, &self.limits, &mut self.columns, &mut seen)
                         }
                         Err(code) => Err(code),
@@ -221,6 +304,9 @@ impl Decoder {
         if let Err(code) = read {
             return Err(broken(code, &seen, record.value, self.format));
         }
+        if let Some(before) = self.before.as_ref().filter(|_| seen.named != 2) {
+            seen.hold(|| before.table.hold());
+        }
         let op = decide(&mut seen)?;
         let kind = op.kind();
         let keyed = self.key(record.key, kind, schemas);
@@ -231,10 +317,39 @@ impl Decoder {
             (keyed, _) => keyed?,
         }
         self.headers(record, kind)?;
+        let of_deletes = self.before.as_ref().is_some_and(|before| before.of_deletes);
         match (kind, seen.code) {
             (RowKind::Upsert, Some(code)) => Err(code.into()),
-            _ => Ok((op, schema_id)),
+            (RowKind::Delete, Some(cause)) if of_deletes => {
+                Err(Hold::UndecodableDelete { cause }.into())
+            }
+            _ => {
+                self.leave(seen.added, record, schema_id)?;
+                Ok((op, schema_id))
+            }
         }
+    }
+
+    /// Notes leaves that stay behind.
+    fn leave(
+        &mut self,
+        added: Option<Vec<Added>>,
+        record: &RawRecord<'_>,
+        schema_id: Option<u32>,
+    ) -> Result<(), Refusal> {
+        for Added { raw, leaf } in added.into_iter().flatten() {
+            if self.left.contains(&raw) {
+                continue;
+            }
+            if self.left.len() >= STRIPPED_MAX {
+                let path = format!("{}.{leaf}", Image::After.prefix());
+                return Err(Hold::UnknownLeaf { path, schema_id, hint: None }.into());
+            }
+            self.left.insert(raw);
+            let record = (record.topic, record.partition, record.offset);
+            self.stripped.push(Stripped { record, leaf, schema_id });
+        }
+        Ok(())
     }
 
     fn json_value(&mut self, value: &[u8], seen: &mut Seen) -> Result<(), QuarantineCode> {
@@ -250,15 +365,21 @@ impl Decoder {
         seen: &mut Seen,
     ) -> Result<(), QuarantineCode> {
         match scan.token()? {
-            Token::Object => json::envelope(scan, &self.row, &mut self.columns, seen),
+            Token::Object => {
+                json::envelope(scan, &self.row, self.before.as_ref(), &mut self.columns, seen)
+            }
             other => scan.skip(&other),
         }
     }
 
     fn json_schema_value(&mut self, value: &[u8], seen: &mut Seen) -> Result<(), QuarantineCode> {
-        let Self { limits, leaves, declared, value_schemas, .. } = self;
+        let Self { limits, leaves, declared, value_schemas, strip, .. } = self;
         let compile = |text: &str| match json_schema::parse(text, limits) {
-            Ok(node) => semantic::value_hold(&node, &leaves.row, declared, None),
+            Ok(node) => {
+                // Told where they stand in the payload.
+                let mut added = strip.then(Vec::new);
+                semantic::value_hold(&node, &leaves.row, declared, None, added.as_mut())
+            }
             Err(fault) => Some(semantic::schema_hold(fault, None)),
         };
         match json_schema::halves(value, limits, value_schemas, compile) {
@@ -295,8 +416,13 @@ impl Decoder {
             let hold = semantic::key_hold(&schema.node, &leaves.key, declared, Some(id));
             (avro::key_plan(&schema, &self.key, hold), &mut self.key_plans)
         } else {
-            let hold = semantic::value_hold(&schema.node, &leaves.row, declared, Some(id));
-            (avro::value_plan(&schema, &self.row, hold), &mut self.value_plans)
+            let mut added = self.strip.then(Vec::new);
+            let leaves = &leaves.row;
+            let hold =
+                semantic::value_hold(&schema.node, leaves, declared, Some(id), added.as_mut());
+            let (before, added) = (self.before.as_ref(), added.unwrap_or_default());
+            let plan = avro::value_plan(&schema, &self.row, before, hold, added);
+            (plan, &mut self.value_plans)
         };
         if plans.len() >= self.limits.schemas_max {
             plans.clear();

@@ -93,6 +93,12 @@ pub enum Hold {
     /// A delete or tombstone of a table without a key: nothing says which row is meant.
     #[error("a delete without a key cannot name its row; give the table a key")]
     DeleteWithoutKey,
+    /// An envelope of another table than the release names, or of none.
+    #[error("the change is not said to be of `{expected}`, which the release names")]
+    OtherTable {
+        /// Database and table, from the pipeline.
+        expected: String,
+    },
     /// Not a change event: a heartbeat, a transaction mark, a flattened row, another format.
     #[error("not a debezium change event in the format that the source names")]
     NotAnEnvelope,
@@ -122,6 +128,7 @@ impl Hold {
             Self::Truncate => "truncate",
             Self::UndecodableDelete { .. } => "undecodable_delete",
             Self::DeleteWithoutKey => "delete_without_key",
+            Self::OtherTable { .. } => "other_table",
             Self::NotAnEnvelope => "not_an_envelope",
         }
     }

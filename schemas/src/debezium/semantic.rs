@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::envelope::{self, Kind, Member, SourceNames};
-use super::tree::Image;
+use super::tree::{Added, Image};
 use super::{Hold, SchemaFault};
 use crate::leaf::{Leaf, LeafType};
 use crate::names::printable;
@@ -267,21 +267,21 @@ fn is(kind: Kind, leaf: LeafType) -> bool {
     }
 }
 
-/// Why a value's schema is not the one the table's leaves list.
+/// Why a value's schema is not the one the table's leaves list. Leaves that no list names go to
+/// `added` where there is one, and are no reason then.
 pub(super) fn value_hold(
     node: &SchemaNode,
     listed: &[Leaf],
     declared: &HashSet<String>,
     schema_id: Option<u32>,
+    mut added: Option<&mut Vec<Added>>,
 ) -> Option<Hold> {
     match images(node, schema_id.is_some()) {
         Err(fault) => Some(schema_hold(fault, schema_id)),
         Ok(Images { before, after }) => {
-            difference(&after, listed, declared, Image::After, schema_id).or_else(|| {
-                before.and_then(|before| {
-                    difference(&before, listed, declared, Image::Before, schema_id)
-                })
-            })
+            let listed = (listed, declared);
+            let after = difference(&after, listed, Image::After, schema_id, added.as_deref_mut());
+            after.or_else(|| difference(&before?, listed, Image::Before, schema_id, added))
         }
     }
 }
@@ -294,7 +294,7 @@ pub(super) fn key_hold(
     schema_id: Option<u32>,
 ) -> Option<Hold> {
     match leaves(node) {
-        Ok(Some(found)) => difference(&found, listed, declared, Image::Key, schema_id),
+        Ok(Some(found)) => difference(&found, (listed, declared), Image::Key, schema_id, None),
         Ok(None) => Some(schema_hold(SchemaFault::KeyNotARecord, schema_id)),
         Err(fault) => Some(schema_hold(fault, schema_id)),
     }
@@ -311,23 +311,27 @@ pub(super) fn schema_hold(fault: SchemaFault, schema_id: Option<u32>) -> Hold {
 
 fn difference(
     found: &[Leaf],
-    listed: &[Leaf],
-    declared: &HashSet<String>,
+    (listed, declared): (&[Leaf], &HashSet<String>),
     image: Image,
     schema_id: Option<u32>,
+    mut added: Option<&mut Vec<Added>>,
 ) -> Option<Hold> {
     let types: HashMap<&str, LeafType> =
         listed.iter().map(|leaf| (leaf.path.as_str(), leaf.leaf_type)).collect();
-    let place = |path: &str, n: usize| {
-        let printed: Vec<String> =
+    let printed = |path: &str, n: usize| {
+        let names: Vec<String> =
             path.split('.').map(|name| printable(name, schema_id.is_some(), n + 1)).collect();
-        format!("{}.{}", image.prefix(), printed.join("."))
+        names.join(".")
     };
     for (n, Leaf { path, leaf_type }) in found.iter().enumerate() {
         match types.get(path.as_str()) {
             None => {
+                if let Some(added) = &mut added {
+                    added.push(Added { raw: path.clone(), leaf: printed(path, n) });
+                    continue;
+                }
                 return Some(Hold::UnknownLeaf {
-                    path: place(path, n),
+                    path: format!("{}.{}", image.prefix(), printed(path, n)),
                     schema_id,
                     hint: Some(*leaf_type),
                 });

@@ -136,6 +136,56 @@ pub(super) struct Seen {
     pub(super) code: Option<QuarantineCode>,
     /// The value is a tombstone in wrapping: `{"schema":null,"payload":null}`.
     pub(super) tombstone: bool,
+    /// A value that the source does not have is null.
+    pub(super) nullify: bool,
+    /// Leaves that no list names stay behind; without it they hold.
+    pub(super) added: Option<Vec<Added>>,
+    /// How many of `source.db` and `source.table` are the expected ones.
+    pub(super) named: u8,
+}
+
+/// A leaf of the row that no list names.
+#[derive(Clone)]
+pub(super) struct Added {
+    /// As it is: it may be data and is never printed.
+    pub(super) raw: String,
+    /// As it may be printed.
+    pub(super) leaf: String,
+}
+
+/// The table whose changes an envelope may carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableName {
+    /// `source.db` of its records.
+    pub db: String,
+    /// `source.table` of its records.
+    pub table: String,
+}
+
+impl TableName {
+    /// What a member of `source` must say; `None` for those that may say anything.
+    pub(super) fn expected(&self, member: &str) -> Option<&str> {
+        match member {
+            "db" => Some(&self.db),
+            "table" => Some(&self.table),
+            _ => None,
+        }
+    }
+
+    pub(super) fn hold(&self) -> Hold {
+        Hold::OtherTable { expected: format!("{}.{}", self.db, self.table) }
+    }
+}
+
+/// What it takes to build the row before the change.
+pub(super) struct Before {
+    /// As the row's tree, with columns of its own.
+    pub(super) tree: Tree,
+    /// The column that says whether there was such an image.
+    pub(super) flag: usize,
+    /// Also of a delete.
+    pub(super) of_deletes: bool,
+    pub(super) table: TableName,
 }
 
 impl Seen {
@@ -146,8 +196,13 @@ impl Seen {
     }
 
     pub(super) fn value(&mut self, pushed: Result<(), QuarantineCode>) {
-        if let Err(code) = pushed {
-            self.code.get_or_insert(code);
+        match pushed {
+            // Nothing was pushed: the column gets null when the row ends.
+            Err(QuarantineCode::Unavailable) if self.nullify => {}
+            Err(code) => {
+                self.code.get_or_insert(code);
+            }
+            Ok(()) => {}
         }
     }
 

@@ -13,4 +13,5 @@ mod captures;
 mod customers;
 mod evolution;
 mod mutations;
+mod options;
 mod refusals;
