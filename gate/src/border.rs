@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::DataType;
 use douane_ledger::release::LiveRelease;
 use douane_ledger::signing::SigningKey;
@@ -17,6 +17,7 @@ use douane_schemas::record::RawRecord;
 
 use crate::admission::{check_columns, check_schema, check_target, raw_columns, token_cells};
 use crate::encode::Values;
+use crate::envelope::{Enveloped, flag, had_before};
 use crate::passed::{FRAMING_BYTES_MAX, Passed, Verdicts};
 use crate::refusal::Place;
 use crate::seal::{self, Destination, SealContext, Sealed};
@@ -60,10 +61,13 @@ pub struct GateKeys {
 pub struct Crossing<'a> {
     /// The release's `columns`: names, order, types and null flags.
     pub columns: &'a RecordBatch,
+    /// The same columns before the change; given for the envelope shape and no other.
+    pub before: Option<&'a RecordBatch>,
     /// The release's `key`, likewise. A release without a key brings a batch without columns.
     pub keys: &'a RecordBatch,
     /// Source leaves as decoded: `key.<path>` and `after.<path>`, in any order, at least those
-    /// that a released column comes from.
+    /// that a released column comes from. For the envelope shape `before.<path>` as well, and
+    /// `before`: whether the record had that image.
     pub raw: &'a RecordBatch,
     /// Where each row comes from.
     pub origins: &'a [Origin],
@@ -94,7 +98,9 @@ pub struct Gate {
     pub(crate) software: String,
     columns: Vec<ColumnCheck>,
     key_columns: Vec<ColumnCheck>,
+    before: Vec<ColumnCheck>,
     pub(crate) values: Values,
+    pub(crate) enveloped: Option<Enveloped>,
 }
 
 impl Gate {
@@ -129,7 +135,24 @@ impl Gate {
             Some(schema_id) => Values::avro(&release, schema_id)?,
             None => Values::json(&release.columns)?,
         };
-        Ok(Self { release, target, keys, software, columns, key_columns, values })
+        let (before, enveloped) = match &release.changes.envelope {
+            None => (Vec::new(), None),
+            Some(envelope) => (
+                check_columns(&release, &release.columns, "row", "before", &keys)?,
+                Some(Enveloped::new(envelope, target.value_schema_id)),
+            ),
+        };
+        Ok(Self {
+            release,
+            target,
+            keys,
+            software,
+            columns,
+            key_columns,
+            before,
+            values,
+            enveloped,
+        })
     }
 
     /// The release this gate stands on.
@@ -141,7 +164,7 @@ impl Gate {
     pub fn place_name(&self, place: Place) -> &str {
         match place {
             Place::Key(at) => self.key_columns.get(at).map_or("", |c| &c.name),
-            Place::Column(at) => self.columns.get(at).map_or("", |c| &c.name),
+            Place::Column(at) | Place::Before(at) => self.columns.get(at).map_or("", |c| &c.name),
             Place::Record => "",
         }
     }
@@ -172,6 +195,17 @@ impl Gate {
     fn check_batch<'a>(&self, crossing: &Crossing<'a>) -> Result<RawColumns<'a>, GateFault> {
         check_schema("value", crossing.columns, &self.columns)?;
         check_schema("key", crossing.keys, &self.key_columns)?;
+        let had = match (&self.enveloped, crossing.before) {
+            (None, None) => None,
+            (Some(_), Some(before)) => {
+                check_schema("before", before, &self.before)?;
+                Some(flag(crossing.raw)?)
+            }
+            (enveloped, _) => {
+                let expected = if enveloped.is_some() { "the rows before" } else { "none" };
+                return Err(GateFault::Before { expected });
+            }
+        };
         let expected = crossing.columns.num_rows();
         // A batch without columns has no length of its own.
         let keys = match self.key_columns.is_empty() {
@@ -180,6 +214,7 @@ impl Gate {
         };
         for (part, found) in [
             ("key columns", keys),
+            ("before columns", crossing.before.map_or(expected, RecordBatch::num_rows)),
             ("raw columns", crossing.raw.num_rows()),
             ("origins", crossing.origins.len()),
             ("skip", crossing.skip.len()),
@@ -191,6 +226,8 @@ impl Gate {
         Ok(RawColumns {
             columns: raw_columns(crossing.raw, &self.columns)?,
             keys: raw_columns(crossing.raw, &self.key_columns)?,
+            before: raw_columns(crossing.raw, &self.before)?,
+            had,
             texts: crossing
                 .raw
                 .columns()
@@ -233,6 +270,13 @@ impl Gate {
         let upserts =
             |row: &usize| crosses(row) && crossing.origins[*row].kind() == RowKind::Upsert;
         let rows = || 0..crossing.origins.len();
+        // The image before crosses beside the row, and with a delete that is kept.
+        let with_before = |row: &usize| {
+            let valued = |kept: &Enveloped| kept.has_value(&crossing.origins[*row]);
+            crosses(row)
+                && self.enveloped.as_ref().is_some_and(valued)
+                && raw.had.is_some_and(|had| had_before(had, *row))
+        };
 
         for (at, check) in self.key_columns.iter().enumerate() {
             let out = crossing.keys.column(at);
@@ -247,13 +291,27 @@ impl Gate {
             })?;
         }
 
+        for (at, check) in self.before.iter().enumerate() {
+            let Some(before) = crossing.before else { break };
+            let out = before.column(at);
+            check.hold(out, raw.before[at], rows().filter(with_before), |row, reason| {
+                verdicts.refuse(row, Place::Before(at), reason);
+            })?;
+        }
+
+        // In this order, so that what does not cross of a row can be left out at either end.
         let mut tokens = token_cells(&self.columns, crossing.columns, &raw.columns);
         let of_columns = tokens.len();
         tokens.extend(token_cells(&self.key_columns, crossing.keys, &raw.keys));
+        let of_keys = tokens.len();
+        if let Some(before) = crossing.before {
+            tokens.extend(token_cells(&self.before, before, &raw.before));
+        }
         for row in rows().filter(crosses) {
             // The value columns of a delete do not cross and say nothing.
-            let held = if upserts(&row) { &tokens[..] } else { &tokens[of_columns..] };
-            if let Err(reason) = hold_tokens(held, &raw.texts, row) {
+            let first = if upserts(&row) { 0 } else { of_columns };
+            let last = if with_before(&row) { tokens.len() } else { of_keys };
+            if let Err(reason) = hold_tokens(&tokens[first..last], &raw.texts, row) {
                 verdicts.refuse(row, Place::Record, reason);
             }
         }
@@ -341,5 +399,7 @@ fn is_traceparent(text: &str) -> bool {
 struct RawColumns<'a> {
     columns: Vec<&'a ArrayRef>,
     keys: Vec<&'a ArrayRef>,
+    before: Vec<&'a ArrayRef>,
+    had: Option<&'a BooleanArray>,
     texts: Vec<&'a ArrayRef>,
 }

@@ -32,6 +32,15 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
+    pub(crate) fn new(data: Vec<u8>, ends: Vec<usize>) -> Self {
+        Self { data, ends }
+    }
+
+    /// Bytes of all rows.
+    pub(crate) fn len(&self) -> usize {
+        self.data.len()
+    }
+
     pub(crate) fn get(&self, row: usize) -> &[u8] {
         let start = if row == 0 { 0 } else { self.ends[row - 1] };
         &self.data[start..self.ends[row]]
@@ -62,7 +71,7 @@ impl Values {
             let leaf_type = leaf_type(column)?;
             fields.push(Field::new(&column.name, carried(leaf_type.arrow()), column.nullable));
         }
-        let text = avro_text(release)?;
+        let text = row_schema(release, "State")?.1.to_string();
         let schema = Schema::new(fields)
             .with_metadata([(SCHEMA_METADATA_KEY.to_owned(), text)].into_iter().collect());
         let values = Self::Avro { schema: Arc::new(schema), schema_id };
@@ -140,17 +149,21 @@ fn carry(array: ArrayRef) -> ArrayRef {
 
 /// The Avro schema of the release's values: what `run` registers.
 ///
-/// Record `douane.<pipeline>.State`; no docs or aliases, nothing of the source's schema; nullable
-/// columns are `["null", T]` with default null. Timestamps without zone are `local-timestamp-*`; `nano_time` is a plain long;
+/// Record `douane.<pipeline>.State`, or `Envelope` with rows of the same fields in it; no docs or
+/// aliases, nothing of the source's schema; nullable columns are `["null", T]` with default null. Timestamps without zone are `local-timestamp-*`; `nano_time` is a plain long;
 /// texts of every kind are strings.
 ///
 /// # Errors
 /// A column whose type or name Avro does not have.
 pub fn avro_schema(release: &Release) -> Result<String, GateFault> {
-    avro_text(release)
+    match release.changes.envelope {
+        Some(_) => crate::envelope::schema(release),
+        None => Ok(row_schema(release, "State")?.1.to_string()),
+    }
 }
 
-fn avro_text(release: &Release) -> Result<String, GateFault> {
+/// The pipeline's namespace, and in it the record of a row under this name.
+pub(crate) fn row_schema(release: &Release, name: &str) -> Result<(String, Value), GateFault> {
     let mut fields = Vec::with_capacity(release.columns.len());
     for column in &release.columns {
         if !avro_name(&column.name) {
@@ -176,13 +189,10 @@ fn avro_text(release: &Release) -> Result<String, GateFault> {
         Some(_) => namespace,
         None => return Err(GateFault::PipelineName),
     };
-    let schema = json!({
-        "type": "record",
-        "name": "State",
-        "namespace": format!("douane.{namespace}"),
-        "fields": fields,
-    });
-    Ok(schema.to_string())
+    let namespace = format!("douane.{namespace}");
+    let schema =
+        json!({ "type": "record", "name": name, "namespace": namespace, "fields": fields });
+    Ok((namespace, schema))
 }
 
 /// Avro 1.12, "Names".
@@ -277,7 +287,7 @@ fn json_cell(
 }
 
 /// RFC 8259 string: the two-character escapes where there are some, `\u00xx` for other controls.
-fn string(text: &str, out: &mut Vec<u8>) {
+pub(crate) fn string(text: &str, out: &mut Vec<u8>) {
     let special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
     out.push(b'"');
     // Nearly no text needs an escape, and this look at it has no branches.

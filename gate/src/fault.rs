@@ -183,6 +183,12 @@ pub enum GateFault {
         /// The rows of the value columns.
         expected: usize,
     },
+    /// Rows before the change where the release has none, or none where it has them.
+    #[error("batch brings other images than the release has, expected {expected}")]
+    Before {
+        /// What should have been there.
+        expected: &'static str,
+    },
     /// A raw column that a twin needs is not there, or there twice.
     #[error("raw column `{leaf}` is missing or there twice")]
     RawMissing {

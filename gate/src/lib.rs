@@ -21,6 +21,7 @@ mod admission;
 mod border;
 pub mod detectors;
 mod encode;
+mod envelope;
 mod fault;
 mod floor;
 pub mod murmur2;

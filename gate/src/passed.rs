@@ -175,12 +175,22 @@ impl Gate {
         let mut upserts = Vec::with_capacity(order.len());
         let mut value_of = vec![None; origins.len()];
         for &row in order {
-            if origins[row].kind() == RowKind::Upsert && verdicts.passes(row) {
+            let valued = match &self.enveloped {
+                None => origins[row].kind() == RowKind::Upsert,
+                Some(enveloped) => enveloped.has_value(&origins[row]),
+            };
+            if valued && verdicts.passes(row) {
                 value_of[row] = Some(upserts.len());
                 upserts.push(u32::try_from(row).map_err(|_| GateFault::Encode)?);
             }
         }
-        let values = self.values.encode(crossing.columns, &upserts)?;
+        let values = match &self.enveloped {
+            None => self.values.encode(crossing.columns, &upserts)?,
+            Some(enveloped) => {
+                let time = |row: usize| self.floored(origins[row].timestamp_ms);
+                enveloped.encode(&self.values, crossing, &upserts, time)?
+            }
+        };
 
         let mut passed = Passed {
             release: Arc::clone(&self.release),

@@ -9,6 +9,8 @@ pub enum Place {
     Key(usize),
     /// A value column of the release, by index.
     Column(usize),
+    /// A value column of the release before the change, by index.
+    Before(usize),
     /// The record as a whole.
     Record,
 }

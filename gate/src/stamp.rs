@@ -236,6 +236,7 @@ impl Gate {
             fingerprint: release.fingerprint.clone(),
             approvers: release.approvers().to_vec(),
             policy: release.policy.clone(),
+            record_shape: release.changes.shape_name().to_owned(),
             salt: canonical::hex(&passed.ids.salt),
             subjects: passed.subjects().to_vec(),
             columns: release

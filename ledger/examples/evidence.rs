@@ -71,6 +71,7 @@ fn manifest_of(salt: String, subjects: Vec<Subject>, leaf: String) -> Manifest {
         fingerprint: "00".repeat(32),
         approvers: vec!["ada".to_owned(), "bo".to_owned()],
         policy: Policy { version: 1, digest: "00".repeat(32) },
+        record_shape: "state".into(),
         salt,
         subjects,
         columns: vec![ColumnNote { name: "a".to_owned(), protection: "public".to_owned() }],

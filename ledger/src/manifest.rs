@@ -67,6 +67,9 @@ pub struct Manifest {
     pub approvers: Vec<String>,
     /// The policy in force.
     pub policy: Policy,
+    /// `state` or `envelope`.
+    #[serde(default = "state", skip_serializing_if = "is_state")]
+    pub record_shape: String,
     /// 16 bytes in hexadecimal: the start of each digest file.
     pub salt: String,
     /// Sorted by topic and partition. Empty where all records were refused.
@@ -89,6 +92,14 @@ pub struct Manifest {
     pub leaf: String,
     /// Base64 of sealed evidence (source spans, refusals, index): opaque outside the zone.
     pub sealed: String,
+}
+
+fn state() -> String {
+    "state".to_owned()
+}
+
+fn is_state(shape: &String) -> bool {
+    *shape == state()
 }
 
 impl Predicate for Manifest {

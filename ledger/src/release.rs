@@ -14,7 +14,10 @@ use crate::statement::{self, Digests, Predicate, StatementFault, StatementSubjec
 use crate::trust::{Role, TrustRoot, is_person};
 
 mod shape;
-pub use shape::{Column, Limits, Override, Policy, ReleasedLeaf, Shape, Source, Target};
+pub use shape::{
+    Changes, Column, Deletes, Envelope as RecordEnvelope, Limits, Override, Policy, ReleasedLeaf,
+    Shape, Source, Target, Truncate, Unavailable, UnknownLeaf, is_source_name,
+};
 
 /// Version of the format.
 pub const FORMAT: u32 = 1;
@@ -54,6 +57,9 @@ pub struct Release {
     pub key: Vec<Column>,
     /// The columns of the record value, in order.
     pub columns: Vec<Column>,
+    /// How changes become records.
+    #[serde(default, skip_serializing_if = "Changes::is_default")]
+    pub changes: Changes,
     /// Exceptions from the default policy, by name.
     pub overrides: Vec<Override>,
     /// The policy that allowed it.

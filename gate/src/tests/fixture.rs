@@ -9,10 +9,11 @@ use arrow::array::{
     RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
     TimestampMillisecondArray,
 };
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 use data_encoding::BASE32_NOPAD;
 use douane_ledger::release::{
-    self, Column, Limits, LiveRelease, Override, Policy, Release, ReleasedLeaf, Shape, Source,
+    self, Changes, Column, Limits, LiveRelease, Override, Policy, Release, ReleasedLeaf, Shape,
+    Source,
 };
 use douane_ledger::signing::SigningKey;
 use douane_ledger::trust::{self, Approver, Role, Root, TrustRoot};
@@ -40,6 +41,10 @@ pub(super) struct Case {
 pub(super) struct Table {
     pub(super) columns: Vec<Case>,
     pub(super) keys: Vec<Case>,
+    /// The columns before the change, and which rows had them; for the envelope shape.
+    pub(super) before: Vec<Case>,
+    pub(super) had: Vec<Option<bool>>,
+    pub(super) changes: Changes,
     pub(super) origins: Vec<Origin>,
     pub(super) skip: Vec<bool>,
 }
@@ -339,7 +344,15 @@ pub(super) fn table() -> Table {
         origin(0, 90, Op::Create),
         origin(0, 91, Op::Delete),
     ];
-    Table { columns, keys, origins, skip: vec![false; 4] }
+    Table {
+        columns,
+        keys,
+        before: Vec::new(),
+        had: Vec::new(),
+        changes: Changes::default(),
+        origins,
+        skip: vec![false; 4],
+    }
 }
 
 impl Table {
@@ -382,6 +395,7 @@ impl Table {
             leaves: leaves.collect(),
             key: self.keys.iter().map(|case| case.column.clone()).collect(),
             columns: self.columns.iter().map(|case| case.column.clone()).collect(),
+            changes: self.changes.clone(),
             overrides: vec![Override {
                 name: "notes".into(),
                 columns: vec!["notes".into()],
@@ -403,8 +417,10 @@ impl Table {
         let columns = batch(&self.columns);
         let keys = batch(&self.keys);
         let raw = raw(self);
+        let before = batch(&self.before);
         let crossing = Crossing {
             columns: &columns,
+            before: (!self.before.is_empty()).then_some(&before),
             keys: &keys,
             raw: &raw,
             origins: &self.origins,
@@ -447,6 +463,11 @@ pub(super) fn raw(table: &Table) -> RecordBatch {
     };
     let mut all = named("key", &table.keys);
     all.extend(named("after", &table.columns));
+    all.extend(named("before", &table.before));
+    if !table.before.is_empty() {
+        let had: ArrayRef = Arc::new(BooleanArray::from(table.had.clone()));
+        all.push((Field::new("before", DataType::Boolean, true), had));
+    }
     let (fields, arrays): (Vec<_>, Vec<_>) = all.into_iter().unzip();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap()
 }

@@ -2,6 +2,7 @@
 
 mod approving;
 mod encoding;
+mod enveloping;
 mod fixture;
 mod refusing;
 mod releases;

@@ -92,6 +92,7 @@ fn stopped(gate: &mut Gate, change: &Change) -> bool {
     change(&mut parts);
     let crossing = Crossing {
         columns: &parts.columns,
+        before: None,
         keys: &parts.keys,
         raw: &parts.raw,
         origins: &parts.table.origins,

@@ -73,6 +73,22 @@ pub enum Entry {
         /// Digest of the release that allows it.
         release: String,
     },
+    /// A leaf of the row that no list names stays behind from here on.
+    Stripped {
+        /// Source topic.
+        topic: String,
+        /// Source partition.
+        partition: i32,
+        /// The first record that had it.
+        #[serde(with = "text_i64")]
+        offset: i64,
+        /// Its path in printable form.
+        leaf: String,
+        /// Registry id of the schema it was found in.
+        schema_id: Option<u32>,
+        /// Digest of the release that lets it stay behind.
+        release: String,
+    },
     /// A quarantined record was tried again and did not cross. One that crossed stands in the
     /// INTENT that brought it.
     Redriven {
@@ -206,10 +222,17 @@ pub struct Intent {
     /// Tombstones that were folded into their delete.
     #[serde(with = "text_u64")]
     pub merged: u64,
+    /// Truncates of the source's table that were passed over.
+    #[serde(default, skip_serializing_if = "is_zero", with = "text_u64")]
+    pub truncated: u64,
     /// Quarantined records that this transaction brings after all. No span holds them: they were
     /// passed before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub redriven: Vec<RedrivenEntry>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A quarantined record that crosses after all.

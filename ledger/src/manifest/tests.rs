@@ -10,6 +10,7 @@ pub(crate) fn manifest() -> Manifest {
         fingerprint: "cd".repeat(32),
         approvers: vec!["bo".into()],
         policy: Policy { version: 1, digest: "ef".repeat(32) },
+        record_shape: "state".into(),
         salt: "01".repeat(16),
         subjects: vec![Subject {
             topic: "out".into(),

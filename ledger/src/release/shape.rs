@@ -175,6 +175,122 @@ pub struct Override {
     pub min_recall: String,
 }
 
+/// How changes become records. What stands at its default is not written, so that a release from
+/// before there was a choice still means what it meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Changes {
+    /// Records are envelopes; `None`: the row after the change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<Envelope>,
+    /// What becomes of a value that the source does not have.
+    #[serde(skip_serializing_if = "Unavailable::is_default")]
+    pub unavailable: Unavailable,
+    /// What becomes of a truncated table.
+    #[serde(skip_serializing_if = "Truncate::is_default")]
+    pub truncate: Truncate,
+    /// What becomes of a leaf of the row that no list names.
+    #[serde(skip_serializing_if = "UnknownLeaf::is_default")]
+    pub unknown_leaf: UnknownLeaf,
+}
+
+impl Changes {
+    /// Nothing but defaults.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The record shape's name.
+    pub fn shape_name(&self) -> &'static str {
+        if self.envelope.is_some() { "envelope" } else { "state" }
+    }
+
+    /// A delete crosses as an event of its own.
+    pub fn keeps_deletes(&self) -> bool {
+        self.envelope.as_ref().is_some_and(|envelope| envelope.deletes == Deletes::Keep)
+    }
+}
+
+/// The envelope around a row: before, after, operation, table, time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Envelope {
+    /// What `source.db` says; a change of another database holds.
+    pub db: String,
+    /// What `source.table` says; a change of another table holds.
+    pub table: String,
+    /// What a deleted row becomes.
+    pub deletes: Deletes,
+}
+
+/// What a deleted row becomes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deletes {
+    /// Debezium's delete and its tombstone become one tombstone.
+    #[default]
+    Tombstone,
+    /// The delete crosses as an event with its image before, and its tombstone after it.
+    Keep,
+}
+
+/// What becomes of a value that the source does not have: Debezium's placeholder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unavailable {
+    /// Its record is set aside.
+    #[default]
+    Quarantine,
+    /// It crosses as null, where the column may be null.
+    Nullify,
+}
+
+/// What becomes of a truncated table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Truncate {
+    /// The partition waits for a person.
+    #[default]
+    Hold,
+    /// The event is passed over and counted.
+    Drop,
+}
+
+/// What becomes of a leaf of the row that no list names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownLeaf {
+    /// The partition waits for a person.
+    #[default]
+    Hold,
+    /// It stays behind, and the ledger says so.
+    Strip,
+}
+
+impl Unavailable {
+    fn is_default(&self) -> bool {
+        *self == Self::Quarantine
+    }
+}
+
+impl Truncate {
+    fn is_default(&self) -> bool {
+        *self == Self::Hold
+    }
+}
+
+impl UnknownLeaf {
+    fn is_default(&self) -> bool {
+        *self == Self::Hold
+    }
+}
+
+/// Whether a name of a database or table may cross: short and plain.
+pub fn is_source_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+    (1..=128).contains(&name.len()) && name.bytes().all(plain)
+}
+
 /// The policy that allowed the release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -210,6 +326,11 @@ pub(super) fn check(release: &Release) -> Result<(), &'static str> {
     }
     if release.target.timestamp_ms_granularity == 0 {
         return Err("timestamp granularity is 0");
+    }
+    if let Some(Envelope { db, table, .. }) = &release.changes.envelope
+        && !(is_source_name(db) && is_source_name(table))
+    {
+        return Err("the envelope's database or table is out of form");
     }
     if release.columns.is_empty() {
         return Err("no column crosses");

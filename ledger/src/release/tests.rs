@@ -55,6 +55,7 @@ pub(crate) fn release() -> Release {
             column("card", Shape::Mask { keep_first: 0, keep_last: 4, fill: '*' }),
             column("born", Shape::Year),
         ],
+        changes: Changes::default(),
         overrides: vec![],
         policy: Policy { version: 1, digest: "cd".repeat(32) },
         explain: "id: token\n".into(),

@@ -12,13 +12,14 @@ use super::frames::number;
 use super::{Finding, Report};
 use crate::manifest::Manifest;
 
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "INTENT",
     "COMMITTED",
     "VOID",
     "REFUSED",
     "HELD",
     "RESUMED",
+    "STRIPPED",
     "REDRIVEN",
     "APPROVED",
     "REVOKED",
