@@ -27,6 +27,7 @@ mod cases {
     mod bench;
     mod broker_faults;
     mod captures;
+    mod changes;
     mod debezium;
     mod demo;
     mod five_minutes;

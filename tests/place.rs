@@ -47,6 +47,10 @@ pub struct Setup {
     pub keys_of: Option<PathBuf>,
     /// `name, columns, detectors, residual` of the override that lets free text cross, if any.
     pub overrides: String,
+    /// `shape` in the sink, with what belongs to it.
+    pub shape: &'static str,
+    /// The sink's keys beside `kafka`.
+    pub changes: &'static str,
 }
 
 /// `classes:`, `types:` and `stages:` of the standard work.
@@ -115,6 +119,8 @@ impl Setup {
             domains: CUSTOMER_DOMAINS.to_owned(),
             keys_of: None,
             overrides: CUSTOMER_OVERRIDE.to_owned(),
+            shape: "shape: state",
+            changes: "  deletes: tombstone\n  unavailable: quarantine\n  truncate: hold\n",
         }
     }
 
@@ -278,11 +284,8 @@ domains: domains.yaml
 source:
   kafka: {{ cluster: sovereign, topics: [{topics}], format: {format}, start: earliest{key} }}
 {columns}sink:
-  kafka: {{ cluster: global, topic: {target}, format: {sink}, shape: state, partition_by: token, timestamp: 1s, subject: \"{{topic}}-value\" }}
-  deletes: tombstone
-  unavailable: quarantine
-  truncate: hold
-{overrides}quarantine: {{ max_per_minute: {max} }}
+  kafka: {{ cluster: global, topic: {target}, format: {sink}, {shape}, partition_by: token, timestamp: 1s, subject: \"{{topic}}-value\" }}
+{changes}{overrides}quarantine: {{ max_per_minute: {max} }}
 release: {name}.release.json
 ",
             name = setup.name,
@@ -293,6 +296,8 @@ release: {name}.release.json
             target = setup.target_topic(),
             sink = setup.sink_format,
             overrides = setup.overrides,
+            shape = setup.shape,
+            changes = setup.changes,
             max = setup.quarantine_max_per_minute,
         );
         for (file, text) in [

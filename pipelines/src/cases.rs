@@ -207,14 +207,15 @@ fn check(
     let shown = shown.as_ref().unwrap_or(&real);
     let quarantined: Vec<String> =
         real.passage.refused.iter().map(|refused| refused.code.to_owned()).collect();
+    let found = records(shown, pipeline.changes.envelope.is_some());
     let difference = refusals(case, &real, &quarantined)
-        .or_else(|| outputs(case, &records(shown)))
+        .or_else(|| outputs(case, &found))
         .or_else(|| case.absent.iter().find_map(|text| absent(text, [&real, shown])));
     Ok(Outcome {
         name: case.name.clone(),
         line: case.mark.line,
         passed: difference.is_none(),
-        crossed: records(shown).len(),
+        crossed: found.len(),
         quarantined,
         held: real.held.map(|reason| reason.code),
         difference,
@@ -237,7 +238,8 @@ fn cross(
     // Plain JSON whatever the source's format: a test gives values, not frames.
     let source = Format::DebeziumJson;
     let mut trial = Trial::new(place, pipeline, plan, source, sink, Box::new(NoSchemas))?;
-    let records = case.input.iter().flat_map(|event| wire(event, plan));
+    let table = table(pipeline);
+    let records = case.input.iter().flat_map(|event| wire(event, plan, table));
     for (offset, (key, value)) in records.enumerate() {
         let record = RawRecord {
             topic: 0,
@@ -259,16 +261,22 @@ fn cross(
 
 type Bytes = Option<Vec<u8>>;
 
+/// The table whose changes a test's events are: the one that the release names, if it names one.
+fn table(pipeline: &Pipeline) -> (&str, &str) {
+    let envelope = pipeline.changes.envelope.as_ref();
+    envelope.map_or(("test", "test"), |envelope| (&envelope.db, &envelope.table))
+}
+
 /// The records that Debezium would write of an event: a delete is followed by its tombstone.
-fn wire(event: &Event, plan: &Plan) -> Vec<(Bytes, Bytes)> {
+fn wire(event: &Event, plan: &Plan, (db, table): (&str, &str)) -> Vec<(Bytes, Bytes)> {
     let image = |cells: &Option<Cells>| match cells {
         None => "null".to_owned(),
         Some(cells) => object(cells, &plan.leaves.row, true),
     };
     let value = format!(
         "{{\"before\":{},\"after\":{},\"source\":{{\"version\":\"3.7.0.Final\",\"connector\":\
-         \"postgresql\",\"name\":\"test\",\"ts_ms\":{AT_MS},\"snapshot\":\"false\",\"db\":\"test\",\
-         \"schema\":\"public\",\"table\":\"test\"}},\"op\":\"{}\",\"ts_ms\":{AT_MS}}}",
+         \"postgresql\",\"name\":\"test\",\"ts_ms\":{AT_MS},\"snapshot\":\"false\",\"db\":\"{db}\",\
+         \"schema\":\"public\",\"table\":\"{table}\"}},\"op\":\"{}\",\"ts_ms\":{AT_MS}}}",
         image(&event.before),
         image(&event.after),
         event.op,
@@ -345,13 +353,19 @@ fn in_units(text: &str, leaf_type: LeafType) -> Option<i64> {
     }
 }
 
-/// What crossed, by column; `None` is a tombstone.
-fn records(crossed: &Crossed) -> Vec<Option<Json>> {
+/// What crossed, by column; `None` is a tombstone. Of an envelope it is the row after the change,
+/// of a delete's the row before it.
+fn records(crossed: &Crossed, envelope: bool) -> Vec<Option<Json>> {
+    let row = |value: Json| match value.get("after") {
+        Some(after) if envelope && !after.is_null() => after.clone(),
+        Some(_) if envelope => value["before"].clone(),
+        _ => value,
+    };
     let all: Vec<_> = crossed.passage.approved.records().collect();
     // The manifest is the last one.
     let data = all.get(..all.len().saturating_sub(1)).unwrap_or_default();
     data.iter()
-        .map(|record| Some(serde_json::from_slice(record.value?).unwrap_or(Json::Null)))
+        .map(|record| Some(row(serde_json::from_slice(record.value?).unwrap_or(Json::Null))))
         .collect()
 }
 

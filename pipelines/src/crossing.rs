@@ -393,6 +393,7 @@ impl Crossing {
         AtGate {
             columns: &staged.columns,
             keys: &staged.keys,
+            before: staged.before.as_ref(),
             raw: &staged.batch.rows,
             origins: &staged.batch.origins,
             skip,

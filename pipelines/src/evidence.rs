@@ -89,6 +89,7 @@ pub fn intent(
         records: passed.records(),
         bytes: passed.bytes(),
         merged,
+        truncated: turn.truncated(),
         redriven: turn
             .redriven()
             .map(|(source, offset)| RedrivenEntry {

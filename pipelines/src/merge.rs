@@ -25,12 +25,14 @@ pub struct Merge {
 }
 
 impl Merge {
-    /// Goes through the rows in their order. `before`: as the partitions stand now; `digest` gives
-    /// the digest of a row's output key.
+    /// Goes through the rows in their order. `before`: as the partitions stand now;
+    /// `keeps_deletes`: a delete is an event, and its tombstone follows it; `digest` gives the
+    /// digest of a row's output key.
     pub fn new(
         turn: &Turn,
         origins: &[Origin],
         before: Deletes,
+        keeps_deletes: bool,
         digest: impl Fn(usize) -> String,
     ) -> Self {
         let refused = turn.refused();
@@ -47,6 +49,10 @@ impl Merge {
                 return true;
             }
             match origin.kind() {
+                _ if keeps_deletes => {
+                    deletes.remove(&source);
+                    false
+                }
                 RowKind::Upsert => {
                     deletes.remove(&source);
                     false
@@ -81,6 +87,7 @@ mod tests {
     struct Case<'a> {
         name: &'static str,
         before: &'a [(i32, &'a str)],
+        keeps: bool,
         rows: Rows<'a>,
         refused: &'a [(i32, i64)],
         cut: &'a [(i32, i64)],
@@ -92,6 +99,7 @@ mod tests {
     const CASE: Case<'_> = Case {
         name: "nothing",
         before: &[],
+        keeps: false,
         rows: &[],
         refused: &[],
         cut: &[],
@@ -139,7 +147,7 @@ mod tests {
             turn.cut((0, *partition), *offset);
         }
         let digest = |row: usize| case.rows[row].2.to_owned();
-        let merge = Merge::new(&turn, &origins, deletes(case.before), digest);
+        let merge = Merge::new(&turn, &origins, deletes(case.before), case.keeps, digest);
         let expected = Merge {
             skip: case.skip.iter().map(|skip| *skip == 1).collect(),
             merged: case.merged,
@@ -181,6 +189,14 @@ mod tests {
                 skip: &[0, 1],
                 merged: 1,
                 after: &[(0, "a")],
+                ..CASE
+            },
+            Case {
+                name: "a delete that is kept is followed by its tombstone",
+                before: &[(0, "z")],
+                keeps: true,
+                rows: &[(0, Delete, "a"), (0, Tombstone, "a"), (0, Tombstone, "a")],
+                skip: &[0, 0, 0],
                 ..CASE
             },
             Case {

@@ -9,6 +9,9 @@ use serde::Serialize;
 use crate::config::{Class, Pipeline, Place};
 use crate::plan::{ClassedLeaf, OutputColumn, Part, Plan};
 use crate::policy;
+use douane_ledger::release::{
+    Changes, Deletes, RecordEnvelope, Truncate, Unavailable, UnknownLeaf,
+};
 
 /// One output column, read aloud.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -38,6 +41,16 @@ pub struct Behind {
     pub why: &'static str,
 }
 
+/// One rule of how changes become records.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Rule {
+    /// As written in YAML.
+    pub key: &'static str,
+    pub value: &'static str,
+    /// What it means for what crosses.
+    pub means: String,
+}
+
 /// A named override as it will be signed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OverrideRow {
@@ -57,6 +70,8 @@ pub struct Proof {
     pub target: String,
     pub fingerprint: String,
     pub columns: Vec<Row>,
+    /// How changes become records, in words.
+    pub changes: Vec<Rule>,
     pub behind: Vec<Behind>,
     pub overrides: Vec<OverrideRow>,
     pub policy: &'static str,
@@ -64,6 +79,8 @@ pub struct Proof {
 
 impl Proof {
     pub fn new(place: &Place, pipeline: &Pipeline, plan: &Plan, fingerprint: &str) -> Self {
+        let envelope = pipeline.changes.envelope.as_ref();
+        let row = |column: &OutputColumn| row(column, envelope.is_some());
         let rows = plan.keys.iter().chain(&plan.columns).map(row).collect();
         let crosses = |leaf: &ClassedLeaf| {
             plan.keys
@@ -85,16 +102,24 @@ impl Proof {
                 },
             })
             .collect();
-        behind.push(Behind {
-            leaf: "before.*".into(),
-            class: "as after.*".into(),
-            why: "the state shape holds the row after the change only",
-        });
-        behind.push(Behind {
-            leaf: "op, source.*, ts_*, transaction.*, headers of Debezium".into(),
-            class: "metadata".into(),
-            why: "built-in list: stays behind in the state shape",
-        });
+        if envelope.is_none() {
+            behind.push(Behind {
+                leaf: "before.*".into(),
+                class: "as after.*".into(),
+                why: "the state shape holds the row after the change only",
+            });
+        }
+        let (leaf, why) = match envelope {
+            None => (
+                "op, source.*, ts_*, transaction.*, headers of Debezium",
+                "built-in list: stays behind in the state shape",
+            ),
+            Some(_) => (
+                "all others of source.*, ts_*, transaction.*, headers of Debezium",
+                "built-in list: op alone crosses; db, table and time are the release's",
+            ),
+        };
+        behind.push(Behind { leaf: leaf.into(), class: "metadata".into(), why });
         Self {
             pipeline: pipeline.name.clone(),
             purpose: pipeline.purpose.clone(),
@@ -110,6 +135,7 @@ impl Proof {
             ),
             fingerprint: fingerprint.to_owned(),
             columns: rows,
+            changes: rules(&pipeline.changes, pipeline.sink.timestamp_ms),
             behind,
             overrides: pipeline
                 .overrides
@@ -172,6 +198,13 @@ impl Proof {
             ]);
         }
         write_table(out, &table)?;
+        writeln!(out, "\nhow changes cross")?;
+        let rules: Vec<_> = self
+            .changes
+            .iter()
+            .map(|r| [format!("{}: {}", r.key, r.value), r.means.clone()])
+            .collect();
+        write_table(out, &rules)?;
         let indirect: Vec<_> = self.columns.iter().filter(|r| !r.indirect.is_empty()).collect();
         if !indirect.is_empty() {
             writeln!(
@@ -208,15 +241,59 @@ impl Proof {
     }
 }
 
-fn row(column: &OutputColumn) -> Row {
-    let leaf = column.from.part.column(&column.from.leaf.path);
+/// What the release says of changes as such.
+fn rules(changes: &Changes, timestamp_ms: u64) -> Vec<Rule> {
+    let (shape, means) = match &changes.envelope {
+        None => ("state", "the row after the change, or a tombstone".to_owned()),
+        Some(RecordEnvelope { db, table, .. }) => (
+            "envelope",
+            format!(
+                "before, after, op, source (db `{db}`, table `{table}`, no other), ts_ms (the \
+                 record's time, floored to {timestamp_ms} ms)"
+            ),
+        ),
+    };
+    let (deletes, gone) = match changes.envelope.as_ref().map(|e| e.deletes).unwrap_or_default() {
+        Deletes::Tombstone => ("tombstone", "a delete and its tombstone become one tombstone"),
+        Deletes::Keep => ("keep", "a delete crosses with its row before, its tombstone after it"),
+    };
+    let (unavailable, lacking) = match changes.unavailable {
+        Unavailable::Quarantine => ("quarantine", "a value the source did not send: set aside"),
+        Unavailable::Nullify => ("nullify", "a value the source did not send crosses as null"),
+    };
+    let (truncate, emptied) = match changes.truncate {
+        Truncate::Hold => ("hold", "a truncated table stops its partition"),
+        Truncate::Drop => ("drop", "a truncate is passed over and counted; rows outside stay"),
+    };
+    let (unknown_leaf, added) = match changes.unknown_leaf {
+        UnknownLeaf::Hold => ("hold", "a leaf without a class stops its partition"),
+        UnknownLeaf::Strip => {
+            ("strip", "a leaf added to the row stays behind, and the ledger says so")
+        }
+    };
+    let rule = |key, value, means: &str| Rule { key, value, means: means.to_owned() };
+    vec![
+        Rule { key: "shape", value: shape, means },
+        rule("deletes", deletes, gone),
+        rule("unavailable", unavailable, lacking),
+        rule("truncate", truncate, emptied),
+        rule("unknown_leaf", unknown_leaf, added),
+    ]
+}
+
+fn row(column: &OutputColumn, envelope: bool) -> Row {
+    let path = &column.from.leaf.path;
+    let leaf = column.from.part.column(path);
+    let before = envelope && column.from.part == Part::Row;
+    let leaves: Vec<String> =
+        before.then(|| format!("before.{path}")).into_iter().chain([leaf]).collect();
     let may_fail = column.protection.as_ref().is_some_and(|p| p.declared.may_fail);
     Row {
         part: column.from.part,
         column: column.name.clone(),
         column_type: column.output.to_string(),
-        indirect: if may_fail { vec![leaf.clone()] } else { Vec::new() },
-        direct: vec![leaf],
+        indirect: if may_fail { leaves.clone() } else { Vec::new() },
+        direct: leaves,
         class: column.from.class.to_string(),
         residency: column.from.residency.clone(),
         subject: column.from.subject,

@@ -204,7 +204,8 @@ pub fn fingerprint(place: &Place, pipeline: &Pipeline, plan: &Plan) -> Result<St
         },
         partition_by: "token".to_owned(),
         timestamp_ms_granularity: pipeline.sink.timestamp_ms,
-        record_shape: "state".to_owned(),
+        record_shape: pipeline.changes.shape_name().to_owned(),
+        changes: pipeline.changes.clone(),
         leaves: released_leaves(plan),
         stages: pipeline.stages.iter().map(|(stage, _)| stage_of(stage)).collect(),
         key: columns(&plan.keys),
@@ -421,6 +422,7 @@ pub(crate) fn draft(
         leaves: released_leaves(plan),
         key: columns(&plan.keys),
         columns: columns(&plan.columns),
+        changes: pipeline.changes.clone(),
         overrides: overrides(pipeline),
         policy: Policy {
             version: policy::VERSION,

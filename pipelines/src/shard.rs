@@ -13,8 +13,9 @@ use douane_connectors::control_switch;
 use douane_connectors::edge::{CommitOutcome, Polled, Quarantine, Sink, Source as SourceEdge};
 use douane_gate::{Gate, GateFault};
 use douane_ledger::log::{Entry, LedgerFault, Log};
+use douane_ledger::release::Truncate;
 use douane_schemas::batch::{Origin, RowKind};
-use douane_schemas::debezium::{Decoder, Limits, Refusal};
+use douane_schemas::debezium::{Decoder, Hold, Refusal, Stripped};
 use douane_schemas::record::RawRecord;
 use serde_json::json;
 
@@ -169,13 +170,7 @@ impl Shard<'_> {
             quarantine: crossing.quarantine()?,
             gate: crossing.gate()?,
             stages: crossing.plan.compile(&crossing.pipeline, &crossing.keyring)?,
-            decoder: Decoder::new(
-                crossing.pipeline.source.format,
-                crossing.plan.leaves.clone(),
-                &crossing.plan.built(),
-                Limits::default(),
-            )
-            .declared(&crossing.pipeline.types.keys().cloned().collect::<Vec<_>>()),
+            decoder: crossing.plan.decoder(&crossing.pipeline),
             log,
             committed_size,
             epoch: layout.epoch,
@@ -332,6 +327,11 @@ impl Shard<'_> {
             Err(Refusal::Quarantine(code)) => {
                 turn.refuse(Refused { source, offset, code: code.code() });
             }
+            Err(Refusal::Hold(Hold::Truncate))
+                if self.crossing.pipeline.changes.truncate == Truncate::Drop =>
+            {
+                turn.pass_over(source, offset);
+            }
             Err(Refusal::Hold(hold)) => {
                 let reason = Reason::from(&hold);
                 return Took::Hold(source, offset, reason, Some(record.timestamp_ms));
@@ -396,6 +396,7 @@ impl Shard<'_> {
         // Before anything: the right to write.
         crossing.still_live()?;
         let batch = life.decoder.finish();
+        self.strip(life)?;
         let staged = life.stages.apply(batch)?;
         for (origin, code) in &staged.refused {
             let source = (origin.topic, origin.partition);
@@ -542,7 +543,33 @@ impl Shard<'_> {
             .filter_map(|(source, place)| Some((*source, place.deleted.clone()?)))
             .collect();
         let digest = |row| evidence::key_digest(&staged.keys, row);
-        Merge::new(turn, &staged.batch.origins, before, digest)
+        let keeps_deletes = self.crossing.pipeline.changes.keeps_deletes();
+        Merge::new(turn, &staged.batch.origins, before, keeps_deletes, digest)
+    }
+
+    /// Writes down which leaves stay behind from here on, each once a life: durable with the intent
+    /// of the first record that had one. Crash before it: the next life says it again.
+    fn strip(&self, life: &mut Life) -> Result<(), RunFault> {
+        for Stripped { record: (topic, partition, offset), leaf, schema_id } in
+            life.decoder.take_stripped()
+        {
+            let topic = self.crossing.topic_name(topic).to_owned();
+            let fields = json!({
+                "shard": self.number, "topic": topic, "partition": partition, "offset": offset,
+                "leaf": leaf, "schema_id": schema_id,
+            });
+            let release = self.crossing.release_digest.clone();
+            life.log.append(&Entry::Stripped {
+                topic,
+                partition,
+                offset,
+                leaf,
+                schema_id,
+                release,
+            })?;
+            self.report.event("stripped", fields);
+        }
+        Ok(())
     }
 
     /// Writes down that a partition goes on which the ledger holds.

@@ -66,6 +66,15 @@ pub struct Held {
     pub message: String,
 }
 
+/// A leaf that stays behind, and the first record that had it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stripped {
+    pub leaf: String,
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+}
+
 /// One pipeline, as the outside and the ledger know it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
@@ -78,6 +87,9 @@ pub struct Status {
     pub records: u64,
     pub quarantined: u64,
     pub partitions: Vec<PartitionStatus>,
+    /// Leaves that no list names and that stay behind, where the release lets them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stripped: Vec<Stripped>,
     /// Why the files are not what the pipeline runs under, where they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<String>,
@@ -126,6 +138,12 @@ impl Status {
                 p.topic, p.partition, p.next, p.lag, p.shard
             )?;
             writeln!(out)?;
+        }
+        for Stripped { leaf, topic, partition, offset } in &self.stripped {
+            writeln!(
+                out,
+                "  leaf `{leaf}` has no class and stays behind, since {topic}[{partition}]@{offset}"
+            )?;
         }
         self.partitions
             .iter()
@@ -197,7 +215,11 @@ fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
         }
     }
     let control = log::read(&home, &names.control_log(), Some(&layout.control))?;
-    let files = files(&place, &pipeline, &control);
+    let in_force = in_force(&control);
+    let files = files(&place, &pipeline, in_force);
+    // What an older release let stay behind says nothing of this one.
+    let stripped = told.stripped.into_iter().filter(|((of, ..), _)| Some(of) == in_force);
+    let stripped = stripped.map(|(_, stripped)| stripped).collect();
     let release = release::envelope(&pipeline)
         .ok()
         .and_then(|envelope| douane_ledger::release::draft(&envelope).ok());
@@ -210,6 +232,7 @@ fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
         records: told.records,
         quarantined: told.quarantined,
         partitions: partitions(&edges, &pipeline, &names, &layout, &next, &told.held)?,
+        stripped,
         files,
         pipeline: pipeline.name,
     })
@@ -217,11 +240,7 @@ fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
 
 /// The files as a running process would plan them aside, beside the release that it entered in the
 /// ledger last.
-fn files(place: &Place, pipeline: &Pipeline, control: &[(u64, Entry)]) -> Option<String> {
-    let last = control.iter().rev().find_map(|(_, entry)| match entry {
-        Entry::Approved { release, .. } => Some(release),
-        _ => None,
-    });
+fn files(place: &Place, pipeline: &Pipeline, last: Option<&String>) -> Option<String> {
     match (release::hold(place, pipeline), last) {
         (Ok((signed, _)), Some(last)) if signed.digest != *last => Some(format!(
             "release {} holds and is not in force yet: a process that runs takes it up within \
@@ -235,12 +254,22 @@ fn files(place: &Place, pipeline: &Pipeline, control: &[(u64, Entry)]) -> Option
     }
 }
 
+/// Digest of the release that was entered last.
+fn in_force(control: &[(u64, Entry)]) -> Option<&String> {
+    control.iter().rev().find_map(|(_, entry)| match entry {
+        Entry::Approved { release, .. } => Some(release),
+        _ => None,
+    })
+}
+
 /// What the ledgers of the shards tell.
 #[derive(Default)]
 struct Told {
     records: u64,
     quarantined: u64,
     held: BTreeMap<Source, Hold>,
+    /// By release, topic and leaf.
+    stripped: BTreeMap<(String, String, String), Stripped>,
 }
 
 impl Told {
@@ -263,6 +292,13 @@ impl Told {
                 Entry::Refused { refused } => refused_before += refused.len() as u64,
                 Entry::Void { of, .. } => {
                     intents.remove(of);
+                }
+                Entry::Stripped { topic, partition, offset, leaf, release, .. } => {
+                    let key = (release.clone(), topic.clone(), leaf.clone());
+                    let (topic, leaf, partition, offset) =
+                        (topic.clone(), leaf.clone(), *partition, *offset);
+                    let first = Stripped { leaf, topic, partition, offset };
+                    self.stripped.entry(key).or_insert(first);
                 }
                 _ => {}
             }
@@ -408,6 +444,24 @@ mod tests {
             told.take(&log, size, &["t".to_owned()], |_| true);
             assert_eq!((told.records, told.quarantined), (records, quarantined), "{size}");
         }
+    }
+
+    #[test]
+    fn a_leaf_that_stays_behind_is_told_by_its_first_record() {
+        let stripped = |offset, leaf: &str, release: &str| Entry::Stripped {
+            topic: "t".into(),
+            partition: 0,
+            offset,
+            leaf: leaf.into(),
+            schema_id: None,
+            release: release.into(),
+        };
+        let log = [stripped(3, "a", "old"), stripped(5, "a", "new"), stripped(9, "a", "new")];
+        let log: Vec<(u64, Entry)> = (0..).zip(log).collect();
+        let mut told = Told::default();
+        told.take(&log, 3, &["t".to_owned()], |_| true);
+        let offsets: Vec<i64> = told.stripped.values().map(|stripped| stripped.offset).collect();
+        assert_eq!(offsets, [5, 3], "by release: new, old");
     }
 
     #[test]

@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime};
 
 use douane_gate::{Approved, Crossing as AtGate, Evidence, Gate, Target, TransactionIds};
 use douane_ledger::log::{Head, JournalId};
-use douane_ledger::release::{self as releases, Limits, LiveRelease};
+use douane_ledger::release::{self as releases, Changes, Limits, LiveRelease, Truncate};
 use douane_ledger::signing::SigningKey;
 use douane_ledger::trust::{self, Approver, Role, Root, TrustRoot};
 use douane_schemas::batch::{Origin, RowKind};
-use douane_schemas::debezium::{Decoder, Limits as DecoderLimits, Refusal, WriterSchemas};
+use douane_schemas::debezium::{Decoder, Hold, Refusal, WriterSchemas};
 use douane_schemas::record::{Format, RawRecord};
 
 use crate::config::{Pipeline, Place, SinkFormat};
@@ -48,6 +48,7 @@ pub struct Trial {
     deletes: Deletes,
     held: BTreeMap<Source, (i64, Reason)>,
     passages: u64,
+    changes: Changes,
 }
 
 /// What became of one record.
@@ -122,12 +123,8 @@ impl Trial {
         let gate_keys = keys.gate_keys(&pipeline.name, &release);
         let gate = Gate::new(release, target, gate_keys, "douane, tried out".to_owned())
             .map_err(|fault| RunFault::Gate(fault.to_string()))?;
-        let declared: Vec<String> = pipeline.types.keys().cloned().collect();
-        let decoder =
-            Decoder::new(source, plan.leaves.clone(), &plan.built(), DecoderLimits::default())
-                .declared(&declared);
         Ok(Self {
-            decoder,
+            decoder: plan.decoder(&pipeline),
             schemas,
             stages: plan.compile(&pipeline, &keys.keyring())?,
             gate,
@@ -136,6 +133,7 @@ impl Trial {
             deletes: Deletes::new(),
             held: BTreeMap::new(),
             passages: 0,
+            changes: pipeline.changes,
         })
     }
 
@@ -150,6 +148,9 @@ impl Trial {
             Err(Refusal::Quarantine(code)) => {
                 let offset = record.offset;
                 self.turn.refuse(Refused { source, offset, code: code.code() });
+            }
+            Err(Refusal::Hold(Hold::Truncate)) if self.changes.truncate == Truncate::Drop => {
+                self.turn.pass_over(source, record.offset);
             }
             Err(Refusal::Hold(hold)) => {
                 self.held.insert(source, (record.offset, Reason::from(&hold)));
@@ -192,10 +193,12 @@ impl Trial {
         let (passed, merge) = loop {
             let digest = |row| evidence::key_digest(&staged.keys, row);
             let origins = &staged.batch.origins;
-            let merge = Merge::new(&self.turn, origins, self.deletes.clone(), digest);
+            let (deletes, keeps) = (self.deletes.clone(), self.changes.keeps_deletes());
+            let merge = Merge::new(&self.turn, origins, deletes, keeps, digest);
             let crossing = AtGate {
                 columns: &staged.columns,
                 keys: &staged.keys,
+                before: staged.before.as_ref(),
                 raw: &staged.batch.rows,
                 origins,
                 skip: &merge.skip,

@@ -38,6 +38,7 @@ pub struct Turn {
     spans: BTreeMap<Source, Range<i64>>,
     cuts: BTreeMap<Source, i64>,
     refused: Vec<Refused>,
+    truncated: Vec<(Source, i64)>,
     /// A record that was passed before and is tried again: no span holds it.
     again: Option<(Source, i64)>,
 }
@@ -50,6 +51,7 @@ impl Turn {
         self.spans.clear();
         self.cuts.clear();
         self.refused.clear();
+        self.truncated.clear();
         self.again = None;
     }
 
@@ -122,6 +124,16 @@ impl Turn {
     /// Notes that a record was refused. One that is cut as well counts as cut only.
     pub fn refuse(&mut self, refused: Refused) {
         self.refused.push(refused);
+    }
+
+    /// Notes that the table was truncated, which is passed over.
+    pub fn pass_over(&mut self, source: Source, offset: i64) {
+        self.truncated.push((source, offset));
+    }
+
+    /// How many truncates lie within the turn's spans.
+    pub fn truncated(&self) -> u64 {
+        self.truncated.iter().filter(|(source, at)| !self.is_cut(*source, *at)).count() as u64
     }
 
     /// Takes a partition's records from `offset` on out of the turn again: it is held there.
@@ -301,7 +313,11 @@ mod tests {
             whole.refuse(Refused { source: (0, 0), offset, code });
         }
         assert_ne!(whole.digests(&key), short.digests(&key));
+        whole.pass_over((0, 0), 3);
+        whole.pass_over((0, 0), 4);
+        assert_eq!(whole.truncated(), 2);
         whole.cut((0, 0), 4);
+        assert_eq!(whole.truncated(), 1);
         assert_eq!(whole.spans(), [span(0, 0, 4)]);
         assert_eq!(whole.digests(&key), short.digests(&key));
         assert_eq!(whole.refused().iter().map(|r| r.code).collect::<Vec<_>>(), ["early"]);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use douane_ledger::release::{Changes, Deletes, RecordEnvelope, is_source_name};
 use douane_schemas::leaf::{Leaf, LeafType};
 use douane_schemas::record::Format;
 use douane_transforms::{Domains, Stage, StageFault};
@@ -11,7 +12,7 @@ use super::beside;
 use super::finding::{Findings, Kind, Mark};
 use super::pipeline::{
     Class, ClassFile, ClassRule, FormatFile, KafkaSource, Override, Pipeline, PipelineFile,
-    RuleFile, Sink, Start,
+    RuleFile, Shape, Sink, SinkFile, Start, UnknownLeafFile,
 };
 use super::place::zone;
 use super::schema::{listed, nearest, plain};
@@ -70,7 +71,9 @@ impl Lint<'_> {
         self.subject(&sink.subject);
         self.release(&file.release);
         let tests = self.cases(file.tests, &classes);
+        let changes = self.changes(&file.sink, file.unknown_leaf);
         Pipeline {
+            changes,
             file: path.to_owned(),
             beside: file.domains.iter().filter_map(|name| beside(path, name)).collect(),
             name: file.name,
@@ -603,6 +606,56 @@ impl Lint<'_> {
                 .next("write a count and `ms`, `s`, `m`, `h` or `d`: `1s`");
             1_000
         })
+    }
+
+    /// How changes become records.
+    fn changes(&mut self, sink: &SinkFile, unknown_leaf: UnknownLeafFile) -> Changes {
+        let deletes = Deletes::from(sink.deletes);
+        let envelope = match (&sink.kafka.shape, &sink.kafka.source) {
+            (Shape::Envelope, Some(source)) => {
+                for (field, name) in [("db", &source.db), ("table", &source.table)] {
+                    if !is_source_name(name) {
+                        let mark = self.root.at(&["sink", "kafka", "source", field]).mark;
+                        self.error(mark, Kind::NotAllowed, format!("`{field}` is out of form"))
+                            .help("it crosses in every record, as it is")
+                            .next("write 1 to 128 of a-z, A-Z, 0-9, `.`, `_` and `-`");
+                    }
+                }
+                let (db, table) = (source.db.clone(), source.table.clone());
+                Some(RecordEnvelope { db, table, deletes })
+            }
+            (Shape::Envelope, None) => {
+                let mark = self.root.at(&["sink", "kafka", "shape"]).mark;
+                let message = "`shape: envelope` without `source`, which its records name";
+                self.error(mark, Kind::MissingKey, message).next(
+                    "write `source: { db: …, table: … }` beside it, as Debezium's `source` has them",
+                );
+                None
+            }
+            (Shape::State, source) => {
+                if source.is_some() {
+                    let mark = self.root.mark_at(&["sink", "kafka", "source"]);
+                    let message = "`source` stands beside `shape: state`, which names no table";
+                    self.error(mark, Kind::NotAllowed, message)
+                        .next("remove it, or write `shape: envelope`");
+                }
+                if deletes == Deletes::Keep {
+                    let mark = self.root.at(&["sink", "deletes"]).mark;
+                    let message =
+                        "`deletes: keep` stands beside `shape: state`, expected `envelope`";
+                    self.error(mark, Kind::NotAllowed, message)
+                        .help("a delete has no row after it, and the state shape holds no other")
+                        .next("write `tombstone`, or `shape: envelope`");
+                }
+                None
+            }
+        };
+        Changes {
+            envelope,
+            unavailable: sink.unavailable.into(),
+            truncate: sink.truncate.into(),
+            unknown_leaf: unknown_leaf.into(),
+        }
     }
 
     fn subject(&mut self, subject: &str) {

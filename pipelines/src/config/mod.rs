@@ -24,8 +24,8 @@ pub use pipeline::{
 };
 pub use place::Place;
 pub(crate) use schema::nearest;
-pub(crate) use yaml::quoted;
 pub use tables::{SHARDS_MAX, Table};
+pub(crate) use yaml::quoted;
 
 use lint::Lint;
 use pipeline::PipelineFile;

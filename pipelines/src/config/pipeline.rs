@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use douane_ledger::release::{Changes, Deletes, Truncate, Unavailable, UnknownLeaf};
 use douane_schemas::leaf::LeafType;
 use douane_schemas::record::Format;
 use douane_transforms::{Domains, Stage};
@@ -43,6 +44,8 @@ pub struct Pipeline {
     /// In the order of the file, with the place of each verb.
     pub stages: Vec<(Stage, Mark)>,
     pub sink: Sink,
+    /// How changes become records.
+    pub changes: Changes,
     /// More refused records a minute stop the pipeline; None: no limit.
     pub quarantine_max_per_minute: Option<u32>,
     pub overrides: Vec<Override>,
@@ -237,6 +240,10 @@ pub(super) struct PipelineFile {
     /// What happens when records are refused.
     #[serde(default)]
     pub quarantine: Option<QuarantineFile>,
+    /// What becomes of a leaf of the row that has no class: `hold`, or `strip`, which leaves added
+    /// ones behind and says so in the ledger.
+    #[serde(default)]
+    pub unknown_leaf: UnknownLeafFile,
     /// What the policy allows only by name.
     #[serde(default)]
     pub overrides: Vec<Override>,
@@ -347,18 +354,15 @@ pub(super) struct RuleFile {
 pub(super) struct SinkFile {
     /// A topic of the global Kafka cluster.
     pub kafka: KafkaSinkFile,
-    /// What a deleted row becomes: Debezium's delete and its tombstone become one tombstone.
+    /// What a deleted row becomes: one tombstone, or, in the envelope, the delete and its tombstone.
     #[serde(default)]
-    #[expect(dead_code, reason = "one word is allowed, the schema holds it")]
-    pub deletes: Deletes,
-    /// What happens to a row with an unchanged-TOAST placeholder.
+    pub deletes: DeletesFile,
+    /// What happens to a value that the source does not have: an unchanged-TOAST placeholder.
     #[serde(default)]
-    #[expect(dead_code, reason = "one word is allowed, the schema holds it")]
-    pub unavailable: Unavailable,
+    pub unavailable: UnavailableFile,
     /// What happens when the source's table is truncated.
     #[serde(default)]
-    #[expect(dead_code, reason = "one word is allowed, the schema holds it")]
-    pub truncate: Truncate,
+    pub truncate: TruncateFile,
 }
 
 /// A topic of the global Kafka cluster.
@@ -374,8 +378,10 @@ pub(super) struct KafkaSinkFile {
     pub format: SinkFormat,
     /// What a record holds.
     #[serde(default)]
-    #[expect(dead_code, reason = "one word is allowed, the schema holds it")]
     pub shape: Shape,
+    /// For the envelope: what its `source` says. Changes of another table hold.
+    #[serde(default)]
+    pub source: Option<SourceNameFile>,
     /// What decides the partition.
     #[serde(default)]
     #[expect(dead_code, reason = "one word is allowed, the schema holds it")]
@@ -413,6 +419,19 @@ pub(super) enum Shape {
     /// The row after the change.
     #[default]
     State,
+    /// Debezium's envelope: before, after, operation, table, time.
+    Envelope,
+}
+
+/// The table whose changes an envelope carries.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "SourceName")]
+#[serde(deny_unknown_fields)]
+pub(super) struct SourceNameFile {
+    /// Debezium's `source.db`.
+    pub db: String,
+    /// Debezium's `source.table`.
+    pub table: String,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
@@ -424,27 +443,83 @@ pub(super) enum PartitionBy {
 }
 
 #[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "Deletes")]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Deletes {
+pub(super) enum DeletesFile {
     /// A record without a value, under the row's key.
     #[default]
     Tombstone,
+    /// The delete as an event with its image before, and its tombstone after it.
+    Keep,
+}
+
+impl From<DeletesFile> for Deletes {
+    fn from(word: DeletesFile) -> Self {
+        match word {
+            DeletesFile::Tombstone => Self::Tombstone,
+            DeletesFile::Keep => Self::Keep,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "Unavailable")]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Unavailable {
+pub(super) enum UnavailableFile {
     /// The row is set aside, sealed.
     #[default]
     Quarantine,
+    /// The value crosses as null.
+    Nullify,
+}
+
+impl From<UnavailableFile> for Unavailable {
+    fn from(word: UnavailableFile) -> Self {
+        match word {
+            UnavailableFile::Quarantine => Self::Quarantine,
+            UnavailableFile::Nullify => Self::Nullify,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "Truncate")]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Truncate {
+pub(super) enum TruncateFile {
     /// The partition waits for a person.
     #[default]
     Hold,
+    /// The event is passed over and counted in the ledger; rows outside stay.
+    Drop,
+}
+
+impl From<TruncateFile> for Truncate {
+    fn from(word: TruncateFile) -> Self {
+        match word {
+            TruncateFile::Hold => Self::Hold,
+            TruncateFile::Drop => Self::Drop,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "UnknownLeaf")]
+#[serde(rename_all = "snake_case")]
+pub(super) enum UnknownLeafFile {
+    /// The partition waits for a person.
+    #[default]
+    Hold,
+    /// An added leaf of the row stays behind.
+    Strip,
+}
+
+impl From<UnknownLeafFile> for UnknownLeaf {
+    fn from(word: UnknownLeafFile) -> Self {
+        match word {
+            UnknownLeafFile::Hold => Self::Hold,
+            UnknownLeafFile::Strip => Self::Strip,
+        }
+    }
 }
 
 /// What happens when records are refused.
@@ -473,7 +548,6 @@ fn types_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 /// Planned, not built: refused by name.
 pub(super) const LATER: &[About] = &[
     ("publish", "remove it: records cross as they come"),
-    ("unknown_leaf", "remove it: a leaf without a class holds its partition"),
     ("stages.*.sql", "remove the stage: columns cross under their own names"),
     ("stages.*.aggregate", "remove the stage"),
     ("stages.*.dp", "`generalize` or `drop` the columns"),
@@ -482,11 +556,6 @@ pub(super) const LATER: &[About] = &[
     ("source.postgres", "let Debezium write to Kafka, and read from `kafka`"),
     ("sink.file", "write to `kafka`"),
     ("sink.object_store", "write to `kafka`"),
-    ("sink.kafka.shape=envelope", "write `state`"),
-    ("sink.deletes=keep", "write `tombstone`"),
-    ("sink.deletes=drop", "write `tombstone`"),
-    ("sink.unavailable=nullify", "write `quarantine`"),
-    ("sink.truncate=drop", "write `hold`"),
     ("source.kafka.format=json", "write `debezium_json`, and let Debezium write the topic"),
     ("source.kafka.format=avro", "write `debezium_avro`, and let Debezium write the topic"),
 ];
@@ -512,5 +581,9 @@ pub(super) const ADVICE: &[About] = &[
     ("sink.kafka.cluster=sovereign", "write `global`: what was approved is for the global zone"),
     ("source.topics", "move it into `kafka: { … }`"),
     ("sink.topic", "move it into `kafka: { … }`"),
+    (
+        "sink.deletes=drop",
+        "write `tombstone`: a delete is never skipped, its row would stay outside for ever",
+    ),
     ("classes.*.columns", "write one line a leaf: `name: class`"),
 ];

@@ -222,6 +222,26 @@ fn the_good_ones_load() {
 }
 
 #[test]
+fn what_becomes_of_changes_is_read_as_it_is_meant() {
+    use douane_ledger::release::{
+        Changes, Deletes, RecordEnvelope, Truncate, Unavailable, UnknownLeaf,
+    };
+    let good = |name: &str| check(&Path::new(DIR).join(name)).unwrap().1.changes;
+    let expected = Changes {
+        envelope: Some(RecordEnvelope {
+            db: "crm".into(),
+            table: "public.customers".into(),
+            deletes: Deletes::Keep,
+        }),
+        unavailable: Unavailable::Nullify,
+        truncate: Truncate::Drop,
+        unknown_leaf: UnknownLeaf::Strip,
+    };
+    assert_eq!(good("pipeline_good_envelope.yaml"), expected);
+    assert!(good("pipeline_good_base.yaml").is_default());
+}
+
+#[test]
 fn the_face_is_read_as_it_is_meant() {
     let (place, pipeline) = check(Path::new("testdata/lint/pipeline_good_face.yaml")).unwrap();
     assert_eq!((place.tasks, place.sovereign.zone.as_str()), (2, "eu-de"));

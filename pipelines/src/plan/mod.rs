@@ -13,7 +13,9 @@ use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::{ColumnarValue, Expr};
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
+use douane_ledger::release::{RecordEnvelope, Unavailable, UnknownLeaf};
 use douane_schemas::batch::{Batch, Origin};
+use douane_schemas::debezium::{Decoder, Limits, TableName};
 use douane_schemas::leaf::{Leaf, LeafType, TableLeaves};
 use douane_schemas::record::Format;
 use douane_transforms::{Declared, Keyring, Normalize, Produces, Stage, TransformFault};
@@ -37,6 +39,20 @@ impl Part {
             Self::Row => format!("after.{path}"),
         }
     }
+}
+
+/// Where a column's leaf is read from.
+#[derive(Clone, Copy)]
+enum Image {
+    /// The key, or the row after the change.
+    Own,
+    /// The row before it.
+    Before,
+}
+
+/// The column of a row's leaf before the change.
+fn before(path: &str) -> String {
+    format!("before.{path}")
 }
 
 /// What one leaf is, all rules applied.
@@ -73,9 +89,13 @@ impl OutputColumn {
         self.protection.as_ref().map(|p| &p.declared.produces)
     }
 
-    fn expr(&self, function: Option<datafusion_expr::ScalarUDF>) -> Expr {
-        let column =
-            Expr::Column(ColumnName::new_unqualified(self.from.part.column(&self.from.leaf.path)));
+    fn expr(&self, image: Image, function: Option<datafusion_expr::ScalarUDF>) -> Expr {
+        let path = &self.from.leaf.path;
+        let name = match image {
+            Image::Own => self.from.part.column(path),
+            Image::Before => before(path),
+        };
+        let column = Expr::Column(ColumnName::new_unqualified(name));
         match function {
             Some(function) => function.call(vec![column]),
             None => column,
@@ -147,17 +167,39 @@ impl Plan {
         self.columns.iter().map(|c| c.from.leaf.path.clone()).collect()
     }
 
+    /// The decoder of the records that this plan is for.
+    pub fn decoder(&self, pipeline: &Pipeline) -> Decoder {
+        let (columns, changes) = (self.built(), &pipeline.changes);
+        let format = pipeline.source.format;
+        let declared: Vec<String> = pipeline.types.keys().cloned().collect();
+        let mut decoder = Decoder::new(format, self.leaves.clone(), &columns, Limits::default())
+            .declared(&declared);
+        if let Some(RecordEnvelope { db, table, .. }) = &changes.envelope {
+            let table = TableName { db: db.clone(), table: table.clone() };
+            decoder = decoder.with_before(&columns, table, changes.keeps_deletes());
+        }
+        if changes.unavailable == Unavailable::Nullify {
+            decoder = decoder.nullify();
+        }
+        match changes.unknown_leaf {
+            UnknownLeaf::Hold => decoder,
+            UnknownLeaf::Strip => decoder.strip(),
+        }
+    }
+
     /// The batch's schema as the decoder makes it.
     fn input_schema(&self) -> Schema {
         let keys = self.leaves.key.iter().map(|leaf| (Part::Key, leaf));
         let rows = self.columns.iter().map(|column| (Part::Row, &column.from.leaf));
-        Schema::new(
-            keys.chain(rows)
-                .map(|(part, leaf)| {
-                    Field::new(part.column(&leaf.path), leaf.leaf_type.arrow(), true)
-                })
-                .collect::<Vec<_>>(),
-        )
+        let before = self.columns.iter().map(|column| {
+            let leaf = &column.from.leaf;
+            Field::new(before(&leaf.path), leaf.leaf_type.arrow(), true)
+        });
+        let images = keys
+            .chain(rows)
+            .map(|(part, leaf)| Field::new(part.column(&leaf.path), leaf.leaf_type.arrow(), true));
+        // Where no image before is built, nothing refers to its columns.
+        Schema::new(images.chain(before).collect::<Vec<_>>())
     }
 
     /// Plans the columns' expressions with the keys in place.
@@ -165,7 +207,7 @@ impl Plan {
         let input = self.input_schema();
         let schema = DFSchema::try_from(input).map_err(PlanFault::of)?;
         let (props, context) = (ExecutionProps::new(), PhysicalPlanningContext::default());
-        let side = |columns: &[OutputColumn]| -> Result<Side, PlanFault> {
+        let side = |columns: &[OutputColumn], image: Image| -> Result<Side, PlanFault> {
             let mut fields = Vec::new();
             let mut exprs = Vec::new();
             for column in columns {
@@ -178,7 +220,7 @@ impl Plan {
                         column: column.name.clone(),
                         fault: fault.to_string(),
                     })?;
-                let expr = column.expr(function);
+                let expr = column.expr(image, function);
                 exprs.push(
                     create_physical_expr(&expr, &schema, &props, &context)
                         .map_err(PlanFault::of)?,
@@ -189,7 +231,12 @@ impl Plan {
             }
             Ok(Side { schema: Arc::new(Schema::new(fields)), exprs })
         };
-        Ok(Stages { columns: side(&self.columns)?, keys: side(&self.keys)? })
+        let envelope = pipeline.changes.envelope.is_some();
+        Ok(Stages {
+            columns: side(&self.columns, Image::Own)?,
+            keys: side(&self.keys, Image::Own)?,
+            before: envelope.then(|| side(&self.columns, Image::Before)).transpose()?,
+        })
     }
 }
 
@@ -432,6 +479,15 @@ struct Side {
 pub struct Stages {
     columns: Side,
     keys: Side,
+    /// The same stages on the row before the change, for the envelope shape.
+    before: Option<Side>,
+}
+
+/// What the stages make of some rows.
+struct Sides {
+    columns: RecordBatch,
+    keys: RecordBatch,
+    before: Option<RecordBatch>,
 }
 
 /// A batch after its stages. Rows that a stage refused are gone from all three parts alike.
@@ -439,6 +495,8 @@ pub struct Staged {
     pub batch: Batch,
     pub columns: RecordBatch,
     pub keys: RecordBatch,
+    /// The columns before the change, where the shape is the envelope.
+    pub before: Option<RecordBatch>,
     /// Rows refused, with the transform's code.
     pub refused: Vec<(Origin, &'static str)>,
 }
@@ -446,9 +504,8 @@ pub struct Staged {
 impl Stages {
     /// Applies every stage. A fault of one cell refuses its row and no other.
     pub fn apply(&self, batch: Batch) -> Result<Staged, StageStop> {
-        let (columns, keys) = (self.columns.evaluate(&batch.rows), self.keys.evaluate(&batch.rows));
-        if let (Ok(columns), Ok(keys)) = (columns, keys) {
-            return Ok(Staged { batch, columns, keys, refused: Vec::new() });
+        if let Ok(Sides { columns, keys, before }) = self.evaluate(&batch.rows) {
+            return Ok(Staged { batch, columns, keys, before, refused: Vec::new() });
         }
         let mut refused = Vec::new();
         self.find_refused(&batch, 0, batch.len(), &mut refused)?;
@@ -466,9 +523,16 @@ impl Stages {
             .collect();
         let refused = refused.into_iter().map(|(row, code)| (batch.origins[row], code)).collect();
         let batch = Batch { rows, origins: kept };
-        let columns = self.columns.evaluate(&batch.rows).map_err(|_| StageStop)?;
-        let keys = self.keys.evaluate(&batch.rows).map_err(|_| StageStop)?;
-        Ok(Staged { batch, columns, keys, refused })
+        let Sides { columns, keys, before } = self.evaluate(&batch.rows).map_err(|_| StageStop)?;
+        Ok(Staged { batch, columns, keys, before, refused })
+    }
+
+    fn evaluate(&self, rows: &RecordBatch) -> Result<Sides, DataFusionError> {
+        Ok(Sides {
+            columns: self.columns.evaluate(rows)?,
+            keys: self.keys.evaluate(rows)?,
+            before: self.before.as_ref().map(|side| side.evaluate(rows)).transpose()?,
+        })
     }
 
     /// Halves the rows until each faulty one stands alone.
@@ -483,10 +547,7 @@ impl Stages {
             return Ok(());
         }
         let slice = batch.rows.slice(start, len);
-        let fault = match (self.columns.evaluate(&slice), self.keys.evaluate(&slice)) {
-            (Ok(_), Ok(_)) => return Ok(()),
-            (Err(fault), _) | (_, Err(fault)) => fault,
-        };
+        let Err(fault) = self.evaluate(&slice) else { return Ok(()) };
         if len == 1 {
             // A fault without a code is not a cell's fault: stop instead of refusing row by row.
             refused.push((start, code_of(&fault).ok_or(StageStop)?));

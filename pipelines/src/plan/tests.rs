@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Int64Array, StringArray};
 use douane_schemas::batch::Op;
 use douane_schemas::keys::RootKey;
+use douane_schemas::record::RawRecord;
 
 use super::*;
 use crate::config::{self, Place};
@@ -265,6 +266,12 @@ fn the_fingerprint_changes_with_what_crosses_only() {
         ("purpose: test", "purpose: other"),
         ("topic: out", "topic: elsewhere"),
         ("timestamp: 1s", "timestamp: 1m"),
+        ("timestamp: 1s }", "timestamp: 1s }, unavailable: nullify"),
+        ("timestamp: 1s }", "timestamp: 1s }, truncate: drop"),
+        ("release:", "unknown_leaf: strip\nrelease:"),
+        ("timestamp: 1s }", ENVELOPE),
+        ("timestamp: 1s }", &ENVELOPE.replace("t }", "u }")),
+        ("timestamp: 1s }", &ENVELOPE.replace("keep", "tombstone")),
         ("domain: customer", "domain: phone"),
         ("topics: [t]", "topics: [u]"),
         ("city: public", "city: { class: quasi }"),
@@ -277,6 +284,73 @@ fn the_fingerprint_changes_with_what_crosses_only() {
             );
         }
         assert_ne!(print(&base), print(&other), "{to}");
+    }
+}
+
+const ENVELOPE: &str =
+    "timestamp: 1s, shape: envelope, source: { db: d, table: t } }, deletes: keep";
+
+/// The row before the change goes through the stages of the row after it, from the record on.
+#[test]
+fn the_row_before_gets_the_stages_of_the_row_after() {
+    let stages =
+        format!("{TOKEN}, {{ fpe: {{ columns: [phone], alphabet: digits, domain: phone }} }}");
+    let text = pipeline_text("id: identifier, phone: identifier, city: public", &stages, "");
+    let (place, pipeline) = load(&text.replace("timestamp: 1s }", ENVELOPE)).unwrap();
+    let row = [ID, ("phone", LeafType::Text), ("city", LeafType::Text)];
+    let plan = Plan::new(&pipeline, leaves(&row)).unwrap();
+    let stages = plan.compile(&pipeline, &Keyring::new(&RootKey::new([3; 32]))).unwrap();
+    let mut decoder = plan.decoder(&pipeline);
+    let image = |phone: &str| format!(r#"{{"id":7,"phone":"{phone}","city":"Bonn"}}"#);
+    let (old, new, bad) = (image("0301234567"), image("0307654321"), image("x"));
+    for (offset, before, after, op) in [
+        (0, "null", &*old, "c"),
+        (1, &*old, &*new, "u"),
+        (2, &*bad, &*new, "u"),
+        (3, &*new, "null", "d"),
+    ] {
+        let value = format!(
+            r#"{{"before":{before},"after":{after},"source":{{"db":"d","table":"t"}},"op":"{op}"}}"#
+        );
+        let record = RawRecord {
+            topic: 0,
+            partition: 0,
+            offset,
+            timestamp_ms: 0,
+            key: Some(br#"{"id":7}"#),
+            value: Some(value.as_bytes()),
+            headers: &[],
+        };
+        decoder.push(&record, &mut NoRegistry).unwrap();
+    }
+    let staged = stages.apply(decoder.finish()).unwrap();
+    let refused: Vec<i64> = staged.refused.iter().map(|(origin, _)| origin.offset).collect();
+    assert_eq!(refused, [2], "a cell before the change refuses its row too");
+    let before = staged.before.unwrap();
+    assert_eq!(before.schema(), staged.columns.schema());
+    for column in 0..before.num_columns() {
+        // What was after the change of one record is before that of the next: 0 and 1, 1 and 3.
+        let (after, before) = (staged.columns.column(column), before.column(column));
+        assert_eq!(before.slice(1, 2).as_ref(), after.slice(0, 2).as_ref());
+        assert!(before.is_null(0) && after.is_null(2));
+    }
+    assert_ne!(before.column(1).slice(1, 1).as_ref(), before.column(1).slice(2, 1).as_ref());
+    let proof = Proof::new(&place, &pipeline, &plan, "print");
+    let phone = proof.columns.iter().find(|row| row.column == "phone").unwrap();
+    assert_eq!(phone.direct, ["before.phone", "after.phone"]);
+    assert_eq!(phone.indirect, phone.direct);
+    let text = proof.text();
+    assert!(!text.contains("before.*"), "{text}");
+    for said in ["shape: envelope", "db `d`, table `t`", "deletes: keep", "truncate: hold"] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+}
+
+struct NoRegistry;
+
+impl douane_schemas::debezium::WriterSchemas for NoRegistry {
+    fn schema_text(&mut self, _: u32) -> Result<Option<String>, douane_schemas::debezium::Away> {
+        Ok(None)
     }
 }
 
