@@ -35,8 +35,6 @@ codes! {
     InvalidProducerIdMapping = 49,
     InvalidTransactionTimeout = 50,
     OperationNotAttempted = 55,
-    NonEmptyGroup = 68,
-    GroupIdNotFound = 69,
     UnknownLeaderEpoch = 75,
     MemberIdRequired = 79,
     GroupMaxSizeReached = 81,

@@ -5,17 +5,17 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::state::State;
+use crate::{BYTES_MAX, Options};
 
 /// Its own number in the cluster that it is alone.
 pub(crate) const NODE: i32 = 1;
 pub(crate) const HOST: &str = "127.0.0.1";
 
-/// How often it looks for transactions and members that are late.
-const BEAT: Duration = Duration::from_millis(100);
-
 pub(crate) struct Core {
     state: Mutex<State>,
     pub cluster_id: String,
+    pub listens: u16,
+    /// The port that clients are told.
     pub port: u16,
     pub bytes_max: usize,
     pub auto_create_partitions: Option<i32>,
@@ -25,19 +25,17 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(
-        state: State,
-        cluster_id: String,
-        port: u16,
-        bytes_max: usize,
-        auto_create_partitions: Option<i32>,
-    ) -> Self {
+    /// How often it looks for transactions and members that are late.
+    pub(crate) const BEAT: Duration = Duration::from_millis(100);
+
+    pub(crate) fn new(state: State, cluster_id: String, listens: u16, options: &Options) -> Self {
         Self {
             state: Mutex::new(state),
             cluster_id,
-            port,
-            bytes_max,
-            auto_create_partitions,
+            listens,
+            port: options.advertised_port.unwrap_or(listens),
+            bytes_max: options.bytes_max.unwrap_or(BYTES_MAX),
+            auto_create_partitions: options.auto_create_partitions,
             stopping: AtomicBool::new(false),
             beat: Condvar::new(),
         }
@@ -70,15 +68,17 @@ impl Core {
 
     /// A moment, for what may be better after it.
     pub(crate) fn pause(&self) {
-        drop(self.wait(self.state(), &self.beat, BEAT));
+        drop(self.wait(self.state(), &self.beat, Self::BEAT));
     }
 
     /// Ends what is late, until the broker stops.
     pub(crate) fn watch(&self) {
         let mut state = self.state();
         while !self.is_stopping() {
-            state.end_late_transactions(Instant::now());
-            state = self.wait(state, &self.beat, BEAT);
+            let now = Instant::now();
+            state.end_late_transactions(now);
+            state.groups.tick(now);
+            state = self.wait(state, &self.beat, Self::BEAT);
         }
     }
 }

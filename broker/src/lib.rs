@@ -43,13 +43,15 @@ use crate::topics::{Ids, Topics};
 /// Connections at one time; further ones are closed at once.
 const CONNECTIONS_MAX: usize = 1_000;
 /// What all logs may hold, where nothing else is said.
-const BYTES_MAX: usize = 2 << 30;
+pub(crate) const BYTES_MAX: usize = 2 << 30;
 
 /// What a broker is to be like.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// `None`: the system chooses.
     pub port: Option<u16>,
+    /// The port that clients are told to connect to, where a proxy stands in front. `None`: the broker's own.
+    pub advertised_port: Option<u16>,
     /// What all logs may hold in memory; a record beyond it is refused with `POLICY_VIOLATION`. `None`: 2 GiB.
     pub bytes_max: Option<usize>,
     /// Partitions of a topic that is made because a client asked for it; `None`: none is made so.
@@ -94,9 +96,7 @@ impl Broker {
         let mut ids = Ids::new(drawn);
         let cluster_id = ids.next_printed();
         let state = State::new(Topics::new(ids));
-        let bytes_max = options.bytes_max.unwrap_or(BYTES_MAX);
-        let partitions = options.auto_create_partitions;
-        let core = Arc::new(Core::new(state, cluster_id, port, bytes_max, partitions));
+        let core = Arc::new(Core::new(state, cluster_id, port, &options));
         let mut broker = Self { core, connections: Arc::default(), threads: Vec::new() };
         let (core, connections) = (Arc::clone(&broker.core), Arc::clone(&broker.connections));
         broker.spawn("broker-accept", move || accept(&listener, &core, &connections))?;
@@ -118,7 +118,7 @@ impl Broker {
     /// Where clients find it: `127.0.0.1:PORT`.
     #[must_use]
     pub fn bootstrap(&self) -> String {
-        format!("{}:{}", core::HOST, self.core.port)
+        format!("{}:{}", core::HOST, self.core.listens)
     }
 
     /// 22 characters of base64url, as Kafka's; another one with each start.
@@ -133,7 +133,7 @@ impl Drop for Broker {
         self.core.stop();
         self.connections.close();
         // The listener waits for one more client, and then sees that it is over.
-        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.core.port)));
+        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.core.listens)));
         for thread in self.threads.drain(..) {
             // A panicked thread has said so itself.
             let _ = thread.join();

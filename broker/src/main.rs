@@ -14,6 +14,9 @@ struct Arguments {
     /// Port on 127.0.0.1; without it the system chooses.
     #[arg(long)]
     port: Option<u16>,
+    /// Port that clients are told to connect to, where a proxy stands in front.
+    #[arg(long)]
+    advertised_port: Option<u16>,
     /// What all topics may hold in memory; without it 2048 MiB.
     #[arg(long, value_name = "MIB")]
     memory_max: Option<usize>,
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let options = Options {
         port: arguments.port,
+        advertised_port: arguments.advertised_port,
         bytes_max: arguments.memory_max.map(|mib| mib.saturating_mul(1 << 20)),
         auto_create_partitions: arguments.auto_create,
     };

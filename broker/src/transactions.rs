@@ -192,7 +192,7 @@ impl State {
         }
         let key = (place.0.to_owned(), place.1.to_owned(), place.2);
         if transaction.offsets.insert(key, offset).is_none() {
-            self.groups.get(place.0).hold(place.1, place.2);
+            self.groups.make(place.0)?.hold(place.1, place.2);
         }
         Ok(())
     }
@@ -260,7 +260,9 @@ impl State {
         for ((group, topic, partition), offset) in offsets {
             let valid = (end == End::Commit && self.topics.log(&topic, partition).is_ok())
                 .then_some(offset);
-            self.groups.get(&group).release(&topic, partition, valid);
+            if let Some(group) = self.groups.get(&group) {
+                group.release(&topic, partition, valid);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{Outcome, Request, Say, no_throttle};
 use crate::code::{self, Code};
 use crate::core::{Core, HOST, NODE};
-use crate::groups::Committed;
+use crate::groups::{Committed, Group};
 use crate::wire::{Reader, Writer};
 
 pub(super) fn find_coordinator(core: &Core, mut request: Request<'_>, out: &mut Writer) -> Outcome {
@@ -68,7 +68,7 @@ pub(super) fn offset_commit(core: &Core, mut request: Request<'_>, out: &mut Wri
     body.tags()?;
 
     let mut state = core.state();
-    let allowed = state.groups.get(group).check(member, generation);
+    let allowed = state.groups.make(group).and_then(|group| group.check(member, generation));
     if version >= 3 {
         no_throttle(out);
     }
@@ -77,8 +77,8 @@ pub(super) fn offset_commit(core: &Core, mut request: Request<'_>, out: &mut Wri
         out.array(offsets, |out, (partition, offset)| {
             let known = state.topics.log(topic, *partition).map(drop);
             let outcome: Result<(), Code> = allowed.and(known);
-            if outcome.is_ok() {
-                state.groups.get(group).commit(topic, *partition, offset.clone());
+            if let (Ok(()), Some(group)) = (outcome, state.groups.get(group)) {
+                group.commit(topic, *partition, offset.clone());
             }
             out.i32(*partition);
             out.i16(code::number(&outcome));
@@ -96,7 +96,8 @@ pub(super) fn offset_fetch(core: &Core, mut request: Request<'_>, out: &mut Writ
     body.tags()?;
 
     let mut state = core.state();
-    let group = state.groups.get(group);
+    let none = Group::default();
+    let group = state.groups.get(group).map_or(&none, |group| &*group);
     let asked = asked.unwrap_or_else(|| group.places().into_iter().collect());
     if version >= 3 {
         no_throttle(out);

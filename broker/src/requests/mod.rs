@@ -6,6 +6,7 @@ use crate::core::Core;
 use crate::wire::{Malformed, Reader, Writer};
 
 mod groups;
+mod members;
 mod positions;
 mod producers;
 mod records;
@@ -63,6 +64,10 @@ pub(crate) static ALL: &[Offer] = &[
     offer(8, 2..=8, 8, groups::offset_commit),
     offer(9, 1..=7, 6, groups::offset_fetch),
     offer(10, 0..=4, 3, groups::find_coordinator),
+    offer(11, 0..=7, 6, members::join),
+    offer(12, 0..=4, 4, members::heartbeat),
+    offer(13, 0..=5, 4, members::leave),
+    offer(14, 0..=5, 4, members::sync),
     offer(API_VERSIONS, 0..=3, 3, versions::api_versions),
     offer(19, 2..=7, 5, topics::create),
     offer(20, 1..=5, 4, topics::delete),

@@ -127,7 +127,8 @@ pub(super) fn commit_offsets(core: &Core, mut request: Request<'_>, out: &mut Wr
     let mut state = core.state();
     let allowed = match member {
         Some((generation, member)) => {
-            state.groups.get(group).check_transactional(member, generation)
+            let group = state.groups.make(group);
+            group.and_then(|group| group.check_transactional(member, generation))
         }
         None => Ok(()),
     };

@@ -157,6 +157,22 @@ impl Cluster {
             .expect("a consumer")
     }
 
+    /// A consumer of a group.
+    pub fn group(&self, id: &str, committed_only: bool) -> BaseConsumer {
+        self.config()
+            .set("group.id", id)
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("session.timeout.ms", "6000")
+            .set("heartbeat.interval.ms", "200")
+            .set(
+                "isolation.level",
+                if committed_only { "read_committed" } else { "read_uncommitted" },
+            )
+            .create()
+            .expect("a consumer")
+    }
+
     /// Low watermark, and end or last stable offset, of partition 0.
     pub fn marks(&self, topic: &str, committed_only: bool) -> (i64, i64) {
         self.consumer(committed_only).fetch_watermarks(topic, 0, PATIENCE).expect("watermarks")

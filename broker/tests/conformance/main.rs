@@ -14,6 +14,7 @@
 mod cases;
 mod client;
 mod kafka;
+mod raw;
 
 use client::Cluster;
 use douane_broker::{Broker, Options};
