@@ -82,8 +82,53 @@ pub fn ports(count: u16) -> u16 {
     }
 }
 
-/// One Kafka broker that is a cluster of its own.
+/// What stands behind a cluster of the tests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Apache Kafka: the arbiter.
+    Kafka,
+    /// The broker of `broker/`: in memory, so who kills it loses all.
+    Development,
+}
+
+impl Kind {
+    /// `DOUANE_TEST_BROKER=development`, or Kafka.
+    pub fn asked_for() -> Self {
+        match std::env::var("DOUANE_TEST_BROKER").as_deref() {
+            Err(_) | Ok("" | "kafka") => Self::Kafka,
+            Ok("development") => Self::Development,
+            Ok(other) => panic!("DOUANE_TEST_BROKER is `kafka` or `development`, not `{other}`"),
+        }
+    }
+}
+
+/// Whether the tests run on Kafka; otherwise says which case is left out, and why.
+pub fn is_kafka(case: &str, why: &str) -> bool {
+    let kafka = Kind::asked_for() == Kind::Kafka;
+    if !kafka {
+        println!("skipped: {case}: {why}");
+    }
+    kafka
+}
+
+/// The development broker's executable, built once.
+fn development_broker() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--locked", "--offline", "-p", "douane-broker"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .expect("cargo");
+        assert!(built.success(), "the development broker does not build");
+        let beside = Path::new(env!("CARGO_BIN_EXE_douane"));
+        beside.with_file_name("douane-broker")
+    })
+}
+
+/// One broker that is a cluster of its own.
 pub struct Broker {
+    kind: Kind,
     dir: PathBuf,
     port: u16,
     properties: Vec<String>,
@@ -94,8 +139,13 @@ pub struct Broker {
 
 impl Broker {
     pub fn start(name: &str, properties: &[&str]) -> Self {
+        Self::start_as(Kind::asked_for(), name, properties)
+    }
+
+    fn start_as(kind: Kind, name: &str, properties: &[&str]) -> Self {
         let port = ports(2);
         let broker = Self {
+            kind,
             dir: directory(name),
             port,
             properties: properties.iter().map(ToString::to_string).collect(),
@@ -108,7 +158,24 @@ impl Broker {
 
     /// With a second listener whose clients find every broker behind `advertised` (a proxy of ours).
     pub fn start_proxied(name: &str) -> Self {
+        Self::start_proxied_as(Kind::asked_for(), name)
+    }
+
+    pub fn start_proxied_as(kind: Kind, name: &str) -> Self {
         let port = ports(4);
+        if kind == Kind::Development {
+            // One listener: all clients find it behind the proxy.
+            let broker = Self {
+                kind,
+                dir: directory(name),
+                port,
+                properties: Vec::new(),
+                proxied: Some((port + 1, port)),
+                cluster: Cluster::at(&format!("127.0.0.1:{port}")),
+            };
+            broker.start_again();
+            return broker;
+        }
         let (inner, advertised) = (port + 2, port + 3);
         let properties = vec![
             format!(
@@ -123,6 +190,7 @@ impl Broker {
             "inter.broker.listener.name=PLAINTEXT".to_owned(),
         ];
         let broker = Self {
+            kind,
             dir: directory(name),
             port,
             properties,
@@ -135,10 +203,16 @@ impl Broker {
 
     pub fn start_again(&self) {
         let (dir, port) = (self.dir.display().to_string(), self.port.to_string());
-        let mut args = vec!["start", &dir, &port];
-        args.extend(self.properties.iter().map(String::as_str));
         let started = Instant::now();
-        script("kafka.sh", &args);
+        if self.kind == Kind::Development {
+            let executable = development_broker().display().to_string();
+            let told = self.proxied.map_or(self.port, |(told, _)| told).to_string();
+            script("development.sh", &["start", &dir, &port, &told, &executable]);
+        } else {
+            let mut args = vec!["start", &dir, &port];
+            args.extend(self.properties.iter().map(String::as_str));
+            script("kafka.sh", &args);
+        }
         self.cluster().wait_until_it_answers();
         say::note(format!(
             "broker {} answers after {:.1} s",
@@ -194,8 +268,15 @@ impl Drop for Broker {
 
 /// The sovereign and the global cluster that most cases share.
 pub fn clusters() -> (&'static Broker, &'static Broker) {
-    static BOTH: OnceLock<(Broker, Broker)> = OnceLock::new();
-    let both = BOTH.get_or_init(|| (Broker::start("sovereign", &[]), Broker::start("global", &[])));
+    clusters_of(Kind::asked_for())
+}
+
+pub fn clusters_of(kind: Kind) -> (&'static Broker, &'static Broker) {
+    static KAFKA: OnceLock<(Broker, Broker)> = OnceLock::new();
+    static DEVELOPMENT: OnceLock<(Broker, Broker)> = OnceLock::new();
+    let both = if kind == Kind::Kafka { &KAFKA } else { &DEVELOPMENT };
+    let start = |name| Broker::start_as(kind, name, &[]);
+    let both = both.get_or_init(|| (start("sovereign"), start("global")));
     (&both.0, &both.1)
 }
 

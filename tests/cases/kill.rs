@@ -12,7 +12,7 @@ use crate::customers::{Customers, Format, Random};
 use crate::feed::{Load, Plants};
 use crate::oracle::{Verdict, judge, serial_in_json};
 use crate::place::{Place, Setup, last_lines};
-use crate::rig;
+use crate::rig::{self, Kind};
 use crate::say;
 
 const PARTITIONS: i32 = 8;
@@ -20,6 +20,7 @@ const PARTITIONS: i32 = 8;
 /// One loop: what is planted, and what changes on the way.
 #[derive(Clone)]
 struct Case {
+    brokers: Kind,
     name: &'static str,
     kills: usize,
     records: usize,
@@ -42,7 +43,7 @@ struct Outcome {
 }
 
 fn kill_loop(case: &Case) -> Outcome {
-    let (source, target) = rig::clusters();
+    let (source, target) = rig::clusters_of(case.brokers);
     let mut setup = Setup::customers(case.name, source.cluster(), target.cluster());
     setup.tasks = case.tasks.max(case.tasks_later); // so that doctor makes room for both
     let (source, target) = (setup.source.clone(), setup.target.clone());
@@ -227,6 +228,7 @@ fn sigkill_loses_repeats_and_reorders_nothing() {
     let per_kill = 1800;
     let records = (kills * per_kill).max(40_000);
     let case = Case {
+        brokers: Kind::asked_for(),
         name: "kill",
         kills,
         records,
@@ -252,8 +254,33 @@ fn sigkill_loses_repeats_and_reorders_nothing() {
         "ms",
     );
     say::note(format!("{:?}", outcome.verdict));
+    check(&outcome);
+}
+
+fn check(outcome: &Outcome) {
     assert!(outcome.verdict.clean(), "{:?}", outcome.verdict);
     assert_eq!(outcome.verdict.second_nulls, 0, "a delete and its tombstone are one");
     assert!(outcome.leftovers > 0, "no aborted records: the kills did not bite");
     check_the_rest(&outcome.place, &outcome.load);
+}
+
+/// A short loop on the development broker, which must not be kinder than Kafka.
+#[test]
+fn sigkill_between_development_brokers() {
+    let _turn = rig::exclusive();
+    let records = 10_000;
+    let case = Case {
+        brokers: Kind::Development,
+        name: "kill-development",
+        kills: 5,
+        records,
+        records_per_second: 1500,
+        tasks: 2,
+        tasks_later: 3,
+        plants: both_plants(records),
+        seed: 12,
+    };
+    let outcome = kill_loop(&case);
+    say::note(format!("{:?}, leftovers: {}", outcome.verdict, outcome.leftovers));
+    check(&outcome);
 }

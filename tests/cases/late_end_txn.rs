@@ -13,7 +13,7 @@ use crate::feed::{Load, Plants};
 use crate::oracle::{Verdict, judge, serial_in_json};
 use crate::place::{Place, Setup};
 use crate::proxy::{End, Link, Proxy};
-use crate::rig;
+use crate::rig::{self, Kind};
 use crate::say;
 
 struct Outcome {
@@ -24,8 +24,19 @@ struct Outcome {
 }
 
 fn late(name: &str, link: Link, way: End, events: usize, control: Option<&str>) -> Outcome {
-    let (source, _) = rig::clusters();
-    let broker = rig::Broker::start_proxied("proxied");
+    late_on(Kind::asked_for(), name, link, way, events, control)
+}
+
+fn late_on(
+    brokers: Kind,
+    name: &str,
+    link: Link,
+    way: End,
+    events: usize,
+    control: Option<&str>,
+) -> Outcome {
+    let (source, _) = rig::clusters_of(brokers);
+    let broker = rig::Broker::start_proxied_as(brokers, "proxied");
     let (advertised, inner) = broker.proxied();
     let proxy = Proxy::start(advertised, inner, link, way, if way == End::Commit { 6 } else { 1 });
     let mut setup = Setup::customers(name, source.cluster(), broker.cluster());
@@ -142,6 +153,15 @@ fn a_late_abort_tears_no_other_transaction_on_a_closed_link() {
         "abort.closed",
         events,
     );
+}
+
+/// One event on the development broker, which must not be kinder than Kafka.
+#[test]
+fn a_late_commit_between_development_brokers_tears_nothing() {
+    let _turn = rig::exclusive();
+    let name = "late-development";
+    let outcome = late_on(Kind::Development, name, Link::Closed, End::Commit, 1, None);
+    assert!(outcome.verdict.clean() && outcome.kills > 0, "{:?}", outcome.verdict);
 }
 
 fn check(outcome: &Outcome, link: &str, events: usize) {

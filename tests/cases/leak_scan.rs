@@ -83,6 +83,9 @@ fn prove_the_eye(scanner: &Scanner, secret: &str, target: &Cluster, data: &Path,
 #[test]
 fn no_raw_value_is_found_outside() {
     let _turn = rig::exclusive();
+    if !rig::is_kafka("leak scan", "the development broker has no disk to search") {
+        return;
+    }
     let (source, _) = rig::clusters();
     let broker = rig::Broker::start(
         "leaks",

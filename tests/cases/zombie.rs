@@ -12,12 +12,12 @@ use crate::customers::{Customers, Format, Random};
 use crate::feed::{Load, Plants};
 use crate::oracle::{Verdict, judge, serial_in_json};
 use crate::place::{Place, Running, Setup, last_lines};
-use crate::rig;
+use crate::rig::{self, Kind};
 use crate::say;
 
 /// A place with work that goes on for a while.
-fn busy(name: &str, records: usize) -> (Place, Arc<Load>, crate::feed::Sending) {
-    let (source, target) = rig::clusters();
+fn busy(brokers: Kind, name: &str, records: usize) -> (Place, Arc<Load>, crate::feed::Sending) {
+    let (source, target) = rig::clusters_of(brokers);
     let setup = Setup::customers(name, source.cluster(), target.cluster());
     let (source, topic) = (setup.source.clone(), setup.topics[0].clone());
     source.create(&topic, 4, &[]);
@@ -42,7 +42,23 @@ fn verdict(place: &Place, load: &Load) -> Verdict {
 fn a_woken_zombie_writes_nothing() {
     let _turn = rig::exclusive();
     let rounds = say::count("DOUANE_ZOMBIES", 20);
-    let (place, load, mut sending) = busy("zombie", (rounds * 3000).max(20_000));
+    let (fenced, frozen) =
+        wake_zombies(Kind::asked_for(), "zombie", rounds, (rounds * 3000).max(20_000));
+    say::figure("zombie.rounds", rounds, "rounds");
+    say::figure("zombie.frozen", frozen, "rounds");
+    say::figure("zombie.fenced", fenced, "old instances");
+}
+
+/// One round on the development broker, which must not be kinder than Kafka.
+#[test]
+fn a_zombie_between_development_brokers_writes_nothing() {
+    let _turn = rig::exclusive();
+    assert_eq!(wake_zombies(Kind::Development, "zombie-development", 1, 6_000), (1, 1));
+}
+
+/// How many old instances were fenced, and how many of them had been frozen.
+fn wake_zombies(brokers: Kind, name: &str, rounds: usize, records: usize) -> (usize, usize) {
+    let (place, load, mut sending) = busy(brokers, name, records);
     let commits = place.commits();
     let mut random = Random::new(5);
     let (mut fenced, mut frozen) = (0, 0);
@@ -93,13 +109,11 @@ fn a_woken_zombie_writes_nothing() {
     sending.wait();
     finish(&place, &load, &mut old);
     old.stop();
-    say::figure("zombie.rounds", rounds, "rounds");
-    say::figure("zombie.frozen", frozen, "rounds");
-    say::figure("zombie.fenced", fenced, "old instances");
     let verdict = verdict(&place, &load);
     say::note(format!("{verdict:?}"));
     assert!(verdict.clean(), "{verdict:?}");
     check_the_rest(&place, &load);
+    (fenced, frozen)
 }
 
 /// Which fault the run ended with, if it did.
@@ -113,7 +127,7 @@ fn code_of(running: &mut Running) -> Option<String> {
 #[test]
 fn control_a_position_read_before_fencing_goes_red() {
     let _turn = rig::exclusive();
-    let (mut place, load, mut sending) = busy("zombie-control", 30_000);
+    let (mut place, load, mut sending) = busy(Kind::asked_for(), "zombie-control", 30_000);
     place.env("DOUANE_TEST_CONTROL", "position-before-fence");
     let commits = place.commits();
     let mark = commits.mark();
