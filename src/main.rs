@@ -40,6 +40,8 @@ enum Verb {
     Lint(verb::lint::Args),
     /// The proof: what each output column is made of and why it may cross. 0: it may run.
     Explain(verb::explain::Args),
+    /// What changes for each output column, and its risk. 0: the release still holds.
+    Diff(verb::diff::Args),
     /// Runs one pipeline in the foreground until stopped. 0: stopped cleanly.
     Run(verb::run::Args),
     /// Runs the tests inside the files, through the real path, with throw-away keys. 0: all pass.
@@ -56,6 +58,10 @@ enum Verb {
     Keys(verb::keys::Args),
     /// Releases: who approved what, in files that fit in git.
     Release(verb::release::Args),
+    /// The JSON schema of a sort of file, for editors.
+    Schema(verb::schema::Args),
+    /// A script that completes this command line in a shell.
+    Completions(verb::completions::Args),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +71,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => verb::demo::run(&args),
         Verb::Lint(args) => verb::lint::run(place, &args),
         Verb::Explain(args) => verb::explain::run(place, &args),
+        Verb::Diff(args) => verb::diff::run(place, &args),
         Verb::Run(args) => verb::run::run(place, &args),
         Verb::Test(args) => verb::test::run(place, &args),
         Verb::Status(args) => verb::status::run(place, &args),
@@ -73,11 +80,16 @@ fn main() -> ExitCode {
         Verb::Verify(args) => verb::verify::run(place, &args),
         Verb::Keys(args) => verb::keys::run(place, &args),
         Verb::Release(args) => verb::release::run(place, &args),
+        Verb::Schema(args) => Ok(verb::schema::run(&args)),
+        Verb::Completions(args) => Ok(verb::completions::run(&args)),
     };
     match outcome {
         Ok(code) => code,
         Err(fault) => {
             verb::say(&mut std::io::stderr(), &format!("douane: {fault}"));
+            if verb::wants_json() {
+                verb::print_json(&verb::fault_json(&fault));
+            }
             ExitCode::from(fault.exit_code())
         }
     }

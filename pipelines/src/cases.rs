@@ -115,6 +115,12 @@ fn run_one(place: &Place, pipeline: &Pipeline) -> Result<Report, RunFault> {
     })
 }
 
+/// The plan of a file as far as it can be known without a network: over the leaves of its release,
+/// over those that it declares, and over likely ones.
+pub(crate) fn plan(pipeline: &Pipeline) -> Result<Plan, RunFault> {
+    Plan::new(pipeline, Shape::of(pipeline).leaves).map_err(RunFault::Findings)
+}
+
 /// The leaves, and where they were found.
 struct Shape {
     leaves: TableLeaves,
@@ -127,6 +133,7 @@ impl Shape {
     fn of(pipeline: &Pipeline) -> Self {
         let live = release::envelope(pipeline).ok();
         let draft = release::to_sign(pipeline).ok();
+        let mut known = TableLeaves { key: Vec::new(), row: Vec::new() };
         for (what, envelope) in [("release", live), ("draft of release", draft)] {
             let release = envelope.and_then(|e| douane_ledger::release::draft(&e).ok());
             let Some(release) = release else { continue };
@@ -135,14 +142,18 @@ impl Shape {
                 let from = format!("{what} {} has them", release.version);
                 return Self { leaves, from, guessed: Vec::new() };
             }
+            known = leaves;
         }
-        Self::of_file(pipeline)
+        Self::of_file(pipeline, &known)
     }
 
-    fn of_file(pipeline: &Pipeline) -> Self {
+    /// `known`: leaves of a release that no longer fits the file, most of which are as they were.
+    fn of_file(pipeline: &Pipeline, known: &TableLeaves) -> Self {
         let mut guessed = Vec::new();
         let mut leaf = |path: &String| {
-            let declared = pipeline.types.get(path).copied();
+            let released = known.row.iter().find(|leaf| leaf.path == *path);
+            let released = released.map(|leaf| leaf.leaf_type);
+            let declared = pipeline.types.get(path).copied().or(released);
             let leaf_type = declared.unwrap_or_else(|| match pipeline.source.format {
                 Format::DebeziumJson => LeafType::Text,
                 _ => {
@@ -157,6 +168,9 @@ impl Shape {
         let subject = pipeline.classes.iter().filter(|rule| rule.subject);
         let (key, how): (Vec<String>, _) = match &pipeline.source.key {
             Some(key) => (key.clone(), "`key`"),
+            None if !known.key.is_empty() => {
+                (known.key.iter().map(|leaf| leaf.path.clone()).collect(), "the release's key")
+            }
             None => (subject.map(|rule| rule.path.clone()).collect(), "the subject as key"),
         };
         let key = row.iter().filter(|leaf| key.contains(&leaf.path)).cloned().collect();

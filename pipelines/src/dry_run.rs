@@ -153,9 +153,13 @@ impl DryRun {
 }
 
 /// Reads up to `records` of each source partition and says what would become of them.
-pub fn run(place: &Path, file: &Path, records: u64) -> Result<DryRun, RunFault> {
-    let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-    let edges = Edges::of(&place);
+pub fn run(place: &Path, file: &Path, records: u64) -> Result<Vec<DryRun>, RunFault> {
+    let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+    pipelines.iter().map(|pipeline| count(&place, pipeline, records)).collect()
+}
+
+fn count(place: &Place, pipeline: &Pipeline, records: u64) -> Result<DryRun, RunFault> {
+    let edges = Edges::of(place);
     let fault = RunFault::unreachable("sovereign cluster");
     let admin = edges.sovereign.admin().map_err(&fault)?;
     let found = admin.cluster_id().map_err(&fault)?;
@@ -163,12 +167,12 @@ pub fn run(place: &Path, file: &Path, records: u64) -> Result<DryRun, RunFault> 
         let expected = place.sovereign.id.clone();
         return Err(RunFault::Cluster { side: "sovereign", expected, found });
     }
-    let plan = explain::fresh_plan(&place, &pipeline)?;
+    let plan = explain::fresh_plan(place, pipeline)?;
     let (format, sink) = (pipeline.source.format, pipeline.sink.format);
-    let mut trial = Trial::new(&place, &pipeline, &plan, format, sink, schemas(&place)?)?;
+    let mut trial = Trial::new(place, pipeline, &plan, format, sink, schemas(place)?)?;
     let mut counts = Counts::default();
     let mut told = DryRun { pipeline: pipeline.name.clone(), ..DryRun::default() };
-    let group = Names::of(&place, &pipeline).group;
+    let group = Names::of(place, pipeline).group;
     // The group's name is the client's only: nothing joins it, and no offset is committed.
     let source = edges.sovereign.source(&group, &pipeline.source.topics).map_err(&fault)?;
     for (index, topic) in pipeline.source.topics.iter().enumerate() {
@@ -178,7 +182,7 @@ pub fn run(place: &Path, file: &Path, records: u64) -> Result<DryRun, RunFault> 
         })?;
         for partition in 0..found.partitions {
             let index = index as u32;
-            let from = start(source.as_ref(), &pipeline, (index, partition), records)?;
+            let from = start(source.as_ref(), pipeline, (index, partition), records)?;
             let mut count = 0;
             while count < records && !trial.held().contains_key(&(index, partition)) {
                 let before = count;
@@ -220,7 +224,7 @@ pub fn run(place: &Path, file: &Path, records: u64) -> Result<DryRun, RunFault> 
         }
     }
     source.close();
-    told.held = held(&pipeline, &trial);
+    told.held = held(pipeline, &trial);
     counts.tell(&plan, &mut told);
     Ok(told)
 }

@@ -15,25 +15,20 @@ use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::plan::Plan;
 use crate::proof::Proof;
-use crate::release;
+use crate::release::{self, Standing};
 
-/// The proof of a pipeline. Where the source cannot be reached, the leaves of its release serve,
-/// if it has one.
-pub fn proof(place: &Path, file: &Path) -> Result<Proof, RunFault> {
-    let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-    of(&place, &pipeline)
-}
-
-/// As [`proof`], of each pipeline of a file.
-pub fn proofs(place: &Path, file: &Path) -> Result<Vec<Proof>, RunFault> {
+/// The proof of each pipeline of a file, and how its release stands. Where the source cannot be
+/// reached, the leaves of its release serve, if it has one.
+pub fn proofs(place: &Path, file: &Path) -> Result<Vec<(Proof, Standing)>, RunFault> {
     let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
     pipelines.iter().map(|pipeline| of(&place, pipeline)).collect()
 }
 
-fn of(place: &Place, pipeline: &Pipeline) -> Result<Proof, RunFault> {
+fn of(place: &Place, pipeline: &Pipeline) -> Result<(Proof, Standing), RunFault> {
     let plan = plan(place, pipeline)?;
     let fingerprint = release::fingerprint(place, pipeline, &plan)?;
-    Ok(Proof::new(place, pipeline, &plan, &fingerprint))
+    let standing = Standing::of(place, pipeline, &fingerprint);
+    Ok((Proof::new(place, pipeline, &plan, &fingerprint), standing))
 }
 
 /// The plan over the leaves as the source has them now: what a release is drafted from.

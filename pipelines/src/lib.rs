@@ -15,6 +15,7 @@ pub mod cases;
 pub mod config;
 mod control;
 mod crossing;
+pub mod diff;
 pub mod doctor;
 pub mod dry_run;
 mod edges;

@@ -3,6 +3,11 @@
 
 use std::fmt::Write;
 
+mod dot;
+mod html;
+
+pub use html::page;
+
 use douane_transforms::{Guarantees, Produces};
 use serde::Serialize;
 
@@ -75,6 +80,13 @@ pub struct Proof {
     pub behind: Vec<Behind>,
     pub overrides: Vec<OverrideRow>,
     pub policy: &'static str,
+}
+
+impl Row {
+    /// Only a named override lets it cross.
+    pub fn is_override(&self) -> bool {
+        self.rule.contains("override `")
+    }
 }
 
 impl Proof {
@@ -363,4 +375,51 @@ fn write_table<const N: usize>(out: &mut String, rows: &[[String; N]]) -> std::f
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod fixture {
+    use super::*;
+
+    /// A proof with a key, an override, and a column of several leaves.
+    pub fn proof() -> Proof {
+        let row = |part, column: &str, direct: &[&str], rule: &str| Row {
+            part,
+            column: column.to_owned(),
+            column_type: "text".to_owned(),
+            direct: direct.iter().map(|leaf| (*leaf).to_owned()).collect(),
+            indirect: vec![direct[0].to_owned()],
+            class: "identifier".to_owned(),
+            residency: Some("eu".to_owned()),
+            subject: part == Part::Key,
+            protection: "tokenize: domain `a\\b` v1, \"base32\"".to_owned(),
+            keeps: vec!["uniqueness"],
+            rule: rule.to_owned(),
+        };
+        Proof {
+            pipeline: "customers".to_owned(),
+            purpose: "model-training".to_owned(),
+            source: "eu-de (a): crm.public.customers".to_owned(),
+            target: "global (b): training.customers".to_owned(),
+            fingerprint: "f".repeat(64),
+            columns: vec![
+                row(Part::Key, "id", &["key.id"], "identifier: tokenize"),
+                row(Part::Row, "notes", &["after.notes"], "free_text: override `notes`"),
+                row(Part::Row, "place", &["after.city", "after.country"], "public: nothing needed"),
+            ],
+            behind: vec![Behind {
+                leaf: "after.full_name".to_owned(),
+                class: "identifier".to_owned(),
+                why: "dropped",
+            }],
+            overrides: vec![OverrideRow {
+                name: "notes".to_owned(),
+                columns: vec!["notes".to_owned()],
+                detectors: vec!["email".to_owned()],
+                residual: vec!["names".to_owned()],
+                min_recall: Some(0.9),
+            }],
+            policy: policy::TABLE,
+        }
+    }
 }

@@ -358,6 +358,85 @@ fn overrides(pipeline: &Pipeline) -> Vec<release::Override> {
         .collect()
 }
 
+/// How a pipeline's release stands: for people to read, and for `diff` to answer by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Standing {
+    pub live: bool,
+    /// Its fingerprint is the file's.
+    pub fits: bool,
+    pub version: Option<u64>,
+    pub fingerprint: Option<String>,
+    pub author: Option<String>,
+    pub expires: Option<String>,
+    /// Whose signatures count, where it is live.
+    pub approvers: Vec<String>,
+    /// Why it is not live.
+    pub why: Option<String>,
+}
+
+impl Standing {
+    /// Of the release in force, or else of the draft; `fingerprint` is the file's.
+    pub fn of(place: &Place, pipeline: &Pipeline, fingerprint: &str) -> Self {
+        let (lying, why, approvers) = match live(place, pipeline) {
+            Ok(signed) => {
+                let approvers = signed.release.approvers().to_vec();
+                (Some((*signed.release).clone()), None, approvers)
+            }
+            Err(why) => {
+                let draft = to_sign(pipeline).ok().and_then(|e| release::draft(&e).ok());
+                (draft, Some(why.to_string()), Vec::new())
+            }
+        };
+        let Some(lying) = lying else { return Self { why, ..Self::default() } };
+        Self {
+            live: why.is_none(),
+            fits: lying.fingerprint == fingerprint,
+            version: Some(lying.version),
+            fingerprint: Some(lying.fingerprint),
+            author: Some(lying.author),
+            expires: Some(lying.expires),
+            approvers,
+            why,
+        }
+    }
+}
+
+impl std::fmt::Display for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let first = |why: &Option<String>| {
+            why.iter().flat_map(|why| why.lines()).next().unwrap_or_default().to_owned()
+        };
+        let expires = self.expires.as_deref().unwrap_or_default();
+        let author = self.author.as_deref().unwrap_or_default();
+        match (self.version, self.live, self.fits) {
+            (None, _, _) => write!(f, "no release: {}", first(&self.why)),
+            (Some(version), true, true) => write!(
+                f,
+                "release {version} is live until {expires}, proposed by {author}, approved by {}",
+                self.approvers.join(", ")
+            ),
+            (Some(version), true, false) => {
+                write!(f, "release {version}, live until {expires}, is for another fingerprint")
+            }
+            (Some(version), false, _) => {
+                write!(
+                    f,
+                    "release {version}, proposed by {author}, is not live: {}",
+                    first(&self.why)
+                )
+            }
+        }
+    }
+}
+
+/// A release file of any name, to compare with; it proves nothing.
+pub(crate) fn of_file(path: &Path) -> Result<Release, RunFault> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| RunFault::File(format!("{}: {}", path.display(), error.kind())))?;
+    release::draft(&parse(path, &bytes)?)
+        .map_err(|f| RunFault::File(format!("{}: {f}", path.display())))
+}
+
 /// What a proposer decides beside the pipeline itself.
 #[derive(Clone, Debug)]
 pub struct Proposal {

@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::ValueEnum;
 use douane_pipelines::explain;
 use douane_pipelines::fault::RunFault;
+use douane_pipelines::proof::{self, Proof};
+use douane_pipelines::release::Standing;
 
-use crate::{Format, verb};
+use crate::verb;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -16,22 +19,43 @@ pub struct Args {
     #[arg(long)]
     column: Option<String>,
     #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    pub format: Form,
+}
+
+/// A table, a page, a graph, or a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    Text,
+    /// One page without scripts, to be read, printed and signed.
+    Html,
+    /// A graph for Graphviz.
+    Dot,
+    Json,
 }
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     let mut proofs = explain::proofs(place, &args.file)?;
     if let Some(column) = &args.column {
-        proofs = proofs.into_iter().map(|proof| proof.only(column)).collect();
-        proofs.retain(|proof| !proof.columns.is_empty() || !proof.behind.is_empty());
+        let only = |(proof, standing): (Proof, Standing)| (proof.only(column), standing);
+        proofs = proofs.into_iter().map(only).collect();
+        proofs.retain(|(proof, _)| !proof.columns.is_empty() || !proof.behind.is_empty());
         if proofs.is_empty() {
             verb::say(&mut std::io::stderr(), &format!("no column or leaf `{column}`"));
             return Ok(verb::answer(false));
         }
     }
     match args.format {
-        Format::Text => proofs.iter().for_each(|proof| verb::print(&proof.text())),
-        Format::Json => verb::print_json_of(&proofs),
+        Form::Text => proofs.iter().for_each(|(proof, _)| verb::print(&proof.text())),
+        Form::Html => verb::print(&proof::page(&proofs)),
+        Form::Dot => proofs.iter().for_each(|(proof, _)| verb::print(&proof.dot())),
+        Form::Json => {
+            let document = |(proof, standing): &(Proof, Standing)| {
+                let mut document = serde_json::to_value(proof).unwrap_or_default();
+                document["release"] = serde_json::to_value(standing).unwrap_or_default();
+                document
+            };
+            verb::print_json_of(&proofs.iter().map(document).collect::<Vec<_>>());
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,8 @@
 //! One file per verb: its arguments, what it does, what its exit code means.
 
+pub mod completions;
 pub mod demo;
+pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod keys;
@@ -8,6 +10,7 @@ pub mod lint;
 pub mod quarantine;
 pub mod release;
 pub mod run;
+pub mod schema;
 pub mod status;
 pub mod test;
 pub mod verify;
@@ -48,6 +51,24 @@ pub fn print_json_of<T: Serialize>(values: &[T]) {
         [one] => print_json(one),
         several => print_json(&several),
     }
+}
+
+/// Whether the command line, which was understood, asks for JSON: then a fault is a document too.
+pub fn wants_json() -> bool {
+    let args: Vec<String> = std::env::args().collect();
+    let apart = args.windows(2).any(|pair| pair == ["--format", "json"]);
+    apart || args.iter().any(|arg| arg == "--format=json")
+}
+
+/// A fault as a document: the word, the text, and findings one by one.
+pub fn fault_json(fault: &RunFault) -> serde_json::Value {
+    let findings = match fault {
+        RunFault::Findings(findings) => serde_json::to_value(findings).unwrap_or_default(),
+        _ => serde_json::json!([]),
+    };
+    serde_json::json!({
+        "error": { "code": fault.code(), "message": fault.to_string(), "findings": findings },
+    })
 }
 
 /// A file that cannot be read or written, as a fault with exit code 2.

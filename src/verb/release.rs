@@ -50,6 +50,8 @@ enum Release {
         /// Bytes of keys and values that may cross under it, in all.
         #[arg(long)]
         bytes: Option<u64>,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
     },
     /// Drafts the release in force anew with another life: the files must still be what was signed.
     Renew {
@@ -95,9 +97,9 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
             verb::print(&make_trust(place, approvers, *threshold, sign)?);
             Ok(ExitCode::SUCCESS)
         }
-        Release::Propose { file, author, days, records, bytes } => {
+        Release::Propose { file, author, days, records, bytes, format } => {
             let limits = Limits { records: *records, bytes: *bytes, epsilon: None };
-            propose_all(place, file, author, *days, &limits)
+            propose_all(place, file, author, *days, &limits, *format)
         }
         Release::Sign { file, key } => {
             for Signature { draft, person, state } in sign_all(place, file, key)? {
@@ -225,19 +227,32 @@ fn propose_all(
     author: &str,
     days: u32,
     limits: &Limits,
+    format: Format,
 ) -> Result<ExitCode, RunFault> {
     let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+    let mut documents = Vec::new();
     for pipeline in &pipelines {
         let plan = explain::fresh_plan(&place, pipeline)?;
         if pipeline.table.is_some() && release::unchanged(&place, pipeline, &plan)? {
             let next = "its release stays (`renew` gives it another life)";
-            verb::print(&format!("{}: unchanged, {next}", pipeline.name));
+            if format == Format::Text {
+                verb::print(&format!("{}: unchanged, {next}", pipeline.name));
+            }
             continue;
         }
         let (author, limits) = (author.to_owned(), limits.clone());
         let proposal = release::Proposal { author, life: life(days), limits };
         let draft = release::propose(&place, pipeline, &plan, &proposal)?;
-        print_proposed(&drafted(pipeline, draft)?, file);
+        let proposed = drafted(pipeline, draft)?;
+        match format {
+            Format::Text => print_proposed(&proposed, file),
+            Format::Json => documents.push(serde_json::json!({
+                "release": proposed.draft, "file": proposed.file,
+            })),
+        }
+    }
+    if format == Format::Json {
+        verb::print_json_of(&documents);
     }
     Ok(ExitCode::SUCCESS)
 }

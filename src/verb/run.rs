@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use douane_pipelines::dry_run;
+use douane_pipelines::dry_run::{self, DryRun};
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::report::Voice;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -37,10 +37,10 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     if args.dry_run {
         let counted = dry_run::run(place, &args.file, args.records)?;
         match args.format {
-            Format::Text => verb::print(&counted.text()),
-            Format::Json => verb::print_json(&counted),
+            Format::Text => counted.iter().for_each(|one| verb::print(&one.text())),
+            Format::Json => verb::print_json_of(&counted),
         }
-        return Ok(verb::answer(counted.goes_through()));
+        return Ok(verb::answer(counted.iter().all(DryRun::goes_through)));
     }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {

@@ -102,6 +102,11 @@ pub fn place_json_schema() -> Json {
     schema_of::<PlaceFile>()
 }
 
+/// The JSON schema of catalogues of token domains.
+pub fn domains_json_schema() -> Json {
+    schema_of::<Domains>()
+}
+
 fn load_with(
     place: &Path,
     pipeline: &Path,

@@ -1,0 +1,355 @@
+//! `diff OLD NEW`: what changes for each output column between two pipelines or releases, what that
+//! risks, and whether the release still holds. What has crossed stays as it was: nothing here
+//! reaches it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::Path;
+
+use douane_ledger::release::{Column, Limits, Release};
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use crate::cases;
+use crate::config::{self, Pipeline, Place};
+use crate::fault::RunFault;
+use crate::plan::Plan;
+use crate::release::{self, Standing};
+
+/// What a change may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Risk {
+    /// More than before can be read outside.
+    Disclosure,
+    /// Deletes and updates no longer reach rows that crossed.
+    Keys,
+    /// What joined no longer joins.
+    Joins,
+    /// Readers' schemas no longer fit.
+    Schema,
+    /// Readers find another value, or none.
+    Readers,
+    /// People have to approve it; the records are as before.
+    Approval,
+}
+
+impl Risk {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Disclosure => "disclosure",
+            Self::Keys => "keys",
+            Self::Joins => "joins",
+            Self::Schema => "schema",
+            Self::Readers => "readers",
+            Self::Approval => "approval",
+        }
+    }
+}
+
+/// One change of one column.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// `key` or `row`.
+    pub part: &'static str,
+    pub column: String,
+    /// `added`, `removed`, `renamed`, `protection`, `domain`, `domain_version`, `type`, `class`,
+    /// `null`, `from`.
+    pub what: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    pub risk: Risk,
+    pub why: &'static str,
+}
+
+/// A change of the whole.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Other {
+    pub what: &'static str,
+    pub before: String,
+    pub after: String,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Diff {
+    pub old: String,
+    pub new: String,
+    pub columns: Vec<Change>,
+    pub others: Vec<Other>,
+    /// Readers of the old schema read new records, and a registry takes the new one.
+    pub schema_compatible: bool,
+    /// The release in force lets the new file run.
+    pub release_holds: bool,
+    pub release: Standing,
+}
+
+/// One of the two.
+struct Side {
+    label: String,
+    release: Release,
+    /// Versions and normalisers of token domains; a release file does not say them.
+    domains: Option<BTreeMap<String, String>>,
+    standing: Option<Standing>,
+}
+
+/// Compares two files: pipelines (`.yaml`), or releases (`.json`).
+pub fn run(place: &Path, old: &Path, new: &Path) -> Result<Diff, RunFault> {
+    let (old, new) = (Side::of(place, old)?, Side::of(place, new)?);
+    let standing = match (new.standing, &old.standing) {
+        (Some(standing), _) => standing,
+        (None, Some(standing)) => Standing {
+            fits: standing.fingerprint.as_ref() == Some(&new.release.fingerprint),
+            ..standing.clone()
+        },
+        (None, None) => Standing {
+            fits: old.release.fingerprint == new.release.fingerprint,
+            ..Standing::default()
+        },
+    };
+    let mut columns = Vec::new();
+    for (part, before, after) in [
+        ("key", &old.release.key, &new.release.key),
+        ("row", &old.release.columns, &new.release.columns),
+    ] {
+        compare(part, before, after, &mut columns);
+    }
+    if let (Some(before), Some(after)) = (&old.domains, &new.domains) {
+        versions(&new.release, before, after, &mut columns);
+    }
+    let others = others(&old.release, &new.release);
+    let breaks = |change: &Change| {
+        let key_of_schema = change.part == "row" && ["type", "null"].contains(&change.what);
+        key_of_schema || change.part == "key" && change.what == "type"
+    };
+    let format = others.iter().any(|other| other.what == "format");
+    Ok(Diff {
+        schema_compatible: !format && !columns.iter().any(breaks),
+        release_holds: standing.live && standing.fits,
+        release: standing,
+        old: old.label,
+        new: new.label,
+        columns,
+        others,
+    })
+}
+
+impl Side {
+    fn of(place: &Path, file: &Path) -> Result<Self, RunFault> {
+        let label = file.display().to_string();
+        if file.extension().is_some_and(|end| end == "json") {
+            let release = release::of_file(file)?;
+            return Ok(Self { label, release, domains: None, standing: None });
+        }
+        let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
+        let plan = cases::plan(&pipeline)?;
+        let release = release_of(&place, &pipeline, &plan)?;
+        let domains = pipeline.domains.domains.iter().map(|(name, domain)| {
+            let normalize = domain.normalize.name();
+            (name.clone(), format!("version {}, normalised by {normalize}", domain.version))
+        });
+        let standing = Standing::of(&place, &pipeline, &release.fingerprint);
+        Ok(Self { label, domains: Some(domains.collect()), standing: Some(standing), release })
+    }
+}
+
+/// What a proposal would say.
+fn release_of(place: &Place, pipeline: &Pipeline, plan: &Plan) -> Result<Release, RunFault> {
+    let limits = Limits { records: None, bytes: None, epsilon: None };
+    let life = std::time::Duration::from_secs(86_400);
+    let proposal = release::Proposal { author: "author".to_owned(), life, limits };
+    release::draft(place, pipeline, plan, &proposal, 1)
+}
+
+const LEAVES: &str = "a new column: more of each row can be read outside";
+const REMOVED: &str = "readers of the column find nothing more in it; what has crossed keeps it";
+const RENAMED: &str = "readers find it under another name; what has crossed keeps the old one";
+const BARE: &str = "it crosses as it is from now on: what was protected can be read";
+const OTHER: &str = "new values do not compare with those that crossed";
+const JOINS: &str =
+    "tokens and encrypted values of new records do not join with those that crossed";
+const KEYS: &str = "updates and deletes no longer find the rows that crossed under the old key";
+const TYPE: &str = "readers' schemas say another type";
+const NULL: &str = "readers' schemas say otherwise whether it may be null";
+const CLASS: &str = "another rule lets it cross: people must have read why";
+const FROM: &str = "it is made of other leaves: the same name means something else";
+
+fn compare(part: &'static str, before: &[Column], after: &[Column], out: &mut Vec<Change>) {
+    let of = |column: &Column| serde_json::to_value(column).unwrap_or_default();
+    let named = |columns: &[Column]| -> BTreeMap<String, Json> {
+        columns.iter().map(|column| (column.name.clone(), of(column))).collect()
+    };
+    let (old, new) = (named(before), named(after));
+    let mut renamed: BTreeSet<&String> = BTreeSet::new();
+    let mut push = |column: &str, what, before, after, risk, why| {
+        // Whatever it is, of a key it is that.
+        let (risk, why) = if part == "key" { (Risk::Keys, KEYS) } else { (risk, why) };
+        out.push(Change { part, column: column.to_owned(), what, before, after, risk, why });
+    };
+    for (name, was) in &old {
+        let Some(is) = new.get(name) else {
+            let same = new.iter().find(|(other, is)| {
+                !old.contains_key(*other)
+                    && is["from"] == was["from"]
+                    && is["shape"] == was["shape"]
+            });
+            match same {
+                Some((other, _)) => {
+                    renamed.insert(other);
+                    let (before, after) = (Some(name.clone()), Some(other.clone()));
+                    push(name, "renamed", before, after, Risk::Readers, RENAMED);
+                }
+                None => push(name, "removed", None, None, Risk::Readers, REMOVED),
+            }
+            continue;
+        };
+        for (field, what, risk, why) in [
+            ("from", "from", Risk::Readers, FROM),
+            ("column_type", "type", Risk::Schema, TYPE),
+            ("nullable", "null", Risk::Schema, NULL),
+            ("class", "class", Risk::Approval, CLASS),
+        ] {
+            if was[field] != is[field] {
+                push(name, what, Some(plain(&was[field])), Some(plain(&is[field])), risk, why);
+            }
+        }
+        let (was, is) = (&was["shape"], &is["shape"]);
+        if was == is {
+            continue;
+        }
+        let (before, after) = (Some(shape(was)), Some(shape(is)));
+        let domain = was["domain"] != is["domain"] && was["kind"] == is["kind"];
+        match (is["kind"].as_str(), domain) {
+            (_, true) => push(name, "domain", before, after, Risk::Joins, JOINS),
+            (Some("public"), _) => push(name, "protection", before, after, Risk::Disclosure, BARE),
+            _ => push(name, "protection", before, after, Risk::Readers, OTHER),
+        }
+    }
+    for name in new.keys().filter(|name| !old.contains_key(*name) && !renamed.contains(name)) {
+        push(name, "added", None, Some(shape(&new[name]["shape"])), Risk::Disclosure, LEAVES);
+    }
+}
+
+/// Columns whose domain stays and makes other tokens all the same.
+fn versions(
+    release: &Release,
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+    out: &mut Vec<Change>,
+) {
+    for (part, columns) in [("key", &release.key), ("row", &release.columns)] {
+        for column in columns {
+            let shape = serde_json::to_value(&column.shape).unwrap_or_default();
+            let Some(domain) = shape["domain"].as_str() else { continue };
+            let (Some(was), Some(is)) = (before.get(domain), after.get(domain)) else { continue };
+            if was != is {
+                let (risk, why) =
+                    if part == "key" { (Risk::Keys, KEYS) } else { (Risk::Joins, JOINS) };
+                out.push(Change {
+                    part,
+                    column: column.name.clone(),
+                    what: "domain_version",
+                    before: Some(format!("{domain}: {was}")),
+                    after: Some(format!("{domain}: {is}")),
+                    risk,
+                    why,
+                });
+            }
+        }
+    }
+}
+
+fn others(old: &Release, new: &Release) -> Vec<Other> {
+    let overrides = |release: &Release| {
+        let names: Vec<String> = release
+            .overrides
+            .iter()
+            .map(|o| serde_json::to_string(o).unwrap_or_default())
+            .collect();
+        names.join(" ")
+    };
+    let pairs = [
+        ("pipeline", old.pipeline.clone(), new.pipeline.clone()),
+        ("purpose", old.purpose.clone(), new.purpose.clone()),
+        ("source cluster", old.source.cluster_id.clone(), new.source.cluster_id.clone()),
+        ("source topics", old.source.topics.join(", "), new.source.topics.join(", ")),
+        ("target cluster", old.target.cluster_id.clone(), new.target.cluster_id.clone()),
+        ("target topic", old.target.topic.clone(), new.target.topic.clone()),
+        ("format", old.target.format.clone(), new.target.format.clone()),
+        (
+            "timestamp granularity in ms",
+            old.target.timestamp_ms_granularity.to_string(),
+            new.target.timestamp_ms_granularity.to_string(),
+        ),
+        ("overrides", overrides(old), overrides(new)),
+        ("policy version", old.policy.version.to_string(), new.policy.version.to_string()),
+    ];
+    let differing = pairs.into_iter().filter(|(_, before, after)| before != after);
+    differing.map(|(what, before, after)| Other { what, before, after }).collect()
+}
+
+fn plain(value: &Json) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// A shape in one line: its kind, and what it says beside it.
+fn shape(shape: &Json) -> String {
+    let kind = shape["kind"].as_str().unwrap_or("none");
+    let fields = shape.as_object().into_iter().flatten().filter(|(name, _)| *name != "kind");
+    let fields: Vec<String> =
+        fields.map(|(name, value)| format!("{name} {}", plain(value))).collect();
+    match fields.is_empty() {
+        true => kind.to_owned(),
+        false => format!("{kind} ({})", fields.join(", ")),
+    }
+}
+
+impl Diff {
+    /// As a person reads it.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "{} -> {}", self.old, self.new)?;
+        for change in &self.columns {
+            let Change { part, column, what, before, after, risk, why } = change;
+            let part = if *part == "key" { "key " } else { "" };
+            writeln!(out, "\n{part}{column}: {what}  [{}]", risk.word())?;
+            if let (Some(before), Some(after)) = (before, after) {
+                writeln!(out, "  {before} -> {after}")?;
+            } else if let Some(after) = after {
+                writeln!(out, "  {after}")?;
+            }
+            writeln!(out, "  {why}")?;
+        }
+        if self.columns.is_empty() {
+            writeln!(out, "\nno output column changes")?;
+        }
+        for Other { what, before, after } in &self.others {
+            writeln!(out, "\n{what}\n  {before} -> {after}")?;
+        }
+        writeln!(out, "\nwhat has crossed stays as it was")?;
+        writeln!(
+            out,
+            "{}",
+            match self.schema_compatible {
+                true => "the output's schema stays compatible",
+                false => "the output's schema is NOT compatible: use a new subject or sink topic",
+            }
+        )?;
+        writeln!(out, "{}", self.release)?;
+        match self.release_holds {
+            true => writeln!(out, "the release still holds"),
+            false => writeln!(out, "the release does NOT hold for {}", self.new),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
