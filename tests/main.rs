@@ -41,5 +41,6 @@ mod cases {
     mod source_loss;
     pub mod swap;
     mod tables;
+    mod verbs;
     mod zombie;
 }

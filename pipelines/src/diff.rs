@@ -219,7 +219,7 @@ fn compare(part: &'static str, before: &[Column], after: &[Column], out: &mut Ve
         if was == is {
             continue;
         }
-        let (before, after) = (Some(shape(was)), Some(shape(is)));
+        let (before, after) = (Some(shape(was, is)), Some(shape(is, was)));
         let domain = was["domain"] != is["domain"] && was["kind"] == is["kind"];
         match (is["kind"].as_str(), domain) {
             (_, true) => push(name, "domain", before, after, Risk::Joins, JOINS),
@@ -228,7 +228,14 @@ fn compare(part: &'static str, before: &[Column], after: &[Column], out: &mut Ve
         }
     }
     for name in new.keys().filter(|name| !old.contains_key(*name) && !renamed.contains(name)) {
-        push(name, "added", None, Some(shape(&new[name]["shape"])), Risk::Disclosure, LEAVES);
+        push(
+            name,
+            "added",
+            None,
+            Some(shape(&new[name]["shape"], &Json::Null)),
+            Risk::Disclosure,
+            LEAVES,
+        );
     }
 }
 
@@ -294,12 +301,14 @@ fn plain(value: &Json) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A shape in one line: its kind, and what it says beside it.
-fn shape(shape: &Json) -> String {
+/// A shape in one line: its kind, and in what it differs from another one of its kind.
+fn shape(shape: &Json, other: &Json) -> String {
     let kind = shape["kind"].as_str().unwrap_or("none");
-    let fields = shape.as_object().into_iter().flatten().filter(|(name, _)| *name != "kind");
+    let fields = shape.as_object().into_iter().flatten().filter(|(name, value)| {
+        *name != "kind" && (shape["kind"] != other["kind"] || other[name.as_str()] != **value)
+    });
     let fields: Vec<String> =
-        fields.map(|(name, value)| format!("{name} {}", plain(value))).collect();
+        fields.map(|(name, value)| format!("{name} `{}`", plain(value))).collect();
     match fields.is_empty() {
         true => kind.to_owned(),
         false => format!("{kind} ({})", fields.join(", ")),

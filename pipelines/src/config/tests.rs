@@ -137,7 +137,7 @@ fn a_folder_is_no_file() {
     );
 }
 
-/// The second example of the README, JSON to JSON, beside the place and domains of the first;
+/// The second example of the README, JSON to JSON, with the tests that stand behind it, beside the place and domains of the first;
 /// all of its own blocks are linted with the executable.
 #[test]
 fn the_json_example_of_the_readme_has_no_finding() {
@@ -147,7 +147,7 @@ fn the_json_example_of_the_readme_has_no_finding() {
         rest.map(str::to_owned).collect()
     };
     let (first, second) = (blocks("```yaml\n"), blocks("```yml\n"));
-    assert_eq!(second.len(), 1);
+    assert_eq!(second.len(), 2, "the pipeline, and its tests");
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -161,7 +161,7 @@ fn the_json_example_of_the_readme_has_no_finding() {
         let findings = crate::plan::lint(&all[0]);
         if findings.is_empty() { Ok(all.swap_remove(0)) } else { Err(findings) }
     };
-    let pipeline = check(&second[0]).unwrap_or_else(|findings| panic!("{findings}"));
+    let pipeline = check(&second.concat()).unwrap_or_else(|findings| panic!("{findings}"));
     assert_eq!(pipeline.source.key.as_deref(), Some(&["id".to_owned()][..]));
     assert_eq!(pipeline.sink.format, SinkFormat::Json);
     let untyped: String = second[0]

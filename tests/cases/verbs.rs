@@ -1,0 +1,287 @@
+//! The daily verbs on the command line: what they print is what docs/json.md says, and a dry run leaves no trace.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer;
+use serde_json::Value;
+
+use crate::cases::kill::finish;
+use crate::cluster::{Cluster, Isolation};
+use crate::customers::{Customers, Format};
+use crate::feed::{Load, Plants};
+use crate::place::{Place, Said, Setup, binary};
+use crate::rig;
+
+const HOME: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The examples of docs/json.md by the name in the comment before each.
+fn documented() -> BTreeMap<String, Value> {
+    let text = std::fs::read_to_string(Path::new(HOME).join("docs/json.md")).expect("the document");
+    let blocks = text.split("<!-- ").skip(1).map(|block| {
+        let (name, rest) = block.split_once(" -->").expect("a name");
+        let json = rest.split("```json\n").nth(1).and_then(|rest| rest.split("```").next());
+        let json = json.expect("an example");
+        let parsed = serde_json::from_str(json).unwrap_or_else(|e| panic!("{name}: {e}"));
+        (name.to_owned(), parsed)
+    });
+    blocks.collect()
+}
+
+/// Paths of a document and the kinds of what stands there; the entries of a list are one.
+fn shape(at: &str, value: &Value, out: &mut BTreeMap<String, BTreeSet<&'static str>>) {
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "text",
+        Value::Array(_) => "list",
+        Value::Object(_) => "object",
+    };
+    out.entry(at.to_owned()).or_default().insert(kind);
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| shape(&format!("{at}[]"), item, out)),
+        Value::Object(members) => {
+            members.iter().for_each(|(name, member)| shape(&format!("{at}.{name}"), member, out));
+        }
+        _ => {}
+    }
+}
+
+fn shape_of(value: &Value) -> BTreeMap<String, BTreeSet<&'static str>> {
+    let mut out = BTreeMap::new();
+    shape("", value, &mut out);
+    out
+}
+
+/// What is found that is not documented, or of another kind; and what of `always` is not found.
+fn differences(documented: &Value, found: &Value, others: bool, left_out: &[&str]) -> Vec<String> {
+    let (documented, found) = (shape_of(documented), shape_of(found));
+    let mut wrong = Vec::new();
+    for (path, kinds) in &found {
+        match documented.get(path) {
+            None if !others => wrong.push(format!("{path} is not documented")),
+            Some(expected) if !kinds.iter().all(|k| *k == "null" || expected.contains(k)) => {
+                wrong.push(format!("{path}: documented {expected:?}, found {kinds:?}"));
+            }
+            _ => {}
+        }
+    }
+    for path in documented.keys() {
+        let name = path.rsplit(['.', ']']).next().unwrap_or_default();
+        let parent = path.strip_suffix(&format!(".{name}")).unwrap_or(path);
+        let due = found.get(parent).is_some_and(|kinds| kinds.contains("object"));
+        if due && !found.contains_key(path) && !left_out.contains(&name) {
+            wrong.push(format!("{path} is missing"));
+        }
+    }
+    wrong
+}
+
+#[track_caller]
+fn is_as_documented(name: &str, said: &Said, left_out: &[&str]) -> Value {
+    let found: Value = serde_json::from_str(&said.out)
+        .unwrap_or_else(|e| panic!("{name}: {e}\n{}\n{}", said.out, said.err));
+    let documented = documented().remove(name).unwrap_or_else(|| panic!("{name}: no example"));
+    let others = ["status", "verify"].contains(&name);
+    let wrong = differences(&documented, &found, others, left_out);
+    assert!(wrong.is_empty(), "{name}: {}\n{}", wrong.join("\n"), said.out);
+    found
+}
+
+#[test]
+fn control_another_shape_is_seen() {
+    let documented = serde_json::json!({"a": [{"b": 1, "c": "x"}], "d": null});
+    for (found, expected) in [
+        (serde_json::json!({"a": [{"b": 2, "c": "y"}], "d": null}), 0),
+        (serde_json::json!({"a": [], "d": null}), 0),
+        (serde_json::json!({"a": [{"b": "2", "c": "y"}], "d": null}), 1),
+        (serde_json::json!({"a": [{"b": 2}], "d": null}), 1),
+        (serde_json::json!({"a": [{"b": 2, "c": "y", "e": 1}], "d": null}), 1),
+        (serde_json::json!({"a": []}), 1),
+    ] {
+        assert_eq!(differences(&documented, &found, false, &[]).len(), expected, "{found}");
+    }
+}
+
+/// A place without brokers, from the README's own files.
+struct Offline(PathBuf);
+
+impl Offline {
+    fn new(name: &str) -> Self {
+        let dir = rig::directory(name);
+        std::fs::create_dir_all(dir.join("pipelines")).expect("a directory");
+        let readme = std::fs::read_to_string(Path::new(HOME).join("README.md")).expect("README");
+        let blocks: Vec<&str> = readme
+            .split("```")
+            .filter_map(|block| block.strip_prefix("yaml\n").or(block.strip_prefix("yml\n")))
+            .collect();
+        let find = |start: &str| {
+            let found = blocks.iter().find(|block| block.starts_with(start));
+            (*found.unwrap_or_else(|| panic!("README has no block {start}"))).to_owned()
+        };
+        for (file, text) in [
+            ("douane.yaml", find("clusters:")),
+            ("pipelines/domains.yaml", find("domains:")),
+            ("pipelines/p.yaml", format!("{}{}", find("name: customers-json\n"), find("tests:\n"))),
+        ] {
+            std::fs::write(dir.join(file), text).expect("a file");
+        }
+        Self(dir)
+    }
+
+    fn verb(&self, args: &[&str]) -> Said {
+        let mut command = Command::new(binary());
+        let out = command.args(args).current_dir(&self.0).output().expect("the binary");
+        Said {
+            code: out.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&out.stdout).into_owned(),
+            err: String::from_utf8_lossy(&out.stderr).into_owned(),
+        }
+    }
+
+    fn json(&self, args: &[&str]) -> Said {
+        self.verb(&[args, &["--format", "json"]].concat())
+    }
+}
+
+#[test]
+fn documents_are_as_documented_without_a_broker() {
+    let place = Offline::new("verbs-offline");
+    let text = std::fs::read_to_string(place.0.join("pipelines/p.yaml")).expect("the pipeline");
+    let write = |name: &str, text: String| {
+        std::fs::write(place.0.join("pipelines").join(name), text).expect("a file");
+    };
+    write("bad.yaml", text.replace("  email:         identifier\n", "  email: pii\n"));
+    write("new.yaml", text.replace("format: json,", "format: avro,").replace("city: ", "town: "));
+    write("failing.yaml", text.replace("country: AT } ]", "country: DE } ]"));
+
+    let lint = place.json(&["lint", "pipelines/bad.yaml"]);
+    assert_eq!(lint.code, 1, "{}", lint.out);
+    is_as_documented("lint", &lint, &[]);
+    let fault = place.json(&["explain", "pipelines/nix.yaml"]);
+    assert_eq!(fault.code, 2, "{}", fault.out);
+    is_as_documented("fault", &fault, &[]);
+    is_as_documented("explain", &place.json(&["explain", "pipelines/p.yaml"]).fine("explain"), &[]);
+    let diff = place.json(&["diff", "pipelines/p.yaml", "pipelines/new.yaml"]);
+    let found = is_as_documented("diff", &diff, &["before", "after"]);
+    assert_eq!((diff.code, &found["release_holds"]), (1, &Value::Bool(false)));
+    assert_eq!(found["schema_compatible"], false);
+    let left_out = ["guessed", "held", "difference"];
+    let test = place.json(&["test", "pipelines/p.yaml"]).fine("the tests that README shows");
+    is_as_documented("test", &test, &left_out);
+    let failing = place.json(&["test", "pipelines/failing.yaml"]);
+    is_as_documented("test", &failing, &left_out);
+    assert_eq!(failing.code, 1);
+    assert!(failing.out.contains("country"), "{}", failing.out);
+    is_as_documented("keys-init", &place.json(&["keys", "init"]).fine("keys init"), &[]);
+    let approver = ["keys", "init", "--approver", "ada", "--out", "ada"];
+    is_as_documented("keys-init-approver", &place.json(&approver).fine("keys init"), &[]);
+}
+
+#[test]
+fn a_page_a_graph_a_schema_and_completions_are_printed() {
+    let place = Offline::new("verbs-printed");
+    let page = place.verb(&["explain", "pipelines/p.yaml", "--format", "html"]).fine("html").out;
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
+    assert!(page.contains("after.national_id") && !page.contains("<script"));
+    let one = ["explain", "pipelines/p.yaml", "--format", "dot", "--column", "notes"];
+    let graph = place.verb(&one).fine("dot").out;
+    assert!(graph.starts_with("digraph") && graph.contains("after.notes"));
+    assert!(!graph.contains("after.email"), "only that column");
+    for (sort, word) in [("pipeline", "stages"), ("place", "clusters"), ("domains", "normalize")] {
+        let schema = place.verb(&["schema", sort]).fine("schema").out;
+        let schema: Value = serde_json::from_str(&schema).expect("a JSON schema");
+        assert!(schema.to_string().contains(word), "{sort}");
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = place.verb(&["completions", shell]).fine("completions").out;
+        assert!(script.contains("explain") && script.contains("dry-run"), "{shell}");
+    }
+}
+
+fn groups(cluster: &Cluster) -> Vec<String> {
+    let consumer = cluster.consumer(Isolation::Committed);
+    let list = consumer.fetch_group_list(None, Duration::from_secs(10)).expect("a list of groups");
+    list.groups().iter().map(|group| group.name().to_owned()).collect()
+}
+
+/// A dry run counts what a run then does, needs neither keys nor release, and leaves nothing behind.
+#[test]
+fn a_dry_run_counts_and_leaves_no_trace() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters();
+    let setup = Setup::customers("dry-run", source.cluster(), target.cluster());
+    let topic = setup.topics[0].clone();
+    source.cluster().create(&topic, 4, &[]);
+    let plants = Plants { unknown_leaf: Some((3, 1_000)), unparsable: Some((1, 50)) };
+    let load = Load::new(4).customers(
+        &mut Customers::new(11, 73_400_120, true),
+        2_000,
+        Format::Json,
+        &plants,
+    );
+    load.send(&source.cluster(), &topic);
+    let place = Place::unreleased(setup);
+    let topics = |cluster: &Cluster| cluster.topics().into_iter().collect::<BTreeSet<_>>();
+    let before = (topics(&source.cluster()), topics(&target.cluster()));
+    let keys = place.dir.join("keys");
+    let aside = place.dir.join("keys-aside");
+    std::fs::rename(&keys, &aside).expect("the keys are put aside");
+
+    let file = place.pipeline_file();
+    let said = place.verb(&["run", &file, "--dry-run", "--records", "100000", "--format", "json"]);
+    assert_eq!(said.code, 1, "a partition would be held: {}{}", said.out, said.err);
+    let counted = is_as_documented("dry-run", &said, &["column", "leaf", "schema_id"]);
+    for secret in &load.secrets {
+        assert!(!said.out.contains(secret.as_str()), "a value was printed");
+    }
+    let number = |name: &str| counted[name].as_u64().unwrap_or_else(|| panic!("no {name}"));
+    let quarantined: usize = load.quarantined.values().map(Vec::len).sum();
+    assert_eq!(number("would_cross"), load.expected.len() as u64, "{}", said.out);
+    assert_eq!(counted["refused"][0]["code"], "malformed_value");
+    assert_eq!(counted["refused"][0]["records"].as_u64(), Some(quarantined as u64));
+    assert_eq!(counted["held"][0]["offset"].as_i64(), load.held.get(&3).copied());
+    assert_eq!(counted["held"][0]["code"], "unknown_leaf");
+    let few = place.verb(&["run", &file, "--dry-run", "--records", "10", "--format", "json"]);
+    let few: Value = serde_json::from_str(&few.fine("ten of each").out).expect("JSON");
+    assert_eq!(few["records"].as_u64(), Some(40), "{few}");
+
+    assert_eq!((topics(&source.cluster()), topics(&target.cluster())), before, "a topic was made");
+    for topic in [place.data_topic(), place.manifest_topic(), place.position_topic()] {
+        assert_eq!(target.cluster().end(&topic, Isolation::Uncommitted), 0, "{topic}");
+    }
+    assert_eq!(source.cluster().end(&place.quarantine_topic(), Isolation::Uncommitted), 0);
+    assert!(!place.ledger().exists(), "the ledger was touched");
+    assert!(!keys.exists(), "keys were made");
+    let group = format!("douane.{}", place.setup.name);
+    assert!(!groups(&source.cluster()).contains(&group), "a group was made");
+
+    // The control: a run leaves all of these, and does what was counted.
+    std::fs::rename(&aside, &keys).expect("the keys are put back");
+    place.release();
+    let mut running = place.run();
+    finish(&place, &load, &mut running);
+    running.stop();
+    assert!(place.ledger().exists() && groups(&source.cluster()).contains(&group));
+    assert_eq!(
+        target.cluster().read(&place.data_topic(), Isolation::Committed).len(),
+        load.expected.len()
+    );
+    let left_out = ["held", "hours_left", "schema_id", "leaf"];
+    let status = place.verb(&["status", &file, "--format", "json"]);
+    let status = is_as_documented("status", &status, &left_out);
+    let held = status["partitions"].as_array().expect("partitions");
+    let held: Vec<&Value> = held.iter().filter(|p| p["state"] == "held").collect();
+    let message = held[0]["held"]["message"].as_str().expect("a message");
+    for word in
+        [&file, "error: no class for leaf `after.passport`", "propose: `passport: identifier`"]
+    {
+        assert!(message.contains(word), "{message}");
+    }
+    let doctor = place.verb(&["doctor", &file, "--format", "json"]);
+    is_as_documented("doctor", &doctor.fine("doctor"), &[]);
+    is_as_documented("verify", &place.verify().fine("verify"), &[]);
+}
