@@ -30,6 +30,7 @@ mod cases {
     mod changes;
     mod debezium;
     mod demo;
+    mod editors;
     mod five_minutes;
     mod formats;
     pub mod kill;

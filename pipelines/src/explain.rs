@@ -24,6 +24,12 @@ pub fn proofs(place: &Path, file: &Path) -> Result<Vec<(Proof, Standing)>, RunFa
     pipelines.iter().map(|pipeline| of(&place, pipeline)).collect()
 }
 
+/// As [`proofs`], of a file with one pipeline.
+pub fn proof(place: &Path, file: &Path) -> Result<Proof, RunFault> {
+    let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
+    of(&place, &pipeline).map(|(proof, _)| proof)
+}
+
 fn of(place: &Place, pipeline: &Pipeline) -> Result<(Proof, Standing), RunFault> {
     let plan = plan(place, pipeline)?;
     let fingerprint = release::fingerprint(place, pipeline, &plan)?;

@@ -433,8 +433,10 @@ impl std::fmt::Display for Standing {
 pub(crate) fn of_file(path: &Path) -> Result<Release, RunFault> {
     let bytes = std::fs::read(path)
         .map_err(|error| RunFault::File(format!("{}: {}", path.display(), error.kind())))?;
-    release::draft(&parse(path, &bytes)?)
-        .map_err(|f| RunFault::File(format!("{}: {f}", path.display())))
+    let unusable =
+        |what: &dyn std::fmt::Display| RunFault::File(format!("{}: {what}", path.display()));
+    let envelope = Envelope::from_bytes(&bytes).map_err(|f| unusable(&f))?;
+    release::draft(&envelope).map_err(|f| unusable(&f))
 }
 
 /// What a proposer decides beside the pipeline itself.
