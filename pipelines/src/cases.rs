@@ -429,6 +429,12 @@ fn outputs(case: &Case, found: &[Option<Json>]) -> Option<String> {
 }
 
 fn row_differs(cells: &Cells, row: &Json) -> Option<String> {
+    // Of an envelope the row after the change counts, of a delete the one before.
+    let mut images = [row.get("after"), row.get("before")].into_iter().flatten();
+    let row = match row.get("op") {
+        Some(_) => images.find(|image| image.is_object()).unwrap_or(row),
+        None => row,
+    };
     cells.iter().find_map(|(column, expected)| match row.get(column) {
         None => Some(format!("column `{column}` does not cross")),
         Some(found) if same(expected, found) => None,

@@ -419,6 +419,7 @@ mod fixture {
                 residual: vec!["names".to_owned()],
                 min_recall: Some(0.9),
             }],
+            changes: rules(&Changes::default(), 1000),
             policy: policy::TABLE,
         }
     }

@@ -90,6 +90,7 @@ impl Proof {
             Escaped(&standing.to_string())
         )?;
         self.write_columns(out, n)?;
+        self.write_changes(out, n)?;
         self.write_behind(out, n)?;
         self.write_overrides(out, n)?;
         writeln!(
@@ -132,6 +133,22 @@ impl Proof {
                 Escaped(&row.protection),
                 Escaped(&row.keeps.join(", ")),
                 Escaped(&row.rule),
+            )?;
+        }
+        close_table(out)
+    }
+
+    fn write_changes(&self, out: &mut String, n: usize) -> fmt::Result {
+        let caption = "How creations, updates and deletes become records.";
+        let id = format!("changes-{n}");
+        open_table(out, (&id, "How changes cross"), caption, &["Rule", "What it means"])?;
+        for rule in &self.changes {
+            writeln!(
+                out,
+                "<tr><th scope=\"row\" class=\"code\">{}: {}</th><td>{}</td></tr>",
+                Escaped(rule.key),
+                Escaped(rule.value),
+                Escaped(&rule.means),
             )?;
         }
         close_table(out)
