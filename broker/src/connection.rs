@@ -76,3 +76,51 @@ pub(crate) fn answer(
     let say = (offer.answer)(core, Request { version, client, body, woken }, &mut out)?;
     Ok((say == Say::Answer).then(|| out.finish()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Options;
+    use crate::state::State;
+    use crate::topics::{Ids, Topics};
+
+    /// Bytes that depend on the seed only (xorshift).
+    fn bytes(seed: &mut u64, count: usize) -> Vec<u8> {
+        let mut next = || {
+            *seed ^= *seed << 13;
+            *seed ^= *seed >> 7;
+            *seed ^= *seed << 17;
+            // Small numbers are what lengths and counts are made of.
+            if *seed & 3 == 0 { (*seed >> 8) as u8 } else { (*seed >> 8) as u8 & 3 }
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn bytes_of_any_kind_are_answered_or_refused_bad_frames() {
+        let state = State::new(Topics::new(Ids::new([1; 8])));
+        let options = Options { auto_create_partitions: Some(1), ..Options::default() };
+        let core = Core::new(state, "cluster".to_owned(), 1, &options);
+        core.stop(); // so that nothing waits
+        let (mut answered, mut refused, mut seed) = (0, 0, 11);
+        for offer in requests::ALL {
+            for version in -1..=offer.versions.end() + 1 {
+                for round in 0..400 {
+                    let mut frame = Vec::new();
+                    frame.extend(offer.key.to_be_bytes());
+                    frame.extend(version.to_be_bytes());
+                    frame.extend([0, 0, 0, 7, 0, 1, b'c']);
+                    frame.extend(bytes(&mut seed, round / 4));
+                    match answer(&core, &frame, &Arc::default()) {
+                        Ok(_) => answered += 1,
+                        Err(_) => refused += 1,
+                    }
+                }
+            }
+        }
+        assert!(answered > 1_000 && refused > 1_000, "{answered} answered, {refused} refused");
+        for length in 0..8 {
+            assert!(answer(&core, &[0; 8][..length], &Arc::default()).is_err());
+        }
+    }
+}
