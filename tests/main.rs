@@ -31,6 +31,7 @@ mod cases {
     mod debezium;
     mod demo;
     mod editors;
+    mod files;
     mod five_minutes;
     mod formats;
     pub mod kill;

@@ -1,8 +1,8 @@
 //! What the run loop needs of an edge, and nothing more: the sovereign side gives records and takes
 //! quarantined ones, the global side takes whole transactions and gives the last position back.
 //!
-//! A kind of edge ([`crate::kafka`]) implements these traits; the run loop
-//! knows no kind. What crosses is a [`Transaction`], and outside this crate one can only be made
+//! A kind of edge ([`crate::kafka`], [`crate::file`]) implements these traits; the run loop knows
+//! no kind. What crosses is a [`Transaction`], and outside this crate one can only be made
 //! of what the gate made.
 
 use std::fmt;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use douane_gate::{Approved, Destination, OutRecord, Sealed};
 use douane_schemas::record::RawRecord;
 
+use crate::file::{self, FileFault};
 use crate::kafka::{self, KafkaFault};
 
 /// An edge did not do what was asked. Holds names and words of the edge: never a record.
@@ -20,6 +21,9 @@ pub enum EdgeFault {
     /// A Kafka cluster.
     #[error(transparent)]
     Kafka(#[from] KafkaFault),
+    /// Files.
+    #[error(transparent)]
+    File(#[from] FileFault),
 }
 
 impl EdgeFault {
@@ -27,6 +31,25 @@ impl EdgeFault {
     pub fn is_away(&self) -> bool {
         match self {
             Self::Kafka(fault) => fault.is_away(),
+            Self::File(fault) => fault.is_away(),
+        }
+    }
+
+    /// Whether a new life meets the same: a file does not mend itself, as a cluster may.
+    pub fn stays(&self) -> bool {
+        match self {
+            Self::Kafka(_) => false,
+            Self::File(fault) => !fault.is_away(),
+        }
+    }
+
+    /// What is different about a source that is no longer the one that was read, and its name.
+    pub fn changed(&self) -> Option<(String, &str)> {
+        match self {
+            Self::Kafka(_) => None,
+            Self::File(fault) => {
+                fault.changed().map(|(path, what)| (path.display().to_string(), what))
+            }
         }
     }
 }
@@ -255,6 +278,21 @@ pub trait Source {
         since_ms: i64,
     ) -> Result<Option<i64>, EdgeFault>;
 
+    /// What tells the records of a partition before an offset from any others, where the side can
+    /// say; for the last offsets given, and those not yet told by [`Self::commit_group`]. Stands
+    /// in the position, for [`Self::expect`].
+    fn mark(&self, _topic: u32, _partition: i32, _offset: i64) -> Option<String> {
+        None
+    }
+
+    /// What lies before an assigned partition's offset is what it was when `mark` was taken.
+    ///
+    /// # Errors
+    /// [`EdgeFault::changed`] says what is different.
+    fn expect(&mut self, _topic: u32, _partition: i32, _mark: &str) -> Result<(), EdgeFault> {
+        Ok(())
+    }
+
     /// Tells people's lag tools what has crossed. Never read back.
     fn commit_group(&mut self, places: &[(u32, i32, i64)]);
 
@@ -268,6 +306,10 @@ pub enum Polled<'a> {
     Record(Fetched<'a>),
     /// Nothing within the time given.
     Idle,
+    /// Nothing more will come of any partition that is not paused: the source has an end.
+    End,
+    /// As [`Self::Broken`], with what the next source will meet too.
+    Fault(EdgeFault),
     /// A partition's position lies outside its log. Nothing more comes from it until
     /// [`Source::resume_at`]; its neighbours go on.
     Lost(Lost),
@@ -308,6 +350,8 @@ pub struct Lost {
 pub enum Fetched<'a> {
     /// In librdkafka's buffer.
     Kafka(kafka::Message<'a>),
+    /// A row of a file.
+    File(file::FileRecord<'a>),
 }
 
 impl Fetched<'_> {
@@ -316,6 +360,7 @@ impl Fetched<'_> {
     pub fn headers(&self) -> Vec<(&str, Option<&[u8]>)> {
         match self {
             Self::Kafka(message) => message.headers(),
+            Self::File(_) => Vec::new(),
         }
     }
 
@@ -323,6 +368,7 @@ impl Fetched<'_> {
     pub fn raw<'s>(&'s self, headers: &'s [(&'s str, Option<&'s [u8]>)]) -> RawRecord<'s> {
         match self {
             Self::Kafka(message) => message.raw(headers),
+            Self::File(record) => record.raw(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The edges: all I/O on data.
 //!
-//! What the run loop needs of them ([`edge`]), Kafka ([`kafka`]), and the schema registry
-//! ([`registry`]). Nothing here decides what may cross:
+//! What the run loop needs of them ([`edge`]), Kafka ([`kafka`]), files ([`file`]), and the schema
+//! registry ([`registry`]). Nothing here decides what may cross:
 //! to the target go only [`douane_gate::Approved`] records and [`douane_gate::Sealed`] positions,
 //! and only the gate makes those.
 
@@ -15,7 +15,10 @@
     )
 )]
 
+#[cfg(test)]
+mod conformance;
 pub mod control_switch;
 pub mod edge;
+pub mod file;
 pub mod kafka;
 pub mod registry;

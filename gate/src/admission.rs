@@ -121,8 +121,9 @@ pub(crate) fn check_target(release: &Release, target: &Target) -> Result<(), Gat
         return Err(GateFault::PartitionBy { found: release.target.partition_by.clone() });
     }
     let avro = match release.target.format.as_str() {
-        "avro" => true,
-        "json" => false,
+        // Of files: Arrow and Parquet are made from the Avro that was approved.
+        "avro" | "arrow" | "parquet" => true,
+        "json" | "json_lines" => false,
         other => return Err(GateFault::Format { found: other.to_owned() }),
     };
     if avro != target.value_schema_id.is_some() {

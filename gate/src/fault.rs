@@ -16,7 +16,7 @@ pub enum GateFault {
         expected: String,
     },
     /// The release says a format that the gate does not write.
-    #[error("release says format `{found}`, expected json or avro")]
+    #[error("release says format `{found}`, expected json, avro, json_lines, arrow or parquet")]
     Format {
         /// As released.
         found: String,

@@ -154,9 +154,9 @@ impl Shape {
             let released = known.row.iter().find(|leaf| leaf.path == *path);
             let released = released.map(|leaf| leaf.leaf_type);
             let declared = pipeline.types.get(path).copied().or(released);
-            let leaf_type = declared.unwrap_or_else(|| match pipeline.source.format {
-                Format::DebeziumJson => LeafType::Text,
-                _ => {
+            let leaf_type = declared.unwrap_or_else(|| match pipeline.source.has_schema() {
+                false => LeafType::Text,
+                true => {
                     let found = plan::likely_for(pipeline, path, |t| fits(pipeline, path, t));
                     guessed.push(format!("{path} ({found})"));
                     found

@@ -359,9 +359,15 @@ impl Crossing {
         edge.source(&self.names.group, self.topics()).map_err(self.source_fault())
     }
 
-    /// For `map_err`: trouble at the source passes.
+    /// For `map_err`: trouble at a cluster passes, trouble with a file does not.
     pub fn source_fault(&self) -> impl Fn(EdgeFault) -> RunFault + '_ {
-        |fault| RunFault::Again(format!("source cluster: {fault}"))
+        |fault| match fault.changed() {
+            Some((topic, what)) => {
+                RunFault::Identity { side: "source", topic, what: what.to_owned() }
+            }
+            None if fault.stays() => RunFault::Edge(fault.to_string()),
+            None => RunFault::Again(format!("source cluster: {fault}")),
+        }
     }
 
     /// Clients for looks at both sides.

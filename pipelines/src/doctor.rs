@@ -71,13 +71,24 @@ pub fn examine(place: &Path, files: &[PathBuf], create: bool) -> Result<Vec<Line
     keys(&loaded, &mut lines);
     trust(&loaded, &mut lines);
     clock(&loaded, &mut lines);
-    let edges = Edges::of(&loaded);
+    let edges = Edges::of_place(&loaded);
     let sovereign = cluster("sovereign", edges.sovereign.admin(), &loaded.sovereign, &mut lines);
     let global = cluster("global", edges.global.admin(), &loaded.global, &mut lines);
     for file in files {
         let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
         for pipeline in &pipelines {
             if let (Some(sovereign), Some(global)) = (&sovereign, &global) {
+                // What stands for topics in a folder, the pipeline says.
+                let edges = Edges::of(&place, pipeline);
+                let own = (edges.sovereign.admin(), edges.global.admin());
+                let sovereign = match (&place.sovereign.dir, &own.0) {
+                    (Some(_), Ok(own)) => own,
+                    _ => sovereign,
+                };
+                let global = match (&place.global.dir, &own.1) {
+                    (Some(_), Ok(own)) => own,
+                    _ => global,
+                };
                 topics(&place, pipeline, &**sovereign, &**global, create, &mut lines);
             }
             released(&place, pipeline, &mut lines);

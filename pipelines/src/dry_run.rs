@@ -159,7 +159,7 @@ pub fn run(place: &Path, file: &Path, records: u64) -> Result<Vec<DryRun>, RunFa
 }
 
 fn count(place: &Place, pipeline: &Pipeline, records: u64) -> Result<DryRun, RunFault> {
-    let edges = Edges::of(place);
+    let edges = Edges::of(place, pipeline);
     let fault = RunFault::unreachable("sovereign cluster");
     let admin = edges.sovereign.admin().map_err(&fault)?;
     let found = admin.cluster_id().map_err(&fault)?;

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use douane_connectors::edge::{Global, Sovereign};
+use douane_connectors::file::{FileFormat, GlobalFolder, SovereignFolder};
 use douane_connectors::kafka::Cluster;
+use douane_ledger::release::LiveRelease;
 
-use crate::config::Place;
+use crate::config::{Pipeline, Place, SinkFormat};
+use crate::fault::RunFault;
 
-/// Both sides of a pipeline. Nothing is reached yet.
+/// Both sides. Nothing is reached yet.
 #[derive(Clone)]
 pub struct Edges {
     /// Where raw data lies.
@@ -17,11 +20,63 @@ pub struct Edges {
 }
 
 impl Edges {
-    /// As the files name them.
-    pub fn of(place: &Place) -> Self {
-        Self {
-            sovereign: Arc::new(Cluster(place.sovereign.clone())),
-            global: Arc::new(Cluster(place.global.clone())),
-        }
+    /// Of a place alone: for asking who is there.
+    pub fn of_place(place: &Place) -> Self {
+        Self::new(place, None, None)
     }
+
+    /// Of a pipeline in its place. Without its release nothing is committed.
+    pub fn of(place: &Place, pipeline: &Pipeline) -> Self {
+        Self::new(place, Some(pipeline), None)
+    }
+
+    /// Of a pipeline under its release.
+    pub fn released(
+        place: &Place,
+        pipeline: &Pipeline,
+        release: &LiveRelease,
+    ) -> Result<Self, RunFault> {
+        let schema = match pipeline.sink.format {
+            SinkFormat::Json => None,
+            SinkFormat::Avro => {
+                let schema = douane_gate::avro_schema(release);
+                Some(schema.map_err(|fault| RunFault::Gate(fault.to_string()))?)
+            }
+        };
+        Ok(Self::new(place, Some(pipeline), schema))
+    }
+
+    fn new(place: &Place, pipeline: Option<&Pipeline>, schema: Option<String>) -> Self {
+        Self { sovereign: sovereign(place, pipeline), global: global(place, pipeline, schema) }
+    }
+}
+
+fn sovereign(place: &Place, pipeline: Option<&Pipeline>) -> Arc<dyn Sovereign> {
+    let Some(dir) = &place.sovereign.dir else {
+        return Arc::new(Cluster(place.sovereign.clone()));
+    };
+    let source = pipeline.map(|pipeline| &pipeline.source);
+    Arc::new(SovereignFolder {
+        id: place.sovereign.id.clone(),
+        dir: dir.clone(),
+        base: place.dir.clone(),
+        paths: source.map_or_else(Vec::new, |source| source.topics.clone()),
+        format: source.and_then(|source| source.file).unwrap_or(FileFormat::JsonLines),
+        key: source.and_then(|source| source.key.clone()).unwrap_or_default(),
+    })
+}
+
+fn global(place: &Place, pipeline: Option<&Pipeline>, schema: Option<String>) -> Arc<dyn Global> {
+    let Some(dir) = &place.global.dir else {
+        return Arc::new(Cluster(place.global.clone()));
+    };
+    let sink = pipeline.map(|pipeline| &pipeline.sink);
+    Arc::new(GlobalFolder {
+        id: place.global.id.clone(),
+        dir: dir.clone(),
+        base: place.dir.clone(),
+        topic: sink.map_or_else(String::new, |sink| sink.topic.clone()),
+        format: sink.and_then(|sink| sink.file).unwrap_or(FileFormat::JsonLines),
+        schema,
+    })
 }

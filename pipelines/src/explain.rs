@@ -62,6 +62,15 @@ pub fn plan(place: &Place, pipeline: &Pipeline) -> Result<Plan, RunFault> {
 /// JSON without schemas, from the pipeline's own lists.
 fn leaves(place: &Place, pipeline: &Pipeline) -> Result<TableLeaves, RunFault> {
     let topic = &pipeline.source.topics[0];
+    if let Some(format) = pipeline.source.file {
+        let path = place.dir.join(topic);
+        let key = pipeline.source.key.as_deref().unwrap_or_default();
+        let leaves = douane_connectors::file::leaves(&path, format, key)
+            .map_err(|fault| RunFault::Edge(fault.to_string()))?;
+        if let Some(leaves) = leaves {
+            return retyped(pipeline, leaves);
+        }
+    }
     match pipeline.source.format {
         Format::DebeziumAvro => {
             let registry = Registry::new(&place.sovereign)
@@ -146,7 +155,7 @@ fn first_record(
         }
         false => RunFault::Topic { topic: topic.clone(), what: fault.to_string() },
     };
-    let sovereign = Edges::of(place).sovereign;
+    let sovereign = Edges::of(place, pipeline).sovereign;
     let admin = sovereign.admin().map_err(fault)?;
     let partitions = admin.topic(topic).map_err(fault)?.map_or(0, |found| found.partitions);
     for partition in 0..partitions {
@@ -165,8 +174,7 @@ fn first_record(
     }
     Err(RunFault::Topic {
         topic: topic.clone(),
-        what: "holds no record yet to read the shape from; declare `key:` under source.kafka"
-            .into(),
+        what: "holds no record yet to read the shape from; declare `key:` under `source`".into(),
     })
 }
 

@@ -45,6 +45,12 @@ pub enum RunFault {
          decides; positions and data no longer belong together"
     )]
     Identity { side: &'static str, topic: String, what: String },
+    /// A source that has an end was read to it, but for what is held.
+    #[error(
+        "{partitions} partitions are held; all else has crossed\n  next: `douane status FILE` says \
+         what holds them"
+    )]
+    Held { partitions: usize },
     /// Partitions that nobody was dealt are never read: the layout is settled anew.
     #[error("source topic `{topic}` has {added} more partitions")]
     PartitionsAdded { topic: String, added: i32 },
@@ -126,6 +132,7 @@ impl RunFault {
             Self::Ledger(LedgerFault::TargetRolledBack { .. }) => "target_rolled_back",
             Self::Ledger(_) => "ledger",
             Self::Identity { .. } => "identity_changed",
+            Self::Held { .. } => "held",
             Self::PartitionsAdded { .. } => "partitions_added",
             Self::Cluster { .. } => "wrong_cluster",
             Self::Topic { .. } => "topic",

@@ -41,6 +41,9 @@ pub struct Place {
     /// life has to read the ledger through to know it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub held: Option<i64>,
+    /// Of a file: the digest over its records before `next`. A file with others there is another.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mark: Option<String>,
 }
 
 /// A shard's position, written last in each of its transactions.
@@ -175,6 +178,7 @@ impl Layout {
             next: 0,
             deleted: None,
             held: None,
+            mark: None,
         });
         let places: BTreeMap<Source, Place> = self
             .places
@@ -208,8 +212,14 @@ mod tests {
     fn layout(tasks: u32) -> Layout {
         let source =
             |name: &str, partitions| PinnedTopic { name: name.into(), id: "id".into(), partitions };
-        let place =
-            |topic, partition| Place { topic, partition, next: 0, deleted: None, held: None };
+        let place = |topic, partition| Place {
+            topic,
+            partition,
+            next: 0,
+            deleted: None,
+            held: None,
+            mark: None,
+        };
         Layout {
             version: VERSION,
             epoch: 1,
@@ -264,8 +274,14 @@ mod tests {
 
     #[test]
     fn a_new_deal_goes_on_from_the_last_positions() {
-        let place =
-            |topic, partition, next| Place { topic, partition, next, deleted: None, held: None };
+        let place = |topic, partition, next| Place {
+            topic,
+            partition,
+            next,
+            deleted: None,
+            held: None,
+            mark: None,
+        };
         // Shard 4 had partitions in some epoch before.
         let before = Layout { shards: vec![known(0, 3), known(4, 8)], ..layout(2) };
         let mut grown = before.sources.clone();

@@ -173,7 +173,7 @@ impl Desk {
         let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
         let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
         let names = Names::of(&place, &pipeline);
-        let edges = Edges::of(&place);
+        let edges = Edges::of(&place, &pipeline);
         let topic = |admin: Result<Box<dyn Admin>, EdgeFault>, side: &str, name: &str| {
             let unreachable = RunFault::unreachable(&format!("{side} cluster"));
             let found = admin.and_then(|admin| admin.topic(name));

@@ -21,7 +21,7 @@ use douane_transforms::detectors::Detector;
 use douane_transforms::{Produces, Stage};
 
 use crate::bundle;
-use crate::config::{self, Pipeline, Place};
+use crate::config::{Pipeline, Place};
 use crate::fault::RunFault;
 use crate::plan::{OutputColumn, Part, Plan};
 use crate::policy;
@@ -194,13 +194,13 @@ pub fn fingerprint(place: &Place, pipeline: &Pipeline, plan: &Plan) -> Result<St
             cluster_id: place.sovereign.id.clone(),
             zone: place.sovereign.zone.clone(),
             topics: pipeline.source.topics.clone(),
-            format: config::format_name(pipeline.source.format).to_owned(),
+            format: pipeline.source.format_name().to_owned(),
         },
         target: Endpoint {
             cluster_id: place.global.id.clone(),
             zone: place.global.zone.clone(),
             topics: vec![format!("{}{}", place.global.topic_prefix, pipeline.sink.topic)],
-            format: pipeline.sink.format.name().to_owned(),
+            format: pipeline.sink.format_name().to_owned(),
         },
         partition_by: "token".to_owned(),
         timestamp_ms_granularity: pipeline.sink.timestamp_ms,
@@ -496,7 +496,7 @@ pub(crate) fn draft(
             cluster_id: place.global.id.clone(),
             zone: place.global.zone.clone(),
             topic: format!("{}{}", place.global.topic_prefix, pipeline.sink.topic),
-            format: pipeline.sink.format.name().to_owned(),
+            format: pipeline.sink.format_name().to_owned(),
             partition_by: "token".to_owned(),
             timestamp_ms_granularity: pipeline.sink.timestamp_ms,
         },

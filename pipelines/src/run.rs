@@ -80,7 +80,7 @@ pub fn run(place: &Path, file: &Path, asked: &AtomicBool, voice: Voice) -> Resul
 /// Names each topic that fits a pattern and is not read, once.
 fn tell_not_read(place: &Place, pipelines: &[Pipeline], stop: &Stop<'_>, report: &Report) {
     // Where no client can be made, or nobody answers, the tables say so.
-    let Ok(admin) = Edges::of(place).sovereign.admin() else { return };
+    let Ok(admin) = Edges::of_place(place).sovereign.admin() else { return };
     let mut told: Vec<String> = Vec::new();
     while !stop.is_set() {
         let mut found = topics::not_read(&*admin, pipelines).unwrap_or_default();
@@ -169,7 +169,7 @@ pub(crate) fn open(
 ) -> Result<Crossing, RunFault> {
     let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
     let names = Names::of(&place, &pipeline);
-    let edges = Edges::of(&place);
+    let edges = Edges::released(&place, &pipeline, &release.release)?;
     let admins = reach(&place, &edges)?;
     let Found { data, position, quarantine } = own_topics(&place, &pipeline.name, &names, &admins)?;
     let quarantine_bytes_max = admins
@@ -181,6 +181,8 @@ pub(crate) fn open(
     let registry = registry(&place.sovereign, "sovereign")?;
     let value_schema_id = match pipeline.sink.format {
         SinkFormat::Json => None,
+        // Files hold their schema themselves: the id in a value's frame means nothing there.
+        SinkFormat::Avro if pipeline.sink.file.is_some() => Some(0),
         SinkFormat::Avro => Some(register(&place, &pipeline, &names, &release.release)?),
     };
     let target = Target {
@@ -351,7 +353,9 @@ fn cross(crossing: &Crossing, stop: &Stop<'_>, report: &Report) -> Result<(), Ru
                     let shard = Shard { number, crossing, control, stop, report };
                     let outcome = shard.run(sink);
                     // One shard that needs a person stops the pipeline: nobody watches half of it.
-                    if outcome.is_err() {
+                    // But a hold is no reason why other files should not be read to their end.
+                    let holds = matches!(outcome, Err(RunFault::Held { .. }));
+                    if outcome.is_err() && !holds {
                         stop.halt();
                     }
                     outcome
@@ -492,7 +496,14 @@ fn first_layout(
                     source.offset_for_time(topic, partition, ms).map_err(&fault)?.unwrap_or(high)
                 }
             };
-            places.push(SourcePlace { topic, partition, next, deleted: None, held: None });
+            places.push(SourcePlace {
+                topic,
+                partition,
+                next,
+                deleted: None,
+                held: None,
+                mark: None,
+            });
         }
     }
     source.close();

@@ -74,6 +74,8 @@ struct Life {
     sequence: u64,
     places: BTreeMap<Source, Place>,
     held: BTreeSet<Source>,
+    /// The source has an end, and nothing more comes of what is not held.
+    ended: bool,
     /// Held partitions that the ledger already names, with the offset it names.
     ledgered: BTreeMap<Source, i64>,
     carried: Carried,
@@ -164,6 +166,12 @@ impl Shard<'_> {
         let assigned: Vec<(u32, i32, i64)> =
             places.iter().map(|p| (p.topic, p.partition, p.next)).collect();
         source.assign(&assigned).map_err(crossing.source_fault())?;
+        for place in &places {
+            if let Some(mark) = &place.mark {
+                let known = source.expect(place.topic, place.partition, mark);
+                known.map_err(crossing.source_fault())?;
+            }
+        }
         let mut life = Life {
             admin: crossing.admins()?,
             source,
@@ -177,6 +185,7 @@ impl Shard<'_> {
             sequence,
             places: places.into_iter().map(|p| ((p.topic, p.partition), p)).collect(),
             held: BTreeSet::new(),
+            ended: false,
             ledgered,
             carried,
             quota: Quota::new(crossing.pipeline.quarantine_max_per_minute),
@@ -223,6 +232,8 @@ impl Shard<'_> {
             let newly_held = self.gather(life, &mut turn)?;
             if !turn.is_empty() || newly_held {
                 sink = self.cross(life, &mut turn, sink)?;
+            } else if life.ended {
+                return self.end(life);
             } else {
                 self.crossing.still_live()?;
                 sink.idle();
@@ -231,6 +242,16 @@ impl Shard<'_> {
                 self.publish(life)?;
                 sink = self.redrive(life, sink)?;
             }
+        }
+    }
+
+    /// Everything of a source that has an end is through, or held.
+    fn end(&self, life: &mut Life) -> Result<(), RunFault> {
+        life.log.sync()?;
+        self.publish(life)?;
+        match life.held.len() {
+            0 => Ok(()),
+            partitions => Err(RunFault::Held { partitions }),
         }
     }
 
@@ -251,6 +272,10 @@ impl Shard<'_> {
                 waited = false;
             }
             let outcome = match life.source.poll(Duration::from_millis(POLL_MS)) {
+                Polled::End => {
+                    life.ended = true;
+                    break;
+                }
                 Polled::Idle if first.is_none() => return Ok(newly_held),
                 Polled::Idle => {
                     waited = true;
@@ -265,6 +290,7 @@ impl Shard<'_> {
                     let why = format!("source cluster: {why}");
                     return Err(RunFault::Again(why));
                 }
+                Polled::Fault(fault) => return Err(self.crossing.source_fault()(fault)),
                 Polled::Lost(lost) => {
                     let source = (lost.topic, lost.partition);
                     let next = life.places.get(&source).map_or(lost.position, |p| p.next);
@@ -346,6 +372,7 @@ impl Shard<'_> {
 
     /// A record that was polled and not taken comes again, at the head of its partition.
     fn read_again(&self, life: &mut Life, source: Source, offset: i64) -> Result<(), RunFault> {
+        life.ended = false;
         life.source.resume_at(source.0, source.1, offset).map_err(self.crossing.source_fault())
     }
 
@@ -441,6 +468,7 @@ impl Shard<'_> {
             if let Some(place) = life.places.get_mut(&source) {
                 place.next = span.end;
                 place.deleted = merge.deletes.get(&source).cloned();
+                place.mark = life.source.mark(source.0, source.1, span.end);
             }
             self.resume(life, source, span.end)?;
         }

@@ -169,7 +169,7 @@ pub fn read(place: &Path, file: &Path) -> Result<Status, RunFault> {
 pub fn read_all(place: &Path, file: &Path) -> Result<All, RunFault> {
     let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
     let fault = RunFault::unreachable("sovereign cluster");
-    let admin = Edges::of(&place).sovereign.admin().map_err(&fault)?;
+    let admin = Edges::of_place(&place).sovereign.admin().map_err(&fault)?;
     let not_read = topics::not_read(&*admin, &pipelines).map_err(&fault)?;
     let status = |pipeline: Pipeline| (pipeline.name.clone(), of(place.clone(), pipeline));
     Ok(All { pipelines: pipelines.into_iter().map(status).collect(), not_read })
@@ -178,7 +178,7 @@ pub fn read_all(place: &Path, file: &Path) -> Result<All, RunFault> {
 fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
     let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
     let names = Names::of(&place, &pipeline);
-    let edges = Edges::of(&place);
+    let edges = Edges::of(&place, &pipeline);
     let global = edges.global.admin().map_err(RunFault::unreachable("global cluster"))?;
     let sovereign = edges.sovereign.admin().map_err(RunFault::unreachable("sovereign cluster"))?;
     for (side, admin, cluster) in

@@ -192,8 +192,10 @@ impl Watch {
 /// What makes a stream what it is: the position belongs to it, and other names are other topics.
 fn same_stream(running: &Crossing, place: &Place, pipeline: &Pipeline) -> Result<(), Refused> {
     let what = match () {
-        () if pipeline.source.topics != running.pipeline.source.topics => "source.kafka.topics",
-        () if Names::of(place, pipeline).data != running.names.data => "sink.kafka.topic",
+        () if pipeline.source.topics != running.pipeline.source.topics => "source",
+        () if pipeline.source.file != running.pipeline.source.file => "source",
+        () if pipeline.sink.file != running.pipeline.sink.file => "sink",
+        () if Names::of(place, pipeline).data != running.names.data => "sink",
         () => return Ok(()),
     };
     Err(Refused::Another { what })

@@ -105,8 +105,8 @@ impl Trial {
         schemas: Box<dyn WriterSchemas>,
     ) -> Result<Self, RunFault> {
         let mut pipeline = pipeline.clone();
-        pipeline.source.format = source;
-        pipeline.sink.format = sink;
+        (pipeline.source.format, pipeline.source.file) = (source, None);
+        (pipeline.sink.format, pipeline.sink.file) = (sink, None);
         let keys = KeyHome::throw_away().map_err(|fault| RunFault::Keys(fault.to_string()))?;
         let release = Arc::new(throw_away_release(place, &pipeline, plan)?);
         let names = Names::of(place, &pipeline);

@@ -19,7 +19,11 @@ pub struct ClusterConfig {
     /// Kafka's `cluster.id`; compared at start, so that two names for one cluster show.
     pub id: String,
     /// Brokers to start from: `host:port`, separated by commas.
+    #[serde(default)]
     pub bootstrap: String,
+    /// In place of `bootstrap`: a folder, whose files stand for topics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
     /// Base URL of the schema registry (Confluent's REST dialect), without user or password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
@@ -109,6 +113,7 @@ impl ClusterConfig {
     /// Makes relative file names relative to `dir`, the folder `douane.yaml` lies in.
     pub fn resolve(&mut self, dir: &Path) {
         let mut files: Vec<&mut PathBuf> = Vec::new();
+        files.extend(self.dir.as_mut());
         files.extend(self.registry_auth_file.as_mut());
         if let Some(tls) = &mut self.tls {
             files.push(&mut tls.ca_file);
@@ -142,6 +147,7 @@ pub(crate) fn plain(bootstrap: &str) -> ClusterConfig {
         zone: "test".to_owned(),
         id: "test".to_owned(),
         bootstrap: bootstrap.to_owned(),
+        dir: None,
         registry: None,
         registry_auth_file: None,
         tls: None,

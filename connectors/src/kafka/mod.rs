@@ -10,7 +10,7 @@ mod edge;
 mod fault;
 mod ffi;
 #[cfg(all(test, feature = "kafka-tests"))]
-mod on_kafka;
+pub(crate) mod on_kafka;
 mod places;
 pub mod position;
 pub mod properties;

@@ -116,6 +116,69 @@ fn fill(topic: &str, partitions: i32, count: usize) {
     }
 }
 
+/// What the conformance suite needs of a broker.
+#[derive(Default)]
+pub(crate) struct KafkaRig {
+    first: String,
+}
+
+impl KafkaRig {
+    pub fn sovereign(&self) -> Box<dyn edge::Sovereign> {
+        Box::new(Cluster(cluster()))
+    }
+
+    pub fn global(&self) -> Box<dyn edge::Global> {
+        Box::new(Cluster(cluster()))
+    }
+
+    /// Data, manifest and position topic.
+    pub fn made(&self) -> [String; 3] {
+        [
+            topic("data", 1, &[("max.message.bytes", "20000")]),
+            topic("manifest", 1, &[]),
+            topic("pos", 1, &[]),
+        ]
+    }
+
+    /// Topics of one partition with numbers from 0.
+    pub fn filled(&mut self, topics: usize, count: usize) -> Vec<String> {
+        let names: Vec<String> = (0..topics).map(|_| topic("src", 1, &[])).collect();
+        for name in &names {
+            fill(name, 1, count);
+        }
+        self.first.clone_from(&names[0]);
+        names
+    }
+
+    pub fn texts(&self, topic: &str) -> Vec<String> {
+        values(topic, 0).into_iter().map(|value| String::from_utf8(value).unwrap()).collect()
+    }
+
+    /// The first topic, deleted and made again.
+    pub fn again(&self, count: usize) {
+        let admin = Admin::open(&cluster()).unwrap();
+        let own: AdminClient<Watch> =
+            client::admin(&cluster()).unwrap().create_with_context(Watch::new("t")).unwrap();
+        futures(own.delete_topics(&[&self.first], &AdminOptions::new())).unwrap();
+        let deadline = Instant::now() + TRY;
+        while admin.topic(&self.first).unwrap().is_some() {
+            assert!(Instant::now() < deadline);
+        }
+        while admin.create_topic(&self.first, 1, 1, &[]).unwrap() == Created::Existed {
+            thread::sleep(Duration::from_millis(50));
+        }
+        while admin.topic(&self.first).unwrap().is_none() {
+            assert!(Instant::now() < deadline);
+        }
+        fill(&self.first, 1, count);
+    }
+
+    /// Everything before an offset is gone from the first topic.
+    pub fn lose(&self, before: i64) {
+        delete_before(&self.first, 0, before);
+    }
+}
+
 #[test]
 fn the_newest_holder_commits_and_the_one_before_is_fenced() {
     let (data, positions) =

@@ -11,8 +11,8 @@ use douane_transforms::{Domains, Stage, StageFault};
 use super::beside;
 use super::finding::{Findings, Kind, Mark};
 use super::pipeline::{
-    Class, ClassFile, ClassRule, FormatFile, KafkaSource, Override, Pipeline, PipelineFile,
-    RuleFile, Shape, Sink, SinkFile, Start, UnknownLeafFile,
+    Class, ClassFile, ClassRule, FormatFile, Override, Pipeline, PipelineFile, RuleFile, Shape,
+    Sink, SinkFile, SinkFormat, Source, SourceFile, Start, UnknownLeafFile,
 };
 use super::place::zone;
 use super::schema::{listed, nearest, plain};
@@ -48,10 +48,7 @@ impl Lint<'_> {
         self.name(&["purpose"], &file.purpose, "a purpose", 64);
         let classes = self.classes(file.classes);
         let types = self.types(&file.types, &classes);
-        let source = &file.source.kafka;
-        self.topics(&source.topics);
-        let start = self.start(&source.start);
-        self.key(source.key.as_deref(), source.format, &classes);
+        let source = self.source(file.source, &classes);
         let stages: Vec<(Stage, Mark)> = file
             .stages
             .into_iter()
@@ -62,16 +59,13 @@ impl Lint<'_> {
             })
             .collect();
         self.stages(&stages, &classes);
-        self.declared(&stages, &types, &domains, source.format.into(), &classes);
+        self.declared(&stages, &types, &domains, source.has_schema(), &classes);
         self.domains(&stages, &domains, &file.purpose);
         self.overrides(&file.overrides, &classes, &stages);
-        let sink = &file.sink.kafka;
-        self.topic(&["sink", "kafka", "topic"], &sink.topic);
-        let timestamp_ms = self.granularity(&sink.timestamp);
-        self.subject(&sink.subject);
+        let changes = self.changes(&file.sink, file.unknown_leaf);
+        let sink = self.sink(file.sink);
         self.release(&file.release);
         let tests = self.cases(file.tests, &classes);
-        let changes = self.changes(&file.sink, file.unknown_leaf);
         Pipeline {
             changes,
             file: path.to_owned(),
@@ -81,28 +75,127 @@ impl Lint<'_> {
             classes_file: path.to_owned(),
             purpose: file.purpose,
             domains,
-            source: KafkaSource {
-                cluster: source.cluster.name().to_owned(),
-                topics: source.topics.clone(),
-                format: source.format.into(),
-                start,
-                key: source.key.clone(),
-            },
+            source,
             classes,
             types,
             stages,
-            sink: Sink {
-                cluster: sink.cluster.name().to_owned(),
-                topic: sink.topic.clone(),
-                format: sink.format,
-                timestamp_ms,
-                subject: sink.subject.clone(),
-            },
+            sink,
             quarantine_max_per_minute: file.quarantine.map(|q| q.max_per_minute),
             overrides: file.overrides,
             release: place_dir.join(file.release),
             tests,
         }
+    }
+
+    fn source(&mut self, file: SourceFile, classes: &[ClassRule]) -> Source {
+        self.one_kind("source", file.kafka.is_some(), file.file.is_some());
+        if let Some(source) = file.file {
+            for (n, path) in source.paths.iter().enumerate() {
+                self.file_path(&["source", "file", "paths", &n.to_string()], path);
+            }
+            self.key("file", source.key.as_deref(), false, classes);
+            return Source {
+                cluster: source.cluster.name().to_owned(),
+                topics: source.paths,
+                file: Some(source.format),
+                format: Format::DebeziumJson,
+                start: Start::Earliest,
+                key: source.key,
+            };
+        }
+        let Some(source) = file.kafka else {
+            // Told above: what is made here is not used.
+            return Source {
+                cluster: String::new(),
+                topics: Vec::new(),
+                file: None,
+                format: Format::DebeziumJson,
+                start: Start::Earliest,
+                key: None,
+            };
+        };
+        self.topics(&source.topics);
+        let start = self.start(&source.start);
+        let says = !matches!(source.format, FormatFile::DebeziumJson);
+        self.key("kafka", source.key.as_deref(), says, classes);
+        Source {
+            cluster: source.cluster.name().to_owned(),
+            topics: source.topics,
+            file: None,
+            format: source.format.into(),
+            start,
+            key: source.key,
+        }
+    }
+
+    fn sink(&mut self, file: SinkFile) -> Sink {
+        self.one_kind("sink", file.kafka.is_some(), file.file.is_some());
+        if let Some(sink) = file.file {
+            self.file_path(&["sink", "file", "dir"], &sink.dir);
+            return Sink {
+                cluster: sink.cluster.name().to_owned(),
+                topic: sink.dir,
+                file: Some(sink.format),
+                format: match sink.format.is_flat() {
+                    true => SinkFormat::Avro,
+                    false => SinkFormat::Json,
+                },
+                timestamp_ms: self.granularity("file", &sink.timestamp),
+                subject: String::new(),
+            };
+        }
+        let Some(sink) = file.kafka else {
+            return Sink {
+                cluster: String::new(),
+                topic: String::new(),
+                file: None,
+                format: SinkFormat::Json,
+                timestamp_ms: 1,
+                subject: String::new(),
+            };
+        };
+        self.topic(&["sink", "kafka", "topic"], &sink.topic);
+        let timestamp_ms = self.granularity("kafka", &sink.timestamp);
+        self.subject(&sink.subject);
+        Sink {
+            cluster: sink.cluster.name().to_owned(),
+            topic: sink.topic,
+            file: None,
+            format: sink.format,
+            timestamp_ms,
+            subject: sink.subject,
+        }
+    }
+
+    /// A side is of one kind.
+    fn one_kind(&mut self, side: &str, kafka: bool, file: bool) {
+        let mark = self.root.mark_at(&[side]);
+        match (kafka, file) {
+            (true, true) => {
+                self.error(mark, Kind::NotAllowed, format!("`{side}` is of two kinds"))
+                    .next("keep `kafka` or `file`");
+            }
+            // What was written in its place is told already.
+            (false, false) if self.findings.is_empty() => {
+                self.error(mark, Kind::MissingKey, format!("`{side}` names no kind"))
+                    .next("add `kafka: { … }` or `file: { … }`");
+            }
+            _ => {}
+        }
+    }
+
+    /// A file or folder below that of douane.yaml, by a name that reads the same everywhere.
+    fn file_path(&mut self, at: &[&str], path: &str) {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-/".contains(&b);
+        let plain = |part: &str| !part.is_empty() && !part.starts_with('.');
+        if (1..=200).contains(&path.len()) && path.bytes().all(legal) && path.split('/').all(plain)
+        {
+            return;
+        }
+        let mark = self.root.at(at).mark;
+        self.error(mark, Kind::NotAllowed, "this is no path below the folder of douane.yaml")
+            .help("1 to 200 of a-z, A-Z, 0-9, `.`, `_`, `-` and `/`; no part begins with `.`")
+            .next("write one such as `in/customers.jsonl`");
     }
 
     pub(super) fn error(
@@ -356,15 +449,15 @@ impl Lint<'_> {
         }
     }
 
-    fn key(&mut self, key: Option<&[String]>, format: FormatFile, classes: &[ClassRule]) {
+    fn key(&mut self, kind: &str, key: Option<&[String]>, says: bool, classes: &[ClassRule]) {
         let Some(key) = key else { return };
-        if !matches!(format, FormatFile::DebeziumJson) {
-            let mark = self.root.mark_at(&["source", "kafka", "key"]);
+        if says {
+            let mark = self.root.mark_at(&["source", kind, "key"]);
             self.error(mark, Kind::NotAllowed, "`key` stands beside a format that has a schema")
                 .next("remove it: the schema names the key's leaves");
         }
         for (n, path) in key.iter().enumerate() {
-            let mark = self.root.at(&["source", "kafka", "key", &n.to_string()]).mark;
+            let mark = self.root.at(&["source", kind, "key", &n.to_string()]).mark;
             self.classed(path, mark, classes, "a key leaf");
         }
     }
@@ -398,7 +491,7 @@ impl Lint<'_> {
         stages: &[(Stage, Mark)],
         types: &BTreeMap<String, LeafType>,
         domains: &Domains,
-        format: Format,
+        has_schema: bool,
         classes: &[ClassRule],
     ) {
         for (n, (stage, mark)) in stages.iter().enumerate() {
@@ -420,7 +513,7 @@ impl Lint<'_> {
                 };
                 let known = match types.get(column) {
                     Some(known) => Some(*known),
-                    None if format == Format::DebeziumJson => Some(LeafType::Text),
+                    None if !has_schema => Some(LeafType::Text),
                     None => None,
                 };
                 let fault = match known {
@@ -581,7 +674,7 @@ impl Lint<'_> {
     }
 
     /// `1s`, `5m`: a count and a unit.
-    fn granularity(&mut self, text: &str) -> u64 {
+    fn granularity(&mut self, kind: &str, text: &str) -> u64 {
         const DAY_MS: u64 = 86_400_000;
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (count, unit) = text.split_at(digits);
@@ -600,7 +693,7 @@ impl Lint<'_> {
             .and_then(|(count, unit)| count.checked_mul(unit))
             .filter(|ms| (1..=366 * DAY_MS).contains(ms) && !count.starts_with('0'));
         ms.unwrap_or_else(|| {
-            let mark = self.root.at(&["sink", "kafka", "timestamp"]).mark;
+            let mark = self.root.at(&["sink", kind, "timestamp"]).mark;
             let message = "`timestamp` is no length of time, expected 1 ms to 366 days";
             self.error(mark, Kind::NotAllowed, message)
                 .next("write a count and `ms`, `s`, `m`, `h` or `d`: `1s`");
@@ -611,7 +704,10 @@ impl Lint<'_> {
     /// How changes become records.
     fn changes(&mut self, sink: &SinkFile, unknown_leaf: UnknownLeafFile) -> Changes {
         let deletes = Deletes::from(sink.deletes);
-        let envelope = match (&sink.kafka.shape, &sink.kafka.source) {
+        // Files hold the state: their columns are a row's.
+        let kafka = sink.kafka.as_ref();
+        let (shape, source) = kafka.map_or((&Shape::State, &None), |k| (&k.shape, &k.source));
+        let envelope = match (shape, source) {
             (Shape::Envelope, Some(source)) => {
                 for (field, name) in [("db", &source.db), ("table", &source.table)] {
                     if !is_source_name(name) {

@@ -20,7 +20,7 @@ use serde_json::Value as Json;
 pub use case::{ANY, Case, Cells, Event, Expected};
 pub use finding::{Finding, Findings, Kind, Mark, Severity};
 pub use pipeline::{
-    Class, ClassRule, KafkaSource, Override, Pipeline, Sink, SinkFormat, Start, format_name,
+    Class, ClassRule, Override, Pipeline, Sink, SinkFormat, Source, Start, format_name,
 };
 pub use place::Place;
 pub(crate) use schema::nearest;
@@ -331,7 +331,8 @@ fn fits_all(place: &Place, root: &Node, label: &str, all: &[Pipeline], findings:
 fn fits(place: &Place, root: &Node, label: &str, pipeline: &Pipeline, findings: &mut Findings) {
     use douane_schemas::record::Format;
     let reads = pipeline.source.format == Format::DebeziumAvro;
-    let writes = pipeline.sink.format == SinkFormat::Avro;
+    let writes = pipeline.sink.format == SinkFormat::Avro && pipeline.sink.file.is_none();
+    folders(place, root, label, pipeline, findings);
     for (side, cluster, needed, what) in [
         ("sovereign", &place.sovereign, reads, "reads"),
         ("global", &place.global, writes, "writes"),
@@ -352,6 +353,43 @@ fn fits(place: &Place, root: &Node, label: &str, pipeline: &Pipeline, findings: 
         findings
             .error(label, mark, Kind::Topic, format!("topic and prefix have {length} characters"))
             .next("expected at most 240 together: shorten one");
+    }
+}
+
+/// A side is Kafka or a folder in both files, and files lie in the side's folder.
+fn folders(place: &Place, root: &Node, label: &str, pipeline: &Pipeline, findings: &mut Findings) {
+    let source = (pipeline.source.file.is_some(), &pipeline.source.topics[..]);
+    let sink = (pipeline.sink.file.is_some(), std::slice::from_ref(&pipeline.sink.topic));
+    for (side, what, cluster, (is_file, paths)) in
+        [("sovereign", "source", &place.sovereign, source), ("global", "sink", &place.global, sink)]
+    {
+        let mark = root.mark_at(&["clusters", side]);
+        let file = pipeline.file.display();
+        match (&cluster.dir, is_file) {
+            (None, false) => {}
+            (None, true) => {
+                findings
+                    .error(label, mark, Kind::Place, format!("cluster `{side}` is no folder"))
+                    .help(format!("the {what} of {file} is `file`"))
+                    .next("write `dir: …` in place of `bootstrap`, or use a place of its own");
+            }
+            (Some(_), false) => {
+                findings
+                    .error(label, mark, Kind::Place, format!("cluster `{side}` is a folder"))
+                    .help(format!("the {what} of {file} is `kafka`"))
+                    .next("write `bootstrap: …` in place of `dir`, or use a place of its own");
+            }
+            (Some(dir), true) => {
+                let mark = root.mark_at(&["clusters", side, "dir"]);
+                for path in paths.iter().filter(|path| !place.dir.join(path).starts_with(dir)) {
+                    let message = format!("`{path}` lies outside the folder of `{side}`");
+                    findings
+                        .error(label, mark, Kind::Place, message)
+                        .help(format!("it is named by {file}"))
+                        .next("move it there, or name a folder that holds it");
+                }
+            }
+        }
     }
 }
 

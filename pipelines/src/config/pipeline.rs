@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use douane_connectors::file::FileFormat;
 use douane_ledger::release::{Changes, Deletes, Truncate, Unavailable, UnknownLeaf};
 use douane_schemas::leaf::LeafType;
 use douane_schemas::record::Format;
@@ -36,7 +37,7 @@ pub struct Pipeline {
     pub purpose: String,
     /// The catalogue of token domains; empty where the file names none.
     pub domains: Domains,
-    pub source: KafkaSource,
+    pub source: Source,
     /// In the order of the file.
     pub classes: Vec<ClassRule>,
     /// Types of leaves that the source's schema does not name.
@@ -65,10 +66,14 @@ impl Pipeline {
 
 /// Where records come from.
 #[derive(Clone, Debug)]
-pub struct KafkaSource {
+pub struct Source {
     /// Always `sovereign`.
     pub cluster: String,
+    /// Of files their paths, relative to the folder of `douane.yaml`.
     pub topics: Vec<String>,
+    /// How rows lie in files; None: the source is Kafka.
+    pub file: Option<FileFormat>,
+    /// What the decoder takes; files are rendered as `debezium_json`.
     pub format: Format,
     pub start: Start,
     /// Leaves of the record key, in order, for JSON without schemas; None: as the first record
@@ -150,8 +155,11 @@ pub struct ClassRule {
 pub struct Sink {
     /// Always `global`.
     pub cluster: String,
-    /// Without the cluster's prefix.
+    /// Without the cluster's prefix. Of files their folder, relative to that of `douane.yaml`.
     pub topic: String,
+    /// How records lie in files; None: the sink is Kafka.
+    pub file: Option<FileFormat>,
+    /// What the gate makes of a value.
     pub format: SinkFormat,
     /// Timestamps of records are cut to a multiple of this many milliseconds.
     pub timestamp_ms: u64,
@@ -176,6 +184,28 @@ impl SinkFormat {
             Self::Json => "json",
             Self::Avro => "avro",
         }
+    }
+}
+
+impl Source {
+    /// The format, as written in YAML.
+    pub fn format_name(&self) -> &'static str {
+        self.file.map_or_else(|| format_name(self.format), FileFormat::name)
+    }
+
+    /// A schema of the source's says what its leaves are.
+    pub fn has_schema(&self) -> bool {
+        match self.file {
+            Some(format) => format.is_flat(),
+            None => self.format != Format::DebeziumJson,
+        }
+    }
+}
+
+impl Sink {
+    /// The format, as written in YAML.
+    pub fn format_name(&self) -> &'static str {
+        self.file.map_or_else(|| self.format.name(), FileFormat::name)
     }
 }
 
@@ -260,7 +290,32 @@ pub(super) struct PipelineFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct SourceFile {
     /// Topics of the sovereign Kafka cluster.
-    pub kafka: KafkaSourceFile,
+    #[serde(default)]
+    #[schemars(with = "KafkaSourceFile")]
+    pub kafka: Option<KafkaSourceFile>,
+    /// Files of the sovereign folder.
+    #[serde(default)]
+    #[schemars(with = "FileSourceFile")]
+    pub file: Option<FileSourceFile>,
+}
+
+/// Files of the sovereign folder. Each is read to its end, in order.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "FileSource")]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileSourceFile {
+    /// The folder of douane.yaml that is read.
+    pub cluster: SourceCluster,
+    /// Files, relative to the folder of douane.yaml.
+    #[schemars(length(min = 1, max = 1000), extend("uniqueItems" = true))]
+    pub paths: Vec<String>,
+    /// How rows lie in them.
+    pub format: FileFormat,
+    /// Leaves of the record key, in order. In `json_lines` the first record says them; rows of the
+    /// other formats have no key without it.
+    #[serde(default)]
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    pub key: Option<Vec<String>>,
 }
 
 /// Topics of the sovereign Kafka cluster.
@@ -353,7 +408,13 @@ pub(super) struct RuleFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct SinkFile {
     /// A topic of the global Kafka cluster.
-    pub kafka: KafkaSinkFile,
+    #[serde(default)]
+    #[schemars(with = "KafkaSinkFile")]
+    pub kafka: Option<KafkaSinkFile>,
+    /// A folder in the global folder.
+    #[serde(default)]
+    #[schemars(with = "FileSinkFile")]
+    pub file: Option<FileSinkFile>,
     /// What a deleted row becomes: one tombstone, or, in the envelope, the delete and its tombstone.
     #[serde(default)]
     pub deletes: DeletesFile,
@@ -363,6 +424,21 @@ pub(super) struct SinkFile {
     /// What happens when the source's table is truncated.
     #[serde(default)]
     pub truncate: TruncateFile,
+}
+
+/// A folder in the global folder; each transaction is a part of it that appears whole.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "FileSink")]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileSinkFile {
+    /// The folder of douane.yaml that is written.
+    pub cluster: SinkCluster,
+    /// The pipeline's own folder, relative to that of douane.yaml.
+    pub dir: String,
+    /// How records lie in it.
+    pub format: FileFormat,
+    /// What timestamps of records are cut to: `1s`, `5m`, `1h`, `1d`.
+    pub timestamp: String,
 }
 
 /// A topic of the global Kafka cluster.
@@ -552,9 +628,7 @@ pub(super) const LATER: &[About] = &[
     ("stages.*.aggregate", "remove the stage"),
     ("stages.*.dp", "`generalize` or `drop` the columns"),
     ("stages.*.pack", "remove the stage"),
-    ("source.file", "read from `kafka`"),
     ("source.postgres", "let Debezium write to Kafka, and read from `kafka`"),
-    ("sink.file", "write to `kafka`"),
     ("sink.object_store", "write to `kafka`"),
     ("source.kafka.format=json", "write `debezium_json`, and let Debezium write the topic"),
     ("source.kafka.format=avro", "write `debezium_avro`, and let Debezium write the topic"),
@@ -577,6 +651,8 @@ pub(super) const ADVICE: &[About] = &[
     ("classes.*=metadata", "remove the rule: the envelope's leaves have this class by themselves"),
     ("classes.*.class=metadata", "remove the rule: the envelope's leaves have it by themselves"),
     ("classes.*=pii", "write `identifier` for what names one person, else `quasi`"),
+    ("source.file.cluster=global", "write `sovereign`: raw data is read where it lives"),
+    ("sink.file.cluster=sovereign", "write `global`: what was approved is for the global zone"),
     ("source.kafka.cluster=global", "write `sovereign`: raw data is read where it lives"),
     ("sink.kafka.cluster=sovereign", "write `global`: what was approved is for the global zone"),
     ("source.topics", "move it into `kafka: { … }`"),

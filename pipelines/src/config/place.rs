@@ -285,6 +285,15 @@ pub(super) fn build(
                 .next(format_args!("write the `{field}` of the global cluster"));
         }
     }
+    if let (Some(raw), Some(approved)) = (&sovereign.dir, &global.dir)
+        && (raw.starts_with(approved) || approved.starts_with(raw))
+    {
+        let mark = root.mark_at(&["clusters", "global", "dir"]);
+        findings
+            .error(label, mark, Kind::Place, "one side's folder lies in the other's")
+            .help("raw data and what was approved lie in two folders")
+            .next("name another folder, such as `out/`");
+    }
     for (field, value) in [("keys", &file.keys.dir), ("ledger", &file.ledger.dir)] {
         if value.is_empty() {
             let mark = root.mark_at(&[field, "dir"]);
@@ -340,6 +349,13 @@ fn cluster(
             .error(label, at("topic_prefix"), Kind::Topic, "a topic prefix is out of form")
             .next("write a-z, A-Z, 0-9, `.`, `_` and `-`, at most 100");
     }
+    if cluster.dir.is_some() || cluster.bootstrap.is_empty() {
+        // What was refused in its place is told already.
+        if told.is_empty() {
+            folder(side, cluster, here, label, findings);
+        }
+        return;
+    }
     for fault in check_properties(cluster) {
         let path: Vec<&str> = match &fault {
             PropertyFault::Field { field, .. } => field.split('.').collect(),
@@ -360,6 +376,41 @@ fn cluster(
         };
         let message = format!("cluster `{side}`: {message}");
         findings.error(label, mark, Kind::Place, message).next(next);
+    }
+}
+
+/// A folder has nothing of what a cluster is reached by, and a cluster has no folder.
+fn folder(side: &str, cluster: &ClusterConfig, here: &Node, label: &str, findings: &mut Findings) {
+    let Some(dir) = &cluster.dir else {
+        findings
+            .error(label, here.mark, Kind::MissingKey, format!("cluster `{side}` is nowhere"))
+            .next("add `bootstrap: host:9092`, or `dir: …` for files");
+        return;
+    };
+    if dir.as_os_str().is_empty() {
+        findings
+            .error(
+                label,
+                here.mark_at(&["dir"]),
+                Kind::Place,
+                format!("cluster `{side}`: `dir` is empty"),
+            )
+            .next("name a folder, such as `in/`");
+    }
+    let of_kafka = [
+        "bootstrap",
+        "registry",
+        "registry_auth_file",
+        "tls",
+        "sasl",
+        "topic_prefix",
+        "topics",
+        "properties",
+    ];
+    for key in of_kafka.into_iter().filter(|key| here.get(key).is_some()) {
+        findings
+            .error(label, here.mark_at(&[key]), Kind::Place, format!("a folder has no `{key}`"))
+            .next("remove it, or remove `dir`");
     }
 }
 

@@ -73,7 +73,12 @@ pub(super) fn schema() -> Json {
     table_sink["description"] = json!("What is this table's own of the sink.");
     let mut kafka = defs["KafkaSink"].clone();
     take(&mut kafka, "topic");
+    // Tables are topics of one database; files are one table each.
+    take(&mut defs["Source"], "file");
+    defs["Source"]["required"] = json!(["kafka"]);
     let mut sink = defs["Sink"].clone();
+    take(&mut sink, "file");
+    sink["required"] = json!(["kafka"]);
     sink["properties"]["kafka"]["$ref"] = json!("#/$defs/TablesKafkaSink");
     of_table.insert("key".to_owned(), key);
     of_table.insert("sink".to_owned(), json!({"$ref": "#/$defs/TableSink"}));

@@ -17,7 +17,6 @@ use douane_ledger::release::{RecordEnvelope, Unavailable, UnknownLeaf};
 use douane_schemas::batch::{Batch, Origin};
 use douane_schemas::debezium::{Decoder, Limits, TableName};
 use douane_schemas::leaf::{Leaf, LeafType, TableLeaves};
-use douane_schemas::record::Format;
 use douane_transforms::{Declared, Keyring, Normalize, Produces, Stage, TransformFault};
 
 use crate::config::{Class, Expected, Finding, Findings, Kind, Mark, Pipeline, nearest, quoted};
@@ -319,7 +318,7 @@ pub(crate) fn likely_for(
     path: &str,
     fits: impl Fn(LeafType) -> bool,
 ) -> LeafType {
-    if pipeline.source.format == Format::DebeziumJson {
+    if !pipeline.source.has_schema() {
         return LeafType::Text;
     }
     let stage = pipeline.stages.iter().find(|(stage, _)| stage.columns().iter().any(|c| c == path));

@@ -1,0 +1,57 @@
+//! What may go wrong with files, in words that hold no data.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file or folder is not as it must be. Holds paths, counts and fixed words: never a record.
+#[derive(Debug, thiserror::Error)]
+pub enum FileFault {
+    /// The disk, or the rights.
+    #[error("{}: {doing}: {kind}", .path.display())]
+    Io { path: PathBuf, doing: &'static str, kind: io::ErrorKind },
+    /// A file or folder is missing; none is made on the way.
+    #[error("{}: does not exist", .path.display())]
+    NotThere { path: PathBuf },
+    /// A file has one partition, number 0.
+    #[error("{}: a file has no such partition", .path.display())]
+    NoPartition { path: PathBuf },
+    /// What the file holds is not its format's. Reading on would leave something out.
+    #[error("{}: after {records} records: {problem}", .path.display())]
+    Malformed { path: PathBuf, records: i64, problem: &'static str },
+    /// What lies before the position is not what was read: the file was replaced or cut.
+    #[error("{}: {what}", .path.display())]
+    Changed { path: PathBuf, what: String },
+    /// A column of the file is no leaf.
+    #[error("{}: column {column}: {problem}", .path.display())]
+    Column { path: PathBuf, column: usize, problem: &'static str },
+    /// Another process holds the folder's lock: it commits, or was frozen while it did.
+    #[error("{}: locked by another process for {waited_ms} ms", .path.display())]
+    Busy { path: PathBuf, waited_ms: u64 },
+    /// Records could not be written in the sink's format.
+    #[error("{}: {problem}", .path.display())]
+    Encode { path: PathBuf, problem: &'static str },
+}
+
+impl FileFault {
+    /// For `map_err` of one step on one path.
+    pub(super) fn io(path: &Path, doing: &'static str) -> impl Fn(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| match error.kind() {
+            io::ErrorKind::NotFound => Self::NotThere { path: path.clone() },
+            kind => Self::Io { path: path.clone(), doing, kind },
+        }
+    }
+
+    /// Whether trying again may help.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Busy { .. })
+    }
+
+    /// The path of a file that is no longer the one that was read, and what is different.
+    pub fn changed(&self) -> Option<(&Path, &str)> {
+        match self {
+            Self::Changed { path, what } => Some((path, what)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Parquet files.
+
+use std::fs::File;
+use std::path::Path;
+
+use arrow::array::{RecordBatch, RecordBatchReader};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+
+use super::FileFault;
+use crate::file::rows::{Batches, unreadable};
+
+pub(super) fn batches(path: &Path) -> Result<Batches, FileFault> {
+    let file = File::open(path).map_err(FileFault::io(path, "opening"))?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+        .and_then(ParquetRecordBatchReaderBuilder::build)
+        .map_err(|_| unreadable(path))?;
+    Ok(Batches { schema: reader.schema(), batches: Box::new(reader) })
+}
+
+/// The program's version is no part of the bytes: the same records give the same file.
+pub(super) fn write(batch: &RecordBatch) -> Result<Vec<u8>, &'static str> {
+    const BAD: &str = "records could not be written as Parquet";
+    let properties = WriterProperties::builder()
+        .set_created_by("douane".to_owned())
+        .set_compression(Compression::SNAPPY)
+        .build();
+    let mut out = Vec::new();
+    let mut writer =
+        ArrowWriter::try_new(&mut out, batch.schema(), Some(properties)).map_err(|_| BAD)?;
+    writer.write(batch).map_err(|_| BAD)?;
+    writer.close().map_err(|_| BAD)?;
+    Ok(out)
+}

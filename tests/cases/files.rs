@@ -1,0 +1,307 @@
+//! Files as edges, without any broker: the same run loop, gate, release and ledger, from JSON
+//! lines to folders of parts, and on from there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::customers::{Customers, Format};
+use crate::place::{CUSTOMER_DOMAINS, CUSTOMER_OVERRIDE, binary, customer_columns};
+use crate::{rig, say};
+
+/// A place whose two sides are folders.
+struct Folders {
+    dir: PathBuf,
+}
+
+/// Exit code, and everything that was printed.
+type Said = (i32, String);
+
+impl Folders {
+    /// Files, keys, approvers, and a signed release.
+    fn new(name: &str, sink: &str, lines: &str) -> Self {
+        let folders = Self { dir: rig::directory(&format!("files-{name}")) };
+        for folder in ["in", "out", "pipelines", "approvers"] {
+            fs::create_dir_all(folders.dir.join(folder)).unwrap();
+        }
+        folders.write("in/customers.jsonl", lines);
+        folders.write(
+            "douane.yaml",
+            "clusters:
+  sovereign: { zone: eu-de, id: folder-de, dir: in/ }
+  global: { zone: global, id: folder-gl, dir: out/ }
+keys: { dir: keys/ }
+ledger: { dir: ledger/ }
+trust: trust.json
+tasks: 1
+",
+        );
+        folders.write("pipelines/domains.yaml", CUSTOMER_DOMAINS);
+        let source =
+            "file: { cluster: sovereign, paths: [in/customers.jsonl], format: json_lines }";
+        folders.pipeline(source, &customer_columns(true), sink);
+        folders.fine(&["keys", "init"]);
+        for approver in ["ada", "bo"] {
+            let out = format!("approvers/{approver}");
+            folders.fine(&["keys", "init", "--approver", approver, "--out", &out]);
+        }
+        let trust = "release trust --approver ada=approvers/ada.pub --approver bo=approvers/bo.pub \
+                     --threshold 2 --sign approvers/ada --sign approvers/bo";
+        folders.fine(&trust.split(' ').collect::<Vec<_>>());
+        folders.release();
+        folders
+    }
+
+    fn pipeline(&self, source: &str, columns: &str, sink: &str) {
+        let text = format!(
+            "name: customers
+purpose: model-training
+domains: domains.yaml
+source:
+  {source}
+{columns}sink:
+  file: {{ cluster: global, dir: out/customers, format: {sink}, timestamp: 1s }}
+{CUSTOMER_OVERRIDE}quarantine: {{ max_per_minute: 100000 }}
+release: customers.release.json
+"
+        );
+        self.write(FILE, &text);
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        fs::write(self.dir.join(path), text).unwrap();
+    }
+
+    fn release(&self) {
+        self.fine(&["doctor", "--create", FILE]);
+        self.fine(&["release", "propose", FILE, "--author", "cleo"]);
+        for approver in ["approvers/ada", "approvers/bo"] {
+            self.fine(&["release", "sign", FILE, "--key", approver]);
+        }
+        self.fine(&["release", "show", FILE]);
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(args).current_dir(&self.dir).stdin(Stdio::null()).env("NO_COLOR", "1");
+        command
+    }
+
+    fn verb(&self, args: &[&str]) -> Said {
+        let out = self.command(args).output().unwrap();
+        let text = [out.stdout, out.stderr].concat();
+        (out.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+    }
+
+    fn fine(&self, args: &[&str]) -> String {
+        let (code, said) = self.verb(args);
+        assert_eq!(code, 0, "{args:?}: {said}");
+        said
+    }
+
+    /// Starts a run and ends it with SIGKILL after a while; says whether it ended by itself before.
+    fn killed(&self, after: Duration) -> bool {
+        let mut run = self
+            .command(&["run", FILE])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(after);
+        let ended = run.try_wait().unwrap().is_some();
+        run.kill().unwrap();
+        run.wait().unwrap();
+        ended
+    }
+
+    fn parts(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.dir.join("out/customers")).unwrap();
+        let mut parts: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        parts.retain(|path| named(path).starts_with("part-"));
+        parts.sort();
+        parts
+    }
+
+    /// Keys, values and times of all records in the order of the parts. Each record must name the
+    /// manifest of its part.
+    fn records(&self) -> Vec<String> {
+        let mut records = Vec::new();
+        for part in self.parts() {
+            let manifest: Value =
+                serde_json::from_slice(&fs::read(part.join("_manifest.json")).unwrap()).unwrap();
+            assert!(manifest["payload"].is_string(), "a manifest is a signed statement");
+            let Ok(text) = fs::read_to_string(part.join("records.jsonl")) else { continue };
+            for line in text.lines() {
+                let mut line: Value = serde_json::from_str(line).unwrap();
+                let headers = line["headers"].take();
+                assert!(headers["douane-manifest"].is_string(), "{headers}");
+                records.push(line.to_string());
+            }
+        }
+        records
+    }
+}
+
+const FILE: &str = "pipelines/customers.yaml";
+
+fn named(path: &Path) -> String {
+    path.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+/// Change events as JSON lines, in the order of one partition.
+fn lines(seed: u64, count: usize) -> String {
+    let mut text = String::new();
+    for event in Customers::new(seed, 1, true).take(count) {
+        let part = |bytes: Option<Vec<u8>>| {
+            bytes.map_or_else(|| "null".to_owned(), |bytes| String::from_utf8(bytes).unwrap())
+        };
+        let key = part(Some(event.key(Format::Json)));
+        let value = part(event.value(Format::Json, true));
+        text.push_str(&format!("{{\"key\":{key},\"value\":{value}}}\n"));
+    }
+    text
+}
+
+#[test]
+fn a_killed_run_of_files_loses_and_repeats_nothing() {
+    let input = lines(11, 3_000);
+    // One run without a fault, in a place of its own with the same keys, says what is right.
+    let whole = Folders::new("whole", "json_lines", &input);
+    whole.fine(&["run", FILE]);
+    let expected = whole.records();
+    assert!(expected.len() > 2_000, "{} records", expected.len());
+
+    let place = Folders::new("killed", "json_lines", &input);
+    fs::remove_dir_all(place.dir.join("keys")).unwrap();
+    let copied = Command::new("cp").arg("-a").arg(whole.dir.join("keys")).arg(&place.dir).status();
+    assert!(copied.unwrap().success());
+    let kills = say::count("DOUANE_KILLS", 8);
+    let mut cut = 0;
+    for kill in 0..kills {
+        let before = place.parts().len();
+        if place.killed(Duration::from_millis(150 + 130 * kill as u64)) {
+            break;
+        }
+        cut += usize::from(place.parts().len() > before);
+    }
+    place.fine(&["run", FILE]);
+    say::figure("files.kills_after_a_part", cut, "kills");
+    assert_eq!(place.records().len(), expected.len());
+    assert!(place.records() == expected, "the same input gives the same bytes");
+    let left = fs::read_dir(place.dir.join("out/customers")).unwrap();
+    let left: Vec<String> = left.map(|entry| named(&entry.unwrap().path())).collect();
+    assert!(left.iter().all(|name| !name.contains("tmp")), "{left:?}");
+
+    // Run once more: nothing to do, and that is no fault.
+    let parts = place.parts().len();
+    place.fine(&["run", FILE]);
+    assert_eq!(place.parts().len(), parts);
+    place.fine(&["status", FILE]);
+    let manifest = place.parts()[0].join("_manifest.json");
+    place.fine(&["verify", "--manifest", manifest.to_str().unwrap()]);
+
+    // The file grows: what is new crosses, and nothing else.
+    let more = lines(11, 3_300);
+    place.write("in/customers.jsonl", &more);
+    place.fine(&["run", FILE]);
+    let grown = place.records();
+    assert!(grown.len() > expected.len() && grown.starts_with(&expected));
+    // Cut, or replaced below the position: another file, and nothing crosses.
+    for other in [lines(11, 1_000), lines(12, 3_300)] {
+        place.write("in/customers.jsonl", &other);
+        let (code, said) = place.verb(&["run", FILE]);
+        assert!(code == 1 && said.contains("identity_changed"), "exit {code}: {said}");
+        assert!(place.records() == grown);
+    }
+    place.write("in/customers.jsonl", &more);
+    place.fine(&["run", FILE]);
+}
+
+/// The place of the case above and this one share no keys: each proves itself.
+#[test]
+fn every_format_of_files_gives_the_same_rows_and_is_read_again() {
+    let input = lines(13, 400);
+    let mut counts = BTreeMap::new();
+    for sink in ["json_lines", "avro", "arrow", "parquet"] {
+        let place = Folders::new(sink, sink, &input);
+        place.killed(Duration::from_millis(700));
+        place.fine(&["run", FILE]);
+        place.fine(&["verify"]);
+        let told = place.fine(&["status", FILE, "--format", "json"]);
+        let status: Value = serde_json::from_str(told.trim()).unwrap();
+        counts.insert(sink, status["records"].as_u64().unwrap());
+        assert_eq!(status["partitions"][0]["state"], "caught_up");
+        if sink == "json_lines" {
+            continue;
+        }
+        // What came out goes in again: a flat file, whose own schema says the leaves.
+        let Some(part) = place.parts().pop() else { panic!("{sink}: no part") };
+        let from = part.join(format!("records.{sink}"));
+        fs::copy(from, place.dir.join("in/again")).unwrap();
+        let again = Folders { dir: place.dir.clone() };
+        if sink == "avro" {
+            continue;
+        }
+        let source =
+            format!("file: {{ cluster: sovereign, paths: [in/again], format: {sink}, key: [id] }}");
+        let columns = "classes:
+  _key: technical
+  _deleted: public
+  _timestamp: public
+  id: identifier
+  email: identifier
+  phone: identifier
+  card_number: identifier
+  birth_date: quasi
+  notes: technical
+  city: public
+  country: public
+  balance_cents: technical
+  updated_at: public
+  serial: public
+stages:
+  - drop: { columns: [_key, phone, card_number, birth_date, notes, balance_cents] }
+  - tokenize: { columns: [id], domain: customer }
+  - tokenize: { columns: [email], domain: customer_email }
+";
+        let text = format!(
+            "name: again\npurpose: model-training\ndomains: domains.yaml\nsource:\n  {source}\n\
+             {columns}sink:\n  file: {{ cluster: global, dir: out/again, format: json_lines, \
+             timestamp: 1s }}\nrelease: again.release.json\n"
+        );
+        again.write("pipelines/again.yaml", &text);
+        let file = "pipelines/again.yaml";
+        again.fine(&["lint", file]);
+        again.fine(&["doctor", "--create", file]);
+        again.fine(&["explain", file]);
+        again.fine(&["release", "propose", file, "--author", "cleo"]);
+        for approver in ["approvers/ada", "approvers/bo"] {
+            again.fine(&["release", "sign", file, "--key", approver]);
+        }
+        let (code, said) = again.verb(&["run", file]);
+        assert_eq!(code, 0, "{sink}: {said}");
+        assert!(fs::read_dir(place.dir.join("out/again")).unwrap().count() > 1, "{sink}: {said}");
+    }
+    assert!(counts.values().all(|count| *count > 300), "{counts:?}");
+    let all: Vec<&u64> = counts.values().collect();
+    assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{counts:?}");
+}
+
+/// One bad line waits for a person and the exit code says so; one bad value is set aside.
+#[test]
+fn a_held_file_ends_with_one() {
+    let mut input = lines(17, 40);
+    input.push_str(
+        "{\"key\":{\"id\":1},\"value\":{\"before\":null,\"after\":{\"unknown\":1},\"op\":\"c\"}}\n",
+    );
+    let place = Folders::new("held", "json_lines", &input);
+    let (code, said) = place.verb(&["run", FILE]);
+    assert!(code == 1 && said.contains("status"), "exit {code}: {said}");
+    assert!(!place.records().is_empty(), "what is before it crosses");
+    let (code, said) = place.verb(&["status", FILE]);
+    assert!(code == 1 && said.contains("HELD"), "exit {code}: {said}");
+}
