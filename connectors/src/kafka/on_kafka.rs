@@ -381,6 +381,8 @@ fn drain(source: &mut Source) -> (Vec<(i32, i64)>, Vec<Lost>) {
             Polled::Idle => idle += 1,
             Polled::Trouble(why) => eprintln!("trouble: {why}"),
             Polled::Broken(why) => panic!("{why}"),
+            Polled::Fault(fault) => panic!("{fault}"),
+            Polled::End => panic!("a topic has no end"),
         }
     }
     (records, lost)
