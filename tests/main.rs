@@ -24,7 +24,7 @@ mod say;
 
 mod cases {
     mod bad_input;
-    mod bench;
+    pub mod bench;
     mod broker_faults;
     mod captures;
     mod changes;
@@ -38,6 +38,7 @@ mod cases {
     mod late_end_txn;
     mod leak_scan;
     mod memory;
+    mod peers;
     mod redrive;
     mod rig_itself;
     mod source_loss;

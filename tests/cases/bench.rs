@@ -20,7 +20,7 @@ use crate::say;
 const PARTITIONS: i32 = 8;
 
 /// Whether the case was asked for by name.
-fn asked(case: &str) -> bool {
+pub fn asked(case: &str) -> bool {
     let asked = std::env::var("DOUANE_BENCH").unwrap_or_default();
     let asked = asked.split(' ').any(|word| word == case);
     if !asked {
@@ -145,8 +145,8 @@ fn the_price_grows_with_the_bytes() {
 }
 
 /// A filled source topic and how a place reads it.
-struct Source {
-    setup: Setup,
+pub struct Source {
+    pub setup: Setup,
     records: usize,
     /// Keys and values.
     bytes: usize,
@@ -161,7 +161,7 @@ fn fresh(name: &str) -> String {
 }
 
 impl Source {
-    fn empty(name: &str, partitions: i32) -> Self {
+    pub fn empty(name: &str, partitions: i32) -> Self {
         let (source, target) = rig::clusters();
         let mut setup = Setup::customers(&fresh(name), source.cluster(), target.cluster());
         setup.target_partitions = PARTITIONS;
@@ -171,7 +171,7 @@ impl Source {
         Self { setup, records: 0, bytes: 0, due: 0 }
     }
 
-    fn customers(name: &str, partitions: i32, records: usize, registry: &Registry) -> Self {
+    pub fn customers(name: &str, partitions: i32, records: usize, registry: &Registry) -> Self {
         let mut source = Self::empty(name, partitions);
         source.setup.columns = customer_columns(false);
         let mut format = Format::Json;
@@ -226,7 +226,7 @@ impl Source {
         source
     }
 
-    fn fill(
+    pub fn fill(
         &mut self,
         partitions: i32,
         events: impl Iterator<Item = (u64, Vec<u8>, Option<Vec<u8>>, bool)>,
@@ -244,13 +244,13 @@ impl Source {
     }
 
     /// A pipeline of its own that reads the topic.
-    fn place(&self, tasks: u32) -> Place {
+    pub fn place(&self, tasks: u32) -> Place {
         let name = fresh("place");
         Place::new(Setup { name, tasks, ..self.setup.clone() })
     }
 }
 
-struct Measured {
+pub struct Measured {
     records_per_s: f64,
     /// CPU seconds, user and system, a million source records.
     cpu_per_million: f64,
@@ -260,7 +260,7 @@ struct Measured {
     busiest_shard_s: f64,
 }
 
-fn round(figure: f64) -> String {
+pub fn round(figure: f64) -> String {
     format!("{figure:.2}")
 }
 
@@ -268,7 +268,7 @@ fn ratio(name: &str, value: f64) {
     say::figure(&format!("bench.{name}"), round(value), "times");
 }
 
-fn figures(name: &str, measured: &Measured) {
+pub fn figures(name: &str, measured: &Measured) {
     for (figure, value, unit) in [
         ("records_per_s", format!("{:.0}", measured.records_per_s), "source records/s"),
         ("cpu_s_per_million", round(measured.cpu_per_million), "CPU s"),
@@ -280,7 +280,7 @@ fn figures(name: &str, measured: &Measured) {
 
 /// The raw copy's own process, to a topic of that name, or into nothing.
 #[allow(clippy::cast_precision_loss, reason = "figures to be read")]
-fn raw_copy(source: &Source, to: Option<&str>) -> Measured {
+pub fn raw_copy(source: &Source, to: Option<&str>) -> Measured {
     let binary =
         std::env::var("DOUANE_RAW_COPY").expect("DOUANE_RAW_COPY names the raw copy's binary");
     let mut command = Command::new(binary);
@@ -306,7 +306,7 @@ fn raw_copy(source: &Source, to: Option<&str>) -> Measured {
 
 /// `douane run` from its first commit until all that is due has crossed.
 #[allow(clippy::cast_precision_loss, reason = "figures to be read")]
-fn run(place: &Place, source: &Source) -> Measured {
+pub fn run(place: &Place, source: &Source) -> Measured {
     let committed = || {
         let end = place.setup.target.end(&place.data_topic(), Isolation::Committed);
         u64::try_from(end).unwrap_or(0)

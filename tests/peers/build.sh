@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# tests/peers/build.sh: fetches and builds the peers into ~/.cache/douane-peers (or DOUANE_PEERS). Needs go, java and mvn.
+set -euo pipefail
+cd "$(dirname "$0")"
+peers=${DOUANE_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/douane-peers}
+mkdir -p "$peers/bento" "$peers/flink"
+if [ ! -x "$peers/bento/bento" ]; then
+  cp bento/main.go "$peers/bento/"
+  (
+    cd "$peers/bento"
+    [ -f go.mod ] || go mod init customs
+    go get github.com/warpstreamlabs/bento@v1.10.0
+    go mod tidy
+    go build -ldflags='-s -w' -o bento .
+  )
+fi
+if [ ! -f "$peers/flink/classes/Customs.class" ]; then
+  cp flink/pom.xml "$peers/flink/"
+  (cd "$peers/flink" && mvn -q -B dependency:copy-dependencies -DoutputDirectory=lib)
+  javac -cp "$peers/flink/lib/*" -d "$peers/flink/classes" flink/Customs.java
+fi
