@@ -3,16 +3,10 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 peers=${DOUANE_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/douane-peers}
-mkdir -p "$peers/bento" "$peers/flink"
+mkdir -p "$peers/bento" "$peers/flink/classes"
 if [ ! -x "$peers/bento/bento" ]; then
-  cp bento/main.go "$peers/bento/"
-  (
-    cd "$peers/bento"
-    [ -f go.mod ] || go mod init customs
-    go get github.com/warpstreamlabs/bento@v1.10.0
-    go mod tidy
-    go build -ldflags='-s -w' -o bento .
-  )
+  cp bento/main.go bento/go.mod bento/go.sum "$peers/bento/"
+  (cd "$peers/bento" && go build -ldflags='-s -w' -o bento .)
 fi
 if [ ! -f "$peers/flink/classes/Customs.class" ]; then
   cp flink/pom.xml "$peers/flink/"
