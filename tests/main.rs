@@ -39,6 +39,7 @@ mod cases {
     mod leak_scan;
     mod memory;
     mod peers;
+    mod publish;
     mod redrive;
     mod rig_itself;
     mod source_loss;

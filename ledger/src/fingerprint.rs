@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::canonical::{self, CanonicalFault, text_u64};
+use crate::canonical::{self, CanonicalFault, text_u64, text_u64_option};
 use crate::release::{Changes, Column, Override, ReleasedLeaf};
 
 /// Version of the format.
@@ -43,6 +43,9 @@ pub struct Fingerprinted {
     /// Record timestamps are floored to this, in milliseconds.
     #[serde(with = "text_u64")]
     pub timestamp_ms_granularity: u64,
+    /// Transactions become visible at multiples of so many milliseconds; absent: as they come.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text_u64_option")]
+    pub publish_ms: Option<u64>,
     /// `state` or `envelope`.
     pub record_shape: String,
     /// How changes become records, where anything of it is not the default.
@@ -189,6 +192,7 @@ mod tests {
             target: end("g"),
             partition_by: "token".into(),
             timestamp_ms_granularity: 1000,
+            publish_ms: None,
             record_shape: "state".into(),
             changes: Changes::default(),
             leaves: vec![],
@@ -236,6 +240,7 @@ mod tests {
             &|f| f.target.cluster_id.push('x'),
             &|f| f.partition_by.push('x'),
             &|f| f.timestamp_ms_granularity = 1,
+            &|f| f.publish_ms = Some(1_000),
             &|f| f.record_shape.push('x'),
             &|f| f.changes.unavailable = Unavailable::Nullify,
             &|f| f.changes.truncate = Truncate::Drop,

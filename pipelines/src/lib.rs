@@ -37,6 +37,7 @@ pub mod release;
 pub mod report;
 pub mod revocation;
 pub mod run;
+mod schedule;
 mod shard;
 pub mod status;
 mod stop;

@@ -73,6 +73,9 @@ pub struct Proof {
     pub purpose: String,
     pub source: String,
     pub target: String,
+    /// When records become visible, where that is not at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publish: Option<String>,
     pub fingerprint: String,
     pub columns: Vec<Row>,
     /// How changes become records, in words.
@@ -145,6 +148,9 @@ impl Proof {
                 "{} ({}): {}{}",
                 place.global.zone, place.global.id, place.global.topic_prefix, pipeline.sink.topic
             ),
+            publish: pipeline.publish_ms.map(|ms| {
+                format!("every {ms} ms, in UTC: arrival shows event time to within this")
+            }),
             fingerprint: fingerprint.to_owned(),
             columns: rows,
             changes: rules(&pipeline.changes, pipeline.sink.timestamp_ms),
@@ -188,6 +194,9 @@ impl Proof {
         writeln!(out, "pipeline     {}  (purpose: {})", self.pipeline, self.purpose)?;
         writeln!(out, "from         {}", self.source)?;
         writeln!(out, "to           {}", self.target)?;
+        if let Some(publish) = &self.publish {
+            writeln!(out, "publish      {publish}")?;
+        }
         writeln!(out, "fingerprint  {}", self.fingerprint)?;
         writeln!(out, "\nwhat crosses")?;
         let head = ["", "column", "from", "class", "protection", "keeps", "allowed by"];
@@ -401,6 +410,7 @@ mod fixture {
             purpose: "model-training".to_owned(),
             source: "eu-de (a): crm.public.customers".to_owned(),
             target: "global (b): training.customers".to_owned(),
+            publish: None,
             fingerprint: "f".repeat(64),
             columns: vec![
                 row(Part::Key, "id", &["key.id"], "identifier: tokenize"),

@@ -204,6 +204,7 @@ pub fn fingerprint(place: &Place, pipeline: &Pipeline, plan: &Plan) -> Result<St
         },
         partition_by: "token".to_owned(),
         timestamp_ms_granularity: pipeline.sink.timestamp_ms,
+        publish_ms: pipeline.publish_ms,
         record_shape: pipeline.changes.shape_name().to_owned(),
         changes: pipeline.changes.clone(),
         leaves: released_leaves(plan),

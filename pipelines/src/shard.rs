@@ -31,6 +31,7 @@ use crate::position::{self, Place, Position, ShardHead};
 use crate::quarantine::Request;
 use crate::quota::Quota;
 use crate::report::Report;
+use crate::schedule::{self, Schedule};
 use crate::stop::Stop;
 use crate::turn::{Refused, Source, Turn};
 
@@ -80,6 +81,9 @@ struct Life {
     ledgered: BTreeMap<Source, i64>,
     carried: Carried,
     quota: Quota,
+    schedule: Schedule,
+    /// The turn takes nothing more before it crosses.
+    full: bool,
     published: Instant,
     /// The request for redriving that this life has seen to.
     redriven: Option<Request>,
@@ -189,6 +193,8 @@ impl Shard<'_> {
             ledgered,
             carried,
             quota: Quota::new(crossing.pipeline.quarantine_max_per_minute),
+            schedule: Schedule::new(crossing.pipeline.publish_ms, schedule::now_ms()),
+            full: false,
             published: Instant::now(),
             redriven: None,
         };
@@ -223,24 +229,44 @@ impl Shard<'_> {
     /// Turns until asked to stop; what is open then was committed by the turn before.
     fn turns(&self, life: &mut Life, mut sink: Box<dyn Sink>) -> Result<(), RunFault> {
         let mut turn = Turn::default();
+        let mut newly_held = false;
         loop {
             if self.stop.is_set() {
                 life.log.sync()?;
                 return self.publish(life);
             }
-            turn.clear();
-            let newly_held = self.gather(life, &mut turn)?;
-            if !turn.is_empty() || newly_held {
+            if life.schedule.ticks(schedule::now_ms()) {
+                life.schedule.open(self.ends(life)?);
+            }
+            if !life.full {
+                newly_held |= self.gather(life, &mut turn)?;
+            }
+            let open = life.schedule.is_open();
+            let crosses = open && (!turn.is_empty() || newly_held);
+            if crosses {
                 sink = self.cross(life, &mut turn, sink)?;
-            } else if life.ended {
+                turn.clear();
+                newly_held = false;
+            } else if life.ended && turn.is_empty() && !newly_held {
                 return self.end(life);
             } else {
                 self.crossing.still_live()?;
                 sink.idle();
             }
+            if open {
+                life.full = false;
+            } else if life.full {
+                // Not a byte more in memory until the tick; Kafka is the buffer.
+                self.stop.rest(life.schedule.wait(schedule::now_ms()));
+            }
             if life.published.elapsed() >= Duration::from_millis(PUBLISH_MS) {
                 self.publish(life)?;
-                sink = self.redrive(life, sink)?;
+                if open && turn.is_empty() {
+                    sink = self.redrive(life, sink)?;
+                }
+            }
+            if open {
+                life.schedule.settle(&life.places, &life.held, crosses);
             }
         }
     }
@@ -255,19 +281,34 @@ impl Shard<'_> {
         }
     }
 
+    /// Where the source's partitions end at this moment: what a tick brings.
+    fn ends(&self, life: &Life) -> Result<BTreeMap<Source, i64>, RunFault> {
+        let end = |source: &Source| {
+            let marks = life.source.watermarks(source.0, source.1);
+            marks.map(|(_, high)| (*source, high)).map_err(self.crossing.source_fault())
+        };
+        life.places.keys().map(end).collect()
+    }
+
     /// Polls and decodes until the turn is full. Says whether a partition was newly held, which
     /// is committed even where no record goes before it, so that `status` can see it.
     fn gather(&self, life: &mut Life, turn: &mut Turn) -> Result<bool, RunFault> {
         let mut first: Option<Instant> = None;
         let (mut newly_held, mut waited) = (false, false);
+        // Between two ticks nothing hurries: what is gathered waits all the same.
+        let until = (!life.schedule.is_open())
+            .then(|| Instant::now() + life.schedule.wait(schedule::now_ms()));
         while turn.len() < life.carried.rows_max
             && turn.bytes() < TURN_BYTES_MAX
             && turn.partitions() < TURN_PARTITIONS_MAX
         {
             if waited || turn.len().is_multiple_of(CLOCK_RECORDS) {
-                let age = first.map_or(Duration::ZERO, |first| first.elapsed());
-                if age >= TURN || self.stop.is_set() {
-                    break;
+                let over = match until {
+                    None => first.map_or(Duration::ZERO, |first| first.elapsed()) >= TURN,
+                    Some(tick) => Instant::now() >= tick,
+                };
+                if over || self.stop.is_set() {
+                    return Ok(newly_held);
                 }
                 waited = false;
             }
@@ -328,6 +369,7 @@ impl Shard<'_> {
                 }
             }
         }
+        life.full = true;
         Ok(newly_held)
     }
 

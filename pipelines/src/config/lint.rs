@@ -64,6 +64,7 @@ impl Lint<'_> {
         self.overrides(&file.overrides, &classes, &stages);
         let changes = self.changes(&file.sink, file.unknown_leaf);
         let sink = self.sink(file.sink);
+        let publish_ms = file.publish.as_deref().map(|text| self.publish(text));
         self.release(&file.release);
         let tests = self.cases(file.tests, &classes);
         Pipeline {
@@ -80,6 +81,7 @@ impl Lint<'_> {
             types,
             stages,
             sink,
+            publish_ms,
             quarantine_max_per_minute: file.quarantine.map(|q| q.max_per_minute),
             overrides: file.overrides,
             release: place_dir.join(file.release),
@@ -673,25 +675,8 @@ impl Lint<'_> {
         }
     }
 
-    /// `1s`, `5m`: a count and a unit.
     fn granularity(&mut self, kind: &str, text: &str) -> u64 {
-        const DAY_MS: u64 = 86_400_000;
-        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let (count, unit) = text.split_at(digits);
-        let unit_ms = match unit {
-            "ms" => Some(1),
-            "s" => Some(1_000),
-            "m" => Some(60_000),
-            "h" => Some(3_600_000),
-            "d" => Some(DAY_MS),
-            _ => None,
-        };
-        let ms = count
-            .parse::<u64>()
-            .ok()
-            .zip(unit_ms)
-            .and_then(|(count, unit)| count.checked_mul(unit))
-            .filter(|ms| (1..=366 * DAY_MS).contains(ms) && !count.starts_with('0'));
+        let ms = length_ms(text).filter(|ms| (1..=366 * DAY_MS).contains(ms));
         ms.unwrap_or_else(|| {
             let mark = self.root.at(&["sink", kind, "timestamp"]).mark;
             let message = "`timestamp` is no length of time, expected 1 ms to 366 days";
@@ -754,6 +739,19 @@ impl Lint<'_> {
         }
     }
 
+    /// `every 1s`. Shorter than a turn hides nothing; what waits longer than an hour is better
+    /// made by a job.
+    fn publish(&mut self, text: &str) -> u64 {
+        let ms = text.strip_prefix("every ").and_then(length_ms);
+        ms.filter(|ms| (100..=3_600_000).contains(ms)).unwrap_or_else(|| {
+            let mark = self.root.at(&["publish"]).mark;
+            let message = "`publish` is no period, expected `every 100ms` to `every 1h`";
+            self.error(mark, Kind::NotAllowed, message)
+                .next("write `every`, a count and `ms`, `s`, `m` or `h`: `every 1s`");
+            1_000
+        })
+    }
+
     fn subject(&mut self, subject: &str) {
         let rest = subject.replace("{topic}", "");
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
@@ -776,6 +774,24 @@ impl Lint<'_> {
                 .next("write a name such as `customers.release.json`");
         }
     }
+}
+
+const DAY_MS: u64 = 86_400_000;
+
+/// `1s`, `5m`: a count and a unit, in milliseconds.
+fn length_ms(text: &str) -> Option<u64> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (count, unit) = text.split_at(digits);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => DAY_MS,
+        _ => return None,
+    };
+    let count = count.parse::<u64>().ok().filter(|_| !count.starts_with('0'))?;
+    count.checked_mul(unit_ms)
 }
 
 /// Topics that Debezium, Connect and Kafka keep beside the tables' own, by their documented

@@ -47,6 +47,8 @@ pub struct Pipeline {
     pub sink: Sink,
     /// How changes become records.
     pub changes: Changes,
+    /// Transactions become visible at multiples of so many milliseconds; None: as they come.
+    pub publish_ms: Option<u64>,
     /// More refused records a minute stop the pipeline; None: no limit.
     pub quarantine_max_per_minute: Option<u32>,
     pub overrides: Vec<Override>,
@@ -267,6 +269,10 @@ pub(super) struct PipelineFile {
     pub stages: Vec<Stage>,
     /// Where records go.
     pub sink: SinkFile,
+    /// When records become visible: on the multiples of a period in UTC, `every 1s`. `every 100ms`
+    /// to `every 1h`; without it as they come.
+    #[serde(default)]
+    pub publish: Option<String>,
     /// What happens when records are refused.
     #[serde(default)]
     pub quarantine: Option<QuarantineFile>,
@@ -623,7 +629,6 @@ fn types_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 
 /// Planned, not built: refused by name.
 pub(super) const LATER: &[About] = &[
-    ("publish", "remove it: records cross as they come"),
     ("stages.*.sql", "remove the stage: columns cross under their own names"),
     ("stages.*.aggregate", "remove the stage"),
     ("stages.*.dp", "`generalize` or `drop` the columns"),

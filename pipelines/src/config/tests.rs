@@ -211,6 +211,14 @@ fn the_tables_of_the_readme_have_no_finding() {
 }
 
 #[test]
+fn a_period_is_read_in_milliseconds() {
+    let (_, pipeline) = check(Path::new("testdata/lint/pipeline_good_publish.yaml")).unwrap();
+    assert_eq!(pipeline.publish_ms, Some(1_000));
+    let (_, pipeline) = check(Path::new("testdata/lint/pipeline_good_base.yaml")).unwrap();
+    assert_eq!(pipeline.publish_ms, None);
+}
+
+#[test]
 fn the_good_ones_load() {
     let cases = files("_good_");
     assert!(cases.len() >= 5);
