@@ -43,6 +43,7 @@ mod cases {
     mod redrive;
     mod rig_itself;
     mod source_loss;
+    mod sql;
     pub mod swap;
     mod tables;
     mod verbs;

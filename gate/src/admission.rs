@@ -2,10 +2,11 @@
 //! a batch with exactly the released columns.
 
 use arrow::array::{ArrayRef, RecordBatch};
-use douane_ledger::release::{Column, Release};
+use douane_ledger::release::{Column, Release, Shape};
 use douane_schemas::leaf::LeafType;
 
 use crate::border::{GateKeys, Target};
+use crate::derived::DerivedCheck;
 use crate::shapes::ColumnCheck;
 use crate::tokens::TokenCell;
 use crate::{GateFault, floor};
@@ -16,27 +17,28 @@ const RECORD_BYTES_LEAST: usize = 4096;
 pub(crate) fn token_cells<'a>(
     checks: &'a [ColumnCheck],
     batch: &'a RecordBatch,
-    raw: &[&'a ArrayRef],
+    raw: &[Option<&'a ArrayRef>],
 ) -> Vec<TokenCell<'a>> {
     checks
         .iter()
         .zip(batch.columns())
         .zip(raw)
-        .filter_map(|((check, out), raw)| TokenCell::new(check, out, raw))
+        .filter_map(|((check, out), raw)| TokenCell::new(check, out, (*raw)?))
         .collect()
 }
 
 pub(crate) fn raw_columns<'a>(
     raw: &'a RecordBatch,
     checks: &[ColumnCheck],
-) -> Result<Vec<&'a ArrayRef>, GateFault> {
+) -> Result<Vec<Option<&'a ArrayRef>>, GateFault> {
     let schema = raw.schema_ref();
     checks
         .iter()
         .map(|check| {
-            let leaf = || check.raw.clone();
+            let Some(raw_name) = &check.raw else { return Ok(None) };
+            let leaf = || raw_name.clone();
             let mut named =
-                (0..raw.num_columns()).filter(|at| *schema.field(*at).name() == check.raw);
+                (0..raw.num_columns()).filter(|at| schema.field(*at).name() == raw_name);
             let (Some(at), None) = (named.next(), named.next()) else {
                 return Err(GateFault::RawMissing { leaf: leaf() });
             };
@@ -44,7 +46,7 @@ pub(crate) fn raw_columns<'a>(
             if *array.data_type() != check.raw_type {
                 return Err(GateFault::RawType { leaf: leaf() });
             }
-            Ok(array)
+            Ok(Some(array))
         })
         .collect()
 }
@@ -86,6 +88,18 @@ pub(crate) fn check_columns(
     for column in columns {
         if checks.iter().any(|check| check.name == column.name) {
             return Err(GateFault::ColumnTwice { column: column.name.clone() });
+        }
+        if let Shape::Derived { from, .. } = &column.shape {
+            // The image before the change has no derived column: the two do not go together.
+            let row = part == "row" && prefix == "after";
+            if !row || !column.from.is_empty() || !column.nullable {
+                let column = column.name.clone();
+                return Err(GateFault::Shape { column, part: "derived column" });
+            }
+            floor::permit(release, column)?;
+            let derived = DerivedCheck::new(release, column, from)?;
+            checks.push(ColumnCheck::derived(column, derived)?);
+            continue;
         }
         let raw = format!("{prefix}.{}", column.from);
         let leaf = release

@@ -73,6 +73,16 @@ pub struct Crossing<'a> {
     pub origins: &'a [Origin],
     /// Rows that were refused or merged before; they do not cross and are not checked.
     pub skip: &'a [bool],
+    /// Rows that cross as tombstones, though their changes have values: their state is no longer
+    /// one that crosses, and what is outside of them is withdrawn.
+    pub withdrawn: &'a [bool],
+}
+
+impl Crossing<'_> {
+    /// Whether a value crosses with a row; without one it is a tombstone.
+    pub(crate) fn has_value(&self, row: usize) -> bool {
+        self.origins[row].kind() == RowKind::Upsert && !self.withdrawn[row]
+    }
 }
 
 /// What names one transaction. Made by the caller, recorded in the intent.
@@ -218,6 +228,7 @@ impl Gate {
             ("raw columns", crossing.raw.num_rows()),
             ("origins", crossing.origins.len()),
             ("skip", crossing.skip.len()),
+            ("withdrawn", crossing.withdrawn.len()),
         ] {
             if found != expected {
                 return Err(GateFault::Rows { part, found, expected });
@@ -267,8 +278,7 @@ impl Gate {
         verdicts: &mut Verdicts,
     ) -> Result<(), GateFault> {
         let crosses = |row: &usize| !crossing.skip[*row];
-        let upserts =
-            |row: &usize| crosses(row) && crossing.origins[*row].kind() == RowKind::Upsert;
+        let upserts = |row: &usize| crosses(row) && crossing.has_value(*row);
         let rows = || 0..crossing.origins.len();
         // The image before crosses beside the row, and with a delete that is kept.
         let with_before = |row: &usize| {
@@ -280,21 +290,25 @@ impl Gate {
 
         for (at, check) in self.key_columns.iter().enumerate() {
             let out = crossing.keys.column(at);
-            check.hold(out, raw.keys[at], rows().filter(crosses), |row, reason| {
+            let Some(raw) = raw.keys[at] else { return Err(GateFault::Compare) };
+            check.hold(out, raw, rows().filter(crosses), |row, reason| {
                 verdicts.refuse(row, Place::Key(at), reason);
             })?;
         }
         for (at, check) in self.columns.iter().enumerate() {
             let out = crossing.columns.column(at);
-            check.hold(out, raw.columns[at], rows().filter(upserts), |row, reason| {
-                verdicts.refuse(row, Place::Column(at), reason);
-            })?;
+            let refuse = |row, reason| verdicts.refuse(row, Place::Column(at), reason);
+            match raw.columns[at] {
+                Some(raw) => check.hold(out, raw, rows().filter(upserts), refuse)?,
+                None => check.hold_derived(out, crossing.raw, rows().filter(upserts), refuse),
+            }
         }
 
         for (at, check) in self.before.iter().enumerate() {
             let Some(before) = crossing.before else { break };
             let out = before.column(at);
-            check.hold(out, raw.before[at], rows().filter(with_before), |row, reason| {
+            let Some(raw) = raw.before[at] else { return Err(GateFault::Compare) };
+            check.hold(out, raw, rows().filter(with_before), |row, reason| {
                 verdicts.refuse(row, Place::Before(at), reason);
             })?;
         }
@@ -395,11 +409,11 @@ fn is_traceparent(text: &str) -> bool {
     }
 }
 
-/// The raw columns that the release's columns come from, and all raw texts.
+/// The raw columns that the release's columns come from, none for derived ones, and all raw texts.
 struct RawColumns<'a> {
-    columns: Vec<&'a ArrayRef>,
-    keys: Vec<&'a ArrayRef>,
-    before: Vec<&'a ArrayRef>,
+    columns: Vec<Option<&'a ArrayRef>>,
+    keys: Vec<Option<&'a ArrayRef>>,
+    before: Vec<Option<&'a ArrayRef>>,
     had: Option<&'a BooleanArray>,
     texts: Vec<&'a ArrayRef>,
 }

@@ -20,7 +20,26 @@ pub(crate) fn shape_name(shape: &Shape) -> &'static str {
         Shape::Bins { .. } => "bins",
         Shape::Prefix { .. } => "prefix",
         Shape::Public => "public",
+        Shape::Derived { .. } => "derived",
     }
+}
+
+/// The class that asks for most, of those that may cross at all; public where there is none.
+pub(crate) fn strictest<'c>(classes: &[&'c str]) -> &'c str {
+    const ORDER: [&str; 8] = [
+        "public",
+        "metadata",
+        "technical",
+        "quasi",
+        "sensitive",
+        "identifier",
+        "special",
+        "free_text",
+    ];
+    // A class that is not listed is stricter than all.
+    let rank =
+        |class: &&&str| ORDER.iter().position(|other| other == *class).unwrap_or(ORDER.len());
+    classes.iter().max_by_key(rank).copied().unwrap_or("public")
 }
 
 /// Most characters of an identifier that stay as they are under `fpe`, both ends together; as many
@@ -37,6 +56,9 @@ const FPE_KEPT_MAX: u64 = 4;
 /// | special, free_text, technical | constant |
 /// | public, metadata | anything |
 /// | secret | nothing, with or without an override |
+///
+/// What is derived of columns that may cross each by itself crosses in any class but those that
+/// never do; [`crate::derived`] says what it is held to.
 ///
 /// An override that names the column lifts the row, never the last one: it was signed.
 pub(crate) fn permit(release: &Release, column: &Column) -> Result<(), GateFault> {
@@ -71,7 +93,9 @@ pub(crate) fn permit(release: &Release, column: &Column) -> Result<(), GateFault
         _ => true,
     };
     let constant = matches!(column.shape, Shape::Constant { .. });
+    let derived = matches!(column.shape, Shape::Derived { .. });
     let permitted = match column.class.as_str() {
+        "identifier" | "quasi" | "sensitive" | "special" | "free_text" if derived => true,
         "public" | "metadata" => true,
         "identifier" => (pseudonym && keeps_little) || overridden,
         "quasi" => pseudonym || coarse || overridden,

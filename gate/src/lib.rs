@@ -19,6 +19,7 @@
 
 mod admission;
 mod border;
+mod derived;
 pub mod detectors;
 mod encode;
 mod envelope;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use data_encoding::HEXLOWER;
 use douane_ledger::manifest::{DigestFile, Subject};
 use douane_ledger::release::LiveRelease;
-use douane_schemas::batch::RowKind;
 
 use crate::border::{Crossing, Gate, TransactionIds};
 use crate::encode::{self, Rows};
@@ -161,7 +160,7 @@ impl Gate {
             match encode::key(crossing.keys, row, &mut keys) {
                 Ok(true) => key_ranges[row] = Some((start, keys.len())),
                 // A tombstone without a key deletes nothing and cannot be kept apart from others.
-                Ok(false) if origins[row].kind() != RowKind::Upsert => {
+                Ok(false) if !crossing.has_value(row) => {
                     verdicts.refuse(row, Place::Record, RefusalReason::KeyNull);
                 }
                 Ok(false) => {}
@@ -176,8 +175,8 @@ impl Gate {
         let mut value_of = vec![None; origins.len()];
         for &row in order {
             let valued = match &self.enveloped {
-                None => origins[row].kind() == RowKind::Upsert,
-                Some(enveloped) => enveloped.has_value(&origins[row]),
+                None => crossing.has_value(row),
+                Some(enveloped) => enveloped.has_value(&origins[row]) && !crossing.withdrawn[row],
             };
             if valued && verdicts.passes(row) {
                 value_of[row] = Some(upserts.len());

@@ -81,6 +81,10 @@ pub enum RefusalReason {
     NotItsLeaf,
     /// A text of a fixed syntax (uuid, timestamp with zone and the like) that has another one.
     Syntax,
+    /// A derived text is longer than any may be.
+    DerivedTooLong,
+    /// A derived text holds the raw text of a leaf that may not cross as it is.
+    DerivedHoldsRaw,
     /// A date or time without a canonical text.
     OutOfRange,
     /// Key, value and headers are larger than the target takes.
@@ -113,6 +117,8 @@ impl RefusalReason {
             Self::Prefix => "gate_prefix",
             Self::NotItsLeaf => "gate_not_its_leaf",
             Self::Syntax => "gate_syntax",
+            Self::DerivedTooLong => "gate_derived_too_long",
+            Self::DerivedHoldsRaw => "gate_derived_holds_raw",
             Self::OutOfRange => "gate_out_of_range",
             Self::Oversize => "gate_oversize",
         }

@@ -6,7 +6,7 @@
 //! that is none of these passes: a stage that made up tokens, or packed bits into them, would be
 //! seen by its proof and by replay only.
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::kernels::cmp::not_distinct;
 use arrow::datatypes::{
     DataType, Date32Type, Int32Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
@@ -16,6 +16,7 @@ use douane_ledger::release::{Column, Shape};
 use douane_schemas::canonical;
 use douane_schemas::leaf::LeafType;
 
+use crate::derived::DerivedCheck;
 use crate::detectors::Detector;
 use crate::encode::{integer, leaf_type};
 use crate::refusal::RefusalReason;
@@ -93,9 +94,16 @@ fn label(detector: Detector) -> &'static str {
 enum Check {
     Token(Form),
     Fpe(Box<Fpe>),
-    Mask { keep_first: u32, keep_last: u32, fill: char },
+    Mask {
+        keep_first: u32,
+        keep_last: u32,
+        fill: char,
+    },
     Constant(String),
-    Redacted { detectors: Vec<Detector>, labels: Vec<&'static str> },
+    Redacted {
+        detectors: Vec<Detector>,
+        labels: Vec<&'static str>,
+    },
     Year,
     Month,
     Day,
@@ -103,13 +111,15 @@ enum Check {
     Bins(Vec<Bin>),
     Prefix(usize),
     Public,
+    /// Computed of other columns.
+    Derived(DerivedCheck),
 }
 
 /// One output column: what it must be, and the leaf it must come from.
 pub(crate) struct ColumnCheck {
     pub(crate) name: String,
     /// Name of the raw column: `key.<path>` or `after.<path>`.
-    pub(crate) raw: String,
+    pub(crate) raw: Option<String>,
     /// Arrow type of the output.
     pub(crate) out_type: DataType,
     /// Arrow type of the raw column.
@@ -152,6 +162,7 @@ impl ColumnCheck {
             Check::Day => out == LeafType::Date && dated(leaf),
             Check::Hour => out == LeafType::MicroTimestamp && dated(leaf) && leaf != LeafType::Date,
             Check::Public => out == leaf && leaf != LeafType::Opaque,
+            Check::Derived(_) => false,
         };
         if !fits {
             return Err(GateFault::ShapeType { column: column.name.clone(), leaf, found: out });
@@ -162,7 +173,7 @@ impl ColumnCheck {
         };
         Ok(Self {
             name: column.name.clone(),
-            raw,
+            raw: Some(raw),
             out_type: out.arrow(),
             raw_type: leaf.arrow(),
             nullable: column.nullable,
@@ -170,6 +181,48 @@ impl ColumnCheck {
             check,
             domain,
         })
+    }
+
+    /// Compiles a column that is computed of others.
+    pub(crate) fn derived(column: &Column, derived: DerivedCheck) -> Result<Self, GateFault> {
+        let out = leaf_type(column)?;
+        Ok(Self {
+            name: column.name.clone(),
+            raw: None,
+            out_type: out.arrow(),
+            raw_type: DataType::Null,
+            nullable: column.nullable,
+            leaf_type: out,
+            check: Check::Derived(derived),
+            domain: None,
+        })
+    }
+
+    /// Holds the rows in `rows` of a derived column, which has no one raw value.
+    pub(crate) fn hold_derived(
+        &self,
+        out: &ArrayRef,
+        raw: &RecordBatch,
+        rows: impl Iterator<Item = usize>,
+        mut refuse: impl FnMut(usize, RefusalReason),
+    ) {
+        let Check::Derived(derived) = &self.check else { return };
+        let hidden = derived.hidden(raw);
+        let mut text = String::new();
+        for row in rows.filter(|row| !out.is_null(*row)) {
+            text.clear();
+            let verdict = self
+                .public(out, row)
+                .and_then(|()| derived.hold(out, &hidden, row))
+                // Found by the encoder it would stop the batch.
+                .and_then(|()| {
+                    let written = canonical::write(out, row, &mut text);
+                    written.map_err(|_| RefusalReason::OutOfRange)
+                });
+            if let Err(reason) = verdict {
+                refuse(row, reason);
+            }
+        }
     }
 
     fn presence(&self, out: &ArrayRef, raw: &ArrayRef, row: usize) -> Presence {
@@ -342,6 +395,8 @@ impl ColumnCheck {
                 must(twin == found(), RefusalReason::Prefix)
             }
             Check::Public => self.public(out, row),
+            // It has no one raw value; see `hold_derived`.
+            Check::Derived(_) => Err(RefusalReason::NotItsLeaf),
         }
     }
 
@@ -502,6 +557,7 @@ fn compile(column: &Column, keys: &GateKeys) -> Result<Check, GateFault> {
             length => Check::Prefix(*length as usize),
         },
         Shape::Public => Check::Public,
+        Shape::Derived { .. } => return Err(bad("derived column")),
     })
 }
 

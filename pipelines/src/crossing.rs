@@ -22,6 +22,7 @@ use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::identity;
 use crate::key_home::KeyHome;
+use crate::merge::Merge;
 use crate::names::{Names, checkpoint_origin, ledger_home};
 use crate::plan::{Plan, Staged};
 use crate::position::{
@@ -395,14 +396,15 @@ impl Crossing {
     }
 
     /// What the gate looks at: the staged columns, and the raw ones to recompute from.
-    pub fn at_gate<'a>(&self, staged: &'a Staged, skip: &'a [bool]) -> AtGate<'a> {
+    pub fn at_gate<'a>(&self, staged: &'a Staged, merge: &'a Merge) -> AtGate<'a> {
         AtGate {
             columns: &staged.columns,
             keys: &staged.keys,
             before: staged.before.as_ref(),
             raw: &staged.batch.rows,
             origins: &staged.batch.origins,
-            skip,
+            skip: &merge.skip,
+            withdrawn: &merge.withdrawn,
         }
     }
 

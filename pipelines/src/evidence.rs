@@ -17,6 +17,7 @@ use douane_schemas::tuple::Tuple;
 
 use crate::crossing::Crossing;
 use crate::hold::Reason;
+use crate::merge::Merge;
 use crate::turn::{Source, Turn};
 
 /// Ids of the transaction whose intent will stand at the log's next place. Keyed and bound to the
@@ -59,7 +60,7 @@ pub fn intent(
     turn: &Turn,
     passed: &Passed,
     ids: &TransactionIds,
-    merged: u64,
+    merge: &Merge,
     origins: &[Origin],
 ) -> Intent {
     Intent {
@@ -88,7 +89,9 @@ pub fn intent(
         traceparent: ids.traceparent.clone(),
         records: passed.records(),
         bytes: passed.bytes(),
-        merged,
+        merged: merge.merged,
+        filtered: merge.filtered,
+        withdrawn: merge.withdrawn.iter().filter(|row| **row).count() as u64,
         truncated: turn.truncated(),
         redriven: turn
             .redriven()

@@ -1,12 +1,18 @@
-//! Which staged rows of a turn stay out, and where a delete and its tombstone become one.
+//! Which staged rows of a turn stay out, which cross as tombstones, and where a delete and its
+//! tombstone become one.
 //!
 //! Debezium sends a tombstone after each delete. Both are null values under one key outside, so
 //! the second one is left out, also where the two fall into two turns: what is remembered between
 //! turns is, for each partition whose last crossing record was a delete, the digest of its key.
+//!
+//! A row whose new state lies outside WHERE: where it is just created, nothing of it is outside,
+//! and it stays behind. After an update, or as a snapshot found it, an earlier state of it may be
+//! outside, and a tombstone of its key withdraws that; just after a tombstone of the same key there
+//! is nothing left to withdraw. Without a key nothing can be withdrawn. Deletes bypass WHERE.
 
 use std::collections::BTreeMap;
 
-use douane_schemas::batch::{Origin, RowKind};
+use douane_schemas::batch::{Op, Origin, RowKind};
 
 use crate::turn::{Source, Turn};
 
@@ -18,10 +24,23 @@ pub type Deletes = BTreeMap<Source, String>;
 pub struct Merge {
     /// One a row: it stays out. It is cut, or refused, or the tombstone of the delete before it.
     pub skip: Vec<bool>,
+    /// One a row: its state left WHERE, and it crosses as a tombstone.
+    pub withdrawn: Vec<bool>,
     /// How many tombstones were taken for the deletes before them.
     pub merged: u64,
+    /// How many rows stay behind because WHERE does not let them cross.
+    pub filtered: u64,
     /// As the partitions stand once the turn has crossed.
     pub deletes: Deletes,
+}
+
+/// What WHERE says of a turn's rows.
+#[derive(Clone, Copy)]
+pub struct Filter<'a> {
+    /// One a row: it is an upsert whose state lies outside.
+    pub outside: &'a [bool],
+    /// The output has a key.
+    pub keyed: bool,
 }
 
 impl Merge {
@@ -31,6 +50,7 @@ impl Merge {
     pub fn new(
         turn: &Turn,
         origins: &[Origin],
+        filter: Filter<'_>,
         before: Deletes,
         keeps_deletes: bool,
         digest: impl Fn(usize) -> String,
@@ -38,6 +58,8 @@ impl Merge {
         let refused = turn.refused();
         let mut deletes = before;
         let mut merged = 0;
+        let mut filtered = 0;
+        let mut withdrawn = vec![false; origins.len()];
         let mut stays = |(row, origin): (usize, &Origin)| {
             let source = (origin.topic, origin.partition);
             if turn.is_cut(source, origin.offset) {
@@ -49,6 +71,17 @@ impl Merge {
                 return true;
             }
             match origin.kind() {
+                RowKind::Upsert if filter.outside[row] => {
+                    let key = digest(row);
+                    let none_outside = origin.op == Op::Create || !filter.keyed;
+                    if none_outside || deletes.get(&source) == Some(&key) {
+                        filtered += 1;
+                        return true;
+                    }
+                    deletes.insert(source, key);
+                    withdrawn[row] = true;
+                    false
+                }
                 _ if keeps_deletes => {
                     deletes.remove(&source);
                     false
@@ -68,14 +101,13 @@ impl Merge {
             }
         };
         let skip = origins.iter().enumerate().map(&mut stays).collect();
-        Self { skip, merged, deletes }
+        Self { skip, withdrawn, merged, filtered, deletes }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use Op::{Create, Delete, Tombstone};
-    use douane_schemas::batch::Op;
+    use Op::{Create, Delete, Read, Tombstone, Update};
     use douane_schemas::record::RawRecord;
 
     use super::*;
@@ -91,8 +123,12 @@ mod tests {
         rows: Rows<'a>,
         refused: &'a [(i32, i64)],
         cut: &'a [(i32, i64)],
+        outside: &'a [u8],
+        keyed: bool,
         skip: &'a [u8],
+        withdrawn: &'a [u8],
         merged: u64,
+        filtered: u64,
         after: &'a [(i32, &'a str)],
     }
 
@@ -103,8 +139,12 @@ mod tests {
         rows: &[],
         refused: &[],
         cut: &[],
+        outside: &[],
+        keyed: true,
         skip: &[],
+        withdrawn: &[],
         merged: 0,
+        filtered: 0,
         after: &[],
     };
 
@@ -147,10 +187,16 @@ mod tests {
             turn.cut((0, *partition), *offset);
         }
         let digest = |row: usize| case.rows[row].2.to_owned();
-        let merge = Merge::new(&turn, &origins, deletes(case.before), case.keeps, digest);
+        let of = |listed: &[u8]| -> Vec<bool> {
+            (0..origins.len()).map(|row| listed.get(row) == Some(&1)).collect()
+        };
+        let filter = Filter { outside: &of(case.outside), keyed: case.keyed };
+        let merge = Merge::new(&turn, &origins, filter, deletes(case.before), case.keeps, digest);
         let expected = Merge {
-            skip: case.skip.iter().map(|skip| *skip == 1).collect(),
+            skip: of(case.skip),
+            withdrawn: of(case.withdrawn),
             merged: case.merged,
+            filtered: case.filtered,
             deletes: deletes(case.after),
         };
         assert_eq!(merge, expected, "{}", case.name);
@@ -268,6 +314,69 @@ mod tests {
                 cut: &[(0, 0)],
                 skip: &[1, 0],
                 after: &[(0, "z")],
+                ..CASE
+            },
+        ] {
+            check(&case);
+        }
+    }
+
+    #[test]
+    fn what_leaves_where_is_withdrawn_and_what_never_entered_stays_behind() {
+        for case in [
+            Case {
+                name: "a row that is created outside",
+                rows: &[(0, Create, "a"), (0, Create, "b")],
+                outside: &[1, 0],
+                skip: &[1, 0],
+                filtered: 1,
+                ..CASE
+            },
+            Case {
+                name: "an update that leaves, and a snapshot that finds it outside",
+                rows: &[(0, Update, "a"), (0, Read, "b"), (0, Update, "c")],
+                outside: &[1, 1, 0],
+                withdrawn: &[1, 1, 0],
+                after: &[],
+                ..CASE
+            },
+            Case {
+                name: "it is withdrawn once, also over turns, and may come back",
+                before: &[(0, "a")],
+                rows: &[(0, Update, "a"), (0, Update, "a"), (0, Update, "a"), (0, Update, "a")],
+                outside: &[1, 0, 1, 1],
+                skip: &[1, 0, 0, 1],
+                withdrawn: &[0, 0, 1],
+                filtered: 2,
+                after: &[(0, "a")],
+                ..CASE
+            },
+            Case {
+                name: "a delete bypasses WHERE, and a created row in between changes nothing",
+                rows: &[(0, Delete, "a"), (0, Create, "a"), (0, Tombstone, "a")],
+                outside: &[0, 1, 0],
+                skip: &[0, 1, 1],
+                merged: 1,
+                filtered: 1,
+                after: &[(0, "a")],
+                ..CASE
+            },
+            Case {
+                name: "another row's withdrawal stands between",
+                before: &[(0, "a")],
+                rows: &[(0, Update, "b"), (0, Update, "a")],
+                outside: &[1, 1],
+                withdrawn: &[1, 1],
+                after: &[(0, "a")],
+                ..CASE
+            },
+            Case {
+                name: "nothing can be withdrawn without a key",
+                rows: &[(0, Update, "a"), (0, Read, "a")],
+                outside: &[1, 1],
+                keyed: false,
+                skip: &[1, 1],
+                filtered: 2,
                 ..CASE
             },
         ] {

@@ -6,12 +6,12 @@ use douane_transforms::Produces;
 use crate::config::{Class, Override};
 
 /// Version of this table; it stands in every fingerprint.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The table as text: shown by `explain`, hashed into the fingerprint. It is what [`decide`]
 /// does, in words; a test walks every row.
 pub const TABLE: &str = "\
-default policy, version 1
+default policy, version 2
 identifier: tokenize; fpe or mask (at most 4 characters kept); redact to a constant
 quasi: as identifier, or generalize
 sensitive: generalize to bins; as it is or tokenised only by a named override
@@ -20,10 +20,20 @@ free_text: denied; a named override with detectors, residual kinds and a minimum
 public: nothing needed
 secret: never
 technical: never
+post-processing of columns that may cross: sql may select, compute with and filter by columns as their stages left them
+  no filter, no condition and no computation that may fail reads an identifier or free_text
+  tokens and encrypted values are no text and meet values of their own domain only
+  no text is made of free_text, nor of a prefix of 6 or more characters
 ";
 
 /// Most characters of an identifier that a mask or an encryption may keep.
 pub const KEPT_CHARS_MAX: u32 = 4;
+
+/// A prefix this long may be a whole value, which the gate looks for in what was derived.
+const PREFIX_CHARS_LEAST: u32 = 6;
+
+/// The name of the rule that lets columns of a `sql` stage cross.
+pub const POST_PROCESSING: &str = "post-processing of columns that may cross";
 
 /// The answer for one output column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +71,50 @@ pub fn decide(class: Class, produces: Option<&Produces>, overrides: &[&Override]
         || Verdict::Denied { why: why_not(class, produces) },
         |rule| Verdict::Allowed { rule },
     )
+}
+
+/// Decides what a `sql` stage computes of columns that may cross each by itself: class and
+/// protection of those whose values are in it, classes of those that only decide, and whether the
+/// result is text. That tokens stay among their like is held by their type.
+pub fn derived(
+    direct: &[(Class, Option<&Produces>)],
+    indirect: &[Class],
+    is_text: bool,
+) -> Verdict {
+    let denied = |why: &str| Verdict::Denied { why: why.to_owned() };
+    if let Some(class) = indirect.iter().find(|c| matches!(c, Class::Identifier | Class::FreeText))
+    {
+        return Verdict::Denied {
+            why: format!(
+                "a filter, a condition or what may fail reads a leaf of class `{class}`: which \
+                 rows cross, and how, would tell of it"
+            ),
+        };
+    }
+    if is_text && direct.iter().any(|(class, _)| *class == Class::FreeText) {
+        return denied("a text is made of free text; numbers and conditions may be made of it");
+    }
+    let long = |how: &&Produces| matches!(how, Produces::Prefix { length } if *length >= PREFIX_CHARS_LEAST);
+    if is_text && direct.iter().filter_map(|(_, how)| *how).any(|how| long(&how)) {
+        return denied("a text is made of a prefix of 6 or more characters, often a whole value");
+    }
+    Verdict::Allowed { rule: POST_PROCESSING.to_owned() }
+}
+
+/// The class that asks for most; public where there is none.
+pub fn strictest(classes: impl Iterator<Item = Class>) -> Class {
+    const ORDER: [Class; 8] = [
+        Class::Public,
+        Class::Technical,
+        Class::Quasi,
+        Class::Sensitive,
+        Class::Identifier,
+        Class::Special,
+        Class::FreeText,
+        Class::Secret,
+    ];
+    let rank = |class: &Class| ORDER.iter().position(|other| other == class);
+    classes.max_by_key(rank).unwrap_or(Class::Public)
 }
 
 /// The override names exactly what the stage does, says what it leaves, and how well it must work.

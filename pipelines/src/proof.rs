@@ -8,11 +8,11 @@ mod html;
 
 pub use html::page;
 
-use douane_transforms::{Guarantees, Produces};
+use douane_transforms::{Guarantees, Produces, Stage};
 use serde::Serialize;
 
 use crate::config::{Class, Pipeline, Place};
-use crate::plan::{ClassedLeaf, OutputColumn, Part, Plan};
+use crate::plan::{ClassedLeaf, Crosses, DerivedColumn, OutputColumn, Part, Plan};
 use crate::policy;
 use douane_ledger::release::{
     Changes, Deletes, RecordEnvelope, Truncate, Unavailable, UnknownLeaf,
@@ -56,6 +56,14 @@ pub struct Rule {
     pub means: String,
 }
 
+/// What the `sql` stage does, in the spelling that is signed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SqlRow {
+    pub text: String,
+    /// Leaves that decide, by WHERE, whether a row crosses.
+    pub filter: Vec<String>,
+}
+
 /// A named override as it will be signed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OverrideRow {
@@ -81,6 +89,8 @@ pub struct Proof {
     /// How changes become records, in words.
     pub changes: Vec<Rule>,
     pub behind: Vec<Behind>,
+    /// The `sql` stage as it is signed.
+    pub sql: Option<SqlRow>,
     pub overrides: Vec<OverrideRow>,
     pub policy: &'static str,
 }
@@ -95,13 +105,31 @@ impl Row {
 impl Proof {
     pub fn new(place: &Place, pipeline: &Pipeline, plan: &Plan, fingerprint: &str) -> Self {
         let envelope = pipeline.changes.envelope.as_ref();
-        let row = |column: &OutputColumn| row(column, envelope.is_some());
-        let rows = plan.keys.iter().chain(&plan.columns).map(row).collect();
+        let keys = plan.keys.iter().map(|key| row(&key.name, key, envelope.is_some()));
+        let values = plan.outputs().into_iter().map(|crosses| match crosses {
+            Crosses::Leaf(name, column) => row(name, column, envelope.is_some()),
+            Crosses::Derived(column) => derived(plan, column),
+        });
+        let rows = keys.chain(values).collect();
         let crosses = |leaf: &ClassedLeaf| {
-            plan.keys
-                .iter()
-                .chain(&plan.columns)
-                .any(|c| c.from.part == leaf.part && c.from.leaf.path == leaf.leaf.path)
+            let is_it =
+                |c: &OutputColumn| c.from.part == leaf.part && c.from.leaf.path == leaf.leaf.path;
+            let outputs = plan.outputs();
+            let mut leaves = outputs.iter().filter_map(|crosses| match crosses {
+                Crosses::Leaf(_, column) => Some(*column),
+                Crosses::Derived(_) => None,
+            });
+            plan.keys.iter().any(is_it) || leaves.any(is_it)
+        };
+        let staged = |leaf: &ClassedLeaf| {
+            let name = leaf.leaf.path.as_str();
+            leaf.part == Part::Row && plan.columns.iter().any(|c| c.from.leaf.path == name)
+        };
+        let dropped = |leaf: &ClassedLeaf| {
+            let drops = |stage: &Stage| {
+                matches!(stage, Stage::Drop(_)) && stage.columns().contains(&leaf.leaf.path)
+            };
+            pipeline.stages.iter().any(|(stage, _)| drops(stage))
         };
         let mut behind: Vec<Behind> = plan
             .classed
@@ -113,6 +141,8 @@ impl Proof {
                 why: match leaf.class {
                     Class::Secret => "secret: never crosses",
                     Class::Technical => "technical: never crosses",
+                    _ if staged(leaf) => "only what sql computes of it or decides by it crosses",
+                    _ if plan.sql.is_some() && !dropped(leaf) => "not selected by sql",
                     _ => "dropped",
                 },
             })
@@ -155,6 +185,14 @@ impl Proof {
             columns: rows,
             changes: rules(&pipeline.changes, pipeline.sink.timestamp_ms),
             behind,
+            sql: plan.sql.as_ref().map(|sql| SqlRow {
+                text: sql.text.clone(),
+                filter: sql
+                    .filter
+                    .iter()
+                    .flat_map(|(_, reads)| reads.iter().map(|at| leaf_name(plan, *at)))
+                    .collect(),
+            }),
             overrides: pipeline
                 .overrides
                 .iter()
@@ -230,10 +268,23 @@ impl Proof {
         if !indirect.is_empty() {
             writeln!(
                 out,
-                "\nindirect flows (a cell that its stage refuses keeps its row from crossing)"
+                "\nindirect flows (conditions decide what stands in a column; a cell that is refused \
+                 keeps its row from crossing)"
             )?;
             for row in indirect {
                 writeln!(out, "  {} <- {}", row.column, row.indirect.join(", "))?;
+            }
+        }
+        if let Some(sql) = &self.sql {
+            writeln!(out, "\nsql\n  {}", sql.text)?;
+            if !sql.filter.is_empty() {
+                writeln!(
+                    out,
+                    "  which rows cross is decided by {}: a created row outside WHERE stays behind, \
+                     an updated or snapshot row outside WHERE crosses as a tombstone of its key, \
+                     deletes bypass WHERE",
+                    sql.filter.join(", ")
+                )?;
             }
         }
         writeln!(out, "\nwhat stays behind")?;
@@ -302,7 +353,40 @@ fn rules(changes: &Changes, timestamp_ms: u64) -> Vec<Rule> {
     ]
 }
 
-fn row(column: &OutputColumn, envelope: bool) -> Row {
+fn leaf_name(plan: &Plan, column: usize) -> String {
+    let from = &plan.columns[column].from;
+    from.part.column(&from.leaf.path)
+}
+
+/// A column that sql computes: its lineage, and the protections beneath it.
+fn derived(plan: &Plan, column: &DerivedColumn) -> Row {
+    let direct = || column.direct.iter().map(|at| &plan.columns[*at]);
+    let mut labels: Vec<&str> = direct().filter_map(|c| c.from.residency.as_deref()).collect();
+    labels.sort_unstable();
+    labels.dedup();
+    let beneath: Vec<String> = direct()
+        .filter_map(|c| Some(format!("{}: {}", c.from.leaf.path, in_words(c.produces()?))))
+        .collect();
+    let mut protection = format!("sql: {}", column.derived.text);
+    if !beneath.is_empty() {
+        protection = format!("{protection}; beneath it {}", beneath.join("; "));
+    }
+    Row {
+        part: Part::Row,
+        column: column.name.clone(),
+        column_type: column.derived.leaf_type.to_string(),
+        direct: column.direct.iter().map(|at| leaf_name(plan, *at)).collect(),
+        indirect: column.indirect.iter().map(|at| leaf_name(plan, *at)).collect(),
+        class: column.class.to_string(),
+        residency: (!labels.is_empty()).then(|| labels.join(", ")),
+        subject: direct().any(|c| c.from.subject),
+        protection,
+        keeps: Vec::new(),
+        rule: column.rule.clone(),
+    }
+}
+
+fn row(name: &str, column: &OutputColumn, envelope: bool) -> Row {
     let path = &column.from.leaf.path;
     let leaf = column.from.part.column(path);
     let before = envelope && column.from.part == Part::Row;
@@ -311,7 +395,7 @@ fn row(column: &OutputColumn, envelope: bool) -> Row {
     let may_fail = column.protection.as_ref().is_some_and(|p| p.declared.may_fail);
     Row {
         part: column.from.part,
-        column: column.name.clone(),
+        column: name.to_owned(),
         column_type: column.output.to_string(),
         indirect: if may_fail { leaves.clone() } else { Vec::new() },
         direct: leaves,
@@ -406,6 +490,7 @@ mod fixture {
             rule: rule.to_owned(),
         };
         Proof {
+            sql: None,
             pipeline: "customers".to_owned(),
             purpose: "model-training".to_owned(),
             source: "eu-de (a): crm.public.customers".to_owned(),

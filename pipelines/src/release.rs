@@ -23,7 +23,7 @@ use douane_transforms::{Produces, Stage};
 use crate::bundle;
 use crate::config::{Pipeline, Place};
 use crate::fault::RunFault;
-use crate::plan::{OutputColumn, Part, Plan};
+use crate::plan::{Crosses, OutputColumn, Part, Plan};
 use crate::policy;
 use crate::position::Approved;
 use crate::proof::Proof;
@@ -208,9 +208,9 @@ pub fn fingerprint(place: &Place, pipeline: &Pipeline, plan: &Plan) -> Result<St
         record_shape: pipeline.changes.shape_name().to_owned(),
         changes: pipeline.changes.clone(),
         leaves: released_leaves(plan),
-        stages: pipeline.stages.iter().map(|(stage, _)| stage_of(stage)).collect(),
-        key: columns(&plan.keys),
-        columns: columns(&plan.columns),
+        stages: pipeline.stages.iter().map(|(stage, _)| stage_of(stage, plan)).collect(),
+        key: plan.keys.iter().map(|key| column_of(&key.name, key)).collect(),
+        columns: value_columns(plan),
         domains: domains(pipeline, plan),
         detectors: detectors(plan),
         dp: None,
@@ -221,14 +221,22 @@ pub fn fingerprint(place: &Place, pipeline: &Pipeline, plan: &Plan) -> Result<St
     document.hex().map_err(fault)
 }
 
-fn stage_of(stage: &Stage) -> FingerprintedStage {
+fn stage_of(stage: &Stage, plan: &Plan) -> FingerprintedStage {
     let value = serde_json::to_value(stage).unwrap_or_default();
+    let sql = match stage {
+        // In one spelling, and `*` written out: how it is laid out is nobody's approval.
+        Stage::Sql(_) => plan.sql.as_ref().map(|sql| sql.text.clone()),
+        _ => None,
+    };
     FingerprintedStage {
         verb: stage.verb().to_owned(),
         semantics: stage.declaration().semantics,
-        // Externally tagged: the settings lie under the verb.
-        config: value.get(stage.verb()).cloned().unwrap_or_default(),
-        sql: None,
+        config: match sql {
+            Some(_) => serde_json::Value::Null,
+            // Externally tagged: the settings lie under the verb.
+            None => value.get(stage.verb()).cloned().unwrap_or_default(),
+        },
+        sql,
     }
 }
 
@@ -299,18 +307,37 @@ fn released_leaves(plan: &Plan) -> Vec<ReleasedLeaf> {
         .collect()
 }
 
-fn columns(columns: &[OutputColumn]) -> Vec<Column> {
-    columns
-        .iter()
-        .map(|column| Column {
+fn value_columns(plan: &Plan) -> Vec<Column> {
+    let column = |crosses: Crosses<'_>| match crosses {
+        Crosses::Leaf(name, column) => column_of(name, column),
+        Crosses::Derived(column) => Column {
             name: column.name.clone(),
-            from: column.from.leaf.path.clone(),
-            column_type: column.output.to_string(),
-            nullable: column.from.part == Part::Row,
-            class: column.from.class.to_string(),
-            shape: column.produces().map_or(Shape::Public, shape),
-        })
-        .collect()
+            from: String::new(),
+            column_type: column.derived.leaf_type.to_string(),
+            nullable: true,
+            class: column.class.to_string(),
+            shape: Shape::Derived {
+                from: column
+                    .direct
+                    .iter()
+                    .map(|at| plan.columns[*at].from.leaf.path.clone())
+                    .collect(),
+                expression: column.derived.text.clone(),
+            },
+        },
+    };
+    plan.outputs().into_iter().map(column).collect()
+}
+
+fn column_of(name: &str, column: &OutputColumn) -> Column {
+    Column {
+        name: name.to_owned(),
+        from: column.from.leaf.path.clone(),
+        column_type: column.output.to_string(),
+        nullable: column.from.part == Part::Row,
+        class: column.from.class.to_string(),
+        shape: column.produces().map_or(Shape::Public, shape),
+    }
 }
 
 /// What the gate will hold a column to. The gate shares no code with the stages: this is the one
@@ -502,8 +529,8 @@ pub(crate) fn draft(
             timestamp_ms_granularity: pipeline.sink.timestamp_ms,
         },
         leaves: released_leaves(plan),
-        key: columns(&plan.keys),
-        columns: columns(&plan.columns),
+        key: plan.keys.iter().map(|key| column_of(&key.name, key)).collect(),
+        columns: value_columns(plan),
         changes: pipeline.changes.clone(),
         overrides: overrides(pipeline),
         policy: Policy {

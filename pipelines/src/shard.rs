@@ -25,7 +25,7 @@ use crate::crossing::{Admins, Crossing};
 use crate::evidence;
 use crate::fault::RunFault;
 use crate::hold::{Reason, Retention, Waiting};
-use crate::merge::Merge;
+use crate::merge::{Filter, Merge};
 use crate::plan::{Staged, Stages};
 use crate::position::{self, Place, Position, ShardHead};
 use crate::quarantine::Request;
@@ -486,14 +486,19 @@ impl Shard<'_> {
             let merge = self.merge(life, turn, &staged);
             let passed = life
                 .gate
-                .pass(crossing.at_gate(&staged, &merge.skip), ids.clone())
+                .pass(crossing.at_gate(&staged, &merge), ids.clone())
                 .map_err(|fault| RunFault::Gate(fault.to_string()))?;
             let mut cut = false;
             for (row, refusal) in passed.refused() {
                 let origin = staged.batch.origins[*row];
                 let source = (origin.topic, origin.partition);
-                cut |=
-                    self.refuse(life, turn, source, origin.offset, origin.kind(), refusal.code())?;
+                // What is to be withdrawn is as a delete: its row would stay outside for ever. What
+                // is tried again was passed long before: nothing is held for it.
+                let kind = match merge.withdrawn[*row] && turn.redriven().is_none() {
+                    true => RowKind::Delete,
+                    false => origin.kind(),
+                };
+                cut |= self.refuse(life, turn, source, origin.offset, kind, refusal.code())?;
             }
             if !cut {
                 break (passed, merge);
@@ -531,8 +536,7 @@ impl Shard<'_> {
         )?;
         // Crash here: what was leased and not sent is lost.
         let origins = &staged.batch.origins;
-        let intent =
-            evidence::intent(crossing, &life.gate, turn, &passed, &ids, merge.merged, origins);
+        let intent = evidence::intent(crossing, &life.gate, turn, &passed, &ids, &merge, origins);
         let records = passed.records();
         let receipt = life.log.append(&Entry::Intent(intent)).map_err(|fault| match fault {
             LedgerFault::EntryTooLarge { .. } => RunFault::TurnTooLarge(fault.to_string()),
@@ -614,7 +618,9 @@ impl Shard<'_> {
             .collect();
         let digest = |row| evidence::key_digest(&staged.keys, row);
         let keeps_deletes = self.crossing.pipeline.changes.keeps_deletes();
-        Merge::new(turn, &staged.batch.origins, before, keeps_deletes, digest)
+        let filter =
+            Filter { outside: &staged.outside, keyed: !self.crossing.plan.keys.is_empty() };
+        Merge::new(turn, &staged.batch.origins, filter, before, keeps_deletes, digest)
     }
 
     /// Writes down which leaves stay behind from here on, each once a life: durable with the intent

@@ -14,7 +14,7 @@ use douane_ledger::log::{Head, JournalId};
 use douane_ledger::release::{self as releases, Changes, Limits, LiveRelease, Truncate};
 use douane_ledger::signing::SigningKey;
 use douane_ledger::trust::{self, Approver, Role, Root, TrustRoot};
-use douane_schemas::batch::{Origin, RowKind};
+use douane_schemas::batch::{Op, Origin, RowKind};
 use douane_schemas::debezium::{Decoder, Hold, Refusal, WriterSchemas};
 use douane_schemas::record::{Format, RawRecord};
 
@@ -23,7 +23,7 @@ use crate::evidence;
 use crate::fault::RunFault;
 use crate::hold::Reason;
 use crate::key_home::KeyHome;
-use crate::merge::{Deletes, Merge};
+use crate::merge::{Deletes, Filter, Merge};
 use crate::names::Names;
 use crate::plan::{Plan, Staged, Stages};
 use crate::release;
@@ -194,7 +194,8 @@ impl Trial {
             let digest = |row| evidence::key_digest(&staged.keys, row);
             let origins = &staged.batch.origins;
             let (deletes, keeps) = (self.deletes.clone(), self.changes.keeps_deletes());
-            let merge = Merge::new(&self.turn, origins, deletes, keeps, digest);
+            let filter = Filter { outside: &staged.outside, keyed: staged.keys.num_columns() > 0 };
+            let merge = Merge::new(&self.turn, origins, filter, deletes, keeps, digest);
             let crossing = AtGate {
                 columns: &staged.columns,
                 keys: &staged.keys,
@@ -202,6 +203,7 @@ impl Trial {
                 raw: &staged.batch.rows,
                 origins,
                 skip: &merge.skip,
+                withdrawn: &merge.withdrawn,
             };
             let passed = self
                 .gate
@@ -211,9 +213,12 @@ impl Trial {
             for (row, refusal) in passed.refused() {
                 let column = self.gate.place_name(refusal.place).to_owned();
                 let column = Some(column).filter(|name| !name.is_empty());
-                let origin = &staged.batch.origins[*row];
+                let mut origin = staged.batch.origins[*row];
+                if merge.withdrawn[*row] {
+                    origin.op = Op::Delete;
+                }
                 let by = RefusedBy::Gate;
-                cut |= self.refuse(origin, by, refusal.code(), column, &mut refused);
+                cut |= self.refuse(&origin, by, refusal.code(), column, &mut refused);
             }
             if !cut {
                 break (passed, merge);

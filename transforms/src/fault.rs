@@ -45,7 +45,7 @@ pub enum StageFault {
     Detectors(&'static str),
     #[error("constant is {found} bytes long; at most {most} are allowed")]
     Constant { found: usize, most: usize },
-    #[error("{0} makes no column: it has no function")]
+    #[error("{0} makes no column of a leaf: it has no function")]
     NoFunction(&'static str),
 }
 
@@ -64,6 +64,8 @@ pub enum TransformFault {
     DomainTooSmall,
     #[error("a cell is longer than the stage takes")]
     TooLong,
+    #[error("a cell is divided by zero")]
+    DivisionByZero,
 }
 
 impl TransformFault {
@@ -75,6 +77,7 @@ impl TransformFault {
             Self::OutsideAlphabet => "outside_alphabet",
             Self::DomainTooSmall => "domain_too_small",
             Self::TooLong => "too_long",
+            Self::DivisionByZero => "division_by_zero",
         }
     }
 }

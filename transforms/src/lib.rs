@@ -2,7 +2,7 @@
 //!
 //! Six verbs turn a classed leaf into a column that may cross: [`tokenize`], [`fpe`], [`mask`],
 //! [`redact`], [`generalize`] and [`drop`]. Each is one file: declaration, config, build, apply,
-//! tests. [`stage::ALL`] is the list of them.
+//! tests. [`sql`] selects among what they let cross. [`stage::ALL`] is the list of all.
 //!
 //! Nothing here does I/O, reads a clock or draws randomness; nothing here knows where keys live.
 //! No error holds a cell value.
@@ -35,6 +35,7 @@ pub mod keyring;
 pub mod mask;
 pub mod number;
 pub mod redact;
+pub mod sql;
 pub mod stage;
 pub mod tokenize;
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::domains::{Domains, Form};
 use crate::fault::StageFault;
 use crate::keyring::Keyring;
-use crate::{drop, fpe, generalize, mask, redact, tokenize};
+use crate::{drop, fpe, generalize, mask, redact, sql, tokenize};
 
 /// All verbs, in the order of the documentation. Linking the crate registers nothing else.
 pub static ALL: &[&Declaration] = &[
@@ -19,6 +19,7 @@ pub static ALL: &[&Declaration] = &[
     &redact::DECLARATION,
     &generalize::DECLARATION,
     &drop::DECLARATION,
+    &sql::DECLARATION,
 ];
 
 /// What a verb is and what it promises. One constant per verb, in its own file.
@@ -71,6 +72,8 @@ pub enum Stage {
     Generalize(generalize::Config),
     /// The column stays behind.
     Drop(drop::Config),
+    /// One SELECT over the columns that cross; the last stage.
+    Sql(sql::Config),
 }
 
 /// What a stage makes of one leaf, known without keys or records.
@@ -142,6 +145,8 @@ impl Stage {
             Self::Redact(config) => &config.columns,
             Self::Generalize(config) => &config.columns,
             Self::Drop(config) => &config.columns,
+            // It names columns that cross, not leaves.
+            Self::Sql(_) => &[],
         }
     }
 
@@ -154,13 +159,15 @@ impl Stage {
             Self::Redact(_) => &redact::DECLARATION,
             Self::Generalize(_) => &generalize::DECLARATION,
             Self::Drop(_) => &drop::DECLARATION,
+            Self::Sql(_) => &sql::DECLARATION,
         }
     }
 
     /// What comes out for a leaf, or why the stage cannot be applied to it. None for `drop`.
     ///
     /// # Errors
-    /// The config is not usable, the domain unknown, or the leaf's type not taken.
+    /// The config is not usable, the domain unknown, or the leaf's type not taken;
+    /// [`StageFault::NoFunction`] for `sql`, which is no stage of one leaf.
     pub fn declare(&self, leaf: &Leaf, domains: &Domains) -> Result<Option<Declared>, StageFault> {
         match self {
             Self::Tokenize(config) => config.declare(leaf, domains).map(Some),
@@ -169,6 +176,7 @@ impl Stage {
             Self::Redact(config) => config.declare(leaf).map(Some),
             Self::Generalize(config) => config.declare(leaf).map(Some),
             Self::Drop(_) => Ok(None),
+            Self::Sql(_) => Err(StageFault::NoFunction(self.verb())),
         }
     }
 
@@ -192,7 +200,9 @@ impl Stage {
             Self::Mask(config) => config.build(),
             Self::Redact(config) => config.build()?,
             Self::Generalize(config) => config.build(leaf)?,
-            Self::Drop(_) => return Err(StageFault::NoFunction(self.verb())),
+            Self::Drop(_) | Self::Sql(_) => {
+                return Err(StageFault::NoFunction(self.verb()));
+            }
         };
         let ids: Vec<String> =
             keyring.ids(&declared.keys).iter().map(ToString::to_string).collect();

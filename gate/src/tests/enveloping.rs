@@ -38,6 +38,7 @@ fn enveloped(deletes: Deletes) -> Table {
         origin.op = op;
     }
     table.skip = vec![false; 5];
+    table.withdrawn = vec![false; 5];
     let envelope = RecordEnvelope { db: "crm".into(), table: "customers".into(), deletes };
     table.changes = Changes { envelope: Some(envelope), ..Changes::default() };
     table

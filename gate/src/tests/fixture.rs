@@ -47,6 +47,7 @@ pub(super) struct Table {
     pub(super) changes: Changes,
     pub(super) origins: Vec<Origin>,
     pub(super) skip: Vec<bool>,
+    pub(super) withdrawn: Vec<bool>,
 }
 
 pub(super) fn root() -> RootKey {
@@ -352,6 +353,7 @@ pub(super) fn table() -> Table {
         changes: Changes::default(),
         origins,
         skip: vec![false; 4],
+        withdrawn: vec![false; 4],
     }
 }
 
@@ -425,6 +427,7 @@ impl Table {
             raw: &raw,
             origins: &self.origins,
             skip: &self.skip,
+            withdrawn: &self.withdrawn,
         };
         gate.pass(crossing, ids())
     }

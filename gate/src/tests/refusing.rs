@@ -97,6 +97,7 @@ fn stopped(gate: &mut Gate, change: &Change) -> bool {
         raw: &parts.raw,
         origins: &parts.table.origins,
         skip: &parts.table.skip,
+        withdrawn: &parts.table.withdrawn,
     };
     gate.pass(crossing, parts.ids).is_err()
 }
@@ -193,7 +194,7 @@ fn a_batch_that_is_not_the_releases() {
             });
         }));
     }
-    let parts: [fn(&mut Parts); 11] = [
+    let parts: [fn(&mut Parts); 12] = [
         |p| p.table.origins.truncate(3),
         |p| p.table.origins.clear(),
         |p| p.table.origins.push(p.table.origins[0]),
@@ -205,6 +206,7 @@ fn a_batch_that_is_not_the_releases() {
         |p| p.table.skip.truncate(3),
         |p| p.table.skip.push(false),
         |p| p.table.skip.clear(),
+        |p| p.table.withdrawn.truncate(3),
     ];
     changes.extend(parts.into_iter().map(|part| Box::new(part) as Change));
     for traceparent in [
@@ -654,6 +656,7 @@ fn columns_that_are_never_null() {
     let mut good = table();
     good.origins.truncate(3);
     good.skip.truncate(3);
+    good.withdrawn.truncate(3);
     for case in good.columns.iter_mut().chain(&mut good.keys) {
         case.raw = case.raw.slice(0, 3);
         case.out = case.out.slice(0, 3);

@@ -229,6 +229,12 @@ pub struct Intent {
     /// passed before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub redriven: Vec<RedrivenEntry>,
+    /// Rows that the pipeline's WHERE kept back. Not written where it is 0.
+    #[serde(with = "text_u64", default, skip_serializing_if = "is_zero")]
+    pub filtered: u64,
+    /// Rows that left WHERE and crossed as tombstones. Not written where it is 0.
+    #[serde(with = "text_u64", default, skip_serializing_if = "is_zero")]
+    pub withdrawn: u64,
 }
 
 fn is_zero(count: &u64) -> bool {

@@ -78,7 +78,7 @@ pub struct ReleasedLeaf {
 pub struct Column {
     /// Its name outside.
     pub name: String,
-    /// The path of the leaf that it comes from.
+    /// The path of the leaf that it comes from; empty where it is derived: its shape names them.
     pub from: String,
     /// The leaf type's text.
     pub column_type: String,
@@ -157,6 +157,13 @@ pub enum Shape {
     },
     /// As it is.
     Public,
+    /// Computed by the pipeline's SQL of columns that may cross.
+    Derived {
+        /// Paths of the row's leaves whose values are in it.
+        from: Vec<String>,
+        /// How, in the spelling that is signed.
+        expression: String,
+    },
 }
 
 /// A named exception.

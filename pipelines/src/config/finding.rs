@@ -64,6 +64,7 @@ pub enum Kind {
     Stage,
     Override,
     Policy,
+    Sql,
     Plan,
 }
 

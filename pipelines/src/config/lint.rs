@@ -17,7 +17,7 @@ use super::pipeline::{
 use super::place::zone;
 use super::schema::{listed, nearest, plain};
 use super::tables::Table;
-use super::yaml::{Node, Value, quoted};
+use super::yaml::{self, Node, Value, quoted};
 
 /// A file under examination.
 pub(super) struct Lint<'a> {
@@ -27,6 +27,8 @@ pub(super) struct Lint<'a> {
     /// The table that `root` was made for, where it was.
     pub table: Option<&'a Table>,
     pub root: &'a Node,
+    /// The file as it lies.
+    pub source: &'a str,
     pub findings: &'a mut Findings,
 }
 
@@ -59,6 +61,7 @@ impl Lint<'_> {
             })
             .collect();
         self.stages(&stages, &classes);
+        let sql_marks = self.sql(&stages);
         self.declared(&stages, &types, &domains, source.has_schema(), &classes);
         self.domains(&stages, &domains, &file.purpose);
         self.overrides(&file.overrides, &classes, &stages);
@@ -80,6 +83,7 @@ impl Lint<'_> {
             classes,
             types,
             stages,
+            sql_marks,
             sink,
             publish_ms,
             quarantine_max_per_minute: file.quarantine.map(|q| q.max_per_minute),
@@ -485,6 +489,26 @@ impl Lint<'_> {
                 }
             }
         }
+    }
+
+    /// At most one `sql` stage, the last one. Says where its characters stand.
+    fn sql(&mut self, stages: &[(Stage, Mark)]) -> Vec<Mark> {
+        let is_sql = |(_, (stage, _)): &(usize, &(Stage, Mark))| matches!(stage, Stage::Sql(_));
+        let mut all = stages.iter().enumerate().filter(is_sql);
+        let Some((n, (stage, mark))) = all.next() else { return Vec::new() };
+        if let Some((_, (_, second))) = all.next() {
+            let line = mark.line;
+            self.error(*second, Kind::Sql, "a second `sql` stage")
+                .help(format!("first at line {line}"))
+                .next("write both as one SELECT");
+        } else if n + 1 < stages.len() {
+            self.error(*mark, Kind::Sql, "stages follow the `sql` stage")
+                .help("it selects among the columns that the other stages let cross")
+                .next("move it to the end of the list");
+        }
+        let Stage::Sql(config) = stage else { return Vec::new() };
+        let node = self.root.at(&["stages", &n.to_string(), "sql"]);
+        yaml::places(self.source, node.mark, &config.0)
     }
 
     /// Can the stage be applied to the leaf? Where only the source knows the type: to any type?

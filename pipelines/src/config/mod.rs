@@ -170,7 +170,8 @@ fn read_place(
 /// The pipelines of a file: one, or one a table.
 fn read_pipeline(path: &Path, place_dir: &Path, findings: &mut Findings) -> Option<Vec<Pipeline>> {
     let label = label(path);
-    let mut root = read_tree(path, &label, findings)?;
+    let source = read_text(path, &label, findings)?;
+    let mut root = yaml::parse(&source, &label, findings)?;
     expect_sort(&root, &label, Sort::Pipeline, findings)?;
     let many = tables::is_many(&root);
     let catalogue = root.get("domains").and_then(Node::text).map(str::to_owned);
@@ -199,8 +200,14 @@ fn read_pipeline(path: &Path, place_dir: &Path, findings: &mut Findings) -> Opti
     let domains = domains?;
     let Some((catalogue, all)) = expanded else {
         let file = made(&root, &label, held, findings)?;
-        let mut lint =
-            Lint { label: &label, classes_label: &label, root: &root, table: None, findings };
+        let mut lint = Lint {
+            label: &label,
+            classes_label: &label,
+            root: &root,
+            source: &source,
+            table: None,
+            findings,
+        };
         return Some(vec![lint.pipeline(path, place_dir, file, domains)]);
     };
     let classes = self::label(&catalogue);
@@ -211,6 +218,7 @@ fn read_pipeline(path: &Path, place_dir: &Path, findings: &mut Findings) -> Opti
             label: &label,
             classes_label: &classes,
             root: tree,
+            source: &source,
             table: Some(table),
             findings: &mut *findings,
         };
@@ -449,8 +457,13 @@ fn made<T: DeserializeOwned>(
     }
 }
 
-/// The file as a tree. A file is read to its limit and one byte more, whatever its size says.
+/// The file as a tree.
 fn read_tree(path: &Path, label: &str, findings: &mut Findings) -> Option<Node> {
+    yaml::parse(&read_text(path, label, findings)?, label, findings)
+}
+
+/// A file is read to its limit and one byte more, whatever its size says.
+fn read_text(path: &Path, label: &str, findings: &mut Findings) -> Option<String> {
     use std::io::Read;
     let mut bytes = Vec::new();
     let limit = yaml::FILE_BYTES_MAX as u64 + 1;
@@ -468,16 +481,17 @@ fn read_tree(path: &Path, label: &str, findings: &mut Findings) -> Option<Node> 
         };
         return None;
     }
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => yaml::parse(text, label, findings),
+    match String::from_utf8(bytes) {
+        Ok(text) => Some(text),
         // A long file that was cut inside a character is too long first of all.
-        Err(_) if bytes.len() > yaml::FILE_BYTES_MAX => {
+        Err(error) if error.as_bytes().len() > yaml::FILE_BYTES_MAX => {
             let message = format!("file has more than {} bytes", yaml::FILE_BYTES_MAX);
             findings.error(label, Mark::FILE, Kind::TooLarge, message).next("split it");
             None
         }
         Err(error) => {
-            let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let valid = error.utf8_error().valid_up_to();
+            let good = error.as_bytes().get(..valid).unwrap_or_default();
             let line = good.split(|b| *b == b'\n').count();
             let mark = Mark::new(line, 1);
             findings.error(label, mark, Kind::Syntax, "not UTF-8").next("save the file as UTF-8");

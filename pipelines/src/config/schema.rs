@@ -519,14 +519,14 @@ mod tests {
 
     #[test]
     fn a_path_of_stars_fits_by_length() {
-        let list: &[About] = &[("stages.*.sql", "later"), ("sink.shape=envelope", "state")];
+        let list: &[About] = &[("stages.*.pack", "later"), ("sink.shape=envelope", "state")];
         let about = |path: &[&str], value| {
             let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
             super::about(list, &path, value)
         };
-        assert_eq!(about(&["stages", "3", "sql"], None), Some("later"));
+        assert_eq!(about(&["stages", "3", "pack"], None), Some("later"));
         assert_eq!(about(&["sink", "shape"], Some("envelope")), Some("state"));
-        assert_eq!(about(&["stages", "sql"], None), None);
+        assert_eq!(about(&["stages", "pack"], None), None);
         assert_eq!(about(&["stages", "3", "sql", "x"], None), None);
         assert_eq!(about(&["stages", "3", "sql"], Some("x")), None);
         assert_eq!(about(&["sink", "shape"], Some("state")), None);

@@ -357,6 +357,41 @@ impl<'t> Reader<'_, 't> {
     }
 }
 
+/// Where each character of a scalar's text stands in the file: its folding moves blanks only, so
+/// the others are found in their order. Empty where an escape stands in between.
+pub fn places(source: &str, start: Mark, text: &str) -> Vec<Mark> {
+    let rows = source.split('\n').enumerate().skip((start.line as usize).saturating_sub(1));
+    let mut chars = rows
+        .flat_map(|(row, line)| {
+            let chars = line.chars().enumerate();
+            chars.map(move |(column, c)| (c, Mark::new(row + 1, column + 1)))
+        })
+        .skip_while(|(_, mark)| *mark < start)
+        .filter(|(c, _)| !c.is_whitespace())
+        .peekable();
+    // A scalar in quotes, or a block behind its sign.
+    let quote = chars.next_if(|(c, _)| matches!(c, '\'' | '"'));
+    if let Some((_, sign)) = chars.next_if(|(c, _)| quote.is_none() && matches!(c, '|' | '>')) {
+        while chars.next_if(|(_, mark)| mark.line == sign.line).is_some() {}
+    }
+    let single = quote.is_some_and(|(c, _)| c == '\'');
+    let mut places = Vec::new();
+    for wanted in text.chars() {
+        if wanted.is_whitespace() {
+            places.extend(chars.peek().map(|(_, mark)| *mark));
+            continue;
+        }
+        match chars.next() {
+            Some((found, mark)) if found == wanted => places.push(mark),
+            _ => return Vec::new(),
+        }
+        if single && wanted == '\'' {
+            chars.next_if(|(c, _)| *c == '\'');
+        }
+    }
+    places
+}
+
 /// A name from the file as it may stand in a message: not longer than a line.
 pub fn quoted(name: &str) -> Cow<'_, str> {
     match name.char_indices().nth(64) {

@@ -1,6 +1,8 @@
 //! The plan: what each output column is made of. Made once with DataFusion, driven per batch as
 //! physical expressions, so that the borders of batches stay the run loop's.
 
+mod sql;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -21,6 +23,8 @@ use douane_transforms::{Declared, Keyring, Normalize, Produces, Stage, Transform
 
 use crate::config::{Class, Expected, Finding, Findings, Kind, Mark, Pipeline, nearest, quoted};
 use crate::policy::{self, Verdict};
+
+pub use sql::{DerivedColumn, SqlOutput, SqlPlan};
 
 /// Which part of a record a leaf belongs to. Column names carry it: `key.id`, `after.id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -76,6 +80,16 @@ pub struct OutputColumn {
     pub rule: String,
 }
 
+impl<'a> Crosses<'a> {
+    /// Its name outside.
+    pub fn name(&self) -> &'a str {
+        match self {
+            Self::Leaf(name, _) => name,
+            Self::Derived(column) => &column.name,
+        }
+    }
+}
+
 /// The one protection on a column.
 #[derive(Clone, Debug)]
 pub struct Protection {
@@ -109,13 +123,32 @@ pub struct Plan {
     pub classed: Vec<ClassedLeaf>,
     /// The output key's columns, in key order; empty for a table without a key.
     pub keys: Vec<OutputColumn>,
-    /// The output's columns, in the order of the row's leaves.
+    /// The columns after their stages, in the order of the row's leaves: what crosses, or, where
+    /// there is a `sql` stage, what it reads.
     pub columns: Vec<OutputColumn>,
+    /// What the `sql` stage lets cross instead of `columns`.
+    pub sql: Option<SqlPlan>,
+}
+
+/// One column of the output: a leaf's, under its name outside, or one that is computed.
+#[derive(Clone, Copy, Debug)]
+pub enum Crosses<'a> {
+    Leaf(&'a str, &'a OutputColumn),
+    Derived(&'a DerivedColumn),
 }
 
 impl Plan {
     /// Joins what the leaves are with what the pipeline says of them. Every fault at once.
     pub fn new(pipeline: &Pipeline, leaves: TableLeaves) -> Result<Self, Findings> {
+        Self::with_types(pipeline, leaves, &|_| true)
+    }
+
+    /// `known` says whether a column's type is more than a guess.
+    fn with_types(
+        pipeline: &Pipeline,
+        leaves: TableLeaves,
+        known: &dyn Fn(&OutputColumn) -> bool,
+    ) -> Result<Self, Findings> {
         let mut findings = Findings::default();
         let classed = classify(pipeline, &leaves, &mut findings);
         let mut keys = Vec::new();
@@ -154,10 +187,26 @@ impl Plan {
                 finding(pipeline, &mut findings, None, Kind::Stage, message).next("drop one");
             }
         }
+        let sql = sql::apply(pipeline, &mut columns, known, &mut findings);
         if findings.is_empty() {
-            Ok(Self { leaves, classed, keys, columns })
+            Ok(Self { leaves, classed, keys, columns, sql })
         } else {
             Err(findings)
+        }
+    }
+
+    /// The columns of the output, in its order.
+    pub fn outputs(&self) -> Vec<Crosses<'_>> {
+        match &self.sql {
+            None => self.columns.iter().map(|c| Crosses::Leaf(&c.name, c)).collect(),
+            Some(sql) => sql
+                .outputs
+                .iter()
+                .map(|output| match output {
+                    SqlOutput::Leaf { column, name } => Crosses::Leaf(name, &self.columns[*column]),
+                    SqlOutput::Derived(column) => Crosses::Derived(column),
+                })
+                .collect(),
         }
     }
 
@@ -231,10 +280,12 @@ impl Plan {
             Ok(Side { schema: Arc::new(Schema::new(fields)), exprs })
         };
         let envelope = pipeline.changes.envelope.is_some();
+        let sql = self.sql.as_ref().map(|plan| sql::Compiled::new(plan, &self.columns));
         Ok(Stages {
             columns: side(&self.columns, Image::Own)?,
             keys: side(&self.keys, Image::Own)?,
             before: envelope.then(|| side(&self.columns, Image::Before)).transpose()?,
+            sql,
         })
     }
 }
@@ -281,7 +332,12 @@ pub fn lint(pipeline: &Pipeline) -> Findings {
         key: pipeline.source.key.iter().flatten().map(leaf).collect(),
         row: pipeline.classes.iter().map(|rule| leaf(&rule.path)).collect(),
     };
-    match Plan::new(pipeline, leaves) {
+    let known = |column: &OutputColumn| {
+        column.protection.is_some()
+            || !pipeline.source.has_schema()
+            || pipeline.types.contains_key(&column.from.leaf.path)
+    };
+    match Plan::with_types(pipeline, leaves, &known) {
         Ok(plan) => cases(pipeline, &plan),
         Err(findings) => findings,
     }
@@ -290,7 +346,8 @@ pub fn lint(pipeline: &Pipeline) -> Findings {
 /// Columns that a test expects and that do not cross.
 fn cases(pipeline: &Pipeline, plan: &Plan) -> Findings {
     let mut findings = Findings::default();
-    let names: Vec<&str> = plan.columns.iter().map(|column| column.name.as_str()).collect();
+    let outputs = plan.outputs();
+    let names: Vec<&str> = outputs.iter().map(Crosses::name).collect();
     let rows = pipeline.tests.iter().flat_map(|case| case.output.iter().flatten());
     for expected in rows {
         let Expected::Row { mark, cells } = expected else { continue };
@@ -480,6 +537,7 @@ pub struct Stages {
     keys: Side,
     /// The same stages on the row before the change, for the envelope shape.
     before: Option<Side>,
+    sql: Option<sql::Compiled>,
 }
 
 /// What the stages make of some rows.
@@ -487,6 +545,7 @@ struct Sides {
     columns: RecordBatch,
     keys: RecordBatch,
     before: Option<RecordBatch>,
+    outside: Vec<bool>,
 }
 
 /// A batch after its stages. Rows that a stage refused are gone from all three parts alike.
@@ -496,6 +555,8 @@ pub struct Staged {
     pub keys: RecordBatch,
     /// The columns before the change, where the shape is the envelope.
     pub before: Option<RecordBatch>,
+    /// One a row: it is an upsert whose state lies outside WHERE.
+    pub outside: Vec<bool>,
     /// Rows refused, with the transform's code.
     pub refused: Vec<(Origin, &'static str)>,
 }
@@ -503,8 +564,10 @@ pub struct Staged {
 impl Stages {
     /// Applies every stage. A fault of one cell refuses its row and no other.
     pub fn apply(&self, batch: Batch) -> Result<Staged, StageStop> {
-        if let Ok(Sides { columns, keys, before }) = self.evaluate(&batch.rows) {
-            return Ok(Staged { batch, columns, keys, before, refused: Vec::new() });
+        if let Ok(Sides { columns, keys, before, outside }) =
+            self.evaluate(&batch.rows, &batch.origins)
+        {
+            return Ok(Staged { batch, columns, keys, before, outside, refused: Vec::new() });
         }
         let mut refused = Vec::new();
         self.find_refused(&batch, 0, batch.len(), &mut refused)?;
@@ -522,13 +585,20 @@ impl Stages {
             .collect();
         let refused = refused.into_iter().map(|(row, code)| (batch.origins[row], code)).collect();
         let batch = Batch { rows, origins: kept };
-        let Sides { columns, keys, before } = self.evaluate(&batch.rows).map_err(|_| StageStop)?;
-        Ok(Staged { batch, columns, keys, before, refused })
+        let Sides { columns, keys, before, outside } =
+            self.evaluate(&batch.rows, &batch.origins).map_err(|_| StageStop)?;
+        Ok(Staged { batch, columns, keys, before, outside, refused })
     }
 
-    fn evaluate(&self, rows: &RecordBatch) -> Result<Sides, DataFusionError> {
+    fn evaluate(&self, rows: &RecordBatch, origins: &[Origin]) -> Result<Sides, DataFusionError> {
+        let columns = self.columns.evaluate(rows)?;
+        let (columns, outside) = match &self.sql {
+            Some(sql) => sql.evaluate(&columns, origins)?,
+            None => (columns, vec![false; origins.len()]),
+        };
         Ok(Sides {
-            columns: self.columns.evaluate(rows)?,
+            columns,
+            outside,
             keys: self.keys.evaluate(rows)?,
             before: self.before.as_ref().map(|side| side.evaluate(rows)).transpose()?,
         })
@@ -546,7 +616,9 @@ impl Stages {
             return Ok(());
         }
         let slice = batch.rows.slice(start, len);
-        let Err(fault) = self.evaluate(&slice) else { return Ok(()) };
+        let Err(fault) = self.evaluate(&slice, &batch.origins[start..start + len]) else {
+            return Ok(());
+        };
         if len == 1 {
             // A fault without a code is not a cell's fault: stop instead of refusing row by row.
             refused.push((start, code_of(&fault).ok_or(StageStop)?));

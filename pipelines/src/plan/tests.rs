@@ -1,6 +1,8 @@
 //! The plan from files as users write them: what crosses, what is refused, and what one bad cell
 //! costs.
 
+mod sql;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
