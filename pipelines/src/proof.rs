@@ -64,6 +64,10 @@ pub struct SqlRow {
     pub filter: Vec<String>,
 }
 
+/// What becomes of a row that WHERE does not let cross.
+const WHERE_MEANS: &str = "a created row outside WHERE stays behind, an updated or snapshot row \
+                           outside WHERE crosses as a tombstone of its key, deletes bypass WHERE";
+
 /// A named override as it will be signed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OverrideRow {
@@ -280,9 +284,7 @@ impl Proof {
             if !sql.filter.is_empty() {
                 writeln!(
                     out,
-                    "  which rows cross is decided by {}: a created row outside WHERE stays behind, \
-                     an updated or snapshot row outside WHERE crosses as a tombstone of its key, \
-                     deletes bypass WHERE",
+                    "  which rows cross is decided by {}: {WHERE_MEANS}",
                     sql.filter.join(", ")
                 )?;
             }
@@ -490,12 +492,15 @@ mod fixture {
             rule: rule.to_owned(),
         };
         Proof {
-            sql: None,
+            sql: Some(SqlRow {
+                text: "select id from batch where (city = '<Graz>')".to_owned(),
+                filter: vec!["after.city".to_owned()],
+            }),
             pipeline: "customers".to_owned(),
             purpose: "model-training".to_owned(),
             source: "eu-de (a): crm.public.customers".to_owned(),
             target: "global (b): training.customers".to_owned(),
-            publish: None,
+            publish: Some("every 1000 ms, in UTC".to_owned()),
             fingerprint: "f".repeat(64),
             columns: vec![
                 row(Part::Key, "id", &["key.id"], "identifier: tokenize"),

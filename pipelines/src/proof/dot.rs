@@ -18,11 +18,16 @@ impl Proof {
 
     fn write_dot(&self, out: &mut String) -> std::fmt::Result {
         let mut leaves: BTreeMap<&str, (String, &str)> = BTreeMap::new();
-        for row in &self.columns {
-            for leaf in row.direct.iter().chain(&row.indirect) {
-                let id = format!("leaf{}", leaves.len());
-                leaves.entry(leaf).or_insert((id, &row.class));
-            }
+        let filter = self.sql.iter().flat_map(|sql| &sql.filter);
+        let decide = self.columns.iter().flat_map(|row| &row.indirect).chain(filter);
+        // The class of a leaf is that of a column made of it alone; a leaf that only decides, and
+        // crosses in no column, is named without.
+        let mut rows: Vec<&Row> = self.columns.iter().collect();
+        rows.sort_by_key(|row| row.direct.len() != 1);
+        let direct = rows.iter().flat_map(|row| row.direct.iter().map(|leaf| (leaf, &*row.class)));
+        for (leaf, class) in direct.chain(decide.map(|leaf| (leaf, ""))) {
+            let id = format!("leaf{}", leaves.len());
+            leaves.entry(leaf).or_insert((id, class));
         }
         writeln!(out, "digraph {} {{", quoted(&self.pipeline))?;
         writeln!(out, "  rankdir=LR;")?;
@@ -34,6 +39,14 @@ impl Proof {
         }
         for (n, row) in self.columns.iter().enumerate() {
             write_column(out, n, row, &leaves)?;
+        }
+        if let Some(sql) = self.sql.as_ref().filter(|sql| !sql.filter.is_empty()) {
+            let label = format!("which rows cross\n{}", sql.text);
+            writeln!(out, "  filter [label={}, shape=diamond];", quoted(&label))?;
+            for leaf in &sql.filter {
+                let Some((id, _)) = leaves.get(leaf.as_str()) else { continue };
+                writeln!(out, "  {id} -> filter [style=dashed];")?;
+            }
         }
         for (n, behind) in self.behind.iter().enumerate() {
             let label = format!("{}\n{}", behind.leaf, behind.why);
@@ -116,6 +129,8 @@ mod tests {
             let into = edges.iter().filter(|(_, to)| *to == protection).count();
             assert_eq!(into, row.direct.len() + row.indirect.len());
         }
+        assert!(nodes.contains(&"filter".to_owned()));
+        assert_eq!(edges.iter().filter(|(_, to)| to == "filter").count(), 1);
         // Several leaves may be in one column.
         assert!(proof.columns.iter().any(|row| row.direct.len() > 1));
         for (from, to) in edges {

@@ -81,6 +81,9 @@ impl Proof {
         ] {
             writeln!(out, "<dt>{what}</dt><dd><code>{}</code></dd>", Escaped(value))?;
         }
+        if let Some(publish) = &self.publish {
+            writeln!(out, "<dt>Published</dt><dd>{}</dd>", Escaped(publish))?;
+        }
         writeln!(out, "</dl>\n</header>")?;
         let no = if standing.live { "" } else { " no" };
         writeln!(
@@ -90,6 +93,7 @@ impl Proof {
             Escaped(&standing.to_string())
         )?;
         self.write_columns(out, n)?;
+        self.write_sql(out, n)?;
         self.write_changes(out, n)?;
         self.write_behind(out, n)?;
         self.write_overrides(out, n)?;
@@ -136,6 +140,25 @@ impl Proof {
             )?;
         }
         close_table(out)
+    }
+
+    fn write_sql(&self, out: &mut String, n: usize) -> fmt::Result {
+        let Some(sql) = &self.sql else { return Ok(()) };
+        writeln!(
+            out,
+            "<section aria-labelledby=\"sql-{n}\">\n<h2 id=\"sql-{n}\">SQL</h2>\n\
+             <pre class=\"box\">{}</pre>",
+            Escaped(&sql.text)
+        )?;
+        if !sql.filter.is_empty() {
+            writeln!(
+                out,
+                "<p>Which rows cross is decided by <code>{}</code>: {}.</p>",
+                Escaped(&sql.filter.join(", ")),
+                super::WHERE_MEANS
+            )?;
+        }
+        writeln!(out, "</section>")
     }
 
     fn write_changes(&self, out: &mut String, n: usize) -> fmt::Result {
@@ -266,6 +289,10 @@ mod tests {
             for text in [&row.column, &row.rule, &row.protection, &row.direct[0]] {
                 assert!(page.contains(&Escaped(text).to_string()), "{text} is not shown");
             }
+        }
+        let (sql, publish) = (proof.sql.as_ref().unwrap(), proof.publish.as_ref().unwrap());
+        for text in [&sql.text, &sql.filter[0], publish] {
+            assert!(page.contains(&Escaped(text).to_string()), "{text} is not shown");
         }
         for behind in &proof.behind {
             assert!(page.contains(behind.why));
