@@ -20,8 +20,3 @@ pub fn position_before_fence() -> bool {
 pub fn no_link_guard() -> bool {
     is("no-link-guard")
 }
-
-/// Let the holder of an older epoch rename its part into place.
-pub fn no_epoch_guard() -> bool {
-    is("no-epoch-guard")
-}

@@ -1,19 +1,24 @@
-//! Files as edges, without any broker: the same run loop, gate, release and ledger, from JSON
-//! lines to folders of parts, and on from there.
+//! Files as edges: the same run loop, gate, release and ledger, from JSON lines to folders of parts
+//! and on from there without any broker, and with Kafka on either side.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::util::display::array_value_to_string;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
+use crate::cluster::{Cluster, Isolation};
 use crate::customers::{Customers, Format};
 use crate::place::{CUSTOMER_DOMAINS, CUSTOMER_OVERRIDE, binary, customer_columns};
 use crate::{rig, say};
 
-/// A place whose two sides are folders.
+/// A place of which at least one side is a folder.
 struct Folders {
     dir: PathBuf,
 }
@@ -22,27 +27,36 @@ struct Folders {
 type Said = (i32, String);
 
 impl Folders {
-    /// Files, keys, approvers, and a signed release.
+    /// Files, keys, approvers, and a signed release; both sides are folders.
     fn new(name: &str, sink: &str, lines: &str) -> Self {
+        Self::between(name, [IN, OUT], FILE_SOURCE, &file_sink(sink), lines)
+    }
+
+    /// The same between any two sides, each as `douane.yaml` and the pipeline say it.
+    fn between(
+        name: &str,
+        [sovereign, global]: [&str; 2],
+        source: &str,
+        sink: &str,
+        lines: &str,
+    ) -> Self {
         let folders = Self { dir: rig::directory(&format!("files-{name}")) };
         for folder in ["in", "out", "pipelines", "approvers"] {
             fs::create_dir_all(folders.dir.join(folder)).unwrap();
         }
         folders.write("in/customers.jsonl", lines);
-        folders.write(
-            "douane.yaml",
+        let place = format!(
             "clusters:
-  sovereign: { zone: eu-de, id: folder-de, dir: in/ }
-  global: { zone: global, id: folder-gl, dir: out/ }
-keys: { dir: keys/ }
-ledger: { dir: ledger/ }
+  sovereign: {sovereign}
+  global: {global}
+keys: {{ dir: keys/ }}
+ledger: {{ dir: ledger/ }}
 trust: trust.json
 tasks: 1
-",
+"
         );
+        folders.write("douane.yaml", &place);
         folders.write("pipelines/domains.yaml", CUSTOMER_DOMAINS);
-        let source =
-            "file: { cluster: sovereign, paths: [in/customers.jsonl], format: json_lines }";
         folders.pipeline(source, &customer_columns(true), sink);
         folders.fine(&["keys", "init"]);
         for approver in ["ada", "bo"] {
@@ -56,6 +70,14 @@ tasks: 1
         folders
     }
 
+    /// The same value gives the same token as in the other place.
+    fn take_keys_of(&self, other: &Self) {
+        fs::remove_dir_all(self.dir.join("keys")).unwrap();
+        let copied =
+            Command::new("cp").arg("-a").arg(other.dir.join("keys")).arg(&self.dir).status();
+        assert!(copied.unwrap().success());
+    }
+
     fn pipeline(&self, source: &str, columns: &str, sink: &str) {
         let text = format!(
             "name: customers
@@ -64,7 +86,7 @@ domains: domains.yaml
 source:
   {source}
 {columns}sink:
-  file: {{ cluster: global, dir: out/customers, format: {sink}, timestamp: 1s }}
+  {sink}
 {CUSTOMER_OVERRIDE}quarantine: {{ max_per_minute: 100000 }}
 release: customers.release.json
 "
@@ -107,12 +129,7 @@ release: customers.release.json
     /// whether it ended by itself before.
     fn killed(&self, after: Duration) -> bool {
         let before = self.parts().len();
-        let mut run = self
-            .command(&["run", FILE])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut run = self.start();
         while self.parts().len() == before {
             if run.try_wait().unwrap().is_some() {
                 return true;
@@ -126,12 +143,40 @@ release: customers.release.json
         ended
     }
 
+    /// A run in the background.
+    fn start(&self) -> Child {
+        let mut command = self.command(&["run", FILE]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     fn parts(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.dir.join("out/customers")).unwrap();
         let mut parts: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
         parts.retain(|path| named(path).starts_with("part-"));
         parts.sort();
         parts
+    }
+
+    /// Keys and values of all rows of Parquet in the order of the parts, as JSON has them.
+    fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for part in self.parts() {
+            // Where nothing of a transaction crossed, its part has no records.
+            let Ok(file) = fs::File::open(part.join("records.parquet")) else { continue };
+            let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+            for batch in reader {
+                let batch = batch.unwrap();
+                rows.extend((0..batch.num_rows()).map(|at| row(&batch, at)));
+            }
+        }
+        rows
+    }
+
+    /// Keys and values of all records in the order of the parts.
+    fn keys_and_values(&self) -> Vec<Row> {
+        let records = self.records();
+        let parsed = records.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        parsed.map(|mut line| (line["key"].take(), line["value"].take())).collect()
     }
 
     /// Keys, values and times of all records in the order of the parts. Each record must name the
@@ -155,23 +200,174 @@ release: customers.release.json
 }
 
 const FILE: &str = "pipelines/customers.yaml";
+const IN: &str = "{ zone: eu-de, id: folder-de, dir: in/ }";
+const OUT: &str = "{ zone: global, id: folder-gl, dir: out/ }";
+const FILE_SOURCE: &str =
+    "file: { cluster: sovereign, paths: [in/customers.jsonl], format: json_lines }";
+
+fn file_sink(format: &str) -> String {
+    format!("file: {{ cluster: global, dir: out/customers, format: {format}, timestamp: 1s }}")
+}
+
+fn kafka(zone: &str, cluster: &Cluster) -> String {
+    format!(
+        "{{ zone: {zone}, id: \"{}\", bootstrap: \"{}\", topics: {{ replication: 1, min_insync: 1 }} }}",
+        cluster.id(),
+        cluster.bootstrap
+    )
+}
+
+/// Key and value of a record that crossed; a tombstone's value is null.
+type Row = (Value, Value);
+
+/// A row of Parquet as the same row is in JSON.
+fn row(batch: &RecordBatch, at: usize) -> Row {
+    let value = |column: &dyn Array| match column.data_type() {
+        _ if column.is_null(at) => Value::Null,
+        DataType::Utf8 => Value::from(column.as_string::<i32>().value(at)),
+        DataType::Int32 => Value::from(column.as_primitive::<Int32Type>().value(at)),
+        DataType::Int64 => Value::from(column.as_primitive::<Int64Type>().value(at)),
+        DataType::Timestamp(..) => {
+            let micros = column.as_primitive::<TimestampMicrosecondType>().value(at);
+            assert_eq!(micros % 3_600_000_000, 0, "the pipeline cuts to the hour");
+            Value::from(format!("{}.000000", array_value_to_string(column, at).unwrap()))
+        }
+        other => panic!("a column of {other}"),
+    };
+    let named = |name: &str| batch.column_by_name(name).unwrap();
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns());
+    let own = columns.filter(|(field, _)| !field.name().starts_with('_'));
+    let values: serde_json::Map<String, Value> =
+        own.map(|(field, column)| (field.name().clone(), value(column))).collect();
+    let deleted = named("_deleted").as_boolean().value(at);
+    assert!(!deleted || values.values().all(Value::is_null), "a tombstone holds nothing");
+    (value(named("_key")), if deleted { Value::Null } else { Value::Object(values) })
+}
+
+/// The first difference, so that a failure says it and not all rows.
+#[track_caller]
+fn same(found: &[Row], expected: &[Row]) {
+    let differs = found.iter().zip(expected).position(|(found, expected)| found != expected);
+    if let Some(at) = differs {
+        panic!("row {at}: {:?}, not {:?}", found[at], expected[at]);
+    }
+    assert_eq!(found.len(), expected.len());
+}
 
 fn named(path: &Path) -> String {
     path.file_name().unwrap().to_string_lossy().into_owned()
 }
 
-/// Change events as JSON lines, in the order of one partition.
+/// Change events in the order of one partition.
+fn events(seed: u64, count: usize) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    let events = Customers::new(seed, 1, true).take(count);
+    events.map(|event| (event.key(Format::Json), event.value(Format::Json, true))).collect()
+}
+
+/// The same as JSON lines.
 fn lines(seed: u64, count: usize) -> String {
     let mut text = String::new();
-    for event in Customers::new(seed, 1, true).take(count) {
-        let part = |bytes: Option<Vec<u8>>| {
-            bytes.map_or_else(|| "null".to_owned(), |bytes| String::from_utf8(bytes).unwrap())
-        };
-        let key = part(Some(event.key(Format::Json)));
-        let value = part(event.value(Format::Json, true));
+    for (key, value) in events(seed, count) {
+        let part = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let (key, value) = (part(key), value.map_or_else(|| "null".to_owned(), part));
         text.push_str(&format!("{{\"key\":{key},\"value\":{value}}}\n"));
     }
     text
+}
+
+/// What one run without a fault makes of the events, in JSON lines.
+fn expected(name: &str, input: &str) -> (Folders, Vec<Row>) {
+    let whole = Folders::new(name, "json_lines", input);
+    whole.fine(&["run", FILE]);
+    let rows = whole.keys_and_values();
+    assert!(rows.iter().any(|(_, value)| value.is_null()), "there are deletes");
+    (whole, rows)
+}
+
+#[test]
+fn a_killed_run_to_parquet_holds_every_value_once() {
+    let input = lines(19, 8_000);
+    let (whole, expected) = expected("parquet-whole", &input);
+    let place = Folders::new("parquet-killed", "parquet", &input);
+    place.take_keys_of(&whole);
+    assert!(!place.killed(Duration::ZERO), "a kill that cuts no run shows nothing");
+    assert!(place.rows().len() < expected.len());
+    place.fine(&["run", FILE]);
+    same(&place.rows(), &expected);
+    // The control: one value of one row is another.
+    let mut other = expected.clone();
+    other[7].1["city"] = Value::from("elsewhere");
+    assert!(std::panic::catch_unwind(|| same(&place.rows(), &other)).is_err());
+}
+
+#[test]
+fn a_killed_run_from_kafka_to_parquet_holds_every_value_once() {
+    let _turn = rig::exclusive();
+    let (whole, expected) = expected("kafka-in-whole", &lines(23, 12_000));
+    let source = rig::clusters().0.cluster();
+    let topic = "kafka-to-parquet.customers";
+    source.create(topic, 1, &[]);
+    let producer = source.producer();
+    for (key, value) in events(23, 12_000) {
+        producer.send(topic, 0, Some(&key), value.as_deref(), &[]);
+    }
+    producer.flush();
+    let from = format!(
+        "kafka: {{ cluster: sovereign, topics: [{topic}], format: debezium_json, start: earliest, key: [id] }}"
+    );
+    let sovereign = kafka("eu-de", &source);
+    let sides = [sovereign.as_str(), OUT];
+    let place = Folders::between("kafka-in", sides, &from, &file_sink("parquet"), "");
+    place.take_keys_of(&whole);
+    assert!(!place.killed(Duration::ZERO), "it waits for more");
+    assert!(place.rows().len() < expected.len(), "a kill after everything shows nothing");
+    let mut run = place.start();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while place.rows().len() < expected.len() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    // What should not come has time to.
+    std::thread::sleep(Duration::from_secs(1));
+    rig::signal(run.id(), libc::SIGINT);
+    assert_eq!(run.wait().unwrap().code(), Some(0));
+    same(&place.rows(), &expected);
+}
+
+#[test]
+fn a_killed_run_from_files_to_kafka_holds_every_value_once() {
+    let _turn = rig::exclusive();
+    let input = lines(29, 12_000);
+    let (whole, expected) = expected("kafka-out-whole", &input);
+    let target = rig::clusters().1.cluster();
+    let topic = "files-to-kafka.customers";
+    target.create(topic, 1, &[("cleanup.policy", "compact")]);
+    let to = format!(
+        "kafka: {{ cluster: global, topic: {topic}, format: json, partition_by: token, timestamp: 1s }}"
+    );
+    let global = kafka("global", &target);
+    let sides = [IN, global.as_str()];
+    let place = Folders::between("kafka-out", sides, FILE_SOURCE, &to, &input);
+    place.take_keys_of(&whole);
+    let crossed = || -> Vec<Row> {
+        let records = target.read(topic, Isolation::Committed);
+        let value = |value: &[u8]| serde_json::from_slice(value).unwrap();
+        records
+            .iter()
+            .map(|r| (Value::from(r.key_text()), r.value.as_deref().map_or(Value::Null, value)))
+            .collect()
+    };
+    let mut run = place.start();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while target.end(topic, Isolation::Committed) == 0 {
+        assert!(run.try_wait().unwrap().is_none() && Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert!(crossed().len() < expected.len(), "a kill after everything shows nothing");
+    place.fine(&["run", FILE]);
+    same(&crossed(), &expected);
 }
 
 #[test]
@@ -184,9 +380,7 @@ fn a_killed_run_of_files_loses_and_repeats_nothing() {
     assert!(expected.len() > 8_000, "{} records", expected.len());
 
     let place = Folders::new("killed", "json_lines", &input);
-    fs::remove_dir_all(place.dir.join("keys")).unwrap();
-    let copied = Command::new("cp").arg("-a").arg(whole.dir.join("keys")).arg(&place.dir).status();
-    assert!(copied.unwrap().success());
+    place.take_keys_of(&whole);
     let kills = say::count("DOUANE_KILLS", 6);
     let cut = (0..kills)
         .take_while(|kill| !place.killed(Duration::from_millis(*kill as u64 * 17 % 90)))

@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use arrow::datatypes::DataType;
+use douane_schemas::names::printable;
+
 /// A file or folder is not as it must be. Holds paths, counts and fixed words: never a record.
 #[derive(Debug, thiserror::Error)]
 pub enum FileFault {
@@ -24,6 +27,13 @@ pub enum FileFault {
     /// A column of the file is no leaf.
     #[error("{}: column {column}: {problem}", .path.display())]
     Column { path: PathBuf, column: usize, problem: &'static str },
+    /// A column whose type no leaf holds exactly. Dropping it here would be silent.
+    #[error(
+        "{}: column {column}, `{name}`, is {found}, which no leaf holds exactly; write the file \
+         without it, or with one column for each part",
+        .path.display()
+    )]
+    NoLeaf { path: PathBuf, column: usize, name: String, found: String },
     /// Another process holds the folder's lock: it commits, or was frozen while it did.
     #[error("{}: locked by another process for {waited_ms} ms", .path.display())]
     Busy { path: PathBuf, waited_ms: u64 },
@@ -40,6 +50,28 @@ impl FileFault {
             io::ErrorKind::NotFound => Self::NotThere { path: path.clone() },
             kind => Self::Io { path: path.clone(), doing, kind },
         }
+    }
+
+    /// A column, by its number from 1. Names come from the file's schema; nested types hold more of
+    /// them, and are named by their kind alone.
+    pub(super) fn no_leaf(path: &Path, column: usize, name: &str, found: &DataType) -> Self {
+        let kind = match found {
+            DataType::Struct(_) => "struct".to_owned(),
+            DataType::List(_) | DataType::ListView(_) => "list".to_owned(),
+            DataType::LargeList(_) | DataType::LargeListView(_) => "large_list".to_owned(),
+            DataType::FixedSizeList(..) => "fixed_size_list".to_owned(),
+            DataType::Map(..) => "map".to_owned(),
+            DataType::Union(..) => "union".to_owned(),
+            DataType::RunEndEncoded(..) => "run_end_encoded".to_owned(),
+            DataType::Dictionary(..) => "dictionary of what no leaf is".to_owned(),
+            plain => plain.to_string(),
+        };
+        Self::no_leaf_named(path, column, name, kind)
+    }
+
+    /// As [`FileFault::no_leaf`], of a type that Arrow does not name.
+    pub(super) fn no_leaf_named(path: &Path, column: usize, name: &str, found: String) -> Self {
+        Self::NoLeaf { path: path.to_owned(), column, name: printable(name, true, column), found }
     }
 
     /// Whether trying again may help.

@@ -155,4 +155,6 @@ pub fn leaves(
 }
 
 #[cfg(test)]
+mod rows_tests;
+#[cfg(test)]
 pub(crate) mod test_files;

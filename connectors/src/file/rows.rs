@@ -9,11 +9,10 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, TimestampMillisecondArray,
     UInt32Array,
 };
-use arrow::compute::{cast, take};
+use arrow::compute::{CastOptions, cast_with_options, take};
 use arrow::datatypes::{
-    DataType, Date64Type, Decimal128Type, Decimal256Type, DurationMicrosecondType, Field,
-    Int64Type, Schema, SchemaRef, Time32SecondType, TimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+    DataType, Decimal128Type, Decimal256Type, Field, Float32Type, Float64Type, Int32Type,
+    Int64Type, Schema, SchemaRef, TimeUnit,
 };
 use arrow::error::ArrowError;
 use arrow_avro::reader::ReaderBuilder;
@@ -81,7 +80,11 @@ impl Rows {
             .iter()
             .zip(batch.columns())
             .map(|(column, array)| match &column.carried {
-                Some(carried) => cast(array, carried).map_err(|_| fault()),
+                // The default would make null what does not fit.
+                Some(carried) => {
+                    let exact = CastOptions { safe: false, ..CastOptions::default() };
+                    cast_with_options(array, carried, &exact).map_err(|_| fault())
+                }
                 None => Ok(array.clone()),
             })
             .collect::<Result<_, _>>()?;
@@ -96,7 +99,7 @@ impl Rows {
                 out.push(b',');
             }
             out.extend_from_slice(&self.columns[at].prefix);
-            cell(&self.batch[at], self.at, self.columns[at].leaf.leaf_type, out);
+            cell(&self.batch[at], self.at, &self.columns[at], out);
         }
         out.push(b'}');
     }
@@ -133,6 +136,18 @@ struct Column {
     prefix: Vec<u8>,
     /// What its arrays are cast to before rendering, where they are not that already.
     carried: Option<DataType>,
+    unit: Unit,
+}
+
+/// What a number of a time is multiplied or divided by.
+#[derive(Clone, Copy)]
+enum Unit {
+    /// The number is in the unit of its leaf.
+    Same,
+    /// So many of the leaf's units make one.
+    Times(i64),
+    /// An instant in text; so many make one second.
+    Instant(i64),
 }
 
 /// The leaves of a file's columns; the key's have the types of the row's.
@@ -160,12 +175,14 @@ fn columns(path: &Path, schema: &Schema) -> Result<Vec<Column>, FileFault> {
         if columns.iter().any(|column| column.leaf.path == *name) {
             return Err(fault("its name stands twice"));
         }
-        let (leaf_type, carried) = leaf_type(field);
+        let Some((leaf_type, carried, unit)) = leaf_type(field.data_type(), is_uuid(field)) else {
+            return Err(FileFault::no_leaf(path, n + 1, name, field.data_type()));
+        };
         let mut prefix =
             serde_json::to_vec(name).map_err(|_| fault("its name has no JSON form"))?;
         prefix.push(b':');
         let leaf = Leaf { path: name.clone(), leaf_type };
-        columns.push(Column { leaf, prefix, carried });
+        columns.push(Column { leaf, prefix, carried, unit });
     }
     Ok(columns)
 }
@@ -182,55 +199,81 @@ fn key_columns(path: &Path, columns: &[Column], key: &[String]) -> Result<Vec<us
         .collect()
 }
 
-/// What a column is, and what it is cast to without a loss before it is rendered. What has no
-/// exact leaf is opaque: it may only be dropped.
-fn leaf_type(field: &Field) -> (LeafType, Option<DataType>) {
+fn is_uuid(field: &Field) -> bool {
+    field.metadata().get("logicalType").is_some_and(|t| t == "uuid")
+        || field.metadata().get("ARROW:extension:name").is_some_and(|t| t == "arrow.uuid")
+}
+
+/// What a column is, and what it is cast to without a loss before it is rendered. `None`: nothing
+/// that a leaf may be holds each of its values exactly.
+fn leaf_type(data_type: &DataType, uuid: bool) -> Option<(LeafType, Option<DataType>, Unit)> {
     use DataType as D;
-    let is_text = |t: &D| matches!(t, D::Utf8 | D::LargeUtf8 | D::Utf8View);
-    let uuid = field.metadata().get("logicalType").is_some_and(|t| t == "uuid")
-        || field.metadata().get("ARROW:extension:name").is_some_and(|t| t == "arrow.uuid");
-    match field.data_type() {
-        D::Boolean => (LeafType::Boolean, None),
-        D::Int8 | D::UInt8 => (LeafType::Int16, Some(D::Int64)),
-        D::Int16 => (LeafType::Int16, Some(D::Int64)),
-        D::Int32 | D::UInt16 => (LeafType::Int32, Some(D::Int64)),
-        D::Int64 => (LeafType::Int64, None),
-        D::UInt32 => (LeafType::Int64, Some(D::Int64)),
-        D::UInt64 => (LeafType::Decimal { precision: 20, scale: 0 }, Some(D::Decimal128(20, 0))),
-        D::Float32 => (LeafType::Float32, None),
-        D::Float64 => (LeafType::Float64, None),
-        D::Utf8 => (LeafType::Text, None),
-        D::LargeUtf8 | D::Utf8View => (LeafType::Text, Some(D::Utf8)),
-        D::Dictionary(_, value) if is_text(value) => (LeafType::Text, Some(D::Utf8)),
-        D::FixedSizeBinary(16) if uuid => (LeafType::Uuid, Some(D::Binary)),
-        D::Binary => (LeafType::Bytes, None),
+    let integer = |leaf| (leaf, Some(D::Int64), Unit::Same);
+    let same = |leaf| (leaf, None, Unit::Same);
+    let times = |leaf, factor| (leaf, Some(D::Int64), Unit::Times(factor));
+    let decimal = |p: u8, s: i8, carried| {
+        let fits = s.unsigned_abs() <= p;
+        fits.then_some((LeafType::Decimal { precision: p, scale: s }, carried, Unit::Same))
+    };
+    Some(match data_type {
+        // All values are null, and so is each that is made of them.
+        D::Null => same(LeafType::Opaque),
+        D::Boolean => same(LeafType::Boolean),
+        D::Int8 | D::UInt8 | D::Int16 => integer(LeafType::Int16),
+        D::Int32 | D::UInt16 => integer(LeafType::Int32),
+        D::Int64 | D::UInt32 => integer(LeafType::Int64),
+        D::UInt64 => return decimal(20, 0, Some(D::Decimal128(20, 0))),
+        D::Float16 => (LeafType::Float32, Some(D::Float32), Unit::Same),
+        D::Float32 => same(LeafType::Float32),
+        D::Float64 => same(LeafType::Float64),
+        D::Utf8 => same(LeafType::Text),
+        D::LargeUtf8 | D::Utf8View => (LeafType::Text, Some(D::Utf8), Unit::Same),
+        D::FixedSizeBinary(16) if uuid => (LeafType::Uuid, Some(D::Binary), Unit::Same),
+        D::Binary => same(LeafType::Bytes),
         D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_) => {
-            (LeafType::Bytes, Some(D::Binary))
+            (LeafType::Bytes, Some(D::Binary), Unit::Same)
         }
-        D::Date32 => (LeafType::Date, None),
-        D::Date64 => (LeafType::Timestamp, None),
-        D::Time32(_) => (LeafType::Time, None),
-        D::Time64(TimeUnit::Nanosecond) => (LeafType::NanoTime, Some(D::Int64)),
-        D::Time64(_) => (LeafType::MicroTime, Some(D::Int64)),
-        D::Timestamp(_, Some(_)) => (LeafType::ZonedTimestamp, None),
-        D::Timestamp(TimeUnit::Microsecond, None) => (LeafType::MicroTimestamp, None),
-        D::Timestamp(TimeUnit::Nanosecond, None) => (LeafType::NanoTimestamp, None),
-        D::Timestamp(_, None) => (LeafType::Timestamp, None),
-        D::Duration(TimeUnit::Microsecond) => (LeafType::MicroDuration, None),
-        D::Decimal32(p, s) | D::Decimal64(p, s) if *s >= 0 => {
-            (LeafType::Decimal { precision: *p, scale: *s }, Some(D::Decimal128(*p, *s)))
+        // An array of days is one of 32 bits, and is cast by way of its own width.
+        D::Date32 => (LeafType::Date, Some(D::Int32), Unit::Same),
+        D::Date64 => integer(LeafType::Timestamp),
+        D::Time32(TimeUnit::Second) => (LeafType::Time, Some(D::Int32), Unit::Times(1_000)),
+        D::Time32(TimeUnit::Millisecond) => (LeafType::Time, Some(D::Int32), Unit::Same),
+        D::Time64(TimeUnit::Microsecond) => integer(LeafType::MicroTime),
+        D::Time64(TimeUnit::Nanosecond) => integer(LeafType::NanoTime),
+        D::Timestamp(unit, Some(_)) => {
+            (LeafType::ZonedTimestamp, Some(D::Int64), Unit::Instant(per_second(*unit)))
         }
-        D::Decimal128(p, s) | D::Decimal256(p, s) if *s >= 0 => {
-            (LeafType::Decimal { precision: *p, scale: *s }, None)
+        D::Timestamp(TimeUnit::Second, None) => times(LeafType::Timestamp, 1_000),
+        D::Timestamp(TimeUnit::Millisecond, None) => integer(LeafType::Timestamp),
+        D::Timestamp(TimeUnit::Microsecond, None) => integer(LeafType::MicroTimestamp),
+        D::Timestamp(TimeUnit::Nanosecond, None) => integer(LeafType::NanoTimestamp),
+        D::Duration(TimeUnit::Second) => times(LeafType::MicroDuration, 1_000_000),
+        D::Duration(TimeUnit::Millisecond) => times(LeafType::MicroDuration, 1_000),
+        D::Duration(TimeUnit::Microsecond) => integer(LeafType::MicroDuration),
+        D::Decimal32(p, s) | D::Decimal64(p, s) => {
+            return decimal(*p, *s, Some(D::Decimal128(*p, *s)));
         }
-        _ => (LeafType::Opaque, None),
+        D::Decimal128(p, s) | D::Decimal256(p, s) => return decimal(*p, *s, None),
+        D::Dictionary(_, value) => {
+            let (leaf, carried, unit) = leaf_type(value, uuid)?;
+            (leaf, Some(carried.unwrap_or_else(|| value.as_ref().clone())), unit)
+        }
+        _ => return None,
+    })
+}
+
+fn per_second(unit: TimeUnit) -> i64 {
+    match unit {
+        TimeUnit::Second => 1,
+        TimeUnit::Millisecond => 1_000,
+        TimeUnit::Microsecond => 1_000_000,
+        TimeUnit::Nanosecond => 1_000_000_000,
     }
 }
 
 /// One value as Debezium writes its leaf's type in JSON.
-fn cell(array: &ArrayRef, row: usize, leaf_type: LeafType, out: &mut Vec<u8>) {
-    // What is opaque may only be dropped, and a null is dropped as well as anything.
-    if leaf_type == LeafType::Opaque || array.is_null(row) {
+fn cell(array: &ArrayRef, row: usize, column: &Column, out: &mut Vec<u8>) {
+    if array.is_null(row) || array.data_type() == &DataType::Null {
         return out.extend_from_slice(b"null");
     }
     let text = match array.data_type() {
@@ -238,18 +281,18 @@ fn cell(array: &ArrayRef, row: usize, leaf_type: LeafType, out: &mut Vec<u8>) {
         DataType::Utf8 => return string(array.as_string::<i32>().value(row), out),
         DataType::Binary => {
             let bytes = array.as_binary::<i32>().value(row);
-            let text = match leaf_type {
+            let text = match column.leaf.leaf_type {
                 LeafType::Uuid => uuid(bytes),
                 _ => BASE64.encode(bytes),
             };
             return string(&text, out);
         }
-        DataType::Float32 => float(
-            f64::from(array.as_primitive::<arrow::datatypes::Float32Type>().value(row)),
-            || array.as_primitive::<arrow::datatypes::Float32Type>().value(row).to_string(),
-        ),
+        DataType::Float32 => {
+            let value = array.as_primitive::<Float32Type>().value(row);
+            float(f64::from(value), || value.to_string())
+        }
         DataType::Float64 => {
-            let value = array.as_primitive::<arrow::datatypes::Float64Type>().value(row);
+            let value = array.as_primitive::<Float64Type>().value(row);
             float(value, || value.to_string())
         }
         DataType::Decimal128(..) => {
@@ -260,56 +303,43 @@ fn cell(array: &ArrayRef, row: usize, leaf_type: LeafType, out: &mut Vec<u8>) {
             let bytes = array.as_primitive::<Decimal256Type>().value(row).to_be_bytes();
             return string(&BASE64.encode(shortest(&bytes)), out);
         }
-        DataType::Timestamp(_, Some(_)) => return string(&zoned(array, row), out),
-        _ => integer(array, row).map_or_else(|| "null".to_owned(), |value| value.to_string()),
+        DataType::Int32 => number(array.as_primitive::<Int32Type>().value(row).into(), column.unit),
+        _ => number(array.as_primitive::<Int64Type>().value(row), column.unit),
     };
     out.extend_from_slice(text.as_bytes());
 }
 
-/// The number behind a date, a time or an integer, in the unit of its leaf.
-fn integer(array: &ArrayRef, row: usize) -> Option<i64> {
-    Some(match array.data_type() {
-        DataType::Int64 => array.as_primitive::<Int64Type>().value(row),
-        DataType::Date32 => array.as_primitive::<arrow::datatypes::Date32Type>().value(row).into(),
-        DataType::Date64 => array.as_primitive::<Date64Type>().value(row),
-        DataType::Time32(TimeUnit::Second) => {
-            i64::from(array.as_primitive::<Time32SecondType>().value(row)) * 1_000
-        }
-        DataType::Time32(_) => {
-            array.as_primitive::<arrow::datatypes::Time32MillisecondType>().value(row).into()
-        }
-        // Out of range in a leaf's unit: the decoder quarantines what is no number of 64 bits.
-        DataType::Timestamp(TimeUnit::Second, _) => {
-            array.as_primitive::<TimestampSecondType>().value(row).saturating_mul(1_000)
-        }
-        DataType::Timestamp(TimeUnit::Millisecond, _) => {
-            array.as_primitive::<TimestampMillisecondType>().value(row)
-        }
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            array.as_primitive::<TimestampMicrosecondType>().value(row)
-        }
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
-            array.as_primitive::<TimestampNanosecondType>().value(row)
-        }
-        DataType::Duration(_) => array.as_primitive::<DurationMicrosecondType>().value(row),
-        _ => return None,
-    })
+/// A number, or an instant in quotes. What a leaf's unit cannot count in 64 bits is written in
+/// full: the decoder sets it aside.
+fn number(value: i64, unit: Unit) -> String {
+    match unit {
+        Unit::Same => value.to_string(),
+        Unit::Times(factor) => (i128::from(value) * i128::from(factor)).to_string(),
+        Unit::Instant(per_second) => format!("\"{}\"", instant(value, per_second)),
+    }
 }
 
 /// An instant as ISO 8601 in UTC; the zone of the column says only how it is shown.
-fn zoned(array: &ArrayRef, row: usize) -> String {
-    let Some(value) = integer(array, row) else { return String::new() };
-    let value = i128::from(value);
-    let nanos = match array.data_type() {
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => value,
-        DataType::Timestamp(TimeUnit::Microsecond, _) => value * 1_000,
-        _ => value * 1_000_000,
-    };
-    jiff::Timestamp::from_nanosecond(nanos).map_or_else(
-        // Beyond the year 9999: the decoder quarantines it.
-        |_| "out of range".to_owned(),
-        |at| at.to_string(),
-    )
+fn instant(value: i64, per_second: i64) -> String {
+    let nanos = i128::from(value) * i128::from(1_000_000_000 / per_second);
+    if let Ok(at) = jiff::Timestamp::from_nanosecond(nanos) {
+        return at.to_string();
+    }
+    // Outside the years that have a calendar here: the year of an equal one, 400 years away.
+    const CYCLE: i64 = 146_097 * 86_400;
+    let seconds = value.div_euclid(per_second);
+    let cycles = seconds.div_euclid(CYCLE);
+    let within = i128::from(seconds.rem_euclid(CYCLE)) * 1_000_000_000
+        + i128::from(value.rem_euclid(per_second) * (1_000_000_000 / per_second));
+    let Ok(like) = jiff::Timestamp::from_nanosecond(within) else { return String::new() };
+    let like = like.to_string();
+    let (year, rest) = like.split_once('-').unwrap_or((&like, ""));
+    let year = year.parse::<i64>().unwrap_or_default() + cycles * 400;
+    if (0..=9_999).contains(&year) {
+        return format!("{year:04}-{rest}");
+    }
+    let sign = if year < 0 { '-' } else { '+' };
+    format!("{sign}{:06}-{rest}", year.unsigned_abs())
 }
 
 fn float(value: f64, text: impl FnOnce() -> String) -> String {

@@ -24,7 +24,6 @@ use serde::{Deserialize, Serialize};
 
 use super::admin::{OWN, replace, sync_dir, write_durably};
 use super::{FileFault, FileFormat, GlobalFolder, format};
-use crate::control_switch;
 use crate::edge::{CommitOutcome, KeyAndValue, Sink, SinkFault, Transaction};
 
 /// How long a commit waits for the lock: others hold it for a rename.
@@ -129,9 +128,6 @@ impl FileSink {
     }
 
     fn is_fenced(&self) -> Result<bool, FileFault> {
-        if control_switch::no_epoch_guard() {
-            return Ok(false);
-        }
         Ok(read_number(&epoch_file(&self.home, &self.id))? != Some(self.epoch))
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use arrow::array::{RecordBatch, RecordBatchReader};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::Compression;
+use parquet::basic::{Compression, Type};
 use parquet::file::properties::WriterProperties;
 
 use super::FileFault;
@@ -14,9 +14,14 @@ use crate::file::rows::{Batches, unreadable};
 
 pub(super) fn batches(path: &Path) -> Result<Batches, FileFault> {
     let file = File::open(path).map_err(FileFault::io(path, "opening"))?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-        .and_then(ParquetRecordBatchReaderBuilder::build)
-        .map_err(|_| unreadable(path))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|_| unreadable(path))?;
+    // The library wraps an INT96 around where 64 bits of nanoseconds end.
+    let leaves = builder.parquet_schema().columns();
+    if let Some(at) = leaves.iter().position(|leaf| leaf.physical_type() == Type::INT96) {
+        let name = leaves[at].name();
+        return Err(FileFault::no_leaf_named(path, at + 1, name, "INT96".to_owned()));
+    }
+    let reader = builder.build().map_err(|_| unreadable(path))?;
     Ok(Batches { schema: reader.schema(), batches: Box::new(reader) })
 }
 
