@@ -49,18 +49,20 @@ fn commit_bytes(
     values: &[Vec<u8>],
     position: &str,
 ) -> CommitOutcome {
+    let now_ms = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
     let record = |topic, value| OutRecord {
         topic,
         partition: 0,
         key: Some(b"k"),
         value: Some(value),
-        // An old time would let Kafka's retention take the record while the test runs.
-        timestamp_ms: 4_000_000_000_000,
+        // Kafka's retention may take an old record while the test runs, and a broker refuses one
+        // from the future.
+        timestamp_ms: now_ms,
         headers: &[],
     };
     let mut records: Vec<OutRecord<'_>> =
         values.iter().map(|value| record(data.as_str(), value.as_slice())).collect();
-    records.push(OutRecord { timestamp_ms: 0, ..record(manifest.as_str(), b"manifest") });
+    records.push(record(manifest.as_str(), b"manifest"));
     sink.commit(&Transaction::made(&records, positions, 0, position.as_bytes()))
 }
 
