@@ -341,7 +341,9 @@ fn a_killed_run_from_files_to_kafka_holds_every_value_once() {
     let (whole, expected) = expected("kafka-out-whole", &input);
     let target = rig::clusters().1.cluster();
     let topic = "files-to-kafka.customers";
-    target.create(topic, 1, &[("cleanup.policy", "compact")]);
+    // The events' times span months: segments would be rolled by them, and then compacted.
+    let one_segment = ("segment.ms", "3153600000000");
+    target.create(topic, 1, &[("cleanup.policy", "compact"), one_segment]);
     let to = format!(
         "kafka: {{ cluster: global, topic: {topic}, format: json, partition_by: token, timestamp: 1s }}"
     );
