@@ -453,6 +453,7 @@ fn documents_link_to_files_that_are_there() {
         "docs/formats.md",
         "docs/figures.md",
         "docs/types.md",
+        "docs/json.md",
         "tests/README.md",
         "broker/README.md",
     ];
