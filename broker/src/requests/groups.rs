@@ -4,7 +4,7 @@ use super::{Outcome, Request, Say, no_throttle};
 use crate::code::{self, Code};
 use crate::core::{Core, HOST, NODE};
 use crate::groups::{Committed, Group};
-use crate::wire::{Reader, Writer};
+use crate::wire::{Malformed, Reader, Writer};
 
 pub(super) fn find_coordinator(core: &Core, mut request: Request<'_>, out: &mut Writer) -> Outcome {
     let (body, version) = (&mut request.body, request.version);
@@ -55,16 +55,7 @@ pub(super) fn offset_commit(core: &Core, mut request: Request<'_>, out: &mut Wri
     if version <= 4 {
         body.i64()?; // retention: kept as long as the broker lives
     }
-    let topics = body.array(|body| {
-        let name = body.text()?;
-        let offsets = body.array(|body| {
-            let (partition, offset) = (body.i32()?, body.i64()?);
-            let leader_epoch = if version >= 6 { body.i32()? } else { -1 };
-            let metadata = body.nullable_text()?.unwrap_or_default().to_owned();
-            Ok((partition, Committed { offset, leader_epoch, metadata }))
-        })?;
-        Ok((name, offsets))
-    })?;
+    let topics = offsets(body, version >= 6)?;
     body.tags()?;
 
     let mut state = core.state();
@@ -86,6 +77,23 @@ pub(super) fn offset_commit(core: &Core, mut request: Request<'_>, out: &mut Wri
     });
     out.tags();
     Ok(Say::Answer)
+}
+
+/// Offsets to be committed, by topic and partition.
+pub(super) fn offsets<'b>(
+    body: &mut Reader<'b>,
+    has_leader_epoch: bool,
+) -> Result<Vec<(&'b str, Vec<(i32, Committed)>)>, Malformed> {
+    body.array(|body| {
+        let name = body.text()?;
+        let offsets = body.array(|body| {
+            let (partition, offset) = (body.i32()?, body.i64()?);
+            let leader_epoch = if has_leader_epoch { body.i32()? } else { -1 };
+            let metadata = body.nullable_text()?.unwrap_or_default().to_owned();
+            Ok((partition, Committed { offset, leader_epoch, metadata }))
+        })?;
+        Ok((name, offsets))
+    })
 }
 
 pub(super) fn offset_fetch(core: &Core, mut request: Request<'_>, out: &mut Writer) -> Outcome {

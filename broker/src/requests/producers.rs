@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use super::groups::offsets;
 use super::{Outcome, Request, Say, no_throttle};
 use crate::batch::{End, NO_PRODUCER};
 use crate::code::{self, Code};
 use crate::core::Core;
-use crate::groups::Committed;
 use crate::transactions::Holder;
 use crate::wire::{Malformed, Reader, Writer};
 
@@ -112,16 +112,7 @@ pub(super) fn commit_offsets(core: &Core, mut request: Request<'_>, out: &mut Wr
         }
         false => None,
     };
-    let topics = body.array(|body| {
-        let name = body.text()?;
-        let offsets = body.array(|body| {
-            let (partition, offset) = (body.i32()?, body.i64()?);
-            let leader_epoch = if version >= 2 { body.i32()? } else { -1 };
-            let metadata = body.nullable_text()?.unwrap_or_default().to_owned();
-            Ok((partition, Committed { offset, leader_epoch, metadata }))
-        })?;
-        Ok((name, offsets))
-    })?;
+    let topics = offsets(body, version >= 2)?;
     body.tags()?;
 
     let mut state = core.state();
