@@ -18,9 +18,12 @@ pub mod verify;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use douane_pipelines::fault::RunFault;
 use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// The answer is no.
 pub const NO: u8 = 1;
@@ -28,6 +31,17 @@ pub const NO: u8 = 1;
 /// What an answer of yes or no exits with.
 pub fn answer(yes: bool) -> ExitCode {
     if yes { ExitCode::SUCCESS } else { ExitCode::from(NO) }
+}
+
+/// Set once SIGINT or SIGTERM came. Asking twice is asking once: shells and supervisors repeat
+/// themselves.
+pub fn asked_to_stop() -> Result<Arc<AtomicBool>, RunFault> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .map_err(|error| RunFault::Client(format!("signals: {}", error.kind())))?;
+    }
+    Ok(stop)
 }
 
 /// Prints a line. A reader that went away is no fault of ours.

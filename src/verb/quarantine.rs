@@ -2,13 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::quarantine::{self, At, Outcome, SetAside, State, Wanted};
 use serde::Serialize;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::{Format, verb};
 
@@ -89,11 +86,7 @@ fn redrive(
     wanted: &Wanted,
     format: Format,
 ) -> Result<ExitCode, RunFault> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))
-            .map_err(|error| RunFault::Client(format!("signals: {}", error.kind())))?;
-    }
+    let stop = verb::asked_to_stop()?;
     let tried = quarantine::redrive(place, file, wanted, &stop)?;
     let done = tried.iter().filter(|(_, o)| o.as_ref().is_some_and(Outcome::is_done)).count();
     match format {

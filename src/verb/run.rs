@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use douane_pipelines::dry_run::{self, DryRun};
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::report::Voice;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::{Format, verb};
 
@@ -42,12 +41,7 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         }
         return Ok(verb::answer(counted.iter().all(DryRun::goes_through)));
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // Asking twice is asking once: shells and supervisors repeat themselves.
-        signal_hook::flag::register(signal, Arc::clone(&stop))
-            .map_err(|error| RunFault::Client(format!("signals: {}", error.kind())))?;
-    }
+    let stop = verb::asked_to_stop()?;
     let asked = Arc::clone(&stop);
     std::thread::spawn(move || {
         while !asked.load(Ordering::Relaxed) {

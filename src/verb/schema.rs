@@ -1,4 +1,4 @@
-//! `schema pipeline | place | domains`
+//! `schema pipeline | place | domains | catalog`
 
 use std::process::ExitCode;
 
@@ -19,8 +19,10 @@ enum File {
     Pipeline,
     /// `douane.yaml`
     Place,
-    /// The catalogue of token domains.
+    /// The token domains.
     Domains,
+    /// The classes of many tables.
+    Catalog,
 }
 
 pub fn run(args: &Args) -> ExitCode {
@@ -28,6 +30,7 @@ pub fn run(args: &Args) -> ExitCode {
         File::Pipeline => config::json_schema(),
         File::Place => config::place_json_schema(),
         File::Domains => config::domains_json_schema(),
+        File::Catalog => config::catalog_json_schema(),
     });
     ExitCode::SUCCESS
 }

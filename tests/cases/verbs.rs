@@ -191,7 +191,12 @@ fn a_page_a_graph_a_schema_and_completions_are_printed() {
     let graph = place.verb(&one).fine("dot").out;
     assert!(graph.starts_with("digraph") && graph.contains("after.notes"));
     assert!(!graph.contains("after.email"), "only that column");
-    for (sort, word) in [("pipeline", "stages"), ("place", "clusters"), ("domains", "normalize")] {
+    for (sort, word) in [
+        ("pipeline", "stages"),
+        ("place", "clusters"),
+        ("domains", "normalize"),
+        ("catalog", "residency"),
+    ] {
         let schema = place.verb(&["schema", sort]).fine("schema").out;
         let schema: Value = serde_json::from_str(&schema).expect("a JSON schema");
         assert!(schema.to_string().contains(word), "{sort}");
