@@ -15,7 +15,7 @@ pub struct Args {
     /// What takes its place.
     new: PathBuf,
     #[arg(long, value_enum, default_value = "text")]
-    pub format: Format,
+    format: Format,
 }
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {

@@ -19,12 +19,12 @@ pub struct Args {
     #[arg(long)]
     column: Option<String>,
     #[arg(long, value_enum, default_value = "text")]
-    pub format: Form,
+    format: Form,
 }
 
 /// A table, a page, a graph, or a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Form {
+enum Form {
     Text,
     /// One page without scripts, to be read, printed and signed.
     Html,

@@ -46,7 +46,7 @@ use screen::{Screen, cut, thousands};
 use stream::{Heard, Mark, Stream};
 
 /// The steps' titles, in order; the README shows them.
-pub const TITLES: [&str; 8] = [
+const TITLES: [&str; 8] = [
     "Two brokers, in memory",
     "Change events of invented customers",
     "A pipeline, and a release that two people sign",

@@ -19,7 +19,7 @@ use crate::verb::release::{Proposed, make_trust, propose, sign};
 
 const PIPELINE: &str = include_str!("../../../pipelines/examples/customers-json.yaml");
 const DOMAINS: &str = include_str!("../../../pipelines/examples/domains.yaml");
-pub const APPROVERS: [&str; 2] = ["ada", "bo"];
+const APPROVERS: [&str; 2] = ["ada", "bo"];
 const AUTHOR: &str = "cleo";
 pub const TASKS: u32 = 2;
 
