@@ -1,4 +1,4 @@
-//! The catalogue of token domains: under which name, normaliser and form equal inputs give equal
+//! Token domains: under which name, normaliser and form equal inputs give equal
 //! tokens. Two domains never join.
 
 use std::collections::BTreeMap;

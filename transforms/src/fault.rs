@@ -10,7 +10,7 @@ pub enum StageFault {
     #[error("{verb} does not take a leaf of type {found}; it takes {expected}")]
     LeafType { verb: &'static str, found: LeafType, expected: &'static str },
     #[error(
-        "{verb} names the token domain `{domain}`, which the catalogue does not hold; it holds {known}"
+        "{verb} names the token domain `{domain}`, which the domains' file does not hold; it holds {known}"
     )]
     UnknownDomain { verb: &'static str, domain: String, known: String },
     #[error(

@@ -52,7 +52,7 @@ pub struct Config {
     pub columns: Vec<String>,
     /// Characters that are encrypted.
     pub alphabet: Alphabet,
-    /// A domain of the catalogue: it fixes the key. Its normaliser and form are not used.
+    /// A domain of the domains' file: it fixes the key. Its normaliser and form are not used.
     pub domain: String,
     /// Characters that stay at the ends of each value, separators counted.
     #[serde(default)]

@@ -46,7 +46,7 @@ pub struct Config {
     /// Leaves to tokenise.
     #[schemars(length(min = 1))]
     pub columns: Vec<String>,
-    /// A domain of the catalogue: it fixes key, normaliser and form.
+    /// A domain of the domains' file: it fixes key, normaliser and form.
     pub domain: String,
 }
 
@@ -244,7 +244,7 @@ mod tests {
 
     use super::*;
 
-    fn catalogue() -> Domains {
+    fn domains() -> Domains {
         serde_json::from_str(include_str!("../testdata/golden_domains.json")).unwrap()
     }
 
@@ -259,7 +259,7 @@ mod tests {
     ) -> Result<String, TransformFault> {
         let leaf = Leaf { path: "c".into(), leaf_type };
         let config = Config { columns: vec!["c".into()], domain: domain.into() };
-        let built = config.build(&leaf, &catalogue(), &keyring()).unwrap();
+        let built = config.build(&leaf, &domains(), &keyring()).unwrap();
         built.apply(&column).map(|out| out.as_string::<i32>().value(0).to_owned())
     }
 
@@ -350,7 +350,7 @@ mod tests {
         assert_ne!(token("plain_two", LeafType::Text, text("7")).unwrap(), one);
         let leaf = Leaf { path: "c".into(), leaf_type: LeafType::Text };
         let config = Config { columns: vec![], domain: "plain".into() };
-        let mut raised = catalogue();
+        let mut raised = domains();
         let domain = raised.domains.get_mut("plain").unwrap();
         domain.version = domain.version.saturating_add(1);
         let of = |domains: &Domains, root: [u8; 32]| {
@@ -358,9 +358,9 @@ mod tests {
             let out = config.build(&leaf, domains, &keyring).unwrap().apply(&text("7")).unwrap();
             out.as_string::<i32>().value(0).to_owned()
         };
-        assert_eq!(of(&catalogue(), [7; 32]), one);
+        assert_eq!(of(&domains(), [7; 32]), one);
         assert_ne!(of(&raised, [7; 32]), one);
-        assert_ne!(of(&catalogue(), [8; 32]), one);
+        assert_ne!(of(&domains(), [8; 32]), one);
     }
 
     #[test]
@@ -377,7 +377,7 @@ mod tests {
     fn stages_bad_domain_bad_normaliser_bad_type() {
         let declare = |domain: &str, leaf_type| {
             let leaf = Leaf { path: "c".into(), leaf_type };
-            Config { columns: vec![], domain: domain.into() }.declare(&leaf, &catalogue())
+            Config { columns: vec![], domain: domain.into() }.declare(&leaf, &domains())
         };
         assert!(declare("plain", LeafType::Int64).is_ok());
         assert!(matches!(

@@ -574,8 +574,8 @@ impl Lint<'_> {
     }
 
     /// A domain joins what uses it: it says for which purposes it may be used.
-    fn domains(&mut self, stages: &[(Stage, Mark)], catalogue: &Domains, purpose: &str) {
-        let names: Vec<&str> = catalogue.domains.keys().map(String::as_str).collect();
+    fn domains(&mut self, stages: &[(Stage, Mark)], known: &Domains, purpose: &str) {
+        let names: Vec<&str> = known.domains.keys().map(String::as_str).collect();
         for (n, (stage, _)) in stages.iter().enumerate() {
             let name = match stage {
                 Stage::Tokenize(config) => &config.domain,
@@ -584,14 +584,14 @@ impl Lint<'_> {
             };
             let mark = self.root.at(&["stages", &n.to_string(), stage.verb(), "domain"]).mark;
             let shown = quoted(name);
-            match catalogue.domains.get(name) {
+            match known.domains.get(name) {
                 None => {
-                    let message = format!("domain `{shown}` is not in the catalogue");
+                    let message = format!("domain `{shown}` is not in the domains' file");
                     let finding = self.error(mark, Kind::Domain, message);
                     match nearest(name, &names) {
                         Some(near) => finding.next(format_args!("write `{near}`")),
                         None if names.is_empty() => {
-                            finding.next("name a catalogue: `domains: domains.yaml`")
+                            finding.next("name the file: `domains: domains.yaml`")
                         }
                         None => finding
                             .help(format!("it has {}", listed(&names)))
@@ -603,7 +603,7 @@ impl Lint<'_> {
                         format!("domain `{shown}` is not for the purpose `{}`", quoted(purpose));
                     self.error(mark, Kind::Domain, message)
                         .help("pipelines that share a domain can be joined")
-                        .next("use a domain of this purpose, or have the catalogue changed");
+                        .next("use a domain of this purpose, or have the domain changed");
                 }
                 Some(_) => {}
             }

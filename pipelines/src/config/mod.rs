@@ -1,4 +1,5 @@
-//! The two YAML files: read, held against their schema, linted, all faults at once.
+//! The YAML files: read, held against their schemas, linted, all faults at once. The place, the
+//! pipeline, its domains and, for many tables, the catalogue of their classes.
 
 mod case;
 mod de;
@@ -37,7 +38,7 @@ use yaml::Node;
 /// Loads a place and a pipeline. Nothing outside this machine is reached.
 ///
 /// # Errors
-/// Everything wrong with the two files and the catalogue of domains, sorted by place.
+/// Everything wrong with the files, sorted by place.
 pub fn load(place: &Path, pipeline: &Path) -> Result<(Place, Pipeline), Findings> {
     let (place, all) = load_all(place, pipeline)?;
     let pipelines = all.len();
@@ -102,7 +103,7 @@ pub fn place_json_schema() -> Json {
     schema_of::<PlaceFile>()
 }
 
-/// The JSON schema of catalogues of token domains.
+/// The JSON schema of files of token domains.
 pub fn domains_json_schema() -> Json {
     schema_of::<Domains>()
 }
@@ -174,7 +175,7 @@ fn read_pipeline(path: &Path, place_dir: &Path, findings: &mut Findings) -> Opti
     let mut root = yaml::parse(&source, &label, findings)?;
     expect_sort(&root, &label, Sort::Pipeline, findings)?;
     let many = tables::is_many(&root);
-    let catalogue = root.get("domains").and_then(Node::text).map(str::to_owned);
+    let domains_file = root.get("domains").and_then(Node::text).map(str::to_owned);
     let mark = root.at(&["domains"]).mark;
     let of_file = OfFile {
         schema: if many { tables::schema() } else { schema_of::<PipelineFile>() },
@@ -184,7 +185,7 @@ fn read_pipeline(path: &Path, place_dir: &Path, findings: &mut Findings) -> Opti
         show_values: true,
     };
     let held = held(&mut root, &label, &of_file, findings);
-    let domains = match catalogue {
+    let domains = match domains_file {
         None => Some(Domains::default()),
         Some(name) => read_domains(path, &name, &label, mark, findings),
     };
@@ -196,7 +197,7 @@ fn read_pipeline(path: &Path, place_dir: &Path, findings: &mut Findings) -> Opti
         true => Some(tables::expand(path, &label, &root, findings)?),
         false => None,
     };
-    // Without the catalogue each stage would miss its domain.
+    // Without the file each stage would miss its domain.
     let domains = domains?;
     let Some((catalogue, all)) = expanded else {
         let file = made(&root, &label, held, findings)?;
@@ -235,8 +236,8 @@ fn read_pipeline(path: &Path, place_dir: &Path, findings: &mut Findings) -> Opti
 enum Sort {
     Place,
     Pipeline,
+    Domains,
     Catalogue,
-    Classes,
 }
 
 impl Sort {
@@ -247,8 +248,8 @@ impl Sort {
         match (place, pipeline) {
             (true, false) => Some(Self::Place),
             (false, true) => Some(Self::Pipeline),
-            _ if root.entries().len() == 1 && has("domains") => Some(Self::Catalogue),
-            _ if root.entries().len() == 1 && has("tables") => Some(Self::Classes),
+            _ if root.entries().len() == 1 && has("domains") => Some(Self::Domains),
+            _ if root.entries().len() == 1 && has("tables") => Some(Self::Catalogue),
             _ => None,
         }
     }
@@ -257,8 +258,8 @@ impl Sort {
         match self {
             Self::Place => "a place file",
             Self::Pipeline => "a pipeline",
-            Self::Catalogue => "a catalogue of domains",
-            Self::Classes => "a catalogue of classes",
+            Self::Domains => "a file of domains",
+            Self::Catalogue => "a catalogue of classes",
         }
     }
 }
@@ -269,7 +270,7 @@ fn expect_sort(root: &Node, label: &str, expected: Sort, findings: &mut Findings
     let Some(found) = found else { return Some(()) };
     let next = match expected {
         Sort::Place => "name the place with `-c`: `douane.yaml`",
-        Sort::Classes => "name a catalogue of classes: `catalogs/crm.yaml`",
+        Sort::Catalogue => "name a catalogue of classes: `catalogs/crm.yaml`",
         _ => "name a pipeline: `pipelines/customers.yaml`",
     };
     let message = format!("this is {}, not {}", found.name(), expected.name());
@@ -285,7 +286,7 @@ fn beside(pipeline: &Path, name: &str) -> Option<PathBuf> {
     inside.then(|| pipeline.parent().unwrap_or(Path::new("")).join(file))
 }
 
-/// The catalogue lies beside the pipeline's file: it is approved with it.
+/// The domains lie beside the pipeline's file: they are approved with it.
 fn read_domains(
     pipeline: &Path,
     name: &str,
@@ -309,7 +310,7 @@ fn read_domains(
         let message = format!("`domains` names `{label}`, which does not exist");
         findings
             .error(label_of_pipeline, mark, Kind::Unreadable, message)
-            .next("write the catalogue, or mend the name");
+            .next("write the file, or mend the name");
         return None;
     }
     let mut root = read_tree(&path, &label, findings)?;

@@ -35,7 +35,7 @@ pub struct Pipeline {
     pub classes_file: PathBuf,
     /// What the data is for: token domains may be bound to it.
     pub purpose: String,
-    /// The catalogue of token domains; empty where the file names none.
+    /// The token domains; empty where the file names no file of them.
     pub domains: Domains,
     pub source: Source,
     /// In the order of the file.
@@ -51,7 +51,7 @@ pub struct Pipeline {
     pub changes: Changes,
     /// Transactions become visible at multiples of so many milliseconds; None: as they come.
     pub publish_ms: Option<u64>,
-    /// More refused records a minute stop the pipeline; None: no limit.
+    /// More refused records a minute hold their partitions; None: no limit.
     pub quarantine_max_per_minute: Option<u32>,
     pub overrides: Vec<Override>,
     /// The release's file, beside `douane.yaml`.
@@ -253,7 +253,7 @@ pub(super) struct PipelineFile {
     pub name: String,
     /// What the data is for, such as `model-training`.
     pub purpose: String,
-    /// The catalogue of token domains, a file beside this one.
+    /// The token domains, a file beside this one.
     #[serde(default)]
     pub domains: Option<String>,
     /// Where records come from.
@@ -611,7 +611,7 @@ impl From<UnknownLeafFile> for UnknownLeaf {
 #[schemars(rename = "Quarantine")]
 #[serde(deny_unknown_fields)]
 pub(super) struct QuarantineFile {
-    /// More refused records a minute stop the pipeline.
+    /// More refused records a minute hold their partitions.
     #[schemars(range(min = 1))]
     pub max_per_minute: u32,
 }

@@ -255,7 +255,7 @@ fn read_catalogue(
         return None;
     }
     let mut tree = read_tree(&path, &label, findings)?;
-    expect_sort(&tree, &label, Sort::Classes, findings)?;
+    expect_sort(&tree, &label, Sort::Catalogue, findings)?;
     let of_file = OfFile {
         schema: schema_of::<CatalogFile>(),
         later: &[],
