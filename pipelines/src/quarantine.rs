@@ -55,7 +55,7 @@ impl std::fmt::Display for At {
 impl std::str::FromStr for At {
     type Err = &'static str;
 
-    /// `topic/partition/offset`, as the record's key in the quarantine topic, or as `list` shows it.
+    /// As `list` shows it.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const FORM: &str = "expected TOPIC[PARTITION]@OFFSET";
         let (topic, rest) = text.split_once('[').ok_or(FORM)?;

@@ -152,7 +152,7 @@ pub fn leaves(release: &Release) -> Result<TableLeaves, RunFault> {
 }
 
 /// The plan over the leaves that a release names. Files that no longer fit them were changed.
-pub fn released_plan(pipeline: &Pipeline, release: &Release) -> Result<Plan, RunFault> {
+fn released_plan(pipeline: &Pipeline, release: &Release) -> Result<Plan, RunFault> {
     Plan::new(pipeline, leaves(release)?).map_err(|findings| {
         let file = pipeline.file.display();
         fault(format!(
@@ -164,7 +164,7 @@ pub fn released_plan(pipeline: &Pipeline, release: &Release) -> Result<Plan, Run
 }
 
 /// The files are what was signed.
-pub fn check_fingerprint(
+fn check_fingerprint(
     place: &Place,
     pipeline: &Pipeline,
     plan: &Plan,

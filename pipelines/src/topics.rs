@@ -8,7 +8,7 @@ use crate::names::Names;
 use crate::position::Layout;
 
 /// Shards that a new position topic has room for. `tasks` may grow up to it without a new topic.
-const SHARDS_MAX: u32 = 32;
+const SHARDS_FORESEEN: u32 = 32;
 
 /// What a topic of a pipeline must be like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub fn expectations(place: &Place, names: &Names) -> Vec<Expected> {
         // Evidence: nothing deletes it by age.
         Expected { retention_ms: Some(-1), ..base(&names.manifest) },
         Expected {
-            partitions: Some(Layout::position_partition(SHARDS_MAX.max(place.tasks) - 1) + 1),
+            partitions: Some(Layout::position_partition(SHARDS_FORESEEN.max(place.tasks) - 1) + 1),
             partitions_min: Layout::position_partition(place.tasks.max(1) - 1) + 1,
             cleanup_policy: Some("compact"),
             ..base(&names.position)

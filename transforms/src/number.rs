@@ -37,11 +37,6 @@ impl<'a> Number<'a> {
         Some(Self { negative, whole, fraction })
     }
 
-    /// Whether there is nothing after the point.
-    pub fn is_integer(&self) -> bool {
-        self.fraction.is_empty()
-    }
-
     /// Appends the one text of this number: `-0.5`, `7`, `0`.
     pub fn write(&self, out: &mut String) {
         if self.negative {

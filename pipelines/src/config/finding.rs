@@ -181,11 +181,6 @@ impl Findings {
         self.0.iter()
     }
 
-    /// Is there anything that stops a run?
-    pub fn has_errors(&self) -> bool {
-        self.0.iter().any(|finding| finding.severity == Severity::Error)
-    }
-
     /// Could a file not be read at all? Then the exit code is 2, not 1.
     pub fn unreadable(&self) -> bool {
         self.0.iter().any(|finding| finding.kind == Kind::Unreadable)
