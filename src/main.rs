@@ -42,7 +42,7 @@ enum Verb {
     Explain(verb::explain::Args),
     /// What changes for each output column, and its risk. 0: the release still holds.
     Diff(verb::diff::Args),
-    /// Runs one pipeline in the foreground until stopped. 0: stopped cleanly.
+    /// Runs a file's pipelines in the foreground until stopped. 0: stopped cleanly.
     Run(verb::run::Args),
     /// Runs the tests inside the files, through the real path, with throw-away keys. 0: all pass.
     Test(verb::test::Args),
