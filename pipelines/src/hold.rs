@@ -5,10 +5,12 @@
 use std::fmt;
 
 use douane_ledger::log::Entry;
+use douane_schemas::batch::{Origin, RowKind};
 use douane_schemas::debezium::Hold;
 use serde::Serialize;
 
 use crate::config::{Mark, Pipeline};
+use crate::merge::Withdrawal;
 
 /// Why a partition waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,6 +37,27 @@ impl Reason {
     /// A delete is never skipped: its row would stay outside for ever.
     pub fn delete_cannot_cross(code: &str) -> Self {
         Self::new("delete_cannot_cross", format!("a delete cannot cross: {code}"))
+    }
+
+    /// A change that may have left WHERE is never skipped: its row would stay outside for ever.
+    pub fn where_undecided(code: &str) -> Self {
+        let text = format!("whether a change left WHERE cannot be told: {code}");
+        Self::new("where_undecided", text)
+    }
+
+    /// Why a refused row holds its partition; `None`: it is set aside. `undecided`: it was refused
+    /// before WHERE could be asked, which would withdraw these rows.
+    pub fn of_refused(
+        origin: &Origin,
+        undecided: Option<Withdrawal>,
+        code: &'static str,
+    ) -> Option<Self> {
+        match origin.kind() {
+            RowKind::Delete | RowKind::Tombstone => Some(Self::delete_cannot_cross(code)),
+            RowKind::Upsert => undecided
+                .filter(|withdrawal| withdrawal.reaches(Some(origin.op)))
+                .map(|_| Self::where_undecided(code)),
+        }
     }
 
     /// As the ledger keeps it.

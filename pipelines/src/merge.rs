@@ -8,12 +8,16 @@
 //! A row whose new state lies outside WHERE: where it is just created, nothing of it is outside,
 //! and it stays behind. After an update, or as a snapshot found it, an earlier state of it may be
 //! outside, and a tombstone of its key withdraws that; just after a tombstone of the same key there
-//! is nothing left to withdraw. Without a key nothing can be withdrawn. Deletes bypass WHERE.
+//! is nothing left to withdraw. Where truncates are passed over, a created row may be one that a
+//! truncate left outside: it is withdrawn too. Without a key nothing can be withdrawn. Deletes
+//! bypass WHERE.
 
 use std::collections::BTreeMap;
 
+use douane_ledger::release::{Changes, Truncate};
 use douane_schemas::batch::{Op, Origin, RowKind};
 
+use crate::plan::Plan;
 use crate::turn::{Source, Turn};
 
 /// Digest of the key of each partition's last crossing record, if that was a delete.
@@ -39,8 +43,30 @@ pub struct Merge {
 pub struct Filter<'a> {
     /// One a row: it is an upsert whose state lies outside.
     pub outside: &'a [bool],
-    /// The output has a key.
-    pub keyed: bool,
+    /// `None`: nothing can be withdrawn.
+    pub withdrawal: Option<Withdrawal>,
+}
+
+/// Which rows are withdrawn once their state lies outside WHERE.
+#[derive(Clone, Copy, Debug)]
+pub struct Withdrawal {
+    /// Truncates are passed over: an earlier row of a created one's key may be outside.
+    creates: bool,
+}
+
+impl Withdrawal {
+    /// `None`: there is no WHERE, or the output has no key.
+    pub fn of(plan: &Plan, changes: &Changes) -> Option<Self> {
+        let filters = plan.sql.as_ref().is_some_and(|sql| sql.filter.is_some());
+        let creates = changes.truncate == Truncate::Drop;
+        (filters && !plan.keys.is_empty()).then_some(Self { creates })
+    }
+
+    /// An earlier state of a row that was changed like this may be outside. `None`: how it was
+    /// changed cannot be read.
+    pub fn reaches(self, op: Option<Op>) -> bool {
+        self.creates || op != Some(Op::Create)
+    }
 }
 
 impl Merge {
@@ -73,8 +99,8 @@ impl Merge {
             match origin.kind() {
                 RowKind::Upsert if filter.outside[row] => {
                     let key = digest(row);
-                    let none_outside = origin.op == Op::Create || !filter.keyed;
-                    if none_outside || deletes.get(&source) == Some(&key) {
+                    let reached = filter.withdrawal.is_some_and(|w| w.reaches(Some(origin.op)));
+                    if !reached || deletes.get(&source) == Some(&key) {
                         filtered += 1;
                         return true;
                     }
@@ -124,7 +150,7 @@ mod tests {
         refused: &'a [(i32, i64)],
         cut: &'a [(i32, i64)],
         outside: &'a [u8],
-        keyed: bool,
+        withdrawal: Option<Withdrawal>,
         skip: &'a [u8],
         withdrawn: &'a [u8],
         merged: u64,
@@ -140,7 +166,7 @@ mod tests {
         refused: &[],
         cut: &[],
         outside: &[],
-        keyed: true,
+        withdrawal: Some(Withdrawal { creates: false }),
         skip: &[],
         withdrawn: &[],
         merged: 0,
@@ -190,7 +216,7 @@ mod tests {
         let of = |listed: &[u8]| -> Vec<bool> {
             (0..origins.len()).map(|row| listed.get(row) == Some(&1)).collect()
         };
-        let filter = Filter { outside: &of(case.outside), keyed: case.keyed };
+        let filter = Filter { outside: &of(case.outside), withdrawal: case.withdrawal };
         let merge = Merge::new(&turn, &origins, filter, deletes(case.before), case.keeps, digest);
         let expected = Merge {
             skip: of(case.skip),
@@ -374,9 +400,20 @@ mod tests {
                 name: "nothing can be withdrawn without a key",
                 rows: &[(0, Update, "a"), (0, Read, "a")],
                 outside: &[1, 1],
-                keyed: false,
+                withdrawal: None,
                 skip: &[1, 1],
                 filtered: 2,
+                ..CASE
+            },
+            Case {
+                name: "where truncates are passed over, a created row may replace one outside",
+                rows: &[(0, Create, "a"), (0, Create, "b"), (0, Create, "b")],
+                outside: &[1, 1, 1],
+                withdrawal: Some(Withdrawal { creates: true }),
+                skip: &[0, 0, 1],
+                withdrawn: &[1, 1],
+                filtered: 1,
+                after: &[(0, "b")],
                 ..CASE
             },
         ] {

@@ -62,11 +62,18 @@ pub struct SqlRow {
     pub text: String,
     /// Leaves that decide, by WHERE, whether a row crosses.
     pub filter: Vec<String>,
+    /// What becomes of a row that WHERE does not let cross.
+    #[serde(skip)]
+    means: &'static str,
 }
 
-/// What becomes of a row that WHERE does not let cross.
+/// As [`SqlRow::means`].
 const WHERE_MEANS: &str = "a created row outside WHERE stays behind, an updated or snapshot row \
                            outside WHERE crosses as a tombstone of its key, deletes bypass WHERE";
+/// Likewise, where a truncate may have left an earlier row of the key outside.
+const WHERE_MEANS_TRUNCATED: &str = "a row outside WHERE crosses as a tombstone of its key, also \
+                                     where it is created: truncates are passed over; deletes \
+                                     bypass WHERE";
 
 /// A named override as it will be signed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -196,6 +203,10 @@ impl Proof {
                     .iter()
                     .flat_map(|(_, reads)| reads.iter().map(|at| leaf_name(plan, *at)))
                     .collect(),
+                means: match pipeline.changes.truncate {
+                    Truncate::Hold => WHERE_MEANS,
+                    Truncate::Drop => WHERE_MEANS_TRUNCATED,
+                },
             }),
             overrides: pipeline
                 .overrides
@@ -284,8 +295,9 @@ impl Proof {
             if !sql.filter.is_empty() {
                 writeln!(
                     out,
-                    "  which rows cross is decided by {}: {WHERE_MEANS}",
-                    sql.filter.join(", ")
+                    "  which rows cross is decided by {}: {}",
+                    sql.filter.join(", "),
+                    sql.means
                 )?;
             }
         }
@@ -495,6 +507,7 @@ mod fixture {
             sql: Some(SqlRow {
                 text: "select id from batch where (city = '<Graz>')".to_owned(),
                 filter: vec!["after.city".to_owned()],
+                means: WHERE_MEANS,
             }),
             pipeline: "customers".to_owned(),
             purpose: "model-training".to_owned(),

@@ -14,7 +14,7 @@ use douane_connectors::edge::{CommitOutcome, Polled, Quarantine, Sink, Source as
 use douane_gate::{Gate, GateFault};
 use douane_ledger::log::{Entry, LedgerFault, Log};
 use douane_ledger::release::Truncate;
-use douane_schemas::batch::{Origin, RowKind};
+use douane_schemas::batch::Origin;
 use douane_schemas::debezium::{Decoder, Hold, Refusal, Stripped};
 use douane_schemas::record::RawRecord;
 use serde_json::json;
@@ -25,7 +25,7 @@ use crate::crossing::{Admins, Crossing};
 use crate::evidence;
 use crate::fault::RunFault;
 use crate::hold::{Reason, Retention, Waiting};
-use crate::merge::{Filter, Merge};
+use crate::merge::{Filter, Merge, Withdrawal};
 use crate::plan::{Staged, Stages};
 use crate::position::{self, Place, Position, ShardHead};
 use crate::quarantine::Request;
@@ -387,6 +387,12 @@ impl Shard<'_> {
         let mut schemas = self.crossing.schemas();
         match decoder.push(record, schemas.as_mut()) {
             Ok(()) => {}
+            Err(Refusal::Quarantine(code))
+                if self.withdrawal().is_some_and(|withdrawal| withdrawal.reaches(decoder.op())) =>
+            {
+                let reason = Reason::where_undecided(code.code());
+                return Took::Hold(source, offset, reason, Some(record.timestamp_ms));
+            }
             Err(Refusal::Quarantine(code)) if !quota.take(Instant::now()) => {
                 let reason = format!("quarantine limit reached: {}", code.code());
                 let reason = Reason::new("quarantine_limit", reason);
@@ -467,15 +473,22 @@ impl Shard<'_> {
         let batch = life.decoder.finish();
         self.strip(life)?;
         let staged = life.stages.apply(batch)?;
+        // What is tried again was passed long before: nothing is held for it.
+        let again = turn.redriven().is_some();
+        let withdrawal = self.withdrawal().filter(|_| !again);
         for (origin, code) in &staged.refused {
-            let source = (origin.topic, origin.partition);
-            self.refuse(life, turn, source, origin.offset, origin.kind(), code)?;
+            let holds = Reason::of_refused(origin, withdrawal, code);
+            self.refuse(life, turn, origin, holds, code)?;
         }
         // The record that the target refused when it stood alone.
         if let Some((source, offset, code)) = life.carried.condemned {
-            let is_it = |o: &&Origin| (o.topic, o.partition) == source && o.offset == offset;
-            if let Some(origin) = staged.batch.origins.iter().find(is_it) {
-                self.refuse(life, turn, source, offset, origin.kind(), code)?;
+            let is_it = |o: &Origin| (o.topic, o.partition) == source && o.offset == offset;
+            if let Some(row) = staged.batch.origins.iter().position(is_it) {
+                let origin = &staged.batch.origins[row];
+                // Inside WHERE there is nothing to withdraw.
+                let withdrawal = withdrawal.filter(|_| staged.outside[row]);
+                let holds = Reason::of_refused(origin, withdrawal, code);
+                self.refuse(life, turn, origin, holds, code)?;
             }
         }
         let ids =
@@ -490,15 +503,13 @@ impl Shard<'_> {
                 .map_err(|fault| RunFault::Gate(fault.to_string()))?;
             let mut cut = false;
             for (row, refusal) in passed.refused() {
-                let origin = staged.batch.origins[*row];
-                let source = (origin.topic, origin.partition);
-                // What is to be withdrawn is as a delete: its row would stay outside for ever. What
-                // is tried again was passed long before: nothing is held for it.
-                let kind = match merge.withdrawn[*row] && turn.redriven().is_none() {
-                    true => RowKind::Delete,
-                    false => origin.kind(),
+                let (origin, code) = (&staged.batch.origins[*row], refusal.code());
+                // What is to be withdrawn is as a delete: its row would stay outside for ever.
+                let holds = match merge.withdrawn[*row] && !again {
+                    true => Some(Reason::delete_cannot_cross(code)),
+                    false => Reason::of_refused(origin, None, code),
                 };
-                cut |= self.refuse(life, turn, source, origin.offset, kind, refusal.code())?;
+                cut |= self.refuse(life, turn, origin, holds, code)?;
             }
             if !cut {
                 break (passed, merge);
@@ -584,27 +595,33 @@ impl Shard<'_> {
         Ok(sink)
     }
 
-    /// Refuses one record: into the quarantine, or, where it is a delete, by holding its
+    /// Which rows WHERE withdraws.
+    fn withdrawal(&self) -> Option<Withdrawal> {
+        Withdrawal::of(&self.crossing.plan, &self.crossing.pipeline.changes)
+    }
+
+    /// Refuses one record: into the quarantine, or, where there is a reason, by holding its
     /// partition. Says whether the turn was cut.
     fn refuse(
         &self,
         life: &mut Life,
         turn: &mut Turn,
-        source: Source,
-        offset: i64,
-        kind: RowKind,
+        origin: &Origin,
+        holds: Option<Reason>,
         code: &'static str,
     ) -> Result<bool, RunFault> {
+        let (source, offset) = ((origin.topic, origin.partition), origin.offset);
         if turn.is_cut(source, offset) {
             return Ok(false);
         }
-        let full = kind == RowKind::Upsert && !life.quota.take(Instant::now());
-        if kind == RowKind::Upsert && !full {
-            turn.refuse(Refused { source, offset, code });
-            return Ok(false);
-        }
-        let limit = || Reason::new("quarantine_limit", format!("quarantine limit reached: {code}"));
-        let reason = if full { limit() } else { Reason::delete_cannot_cross(code) };
+        let reason = match holds {
+            Some(reason) => reason,
+            None if life.quota.take(Instant::now()) => {
+                turn.refuse(Refused { source, offset, code });
+                return Ok(false);
+            }
+            None => Reason::new("quarantine_limit", format!("quarantine limit reached: {code}")),
+        };
         turn.cut(source, offset);
         self.hold(life, source, offset, &reason, None)?;
         Ok(true)
@@ -618,8 +635,7 @@ impl Shard<'_> {
             .collect();
         let digest = |row| evidence::key_digest(&staged.keys, row);
         let keeps_deletes = self.crossing.pipeline.changes.keeps_deletes();
-        let filter =
-            Filter { outside: &staged.outside, keyed: !self.crossing.plan.keys.is_empty() };
+        let filter = Filter { outside: &staged.outside, withdrawal: self.withdrawal() };
         Merge::new(turn, &staged.batch.origins, filter, before, keeps_deletes, digest)
     }
 

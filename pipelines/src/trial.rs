@@ -14,7 +14,7 @@ use douane_ledger::log::{Head, JournalId};
 use douane_ledger::release::{self as releases, Changes, Limits, LiveRelease, Truncate};
 use douane_ledger::signing::SigningKey;
 use douane_ledger::trust::{self, Approver, Role, Root, TrustRoot};
-use douane_schemas::batch::{Op, Origin, RowKind};
+use douane_schemas::batch::Origin;
 use douane_schemas::debezium::{Decoder, Hold, Refusal, WriterSchemas};
 use douane_schemas::record::{Format, RawRecord};
 
@@ -23,7 +23,7 @@ use crate::evidence;
 use crate::fault::RunFault;
 use crate::hold::Reason;
 use crate::key_home::KeyHome;
-use crate::merge::{Deletes, Filter, Merge};
+use crate::merge::{Deletes, Filter, Merge, Withdrawal};
 use crate::names::Names;
 use crate::plan::{Plan, Staged, Stages};
 use crate::release;
@@ -49,6 +49,7 @@ pub struct Trial {
     held: BTreeMap<Source, (i64, Reason)>,
     passages: u64,
     changes: Changes,
+    withdrawal: Option<Withdrawal>,
 }
 
 /// What became of one record.
@@ -133,6 +134,7 @@ impl Trial {
             deletes: Deletes::new(),
             held: BTreeMap::new(),
             passages: 0,
+            withdrawal: Withdrawal::of(plan, &pipeline.changes),
             changes: pipeline.changes,
         })
     }
@@ -145,6 +147,12 @@ impl Trial {
         }
         match self.decoder.push(record, self.schemas.as_mut()) {
             Ok(()) => {}
+            Err(Refusal::Quarantine(code))
+                if self.withdrawal.is_some_and(|w| w.reaches(self.decoder.op())) =>
+            {
+                self.held.insert(source, (record.offset, Reason::where_undecided(code.code())));
+                return Ok(Took::Held);
+            }
             Err(Refusal::Quarantine(code)) => {
                 let offset = record.offset;
                 self.turn.refuse(Refused { source, offset, code: code.code() });
@@ -184,7 +192,9 @@ impl Trial {
         let mut refused: Vec<Refusing> = refused.iter().map(by_decoder).collect();
         let staged = self.stages.apply(self.decoder.finish())?;
         for (origin, code) in &staged.refused {
-            self.refuse(origin, RefusedBy::Stage, code, None, &mut refused);
+            let holds = Reason::of_refused(origin, self.withdrawal, code);
+            let refusing = refusing(origin, RefusedBy::Stage, code);
+            self.refuse(refusing, holds, &mut refused);
         }
         self.passages += 1;
         let ids = self.ids();
@@ -194,7 +204,7 @@ impl Trial {
             let digest = |row| evidence::key_digest(&staged.keys, row);
             let origins = &staged.batch.origins;
             let (deletes, keeps) = (self.deletes.clone(), self.changes.keeps_deletes());
-            let filter = Filter { outside: &staged.outside, keyed: staged.keys.num_columns() > 0 };
+            let filter = Filter { outside: &staged.outside, withdrawal: self.withdrawal };
             let merge = Merge::new(&self.turn, origins, filter, deletes, keeps, digest);
             let crossing = AtGate {
                 columns: &staged.columns,
@@ -213,12 +223,13 @@ impl Trial {
             for (row, refusal) in passed.refused() {
                 let column = self.gate.place_name(refusal.place).to_owned();
                 let column = Some(column).filter(|name| !name.is_empty());
-                let mut origin = staged.batch.origins[*row];
-                if merge.withdrawn[*row] {
-                    origin.op = Op::Delete;
-                }
-                let by = RefusedBy::Gate;
-                cut |= self.refuse(&origin, by, refusal.code(), column, &mut refused);
+                let (origin, code) = (&staged.batch.origins[*row], refusal.code());
+                let holds = match merge.withdrawn[*row] {
+                    true => Some(Reason::delete_cannot_cross(code)),
+                    false => Reason::of_refused(origin, None, code),
+                };
+                let refusing = Refusing { column, ..refusing(origin, RefusedBy::Gate, code) };
+                cut |= self.refuse(refusing, holds, &mut refused);
             }
             if !cut {
                 break (passed, merge);
@@ -235,27 +246,24 @@ impl Trial {
         Ok(Passage { approved, staged, skip: merge.skip, merged: merge.merged, refused })
     }
 
-    /// Refuses one record, or, where it is a delete, holds its partition. Says whether the turn
+    /// Refuses one record, or, where there is a reason, holds its partition. Says whether the turn
     /// was cut.
     fn refuse(
         &mut self,
-        origin: &Origin,
-        by: RefusedBy,
-        code: &'static str,
-        column: Option<String>,
+        refusing: Refusing,
+        holds: Option<Reason>,
         refused: &mut Vec<Refusing>,
     ) -> bool {
-        let (source, offset) = ((origin.topic, origin.partition), origin.offset);
+        let Refusing { source, offset, code, .. } = refusing;
         if self.turn.is_cut(source, offset) {
             return false;
         }
-        if origin.kind() == RowKind::Upsert {
+        let Some(reason) = holds else {
             self.turn.refuse(Refused { source, offset, code });
-            refused.push(Refusing { by, source, offset, code, column });
+            refused.push(refusing);
             return false;
-        }
+        };
         self.turn.cut(source, offset);
-        let reason = Reason::delete_cannot_cross(code);
         self.held.insert(source, (offset, reason));
         true
     }
@@ -282,6 +290,11 @@ impl Trial {
             key_ids: self.gate.seal_key_ids(),
         }
     }
+}
+
+fn refusing(origin: &Origin, by: RefusedBy, code: &'static str) -> Refusing {
+    let source = (origin.topic, origin.partition);
+    Refusing { by, source, offset: origin.offset, code, column: None }
 }
 
 fn by_decoder(refused: &Refused) -> Refusing {

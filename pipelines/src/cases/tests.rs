@@ -93,6 +93,55 @@ fn what_is_as_expected_passes_in_every_format() {
     }
 }
 
+const WHERE: &str = "  - sql: select country, phone from batch where country = 'AT'\nsink:";
+
+/// What WHERE cannot be asked about is not set aside: its row would stay outside.
+#[test]
+fn what_may_have_left_where_is_not_set_aside() {
+    let outside = "{ id: 7340012, country: DE, phone: '+4915' }";
+    let inside = "{ after: { id: 7340012, country: AT, phone: '+491555017' } }";
+    for (sink, input, rest) in [
+        // A stage refuses the row that leaves.
+        ("", format!("{inside}, {{ after: {outside}, op: u }}"), "held: where_undecided"),
+        ("", format!("{inside}, {{ after: {outside}, op: r }}"), "held: where_undecided"),
+        // So does the decoder.
+        ("", format!("{inside}, {{ after: {{ id: null }}, op: u }}"), "held: where_undecided"),
+        // The controls: a row that is new leaves nothing outside.
+        ("", format!("{inside}, {{ after: {outside}, op: c }}"), "quarantined: [domain_too_small]"),
+        ("", format!("{inside}, {{ after: {{ id: null }}, op: c }}"), "quarantined: [null_key]"),
+        // Unless a truncate may have been passed over before it.
+        (", truncate: drop", format!("{inside}, {outside}"), "held: where_undecided"),
+    ] {
+        let test = format!(
+            "  - {{ name: n, input: [ {input} ], output: [ {{ country: AT }} ], {rest} }}\n"
+        );
+        let text = file(JSON, "json", &test)
+            .replacen("sink:", WHERE, 1)
+            .replace("timestamp: 1s }", &format!("timestamp: 1s }}{sink}"));
+        let report = outcome(&text).unwrap_or_else(|f| panic!("{f}"));
+        assert!(report.passes(), "{input} {rest}: {}", report.text());
+    }
+}
+
+#[test]
+fn a_created_row_outside_where_withdraws_what_a_truncate_left() {
+    let row = |country: &str| format!("{{ id: 7340012, country: {country}, phone: '+491555017' }}");
+    for (sink, output) in
+        [("", "{ country: AT }"), (", truncate: drop", "{ country: AT }, tombstone")]
+    {
+        let test = format!(
+            "  - {{ name: n, input: [ {}, {} ], output: [ {output} ] }}\n",
+            row("AT"),
+            row("DE")
+        );
+        let text = file(JSON, "json", &test)
+            .replacen("sink:", WHERE, 1)
+            .replace("timestamp: 1s }", &format!("timestamp: 1s }}{sink}"));
+        let report = outcome(&text).unwrap_or_else(|f| panic!("{f}"));
+        assert!(report.passes(), "{sink}: {}", report.text());
+    }
+}
+
 /// The control of each comparison: it fails, and says where.
 #[test]
 fn each_difference_is_found() {

@@ -155,7 +155,7 @@ impl Proof {
                 out,
                 "<p>Which rows cross is decided by <code>{}</code>: {}.</p>",
                 Escaped(&sql.filter.join(", ")),
-                super::WHERE_MEANS
+                sql.means
             )?;
         }
         writeln!(out, "</section>")

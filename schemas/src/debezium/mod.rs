@@ -106,6 +106,8 @@ pub struct Decoder {
     /// Names that stayed behind, as they are: not to be printed.
     left: BTreeSet<String>,
     stripped: Vec<Stripped>,
+    /// Of the record pushed last.
+    op: Option<Op>,
     origins: Vec<Origin>,
     key_plans: HashMap<u32, Arc<avro::Plan>>,
     value_plans: HashMap<u32, Arc<avro::Plan>>,
@@ -150,6 +152,7 @@ impl Decoder {
             strip: false,
             left: BTreeSet::new(),
             stripped: Vec::new(),
+            op: None,
             origins: Vec::new(),
             key_plans: HashMap::new(),
             value_plans: HashMap::new(),
@@ -245,6 +248,11 @@ impl Decoder {
         Ok(())
     }
 
+    /// The operation of the record pushed last, as far as it could be read.
+    pub fn op(&self) -> Option<Op> {
+        self.op
+    }
+
     /// Rows since the last [`Decoder::finish`].
     pub fn len(&self) -> usize {
         self.columns.rows()
@@ -266,6 +274,7 @@ impl Decoder {
         record: &RawRecord<'_>,
         schemas: &mut dyn WriterSchemas,
     ) -> Result<(Op, Option<u32>), Refusal> {
+        self.op = None;
         if let Some(hold) = &self.contradiction {
             return Err(hold.clone().into());
         }
@@ -308,6 +317,7 @@ impl Decoder {
             seen.hold(|| before.table.hold());
         }
         let op = decide(&mut seen)?;
+        self.op = Some(op);
         let kind = op.kind();
         let keyed = self.key(record.key, kind, schemas);
         match (keyed, kind) {
