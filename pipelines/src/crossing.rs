@@ -1,7 +1,7 @@
 //! Everything a run needs that does not change while it runs: the pipeline and its plan, the live
 //! release, the keys, the names in both clusters. Shards share it; each opens its own clients.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use douane_connectors::edge::{
@@ -9,6 +9,7 @@ use douane_connectors::edge::{
 };
 use douane_connectors::registry::Registry;
 use douane_gate::{Crossing as AtGate, Destination, Gate, SealContext, Sealed, Target};
+use douane_ledger::dsse::Envelope;
 use douane_ledger::log::{Entry, Head, Log};
 use douane_ledger::release::LiveRelease;
 use douane_schemas::keys::{Key, Purpose};
@@ -189,6 +190,8 @@ pub struct Crossing {
     pub plan: Plan,
     pub release: Arc<LiveRelease>,
     pub release_digest: String,
+    /// The release as it was signed.
+    pub envelope: Envelope,
     /// The trust root and release version that this start is allowed by.
     pub approved: Approved,
     pub keys: KeyHome,
@@ -205,13 +208,21 @@ pub struct Crossing {
     registry: Mutex<SchemaCache>,
     /// Why this release may no longer write, once that is known.
     stopped: OnceLock<Halt>,
+    /// When it was last known that nothing ends the release.
+    looked: Mutex<Instant>,
 }
 
+/// Without a look for so long, nothing crosses: a file that cannot be read to its end may hold a
+/// revocation.
+const UNWATCHED: Duration = Duration::from_secs(30);
+
 /// What ends the right to write while it is used.
-enum Halt {
+pub enum Halt {
     Revoked(Revoked),
-    /// It cannot be told whether it was revoked.
+    /// It is no longer approved, or it cannot be told whether it was revoked.
     Doubt(String),
+    /// Nobody looks any more: a thread died.
+    Unwatched,
 }
 
 type SchemaCache = Box<dyn douane_schemas::debezium::WriterSchemas + Send>;
@@ -229,6 +240,7 @@ impl douane_schemas::debezium::WriterSchemas for NoSchemas {
 pub struct Opened {
     pub release: Arc<LiveRelease>,
     pub release_digest: String,
+    pub envelope: Envelope,
     /// The trust root and release version that this start is allowed by.
     pub approved: Approved,
     pub target: Target,
@@ -270,6 +282,7 @@ impl Crossing {
             plan,
             release: opened.release,
             release_digest: opened.release_digest,
+            envelope: opened.envelope,
             approved: opened.approved,
             keys,
             keyring,
@@ -282,6 +295,7 @@ impl Crossing {
             software: software(),
             registry: Mutex::new(registry),
             stopped: OnceLock::new(),
+            looked: Mutex::new(Instant::now()),
         }
     }
 
@@ -305,29 +319,40 @@ impl Crossing {
         match self.stopped.get() {
             Some(Halt::Revoked(revoked)) => return Err(revoked.clone().into()),
             Some(Halt::Doubt(why)) => return Err(RunFault::Release(why.clone())),
+            Some(Halt::Unwatched) => return Err(RunFault::ThreadDied),
             None => {}
+        }
+        let since = self.looked.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        if since > UNWATCHED {
+            let since = since.as_secs();
+            return Err(RunFault::Again(format!("no look at the revocations for {since} s")));
         }
         self.release
             .live(std::time::SystemTime::now())
             .map_err(|fault| RunFault::Release(fault.to_string()))
     }
 
-    /// The release was revoked: no shard begins another transaction.
-    pub fn revoke(&self, revoked: Revoked) {
-        let _ = self.stopped.set(Halt::Revoked(revoked));
+    /// No shard begins another transaction; the first reason stands.
+    pub fn halt(&self, halt: Halt) {
+        let _ = self.stopped.set(halt);
+    }
+
+    /// Why no shard begins another transaction.
+    pub fn halted(&self) -> Option<&Halt> {
+        self.stopped.get()
+    }
+
+    /// Whatever could end the release has just been looked at.
+    pub fn looked(&self) {
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// Who revoked the release while it was used.
     pub fn revoked(&self) -> Option<&Revoked> {
         match self.stopped.get()? {
             Halt::Revoked(revoked) => Some(revoked),
-            Halt::Doubt(_) => None,
+            Halt::Doubt(_) | Halt::Unwatched => None,
         }
-    }
-
-    /// It cannot be told whether the release was revoked: the same.
-    pub fn doubt(&self, why: String) {
-        let _ = self.stopped.set(Halt::Doubt(why));
     }
 
     /// Fences a transactional id. While the target is away it tries again: nothing is held open

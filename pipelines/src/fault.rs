@@ -95,7 +95,7 @@ pub enum RunFault {
     /// An edge answers, and its answer is no.
     #[error("{0}")]
     Edge(String),
-    #[error("a shard's thread ended without a reason; this is a fault of the program")]
+    #[error("a thread ended without a reason; this is a fault of the program")]
     ThreadDied,
 }
 

@@ -45,3 +45,4 @@ mod swap;
 mod topics;
 mod trial;
 mod turn;
+mod vigil;

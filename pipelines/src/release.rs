@@ -10,9 +10,9 @@ use douane_ledger::fingerprint::{
     Endpoint, FORMAT, Fingerprinted, FingerprintedDomain, FingerprintedStage, Named,
 };
 use douane_ledger::release::{
-    self, Column, Limits, LiveRelease, Policy, Release, ReleasedLeaf, Shape, Source, Target,
+    self, Column, Limits, LiveRelease, Policy, Release, ReleaseFault, ReleasedLeaf, Shape, Source,
+    Target,
 };
-use douane_ledger::signing::SigningKey;
 use douane_ledger::trust::TrustRoot;
 use douane_schemas::debezium::ENVELOPE_LIST_VERSION;
 use douane_schemas::keys::Purpose;
@@ -37,6 +37,8 @@ pub struct Signed {
     pub release: LiveRelease,
     /// SHA-256 of the signed payload, in hexadecimal.
     pub digest: String,
+    /// As it was signed: a later trust root is asked about it again.
+    pub envelope: Envelope,
     /// The trust root it was verified under, and its own version: what the layout pins.
     pub approved: Approved,
 }
@@ -52,20 +54,31 @@ fn read(path: &Path, next: &str) -> Result<Vec<u8>, RunFault> {
 
 /// The trust root that `douane.yaml` names.
 pub fn trust_root(place: &Place) -> Result<TrustRoot, RunFault> {
-    let bytes = read(&place.trust, "`douane release trust` makes one")?;
-    TrustRoot::load(&bytes, None).map_err(|f| fault(format!("{}: {f}", place.trust.display())))
+    root_of(&place.trust)
+}
+
+/// The newest trust root of a file.
+pub(crate) fn root_of(trust: &Path) -> Result<TrustRoot, RunFault> {
+    let bytes = read(trust, "`douane release trust` makes one")?;
+    TrustRoot::load(&bytes, None).map_err(|f| fault(format!("{}: {f}", trust.display())))
+}
+
+/// Whether a trust file still holds the root that was the newest as `before` was committed.
+pub(crate) fn holds_root(trust: &[u8], before: &Approved) -> bool {
+    let lines = usize::try_from(before.trust_version).unwrap_or(usize::MAX);
+    let then: Vec<u8> =
+        trust.split_inclusive(|byte| *byte == b'\n').take(lines).flatten().copied().collect();
+    TrustRoot::load(&then, None).is_ok_and(|then| {
+        then.root().version == before.trust_version
+            && canonical::hex(&then.digest()) == before.trust_digest
+    })
 }
 
 /// Nothing that approves has gone back since `before` was committed: the trust file still holds
 /// the root that was the newest then, and the release is none of an earlier version.
 pub fn check_successor(place: &Place, before: &Approved, now: &Approved) -> Result<(), RunFault> {
     let bytes = read(&place.trust, "put the trust root's file back")?;
-    let lines = usize::try_from(before.trust_version).unwrap_or(usize::MAX);
-    let then: Vec<u8> =
-        bytes.split_inclusive(|byte| *byte == b'\n').take(lines).flatten().copied().collect();
-    let then = TrustRoot::load(&then, None).map_err(fault)?;
-    let (version, digest) = (then.root().version, canonical::hex(&then.digest()));
-    if version != before.trust_version || digest != before.trust_digest {
+    if !holds_root(&bytes, before) {
         return Err(fault(format!(
             "{} does not hold the trust root of version {} that this pipeline ran under\n  next: \
              put that file back; `douane release trust` adds a root that the old threshold signs",
@@ -113,8 +126,18 @@ pub fn hold(place: &Place, pipeline: &Pipeline) -> Result<(Signed, Plan), RunFau
 
 /// Opens the pipeline's release: enough approvers, not expired, not revoked.
 pub fn live(place: &Place, pipeline: &Pipeline) -> Result<Signed, RunFault> {
+    let signed = signed(place, pipeline)?;
+    match revocation::of(place, pipeline, &signed.digest)? {
+        Some(revoked) => Err(revoked.into()),
+        None => Ok(signed),
+    }
+}
+
+/// Opens the pipeline's release, whether it was revoked or not.
+pub(crate) fn signed(place: &Place, pipeline: &Pipeline) -> Result<Signed, RunFault> {
     let root = trust_root(place)?;
-    let release = release::verify(&envelope(pipeline)?, &root, SystemTime::now()).map_err(|f| {
+    let envelope = envelope(pipeline)?;
+    let release = release::verify(&envelope, &root, SystemTime::now()).map_err(|f| {
         fault(format!(
             "{}: {f}\n  next: `douane release show {}` says who signed",
             pipeline.release.display(),
@@ -122,15 +145,12 @@ pub fn live(place: &Place, pipeline: &Pipeline) -> Result<Signed, RunFault> {
         ))
     })?;
     let digest = release.digest_hex();
-    if let Some(revoked) = revocation::of(place, pipeline, &digest)? {
-        return Err(revoked.into());
-    }
     let approved = Approved {
         trust_version: root.root().version,
         trust_digest: canonical::hex(&root.digest()),
         release_version: release.version,
     };
-    Ok(Signed { release, digest, approved })
+    Ok(Signed { release, digest, envelope, approved })
 }
 
 /// The shape of the input that was approved.
@@ -488,7 +508,14 @@ pub fn propose(
         Some(envelope) => release::draft(&envelope).map_err(fault)?.version,
         None => 0,
     };
-    draft(place, pipeline, plan, proposal, previous + 1)
+    let next = previous.checked_add(1).ok_or_else(|| {
+        fault(format!(
+            "{}: version {previous} has no successor\n  next: put the newest release that people \
+             signed back",
+            pipeline.release.display()
+        ))
+    })?;
+    draft(place, pipeline, plan, proposal, next)
 }
 
 /// A release of this version, as the files and the plan make it.
@@ -565,22 +592,24 @@ pub fn renew(
     propose(place, pipeline, &plan, &Proposal { author, life, limits })
 }
 
-/// Adds one person's signature, after everything in the draft that follows from the files was
-/// made again from them and found equal. What was read is what is signed.
-pub fn sign(
-    place: &Place,
-    pipeline: &Pipeline,
-    key: &SigningKey,
-) -> Result<(Release, Envelope), RunFault> {
-    let mut envelope = to_sign(pipeline)?;
+/// What the next signature goes on, after everything in it that follows from the files was made
+/// again from them and found equal. What is read is what is signed.
+pub fn checked(place: &Place, pipeline: &Pipeline) -> Result<(Release, Envelope), RunFault> {
+    let waiting = bundle::find(&bundle::draft_file(pipeline), pipeline)?;
+    let is_draft = waiting.is_some();
+    let envelope = match waiting {
+        Some(draft) => draft,
+        None => envelope(pipeline)?,
+    };
     let draft = release::draft(&envelope).map_err(fault)?;
     let plan = released_plan(pipeline, &draft)?;
     let life = Duration::from_secs(1);
     let limits = draft.limits.clone();
     let proposal = Proposal { author: draft.author.clone(), life, limits };
     let again = propose(place, pipeline, &plan, &proposal)?;
+    // Without a draft it is the release in force that gets one more signature.
     let same = Release {
-        version: draft.version,
+        version: if is_draft { again.version } else { draft.version },
         nonce: draft.nonce.clone(),
         created: draft.created.clone(),
         expires: draft.expires.clone(),
@@ -595,6 +624,22 @@ pub fn sign(
             pipeline.file.display(),
         )));
     }
-    envelope.add_signature(key).map_err(fault)?;
+    if !is_draft && !is_approved_by_anyone(&envelope, &trust_root(place)?) {
+        return Err(fault(format!(
+            "{} holds a release that nobody approved yet, and not as a draft\n  next: `douane \
+             release propose {}` drafts it anew",
+            pipeline.release.display(),
+            pipeline.file.display(),
+        )));
+    }
     Ok((draft, envelope))
+}
+
+/// Its version was looked at by somebody of the trust root.
+fn is_approved_by_anyone(envelope: &Envelope, root: &TrustRoot) -> bool {
+    match release::verify(envelope, root, SystemTime::now()) {
+        Err(ReleaseFault::Threshold { found, .. }) => found > 0,
+        Err(ReleaseFault::Expired { .. }) | Ok(_) => true,
+        Err(_) => false,
+    }
 }

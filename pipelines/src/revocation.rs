@@ -10,7 +10,7 @@ use douane_ledger::statement;
 
 use crate::config::{Pipeline, Place};
 use crate::fault::RunFault;
-use crate::release::{envelope, fault, trust_root};
+use crate::release::{envelope, fault, root_of, trust_root};
 
 /// Where revocations of this pipeline's releases lie: an envelope a line, added and never taken
 /// out.
@@ -40,8 +40,12 @@ impl From<Revoked> for RunFault {
 /// Where it cannot be told: a line that is no revocation, or one of this release that does not
 /// verify. Then nothing may be written.
 pub fn of(place: &Place, pipeline: &Pipeline, digest: &str) -> Result<Option<Revoked>, RunFault> {
-    let file = file(pipeline);
-    let bytes = read(&file)?;
+    said(&file(pipeline), &place.trust, digest)
+}
+
+/// As [`of`], of a file and a trust root's.
+pub fn said(file: &Path, trust: &Path, digest: &str) -> Result<Option<Revoked>, RunFault> {
+    let bytes = read(file)?;
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -53,13 +57,13 @@ pub fn of(place: &Place, pipeline: &Pipeline, digest: &str) -> Result<Option<Rev
             number + 1
         ))
     };
-    let root = trust_root(place)?;
     for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let envelope = Envelope::from_bytes(line).map_err(|f| doubt(number, f.to_string()))?;
         let revoked: release::Revocation =
             statement::unverified(&envelope).map_err(|f| doubt(number, f.to_string()))?;
         // Another release's revoker may have left the trust root since.
         if revoked.release == digest {
+            let root = root_of(trust)?;
             let (Revocation { created, reason, .. }, by) =
                 release::verify_revocation(&envelope, &root)
                     .map_err(|f| doubt(number, f.to_string()))?;

@@ -12,13 +12,13 @@ use douane_connectors::edge::{Admin, EdgeFault, Sink, TopicIdentity};
 use douane_connectors::kafka::ClusterConfig;
 use douane_connectors::registry::{Registry, RegistryFault};
 use douane_gate::Target;
-use douane_ledger::log::{Assigned, Entry, Head, LedgerFault};
+use douane_ledger::log::{Assigned, Entry, Head, LedgerFault, Log};
 use douane_ledger::release::LiveRelease;
 use serde_json::json;
 
 use crate::config::{self, Pipeline, Place, SinkFormat, Start};
 use crate::control::Control;
-use crate::crossing::{Admins, Crossing, Opened, PositionTopic};
+use crate::crossing::{Admins, Crossing, Opened, PositionTopic, TRY};
 use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::identity;
@@ -28,11 +28,13 @@ use crate::plan::Plan;
 use crate::position::{self, Layout, PinnedTopic, Place as SourcePlace, ShardHead};
 use crate::release;
 use crate::report::{Report, Voice};
+use crate::revocation;
 use crate::shard::Shard;
 use crate::stop::Stop;
 use crate::swap::Watch;
 use crate::topics;
 use crate::turn::Source;
+use crate::vigil::{Dead, Vigil};
 
 /// Between two tries to settle the layout.
 const REST: Duration = Duration::from_millis(500);
@@ -101,16 +103,30 @@ fn run_one(
     asked: &AtomicBool,
     report: &Report,
 ) -> Result<(), RunFault> {
-    let held = release::hold(place, pipeline)?;
+    let held = release::hold(place, pipeline).inspect_err(|fault| {
+        // Refused whether or not it can be written down; the next start tries again.
+        if matches!(fault, RunFault::Revoked { .. })
+            && let Err(fault) = write_down_revoked(place, pipeline)
+        {
+            let fields = json!({"code": fault.code(), "why": fault.to_string()});
+            report.event("revocation_not_written", fields);
+        }
+    })?;
     let mut crossing = open(place.clone(), pipeline.clone(), held)?;
     report.event("started", in_force(&crossing));
     let _runs = runs_here(&crossing.ledger_home());
+    let vigil = Vigil::default();
     loop {
         let stop = Stop::new(asked);
         let (outcome, next) = std::thread::scope(|scope| {
-            let watching = scope.spawn(|| watch.until_changed(&crossing, &stop, report));
+            scope.spawn(|| vigil.keep(&crossing, &stop, report));
+            let watching = scope.spawn(|| {
+                let _dead = Dead(&crossing);
+                watch.until_changed(&crossing, &vigil, &stop, report)
+            });
             let outcome = cross(&crossing, &stop, report);
             stop.halt();
+            // Dead, it has stopped the shards already: `outcome` says so.
             (outcome, watching.join().unwrap_or(None))
         });
         match (outcome, next) {
@@ -131,6 +147,52 @@ fn run_one(
             (outcome, _) => return outcome,
         }
     }
+}
+
+/// Puts a revocation that a start finds into the control log, once: from then on the release is
+/// refused without the file as well.
+fn write_down_revoked(place: &Place, pipeline: &Pipeline) -> Result<(), RunFault> {
+    let signed = release::signed(place, pipeline)?;
+    let Some(revoked) = revocation::of(place, pipeline, &signed.digest)? else { return Ok(()) };
+    let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
+    let names = Names::of(place, pipeline);
+    let edges = Edges::released(place, pipeline, &signed.release)?;
+    let admins = reach(place, &edges)?;
+    let position = admins.global.topic(&names.position).map_err(unreachable("global"))?;
+    let position = position.ok_or_else(|| RunFault::missing(&names.position, "global"))?;
+    let positions = PositionTopic::new(place, pipeline, &edges, &keys, &position.id);
+    let (home, log) = (ledger_home(&place.ledger_dir, &pipeline.name), names.control_log());
+    let unless_known = |layout: Option<&Layout>| -> Result<bool, RunFault> {
+        if let Some(before) = layout {
+            // Another process may run under a newer one: it is not fenced for an older one's sake.
+            release::check_successor(place, &before.approved, &signed.approved)?;
+        }
+        let entries = douane_ledger::log::read(&home, &log, layout.map(|l| &l.control))?;
+        Ok(!entries.iter().any(|(_, entry)| {
+            matches!(entry, Entry::Revoked { release, .. } if *release == signed.digest)
+        }))
+    };
+    if !unless_known(positions.layout()?.as_ref())? {
+        return Ok(());
+    }
+    // From here on as any start: nobody else writes the log, and it goes on where the layout says.
+    let _fenced = edges
+        .global
+        .fence(&names.layout_transactional_id(), 1 << 20, TRY)
+        .map_err(|fault| RunFault::Again(fault.to_string()))?;
+    let layout = positions.layout()?;
+    let head = layout.as_ref().map(|layout| &layout.control);
+    let mut written = Log::take_over(&home, &log, head, keys.log_keys(&pipeline.name))?;
+    if unless_known(layout.as_ref())? {
+        written.append(&Entry::Revoked {
+            release: signed.digest.clone(),
+            by: revoked.by,
+            reason: revoked.reason,
+        })?;
+        // Crash after it: a tail that the next start takes over.
+        written.sync()?;
+    }
+    Ok(())
 }
 
 /// What an event says about the release that a process begins to write under.
@@ -195,6 +257,7 @@ pub(crate) fn open(
     let opened = Opened {
         release: Arc::new(release.release),
         release_digest: release.digest,
+        envelope: release.envelope,
         approved: release.approved,
         target,
         positions: PositionTopic::new(&place, &pipeline, &edges, &keys, &position.id),

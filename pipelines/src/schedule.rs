@@ -39,11 +39,12 @@ impl Schedule {
         Self { period_ms, tick, due: None, nothing_since: None }
     }
 
-    /// Whether a tick came since the last call.
+    /// Whether a tick came since the last call. A clock that was set back counts anew from where
+    /// it stands: nothing waits until it has caught up.
     pub fn ticks(&mut self, now_ms: u64) -> bool {
         let Some(period) = self.period_ms else { return false };
         let came = now_ms / period > self.tick;
-        self.tick = self.tick.max(now_ms / period);
+        self.tick = now_ms / period;
         came
     }
 
@@ -121,9 +122,13 @@ mod tests {
         assert_eq!(schedule.wait(5_999), Duration::from_millis(1));
         assert!(schedule.ticks(6_000) && !schedule.ticks(6_999));
         assert_eq!(schedule.wait(6_250), Duration::from_millis(750));
-        // Several that were missed are one; a clock that goes back brings none twice.
-        assert!(schedule.ticks(9_100) && !schedule.ticks(8_000) && !schedule.ticks(9_900));
-        assert!(schedule.ticks(10_000));
+        // Several that were missed are one; a clock that goes back brings none at once.
+        assert!(schedule.ticks(9_100) && !schedule.ticks(8_000) && !schedule.ticks(8_900));
+        assert!(schedule.ticks(9_000) && schedule.ticks(10_000));
+        // Set ahead by a year and back: the next tick is a period away at most.
+        assert!(schedule.ticks(31_536_000_000) && !schedule.ticks(10_500));
+        assert_eq!(schedule.wait(10_500), Duration::from_millis(500));
+        assert!(schedule.ticks(11_000));
         // What is due each second is due with long periods too.
         assert_eq!(Schedule::new(Some(3_600_000), 0).wait(1), Duration::from_secs(1));
     }

@@ -20,6 +20,7 @@ use crate::report::Report;
 use crate::revocation;
 use crate::run;
 use crate::stop::Stop;
+use crate::vigil::Vigil;
 
 /// Between two looks at the files.
 const LOOK: Duration = Duration::from_secs(1);
@@ -106,27 +107,34 @@ impl Watch {
     pub fn until_changed(
         &mut self,
         running: &Crossing,
+        vigil: &Vigil,
         stop: &Stop<'_>,
         report: &Report,
     ) -> Option<Crossing> {
         loop {
             stop.rest(LOOK);
-            if stop.is_set() {
+            if stop.is_set() && (stop.is_asked() || running.halted().is_none()) {
                 return None;
             }
-            if let Some(next) = self.look(running, report) {
+            // What ended the release may have come together with the next one.
+            let last = stop.is_set();
+            let next = self.look(running, vigil, report);
+            if last {
+                return next;
+            }
+            if let Some(next) = next {
                 stop.halt();
                 return Some(next);
             }
         }
     }
 
-    fn look(&mut self, running: &Crossing, report: &Report) -> Option<Crossing> {
+    fn look(&mut self, running: &Crossing, vigil: &Vigil, report: &Report) -> Option<Crossing> {
         let now = digest(&self.files);
         if now == self.seen {
             return None;
         }
-        match self.planned_aside(running, report) {
+        match self.planned_aside(running, vigil, report) {
             Ok(next) => {
                 self.seen = now;
                 return next;
@@ -144,12 +152,6 @@ impl Watch {
                 report.event("swap_refused", fields);
             }
         }
-        // What stops the release that is in force is heard whatever the rest of the files says.
-        match revocation::of(&running.place, &running.pipeline, &running.release_digest) {
-            Ok(None) => {}
-            Ok(Some(revoked)) => running.revoke(revoked),
-            Err(fault) => running.doubt(fault.to_string()),
-        }
         None
     }
 
@@ -158,12 +160,14 @@ impl Watch {
     fn planned_aside(
         &mut self,
         running: &Crossing,
+        vigil: &Vigil,
         report: &Report,
     ) -> Result<Option<Crossing>, Refused> {
         let (found, all) = config::load_all(&self.place, &self.file).map_err(RunFault::Findings)?;
         let mut mine = all.into_iter().filter(|one| one.name == running.pipeline.name);
         let pipeline = mine.next().ok_or(Refused::Another { what: "name" })?;
         self.files = watched(&self.place, &found, &pipeline);
+        vigil.found(&found, &pipeline);
         // Clusters, folders and tasks are the process's own: only the trust root is taken up.
         let place = Place { trust: found.trust.clone(), ..running.place.clone() };
         if place != found && self.other_place.as_ref() != Some(&found) {

@@ -76,9 +76,13 @@ enum Release {
         #[arg(long)]
         reason: String,
     },
-    /// Shows the proof, makes it again from the files, and signs it if they are equal.
+    /// Makes the proof again from the files, shows it with its fingerprint, and signs it if they
+    /// are equal.
     Sign {
         file: PathBuf,
+        /// Of a file with `tables`, only this one's draft; may be given again.
+        #[arg(long = "table")]
+        tables: Vec<String>,
         /// The signer's key file.
         #[arg(long)]
         key: PathBuf,
@@ -101,13 +105,7 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
             let limits = Limits { records: *records, bytes: *bytes, epsilon: None };
             propose_all(place, file, author, *days, &limits, *format)
         }
-        Release::Sign { file, key } => {
-            for Signature { draft, person, state } in sign_all(place, file, key)? {
-                print_draft(&draft);
-                verb::print(&format!("\nsigned by {person}\n{state}"));
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+        Release::Sign { file, tables, key } => sign_all(place, file, tables, key),
         Release::Renew { file, author, days } => {
             let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
             for pipeline in &pipelines {
@@ -269,6 +267,22 @@ fn drafted(pipeline: &config::Pipeline, draft: Drafted) -> Result<Proposed, RunF
     Ok(Proposed { draft, file: draft_file })
 }
 
+/// Leaves the named tables, or all where none is named.
+fn keep_tables(
+    pipelines: &mut Vec<config::Pipeline>,
+    tables: &[String],
+    file: &Path,
+) -> Result<(), RunFault> {
+    let is = |one: &config::Pipeline, name: &String| {
+        one.table.as_ref().is_some_and(|table| table.name == *name)
+    };
+    if let Some(unknown) = tables.iter().find(|name| !pipelines.iter().any(|one| is(one, name))) {
+        return Err(fault(format!("{} has no table `{unknown}`", file.display())));
+    }
+    pipelines.retain(|one| tables.is_empty() || tables.iter().any(|name| is(one, name)));
+    Ok(())
+}
+
 fn revoke(
     place: &Path,
     file: &Path,
@@ -277,12 +291,7 @@ fn revoke(
     reason: &str,
 ) -> Result<ExitCode, RunFault> {
     let (place, mut pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
-    if let Some(table) = table {
-        pipelines.retain(|one| one.table.as_ref().is_some_and(|t| t.name == *table));
-        if pipelines.is_empty() {
-            return Err(fault(format!("{} has no table `{table}`", file.display())));
-        }
-    }
+    keep_tables(&mut pipelines, table.map(std::slice::from_ref).unwrap_or_default(), file)?;
     let key = signing_key(key)?;
     for pipeline in &pipelines {
         let (revoked, lines) = revocation::revoke(&place, pipeline, &key, reason)?;
@@ -299,9 +308,8 @@ fn revoke(
     Ok(ExitCode::SUCCESS)
 }
 
-/// One person's signature, and what it made of the draft.
+/// Whose signature it is, and what it made of the draft.
 pub struct Signature {
-    pub draft: Drafted,
     pub person: String,
     pub state: String,
 }
@@ -309,23 +317,35 @@ pub struct Signature {
 /// Makes the draft again from the files, and signs it if they are equal.
 pub fn sign(place: &Path, file: &Path, key: &Path) -> Result<Signature, RunFault> {
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-    sign_one(&place, &pipeline, &signing_key(key)?)
+    sign_one(&place, &pipeline, &signing_key(key)?, |_| {})
 }
 
-/// As [`sign`], of each table that has a draft.
-fn sign_all(place: &Path, file: &Path, key: &Path) -> Result<Vec<Signature>, RunFault> {
-    let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+/// As [`sign`], of each table that has a draft, or of those named. Each proof is shown before it
+/// is signed.
+fn sign_all(
+    place: &Path,
+    file: &Path,
+    tables: &[String],
+    key: &Path,
+) -> Result<ExitCode, RunFault> {
+    let (place, mut pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+    keep_tables(&mut pipelines, tables, file)?;
     let key = signing_key(key)?;
-    let mut signed = Vec::new();
+    let mut signed = false;
     for pipeline in &pipelines {
         let draft = bundle::find(&bundle::draft_file(pipeline), pipeline)?;
         if pipeline.table.is_none() || draft.is_some() {
-            signed.push(sign_one(&place, pipeline, &key)?);
+            let Signature { person, state, .. } = sign_one(&place, pipeline, &key, |draft| {
+                print_draft(draft);
+                verb::print(&format!("fingerprint: {}", draft.fingerprint));
+            })?;
+            verb::print(&format!("\nsigned by {person}\n{state}"));
+            signed = true;
         }
     }
-    match signed.is_empty() {
-        true => Err(fault("no table has a draft\n  next: `douane release propose` or `renew`")),
-        false => Ok(signed),
+    match signed {
+        false => Err(fault("no table has a draft\n  next: `douane release propose` or `renew`")),
+        true => Ok(ExitCode::SUCCESS),
     }
 }
 
@@ -333,12 +353,15 @@ fn sign_one(
     place: &config::Place,
     pipeline: &config::Pipeline,
     key: &SigningKey,
+    show: impl FnOnce(&Drafted),
 ) -> Result<Signature, RunFault> {
     let root = release::trust_root(place)?;
     let Some(person) = root.person(&key.verifying_key(), Role::Approve) else {
         return Err(fault("the key is not an approver's in the trust root"));
     };
-    let (draft, envelope) = release::sign(place, pipeline, key)?;
+    let (draft, mut envelope) = release::checked(place, pipeline)?;
+    show(&draft);
+    envelope.add_signature(key).map_err(fault)?;
     let draft_file = bundle::draft_file(pipeline);
     let state = match releases::verify(&envelope, &root, SystemTime::now()) {
         Ok(live) => {
@@ -366,7 +389,7 @@ fn sign_one(
             format!("not live yet: {why}")
         }
     };
-    Ok(Signature { draft, person: person.name.clone(), state })
+    Ok(Signature { person: person.name.clone(), state })
 }
 
 /// What people read before they sign.

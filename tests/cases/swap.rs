@@ -1,7 +1,11 @@
 //! Files that change under a running pipeline: taken up between two transactions if their release holds, told and left
 //! alone otherwise. A revocation stops the stream.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+use douane_ledger::dsse::Envelope;
+use douane_ledger::release::{self, Release};
 
 use crate::cases::kill::held_at;
 use crate::cluster::Isolation;
@@ -165,4 +169,115 @@ fn a_new_column_crosses_without_a_restart_once_its_release_holds() {
     let verdict = judge(&due, &crossed, serial_in_json);
     assert!(verdict.clean() && verdict.second_nulls == 0, "{verdict:?}");
     place.verify().fine("verify");
+}
+
+/// Signs a revocation and takes it away again: what lies there later.
+fn revoked(place: &Place, revocations: &Path) -> Vec<u8> {
+    let file = place.pipeline_file();
+    place
+        .verb(&["release", "revoke", &file, "--key", "approvers/bo", "--reason", "x"])
+        .fine("release revoke");
+    let lines = std::fs::read(revocations).expect("the revocations");
+    std::fs::remove_file(revocations).expect("removed");
+    lines
+}
+
+#[test]
+fn what_ends_a_release_is_heard_whatever_the_pipelines_file_says() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters();
+    let setup = Setup::customers("ends", source.cluster(), target.cluster());
+    setup.source.create(&setup.topics[0], PARTITIONS, &[]);
+    let place = Place::new(setup);
+    let file = place.pipeline_file();
+    let renew = ["release", "renew", &file, "--author", "cleo"];
+    let revocations = place.dir.join("ends.release.revocations.json");
+    let refuses = |why: &str| {
+        let mut running = place.run();
+        assert_eq!(running.wait(Duration::from_secs(20)), Some(1), "{}", running.said());
+        assert!(running.said().contains(why), "{}", running.said());
+    };
+    let starts = || {
+        let running = place.run();
+        hears(&running, "\"event\":\"layout\"");
+        running
+    };
+
+    // Before anything ran under it: the first start that sees it writes it down, and later ones
+    // need no file.
+    let lines = revoked(&place, &revocations);
+    std::fs::write(&revocations, &lines).expect("written");
+    refuses("revoked by bo");
+    refuses("revoked by bo");
+    std::fs::remove_file(&revocations).expect("removed");
+    refuses("revoked by bo at an earlier run");
+    place.verify().fine("verify");
+
+    // `release:` moved under a running process: `revoke` writes beside the new one.
+    sign(&place, &renew);
+    let mut running = starts();
+    let pipeline = place.dir.join(&file);
+    let text = std::fs::read_to_string(&pipeline).expect("the pipeline");
+    let moved = place.dir.join("moved.release.json");
+    std::fs::copy(place.dir.join("ends.release.json"), &moved).expect("copied");
+    let elsewhere = text.replace("release: ends.release.json", "release: moved.release.json");
+    assert_ne!(elsewhere, text);
+    std::fs::write(&pipeline, elsewhere).expect("written");
+    place
+        .verb(&["release", "revoke", &file, "--key", "approvers/bo", "--reason", "x"])
+        .fine("release revoke");
+    assert_eq!(running.wait(Duration::from_secs(10)), Some(1), "{}", running.said());
+    assert!(running.said().contains("\"code\":\"revoked\""), "{}", running.said());
+    std::fs::write(&pipeline, &text).expect("written");
+    refuses("revoked by bo");
+
+    // A pipeline's file that never ends holds up nothing but itself.
+    sign(&place, &renew);
+    let lines = revoked(&place, &revocations);
+    let mut running = starts();
+    std::fs::remove_file(&pipeline).expect("removed");
+    let made = std::process::Command::new("mkfifo").arg(&pipeline).status();
+    assert!(made.expect("mkfifo").success());
+    std::thread::sleep(Duration::from_millis(2500));
+    std::fs::write(&revocations, &lines).expect("written");
+    hears(&running, "release_ended");
+    running.kill();
+    std::fs::remove_file(&pipeline).expect("removed");
+    std::fs::write(&pipeline, &text).expect("written");
+    refuses("revoked by bo");
+
+    // An approver who leaves the trust root takes their approval along.
+    sign(&place, &renew);
+    let mut running = starts();
+    place
+        .verb(&["keys", "init", "--approver", "di", "--out", "approvers/di"])
+        .fine("keys init --approver");
+    let trust = "release trust --approver ada=approvers/ada.pub --approver di=approvers/di.pub \
+                 --sign approvers/ada --sign approvers/bo";
+    place.verb(&trust.split_whitespace().collect::<Vec<_>>()).fine("release trust");
+    assert_eq!(running.wait(Duration::from_secs(10)), Some(1), "{}", running.said());
+    assert!(running.said().contains("\"code\":\"release\""), "{}", running.said());
+    place.verify().fine("verify");
+
+    // Another version than the next is nobody's to sign, as a draft or in its place.
+    place.verb(&renew).fine("release renew");
+    let draft = place.dir.join("ends.release.draft.json");
+    let bytes = std::fs::read(&draft).expect("the draft");
+    let next = release::draft(&Envelope::from_bytes(&bytes).expect("one")).expect("a draft");
+    let sign = ["release", "sign", &file, "--key", "approvers/ada"];
+    let in_place = place.dir.join("ends.release.json");
+    for (at, version, word) in [
+        (&draft, 1_000, "is not what"),
+        (&in_place, 1_000, "nobody approved yet"),
+        (&in_place, u64::MAX, "no successor"),
+    ] {
+        let other = Release { version, ..next.clone() };
+        let other = release::sign(&other, &[]).expect("a draft").to_bytes().expect("bytes");
+        std::fs::write(at, &other).expect("written");
+        let said = place.verb(&sign);
+        assert_eq!(said.code, 1, "{}{}", said.out, said.err);
+        assert!(said.err.contains(word), "{}{}", said.out, said.err);
+        assert_eq!(std::fs::read(at).expect("as it was"), other);
+        std::fs::remove_file(at).expect("removed");
+    }
 }
