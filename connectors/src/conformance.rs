@@ -418,6 +418,210 @@ mod files {
         assert_eq!(rig.seen(&topics), ["a", "b", "c"]);
     }
 
+    /// A kill while the counter was written leaves it empty: it is counted anew.
+    #[test]
+    fn a_counter_that_cannot_be_read_is_counted_anew() {
+        for left in [&b""[..], b"x", b"-1", b"99999999999999999999"] {
+            let (rig, global, topics) = rig();
+            let id = format!("{}.0", topics[0]);
+            let number = rig.path(&topics[0]).join("_douane/number");
+            let sink = committed(commit(&rig, fence(&*global, &id), &topics, &["a"], "p1"));
+            fs::write(&number, left).unwrap();
+            let sink = committed(commit(&rig, sink, &topics, &["b"], "p2"));
+            drop(sink);
+            fs::write(&number, left).unwrap();
+            committed(commit(&rig, fence(&*global, &id), &topics, &["c"], "p3"));
+            assert_eq!(rig.seen(&topics), ["a", "b", "c"]);
+            assert_eq!(position(&*global, &topics).as_deref(), Some("p3"));
+        }
+    }
+
+    /// A position that moved alone has a number too: what comes after it is after it.
+    #[test]
+    fn numbers_go_on_after_a_position_that_moved_alone() {
+        for left in [None, Some("1"), Some("")] {
+            let (rig, global, topics) = rig();
+            let id = format!("{}.0", topics[0]);
+            let mut sink = committed(commit(&rig, fence(&*global, &id), &topics, &["a"], "p1"));
+            for alone in ["p2", "p3", "p4"] {
+                let alone = Transaction::made(&[], &topics[2], 0, alone.as_bytes());
+                sink = committed(sink.commit(&alone));
+            }
+            drop(sink);
+            let number = rig.path(&topics[0]).join("_douane/number");
+            match left {
+                None => fs::remove_file(&number).unwrap(),
+                Some(left) => fs::write(&number, left).unwrap(),
+            }
+            committed(commit(&rig, fence(&*global, &id), &topics, &["b"], "p5"));
+            assert_eq!(position(&*global, &topics).as_deref(), Some("p5"), "{left:?}");
+            assert_eq!(names(&rig.path(&topics[0])).len(), 2);
+        }
+    }
+
+    fn refused(global: &dyn Global, id: &str) -> String {
+        use crate::edge::SinkFault;
+        match global.fence(id, BYTES_MAX, Duration::from_millis(50)).err() {
+            Some(SinkFault::Refused(fault)) => {
+                assert!(fault.stays(), "{fault}");
+                fault.to_string()
+            }
+            other => panic!("{:?}", other.map(|fault| fault.to_string())),
+        }
+    }
+
+    /// What cannot be read and cannot be counted anew stops, and says what to do.
+    #[test]
+    fn a_folder_that_is_damaged_is_refused() {
+        let damages: [(&str, &[u8]); 6] = [
+            ("_douane/ID.epoch", b""),
+            ("_douane/ID.epoch", b"18446744073709551615"),
+            ("_douane/position-0", b"{}"),
+            ("_douane/position-0", b"{\"v\":1,\"key\":\"k\",\"value\":\"\"}"),
+            ("part-000000000009-0", b"no folder"),
+            ("part-18446744073709551615-9/_position", b""),
+        ];
+        for (name, bytes) in damages {
+            let (rig, global, topics) = rig();
+            let id = format!("{}.0", topics[0]);
+            drop(committed(commit(&rig, fence(&*global, &id), &topics, &["a"], "p1")));
+            let name = name.replace("ID", &id.replace('/', "~"));
+            let path = rig.path(&topics[0]).join(&name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, bytes).unwrap();
+            let told = refused(&*global, &id);
+            assert!(told.contains("next: "), "{name}: {told}");
+        }
+    }
+
+    /// What somebody else puts there under other names is nothing of ours.
+    #[test]
+    fn names_that_are_not_quite_parts_are_passed_over() {
+        let (rig, global, topics) = rig();
+        let id = format!("{}.0", topics[0]);
+        let home = rig.path(&topics[0]);
+        let sink = committed(commit(&rig, fence(&*global, &id), &topics, &["a"], "p1"));
+        for name in ["part-9-0", "part-+00000000009-0", "part-000000000009-00", "part-x", "notes"] {
+            fs::create_dir(home.join(name)).unwrap();
+        }
+        assert_eq!(position(&*global, &topics).as_deref(), Some("p1"));
+        drop(committed(commit(&rig, sink, &topics, &["b"], "p2")));
+        drop(committed(commit(&rig, fence(&*global, &id), &topics, &["c"], "p3")));
+        assert!(home.join("part-000000000003-0/_position").exists());
+    }
+
+    /// Whoever may write to the target's folder leads douane's writes and reads nowhere else.
+    #[test]
+    fn a_link_below_the_target_is_followed_by_nothing() {
+        let planted = [
+            "_douane/ID.epoch",
+            "_douane/ID.epoch.next",
+            "_douane/number",
+            "_douane/number.next",
+            "_douane/position-0",
+            "_douane/position-0.next",
+            "_douane/lock",
+            "_douane/identity",
+            "_douane/identity.next",
+            "_douane/another",
+            "_douane",
+            ".ID.tmp-2",
+            "part-000000000001-0",
+            "part-000000000002-0",
+            "part-000000000001-0/_position",
+            "",
+        ];
+        for name in planted {
+            let (rig, global, topics) = rig();
+            let id = format!("{}.0", topics[0]);
+            let home = rig.path(&topics[0]);
+            drop(committed(commit(&rig, fence(&*global, &id), &topics, &["a"], "p1")));
+            let sink = fence(&*global, &id);
+            let name = name.replace("ID", &id.replace('/', "~"));
+            let link = if name.is_empty() { home.clone() } else { home.join(&name) };
+            // The target of the link is what was there, elsewhere: following it would go well.
+            let elsewhere = rig.path("elsewhere");
+            match link.exists() {
+                true => fs::rename(&link, &elsewhere).unwrap(),
+                false => fs::write(&elsewhere, b"a key").unwrap(),
+            }
+            let before = listed(&elsewhere);
+            std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+            let told = match name.ends_with("_position") {
+                // A fence has no need of a part's position; the read after it does.
+                true => global.read_last(&topics[2], 0, TRY).err().unwrap().to_string(),
+                false => refused(&*global, &id),
+            };
+            assert!(told.contains("symbolic link") && told.contains("next: "), "{name}: {told}");
+            drop(commit(&rig, sink, &topics, &["b"], "p2"));
+            drop(global.admin().unwrap().create_topic(&topics[0], 1, 1, &[]));
+            drop(global.read_last(&topics[2], 0, TRY));
+            assert_eq!(listed(&elsewhere), before, "{name}");
+        }
+    }
+
+    /// Every file below a path, with what it holds.
+    fn listed(path: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+        if path.is_file() {
+            return vec![(path.to_owned(), fs::read(path).unwrap())];
+        }
+        let mut found: Vec<_> =
+            fs::read_dir(path).unwrap().flat_map(|entry| listed(&entry.unwrap().path())).collect();
+        found.sort();
+        found
+    }
+
+    /// A folder made where a link was planted is made nowhere else.
+    #[test]
+    fn a_folder_is_not_made_through_a_link() {
+        let (rig, _, _) = rig();
+        let elsewhere = rig.path("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        for name in ["linked", "linked/deeper"] {
+            let global = rig.global(name);
+            let link = rig.path("linked");
+            drop(fs::remove_file(&link));
+            std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+            assert!(global.admin().unwrap().create_topic(name, 1, 1, &[]).is_err(), "{name}");
+            assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+        }
+    }
+
+    /// A link within the source's folder is the owner's business; one that leaves it is refused.
+    #[test]
+    fn a_source_that_leads_out_of_its_folder_is_refused() {
+        use crate::file::leaves;
+        for format in FileFormat::ALL {
+            let mut rig = FileRig::new(format);
+            let (sovereign, topics) = rig.sources(3);
+            let names = ["inner", "outer", "folder/b"].map(str::to_owned);
+            let outside = tempfile::tempdir().unwrap();
+            fs::copy(rig.path(&topics[0]), outside.path().join("b")).unwrap();
+            std::os::unix::fs::symlink(rig.path(&topics[0]), rig.path("inner")).unwrap();
+            std::os::unix::fs::symlink(outside.path().join("b"), rig.path("outer")).unwrap();
+            std::os::unix::fs::symlink(outside.path(), rig.path("folder")).unwrap();
+            drop(sovereign);
+            let sovereign = rig.sovereign(&names);
+            for (n, name) in names.iter().enumerate() {
+                let source = sovereign.source("g", &names).unwrap();
+                let high = source.watermarks(n as u32, 0);
+                let known = sovereign.admin().unwrap().topic(name);
+                let leaves = leaves(&sovereign.dir, &rig.path(name), format, &[]);
+                let mut each =
+                    |_: &douane_schemas::record::RawRecord<'_>| std::ops::ControlFlow::Continue(());
+                let scanned = sovereign.scan(name, 0, 0, TRY, &mut each);
+                if name == "inner" {
+                    assert_eq!(high.unwrap(), (0, 3));
+                    assert!(known.unwrap().is_some() && leaves.is_ok() && scanned.is_ok());
+                    continue;
+                }
+                let told = high.err().unwrap();
+                assert!(told.stays() && told.to_string().contains("leads out of"), "{told}");
+                assert!(known.is_err() && leaves.is_err() && scanned.is_err(), "{name}");
+            }
+        }
+    }
+
     /// Half a last line is not there yet; a whole one without its end is.
     #[test]
     fn a_last_line_counts_when_it_is_whole() {

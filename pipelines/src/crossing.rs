@@ -167,10 +167,12 @@ impl PositionTopic {
         partition: i32,
         shard: u32,
     ) -> Result<Option<T>, RunFault> {
-        let last = self
-            .global
-            .read_last(&self.name, partition, TRY * 3)
-            .map_err(|fault| RunFault::Again(format!("position topic: {fault}")))?;
+        let last = self.global.read_last(&self.name, partition, TRY * 3).map_err(|fault| {
+            match fault.stays() {
+                true => RunFault::Edge(fault.to_string()),
+                false => RunFault::Again(format!("position topic: {fault}")),
+            }
+        })?;
         let Some((key, value)) = last else { return Ok(None) };
         let unreadable = |why: String| RunFault::Unreadable { what, why };
         let key = String::from_utf8(key).map_err(|_| unreadable("its key is no text".into()))?;
@@ -365,6 +367,9 @@ impl Crossing {
             match self.edges.global.fence(id, largest, TRY) {
                 Ok(sink) => return Ok(sink),
                 Err(SinkFault::Settings(why)) => return Err(RunFault::Client(why.to_string())),
+                Err(SinkFault::Refused(why)) if why.stays() => {
+                    return Err(RunFault::Edge(why.to_string()));
+                }
                 Err(fault) if stop.is_set() => {
                     return Err(RunFault::Stopped(fault.to_string()));
                 }

@@ -65,7 +65,8 @@ fn leaves(place: &Place, pipeline: &Pipeline) -> Result<TableLeaves, RunFault> {
     if let Some(format) = pipeline.source.file {
         let path = place.dir.join(topic);
         let key = pipeline.source.key.as_deref().unwrap_or_default();
-        let leaves = douane_connectors::file::leaves(&path, format, key)
+        let dir = place.sovereign.dir.as_deref().unwrap_or(&place.dir);
+        let leaves = douane_connectors::file::leaves(dir, &path, format, key)
             .map_err(|fault| RunFault::Edge(fault.to_string()))?;
         if let Some(leaves) = leaves {
             return retyped(pipeline, leaves);

@@ -694,9 +694,12 @@ impl Shard<'_> {
         if sealed.is_empty() {
             return Ok(0);
         }
-        life.quarantine
-            .send(&sealed, &crossing.names.quarantine)
-            .map_err(|fault| RunFault::Again(format!("quarantine topic: {fault}")))?;
+        life.quarantine.send(&sealed, &crossing.names.quarantine).map_err(|fault| {
+            match fault.stays() {
+                true => RunFault::Edge(fault.to_string()),
+                false => RunFault::Again(format!("quarantine topic: {fault}")),
+            }
+        })?;
         Ok(sealed.len() as u64)
     }
 

@@ -491,6 +491,58 @@ stages:
     assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{counts:?}");
 }
 
+/// What a crash left in the target's folder is no matter; what somebody planted there stops the run
+/// at once, leads to nothing else, and the run goes on where it was when it is gone.
+#[test]
+fn a_target_that_somebody_touched_is_told() {
+    let place = Folders::new("touched", "json_lines", &lines(19, 200));
+    place.fine(&["run", FILE]);
+    let before = place.records();
+    let own = place.dir.join("out/customers/_douane");
+    fs::write(own.join("number"), "").unwrap();
+    place.write("in/customers.jsonl", &lines(19, 400));
+    place.fine(&["run", FILE]);
+    let more = place.records();
+    assert!(more.len() > before.len() && more.starts_with(&before));
+
+    let key = place.dir.join("keys/checkpoint.key");
+    let secret = fs::read(&key).unwrap();
+    let epochs = fs::read_dir(&own).unwrap().map(|entry| entry.unwrap().path());
+    let epochs: Vec<PathBuf> =
+        epochs.filter(|path| path.extension().is_some_and(|end| end == "epoch")).collect();
+    assert!(epochs.len() > 1, "{epochs:?}");
+    place.write("in/customers.jsonl", &lines(19, 600));
+    let refused = |planted: &Path, why: &str| {
+        let (code, said) = place.verb(&["run", FILE]);
+        assert!(code == 1 && said.contains(why), "{}: exit {code}: {said}", planted.display());
+        assert!(said.contains("next: "), "{said}");
+        assert!(fs::read(&key).unwrap() == secret, "{}", planted.display());
+        assert!(place.records() == more);
+    };
+    for epoch in &epochs {
+        let mut planted = epoch.clone().into_os_string();
+        planted.push(".next");
+        let planted = PathBuf::from(planted);
+        std::os::unix::fs::symlink("../../../keys/checkpoint.key", &planted).unwrap();
+        refused(&planted, "symbolic link");
+        fs::remove_file(&planted).unwrap();
+        let held = fs::read(epoch).unwrap();
+        fs::write(epoch, "").unwrap();
+        refused(epoch, "no number");
+        fs::write(epoch, held).unwrap();
+    }
+    // The control: with all of it gone, what is new crosses.
+    place.fine(&["run", FILE]);
+    let all = place.records();
+    assert!(all.len() > more.len() && all.starts_with(&more));
+
+    // A source's file that is a key by another name.
+    fs::remove_file(place.dir.join("in/customers.jsonl")).unwrap();
+    std::os::unix::fs::symlink("../keys/root.key", place.dir.join("in/customers.jsonl")).unwrap();
+    let (code, said) = place.verb(&["run", FILE]);
+    assert!(code == 1 && said.contains("leads out of"), "exit {code}: {said}");
+}
+
 /// One bad line waits for a person and the exit code says so; one bad value is set aside.
 #[test]
 fn a_held_file_ends_with_one() {

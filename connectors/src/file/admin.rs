@@ -1,18 +1,23 @@
 //! Questions to a folder: it is there, and so are the files and folders that stand for topics.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 
+use super::folder::{self, OpenFolder};
 use super::{FileFault, GlobalFolder, RECORD_BYTES_MAX, SovereignFolder};
 use crate::edge::{Admin, Created, EdgeFault, TopicConfig, TopicIdentity};
 
 /// What lies in a folder beside its records: identity, lock, epochs, positions. Readers of data
 /// sets pass over names that begin so.
 pub(super) const OWN: &str = "_douane";
+
+/// How long to wait for a folder's lock: others hold it for a rename.
+pub(super) const LOCK: Duration = Duration::from_secs(10);
 
 /// Positions that a folder has room for; it costs nothing.
 const POSITIONS: i32 = 4_096;
@@ -100,11 +105,14 @@ impl Admin for Questions {
             .iter()
             .map(|name| match self.stands(name) {
                 // What a source file holds is compared where it is read: it may grow.
-                Stands::Source(path) => {
-                    Ok(path.is_file().then(|| identity(self.format.clone(), 1)))
-                }
+                Stands::Source(path) => match folder::source(&self.dir, &path) {
+                    Err(FileFault::NotThere { .. }) => Ok(None),
+                    found => Ok(found.map(|_| Some(identity(self.format.clone(), 1)))?),
+                },
                 Stands::Own(path, partitions) => {
-                    Ok(read_identity(&path)?.map(|id| identity(id, partitions)))
+                    let own = own(&self.dir, &path)?;
+                    let id = own.as_ref().map(read_identity).transpose()?.flatten();
+                    Ok(id.map(|id| identity(id, partitions)))
                 }
             })
             .collect()
@@ -129,30 +137,40 @@ impl Admin for Questions {
     ) -> Result<Created, EdgeFault> {
         match self.stands(name) {
             Stands::Source(path) => Err(FileFault::NotThere { path }.into()),
-            Stands::Own(path, _) => Ok(make(&path)?),
+            Stands::Own(path, _) => Ok(make(&self.dir, &path)?),
         }
     }
 }
 
-fn read_identity(folder: &Path) -> Result<Option<String>, FileFault> {
-    let path = folder.join(OWN).join("identity");
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(FileFault::io(&path, "reading")(error)),
-    };
-    let problem = "is no identity of version 1";
-    let fault = || FileFault::Malformed { path: path.clone(), records: 0, problem };
-    let identity: Identity = serde_json::from_slice(&text).map_err(|_| fault())?;
-    if identity.v == 1 { Ok(Some(identity.id)) } else { Err(fault()) }
+/// The folder of a name; `None` where nobody made it.
+fn own(root: &Path, folder: &Path) -> Result<Option<OpenFolder>, FileFault> {
+    match OpenFolder::below(root, folder).and_then(|folder| folder.folder(OWN)) {
+        Err(FileFault::NotThere { .. }) => Ok(None),
+        own => own.map(Some),
+    }
 }
 
-fn make(folder: &Path) -> Result<Created, FileFault> {
-    if read_identity(folder)?.is_some() {
+fn read_identity(own: &OpenFolder) -> Result<Option<String>, FileFault> {
+    let Some(text) = own.read("identity")? else { return Ok(None) };
+    let damaged = || FileFault::Damaged {
+        path: own.path("identity"),
+        problem: "is no identity of version 1",
+        next: "bring it back from a copy of the folder",
+    };
+    let identity: Identity = serde_json::from_slice(&text).map_err(|_| damaged())?;
+    if identity.v == 1 { Ok(Some(identity.id)) } else { Err(damaged()) }
+}
+
+fn make(root: &Path, folder: &Path) -> Result<Created, FileFault> {
+    let folder = OpenFolder::made_below(root, folder)?;
+    let own = match folder.folder(OWN) {
+        Err(FileFault::NotThere { .. }) => folder.make(OWN)?,
+        own => own?,
+    };
+    let _lock = own.lock("lock", LOCK)?;
+    if read_identity(&own)?.is_some() {
         return Ok(Created::Existed);
     }
-    let own = folder.join(OWN);
-    fs::create_dir_all(&own).map_err(FileFault::io(&own, "making the folder"))?;
     let mut random = [0; 16];
     let source = Path::new("/dev/urandom");
     File::open(source)
@@ -160,29 +178,8 @@ fn make(folder: &Path) -> Result<Created, FileFault> {
         .map_err(FileFault::io(source, "reading"))?;
     let identity = Identity { v: 1, id: BASE64URL_NOPAD.encode(&random) };
     let text = serde_json::to_vec(&identity).unwrap_or_default();
-    replace(&own.join("identity"), &text)?;
-    sync_dir(folder)?;
+    own.replace("identity", &text)?;
+    folder.sync()?;
     // Crash before here: a folder without an identity, which is made again.
     Ok(Created::Made)
-}
-
-/// Writes a file whole or not at all.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileFault> {
-    let next = path.with_extension("next");
-    write_durably(&next, bytes)?;
-    fs::rename(&next, path).map_err(FileFault::io(path, "renaming"))?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
-}
-
-pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), FileFault> {
-    File::create(path)
-        .and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        })
-        .map_err(FileFault::io(path, "writing"))
-}
-
-pub(super) fn sync_dir(path: &Path) -> Result<(), FileFault> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(FileFault::io(path, "syncing"))
 }

@@ -21,6 +21,21 @@ pub enum FileFault {
     /// What the file holds is not its format's. Reading on would leave something out.
     #[error("{}: after {records} records: {problem}", .path.display())]
     Malformed { path: PathBuf, records: i64, problem: &'static str },
+    /// What lies in the target's folder is not as douane leaves it.
+    #[error("{}: {problem}\n  next: {next}", .path.display())]
+    Damaged { path: PathBuf, problem: &'static str, next: &'static str },
+    /// A symbolic link where none may be: it could lead douane's hand anywhere.
+    #[error(
+        "{}: a symbolic link, and none is followed here\n  next: find out who made it, and remove it",
+        .path.display()
+    )]
+    Link { path: PathBuf },
+    /// A path that ends elsewhere than below the folder that it is in by name.
+    #[error(
+        "{}: leads out of {}\n  next: put the file itself there, or name the folder where it is",
+        .path.display(), .dir.display()
+    )]
+    Outside { path: PathBuf, dir: PathBuf },
     /// What lies before the position is not what was read: the file was replaced or cut.
     #[error("{}: {what}", .path.display())]
     Changed { path: PathBuf, what: String },
@@ -74,9 +89,20 @@ impl FileFault {
         Self::NoLeaf { path: path.to_owned(), column, name: printable(name, true, column), found }
     }
 
+    /// For what douane did not make.
+    pub(super) fn foreign(path: PathBuf, problem: &'static str) -> Self {
+        Self::Damaged { path, problem, next: "find out who put it there, and remove it" }
+    }
+
     /// Whether trying again may help.
     pub fn is_away(&self) -> bool {
-        matches!(self, Self::Busy { .. })
+        use io::ErrorKind::{Interrupted, QuotaExceeded, ResourceBusy, StorageFull};
+        let passes = [Interrupted, QuotaExceeded, ResourceBusy, StorageFull];
+        match self {
+            Self::Busy { .. } => true,
+            Self::Io { kind, .. } => passes.contains(kind),
+            _ => false,
+        }
     }
 
     /// The path of a file that is no longer the one that was read, and what is different.

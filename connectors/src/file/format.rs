@@ -5,6 +5,7 @@ mod avro_container;
 mod json_lines;
 mod parquet_file;
 
+use std::fs::File;
 use std::path::Path;
 
 use douane_gate::OutRecord;
@@ -98,31 +99,39 @@ pub(super) trait Reader: Send {
     fn next(&mut self, row: &mut Row) -> Result<Next, FileFault>;
 }
 
-/// Opens a file at its first row.
+/// The rows of an open file, from its first; `path` is for words.
 pub(super) fn reader(
     path: &Path,
+    file: File,
     format: FileFormat,
     key: &[String],
 ) -> Result<Box<dyn Reader>, FileFault> {
     Ok(match format {
-        FileFormat::JsonLines => Box::new(json_lines::Lines::open(path)?),
-        FileFormat::Avro => Box::new(rows::Rows::new(path, avro_container::batches(path)?, key)?),
-        FileFormat::Arrow => Box::new(rows::Rows::new(path, arrow_file::batches(path)?, key)?),
-        FileFormat::Parquet => Box::new(rows::Rows::new(path, parquet_file::batches(path)?, key)?),
+        FileFormat::JsonLines => Box::new(json_lines::Lines::new(path, file)),
+        FileFormat::Avro => {
+            Box::new(rows::Rows::new(path, avro_container::batches(path, file)?, key)?)
+        }
+        FileFormat::Arrow => {
+            Box::new(rows::Rows::new(path, arrow_file::batches(path, file)?, key)?)
+        }
+        FileFormat::Parquet => {
+            Box::new(rows::Rows::new(path, parquet_file::batches(path, file)?, key)?)
+        }
     })
 }
 
 /// The leaves that a file's own schema names; `None` where the format has no schema.
 pub(super) fn leaves(
     path: &Path,
+    file: File,
     format: FileFormat,
     key: &[String],
 ) -> Result<Option<TableLeaves>, FileFault> {
     let batches = match format {
         FileFormat::JsonLines => return Ok(None),
-        FileFormat::Avro => avro_container::batches(path)?,
-        FileFormat::Arrow => arrow_file::batches(path)?,
-        FileFormat::Parquet => parquet_file::batches(path)?,
+        FileFormat::Avro => avro_container::batches(path, file)?,
+        FileFormat::Arrow => arrow_file::batches(path, file)?,
+        FileFormat::Parquet => parquet_file::batches(path, file)?,
     };
     rows::leaves(path, &batches.schema, key).map(Some)
 }

@@ -6,6 +6,7 @@
 
 mod admin;
 mod fault;
+mod folder;
 mod format;
 mod quarantine;
 mod rows;
@@ -49,6 +50,11 @@ impl SovereignFolder {
     fn path(&self, topic: &str) -> PathBuf {
         self.base.join(topic)
     }
+
+    /// Rows of a file that is within the folder.
+    fn reader(&self, path: &Path) -> Result<Box<dyn format::Reader>, FileFault> {
+        format::reader(path, folder::source(&self.dir, path)?, self.format, &self.key)
+    }
 }
 
 impl Sovereign for SovereignFolder {
@@ -73,12 +79,12 @@ impl Sovereign for SovereignFolder {
         each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
     ) -> Result<(), EdgeFault> {
         if !self.paths.iter().any(|path| path == topic) {
-            return Ok(quarantine::scan(&self.dir.join(topic), from, each)?);
+            return Ok(quarantine::scan(&self.dir, topic, from, each)?);
         }
         if partition != 0 {
             return Err(FileFault::NoPartition { path: self.path(topic) }.into());
         }
-        let mut reader = format::reader(&self.path(topic), self.format, &self.key)?;
+        let mut reader = self.reader(&self.path(topic))?;
         let mut row = format::Row::default();
         let mut offset = 0;
         while reader.next(&mut row)? == format::Next::Row {
@@ -112,6 +118,10 @@ impl GlobalFolder {
     fn home(&self) -> PathBuf {
         self.base.join(&self.topic)
     }
+
+    fn open(&self) -> Result<folder::OpenFolder, FileFault> {
+        folder::OpenFolder::below(&self.dir, &self.home())
+    }
 }
 
 impl Global for GlobalFolder {
@@ -138,20 +148,22 @@ impl Global for GlobalFolder {
         if topic.strip_suffix(".position") != Some(self.topic.as_str()) {
             return Err(FileFault::NotThere { path: self.base.join(topic) }.into());
         }
-        Ok(sink::read_last(&self.home(), partition)?)
+        Ok(sink::read_last(self, partition)?)
     }
 }
 
-/// The leaves of a file whose format has a schema; `None` for JSON lines, which have none.
+/// The leaves of a file in the folder `dir` whose format has a schema; `None` for JSON lines, which
+/// have none.
 ///
 /// # Errors
 /// The file cannot be read, or a column of it is no leaf.
 pub fn leaves(
+    dir: &Path,
     path: &Path,
     format: FileFormat,
     key: &[String],
 ) -> Result<Option<TableLeaves>, EdgeFault> {
-    Ok(format::leaves(path, format, key)?)
+    Ok(format::leaves(path, folder::source(dir, path)?, format, key)?)
 }
 
 #[cfg(test)]

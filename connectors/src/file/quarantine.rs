@@ -1,17 +1,20 @@
 //! The quarantine of a sovereign folder: `NAME/records.jsonl`, one sealed record a line.
 
-use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use data_encoding::BASE64;
 use douane_gate::{Destination, Sealed};
 use douane_schemas::record::RawRecord;
+use rustix::fs::OFlags;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::FileFault;
+use super::admin::LOCK;
+use super::folder::{self, OpenFolder};
 use crate::edge::{EdgeFault, Quarantine};
 
 /// See the module.
@@ -26,16 +29,22 @@ impl Quarantine for Folder {
             return Err(FileFault::Encode { path: self.dir.join(topic), problem }.into());
         }
         let pairs: Vec<_> = records.iter().map(|record| (record.key(), record.value())).collect();
-        Ok(self.append(&pairs, topic)?)
+        Ok(self.append(&pairs, topic, LOCK)?)
     }
 }
 
 impl Folder {
-    pub(super) fn append(&self, pairs: &[(&[u8], &[u8])], topic: &str) -> Result<(), FileFault> {
+    fn append(
+        &self,
+        pairs: &[(&[u8], &[u8])],
+        topic: &str,
+        timeout: Duration,
+    ) -> Result<(), FileFault> {
         if pairs.is_empty() {
             return Ok(());
         }
-        let path = self.dir.join(topic).join("records.jsonl");
+        let home = OpenFolder::below(&self.dir, &self.dir.join(topic))?;
+        let path = home.path(RECORDS);
         let fault = FileFault::io(&path, "writing");
         let mut lines = Vec::new();
         for (key, value) in pairs {
@@ -46,11 +55,10 @@ impl Folder {
             lines.extend_from_slice(line.to_string().as_bytes());
             lines.push(b'\n');
         }
-        let is_new = !path.exists();
-        let mut file =
-            OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(&fault)?;
+        let mut file = home.open(RECORDS, OFlags::RDWR | OFlags::APPEND | OFlags::CREATE)?;
         // Shards append to one file. The lock goes with the handle, also in a crash.
-        file.lock().map_err(&fault)?;
+        folder::lock(&file, &path, timeout)?;
+        let is_new = file.metadata().map_err(&fault)?.len() == 0;
         // A crash left half a line: it ends here, and readers pass over it.
         if file.seek(SeekFrom::End(0)).map_err(&fault)? > 0 {
             let mut last = [0];
@@ -62,12 +70,11 @@ impl Folder {
             }
         }
         file.write_all(&lines).and_then(|()| file.sync_all()).map_err(&fault)?;
-        if is_new && let Some(folder) = path.parent() {
-            fs::File::open(folder).and_then(|dir| dir.sync_all()).map_err(&fault)?;
-        }
-        Ok(())
+        if is_new { home.sync() } else { Ok(()) }
     }
 }
+
+const RECORDS: &str = "records.jsonl";
 
 #[derive(Deserialize)]
 struct Line {
@@ -77,16 +84,19 @@ struct Line {
 
 /// Gives the sealed records from line `from` on. Half a line, which a crash left, is none.
 pub(super) fn scan(
-    folder: &Path,
+    dir: &Path,
+    topic: &str,
     from: i64,
     each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
 ) -> Result<(), FileFault> {
-    let path = folder.join("records.jsonl");
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(FileFault::io(&path, "reading")(error)),
+    let home = OpenFolder::below(dir, &dir.join(topic));
+    let mut file = match home.and_then(|home| home.open(RECORDS, OFlags::RDONLY)) {
+        Err(FileFault::NotThere { .. }) => return Ok(()),
+        file => file?,
     };
+    let mut text = Vec::new();
+    let path = dir.join(topic).join(RECORDS);
+    file.read_to_end(&mut text).map_err(FileFault::io(&path, "reading"))?;
     let lines = text.split(|byte| *byte == b'\n').zip(0..).filter(|(_, offset)| *offset >= from);
     for (line, offset) in lines {
         let Ok(line) = serde_json::from_slice::<Line>(line) else { continue };
@@ -105,4 +115,45 @@ pub(super) fn scan(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::edge::Sovereign;
+    use crate::file::FileFormat;
+    use crate::file::test_files::FileRig;
+
+    /// It is written nowhere else, and waits for no frozen writer.
+    #[test]
+    fn a_quarantine_behind_a_link_or_a_lock_is_refused() {
+        const RECORD: [(&[u8], &[u8]); 1] = [(b"k", b"v")];
+        let wait = Duration::from_millis(20);
+        let rig = FileRig::new(FileFormat::JsonLines);
+        let folder = Folder { dir: rig.path("") };
+        let admin = rig.sovereign(&[]).admin().unwrap();
+        admin.create_topic("q", 1, 1, &[]).unwrap();
+        folder.append(&RECORD, "q", wait).unwrap();
+        let file = rig.path("q/records.jsonl");
+        let lock = fs::File::open(&file).unwrap();
+        lock.lock().unwrap();
+        let fault = folder.append(&RECORD, "q", wait).unwrap_err();
+        assert!(fault.is_away(), "{fault}");
+        drop(lock);
+        let key = rig.path("key");
+        fs::rename(&file, &key).unwrap();
+        let before = fs::read(&key).unwrap();
+        std::os::unix::fs::symlink(&key, &file).unwrap();
+        let fault = folder.append(&RECORD, "q", wait).unwrap_err();
+        assert!(!fault.is_away() && fault.to_string().contains("symbolic link"), "{fault}");
+        let mut each = |_: &RawRecord<'_>| ControlFlow::Continue(());
+        assert!(scan(&folder.dir, "q", 0, &mut each).is_err());
+        assert_eq!(fs::read(&key).unwrap(), before);
+        // The control: without the link it goes on.
+        fs::remove_file(&file).unwrap();
+        folder.append(&RECORD, "q", wait).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), before);
+    }
 }

@@ -30,11 +30,11 @@ impl WriterSchemas for NoSchemas {
 fn decoded(bytes: &[u8], format: FileFormat) -> (TableLeaves, RecordBatch, Vec<Refusal>) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
-    let leaves = format::leaves(file.path(), format, &[]).unwrap().unwrap();
+    let leaves = format::leaves(file.path(), file.reopen().unwrap(), format, &[]).unwrap().unwrap();
     let columns: Vec<String> = leaves.row.iter().map(|leaf| leaf.path.clone()).collect();
     let mut decoder =
         Decoder::new(Format::DebeziumJson, leaves.clone(), &columns, Limits::default());
-    let mut reader = format::reader(file.path(), format, &[]).unwrap();
+    let mut reader = format::reader(file.path(), file.reopen().unwrap(), format, &[]).unwrap();
     let (mut row, mut offset, mut refused) = (Row::default(), 0, Vec::new());
     while reader.next(&mut row).unwrap() == Next::Row {
         refused.extend(decoder.push(&row.raw(0, offset), &mut NoSchemas).err());
@@ -554,7 +554,8 @@ fn a_decimal_beyond_its_precision_is_no_null() {
     let batch = RecordBatch::try_from_iter([("n", Arc::new(given) as ArrayRef)]).unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), written(FileFormat::Arrow, &batch)).unwrap();
-    let mut reader = format::reader(file.path(), FileFormat::Arrow, &[]).unwrap();
+    let mut reader =
+        format::reader(file.path(), file.reopen().unwrap(), FileFormat::Arrow, &[]).unwrap();
     let read = reader.next(&mut Row::default());
     let aside = || {
         let bytes = written(FileFormat::Arrow, &batch);
@@ -614,7 +615,8 @@ fn a_nested_column_closes_the_file() {
     for format in [FileFormat::Avro, FileFormat::Arrow, FileFormat::Parquet] {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), written(format, &batch)).unwrap();
-        let refused = format::reader(file.path(), format, &[]).err().unwrap();
+        let refused =
+            format::reader(file.path(), file.reopen().unwrap(), format, &[]).err().unwrap();
         assert!(matches!(refused, FileFault::NoLeaf { column: 1, .. }), "{refused:?}");
         assert!(refused.to_string().contains("`tags`, is list"), "{refused}");
     }
@@ -631,7 +633,9 @@ fn an_int96_of_parquet_is_refused() {
     writer.unwrap().close().unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
-    let refused = format::reader(file.path(), FileFormat::Parquet, &[]).err().unwrap();
+    let refused = format::reader(file.path(), file.reopen().unwrap(), FileFormat::Parquet, &[])
+        .err()
+        .unwrap();
     assert!(refused.to_string().contains("column 2, `at`, is INT96"), "{refused}");
 }
 

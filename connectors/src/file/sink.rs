@@ -13,21 +13,17 @@
 //! Whoever fences an id raises its epoch under the folder's lock; a commit renames under the same
 //! lock, and only while the epoch is its own. So a holder that was frozen and wakes renames nothing.
 
-use std::fs::{self, File, OpenOptions};
-use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use data_encoding::BASE64;
 use douane_gate::OutRecord;
 use serde::{Deserialize, Serialize};
 
-use super::admin::{OWN, replace, sync_dir, write_durably};
+use super::admin::{LOCK, OWN};
+use super::folder::{Kind, OpenFolder};
 use super::{FileFault, FileFormat, GlobalFolder, format};
 use crate::edge::{CommitOutcome, KeyAndValue, Sink, SinkFault, Transaction};
-
-/// How long a commit waits for the lock: others hold it for a rename.
-const LOCK: Duration = Duration::from_secs(10);
 
 /// What `_position` and `position-P` hold.
 #[derive(Serialize, Deserialize)]
@@ -48,28 +44,37 @@ impl Position {
         serde_json::to_vec(&position).unwrap_or_default()
     }
 
-    fn read(path: &Path) -> Result<Self, FileFault> {
-        let bytes = fs::read(path).map_err(FileFault::io(path, "reading"))?;
-        let problem = "is no position of version 1";
+    fn read(folder: &OpenFolder, name: &str) -> Result<Option<Self>, FileFault> {
+        let Some(bytes) = folder.read(name)? else { return Ok(None) };
         serde_json::from_slice::<Self>(&bytes)
             .ok()
             .filter(|position| position.v == 1)
-            .ok_or_else(|| FileFault::Malformed { path: path.to_owned(), records: 0, problem })
+            .map(Some)
+            .ok_or_else(|| no_position(folder.path(name)))
     }
 
-    fn pair(self, path: &Path) -> Result<KeyAndValue, FileFault> {
-        let problem = "is no position of version 1";
-        let value = BASE64.decode(self.value.as_bytes()).map_err(|_| FileFault::Malformed {
-            path: path.to_owned(),
-            records: 0,
-            problem,
-        })?;
+    /// Of `position-P`: also its number.
+    fn read_alone(own: &OpenFolder, partition: i32) -> Result<Option<(u64, Self)>, FileFault> {
+        let name = alone(partition);
+        let Some(position) = Self::read(own, &name)? else { return Ok(None) };
+        let number = position.number.ok_or_else(|| no_position(own.path(&name)))?;
+        Ok(Some((number, position)))
+    }
+
+    fn pair(self, path: impl FnOnce() -> PathBuf) -> Result<KeyAndValue, FileFault> {
+        let value = BASE64.decode(self.value.as_bytes()).map_err(|_| no_position(path()))?;
         Ok((self.key.into_bytes(), value))
     }
 }
 
+fn no_position(path: PathBuf) -> FileFault {
+    let problem = "is no position of version 1";
+    FileFault::Damaged { path, problem, next: "bring it back from a copy of the folder" }
+}
+
 /// The holder of one id.
 pub(super) struct FileSink {
+    dir: PathBuf,
     home: PathBuf,
     format: FileFormat,
     schema: Option<String>,
@@ -89,20 +94,15 @@ impl FileSink {
             true => SinkFault::Away(fault.into()),
             false => SinkFault::Refused(fault.into()),
         };
-        let home = folder.home();
         let id = id.replace('/', "~");
-        let lock = Lock::take(&home, timeout).map_err(fault)?;
-        let epoch = read_number(&epoch_file(&home, &id)).map_err(fault)?.unwrap_or(0) + 1;
-        replace(&epoch_file(&home, &id), epoch.to_string().as_bytes()).map_err(fault)?;
-        // Crash here: the older holder is fenced, and nobody holds the id.
-        clean(&home, &id).map_err(fault)?;
-        // After a power cut the counter may lie behind the parts that it counted.
-        let last = parts(&home).map_err(fault)?.into_iter().map(|part| part.number).max();
-        let number = read_number(&number_file(&home)).map_err(fault)?.max(last).unwrap_or(0);
-        replace(&number_file(&home), number.to_string().as_bytes()).map_err(fault)?;
-        drop(lock);
+        let epoch = raise(folder, &id, timeout).map_err(fault)?;
         let (format, schema) = (folder.format, folder.schema.clone());
-        Ok(Self { home, format, schema, bytes_max, id, epoch })
+        let (dir, home) = (folder.dir.clone(), folder.home());
+        Ok(Self { dir, home, format, schema, bytes_max, id, epoch })
+    }
+
+    fn home(&self) -> Result<OpenFolder, FileFault> {
+        OpenFolder::below(&self.dir, &self.home)
     }
 
     /// Everything but the rename: the part under a name that no reader looks at.
@@ -110,52 +110,56 @@ impl FileSink {
         &self,
         records: &[OutRecord<'_>],
         transaction: &Transaction<'_>,
-    ) -> Result<PathBuf, FileFault> {
-        let part = self.home.join(temporary(&self.id, self.epoch));
-        fs::create_dir(&part).map_err(FileFault::io(&part, "making the folder"))?;
+    ) -> Result<String, FileFault> {
+        let name = temporary(&self.id, self.epoch);
+        let part = self.home()?.make(&name)?;
         if let Some((manifest, data)) = records.split_last() {
             if !data.is_empty() {
-                let path = part.join(self.format.records_file());
+                let file = self.format.records_file();
                 let bytes = format::write(self.format, data, self.schema.as_deref())
-                    .map_err(|problem| FileFault::Encode { path: path.clone(), problem })?;
-                write_durably(&path, &bytes)?;
+                    .map_err(|problem| FileFault::Encode { path: part.path(file), problem })?;
+                part.create(file, &bytes)?;
             }
-            write_durably(&part.join("_manifest.json"), manifest.value.unwrap_or_default())?;
+            part.create("_manifest.json", manifest.value.unwrap_or_default())?;
         }
-        write_durably(&part.join("_position"), &Position::bytes(transaction.position(), None))?;
-        sync_dir(&part)?;
-        Ok(part)
+        part.create("_position", &Position::bytes(transaction.position(), None))?;
+        part.sync()?;
+        Ok(name)
     }
 
-    fn is_fenced(&self) -> Result<bool, FileFault> {
-        Ok(read_number(&epoch_file(&self.home, &self.id))? != Some(self.epoch))
+    fn is_fenced(&self, own: &OpenFolder) -> Result<bool, FileFault> {
+        Ok(read_epoch(own, &self.id)? != Some(self.epoch))
     }
 
     /// The commit point. Errors before it leave nothing; the caller says what errors after it are.
     fn publish(
         &self,
-        part: Option<&Path>,
+        part: Option<&str>,
         transaction: &Transaction<'_>,
     ) -> Result<Published, FileFault> {
-        let _lock = Lock::take(&self.home, LOCK)?;
-        if self.is_fenced()? {
+        let home = self.home()?;
+        let own = home.folder(OWN)?;
+        let _lock = own.lock("lock", LOCK)?;
+        if self.is_fenced(&own)? {
             return Ok(Published::Fenced);
         }
-        let number = read_number(&number_file(&self.home))?.unwrap_or(0) + 1;
+        let last = match read_counter(&own)? {
+            Some(last) => last,
+            None => last_number(&home, &own)?,
+        };
+        let number = last.checked_add(1).ok_or_else(|| no_next(own.path(NUMBER)))?;
         // Counted before it is used: a crash in between leaves a gap and no number twice.
-        let counter = number_file(&self.home);
-        fs::write(&counter, number.to_string()).map_err(FileFault::io(&counter, "writing"))?;
+        own.replace(NUMBER, number.to_string().as_bytes())?;
         let partition = transaction.partition();
         let outcome = match part {
             Some(part) => {
-                let to = self.home.join(format!("part-{number:012}-{partition}"));
-                fs::rename(part, &to).map_err(FileFault::io(&to, "renaming"))?;
+                home.rename(part, &Part::name(number, partition))?;
                 // Crash here: the part is there, with its position.
-                sync_dir(&self.home)
+                home.sync()
             }
             None => {
-                let to = self.home.join(OWN).join(format!("position-{partition}"));
-                replace(&to, &Position::bytes(transaction.position(), Some(number)))
+                let position = Position::bytes(transaction.position(), Some(number));
+                own.replace(&alone(partition), &position)
             }
         };
         Ok(match outcome {
@@ -194,7 +198,7 @@ impl Sink for FileSink {
             Ok(Published::Fenced) => CommitOutcome::Fenced,
             Ok(Published::Unknown(fault)) => CommitOutcome::Unknown(fault.to_string()),
             // The next holder removes what the one before prepares: that looks like any fault.
-            Err(fault) => match self.is_fenced() {
+            Err(fault) => match self.home().and_then(|home| self.is_fenced(&home.folder(OWN)?)) {
                 Ok(true) => CommitOutcome::Fenced,
                 _ => CommitOutcome::Aborted(fault.to_string()),
             },
@@ -202,58 +206,111 @@ impl Sink for FileSink {
     }
 }
 
+/// Makes an id's epoch the next one, under the folder's lock. A folder that is damaged stays as it
+/// is.
+fn raise(folder: &GlobalFolder, id: &str, timeout: Duration) -> Result<u64, FileFault> {
+    let home = folder.open()?;
+    let own = home.folder(OWN)?;
+    let _lock = own.lock("lock", timeout)?;
+    let number = last_number(&home, &own)?;
+    let epoch = read_epoch(&own, id)?.unwrap_or(0);
+    let epoch = epoch.checked_add(1).ok_or_else(|| no_epoch(own.path(epoch_file(id))))?;
+    own.replace(&epoch_file(id), epoch.to_string().as_bytes())?;
+    // Crash here: the older holder is fenced, and nobody holds the id.
+    clean(&home, id)?;
+    own.replace(NUMBER, number.to_string().as_bytes())?;
+    Ok(epoch)
+}
+
 /// The last position of a partition: of the newest part, or of one that moved without records.
-pub(super) fn read_last(home: &Path, partition: i32) -> Result<Option<KeyAndValue>, FileFault> {
-    let mine = parts(home)?.into_iter().filter(|part| part.partition == partition);
+pub(super) fn read_last(
+    folder: &GlobalFolder,
+    partition: i32,
+) -> Result<Option<KeyAndValue>, FileFault> {
+    let home = folder.open()?;
+    let own = home.folder(OWN)?;
+    let mine = parts(&home)?.into_iter().filter(|part| part.partition == partition);
     let part = mine.max_by_key(|part| part.number);
-    let alone = home.join(OWN).join(format!("position-{partition}"));
-    if alone.exists() {
-        let position = Position::read(&alone)?;
-        if position.number > part.as_ref().map(|part| part.number) {
-            return position.pair(&alone).map(Some);
-        }
+    if let Some((number, position)) = Position::read_alone(&own, partition)?
+        && Some(number) > part.as_ref().map(|part| part.number)
+    {
+        return position.pair(|| own.path(alone(partition))).map(Some);
     }
     let Some(part) = part else { return Ok(None) };
-    let path = part.path.join("_position");
-    Position::read(&path)?.pair(&path).map(Some)
+    let part = home.folder(Part::name(part.number, partition))?;
+    let path = || part.path("_position");
+    let position = Position::read(&part, "_position")?.ok_or_else(|| no_position(path()))?;
+    position.pair(path).map(Some)
 }
 
 struct Part {
     number: u64,
     partition: i32,
-    path: PathBuf,
+}
+
+impl Part {
+    fn name(number: u64, partition: i32) -> String {
+        format!("part-{number:012}-{partition}")
+    }
+
+    /// Only a name that would be written so is a part's.
+    fn of(name: &str) -> Option<Self> {
+        let (number, partition) = name.strip_prefix("part-")?.split_once('-')?;
+        let (number, partition) = (number.parse().ok()?, partition.parse().ok()?);
+        (partition >= 0 && Self::name(number, partition) == name)
+            .then_some(Self { number, partition })
+    }
 }
 
 /// The parts of a folder, in no order. Any other name is not ours.
-fn parts(home: &Path) -> Result<Vec<Part>, FileFault> {
-    let fault = FileFault::io(home, "listing");
+fn parts(home: &OpenFolder) -> Result<Vec<Part>, FileFault> {
     let mut parts = Vec::new();
-    for entry in fs::read_dir(home).map_err(&fault)? {
-        let entry = entry.map_err(&fault)?;
-        let name = entry.file_name();
-        let numbers = name.to_str().and_then(|name| name.strip_prefix("part-"));
-        let Some((number, partition)) = numbers.and_then(|numbers| numbers.split_once('-')) else {
-            continue;
-        };
-        if let (Ok(number), Ok(partition)) = (number.parse(), partition.parse()) {
-            parts.push(Part { number, partition, path: entry.path() });
+    for (name, kind) in home.entries()? {
+        let Some(part) = Part::of(&name) else { continue };
+        if kind != Kind::Folder {
+            let problem = "has the name of a part, and is no folder";
+            return Err(FileFault::foreign(home.path(name), problem));
         }
+        if part.number == u64::MAX {
+            return Err(no_next(home.path(name)));
+        }
+        parts.push(part);
     }
     Ok(parts)
 }
 
+/// The highest number that was used: of the parts, of the positions that moved alone, or of the
+/// counter, which may lie behind both or be lost.
+fn last_number(home: &OpenFolder, own: &OpenFolder) -> Result<u64, FileFault> {
+    let mut last = read_counter(own)?.unwrap_or(0);
+    last = parts(home)?.into_iter().map(|part| part.number).fold(last, u64::max);
+    for (name, _) in own.entries()? {
+        let partition = name.strip_prefix("position-").and_then(|number| number.parse().ok());
+        let Some(partition) = partition.filter(|partition| alone(*partition) == name) else {
+            continue;
+        };
+        if let Some((number, _)) = Position::read_alone(own, partition)? {
+            if number == u64::MAX {
+                return Err(no_next(own.path(name)));
+            }
+            last = last.max(number);
+        }
+    }
+    Ok(last)
+}
+
+fn no_next(path: PathBuf) -> FileFault {
+    FileFault::foreign(path, "has the highest number that there is, and none can follow")
+}
+
 /// Removes what earlier holders of an id prepared and never renamed.
-fn clean(home: &Path, id: &str) -> Result<(), FileFault> {
-    let fault = FileFault::io(home, "listing");
+fn clean(home: &OpenFolder, id: &str) -> Result<(), FileFault> {
     let prefix = temporary(id, 0);
     let prefix = prefix.trim_end_matches('0');
-    for entry in fs::read_dir(home).map_err(&fault)? {
-        let entry = entry.map_err(&fault)?;
-        let name = entry.file_name();
-        let epoch = name.to_str().and_then(|name| name.strip_prefix(prefix));
+    for (name, _) in home.entries()? {
+        let epoch = name.strip_prefix(prefix);
         if epoch.is_some_and(|epoch| epoch.parse::<u64>().is_ok()) {
-            let path = entry.path();
-            fs::remove_dir_all(&path).map_err(FileFault::io(&path, "removing"))?;
+            home.remove(&name)?;
         }
     }
     Ok(())
@@ -263,52 +320,37 @@ fn temporary(id: &str, epoch: u64) -> String {
     format!(".{id}.tmp-{epoch}")
 }
 
-fn epoch_file(home: &Path, id: &str) -> PathBuf {
-    home.join(OWN).join(format!("{id}.epoch"))
+fn alone(partition: i32) -> String {
+    format!("position-{partition}")
 }
 
-fn number_file(home: &Path) -> PathBuf {
-    home.join(OWN).join("number")
+const NUMBER: &str = "number";
+
+/// `None` also where it cannot be read: the parts and the positions say it too. The number that
+/// nothing follows is as good as none.
+fn read_counter(own: &OpenFolder) -> Result<Option<u64>, FileFault> {
+    let number = own.read(NUMBER)?.and_then(|bytes| number(&bytes));
+    Ok(number.filter(|number| *number < u64::MAX))
 }
 
-fn read_number(path: &Path) -> Result<Option<u64>, FileFault> {
-    match fs::read_to_string(path) {
-        Ok(text) => {
-            let problem = "is no number";
-            let fault = |_| FileFault::Malformed { path: path.to_owned(), records: 0, problem };
-            text.trim().parse().map(Some).map_err(fault)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(FileFault::io(path, "reading")(error)),
+fn epoch_file(id: &str) -> String {
+    format!("{id}.epoch")
+}
+
+fn read_epoch(own: &OpenFolder, id: &str) -> Result<Option<u64>, FileFault> {
+    let file = epoch_file(id);
+    let Some(bytes) = own.read(&file)? else { return Ok(None) };
+    number(&bytes).map(Some).ok_or_else(|| no_epoch(own.path(file)))
+}
+
+fn no_epoch(path: PathBuf) -> FileFault {
+    FileFault::Damaged {
+        path,
+        problem: "is no number that can be raised",
+        next: "end every run of the pipeline, remove it, and start again",
     }
 }
 
-/// The folder's lock: held for a rename, given up with the handle, also in a crash.
-struct Lock(#[expect(dead_code, reason = "the handle is the lock")] File);
-
-impl Lock {
-    fn take(home: &Path, timeout: Duration) -> Result<Self, FileFault> {
-        let path = home.join(OWN).join("lock");
-        let began = Instant::now();
-        // No folder is made here: one that is gone is a person's business.
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(FileFault::io(&path, "opening"))?;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self(file)),
-                Err(fs::TryLockError::Error(error)) => {
-                    return Err(FileFault::io(&path, "locking")(error));
-                }
-                Err(fs::TryLockError::WouldBlock) if began.elapsed() >= timeout => {
-                    let waited_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    return Err(FileFault::Busy { path, waited_ms });
-                }
-                Err(fs::TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
-            }
-        }
-    }
+fn number(bytes: &[u8]) -> Option<u64> {
+    std::str::from_utf8(bytes).ok()?.trim().parse().ok()
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use super::format::{self, Next, Reader, Row};
+use super::format::{Next, Reader, Row};
 use super::{FileFault, SovereignFolder};
 use crate::edge::{EdgeFault, Fetched, Polled, Source};
 
@@ -50,7 +50,7 @@ struct Track {
 impl Track {
     /// A file at `next`: everything before it is read and chained.
     fn open(folder: &SovereignFolder, path: PathBuf, next: i64) -> Result<Self, FileFault> {
-        let reader = format::reader(&path, folder.format, &folder.key)?;
+        let reader = folder.reader(&path)?;
         let chain = Chain::default();
         let marks = VecDeque::from([chain]);
         let mut track = Self { path, reader, next: 0, chain, marks, state: State::Flowing };
@@ -182,7 +182,7 @@ impl Source for FileSource {
     /// Reads the file through: its end is where it ends now.
     fn watermarks(&self, topic: u32, partition: i32) -> Result<(i64, i64), EdgeFault> {
         let path = self.path(topic, partition)?;
-        let mut reader = format::reader(&path, self.folder.format, &self.folder.key)?;
+        let mut reader = self.folder.reader(&path)?;
         let mut row = Row::default();
         let mut high = 0;
         while reader.next(&mut row)? == Next::Row {
@@ -198,7 +198,7 @@ impl Source for FileSource {
         since_ms: i64,
     ) -> Result<Option<i64>, EdgeFault> {
         let path = self.path(topic, partition)?;
-        let mut reader = format::reader(&path, self.folder.format, &self.folder.key)?;
+        let mut reader = self.folder.reader(&path)?;
         let mut row = Row::default();
         let mut offset = 0;
         while reader.next(&mut row)? == Next::Row {

@@ -112,7 +112,8 @@ impl FileRig {
                 texts.extend(container(&file));
                 continue;
             }
-            let mut reader = format::reader(&file, self.format, &[]).unwrap();
+            let mut reader =
+                format::reader(&file, fs::File::open(&file).unwrap(), self.format, &[]).unwrap();
             let mut row = Row::default();
             while reader.next(&mut row).unwrap() == Next::Row {
                 let value: serde_json::Value =

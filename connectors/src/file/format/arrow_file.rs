@@ -10,8 +10,7 @@ use arrow_ipc::writer::FileWriter;
 use super::FileFault;
 use crate::file::rows::{Batches, unreadable};
 
-pub(super) fn batches(path: &Path) -> Result<Batches, FileFault> {
-    let file = File::open(path).map_err(FileFault::io(path, "opening"))?;
+pub(super) fn batches(path: &Path, file: File) -> Result<Batches, FileFault> {
     let reader = FileReader::try_new_buffered(file, None).map_err(|_| unreadable(path))?;
     Ok(Batches { schema: reader.schema(), batches: Box::new(reader) })
 }

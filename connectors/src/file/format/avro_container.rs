@@ -1,8 +1,8 @@
 //! Avro object containers. Out: each record is `{_key, _timestamp, value}`; `value` is the approved
 //! datum, byte for byte, or null for a tombstone.
 
-use std::fs;
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 use arrow_avro::reader::ReaderBuilder;
@@ -13,8 +13,9 @@ use sha2::{Digest, Sha256};
 use super::FileFault;
 use crate::file::rows::{Batches, datum, unreadable};
 
-pub(super) fn batches(path: &Path) -> Result<Batches, FileFault> {
-    let bytes = fs::read(path).map_err(FileFault::io(path, "reading"))?;
+pub(super) fn batches(path: &Path, mut file: File) -> Result<Batches, FileFault> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(FileFault::io(path, "reading"))?;
     // The library takes a file that ends within a block for one that ends before it.
     whole(&bytes).ok_or_else(|| unreadable(path))?;
     let reader = ReaderBuilder::new().build(Cursor::new(bytes)).map_err(|_| unreadable(path))?;

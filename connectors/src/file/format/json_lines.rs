@@ -43,16 +43,15 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub fn open(path: &Path) -> Result<Self, FileFault> {
-        let file = File::open(path).map_err(FileFault::io(path, "opening"))?;
-        Ok(Self {
+    pub fn new(path: &Path, file: File) -> Self {
+        Self {
             path: path.to_owned(),
             file: BufReader::with_capacity(1 << 18, file),
             line: Vec::new(),
             count: 0,
             bytes: 0,
             timestamp_ms: -1,
-        })
+        }
     }
 
     fn malformed(&self, problem: &'static str) -> FileFault {

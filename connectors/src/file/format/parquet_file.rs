@@ -12,8 +12,7 @@ use parquet::file::properties::WriterProperties;
 use super::FileFault;
 use crate::file::rows::{Batches, unreadable};
 
-pub(super) fn batches(path: &Path) -> Result<Batches, FileFault> {
-    let file = File::open(path).map_err(FileFault::io(path, "opening"))?;
+pub(super) fn batches(path: &Path, file: File) -> Result<Batches, FileFault> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|_| unreadable(path))?;
     // The library wraps an INT96 around where 64 bits of nanoseconds end.
     let leaves = builder.parquet_schema().columns();
