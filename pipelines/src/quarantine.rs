@@ -102,6 +102,10 @@ pub enum Outcome {
     Superseded,
     /// The source no longer holds all that came after it.
     NewerUnknown,
+    /// The pipeline's WHERE keeps it back, as it would have then.
+    OutsideWhere,
+    /// Nothing set it aside: it has crossed, or is on its way.
+    NotQuarantined,
     /// Refused once more.
     Refused(String),
 }
@@ -113,13 +117,15 @@ impl Outcome {
             "crossed" => Self::Crossed,
             "superseded" => Self::Superseded,
             "newer_unknown" => Self::NewerUnknown,
+            "outside_where" => Self::OutsideWhere,
+            "not_quarantined" => Self::NotQuarantined,
             code => Self::Refused(code.to_owned()),
         }
     }
 
     /// Nothing is left to do about the record.
     pub fn is_done(&self) -> bool {
-        matches!(self, Self::Crossed | Self::Superseded)
+        matches!(self, Self::Crossed | Self::Superseded | Self::OutsideWhere)
     }
 }
 
@@ -131,6 +137,8 @@ impl std::fmt::Display for Outcome {
             Self::NewerUnknown => f.write_str(
                 "stays: the source no longer holds what came after it, so a newer one may have crossed",
             ),
+            Self::OutsideWhere => f.write_str("done: WHERE keeps it back"),
+            Self::NotQuarantined => f.write_str("nothing set it aside: it is not tried"),
             Self::Refused(code) => write!(f, "refused again: {code}"),
         }
     }
@@ -317,6 +325,11 @@ impl Told {
         self.outcomes.get(at)
     }
 
+    /// A committed intent refused it.
+    pub(crate) fn is_refused(&self, at: &At) -> bool {
+        self.refused.contains(at)
+    }
+
     fn attempts(&self, at: &At) -> usize {
         self.attempts.get(at).copied().unwrap_or(0)
     }
@@ -324,7 +337,7 @@ impl Told {
     fn state(&self, at: &At) -> State {
         match self.outcomes.get(at) {
             Some(outcome) => State::Tried(outcome.to_string()),
-            None if self.refused.contains(at) => State::Waiting,
+            None if self.is_refused(at) => State::Waiting,
             None => State::Leftover,
         }
     }

@@ -248,6 +248,7 @@ impl Shard<'_> {
                 turn.clear();
                 newly_held = false;
             } else if life.ended && turn.is_empty() && !newly_held {
+                self.redrive(life, sink)?;
                 return self.end(life);
             } else {
                 self.crossing.still_live()?;
@@ -474,7 +475,7 @@ impl Shard<'_> {
         self.strip(life)?;
         let staged = life.stages.apply(batch)?;
         // What is tried again was passed long before: nothing is held for it.
-        let again = turn.redriven().is_some();
+        let again = turn.is_again();
         let withdrawal = self.withdrawal().filter(|_| !again);
         for (origin, code) in &staged.refused {
             let holds = Reason::of_refused(origin, withdrawal, code);
@@ -505,7 +506,7 @@ impl Shard<'_> {
             for (row, refusal) in passed.refused() {
                 let (origin, code) = (&staged.batch.origins[*row], refusal.code());
                 // What is to be withdrawn is as a delete: its row would stay outside for ever.
-                let holds = match merge.withdrawn[*row] && !again {
+                let holds = match merge.withdrawn[*row] {
                     true => Some(Reason::delete_cannot_cross(code)),
                     false => Reason::of_refused(origin, None, code),
                 };
@@ -547,6 +548,7 @@ impl Shard<'_> {
         )?;
         // Crash here: what was leased and not sent is lost.
         let origins = &staged.batch.origins;
+        turn.brings(passed.records());
         let intent = evidence::intent(crossing, &life.gate, turn, &passed, &ids, &merge, origins);
         let records = passed.records();
         let receipt = life.log.append(&Entry::Intent(intent)).map_err(|fault| match fault {
@@ -612,6 +614,10 @@ impl Shard<'_> {
     ) -> Result<bool, RunFault> {
         let (source, offset) = ((origin.topic, origin.partition), origin.offset);
         if turn.is_cut(source, offset) {
+            return Ok(false);
+        }
+        if turn.is_again() {
+            turn.refuse(Refused { source, offset, code });
             return Ok(false);
         }
         let reason = match holds {

@@ -41,6 +41,8 @@ pub struct Turn {
     truncated: Vec<(Source, i64)>,
     /// A record that was passed before and is tried again: no span holds it.
     again: Option<(Source, i64)>,
+    /// Records that it brings, once the gate has said so.
+    brought: u64,
 }
 
 impl Turn {
@@ -53,6 +55,7 @@ impl Turn {
         self.refused.clear();
         self.truncated.clear();
         self.again = None;
+        self.brought = 0;
     }
 
     /// Bytes of the records so far.
@@ -97,9 +100,21 @@ impl Turn {
         self.keep(record);
     }
 
-    /// The record that crosses after all, if this turn is for one and it is not refused again.
+    /// The turn is for a record that was passed before: no position moves for it, and nothing is
+    /// held or cut for its sake.
+    pub fn is_again(&self) -> bool {
+        self.again.is_some()
+    }
+
+    /// What the gate lets cross of it, in records.
+    pub fn brings(&mut self, records: u64) {
+        self.brought = records;
+    }
+
+    /// The record that crosses after all, if this turn is for one. It may be refused again, or lie
+    /// outside of WHERE.
     pub fn redriven(&self) -> Option<(Source, i64)> {
-        self.again.filter(|_| self.refused.is_empty())
+        self.again.filter(|_| self.brought > 0)
     }
 
     fn keep(&mut self, record: &RawRecord<'_>) {

@@ -99,7 +99,7 @@ pub enum Entry {
         /// The record.
         #[serde(with = "text_i64")]
         offset: i64,
-        /// `superseded`, `newer_unknown` or a refusal's code.
+        /// `superseded`, `newer_unknown`, `outside_where`, `not_quarantined` or a refusal's code.
         outcome: String,
     },
     /// A release came into force.

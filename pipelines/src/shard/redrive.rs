@@ -21,8 +21,11 @@ use crate::fault::RunFault;
 use crate::quarantine::{At, Outcome, Request, Told};
 use crate::turn::{Source, Turn};
 
-/// Rows of newer records that are looked at together.
-const LOOK_ROWS: usize = 5_000;
+/// Newer records that are looked at together: rows and bytes.
+const LOOK: (usize, usize) = (5_000, 4 << 20);
+
+/// The decoder's buffers have no room for one more row.
+const FULL: &str = "full";
 
 impl Shard<'_> {
     /// Tries again what a request asks for of this shard's partitions; each request once a life.
@@ -43,9 +46,19 @@ impl Shard<'_> {
             let Some(source) = topic.map(|topic| (topic as u32, at.partition)) else { continue };
             // Another shard's, or not passed yet.
             let Some(next) = life.places.get(&source).map(|place| place.next) else { continue };
-            if at.offset < next && !told.outcome(&at).is_some_and(Outcome::is_done) {
-                sink = self.try_again(life, source, &at, next, sink)?;
+            if at.offset >= next || told.outcome(&at).is_some_and(Outcome::is_done) {
+                continue;
             }
+            self.crossing.still_live()?;
+            if self.stop.is_set() {
+                break;
+            }
+            // A request is a file that anybody may write: only what a committed intent refused is
+            // tried again. All else has crossed, or is on its way.
+            sink = match told.is_refused(&at) {
+                true => self.try_again(life, source, &at, next, sink)?,
+                false => self.stays(life, &at, "not_quarantined").map(|()| sink)?,
+            };
         }
         // What was written last is part of the log once a position names it.
         if life.log.next_index() > before {
@@ -54,13 +67,20 @@ impl Shard<'_> {
         Ok(sink)
     }
 
-    /// What this shard's log says already.
+    /// What the logs of all shards say: the partition may have had another owner. This shard's own
+    /// is read to its end, the others' as far as the target names them.
     fn told(&self, life: &Life) -> Result<Told, RunFault> {
-        let name = self.crossing.names.log(self.number);
-        let head = life.log.head();
-        let entries = log::read(&self.crossing.ledger_home(), &name, Some(&head))?;
+        let crossing = self.crossing;
         let mut told = Told::default();
-        told.take(&entries, head.size);
+        for (shard, _) in crossing.positions.shards(self.control.layout())? {
+            let head = match shard.shard == self.number {
+                true => Some(life.log.head()),
+                false => shard.ledger,
+            };
+            let Some(head) = head else { continue };
+            let name = crossing.names.log(shard.shard);
+            told.take(&log::read(&crossing.ledger_home(), &name, Some(&head))?, head.size);
+        }
         Ok(told)
     }
 
@@ -96,9 +116,10 @@ impl Shard<'_> {
         turn.take_again(&raw);
         let sink = self.cross(life, &mut turn, sink)?;
         // Crash here: it crossed, and the intent says so.
-        match turn.refused().first() {
-            Some(refused) => self.stays(life, at, refused.code).map(|()| sink),
-            None => {
+        match (turn.refused().first(), turn.redriven()) {
+            (Some(refused), _) => self.stays(life, at, refused.code).map(|()| sink),
+            (None, None) => self.stays(life, at, "outside_where").map(|()| sink),
+            (None, Some(_)) => {
                 self.tell(at, "crossed");
                 Ok(sink)
             }
@@ -165,7 +186,7 @@ impl Shard<'_> {
             Ok(()) => Ok(Ok(())),
             Err(Refusal::Quarantine(code)) => Ok(Err(code.code())),
             Err(Refusal::Hold(_)) => Ok(Err("unknown_shape")),
-            Err(Refusal::Full) => Ok(Err("full")),
+            Err(Refusal::Full) => Ok(Err(FULL)),
             Err(Refusal::Away(why)) => Err(RunFault::Again(why.to_string())),
         }
     }
@@ -196,18 +217,25 @@ impl Shard<'_> {
         digest: &str,
         next: i64,
     ) -> Result<bool, RunFault> {
+        // Without a key outside no record takes another's place.
+        if self.crossing.plan.keys.is_empty() {
+            return Ok(false);
+        }
         let mut outcome = Ok(false);
+        let mut bytes = 0;
         self.scan(source, record.offset + 1, &mut |newer| {
             if newer.offset >= next {
                 return ControlFlow::Break(());
             }
+            bytes += newer.value.map_or(0, <[u8]>::len);
+            let look = life.decoder.len() >= LOOK.0 || bytes >= LOOK.1;
             outcome = match newer.key == record.key {
                 true => Ok(true),
-                false => self.push(life, newer).and_then(|_| match life.decoder.len() {
-                    LOOK_ROWS.. => holds_key(life, digest),
-                    _ => Ok(false),
-                }),
+                false => self.look_at(life, newer, look, digest),
             };
+            if look {
+                bytes = 0;
+            }
             match outcome {
                 Ok(false) => ControlFlow::Continue(()),
                 _ => ControlFlow::Break(()),
@@ -216,6 +244,23 @@ impl Shard<'_> {
         // What is left of the look is taken out of the decoder in any case.
         let rest = holds_key(life, digest);
         Ok(outcome? || rest?)
+    }
+
+    /// Takes a newer record into the look, and looks where the look is full.
+    fn look_at(
+        &self,
+        life: &mut Life,
+        newer: &RawRecord<'_>,
+        look: bool,
+        digest: &str,
+    ) -> Result<bool, RunFault> {
+        if self.push(life, newer)? == Err(FULL) {
+            let found = holds_key(life, digest)?;
+            let pushed = self.push(life, newer)?;
+            // A record that alone is too much for the buffers was never a row.
+            return Ok(found || (pushed.is_ok() && look && holds_key(life, digest)?));
+        }
+        Ok(look && holds_key(life, digest)?)
     }
 }
 
