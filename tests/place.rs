@@ -291,7 +291,7 @@ release: {name}.release.json
             name = setup.name,
             topics = setup.topics.join(", "),
             format = setup.source_format,
-            key = if setup.source_format == "debezium_json" { format!(", key: [{}]", setup.key) } else { String::new() },
+            key = if setup.source_format == "debezium_json" && !setup.key.is_empty() { format!(", key: [{}]", setup.key) } else { String::new() },
             columns = setup.columns,
             target = setup.target_topic(),
             sink = setup.sink_format,

@@ -78,24 +78,24 @@ pub struct SetAside {
     /// The record itself lies under the seal; otherwise it was too large for the topic, and is read
     /// from the source while that keeps it.
     pub whole: bool,
+    #[serde(flatten)]
     pub state: State,
 }
 
 /// What the ledger says of a record that was set aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(tag = "state", content = "outcome", rename_all = "snake_case")]
 pub enum State {
     /// Can be tried again.
     Waiting,
     /// No committed transaction names it: the copy of a turn that did not come to pass.
     Leftover,
     /// It was tried again, with this outcome.
-    Tried(String),
+    Tried(Outcome),
 }
 
 /// What became of a record that was tried again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Crossed,
     /// A newer record of its key is in the source: what it says is out of date.
@@ -123,9 +123,27 @@ impl Outcome {
         }
     }
 
+    /// The ledger's word; of a refusal its code.
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Crossed => "crossed",
+            Self::Superseded => "superseded",
+            Self::NewerUnknown => "newer_unknown",
+            Self::OutsideWhere => "outside_where",
+            Self::NotQuarantined => "not_quarantined",
+            Self::Refused(code) => code,
+        }
+    }
+
     /// Nothing is left to do about the record.
     pub fn is_done(&self) -> bool {
         matches!(self, Self::Crossed | Self::Superseded | Self::OutsideWhere)
+    }
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.word())
     }
 }
 
@@ -336,7 +354,7 @@ impl Told {
 
     fn state(&self, at: &At) -> State {
         match self.outcomes.get(at) {
-            Some(outcome) => State::Tried(outcome.to_string()),
+            Some(outcome) => State::Tried(outcome.clone()),
             None if self.is_refused(at) => State::Waiting,
             None => State::Leftover,
         }
@@ -537,7 +555,7 @@ mod tests {
             8,
         );
         let states: Vec<State> = (1..5).map(|offset| told.state(&at(offset))).collect();
-        let superseded = State::Tried(Outcome::Superseded.to_string());
+        let superseded = State::Tried(Outcome::Superseded);
         assert_eq!(states, [superseded, State::Waiting, State::Leftover, State::Leftover]);
         assert_eq!(told.outcome(&at(2)), None, "the crossing was void");
     }

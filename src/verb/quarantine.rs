@@ -65,9 +65,9 @@ fn list(place: &Path, file: &Path, format: Format) -> Result<ExitCode, RunFault>
 
 fn line(record: &SetAside) -> String {
     let state = match &record.state {
-        State::Waiting => "waits",
-        State::Leftover => "leftover of a turn that did not come to pass",
-        State::Tried(outcome) => outcome,
+        State::Waiting => "waits".to_owned(),
+        State::Leftover => "leftover of a turn that did not come to pass".to_owned(),
+        State::Tried(outcome) => outcome.to_string(),
     };
     format!("{}  {}  {}  {state}", record.at, record.since, record.code)
 }
