@@ -3,12 +3,13 @@
 //! Nothing is converted silently but whole numbers to wider ones and literals to their neighbour's
 //! type. Tokens and encrypted values are no texts: their domain is part of their type.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use douane_schemas::leaf::LeafType;
 
 use super::functions::{Function, Gives, Takes};
-use super::parse::{self, Expr, FIELDS, Field, Item, Node, Operator, Tree};
+use super::parse::{self, Expr, FIELDS, Field, Item, NODES_MAX, Node, Operator, Tree};
 use super::{Bound, Derived, Input, Output, SqlFault, nearest};
 
 /// What the values of an expression are while they are computed.
@@ -118,6 +119,16 @@ pub(super) enum Kind {
     In(Box<Typed>, Vec<Typed>),
     /// Conditions and results, and the rest.
     Case(Vec<(Typed, Typed)>, Option<Box<Typed>>),
+    /// The first that is not null.
+    Coalesce(Vec<Typed>),
+    /// An operand that its text names once and its evaluation needs more than once: `value` is
+    /// evaluated once, and stands in `body` wherever [`Kind::Again`] has its number.
+    Once {
+        number: usize,
+        value: Box<Typed>,
+        body: Box<Typed>,
+    },
+    Again(usize),
     /// To `ty`.
     Cast(Box<Typed>),
     Extract(Field, Box<Typed>),
@@ -138,7 +149,7 @@ pub(super) fn bind(tree: &Tree, inputs: &[Input]) -> Result<Bound, Vec<SqlFault>
         list.push(text);
         outputs.push(output);
     };
-    let binder = Binder { inputs };
+    let binder = Binder { inputs, numbers: Cell::new(0), nodes: Cell::new(0) };
     for item in &tree.items {
         match item {
             Item::All { at } => {
@@ -184,6 +195,10 @@ fn text_of(text: &str) -> String {
 
 struct Binder<'a> {
     inputs: &'a [Input],
+    /// The next [`Kind::Once`].
+    numbers: Cell<usize>,
+    /// Expressions in what is evaluated, so far.
+    nodes: Cell<usize>,
 }
 
 impl Binder<'_> {
@@ -203,13 +218,13 @@ impl Binder<'_> {
             return Err(SqlFault::new(expr.at, message, "write `as` and a name behind it"));
         };
         let text = format!("{} as {}", typed.text, spelled(name));
-        let derived = derived(expr.at, typed)?;
+        let derived = self.derived(expr.at, typed)?;
         Ok((Output::Derived { name: name.to_owned(), derived }, text))
     }
 
     fn filter(&self, expr: &Expr) -> Result<Derived, SqlFault> {
         let typed = self.boolean(expr)?;
-        derived(expr.at, typed)
+        self.derived(expr.at, typed)
     }
 
     fn boolean(&self, expr: &Expr) -> Result<Typed, SqlFault> {
@@ -251,7 +266,8 @@ impl Binder<'_> {
                 Ok(if *not { negated(is) } else { is })
             }
             Node::Distinct { left, right, not } => {
-                let (left, right) = self.alike(at, left, right, Alike::Equal)?;
+                let (left, right) = (self.expr(left)?, self.expr(right)?);
+                let (left, right) = alike(at, left, right, Alike::Equal)?;
                 let text = format!("({} is distinct from {})", left.text, right.text);
                 let kind = Kind::Distinct(Box::new(left.clone()), Box::new(right.clone()));
                 let is = made(Ty::Boolean, text, &[&left, &right], false, kind);
@@ -259,9 +275,13 @@ impl Binder<'_> {
             }
             Node::In { of, list, not } => self.is_in(of, list, *not),
             Node::Between { of, low, high, not } => {
-                let least = self.binary(at, Operator::GreaterEqual, of, low)?;
-                let most = self.binary(at, Operator::LessEqual, of, high)?;
-                let both = join(Operator::And, least, most);
+                let (of, once) = self.once(of)?;
+                let (low, high) = (self.expr(low)?, self.expr(high)?);
+                let text = format!("({} between {} and {})", of.text, low.text, high.text);
+                let least = compared(at, Operator::GreaterEqual, of.clone(), low)?;
+                let most = compared(at, Operator::LessEqual, of, high)?;
+                let both = Typed { text, ..join(Operator::And, least, most) };
+                let both = around(once, both);
                 Ok(if *not { negated(both) } else { both })
             }
             Node::Like { of, pattern, not } => {
@@ -276,11 +296,12 @@ impl Binder<'_> {
             }
             Node::Coalesce(list) => self.coalesce(at, list),
             Node::NullIf(left, right) => {
-                let equal = self.binary(at, Operator::Equal, left, right)?;
-                let value = self.expr(left)?;
-                let text = format!("nullif({}, {})", value.text, self.expr(right)?.text);
+                let (value, once) = self.once(left)?;
+                let right = self.expr(right)?;
+                let text = format!("nullif({}, {})", value.text, right.text);
+                let equal = compared(at, Operator::Equal, value.clone(), right)?;
                 let null = literal(Ty::Null, Kind::Null, "null".to_owned());
-                Ok(branches(text, vec![(equal, null)], Some(value)))
+                Ok(around(once, branches(text, vec![(equal, null)], Some(value))))
             }
             Node::Cast { of, to } => self.cast(at, of, *to),
             Node::Extract { field, of } => {
@@ -333,6 +354,43 @@ impl Binder<'_> {
         })
     }
 
+    /// An operand that is needed more than once: what stands for it, and, where it is more than a
+    /// name or a literal, what is evaluated once, for [`around`].
+    fn once(&self, expr: &Expr) -> Result<(Typed, Option<(usize, Typed)>), SqlFault> {
+        let value = self.expr(expr)?;
+        let single = match value.kind {
+            Kind::Column(_) | Kind::Null | Kind::Boolean(_) | Kind::Integer(_) => true,
+            Kind::Decimal(_) | Kind::Text(_) | Kind::Again(_) => true,
+            _ => false,
+        };
+        if single {
+            return Ok((value, None));
+        }
+        let number = self.numbers.get();
+        self.numbers.set(number + 1);
+        let stands = |kind| Typed {
+            ty: value.ty.clone(),
+            kind,
+            text: value.text.clone(),
+            direct: value.direct.clone(),
+            indirect: value.indirect.clone(),
+        };
+        // What has no type takes that of the other side, as the literal does.
+        Ok(match value.ty {
+            Ty::Null => (stands(Kind::Null), None),
+            _ => (stands(Kind::Again(number)), Some((number, value))),
+        })
+    }
+
+    fn derived(&self, at: usize, typed: Typed) -> Result<Derived, SqlFault> {
+        self.nodes.set(self.nodes.get() + nodes(&typed));
+        if self.nodes.get() > NODES_MAX {
+            let message = format!("the SQL computes more than {NODES_MAX} expressions");
+            return Err(SqlFault::new(at, message, "write less"));
+        }
+        derived(at, typed)
+    }
+
     fn negative(&self, at: usize, of: &Expr) -> Result<Typed, SqlFault> {
         if let Node::Number(number) = &of.node {
             return number_of(at, &format!("-{number}"), &format!("-{number}"));
@@ -362,7 +420,7 @@ impl Binder<'_> {
                 Ok(pair(operator, Ty::Text, left, right, true))
             }
             Add | Subtract | Multiply | Divide | Remainder => {
-                let (l, r) = self.alike(at, left, right, Alike::Number)?;
+                let (l, r) = alike(at, self.expr(left)?, self.expr(right)?, Alike::Number)?;
                 let ty = match (&l.ty, &r.ty) {
                     (Ty::Decimal(..), Ty::Decimal(..)) => decimal(at, operator, &l.ty, &r.ty)?,
                     (ty, _) => ty.clone(),
@@ -373,37 +431,8 @@ impl Binder<'_> {
                 }
                 Ok(pair(operator, ty, l, r, true))
             }
-            Operator::Equal | Operator::NotEqual => {
-                let (left, right) = self.alike(at, left, right, Alike::Equal)?;
-                Ok(pair(operator, Ty::Boolean, left, right, false))
-            }
-            _ => {
-                let (left, right) = self.alike(at, left, right, Alike::Order)?;
-                Ok(pair(operator, Ty::Boolean, left, right, false))
-            }
+            _ => compared(at, operator, self.expr(left)?, self.expr(right)?),
         }
-    }
-
-    /// Both sides in one type.
-    fn alike(
-        &self,
-        at: usize,
-        left: &Expr,
-        right: &Expr,
-        how: Alike,
-    ) -> Result<(Typed, Typed), SqlFault> {
-        let (left, right) = unify(at, self.expr(left)?, self.expr(right)?)?;
-        let fits = match (&left.ty, how) {
-            (Ty::Unknown | Ty::Null, _) | (_, Alike::Equal) => true,
-            (Ty::Integer | Ty::Float | Ty::Decimal(..), _) => true,
-            (Ty::Text | Ty::Date | Ty::Timestamp, Alike::Order) => true,
-            _ => false,
-        };
-        if !fits {
-            let wanted = if how == Alike::Number { "numbers" } else { "what has an order" };
-            return Err(wrong(at, "both sides", &left.ty, wanted));
-        }
-        Ok((left, right))
     }
 
     fn is_in(&self, of: &Expr, list: &[Expr], not: bool) -> Result<Typed, SqlFault> {
@@ -430,12 +459,28 @@ impl Binder<'_> {
         whens: &[(Expr, Expr)],
         otherwise: Option<&Expr>,
     ) -> Result<Typed, SqlFault> {
+        let mut text = "case".to_owned();
+        let (of, once) = of.map(|of| self.once(of)).transpose()?.unzip();
+        if let Some(of) = &of {
+            text.push_str(&format!(" {}", of.text));
+        }
         let mut conditions = Vec::new();
+        let mut spelled = Vec::new();
         for (when, _) in whens {
-            conditions.push(match of {
-                Some(of) => self.binary(when.at, Operator::Equal, of, when)?,
-                None => self.boolean(when)?,
-            });
+            let (condition, text) = match &of {
+                Some(of) => {
+                    let right = self.expr(when)?;
+                    let text = right.text.clone();
+                    (compared(when.at, Operator::Equal, of.clone(), right)?, text)
+                }
+                None => {
+                    let condition = self.boolean(when)?;
+                    let text = condition.text.clone();
+                    (condition, text)
+                }
+            };
+            conditions.push(condition);
+            spelled.push(text);
         }
         let mut results: Vec<Typed> = Vec::new();
         for then in whens.iter().map(|(_, then)| then).chain(otherwise) {
@@ -443,34 +488,31 @@ impl Binder<'_> {
         }
         let mut results = one_type(at, results)?;
         let rest = otherwise.and_then(|_| results.pop());
-        let mut text = "case".to_owned();
-        for (when, then) in conditions.iter().zip(&results) {
-            text.push_str(&format!(" when {} then {}", when.text, then.text));
+        for (when, then) in spelled.iter().zip(&results) {
+            text.push_str(&format!(" when {when} then {}", then.text));
         }
         if let Some(rest) = &rest {
             text.push_str(&format!(" else {}", rest.text));
         }
         text.push_str(" end");
-        Ok(branches(text, conditions.into_iter().zip(results).collect(), rest))
+        let whens = conditions.into_iter().zip(results).collect();
+        Ok(around(once.flatten(), branches(text, whens, rest)))
     }
 
     fn coalesce(&self, at: usize, list: &[Expr]) -> Result<Typed, SqlFault> {
         let values = list.iter().map(|one| self.expr(one)).collect::<Result<Vec<_>, _>>()?;
-        let mut values = one_type(at, values)?;
+        let values = one_type(at, values)?;
         let texts: Vec<&str> = values.iter().map(|v| v.text.as_str()).collect();
         let text = format!("coalesce({})", texts.join(", "));
-        let last = values.pop();
-        let whens = values.into_iter().map(|value| {
-            let is = made(
-                Ty::Boolean,
-                String::new(),
-                &[&value],
-                false,
-                Kind::IsNull(Box::new(value.clone())),
-            );
-            (negated(is), value)
-        });
-        Ok(branches(text, whens.collect(), last))
+        let types = || values.iter().map(|value| &value.ty);
+        let ty = types().find(|ty| **ty != Ty::Null).cloned().unwrap_or(Ty::Null);
+        let all: Vec<&Typed> = values.iter().collect();
+        let mut out = made(ty, text, &all, false, Kind::Null);
+        // All but the last decide, by being null, what is in the result.
+        for value in values.iter().rev().skip(1) {
+            out.indirect.extend(&value.direct);
+        }
+        Ok(Typed { kind: Kind::Coalesce(values), ..out })
     }
 
     fn cast(&self, at: usize, of: &Expr, to: LeafType) -> Result<Typed, SqlFault> {
@@ -551,6 +593,62 @@ enum Alike {
     Number,
     Order,
     Equal,
+}
+
+/// Both sides in one type.
+fn alike(at: usize, left: Typed, right: Typed, how: Alike) -> Result<(Typed, Typed), SqlFault> {
+    let (left, right) = unify(at, left, right)?;
+    let fits = match (&left.ty, how) {
+        (Ty::Unknown | Ty::Null, _) | (_, Alike::Equal) => true,
+        (Ty::Integer | Ty::Float | Ty::Decimal(..), _) => true,
+        (Ty::Text | Ty::Date | Ty::Timestamp, Alike::Order) => true,
+        _ => false,
+    };
+    if !fits {
+        let wanted = if how == Alike::Number { "numbers" } else { "what has an order" };
+        return Err(wrong(at, "both sides", &left.ty, wanted));
+    }
+    Ok((left, right))
+}
+
+fn compared(at: usize, operator: Operator, left: Typed, right: Typed) -> Result<Typed, SqlFault> {
+    let how = match operator {
+        Operator::Equal | Operator::NotEqual => Alike::Equal,
+        _ => Alike::Order,
+    };
+    let (left, right) = alike(at, left, right, how)?;
+    Ok(pair(operator, Ty::Boolean, left, right, false))
+}
+
+/// `body` with the value that it names evaluated before it.
+fn around(once: Option<(usize, Typed)>, body: Typed) -> Typed {
+    let Some((number, value)) = once else { return body };
+    Typed {
+        ty: body.ty.clone(),
+        text: body.text.clone(),
+        direct: body.direct.clone(),
+        indirect: body.indirect.clone(),
+        kind: Kind::Once { number, value: Box::new(value), body: Box::new(body) },
+    }
+}
+
+/// Expressions in all: as many as are evaluated for a row at most.
+pub(super) fn nodes(typed: &Typed) -> usize {
+    let sum = |all: &[Typed]| all.iter().map(nodes).sum::<usize>();
+    1 + match &typed.kind {
+        Kind::Column(_) | Kind::Null | Kind::Boolean(_) | Kind::Integer(_) => 0,
+        Kind::Decimal(_) | Kind::Text(_) | Kind::Again(_) => 0,
+        Kind::Not(of) | Kind::Negative(of) | Kind::IsNull(of) | Kind::Is(of, _) => nodes(of),
+        Kind::Like(of, _) | Kind::Cast(of) | Kind::Extract(_, of) => nodes(of),
+        Kind::Binary(_, left, right) | Kind::Distinct(left, right) => nodes(left) + nodes(right),
+        Kind::In(of, list) => nodes(of) + sum(list),
+        Kind::Case(whens, rest) => {
+            let whens = whens.iter().map(|(when, then)| nodes(when) + nodes(then));
+            whens.sum::<usize>() + rest.as_deref().map_or(0, nodes)
+        }
+        Kind::Coalesce(list) | Kind::Call(_, list) => sum(list),
+        Kind::Once { value, body, .. } => nodes(value) + nodes(body),
+    }
 }
 
 fn wrong(at: usize, what: &str, found: &Ty, expected: &str) -> SqlFault {

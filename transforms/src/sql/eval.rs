@@ -49,7 +49,7 @@ pub(super) fn evaluate(
     if rows == 0 {
         return Ok(new_empty_array(&leaf_type.arrow()));
     }
-    let array = Rows { columns, pick: None, rows }.array(typed)?;
+    let array = Rows { columns, pick: None, rows, held: Vec::new() }.array(typed)?;
     if *array.data_type() != leaf_type.arrow() || array.len() != rows {
         return Err(EvalFault::Broken);
     }
@@ -62,6 +62,8 @@ struct Rows<'a> {
     /// `None`: all.
     pick: Option<UInt32Array>,
     rows: usize,
+    /// Values of [`Kind::Once`] by number, one for each of these rows.
+    held: Vec<(usize, ArrayRef)>,
 }
 
 /// A column, or one value for all rows.
@@ -167,6 +169,17 @@ impl Rows<'_> {
                 all(Arc::new(any))
             }
             Kind::Case(whens, rest) => all(self.case(&typed.ty, whens, rest.as_deref())?),
+            Kind::Coalesce(list) => all(self.coalesce(&typed.ty, list)?),
+            Kind::Once { number, value, body } => {
+                let mut held = self.held.clone();
+                held.push((*number, self.array(value)?));
+                Rows { columns: self.columns, pick: self.pick.clone(), rows: self.rows, held }
+                    .value(body)
+            }
+            Kind::Again(number) => {
+                let held = self.held.iter().find(|(held, _)| held == number);
+                all(Arc::clone(&held.ok_or(EvalFault::Broken)?.1))
+            }
             Kind::Cast(of) => all(converted(&self.array(of)?, &of.ty, &typed.ty)?),
             Kind::Extract(field, of) => {
                 let of = self.array(of)?;
@@ -224,7 +237,7 @@ impl Rows<'_> {
         whens: &[(Typed, Typed)],
         rest: Option<&Typed>,
     ) -> Result<ArrayRef, EvalFault> {
-        let data_type = ty.leaf_type().ok_or(EvalFault::Broken)?.arrow();
+        let data_type = ty.leaf_type().map_or(DataType::Boolean, |t| t.arrow());
         let mut parts: Vec<ArrayRef> = vec![new_null_array(&data_type, 1)];
         let mut places = vec![(0, 0); self.rows];
         let mut open: Vec<usize> = (0..self.rows).collect();
@@ -240,6 +253,28 @@ impl Rows<'_> {
         }
         if let Some(rest) = rest {
             self.fill(rest, &open, &mut parts, &mut places)?;
+        }
+        let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+        interleave(&parts, &places).map_err(of_arrow)
+    }
+
+    /// Each of the list for the rows that were null so far, and for no other.
+    fn coalesce(&self, ty: &Ty, list: &[Typed]) -> Result<ArrayRef, EvalFault> {
+        let data_type = ty.leaf_type().map_or(DataType::Boolean, |t| t.arrow());
+        let mut parts: Vec<ArrayRef> = vec![new_null_array(&data_type, 1)];
+        let mut places = vec![(0, 0); self.rows];
+        let mut open: Vec<usize> = (0..self.rows).collect();
+        for one in list.iter().filter(|one| one.ty != Ty::Null) {
+            if open.is_empty() {
+                break;
+            }
+            let found = self.only(&open)?.array(one)?;
+            for (n, row) in open.iter().enumerate().filter(|(n, _)| found.is_valid(*n)) {
+                places[*row] = (parts.len(), n);
+            }
+            let mut n = 0..;
+            open.retain(|_| n.next().is_some_and(|n| found.is_null(n)));
+            parts.push(found);
         }
         let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
         interleave(&parts, &places).map_err(of_arrow)
@@ -271,7 +306,15 @@ impl Rows<'_> {
                 None => u32::try_from(*row).map_err(|_| EvalFault::Broken)?,
             });
         }
-        Ok(Rows { columns: self.columns, pick: Some(pick.into()), rows: rows.len() })
+        let mut held = self.held.clone();
+        if !held.is_empty() {
+            let local = rows.iter().map(|row| u32::try_from(*row).map_err(|_| EvalFault::Broken));
+            let local = UInt32Array::from(local.collect::<Result<Vec<_>, _>>()?);
+            for (_, array) in &mut held {
+                *array = take(array, &local, None).map_err(of_arrow)?;
+            }
+        }
+        Ok(Rows { columns: self.columns, pick: Some(pick.into()), rows: rows.len(), held })
     }
 }
 

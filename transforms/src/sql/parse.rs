@@ -8,8 +8,8 @@ use super::{SqlFault, TEXT_CHARS_MAX};
 
 /// Expressions inside each other.
 const DEPTH_MAX: usize = 32;
-/// Expressions in all.
-const NODES_MAX: usize = 2_000;
+/// Expressions in all, as they are written and as they are evaluated.
+pub(super) const NODES_MAX: usize = 2_000;
 /// Operators of two sides in all: each may make the tree one deeper.
 const OPERATORS_MAX: usize = 128;
 
