@@ -16,7 +16,7 @@ use crate::trust::{Role, TrustRoot, is_person};
 mod shape;
 pub use shape::{
     Changes, Column, Deletes, Envelope as RecordEnvelope, Limits, Override, Policy, ReleasedLeaf,
-    Shape, Source, Target, Truncate, Unavailable, UnknownLeaf, is_source_name,
+    Shape, Source, Target, Truncate, Unavailable, UnknownLeaf, is_hidden, is_source_name,
 };
 
 /// Version of the format.
@@ -252,6 +252,9 @@ fn check_revocation(revocation: &Revocation) -> Result<(), ReleaseFault> {
     match () {
         () if revocation.v != FORMAT => invalid("format version is not 1"),
         () if hex_array::<32>(&revocation.release).is_none() => invalid("release is not a digest"),
+        () if revocation.reason.contains(shape::is_hidden) => {
+            invalid("reason holds a character that cannot be seen")
+        }
         () if utc(&revocation.created).is_none() => invalid("created is not RFC 3339 in UTC"),
         () => Ok(()),
     }

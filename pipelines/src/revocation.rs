@@ -80,7 +80,7 @@ pub fn revoke(
     key: &SigningKey,
     reason: &str,
 ) -> Result<(Revoked, Vec<u8>), RunFault> {
-    if reason.is_empty() || reason.len() > 200 || reason.contains(char::is_control) {
+    if reason.is_empty() || reason.len() > 200 || reason.contains(release::is_hidden) {
         return Err(fault("a reason has 1 to 200 characters in one line"));
     }
     let digest = release::digest(&release::draft(&envelope(pipeline)?).map_err(fault)?);

@@ -1,4 +1,4 @@
-//! Which names may be printed. A name can be data: a map key, a JSON member of a record without a
+//! Which names and characters may be printed. A name can be data: a map key, a JSON member of a record without a
 //! registered schema.
 
 /// A name in a form that may stand in an error, a log line or a status.
@@ -13,6 +13,15 @@ pub fn printable(name: &str, known: bool, n: usize) -> String {
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
     let shown = known && name.len() <= 128 && !name.chars().any(char::is_control);
     if shown || (plain && digits < 5) { name.to_owned() } else { format!("<unknown#{n}>") }
+}
+
+/// Characters that an editor does not show, or that turn the text around: what was read would not
+/// be what is signed (CVE-2021-42574).
+pub fn hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{ad}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Release, text_u64, text_u64_option};
 
@@ -308,6 +309,30 @@ pub struct Policy {
     pub digest: String,
 }
 
+/// Characters that a reader does not see, or that turn a text around or write lines of their own:
+/// what was read would not be what was signed.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{ad}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Whether every text in it can be read as it is; the proof alone has lines.
+fn is_legible(release: &Release) -> bool {
+    fn legible(value: &Value) -> bool {
+        match value {
+            Value::String(text) => !text.contains(is_hidden),
+            Value::Array(items) => items.iter().all(legible),
+            Value::Object(entries) => entries.values().all(legible),
+            Value::Null | Value::Bool(_) | Value::Number(_) => true,
+        }
+    }
+    let lines = release.explain.split('\n').all(|line| !line.contains(is_hidden));
+    let rest = Release { explain: String::new(), ..release.clone() };
+    lines && serde_json::to_value(rest).is_ok_and(|value| legible(&value))
+}
+
 pub(super) fn check(release: &Release) -> Result<(), &'static str> {
     let counts = [
         release.columns.len(),
@@ -354,6 +379,9 @@ pub(super) fn check(release: &Release) -> Result<(), &'static str> {
     }
     if release.leaves.iter().any(|leaf| leaf.part != "key" && leaf.part != "row") {
         return Err("a leaf's part is neither key nor row");
+    }
+    if !is_legible(release) {
+        return Err("a text holds a character that cannot be seen, or a line of its own");
     }
     Ok(())
 }

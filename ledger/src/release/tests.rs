@@ -187,3 +187,44 @@ fn golden_payload() {
 }
 
 const GOLDEN: &str = "05e14a6a5ea00fb4abc0bc7bf6c2bfc1f746440f9845ef64d5b2e814102b1387";
+
+/// People sign what they read: no text of a release can write lines or hide some.
+#[test]
+fn what_cannot_be_seen_is_not_signed() {
+    let p = people(1, &["bo"]);
+    let signs = |release: &Release| sign(release, &[&p.keys[0]]).is_ok();
+    assert!(signs(&release()));
+    let line = "a'\nwhat stays behind\n  after.phone  identifier  dropped";
+    type Change = fn(&mut Release, &str);
+    let changes: [Change; 8] = [
+        |release, text| release.purpose = text.to_owned(),
+        |release, text| release.pipeline = text.to_owned(),
+        |release, text| release.source.zone = text.to_owned(),
+        |release, text| release.target.topic = text.to_owned(),
+        |release, text| release.leaves[0].residency = Some(text.to_owned()),
+        |release, text| release.columns[0].name = text.to_owned(),
+        |release, text| release.columns[0].shape = Shape::Constant { text: text.to_owned() },
+        |release, text| {
+            let shape = &mut release.columns[1].shape;
+            *shape = Shape::Derived { from: vec![], expression: text.to_owned() };
+        },
+    ];
+    for change in changes {
+        for (text, fits) in
+            [("plain ä", true), (line, false), ("a\u{202e}b", false), ("\u{200b}", false)]
+        {
+            let mut changed = release();
+            change(&mut changed, text);
+            assert_eq!(signs(&changed), fits, "{text:?}");
+        }
+    }
+    let filled = |fill| {
+        let mut changed = release();
+        changed.columns[1].shape = Shape::Mask { keep_first: 0, keep_last: 4, fill };
+        changed
+    };
+    assert!(signs(&filled('#')) && !signs(&filled('\n')));
+    // The proof has lines, and nothing else that cannot be seen.
+    assert!(signs(&Release { explain: "a\nb\n".into(), ..release() }));
+    assert!(!signs(&Release { explain: "a\u{2066}b\n".into(), ..release() }));
+}

@@ -173,6 +173,7 @@ fn read_pipeline(path: &Path, place_dir: &Path, findings: &mut Findings) -> Opti
     let label = label(path);
     let source = read_text(path, &label, findings)?;
     let mut root = yaml::parse(&source, &label, findings)?;
+    yaml::single_lines(&root, &label, findings);
     expect_sort(&root, &label, Sort::Pipeline, findings)?;
     let many = tables::is_many(&root);
     let domains_file = root.get("domains").and_then(Node::text).map(str::to_owned);
@@ -460,7 +461,9 @@ fn made<T: DeserializeOwned>(
 
 /// The file as a tree.
 fn read_tree(path: &Path, label: &str, findings: &mut Findings) -> Option<Node> {
-    yaml::parse(&read_text(path, label, findings)?, label, findings)
+    let root = yaml::parse(&read_text(path, label, findings)?, label, findings)?;
+    yaml::single_lines(&root, label, findings);
+    Some(root)
 }
 
 /// A file is read to its limit and one byte more, whatever its size says.

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use douane_schemas::names::hidden;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput};
 
 use super::finding::{Findings, Kind, Mark};
@@ -173,14 +174,6 @@ pub fn parse(text: &str, file: &str, findings: &mut Findings) -> Option<Node> {
     reader.document().ok()
 }
 
-/// Characters that an editor does not show, or that turn the text around: what was read would not
-/// be what is signed (CVE-2021-42574).
-fn hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{ad}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
 fn invisible(text: &str, file: &str, findings: &mut Findings) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (line, content) in text.split('\n').enumerate() {
@@ -194,6 +187,38 @@ fn invisible(text: &str, file: &str, findings: &mut Findings) {
                 .help("what cannot be seen cannot be reviewed")
                 .next("remove it");
         }
+    }
+}
+
+/// What is signed is read line by line: a text of several lines could write some of them. SQL has
+/// its own rule, and what `tests` hold is not signed.
+pub fn single_lines(root: &Node, file: &str, findings: &mut Findings) {
+    let tests = root.get("tests").map(|tests| tests.mark);
+    lines_of(root, tests, file, findings);
+}
+
+fn lines_of(node: &Node, skip: Option<Mark>, file: &str, findings: &mut Findings) {
+    fn refuse(mark: Mark, text: &str, file: &str, findings: &mut Findings) {
+        if text.contains(hidden) {
+            findings
+                .error(file, mark, Kind::Syntax, "a text of several lines, or with a tab")
+                .help("what is signed is read line by line")
+                .next("write it in one line");
+        }
+    }
+    match &node.value {
+        Value::Text(text) => refuse(node.mark, text, file, findings),
+        Value::List(items) => items.iter().for_each(|item| lines_of(item, skip, file, findings)),
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                refuse(key.mark, &key.text, file, findings);
+                let sql = key.text == "sql" && value.text().is_some();
+                if !sql && Some(value.mark) != skip {
+                    lines_of(value, skip, file, findings);
+                }
+            }
+        }
+        _ => {}
     }
 }
 
@@ -561,6 +586,29 @@ mod tests {
             assert!(found.contains(says), "{text:?} said {found}");
             assert!(found.contains("next: "), "{text:?} said {found}");
         }
+    }
+
+    /// A line of its own in a text would be one in what is signed.
+    #[test]
+    fn what_is_signed_has_one_line_a_text() {
+        for (text, count) in [
+            ("a: x\nb: [y, {c: z}]\n", 0),
+            ("a: \"x\\ny\"\n", 1),
+            ("a: [x, \"y\\tz\"]\n", 1),
+            ("a: {\"b\\nc\": x}\n", 1),
+            ("a: |\n  x\n  y\n", 1),
+            ("sql: |\n  select\n  a\n", 0),
+            ("classes: {sql: {residency: \"x\\ny\"}}\n", 1),
+            ("tests: [{a: \"x\\ny\"}]\nb: \"x\\ny\"\n", 1),
+        ] {
+            let mut findings = Findings::default();
+            let root = parse(text, "f.yaml", &mut findings).unwrap();
+            single_lines(&root, "f.yaml", &mut findings);
+            assert_eq!(findings.len(), count, "{text:?}: {findings}");
+        }
+        // The ledger, which imports nothing, has the same rule.
+        let differs = |c: &char| hidden(*c) != douane_ledger::release::is_hidden(*c);
+        assert_eq!(('\0'..=char::MAX).find(differs), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! its name, at its place, and nothing is ever passed over.
 
 use douane_schemas::leaf::LeafType;
+use douane_schemas::names::hidden;
 
 use super::functions::{self, Function};
 use super::{SqlFault, TEXT_CHARS_MAX};
@@ -332,6 +333,10 @@ fn quoted(chars: &[char], start: usize) -> Result<(String, usize), SqlFault> {
                 at += 2;
             }
             Some(c) if *c == quote => return Ok((inner, at + 1)),
+            Some(c) if hidden(*c) => {
+                let message = format!("an invisible character U+{:04X} in quotes", u32::from(*c));
+                return Err(SqlFault::new(at, message, "remove it: what is signed is read"));
+            }
             Some(c) => {
                 inner.push(*c);
                 at += 1;
@@ -350,7 +355,7 @@ fn no_sign(at: usize, rest: &str) -> SqlFault {
         "$" | "?" | ":" | "@" => "write the value out: there are no parameters",
         _ => "write one of = <> < <= > >= + - * / % || and or not",
     };
-    let shown = if c.is_control() { "a control character".into() } else { format!("`{shown}`") };
+    let shown = if hidden(c) { "an invisible character".into() } else { format!("`{shown}`") };
     SqlFault::new(at, format!("{shown} is no sign that is taken here"), next)
 }
 

@@ -610,3 +610,24 @@ fn what_is_evaluated_has_a_bound_too() {
     let (_, message) = refused(&format!("select rate in ({}) as x from batch", list(1_900)));
     assert_eq!(message, "the SQL computes more than 2000 expressions");
 }
+
+/// The text is signed and read line by line: a literal cannot write lines of its own.
+#[test]
+fn what_cannot_be_seen_is_refused() {
+    let line = "select 'x\nwhat stays behind\n  after.phone  identifier  dropped' as x from batch";
+    assert_eq!(refused(line), (9, "an invisible character U+000A in quotes".to_owned()));
+    for c in
+        ['\r', '\t', '\u{7f}', '\u{85}', '\u{2028}', '\u{200b}', '\u{202e}', '\u{2066}', '\u{feff}']
+    {
+        for text in [
+            format!("select 'a{c}b' as x from batch"),
+            format!("select \"a{c}b\" from batch"),
+            format!("select city as \"a{c}b\" from batch"),
+            format!("select city from batch where city like 'a{c}%'"),
+        ] {
+            assert!(refused(&text).1.contains("invisible character"), "{text:?}");
+        }
+        assert!(c.is_whitespace() || !refused(&format!("select {c} from batch")).1.contains(c));
+    }
+    assert!(bound("select\n\t'ä ∑' as x\r\nfrom batch").is_ok());
+}
