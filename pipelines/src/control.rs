@@ -174,7 +174,7 @@ impl<'a> Control<'a> {
     /// written down first.
     pub fn publish(&self) -> Result<(), RunFault> {
         let mut guarded = self.guarded();
-        if let Some(revoked) = self.crossing.revoked() {
+        if let Some(revoked) = self.crossing.right.revoked() {
             let entry = Entry::Revoked {
                 release: self.crossing.release_digest.clone(),
                 by: revoked.by.clone(),

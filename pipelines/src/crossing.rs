@@ -1,7 +1,7 @@
 //! Everything a run needs that does not change while it runs: the pipeline and its plan, the live
 //! release, the keys, the names in both clusters. Shards share it; each opens its own clients.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use douane_connectors::edge::{
@@ -29,9 +29,9 @@ use crate::plan::{Plan, Staged};
 use crate::position::{
     Approved, LAYOUT_KEY, LAYOUT_PARTITION, LAYOUT_SHARD, Layout, Position, ShardHead,
 };
-use crate::revocation::Revoked;
 use crate::stop::Stop;
 use crate::turn::Refused;
+use crate::vigil::Right;
 
 /// How long one try at something outside may take.
 pub const TRY: Duration = Duration::from_secs(10);
@@ -208,23 +208,8 @@ pub struct Crossing {
     pub software: String,
     key_ids: Vec<String>,
     registry: Mutex<SchemaCache>,
-    /// Why this release may no longer write, once that is known.
-    stopped: OnceLock<Halt>,
-    /// When it was last known that nothing ends the release.
-    looked: Mutex<Instant>,
-}
-
-/// Without a look for so long, nothing crosses: a file that cannot be read to its end may hold a
-/// revocation.
-const UNWATCHED: Duration = Duration::from_secs(30);
-
-/// What ends the right to write while it is used.
-pub enum Halt {
-    Revoked(Revoked),
-    /// It is no longer approved, or it cannot be told whether it was revoked.
-    Doubt(String),
-    /// Nobody looks any more: a thread died.
-    Unwatched,
+    /// Whether this release may still write.
+    pub right: Right,
 }
 
 type SchemaCache = Box<dyn douane_schemas::debezium::WriterSchemas + Send>;
@@ -296,8 +281,7 @@ impl Crossing {
             quarantine_bytes_max: opened.quarantine_bytes_max,
             software: software(),
             registry: Mutex::new(registry),
-            stopped: OnceLock::new(),
-            looked: Mutex::new(Instant::now()),
+            right: Right::default(),
         }
     }
 
@@ -318,43 +302,10 @@ impl Crossing {
 
     /// The release is live at this moment: not expired, not revoked.
     pub fn still_live(&self) -> Result<(), RunFault> {
-        match self.stopped.get() {
-            Some(Halt::Revoked(revoked)) => return Err(revoked.clone().into()),
-            Some(Halt::Doubt(why)) => return Err(RunFault::Release(why.clone())),
-            Some(Halt::Unwatched) => return Err(RunFault::ThreadDied),
-            None => {}
-        }
-        let since = self.looked.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
-        if since > UNWATCHED {
-            let since = since.as_secs();
-            return Err(RunFault::Again(format!("no look at the revocations for {since} s")));
-        }
+        self.right.holds()?;
         self.release
             .live(std::time::SystemTime::now())
             .map_err(|fault| RunFault::Release(fault.to_string()))
-    }
-
-    /// No shard begins another transaction; the first reason stands.
-    pub fn halt(&self, halt: Halt) {
-        let _ = self.stopped.set(halt);
-    }
-
-    /// Why no shard begins another transaction.
-    pub fn halted(&self) -> Option<&Halt> {
-        self.stopped.get()
-    }
-
-    /// Whatever could end the release has just been looked at.
-    pub fn looked(&self) {
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    /// Who revoked the release while it was used.
-    pub fn revoked(&self) -> Option<&Revoked> {
-        match self.stopped.get()? {
-            Halt::Revoked(revoked) => Some(revoked),
-            Halt::Doubt(_) | Halt::Unwatched => None,
-        }
     }
 
     /// Fences a transactional id. While the target is away it tries again: nothing is held open

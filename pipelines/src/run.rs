@@ -121,7 +121,7 @@ fn run_one(
         let (outcome, next) = std::thread::scope(|scope| {
             scope.spawn(|| vigil.keep(&crossing, &stop, report));
             let watching = scope.spawn(|| {
-                let _dead = Dead(&crossing);
+                let _dead = Dead(&crossing.right);
                 watch.until_changed(&crossing, &vigil, &stop, report)
             });
             let outcome = cross(&crossing, &stop, report);

@@ -113,7 +113,7 @@ impl Watch {
     ) -> Option<Crossing> {
         loop {
             stop.rest(LOOK);
-            if stop.is_set() && (stop.is_asked() || running.halted().is_none()) {
+            if stop.is_set() && (stop.is_asked() || running.right.halted().is_none()) {
                 return None;
             }
             // What ended the release may have come together with the next one.

@@ -3,8 +3,8 @@
 //! ends, hides nothing here.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use douane_ledger::canonical;
 use douane_ledger::dsse::Envelope;
@@ -12,15 +12,93 @@ use douane_ledger::trust::TrustRoot;
 use serde_json::json;
 
 use crate::config::{Pipeline, Place};
-use crate::crossing::{Crossing, Halt};
+use crate::crossing::Crossing;
+use crate::fault::RunFault;
 use crate::position::Approved;
 use crate::release;
 use crate::report::Report;
-use crate::revocation;
+use crate::revocation::{self, Revoked};
 use crate::stop::Stop;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Without a look for so long, nothing crosses: a file that cannot be read to its end may hold a
+/// revocation.
+const UNWATCHED: Duration = Duration::from_secs(30);
+
+/// How long a shard waits for a look that is overdue.
+const OWED: Duration = Duration::from_secs(2);
+
+/// The right to write while nothing ends the release. Shards ask before each transaction.
+pub struct Right {
+    /// Why it is gone, once that is known.
+    stopped: OnceLock<Halt>,
+    /// When it was last known that nothing ends it.
+    looked: Mutex<Instant>,
+}
+
+/// What ends the right to write while it is used.
+pub enum Halt {
+    Revoked(Revoked),
+    /// It is no longer approved, or it cannot be told whether it was revoked.
+    Doubt(String),
+    /// Nobody looks any more: a thread died.
+    Unwatched,
+}
+
+impl Default for Right {
+    fn default() -> Self {
+        Self { stopped: OnceLock::new(), looked: Mutex::new(Instant::now()) }
+    }
+}
+
+impl Right {
+    /// Nothing is known to end it, and somebody looks. A process that was frozen waits for the look
+    /// that it owes.
+    pub fn holds(&self) -> Result<(), RunFault> {
+        let until = Instant::now() + OWED;
+        loop {
+            match self.stopped.get() {
+                Some(Halt::Revoked(revoked)) => return Err(revoked.clone().into()),
+                Some(Halt::Doubt(why)) => return Err(RunFault::Release(why.clone())),
+                Some(Halt::Unwatched) => return Err(RunFault::ThreadDied),
+                None => {}
+            }
+            let since = self.looked.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+            if since <= UNWATCHED {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                let since = since.as_secs();
+                return Err(RunFault::Again(format!("no look at the revocations for {since} s")));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// No shard begins another transaction; the first reason stands.
+    pub fn halt(&self, halt: Halt) {
+        let _ = self.stopped.set(halt);
+    }
+
+    /// Why no shard begins another transaction.
+    pub fn halted(&self) -> Option<&Halt> {
+        self.stopped.get()
+    }
+
+    /// Who revoked the release while it was used.
+    pub fn revoked(&self) -> Option<&Revoked> {
+        match self.stopped.get()? {
+            Halt::Revoked(revoked) => Some(revoked),
+            Halt::Doubt(_) | Halt::Unwatched => None,
+        }
+    }
+
+    fn looked(&self) {
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
 
 /// Where it is written that a release has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,18 +130,18 @@ impl Vigil {
     /// Looks until asked to stop. What ends the release is told at once, and no transaction begins
     /// after it.
     pub fn keep(&self, running: &Crossing, stop: &Stop<'_>, report: &Report) {
-        let _dead = Dead(running);
+        let _dead = Dead(&running.right);
         let mut trusted = String::new();
         while !stop.is_set() {
-            if running.halted().is_none()
+            if running.right.halted().is_none()
                 && let Some(halt) = self.look(running, &mut trusted)
             {
-                running.halt(halt);
+                running.right.halt(halt);
                 if let Err(fault) = running.still_live() {
                     report.event("release_ended", json!({"code": fault.code()}));
                 }
             }
-            running.looked();
+            running.right.looked();
             stop.rest(LOOK);
         }
     }
@@ -109,12 +187,51 @@ fn no_longer_approved(envelope: &Envelope, before: &Approved, trust: &[u8]) -> O
 }
 
 /// Dropped by a panic, it takes the right to write: nobody would see what ends it.
-pub struct Dead<'a>(pub &'a Crossing);
+pub struct Dead<'a>(pub &'a Right);
 
 impl Drop for Dead<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.halt(Halt::Unwatched);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_dies_takes_the_right_and_one_that_ends_does_not() {
+        let right = Right::default();
+        let ends = || drop(Dead(&right));
+        std::thread::scope(|scope| scope.spawn(ends).join().unwrap());
+        right.holds().unwrap();
+        let dies = || {
+            let _dead = Dead(&right);
+            std::panic::resume_unwind(Box::new("died"));
+        };
+        assert!(std::thread::scope(|scope| scope.spawn(dies).join()).is_err());
+        assert_eq!(right.holds().unwrap_err().code(), "thread_died");
+    }
+
+    #[test]
+    fn without_a_look_nothing_crosses_until_there_is_one() {
+        let right = Right::default();
+        let long_ago = Instant::now().checked_sub(UNWATCHED + Duration::from_secs(1)).unwrap();
+        *right.looked.lock().unwrap() = long_ago;
+        let fault = right.holds().unwrap_err();
+        assert!(fault.passes(), "{fault}");
+        std::thread::scope(|scope| {
+            let held = scope.spawn(|| right.holds());
+            right.looked();
+            held.join().unwrap().unwrap();
+        });
+        // What ended it, a look does not bring back; and the first reason stands.
+        right.halt(Halt::Doubt("x".into()));
+        right.halt(Halt::Unwatched);
+        right.looked();
+        assert_eq!(right.holds().unwrap_err().code(), "release");
+        assert!(right.revoked().is_none());
     }
 }

@@ -147,7 +147,13 @@ fn a_changed_table_holds_and_stops_alone() {
     let proposed = place.verb(&["release", "propose", &file, "--author", "cleo"]).fine("propose");
     assert!(proposed.out.contains("tables.partners: unchanged"), "{}", proposed.out);
     for approver in ["approvers/ada", "approvers/bo"] {
-        place.verb(&["release", "sign", &file, "--key", approver]).fine("release sign");
+        let sign = |table: &str| {
+            place.verb(&["release", "sign", &file, "--table", table, "--key", approver])
+        };
+        assert_eq!((sign("partners").code, sign("nobodys").code), (1, 1), "not what was named");
+        let said = sign("customers").fine("release sign").out;
+        let (shown, signed) = (said.find("fingerprint: "), said.find("signed by"));
+        assert!(shown.is_some() && shown < signed, "{said}");
     }
     assert!(lines() == 2 && !place.dir.join("tables.release.draft.json").exists());
     due[0].extend(new.expected);
