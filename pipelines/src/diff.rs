@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
-use douane_ledger::release::{Column, Limits, Release};
+use douane_ledger::fingerprint::{Fingerprinted, FingerprintedDomain};
+use douane_ledger::release::{Column, Limits, Release, draft};
 use serde::Serialize;
 use serde_json::Value as Json;
 
@@ -15,6 +16,8 @@ use crate::config::{self, Pipeline, Place};
 use crate::fault::RunFault;
 use crate::plan::Plan;
 use crate::release::{self, Standing};
+
+mod whole;
 
 /// What a change may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -67,9 +70,11 @@ pub struct Change {
 /// A change of the whole.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Other {
-    pub what: &'static str,
+    pub what: String,
     pub before: String,
     pub after: String,
+    pub risk: Risk,
+    pub why: &'static str,
 }
 
 /// The answer.
@@ -90,16 +95,18 @@ pub struct Diff {
 struct Side {
     label: String,
     release: Release,
-    /// Versions and normalisers of token domains; a release file does not say them.
-    domains: Option<BTreeMap<String, String>>,
+    /// What is fingerprinted, where the pipeline's file is at hand; a release does not say all.
+    made: Option<Fingerprinted>,
+    /// Of the release itself; of a pipeline, those of its release or draft.
+    limits: Option<Limits>,
     standing: Option<Standing>,
 }
 
 /// Compares two files: pipelines (`.yaml`), or releases (`.json`).
 pub fn run(place: &Path, old: &Path, new: &Path) -> Result<Diff, RunFault> {
     let (old, new) = (Side::of(place, old)?, Side::of(place, new)?);
-    let standing = match (new.standing, &old.standing) {
-        (Some(standing), _) => standing,
+    let standing = match (&new.standing, &old.standing) {
+        (Some(standing), _) => standing.clone(),
         (None, Some(standing)) => Standing {
             fits: standing.fingerprint.as_ref() == Some(&new.release.fingerprint),
             ..standing.clone()
@@ -116,15 +123,16 @@ pub fn run(place: &Path, old: &Path, new: &Path) -> Result<Diff, RunFault> {
     ] {
         compare(part, before, after, &mut columns);
     }
-    if let (Some(before), Some(after)) = (&old.domains, &new.domains) {
-        versions(&new.release, before, after, &mut columns);
+    if let (Some(before), Some(after)) = (&old.made, &new.made) {
+        versions(&new.release, &before.domains, &after.domains, &mut columns);
     }
-    let others = others(&old.release, &new.release);
+    let others = others(&old, &new);
     let breaks = |change: &Change| {
         let key_of_schema = change.part == "row" && ["type", "null"].contains(&change.what);
         key_of_schema || change.part == "key" && change.what == "type"
     };
-    let format = others.iter().any(|other| other.what == "format");
+    let format = ["target format", "record shape"];
+    let format = others.iter().any(|other| format.contains(&other.what.as_str()));
     Ok(Diff {
         schema_compatible: !format && !columns.iter().any(breaks),
         release_holds: standing.live && standing.fits,
@@ -141,17 +149,17 @@ impl Side {
         let label = file.display().to_string();
         if file.extension().is_some_and(|end| end == "json") {
             let release = release::of_file(file)?;
-            return Ok(Self { label, release, domains: None, standing: None });
+            let limits = Some(release.limits.clone());
+            return Ok(Self { label, release, made: None, limits, standing: None });
         }
         let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
         let plan = cases::plan(&pipeline)?;
         let release = release_of(&place, &pipeline, &plan)?;
-        let domains = pipeline.domains.domains.iter().map(|(name, domain)| {
-            let normalize = domain.normalize.name();
-            (name.clone(), format!("version {}, normalised by {normalize}", domain.version))
-        });
-        let standing = Standing::of(&place, &pipeline, &release.fingerprint);
-        Ok(Self { label, domains: Some(domains.collect()), standing: Some(standing), release })
+        let made = Some(release::fingerprinted(&place, &pipeline, &plan));
+        let lying = release::to_sign(&pipeline).ok();
+        let limits = lying.and_then(|lying| Some(draft(&lying).ok()?.limits));
+        let standing = Some(Standing::of(&place, &pipeline, &release.fingerprint));
+        Ok(Self { label, release, made, limits, standing })
     }
 }
 
@@ -242,10 +250,17 @@ fn compare(part: &'static str, before: &[Column], after: &[Column], out: &mut Ve
 /// Columns whose domain stays and makes other tokens all the same.
 fn versions(
     release: &Release,
-    before: &BTreeMap<String, String>,
-    after: &BTreeMap<String, String>,
+    before: &[FingerprintedDomain],
+    after: &[FingerprintedDomain],
     out: &mut Vec<Change>,
 ) {
+    let of = |domains: &[FingerprintedDomain]| -> BTreeMap<String, String> {
+        let text = |d: &FingerprintedDomain| {
+            (d.name.clone(), format!("version {}, normalised by {}", d.version, d.normalize))
+        };
+        domains.iter().map(text).collect()
+    };
+    let (before, after) = (of(before), of(after));
     for (part, columns) in [("key", &release.key), ("row", &release.columns)] {
         for column in columns {
             let shape = serde_json::to_value(&column.shape).unwrap_or_default();
@@ -268,33 +283,18 @@ fn versions(
     }
 }
 
-fn others(old: &Release, new: &Release) -> Vec<Other> {
-    let overrides = |release: &Release| {
-        let names: Vec<String> = release
-            .overrides
-            .iter()
-            .map(|o| serde_json::to_string(o).unwrap_or_default())
-            .collect();
-        names.join(" ")
-    };
-    let pairs = [
-        ("pipeline", old.pipeline.clone(), new.pipeline.clone()),
-        ("purpose", old.purpose.clone(), new.purpose.clone()),
-        ("source cluster", old.source.cluster_id.clone(), new.source.cluster_id.clone()),
-        ("source topics", old.source.topics.join(", "), new.source.topics.join(", ")),
-        ("target cluster", old.target.cluster_id.clone(), new.target.cluster_id.clone()),
-        ("target topic", old.target.topic.clone(), new.target.topic.clone()),
-        ("format", old.target.format.clone(), new.target.format.clone()),
-        (
-            "timestamp granularity in ms",
-            old.target.timestamp_ms_granularity.to_string(),
-            new.target.timestamp_ms_granularity.to_string(),
-        ),
-        ("overrides", overrides(old), overrides(new)),
-        ("policy version", old.policy.version.to_string(), new.policy.version.to_string()),
-    ];
-    let differing = pairs.into_iter().filter(|(_, before, after)| before != after);
-    differing.map(|(what, before, after)| Other { what, before, after }).collect()
+fn others(old: &Side, new: &Side) -> Vec<Other> {
+    let was = old.made.clone().unwrap_or_else(|| whole::said(&old.release, new.made.as_ref()));
+    let is = new.made.clone().unwrap_or_else(|| whole::said(&new.release, Some(&was)));
+    let mut lines = whole::Lines::default();
+    lines.approved(&was, &is);
+    if let (Some(was), Some(is)) = (&old.limits, &new.limits) {
+        lines.limits(was, is);
+    }
+    if old.made.is_none() || new.made.is_none() {
+        lines.unsaid(&old.release, &new.release);
+    }
+    lines.into_others()
 }
 
 fn plain(value: &Json) -> String {
@@ -340,8 +340,8 @@ impl Diff {
         if self.columns.is_empty() {
             writeln!(out, "\nno output column changes")?;
         }
-        for Other { what, before, after } in &self.others {
-            writeln!(out, "\n{what}\n  {before} -> {after}")?;
+        for Other { what, before, after, risk, why } in &self.others {
+            writeln!(out, "\n{what}  [{}]\n  {before} -> {after}\n  {why}", risk.word())?;
         }
         writeln!(out, "\nwhat has crossed stays as it was")?;
         writeln!(

@@ -206,7 +206,12 @@ fn check_fingerprint(
 
 /// The fingerprint of a pipeline in its place, in hexadecimal.
 pub fn fingerprint(place: &Place, pipeline: &Pipeline, plan: &Plan) -> Result<String, RunFault> {
-    let document = Fingerprinted {
+    fingerprinted(place, pipeline, plan).hex().map_err(fault)
+}
+
+/// What is fingerprinted.
+pub(crate) fn fingerprinted(place: &Place, pipeline: &Pipeline, plan: &Plan) -> Fingerprinted {
+    Fingerprinted {
         v: FORMAT,
         pipeline: pipeline.name.clone(),
         purpose: pipeline.purpose.clone(),
@@ -237,8 +242,7 @@ pub fn fingerprint(place: &Place, pipeline: &Pipeline, plan: &Plan) -> Result<St
         overrides: overrides(pipeline),
         policy_digest: canonical::sha256_hex(policy::TABLE.as_bytes()),
         envelope_list: ENVELOPE_LIST_VERSION,
-    };
-    document.hex().map_err(fault)
+    }
 }
 
 fn stage_of(stage: &Stage, plan: &Plan) -> FingerprintedStage {

@@ -145,7 +145,200 @@ fn each_change_is_told_with_its_risk() {
 fn what_is_not_a_column_is_told_beside() {
     let diff =
         diff(&[("format: json,", "format: avro,"), ("topic: out", "topic: elsewhere")], DOMAINS);
-    let others: Vec<&str> = diff.others.iter().map(|other| other.what).collect();
-    assert_eq!(others, ["target topic", "format"]);
+    let others: Vec<&str> = diff.others.iter().map(|other| other.what.as_str()).collect();
+    assert_eq!(others, ["target topic", "target format"]);
     assert!(!diff.schema_compatible);
+}
+
+/// The lines beside the columns, with their risks.
+fn beside(diff: &Diff) -> Vec<String> {
+    diff.others.iter().map(|other| format!("{}: {:?}", other.what, other.risk)).collect()
+}
+
+const ENVELOPE: (&str, &str) = (
+    "timestamp: 1s } }\n",
+    "timestamp: 1s, shape: envelope, source: { db: crm, table: t } }, deletes: keep, \
+     unavailable: nullify, truncate: drop }\nunknown_leaf: strip\npublish: every 1s\n",
+);
+
+#[test]
+fn how_changes_cross_is_told() {
+    let diff = diff(&[ENVELOPE], DOMAINS);
+    assert_eq!(
+        beside(&diff),
+        [
+            "publish every ms: Readers",
+            "record shape: Disclosure",
+            "source.db: Disclosure",
+            "source.table: Disclosure",
+            "deletes: Disclosure",
+            "unavailable: Readers",
+            "truncate: Keys",
+            "unknown_leaf: Disclosure",
+        ]
+    );
+    assert!(!diff.schema_compatible);
+    for other in &diff.others {
+        assert!(diff.text().contains(&format!("{}  [{}]", other.what, other.risk.word())));
+        assert!(diff.text().contains(other.why));
+    }
+}
+
+#[test]
+fn a_condition_that_goes_or_changes_discloses() {
+    let sql = |text: &str| {
+        let mut made = full();
+        made.stages[0].sql = (!text.is_empty()).then(|| text.to_owned());
+        made
+    };
+    let (bare, yes, no) = ("SELECT a FROM t", "SELECT a FROM t WHERE a = 1", "SELECT b FROM t");
+    for (was, is, risk) in [
+        ("", yes, Risk::Readers),
+        (bare, yes, Risk::Readers),
+        (yes, bare, Risk::Disclosure),
+        (yes, "SELECT a FROM t WHERE a = 2", Risk::Disclosure),
+        (bare, no, Risk::Disclosure),
+        (yes, "", Risk::Disclosure),
+    ] {
+        let mut lines = whole::Lines::default();
+        lines.approved(&sql(was), &sql(is));
+        let others = lines.into_others();
+        let found: Vec<_> = others.iter().map(|o| (o.what.as_str(), o.risk)).collect();
+        assert_eq!(found, [("sql", risk)], "{was} -> {is}");
+    }
+}
+
+/// Nothing of it is empty, so that each field has a value to change.
+fn full() -> Fingerprinted {
+    let end = |name: &str| serde_json::json!({"cluster_id": name, "zone": "eu", "topics": ["t", "u"], "format": "json"});
+    let column = |name: &str| {
+        serde_json::json!({"name": name, "from": "a", "column_type": "text", "nullable": true,
+            "class": "public", "shape": {"kind": "constant", "text": "x"}})
+    };
+    serde_json::from_value(serde_json::json!({
+        "v": 1, "pipeline": "p", "purpose": "test", "source": end("s"), "target": end("g"),
+        "partition_by": "token", "timestamp_ms_granularity": "1000", "publish_ms": "1000",
+        "record_shape": "state",
+        "changes": {"envelope": {"db": "crm", "table": "t", "deletes": "keep"},
+            "unavailable": "nullify", "truncate": "drop", "unknown_leaf": "strip"},
+        "leaves": [{"part": "row", "path": "a", "leaf_type": "text", "class": "public",
+            "residency": "eu", "subject": true}],
+        "stages": [{"verb": "drop", "semantics": 1, "config": {"columns": ["a"]}, "sql": "SELECT"}],
+        "key": [column("id"), column("k")], "columns": [column("a"), column("b")],
+        "domains": [{"name": "d", "algorithm": "hmac", "normalize": "none", "form": "base32",
+            "version": 1, "purposes": ["test"]}],
+        "detectors": [{"name": "email", "digest": "00"}], "dp": {"epsilon": "1"},
+        "overrides": [{"name": "o", "columns": ["a"], "detectors": ["email"], "residual": ["iban"],
+            "min_recall": "0.9"}],
+        "policy_digest": "00", "envelope_list": 1
+    }))
+    .unwrap()
+}
+
+/// Every place of a document that holds something.
+fn places(value: &Json, at: &str, out: &mut Vec<String>) {
+    match value {
+        Json::Object(fields) => {
+            fields.iter().for_each(|(name, value)| places(value, &format!("{at}/{name}"), out));
+        }
+        Json::Array(items) => {
+            out.push(at.to_owned());
+            for (index, item) in items.iter().enumerate() {
+                places(item, &format!("{at}/{index}"), out);
+            }
+        }
+        _ => out.push(at.to_owned()),
+    }
+}
+
+/// Other values for a place; one of them is of its type.
+fn alternatives(value: &Json) -> Vec<Json> {
+    let words = ["tombstone", "quarantine", "hold", "1", "year"];
+    match value {
+        Json::String(text) => {
+            let words = words.iter().map(|word| Json::from(*word));
+            std::iter::once(Json::from(format!("{text}x"))).chain(words).collect()
+        }
+        Json::Number(_) => vec![2.into()],
+        Json::Bool(set) => vec![(!set).into()],
+        Json::Array(items) if items.len() > 1 => {
+            vec![items.iter().rev().cloned().collect()]
+        }
+        Json::Array(_) => vec![Json::Array(Vec::new())],
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn every_field_of_the_fingerprint_is_told() {
+    let (old, mut paths) = (full(), Vec::new());
+    let document = serde_json::to_value(&old).unwrap();
+    places(&document, "", &mut paths);
+    assert!(paths.len() > 60, "{}", paths.len());
+    // The tag of a shape alone makes no other shape.
+    for path in paths.into_iter().filter(|path| !path.ends_with("/shape/kind")) {
+        let value = document.pointer(&path).unwrap();
+        let other = alternatives(value).into_iter().find_map(|value| {
+            let mut document = document.clone();
+            *document.pointer_mut(&path)? = value;
+            let new: Fingerprinted = serde_json::from_value(document).ok()?;
+            (new != old).then_some(new)
+        });
+        let new = other.unwrap_or_else(|| panic!("{path}: no other value"));
+        let mut lines = whole::Lines::default();
+        lines.approved(&old, &new);
+        let mut columns = Vec::new();
+        compare("key", &old.key, &new.key, &mut columns);
+        compare("row", &old.columns, &new.columns, &mut columns);
+        let others = lines.into_others();
+        assert!(columns.len() + others.len() > 0, "{path} is told by no line");
+        assert!(others.iter().all(|o| o.before != o.after), "{path}: {others:?}");
+    }
+}
+
+#[test]
+fn limits_are_told() {
+    let of = |records: Option<u64>, bytes| Limits { records, bytes, epsilon: None };
+    for (was, is, expected) in [
+        (of(None, None), of(None, None), vec![]),
+        (of(Some(1), None), of(Some(2), None), vec![("limit of records", Risk::Disclosure)]),
+        (of(None, Some(9)), of(None, None), vec![("limit of bytes", Risk::Disclosure)]),
+        (of(None, None), of(Some(2), None), vec![("limit of records", Risk::Readers)]),
+    ] {
+        let mut lines = whole::Lines::default();
+        lines.limits(&was, &is);
+        let others = lines.into_others();
+        let found: Vec<_> = others.iter().map(|o| (o.what.as_str(), o.risk)).collect();
+        assert_eq!(found, expected);
+    }
+}
+
+/// A release says of its pipeline what the pipeline's file does; the rest its proof says.
+#[test]
+fn a_release_file_is_compared_by_its_proof_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let changed = PIPELINE.replacen(ENVELOPE.0, ENVELOPE.1, 1);
+    let mut sides = Vec::new();
+    for (name, text) in [("old.yaml", PIPELINE), ("new.yaml", &changed)] {
+        std::fs::write(dir.path().join("douane.yaml"), PLACE).unwrap();
+        std::fs::write(dir.path().join("domains.yaml"), DOMAINS).unwrap();
+        std::fs::write(dir.path().join(name), text).unwrap();
+        let side = Side::of(&dir.path().join("douane.yaml"), &dir.path().join(name));
+        sides.push(side.unwrap_or_else(|f| panic!("{f}")));
+    }
+    let (mut new, mut old) = (sides.pop().unwrap(), sides.pop().unwrap());
+    for side in [&old, &new] {
+        assert_eq!(&whole::said(&side.release, side.made.as_ref()), side.made.as_ref().unwrap());
+    }
+    for forget in [0, 1] {
+        if forget == 0 {
+            old.made = None
+        } else {
+            new.made = None
+        }
+        let others = others(&old, &new);
+        assert!(others.iter().any(|o| o.what == "record shape"), "{others:?}");
+        let proof = others.iter().find(|o| o.what == "proof").unwrap();
+        assert!(proof.after.contains("publish every 1000 ms"), "{proof:?}");
+    }
 }
