@@ -3,7 +3,7 @@
 //! ends, hides nothing here.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use douane_ledger::canonical;
@@ -36,6 +36,8 @@ pub struct Right {
     stopped: OnceLock<Halt>,
     /// When it was last known that nothing ends it.
     looked: Mutex<Instant>,
+    /// Told to who waits: somebody looked, or the right is gone.
+    news: Condvar,
 }
 
 /// What ends the right to write while it is used.
@@ -49,7 +51,8 @@ pub enum Halt {
 
 impl Default for Right {
     fn default() -> Self {
-        Self { stopped: OnceLock::new(), looked: Mutex::new(Instant::now()) }
+        let looked = Mutex::new(Instant::now());
+        Self { stopped: OnceLock::new(), looked, news: Condvar::new() }
     }
 }
 
@@ -58,6 +61,7 @@ impl Right {
     /// that it owes.
     pub fn holds(&self) -> Result<(), RunFault> {
         let until = Instant::now() + OWED;
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match self.stopped.get() {
                 Some(Halt::Revoked(revoked)) => return Err(revoked.clone().into()),
@@ -65,21 +69,24 @@ impl Right {
                 Some(Halt::Unwatched) => return Err(RunFault::ThreadDied),
                 None => {}
             }
-            let since = self.looked.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+            let since = looked.elapsed();
             if since <= UNWATCHED {
                 return Ok(());
             }
-            if Instant::now() >= until {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 let since = since.as_secs();
                 return Err(RunFault::Again(format!("no look at the revocations for {since} s")));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            let waited = self.news.wait_timeout(looked, left);
+            looked = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// No shard begins another transaction; the first reason stands.
     pub fn halt(&self, halt: Halt) {
         let _ = self.stopped.set(halt);
+        self.news.notify_all();
     }
 
     /// Why no shard begins another transaction.
@@ -97,6 +104,7 @@ impl Right {
 
     fn looked(&self) {
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.news.notify_all();
     }
 }
 
