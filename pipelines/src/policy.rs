@@ -150,7 +150,23 @@ fn coarse(how: &Produces) -> Option<&'static str> {
     }
 }
 
+/// Classes that a pseudonym lets cross.
+fn pseudonym_may(class: Class) -> bool {
+    matches!(class, Class::Identifier | Class::Quasi)
+}
+
 fn why_not(class: Class, produces: Option<&Produces>) -> String {
+    if let Some(
+        Produces::Fpe { keep_first, keep_last, .. } | Produces::Mask { keep_first, keep_last, .. },
+    ) = produces
+        && pseudonym_may(class)
+        && keep_first + keep_last > KEPT_CHARS_MAX
+    {
+        let kept = keep_first + keep_last;
+        return format!(
+            "class {class}: {kept} characters are kept, at most {KEPT_CHARS_MAX} may be: keep fewer"
+        );
+    }
     let how = if produces.is_some() { "this protection" } else { "no protection" };
     let instead = match class {
         Class::Identifier => "tokenize, fpe, mask, or redact it to a constant, or drop it",

@@ -75,6 +75,11 @@ const WHERE_MEANS_TRUNCATED: &str = "a row outside WHERE crosses as a tombstone 
                                      where it is created: truncates are passed over; deletes \
                                      bypass WHERE";
 
+/// A minimum recall as people read it: nobody has measured it.
+fn recall(declared: Option<f64>) -> String {
+    declared.map_or("none".to_owned(), |recall| format!("{recall} (declared, not measured)"))
+}
+
 /// A named override as it will be signed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OverrideRow {
@@ -316,7 +321,7 @@ impl Proof {
                 o.columns.join(", "),
                 o.detectors.join(", "),
                 o.residual.join(", "),
-                o.min_recall.map_or("none".to_owned(), |r| r.to_string())
+                recall(o.min_recall)
             )?;
         }
         writeln!(

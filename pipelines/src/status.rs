@@ -230,7 +230,7 @@ fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
         tasks: layout.tasks,
         transactions,
         records: told.records,
-        quarantined: told.quarantined,
+        quarantined: told.quarantined.saturating_sub(told.redriven),
         partitions: partitions(&edges, &pipeline, &names, &layout, &next, &told.held)?,
         stripped,
         files,
@@ -267,6 +267,7 @@ fn in_force(control: &[(u64, Entry)]) -> Option<&String> {
 struct Told {
     records: u64,
     quarantined: u64,
+    redriven: u64,
     held: BTreeMap<Source, Hold>,
     /// By release, topic and leaf.
     stripped: BTreeMap<(String, String, String), Stripped>,
@@ -281,13 +282,17 @@ impl Told {
         topics: &[String],
         owns: impl Fn(Source) -> bool,
     ) {
-        let mut intents: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+        let mut intents: BTreeMap<u64, (u64, u64, u64)> = BTreeMap::new();
         let mut refused_before = 0;
         for (at, entry) in entries {
             match entry {
                 Entry::Intent(intent) => {
                     let refused = intent.refused.len() as u64 + std::mem::take(&mut refused_before);
-                    intents.insert(*at, (intent.records, refused));
+                    // What was tried again was counted when it was set aside; without spans
+                    // nothing else is in a turn. What crossed then is set aside no more.
+                    let refused = if intent.spans.is_empty() { 0 } else { refused };
+                    let redriven = intent.redriven.len() as u64;
+                    intents.insert(*at, (intent.records, refused, redriven));
                 }
                 Entry::Refused { refused } => refused_before += refused.len() as u64,
                 Entry::Void { of, .. } => {
@@ -304,9 +309,10 @@ impl Told {
             }
         }
         // An intent below the head is in the target; one beyond it waits for its VOID.
-        for (records, refused) in intents.range(..size).map(|(_, counts)| counts) {
+        for (records, refused, redriven) in intents.range(..size).map(|(_, counts)| counts) {
             self.records += records;
             self.quarantined += refused;
+            self.redriven += redriven;
         }
         // Of a partition that was dealt anew, its owner's word counts. Another's is what is known
         // until the owner has read.
@@ -408,7 +414,7 @@ fn made_at(
 
 #[cfg(test)]
 mod tests {
-    use douane_ledger::log::{Intent, RefusedEntry};
+    use douane_ledger::log::{Intent, RefusedEntry, SpanEntry};
 
     use super::*;
 
@@ -419,7 +425,8 @@ mod tests {
     }
 
     fn intent(records: u64, n: i64) -> Entry {
-        Entry::Intent(Intent { records, refused: refused(n), ..Intent::default() })
+        let spans = vec![SpanEntry { topic: "t".into(), partition: 0, start: 0, end: 1 }];
+        Entry::Intent(Intent { records, spans, refused: refused(n), ..Intent::default() })
     }
 
     #[test]

@@ -68,10 +68,15 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
             for report in &reports {
                 print(report);
             }
-            verb::print(match (holds, reports.is_empty()) {
-                (_, true) => "no log here",
-                (true, _) => "all hold",
-                (false, _) => "NOT sound",
+            let tied = match args.manifests.len() {
+                0 => String::new(),
+                n => format!(", {n} manifests tied to their leaf"),
+            };
+            let signatures = if keys.is_some() { "checked" } else { "NOT checked: no --keys" };
+            verb::print(&match (holds, reports.is_empty()) {
+                (_, true) => "no log here".to_owned(),
+                (true, _) => format!("all hold{tied}; signatures {signatures}"),
+                (false, _) => "NOT sound".to_owned(),
             });
         }
     }

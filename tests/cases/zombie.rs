@@ -163,3 +163,21 @@ fn control_a_position_read_before_fencing_goes_red() {
         "taking over from a live process does not show a position that is read too early"
     );
 }
+
+#[test]
+fn a_process_that_idles_hears_that_another_took_over() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters();
+    let setup = Setup::customers("idle", source.cluster(), target.cluster());
+    setup.source.create(&setup.topics[0], 2, &[]);
+    let place = Place::new(setup);
+    let mut first = place.run();
+    assert!(first.wait_for_word("assigned", Duration::from_secs(20)), "{}", first.said());
+    let mut second = place.run();
+    assert!(second.wait_for_word("assigned", Duration::from_secs(20)), "{}", second.said());
+    let code = first.wait(Duration::from_secs(25));
+    assert_eq!(code, Some(1), "{}", place.log());
+    assert!(place.log().contains("fenced"), "{}", place.log());
+    assert_eq!(second.ended(), None, "{}", place.log());
+    second.stop();
+}

@@ -45,9 +45,14 @@ pub(super) struct PlaceFile {
     pub ledger: Dir,
     /// The signed file of approvers and threshold.
     pub trust: String,
-    /// Shards of each pipeline.
+    /// Shards of each pipeline; 1 unless said.
+    #[serde(default = "one_task")]
     #[schemars(range(min = 1, max = 64))]
     pub tasks: u32,
+}
+
+fn one_task() -> u32 {
+    1
 }
 
 /// The two Kafka clusters.

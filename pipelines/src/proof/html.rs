@@ -201,7 +201,7 @@ impl Proof {
         let caption = "Exceptions from the policy, by name: highlighted above.";
         open_table(out, (&format!("overrides-{n}"), "Overrides"), caption, &head)?;
         for o in &self.overrides {
-            let recall = o.min_recall.map_or("none".to_owned(), |recall| recall.to_string());
+            let recall = super::recall(o.min_recall);
             writeln!(
                 out,
                 "<tr class=\"override\"><th scope=\"row\">{}</th><td class=\"code\">{}</td>\
