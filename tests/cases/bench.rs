@@ -37,7 +37,7 @@ fn the_standard_work_against_a_raw_copy() {
     }
     let records = say::count("DOUANE_BENCH_RECORDS", 1_000_000);
     let registry = Registry::start("bench");
-    for name in ["json", "avro"] {
+    for name in ["json", "envelope", "avro"] {
         let source = Source::customers(name, PARTITIONS, records, &registry);
         let consumed = raw_copy(&source, None);
         figures(&format!("{name}.consume"), &consumed);
@@ -175,6 +175,9 @@ impl Source {
         let mut source = Self::empty(name, partitions);
         source.setup.columns = customer_columns(false);
         let mut format = Format::Json;
+        if name == "envelope" {
+            source.setup.shape = "shape: envelope, source: { db: crm, table: customers }";
+        }
         if name == "avro" {
             let topic = &source.setup.topics[0];
             let (key, value) = avro_schemas(false);
