@@ -58,6 +58,11 @@ enum Verb {
     Keys(verb::keys::Args),
     /// Releases: who approved what, in files that fit in git.
     Release(verb::release::Args),
+    /// Proposes classes from a sample of a topic, inside the zone: shares in buckets, no values.
+    Classify(verb::classify::Args),
+    /// Runs the detectors over labelled text: recall, precision, F1 and F2 of each kind, and no
+    /// text. 0: the least recall that was asked for is reached.
+    Scorecard(verb::scorecard::Args),
     /// The JSON schema of a sort of file, for editors.
     Schema(verb::schema::Args),
     /// A script that completes this command line in a shell.
@@ -80,6 +85,8 @@ fn main() -> ExitCode {
         Verb::Verify(args) => verb::verify::run(place, &args),
         Verb::Keys(args) => verb::keys::run(place, &args),
         Verb::Release(args) => verb::release::run(place, &args),
+        Verb::Classify(args) => verb::classify::run(place, &args),
+        Verb::Scorecard(args) => verb::scorecard::run(&args),
         Verb::Schema(args) => Ok(verb::schema::run(&args)),
         Verb::Completions(args) => Ok(verb::completions::run(&args)),
     };

@@ -57,14 +57,8 @@ pub enum RefusalReason {
     Constant,
     /// Something other than a detected stretch was changed.
     Redaction,
-    /// A last-line detector found an address in what would have crossed.
-    FoundEmail,
-    /// A last-line detector found a phone number.
-    FoundPhone,
-    /// A last-line detector found a card number.
-    FoundCard,
-    /// A last-line detector found an account number.
-    FoundIban,
+    /// A last-line detector found something in what would have crossed.
+    Found(Detector),
     /// Not the year of the raw value, or no year from 1 to 9999.
     Year,
     /// Not the month of the raw value.
@@ -105,10 +99,7 @@ impl RefusalReason {
             Self::Mask => "gate_mask",
             Self::Constant => "gate_constant",
             Self::Redaction => "gate_redaction",
-            Self::FoundEmail => "gate_found_email",
-            Self::FoundPhone => "gate_found_phone",
-            Self::FoundCard => "gate_found_card",
-            Self::FoundIban => "gate_found_iban",
+            Self::Found(detector) => detector.code(),
             Self::Year => "gate_year",
             Self::Month => "gate_month",
             Self::Day => "gate_day",
@@ -127,11 +118,6 @@ impl RefusalReason {
 
 impl From<Detector> for RefusalReason {
     fn from(detector: Detector) -> Self {
-        match detector {
-            Detector::Email => Self::FoundEmail,
-            Detector::Phone => Self::FoundPhone,
-            Detector::Card => Self::FoundCard,
-            Detector::Iban => Self::FoundIban,
-        }
+        Self::Found(detector)
     }
 }

@@ -17,7 +17,7 @@ use douane_schemas::canonical;
 use douane_schemas::leaf::LeafType;
 
 use crate::derived::DerivedCheck;
-use crate::detectors::Detector;
+use crate::detectors::{self, Detector};
 use crate::encode::{integer, leaf_type};
 use crate::refusal::RefusalReason;
 use crate::twins::fpe::{Fpe, FpeParameters};
@@ -80,16 +80,6 @@ impl Form {
 const BASE62_MAX: &[u8] = b"7n42DGM5Tflk9n8mt7Fhc7";
 const DECIMAL_MAX: &[u8] = b"340282366920938463463374607431768211455";
 
-/// Labels that redaction leaves behind, in the order of [`Detector::ALL`].
-fn label(detector: Detector) -> &'static str {
-    match detector {
-        Detector::Email => "[EMAIL]",
-        Detector::Phone => "[PHONE]",
-        Detector::Card => "[CARD]",
-        Detector::Iban => "[IBAN]",
-    }
-}
-
 /// A shape of the release, ready to be held against values.
 enum Check {
     Token(Form),
@@ -101,8 +91,10 @@ enum Check {
     },
     Constant(String),
     Redacted {
+        /// Those of the release that the gate looks for itself.
         detectors: Vec<Detector>,
-        labels: Vec<&'static str>,
+        /// What redaction leaves behind, of every detector of the release.
+        labels: Vec<String>,
     },
     Year,
     Month,
@@ -414,7 +406,7 @@ impl ColumnCheck {
             LeafType::ZonedTimestamp | LeafType::ZonedTime => syntax(is_zoned(text)),
             LeafType::Interval => syntax(is_interval(text)),
             LeafType::VariableScaleDecimal => syntax(is_number(text)),
-            _ => match Detector::ALL.iter().find(|detector| detector.finds(text)) {
+            _ => match Detector::OF_PUBLIC.iter().find(|detector| detector.finds(text)) {
                 Some(found) => Err((*found).into()),
                 None => Ok(()),
             },
@@ -493,12 +485,6 @@ fn is_number(text: &str) -> bool {
 
 fn compile(column: &Column, keys: &GateKeys) -> Result<Check, GateFault> {
     let bad = |part: &'static str| GateFault::Shape { column: column.name.clone(), part };
-    let detectors = |names: &[String]| {
-        names
-            .iter()
-            .map(|name| Detector::named(name).ok_or_else(|| bad("detector")))
-            .collect::<Result<Vec<_>, _>>()
-    };
     Ok(match &column.shape {
         Shape::Token { form, domain } if !domain.is_empty() => {
             Check::Token(Form::named(form).ok_or_else(|| bad("token form"))?)
@@ -534,11 +520,12 @@ fn compile(column: &Column, keys: &GateKeys) -> Result<Check, GateFault> {
         }
         Shape::Constant { text } => Check::Constant(text.clone()),
         Shape::Redacted { detectors: names } => {
-            let detectors = detectors(names)?;
-            if detectors.is_empty() {
+            if names.is_empty() {
                 return Err(bad("redaction without detectors"));
             }
-            let labels = detectors.iter().map(|detector| label(*detector)).collect();
+            let label = |name: &String| detectors::label(name).ok_or_else(|| bad("detector"));
+            let labels = names.iter().map(label).collect::<Result<Vec<_>, _>>()?;
+            let detectors = names.iter().filter_map(|name| Detector::named(name)).collect();
             Check::Redacted { detectors, labels }
         }
         Shape::Year => Check::Year,

@@ -22,11 +22,11 @@ pub(crate) fn mask(raw: &str, keep_first: u32, keep_last: u32, fill: char) -> St
 /// Whether `redacted` is `raw` with some stretches replaced by one of the `labels`, and nothing
 /// else changed: its other pieces stand in `raw`, in order, from the first character to the last.
 /// Every label starts with `[`. One pass over each text: its time is linear.
-pub(crate) fn is_redaction_of(redacted: &str, raw: &str, labels: &[&str]) -> bool {
+pub(crate) fn is_redaction_of(redacted: &str, raw: &str, labels: &[String]) -> bool {
     let mut pieces = Vec::new();
     let mut piece_start = 0;
     for (open, _) in redacted.match_indices('[') {
-        let label = labels.iter().find(|label| redacted[open..].starts_with(**label));
+        let label = labels.iter().find(|label| redacted[open..].starts_with(label.as_str()));
         // No label holds a second `[`, so none starts inside the last one.
         if let Some(label) = label {
             pieces.push(&redacted[piece_start..open]);

@@ -12,6 +12,7 @@
 pub mod bundle;
 mod carried;
 pub mod cases;
+pub mod classify;
 pub mod config;
 mod control;
 mod crossing;
@@ -38,6 +39,7 @@ pub mod report;
 pub mod revocation;
 pub mod run;
 mod schedule;
+pub mod scorecard;
 mod shard;
 pub mod status;
 mod stop;

@@ -474,7 +474,10 @@ fn keeps(guarantees: &Guarantees) -> Vec<&'static str> {
 }
 
 /// Columns padded to their widest cell.
-fn write_table<const N: usize>(out: &mut String, rows: &[[String; N]]) -> std::fmt::Result {
+pub(crate) fn write_table<const N: usize>(
+    out: &mut String,
+    rows: &[[String; N]],
+) -> std::fmt::Result {
     let width = |column: usize| rows.iter().map(|r| r[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     for row in rows {

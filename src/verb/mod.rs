@@ -1,5 +1,6 @@
 //! One file per verb: its arguments, what it does, what its exit code means.
 
+pub mod classify;
 pub mod completions;
 pub mod demo;
 pub mod diff;
@@ -11,6 +12,7 @@ pub mod quarantine;
 pub mod release;
 pub mod run;
 pub mod schema;
+pub mod scorecard;
 pub mod status;
 pub mod test;
 pub mod verify;

@@ -177,6 +177,18 @@ fn documents_are_as_documented_without_a_broker() {
     assert_eq!(failing.code, 1);
     assert!(failing.out.contains("country"), "{}", failing.out);
     is_as_documented("keys-init", &place.json(&["keys", "init"]).fine("keys init"), &[]);
+    let labelled = format!("{HOME}/tests/data/pii-labelled-sentences.json");
+    let four = ["scorecard", &labelled, "--detectors", "email,phone,card,iban"];
+    let card = place.json(&four).fine("scorecard");
+    is_as_documented("scorecard", &card, &[]);
+    assert!(!card.out.contains('@'), "a text was printed");
+    let least = [&four[..], &["--min-recall", "1,phone=0.1"]].concat();
+    assert_eq!(place.verb(&least).code, 1, "not every card is found");
+    let least = [&four[..], &["--min-recall", "0.1"]].concat();
+    place.verb(&least).fine("a recall that is reached");
+    let broken = place.json(&["scorecard", "pipelines/p.yaml"]);
+    assert_eq!(broken.code, 2, "{}", broken.out);
+    is_as_documented("fault", &broken, &[]);
     let approver = ["keys", "init", "--approver", "ada", "--out", "ada"];
     is_as_documented("keys-init-approver", &place.json(&approver).fine("keys init"), &[]);
 }
@@ -253,6 +265,28 @@ fn a_dry_run_counts_and_leaves_no_trace() {
     let few = place.verb(&["run", &file, "--dry-run", "--records", "10", "--format", "json"]);
     let few: Value = serde_json::from_str(&few.fine("ten of each").out).expect("JSON");
     assert_eq!(few["records"].as_u64(), Some(40), "{few}");
+
+    let said = place.verb(&["classify", &topic, "--format", "json"]).fine("classify");
+    let classified = is_as_documented("classify", &said, &[]);
+    for secret in &load.secrets {
+        assert!(!said.out.contains(secret.as_str()), "a value was printed");
+    }
+    let class_of = |leaf: &str| {
+        let leaves = classified["leaves"].as_array().into_iter().flatten();
+        let mut found = leaves.filter(|one| one["leaf"] == leaf);
+        found.next().map_or(Value::Null, |one| one["class"].clone())
+    };
+    for (leaf, class) in [
+        ("id", "identifier"),
+        ("email", "identifier"),
+        ("phone", "identifier"),
+        ("notes", "free_text"),
+        ("country", "public"),
+        ("birth_date", "quasi"),
+        ("balance_cents", "sensitive"),
+    ] {
+        assert_eq!(class_of(leaf), class, "{leaf}: {}", said.out);
+    }
 
     assert_eq!((topics(&source.cluster()), topics(&target.cluster())), before, "a topic was made");
     for topic in [place.data_topic(), place.manifest_topic(), place.position_topic()] {

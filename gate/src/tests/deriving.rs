@@ -8,6 +8,7 @@ use arrow::datatypes::{Field, Schema};
 use douane_ledger::release::{Column, Override, Release, Shape};
 
 use super::fixture::{batch, gate, ids, raw, table, texts};
+use crate::detectors::Detector;
 use crate::{Crossing, GateFault, Passed, Place, RefusalReason};
 
 fn derived(class: &str, column_type: &str, from: &[&str]) -> Column {
@@ -93,8 +94,8 @@ fn a_derived_text_that_holds_a_raw_one_is_refused() {
         ("born 1990-05-17", RefusalReason::DerivedHoldsRaw),
         ("550e8400-e29b-41d4-a716-446655440000!", RefusalReason::DerivedHoldsRaw),
         // The last line looks first.
-        ("ada@example.com", RefusalReason::FoundEmail),
-        ("4111111111111111", RefusalReason::FoundCard),
+        ("ada@example.com", RefusalReason::Found(Detector::Email)),
+        ("4111111111111111", RefusalReason::Found(Detector::Card)),
     ] {
         // `uid` is public and has the identifier's text: it hides nothing, `ref` does.
         assert_eq!(verdict(&release, bad), Some(reason), "{bad}");

@@ -19,6 +19,7 @@ use super::fixture::{
     Case, DETECTORS, Table, batch, ids, leaf_type, raw, table, take_rows, target, texts, token,
     with_cell,
 };
+use crate::detectors::Detector;
 use crate::{Crossing, Gate, GateFault, GateKeys, Place, RefusalReason, TransactionIds};
 
 /// Counts cases; each is named when it fails.
@@ -581,10 +582,10 @@ fn public_texts_are_searched() {
     let good = table();
     let mut gate = good.gate();
     for (text, reason) in [
-        ("write to ada@example.com", RefusalReason::FoundEmail),
-        ("+49 151 12345678", RefusalReason::FoundPhone),
-        ("card 4111 1111 1111 1111", RefusalReason::FoundCard),
-        ("DE89 3704 0044 0532 0130 00", RefusalReason::FoundIban),
+        ("write to ada@example.com", RefusalReason::Found(Detector::Email)),
+        ("+49 151 12345678", RefusalReason::Found(Detector::Phone)),
+        ("card 4111 1111 1111 1111", RefusalReason::Found(Detector::Card)),
+        ("DE89 3704 0044 0532 0130 00", RefusalReason::Found(Detector::Iban)),
     ] {
         let mut table = good.clone();
         let case = table.at_mut("city");

@@ -1,0 +1,217 @@
+//! A scorecard as evidence for an override: what it must say so that a demanded recall counts as
+//! measured.
+
+use std::path::Path;
+
+use douane_ledger::canonical;
+use douane_transforms::detectors::Detector;
+
+use super::{Compared, FORMAT, Scorecard, share};
+
+/// The largest scorecard that is read.
+const CARD_BYTES_MAX: u64 = 1 << 20;
+/// Labels of a kind at least: a share of fewer says little.
+const PLANTED_LEAST: u64 = 10;
+
+/// What a scorecard says of an override's detectors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// SHA-256 of the scorecard in canonical form, in hexadecimal.
+    pub digest: String,
+    /// In the override's order.
+    pub kinds: Vec<MeasuredKind>,
+}
+
+/// Labels of one kind, and how many of them were found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeasuredKind {
+    pub name: String,
+    pub planted: u64,
+    pub both: u64,
+}
+
+impl MeasuredKind {
+    /// The share of labels that were found.
+    pub fn recall(&self) -> f64 {
+        share(self.both, self.planted)
+    }
+}
+
+/// `0.95 measured (email 0.99 of 120, phone 0.95 of 92)`: the lowest, and all of them.
+impl std::fmt::Display for Measured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lowest = self.kinds.iter().map(MeasuredKind::recall).fold(1.0, f64::min);
+        let each: Vec<String> = self
+            .kinds
+            .iter()
+            .map(|kind| format!("{} {} of {}", kind.name, floored(kind.recall()), kind.planted))
+            .collect();
+        write!(f, "{} measured ({})", floored(lowest), each.join(", "))
+    }
+}
+
+/// To four places, and never more than was measured.
+fn floored(share: f64) -> f64 {
+    (share * 10_000.0).floor() / 10_000.0
+}
+
+/// Why a scorecard is no evidence, and what would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    pub why: String,
+    pub next: String,
+}
+
+/// Reads a scorecard and holds it to the detectors of an override and the recall it demands. The
+/// file is what `scorecard --format json` prints.
+pub fn measured(file: &Path, detectors: &[Detector], least: f64) -> Result<Measured, Unfit> {
+    let again = {
+        let names: Vec<&str> = detectors.iter().map(|detector| detector.name()).collect();
+        let (names, shown) = (names.join(","), file.display());
+        format!(
+            "label text that people wrote, then `douane scorecard --detectors {names} --format json \
+             FILE > {shown}`"
+        )
+    };
+    let unfit = |why: &str| Unfit { why: why.to_owned(), next: again.clone() };
+    let unread = |error: std::io::Error| unfit(&format!("cannot be read: {}", error.kind()));
+    if file.metadata().map_err(unread)?.len() > CARD_BYTES_MAX {
+        return Err(unfit(&format!("has more than {CARD_BYTES_MAX} bytes")));
+    }
+    let bytes = std::fs::read(file).map_err(unread)?;
+    let card: Scorecard = serde_json::from_slice(&bytes)
+        .map_err(|error| unfit(&format!("is no scorecard (line {})", error.line())))?;
+    if card.v != FORMAT || !is_consistent(&card) {
+        return Err(unfit("is no scorecard of this version, or was changed by hand"));
+    }
+    if card.text.generated {
+        return Err(unfit("is about text that this product generated"));
+    }
+    let mut ran: Vec<(&str, &str)> =
+        card.detectors.iter().map(|ran| (ran.name.as_str(), ran.digest.as_str())).collect();
+    let digests: Vec<String> = detectors.iter().map(|detector| detector.digest()).collect();
+    let named = detectors.iter().map(|detector| detector.name());
+    let mut now: Vec<(&str, &str)> = named.zip(digests.iter().map(String::as_str)).collect();
+    ran.sort_unstable();
+    now.sort_unstable();
+    if ran.iter().map(|(name, _)| name).ne(now.iter().map(|(name, _)| name)) {
+        return Err(unfit("was made with other detectors than the override names"));
+    }
+    if ran != now {
+        return Err(unfit("was made with another version of a detector"));
+    }
+    let mut kinds = Vec::new();
+    for detector in detectors {
+        let name = detector.name();
+        let kind = card.kinds.iter().find(|kind| kind.kind == name);
+        let (planted, both) = kind.map_or((0, 0), |kind| (kind.planted, kind.overlap.both));
+        if planted < PLANTED_LEAST {
+            let why = format!("has {planted} labels of `{name}`, at least {PLANTED_LEAST} count");
+            return Err(unfit(&why));
+        }
+        let measured = MeasuredKind { name: name.to_owned(), planted, both };
+        if measured.recall() < least {
+            let found = floored(measured.recall());
+            return Err(Unfit {
+                why: format!("measured a recall of {found} for `{name}`, and {least} is demanded"),
+                next: "demand no more than was measured, or take the detector out".to_owned(),
+            });
+        }
+        kinds.push(measured);
+    }
+    let digest = canonical::to_vec(&card).map(|bytes| canonical::sha256_hex(&bytes));
+    let digest = digest.map_err(|_| unfit("cannot be written in canonical form"))?;
+    Ok(Measured { digest, kinds })
+}
+
+/// Shares follow from counts, and counts from each other.
+fn is_consistent(card: &Scorecard) -> bool {
+    card.kinds.iter().all(|kind| {
+        let holds = |told: &Compared| {
+            told.both <= kind.planted
+                && told.right <= kind.found
+                && *told == Compared::of((told.both, kind.planted), (told.right, kind.found))
+        };
+        holds(&kind.overlap) && holds(&kind.strict) && kind.removed <= kind.planted
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::measure;
+    use super::*;
+
+    /// Twelve labels of addresses in sentences; of `missed` of them the detector sees nothing.
+    fn text(missed: usize, generated: bool) -> String {
+        let metadata = if generated { r#"{"generator":"douane"}"# } else { "null" };
+        let sentence = |n: usize| {
+            let value = if n < missed { "ada at example" } else { "ada@example.org" };
+            let end = 3 + value.len();
+            format!(
+                r#"{{"full_text":"to {value}","spans":[{{"entity_type":"EMAIL_ADDRESS","entity_value":"{value}","start_position":3,"end_position":{end}}}],"metadata":{metadata}}}"#
+            )
+        };
+        format!("[{}]", (0..12).map(sentence).collect::<Vec<_>>().join(","))
+    }
+
+    fn email() -> Vec<Detector> {
+        super::super::named(&["email".to_owned()]).unwrap()
+    }
+
+    /// The scorecard of a text, changed by `change`, as a file.
+    fn card(text: &str, change: impl Fn(&str) -> String) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let labelled = folder.path().join("labelled.json");
+        std::fs::write(&labelled, text).unwrap();
+        let card = serde_json::to_string_pretty(&measure(&labelled, &email()).unwrap()).unwrap();
+        std::fs::write(folder.path().join("card.json"), change(&card)).unwrap();
+        folder
+    }
+
+    fn of(
+        folder: &tempfile::TempDir,
+        detectors: &[Detector],
+        least: f64,
+    ) -> Result<Measured, Unfit> {
+        measured(&folder.path().join("card.json"), detectors, least)
+    }
+
+    #[test]
+    fn what_was_measured_counts() {
+        let folder = card(&text(3, false), str::to_owned);
+        let measured = of(&folder, &email(), 0.75).unwrap();
+        assert_eq!(measured.to_string(), "0.75 measured (email 0.75 of 12)");
+        assert_eq!(measured.digest.len(), 64);
+        // How the file is laid out is nobody's approval.
+        let compact = card(&text(3, false), |card| {
+            serde_json::from_str::<serde_json::Value>(card).unwrap().to_string()
+        });
+        assert_eq!(of(&compact, &email(), 0.75).unwrap().digest, measured.digest);
+        let better = card(&text(2, false), str::to_owned);
+        assert_ne!(of(&better, &email(), 0.75).unwrap().digest, measured.digest);
+    }
+
+    #[test]
+    fn scorecard_bad_too_low_generated_edited_other_detectors() {
+        let why = |folder: &tempfile::TempDir, detectors: &[Detector], least: f64| {
+            of(folder, detectors, least).unwrap_err().why
+        };
+        let low = card(&text(3, false), str::to_owned);
+        assert!(why(&low, &email(), 0.76).contains("a recall of 0.75 for `email`, and 0.76"));
+        let own = card(&text(0, true), str::to_owned);
+        assert!(why(&own, &email(), 0.5).contains("this product generated"));
+        let edited = card(&text(3, false), |card| card.replace("0.75", "0.95"));
+        assert!(why(&edited, &email(), 0.5).contains("changed by hand"));
+        let older =
+            card(&text(0, false), |card| card.replace(&email()[0].digest(), &"0".repeat(64)));
+        assert!(why(&older, &email(), 0.5).contains("another version"));
+        let both = super::super::named(&["email".to_owned(), "phone".to_owned()]).unwrap();
+        assert!(why(&low, &both, 0.5).contains("other detectors"));
+        let few = card(&text(0, false).replacen("EMAIL_ADDRESS", "TITLE", 3), str::to_owned);
+        assert!(why(&few, &email(), 0.5).contains("9 labels of `email`, at least 10"));
+        let other = card(&text(0, false), |_| "[1]".to_owned());
+        assert!(why(&other, &email(), 0.5).contains("is no scorecard"));
+        let none = tempfile::tempdir().unwrap();
+        assert!(why(&none, &email(), 0.5).contains("cannot be read"));
+    }
+}
