@@ -40,6 +40,7 @@ mod cases {
     mod memory;
     mod peers;
     mod publish;
+    mod record_key;
     mod redrive;
     mod rig_itself;
     mod source_loss;

@@ -25,6 +25,7 @@ mod encode;
 mod envelope;
 mod fault;
 mod floor;
+mod forms;
 pub mod murmur2;
 mod passed;
 mod quarantine;

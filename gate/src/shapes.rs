@@ -19,70 +19,16 @@ use douane_schemas::leaf::LeafType;
 use crate::derived::DerivedCheck;
 use crate::detectors::{self, Detector};
 use crate::encode::{integer, leaf_type};
+use crate::forms::{Form, Reversible};
 use crate::refusal::RefusalReason;
 use crate::twins::fpe::{Fpe, FpeParameters};
 use crate::twins::{self, Bin};
 use crate::{GateFault, GateKeys};
 
-/// Printable forms of a 128-bit token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    Base32,
-    Base62,
-    Uuid,
-    Decimal,
-}
-
-impl Form {
-    fn named(name: &str) -> Option<Self> {
-        match name {
-            "base32" => Some(Self::Base32),
-            "base62" => Some(Self::Base62),
-            "uuid" => Some(Self::Uuid),
-            "decimal" => Some(Self::Decimal),
-            _ => None,
-        }
-    }
-
-    fn holds(self, text: &str) -> bool {
-        let bytes = text.as_bytes();
-        match self {
-            // RFC 4648, lower case, unpadded; the last character carries 3 bits and two zeros.
-            Self::Base32 => {
-                bytes.len() == 26
-                    && bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
-                    && b"aeimquy4".contains(&bytes[25])
-            }
-            // Fixed width in an alphabet sorted as ASCII is, so text compares as the number does.
-            Self::Base62 => {
-                bytes.len() == 22
-                    && bytes.iter().all(u8::is_ascii_alphanumeric)
-                    && bytes <= BASE62_MAX
-            }
-            Self::Decimal => {
-                bytes.len() == 39 && bytes.iter().all(u8::is_ascii_digit) && bytes <= DECIMAL_MAX
-            }
-            // RFC 9562 section 5.8: version 8, variant 0b10.
-            Self::Uuid => {
-                bytes.len() == 36
-                    && bytes.iter().enumerate().all(|(i, b)| match i {
-                        8 | 13 | 18 | 23 => *b == b'-',
-                        14 => *b == b'8',
-                        19 => matches!(b, b'8' | b'9' | b'a' | b'b'),
-                        _ => matches!(b, b'0'..=b'9' | b'a'..=b'f'),
-                    })
-            }
-        }
-    }
-}
-
-/// 2^128 - 1 in base 62 with the digits `0-9A-Za-z`.
-const BASE62_MAX: &[u8] = b"7n42DGM5Tflk9n8mt7Fhc7";
-const DECIMAL_MAX: &[u8] = b"340282366920938463463374607431768211455";
-
 /// A shape of the release, ready to be held against values.
 enum Check {
     Token(Form),
+    Reversible(Reversible),
     Fpe(Box<Fpe>),
     Mask {
         keep_first: u32,
@@ -142,6 +88,7 @@ impl ColumnCheck {
         let check = compile(column, keys)?;
         let fits = match &check {
             Check::Token(_)
+            | Check::Reversible(_)
             | Check::Fpe(_)
             | Check::Mask { .. }
             | Check::Constant(_)
@@ -336,6 +283,11 @@ impl ColumnCheck {
                 must(form.holds(found()), RefusalReason::Token)?;
                 must(found() != Self::raw_text(raw, row, text)?, RefusalReason::TokenIsRaw)
             }
+            Check::Reversible(reversible) => {
+                let bytes = reversible.bytes(found()).ok_or(RefusalReason::Token)?;
+                let raw = Self::raw_text(raw, row, text)?;
+                must(!Reversible::shows(&bytes, raw), RefusalReason::TokenIsRaw)
+            }
             // Held a column at a time; nothing comes here.
             Check::Fpe(_) => Err(RefusalReason::Fpe),
             Check::Mask { keep_first, keep_last, fill } => {
@@ -486,10 +438,17 @@ fn is_number(text: &str) -> bool {
 fn compile(column: &Column, keys: &GateKeys) -> Result<Check, GateFault> {
     let bad = |part: &'static str| GateFault::Shape { column: column.name.clone(), part };
     Ok(match &column.shape {
-        Shape::Token { form, domain } if !domain.is_empty() => {
-            Check::Token(Form::named(form).ok_or_else(|| bad("token form"))?)
+        Shape::Token { domain, .. } if domain.is_empty() => return Err(bad("token domain")),
+        Shape::Token { form, pad_to, .. } => {
+            let form = Form::named(form).ok_or_else(|| bad("token form"))?;
+            match pad_to {
+                None => Check::Token(form),
+                Some(pad_to) => {
+                    let reversible = Reversible::new(form, *pad_to);
+                    Check::Reversible(reversible.ok_or_else(|| bad("token padding"))?)
+                }
+            }
         }
-        Shape::Token { .. } => return Err(bad("token domain")),
         Shape::Fpe { alphabet, keep_first, keep_last, separators, domain, context, length_min } => {
             let key = keys.ff1.get(domain).ok_or_else(|| GateFault::KeyMissing {
                 column: column.name.clone(),

@@ -107,7 +107,7 @@ pub struct FingerprintedStage {
 pub struct FingerprintedDomain {
     /// Its name.
     pub name: String,
-    /// `hmac-sha-256`, `ff1-aes-256`.
+    /// `hmac-sha-256`, `aes-256-cmac`, `aes-256-siv`, `ff1-aes-256`.
     pub algorithm: String,
     /// The normaliser's name.
     pub normalize: String,
@@ -115,6 +115,9 @@ pub struct FingerprintedDomain {
     pub form: String,
     /// The format's version (not the key's).
     pub version: u32,
+    /// Bytes that values of a reversible token are padded to at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pad_to: Option<u32>,
     /// What it may be used for.
     pub purposes: Vec<String>,
 }

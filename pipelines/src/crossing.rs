@@ -29,6 +29,7 @@ use crate::plan::{Plan, Staged};
 use crate::position::{
     Approved, LAYOUT_KEY, LAYOUT_PARTITION, LAYOUT_SHARD, Layout, Position, ShardHead,
 };
+use crate::record_key;
 use crate::stop::Stop;
 use crate::turn::Refused;
 use crate::vigil::Right;
@@ -206,6 +207,8 @@ pub struct Crossing {
     /// Largest record that the quarantine topic takes.
     pub quarantine_bytes_max: usize,
     pub software: String,
+    /// How the record key is made: what the layout pins.
+    pub record_key: Vec<String>,
     key_ids: Vec<String>,
     registry: Mutex<SchemaCache>,
     /// Whether this release may still write.
@@ -263,6 +266,7 @@ impl Crossing {
         used.dedup();
         let key_ids = keyring.ids(&used).iter().map(ToString::to_string).collect();
         Self {
+            record_key: record_key::made_by(&pipeline, &plan, &keyring),
             key_ids,
             place,
             pipeline,

@@ -247,6 +247,9 @@ fn compare(part: &'static str, before: &[Column], after: &[Column], out: &mut Ve
     }
 }
 
+/// What a fingerprint calls the algorithm of encrypted values.
+const FF1: &str = "ff1-aes-256";
+
 /// Columns whose domain stays and makes other tokens all the same.
 fn versions(
     release: &Release,
@@ -254,9 +257,13 @@ fn versions(
     after: &[FingerprintedDomain],
     out: &mut Vec<Change>,
 ) {
-    let of = |domains: &[FingerprintedDomain]| -> BTreeMap<String, String> {
+    // A domain may be used for tokens and for encryption, each by an algorithm of its own.
+    let of = |domains: &[FingerprintedDomain]| -> BTreeMap<(String, bool), String> {
         let text = |d: &FingerprintedDomain| {
-            (d.name.clone(), format!("version {}, normalised by {}", d.version, d.normalize))
+            let FingerprintedDomain { algorithm, normalize, version, .. } = d;
+            let padded = d.pad_to.map_or_else(String::new, |to| format!(", padded to {to} bytes"));
+            let text = format!("version {version}, {algorithm}{padded}, normalised by {normalize}");
+            ((d.name.clone(), algorithm == FF1), text)
         };
         domains.iter().map(text).collect()
     };
@@ -265,7 +272,9 @@ fn versions(
         for column in columns {
             let shape = serde_json::to_value(&column.shape).unwrap_or_default();
             let Some(domain) = shape["domain"].as_str() else { continue };
-            let (Some(was), Some(is)) = (before.get(domain), after.get(domain)) else { continue };
+            let domain_and_use = (domain.to_owned(), shape["kind"] == "fpe");
+            let (was, is) = (before.get(&domain_and_use), after.get(&domain_and_use));
+            let (Some(was), Some(is)) = (was, is) else { continue };
             if was != is {
                 let (risk, why) =
                     if part == "key" { (Risk::Keys, KEYS) } else { (Risk::Joins, JOINS) };

@@ -45,6 +45,13 @@ pub enum RunFault {
          decides; positions and data no longer belong together"
     )]
     Identity { side: &'static str, topic: String, what: String },
+    /// What was written outside lies under other keys.
+    #[error(
+        "the record key was made as {before}, and now as {now}: rows outside lie under the old \
+         keys, where no update and no tombstone would reach them\n  next: take the change back; \
+         for other keys give the pipeline a `sink.topic` and a `name` of their own"
+    )]
+    RecordKey { before: String, now: String },
     /// A source that has an end was read to it, but for what is held.
     #[error(
         "{partitions} partitions are held; all else has crossed\n  next: `douane status FILE` says \
@@ -132,6 +139,7 @@ impl RunFault {
             Self::Ledger(LedgerFault::TargetRolledBack { .. }) => "target_rolled_back",
             Self::Ledger(_) => "ledger",
             Self::Identity { .. } => "identity_changed",
+            Self::RecordKey { .. } => "record_key",
             Self::Held { .. } => "held",
             Self::PartitionsAdded { .. } => "partitions_added",
             Self::Cluster { .. } => "wrong_cluster",
@@ -227,6 +235,7 @@ mod tests {
             RunFault::Fenced,
             RunFault::PositionLost,
             RunFault::LimitsSpent("x".into()),
+            RunFault::RecordKey { before: "a".into(), now: "b".into() },
             cluster,
         ] {
             let text = fault.to_string();

@@ -97,6 +97,7 @@ mod tests {
                 trust_digest: "root".into(),
                 release_version: 1,
             },
+            record_key: None,
             control: Head { journal: JournalId([0; 16]), size: 0, root: [0; 32] },
         }
     }

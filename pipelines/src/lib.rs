@@ -34,6 +34,7 @@ mod position;
 pub mod proof;
 pub mod quarantine;
 mod quota;
+mod record_key;
 pub mod release;
 pub mod report;
 pub mod revocation;

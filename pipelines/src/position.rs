@@ -103,6 +103,9 @@ pub struct Layout {
     pub shards: Vec<ShardHead>,
     /// The newest trust root and release that this pipeline ran under: neither goes back.
     pub approved: Approved,
+    /// How the record key is made; absent in a layout of before this was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_key: Option<Vec<String>>,
     /// Head of the control log of the process that committed this layout.
     pub control: Head,
 }
@@ -198,6 +201,7 @@ impl Layout {
             places: places.into_values().collect(),
             shards: shards.into_values().collect(),
             approved: self.approved.clone(),
+            record_key: self.record_key,
             control,
         }
     }
@@ -233,8 +237,21 @@ mod tests {
                 trust_digest: "root".into(),
                 release_version: 1,
             },
+            record_key: None,
             control: Head { journal: JournalId([0; 16]), size: 0, root: [0; 32] },
         }
+    }
+
+    /// A layout of before how keys are made was written down reads, and is written as it was.
+    #[test]
+    fn a_layout_may_say_nothing_of_the_record_key() {
+        let before = serde_json::to_string(&layout(1)).unwrap();
+        assert!(!before.contains("record_key"));
+        let again: Layout = serde_json::from_str(&before).unwrap();
+        assert_eq!(again, layout(1));
+        let pinned = Layout { record_key: Some(vec!["integer as it is".into()]), ..layout(1) };
+        let text = serde_json::to_string(&pinned).unwrap();
+        assert_eq!(serde_json::from_str::<Layout>(&text).unwrap(), pinned);
     }
 
     #[test]

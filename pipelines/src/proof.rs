@@ -424,7 +424,7 @@ fn row(name: &str, column: &OutputColumn, envelope: bool) -> Row {
         protection: column.produces().map_or_else(|| "none".to_owned(), in_words),
         keeps: column.protection.as_ref().map_or_else(
             || vec!["the value as it is"],
-            |p| keeps(&p.stage.declaration().guarantees),
+            |p| keeps(&p.declared.keeps(p.stage.declaration().guarantees)),
         ),
         rule: column.rule.clone(),
     }
@@ -432,8 +432,15 @@ fn row(name: &str, column: &OutputColumn, envelope: bool) -> Row {
 
 fn in_words(produces: &Produces) -> String {
     match produces {
-        Produces::Token { form, domain, version } => {
-            format!("tokenize: domain {domain} v{version}, {}", form.name())
+        Produces::Token { form, domain, version, algorithm, pad_to } => {
+            let mut words = format!("tokenize: domain {domain} v{version}, {}", form.name());
+            if !algorithm.is_default() {
+                words = format!("{words}, {}", algorithm.name());
+            }
+            match pad_to {
+                Some(bytes) => format!("{words} padded to {bytes} bytes, twice as many and so on"),
+                None => words,
+            }
         }
         Produces::Fpe {
             domain,

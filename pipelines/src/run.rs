@@ -26,6 +26,7 @@ use crate::key_home::KeyHome;
 use crate::names::{Names, ledger_home};
 use crate::plan::Plan;
 use crate::position::{self, Layout, PinnedTopic, Place as SourcePlace, ShardHead};
+use crate::record_key;
 use crate::release;
 use crate::report::{Report, Voice};
 use crate::revocation;
@@ -446,6 +447,7 @@ fn settle<'a>(
     let before = crossing.positions.layout()?;
     if let Some(before) = &before {
         release::check_successor(&crossing.place, &before.approved, &crossing.approved)?;
+        record_key::check(before.record_key.as_deref(), &crossing.record_key)?;
     }
     let control_head = before.as_ref().map(|layout| &layout.control);
     let log = crossing.take_over(&crossing.names.control_log(), control_head);
@@ -498,7 +500,8 @@ fn settle<'a>(
     })?;
     let head = log.sync()?;
     let approved = crossing.approved.clone();
-    let layout = Layout { control: head, approved, ..layout };
+    let record_key = Some(crossing.record_key.clone());
+    let layout = Layout { control: head, approved, record_key, ..layout };
     report.event(
         "layout",
         json!({"epoch": layout.epoch, "tasks": layout.tasks, "partitions": layout.places.len()}),
@@ -579,6 +582,7 @@ fn first_layout(
         places,
         shards: Vec::new(),
         approved: crossing.approved.clone(),
+        record_key: Some(crossing.record_key.clone()),
         control,
     })
 }

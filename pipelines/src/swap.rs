@@ -15,6 +15,7 @@ use crate::config::{self, Pipeline, Place};
 use crate::crossing::Crossing;
 use crate::fault::RunFault;
 use crate::names::Names;
+use crate::record_key;
 use crate::release;
 use crate::report::Report;
 use crate::revocation;
@@ -186,6 +187,7 @@ impl Watch {
             return Ok(None);
         }
         let next = run::open(place, pipeline, held)?;
+        record_key::check(Some(&running.record_key), &next.record_key)?;
         if next.keys.root().id() != running.keys.root().id() {
             return Err(Refused::Keys);
         }

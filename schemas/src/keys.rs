@@ -121,6 +121,17 @@ impl Key {
         &self.bytes
     }
 
+    /// The 64 bytes that a cipher with two keys takes, HKDF-Expand (RFC 5869, 2.3) of this key with
+    /// info = tuple(text `douane/v1/pair`): so the key itself serves no algorithm but HKDF, and a
+    /// random key of 32 bytes serves like a derived one.
+    pub fn pair(&self) -> Zeroizing<[u8; 64]> {
+        let info = Tuple::new().text("douane/v1/pair").finish();
+        let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &self.bytes[..]);
+        let mut out = Zeroizing::new([0; 64]);
+        expand(&prk, &info, &mut out[..]);
+        out
+    }
+
     /// HMAC-SHA-256 over a tuple.
     pub fn mac(&self, tuple: Tuple) -> [u8; 32] {
         mac(&self.bytes[..], &tuple.finish())
@@ -161,12 +172,25 @@ impl RootKey {
         let info = Tuple::new().text(purpose.label()).text(context).finish();
         let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(self.0.secret());
         let mut bytes = Zeroizing::new([0; 32]);
-        let parts = [info.as_slice()];
-        let filled = prk.expand(&parts, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut bytes[..]));
-        // RFC 5869 2.3: L <= 255 * HashLen. 32 bytes of SHA-256 are one block.
-        assert!(filled.is_ok(), "one block of HKDF output cannot be refused");
+        expand(&prk, &info, &mut bytes[..]);
         Key::new(purpose, bytes)
     }
+}
+
+/// A count of bytes that HKDF is asked for.
+struct Length(usize);
+
+impl hkdf::KeyType for Length {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+fn expand(prk: &hkdf::Prk, info: &[u8], out: &mut [u8]) {
+    let parts = [info];
+    let filled = prk.expand(&parts, Length(out.len())).and_then(|okm| okm.fill(out));
+    // RFC 5869 2.3: L <= 255 * HashLen. 32 and 64 bytes of SHA-256 are one and two blocks.
+    assert!(filled.is_ok(), "two blocks of HKDF output cannot be refused");
 }
 
 impl std::fmt::Debug for RootKey {
@@ -188,6 +212,19 @@ mod tests {
         assert_ne!(a.id(), b.id());
         assert_ne!(a.id(), c.id());
         assert_eq!(a.id(), root.derive(Purpose::TokenHmac, "customer").id());
+    }
+
+    /// RFC 5869, 2.3 by hand: T(1) = HMAC(PRK, info | 1), T(2) = HMAC(PRK, T(1) | info | 2).
+    #[test]
+    fn a_pair_is_two_blocks_of_hkdf() {
+        let key = RootKey::new([7; 32]).derive(Purpose::TokenSiv, "customer");
+        let info = Tuple::new().text("douane/v1/pair").finish();
+        let first = mac(key.secret(), &[&info[..], &[1]].concat());
+        let second = mac(key.secret(), &[&first[..], &info, &[2]].concat());
+        assert_eq!(key.pair()[..32], first);
+        assert_eq!(key.pair()[32..], second);
+        let other = RootKey::new([7; 32]).derive(Purpose::TokenSiv, "phone");
+        assert_ne!(key.pair()[..], other.pair()[..]);
     }
 
     #[test]

@@ -26,6 +26,12 @@ fn three_wire_formats_give_the_same_bytes() {
         setup.source_format = name;
         setup.tasks = 1;
         setup.keys_of = keys.clone();
+        // each way of making tokens
+        setup.domains = setup
+            .domains
+            .replace("customer: {", "customer: { algorithm: aes_siv, pad_to: 32,")
+            .replace("customer_email: {", "customer_email: { algorithm: aes_cmac,");
+        assert_eq!(setup.domains.matches("algorithm").count(), 2);
         let topic = setup.topics[0].clone();
         let format = match name {
             "debezium_json" => Format::Json,
@@ -54,6 +60,19 @@ fn three_wire_formats_give_the_same_bytes() {
         let verdict = judge(&load.expected, &records, serial_in_json);
         assert!(verdict.clean(), "{name}: {verdict:?}");
         check_the_rest(&place, &load);
+        // one leaf, one token, in key and row alike
+        let mut rows = 0;
+        for record in &records {
+            let Some(value) = &record.value else { continue };
+            let row: serde_json::Value = serde_json::from_slice(value).expect("JSON");
+            let key = record.key.as_deref().map(String::from_utf8_lossy);
+            assert_eq!(row["id"].as_str(), key.as_deref(), "{name}");
+            // 1 + 16 + 32 bytes in base32; 16 bytes
+            assert_eq!(row["id"].as_str().map(str::len), Some(79), "{name}");
+            assert_eq!(row["email"].as_str().map(str::len), Some(26), "{name}");
+            rows += 1;
+        }
+        assert!(rows > 1000, "{name}: {rows} rows");
         let mut bytes: Vec<Bytes> =
             records.into_iter().map(|r| (r.partition, r.key, r.value)).collect();
         // one source partition: within a target partition the order is the source's

@@ -45,6 +45,10 @@ pub enum StageFault {
     Detectors(&'static str),
     #[error("constant is {found} bytes long; at most {most} are allowed")]
     Constant { found: usize, most: usize },
+    #[error(
+        "key {number} of domain `{domain}` has no place in a token: 1 to 255; next: a new domain"
+    )]
+    KeyNumber { domain: String, number: u32 },
     #[error("{0} makes no column of a leaf: it has no function")]
     NoFunction(&'static str),
 }

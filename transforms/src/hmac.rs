@@ -2,6 +2,7 @@
 //! compressed once, so that a message of up to 55 bytes costs two compressions.
 
 use sha2::block_api::compress256;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// FIPS 180-4, 5.3.3.
 const INITIAL: [u32; 8] = [
@@ -16,6 +17,7 @@ const INITIAL: [u32; 8] = [
 ];
 
 /// A prepared key. It has no `Debug`: its states are as good as the key.
+#[derive(ZeroizeOnDrop)]
 pub struct Hmac {
     inner: [u32; 8],
     outer: [u32; 8],
@@ -25,10 +27,10 @@ impl Hmac {
     /// Prepares a key.
     pub fn new(key: &[u8; 32]) -> Self {
         let padded = |byte: u8| {
-            let mut block = [byte; 64];
+            let mut block = Zeroizing::new([byte; 64]);
             block.iter_mut().zip(key).for_each(|(b, k)| *b ^= k);
             let mut state = INITIAL;
-            compress256(&mut state, &[block]);
+            compress256(&mut state, std::slice::from_ref(&*block));
             state
         };
         Self { inner: padded(0x36), outer: padded(0x5c) }

@@ -18,6 +18,7 @@
 )]
 #![warn(missing_docs)]
 
+pub mod cmac;
 pub mod column;
 #[cfg(test)]
 mod conformance;
@@ -26,6 +27,7 @@ pub mod domains;
 pub mod drop;
 pub mod fault;
 pub mod ff1;
+pub mod forms;
 pub mod fpe;
 pub mod function;
 pub mod generalize;
@@ -35,11 +37,14 @@ pub mod keyring;
 pub mod mask;
 pub mod number;
 pub mod redact;
+pub mod reversible;
+pub mod siv;
 pub mod sql;
 pub mod stage;
 pub mod tokenize;
 
-pub use domains::{Domain, Domains, Form, Normalize};
+pub use domains::{Algorithm, Domain, Domains, Normalize};
 pub use fault::{StageFault, TransformFault};
+pub use forms::Form;
 pub use keyring::Keyring;
 pub use stage::{ALL, Declaration, Declared, Guarantees, Produces, Stage};

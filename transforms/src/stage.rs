@@ -6,8 +6,9 @@ use douane_schemas::leaf::{Leaf, LeafType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domains::{Domains, Form};
+use crate::domains::{Algorithm, Domains};
 use crate::fault::StageFault;
+use crate::forms::Form;
 use crate::keyring::Keyring;
 use crate::{drop, fpe, generalize, mask, redact, sql, tokenize};
 
@@ -89,14 +90,36 @@ pub struct Declared {
     pub keys: Vec<(Purpose, String)>,
 }
 
+impl Declared {
+    /// What the output keeps, where the verb promises `verb`: a domain may say that its tokens are
+    /// reversible.
+    pub fn keeps(&self, verb: Guarantees) -> Guarantees {
+        match &self.produces {
+            Produces::Token { algorithm, .. } => {
+                Guarantees { reversible_with_key: algorithm.reversible(), ..verb }
+            }
+            _ => verb,
+        }
+    }
+}
+
 /// The shape of an output column's values, as plain data. Fields are those of the stage and of its
 /// domain; counts are of characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "each variant's text names its fields")]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Produces {
-    /// A token of a domain in a fixed-width printable form.
-    Token { form: Form, domain: String, version: u32 },
+    /// A token of a domain in a printable form: of fixed width, or, where it is reversible, of one
+    /// of the widths that `pad_to` leaves.
+    Token {
+        form: Form,
+        domain: String,
+        version: u32,
+        #[serde(default, skip_serializing_if = "Algorithm::is_default")]
+        algorithm: Algorithm,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pad_to: Option<u32>,
+    },
     /// FF1 ciphertext. `alphabet` lists the characters in numeral order. The first `keep_first`
     /// and last `keep_last` characters and every character of `separators` between them stand as
     /// they were; at least `length_min` characters are encrypted.

@@ -1,24 +1,27 @@
 //! `tokenize`: equal inputs of one domain give equal tokens, and nobody without the domain's key
-//! can go back or forth.
+//! can go forth, nor back; with it back too, where the domain says that its tokens are reversible.
 //!
-//! token = the first 16 bytes of HMAC-SHA-256(domain key, tuple(domain name, version, canonical
-//! text)), in the domain's form. The canonical text is the same for Int64 7, Decimal(p,0) 7 and
-//! text `7`, and for a leaf of the key and of the row.
+//! The domain says how. HMAC-SHA-256 and AES-256-CMAC: token = the first 16 bytes of MAC(domain
+//! key, tuple(domain name, version, canonical text)), in the domain's form. AES-SIV: see
+//! [`crate::reversible`]. The canonical text is the same for Int64 7, Decimal(p,0) 7 and text `7`,
+//! and for a leaf of the key and of the row.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, StringBuilder};
-use douane_schemas::keys::Purpose;
 use douane_schemas::leaf::{Leaf, LeafType};
 use douane_schemas::tuple::Tuple;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cmac::{Batch, Cmac, Head};
 use crate::column::{Protect, each_text};
-use crate::domains::{Domains, Form, Normalize};
+use crate::domains::{Algorithm, Domains, Normalize};
 use crate::fault::{StageFault, TransformFault};
+use crate::forms::{Form, WIDTH_MAX};
 use crate::hmac::Hmac;
 use crate::keyring::Keyring;
+use crate::reversible::Sealer;
 use crate::stage::{Declaration, Declared, Guarantees, Produces};
 
 /// What `tokenize` is.
@@ -46,7 +49,7 @@ pub struct Config {
     /// Leaves to tokenise.
     #[schemars(length(min = 1))]
     pub columns: Vec<String>,
-    /// A domain of the domains' file: it fixes key, normaliser and form.
+    /// A domain of the domains' file: it fixes key, algorithm, normaliser and form.
     pub domain: String,
 }
 
@@ -84,9 +87,12 @@ impl Config {
                 form: domain.form,
                 domain: self.domain.clone(),
                 version: domain.version.get(),
+                algorithm: domain.algorithm,
+                pad_to: domain.bucket_least(),
             },
-            may_fail: dated || domain.normalize.may_fail(),
-            keys: vec![(Purpose::TokenHmac, self.domain.clone())],
+            // A reversible token holds its text, which may be too long for one.
+            may_fail: dated || domain.normalize.may_fail() || domain.algorithm.reversible(),
+            keys: vec![(domain.algorithm.purpose(), self.domain.clone())],
         })
     }
 
@@ -102,131 +108,134 @@ impl Config {
     ) -> Result<Arc<dyn Protect>, StageFault> {
         self.declare(leaf, domains)?;
         let domain = domains.get(DECLARATION.verb, &self.domain)?;
-        let key = keyring.key(Purpose::TokenHmac, &self.domain);
-        Ok(Arc::new(Tokenizer {
-            key: Hmac::new(key.secret()),
-            head: Tuple::new().text(&self.domain).number(u64::from(domain.version.get())).finish(),
-            normalize: domain.normalize,
-            form: domain.form,
-        }))
+        let (name, version) = (&self.domain, domain.version.get());
+        let purpose = domain.algorithm.purpose();
+        let key = keyring.key(purpose, name);
+        let head = Tuple::new().text(name).number(u64::from(version)).finish();
+        let maker = match domain.algorithm {
+            Algorithm::HmacSha256 => Maker::Hmac { key: Hmac::new(key.secret()), head },
+            Algorithm::AesCmac => {
+                let key = Cmac::new(key.secret());
+                Maker::Cmac { head: key.head(&head), key }
+            }
+            Algorithm::AesSiv => {
+                let bucket_least = domain.bucket_least().unwrap_or_default();
+                let number = keyring.version(purpose, name);
+                Maker::Siv(Sealer::new(&key, number, name, version, bucket_least)?)
+            }
+        };
+        Ok(Arc::new(Tokenizer { maker, normalize: domain.normalize, form: domain.form }))
     }
 }
 
 struct Tokenizer {
-    key: Hmac,
-    /// The tuple's first fields: domain name and version.
-    head: Vec<u8>,
+    maker: Maker,
     normalize: Normalize,
     form: Form,
 }
 
+/// A domain's algorithm with its key. `head` are the tuple's first fields: domain name and version.
+enum Maker {
+    Hmac { key: Hmac, head: Vec<u8> },
+    Cmac { key: Cmac, head: Head },
+    Siv(Sealer),
+}
+
+/// Rows whose tokens are made together: few enough to stay near the processor.
+const ROWS: usize = 1_024;
+
+/// The rows of one call until they are printed.
+#[derive(Default)]
+struct Rows {
+    /// One a row: it has a value.
+    present: Vec<bool>,
+    /// One a value.
+    tags: Vec<[u8; 16]>,
+    message: Vec<u8>,
+    batch: Batch,
+}
+
 impl Protect for Tokenizer {
     fn apply(&self, column: &ArrayRef) -> Result<ArrayRef, TransformFault> {
-        let rows = column.len();
-        let mut out = StringBuilder::with_capacity(rows, rows * self.form.width());
+        let count = column.len();
+        let mut out = StringBuilder::with_capacity(count, count * self.form.width());
         let mut normal = String::new();
-        let mut message = Vec::new();
-        let mut printed = [0; WIDTH_MAX];
+        let mut rows = Rows::default();
         each_text(column, |value| {
-            let Some(value) = value else {
-                out.append_null();
-                return Ok(());
-            };
-            let text = self.normalize.apply(value, &mut normal)?;
-            message.clear();
-            message.extend_from_slice(&self.head);
-            text_field(text, &mut message);
-            let tag = self.key.tag(&mut message);
-            let mut token = [0; 16];
-            token.copy_from_slice(&tag[..16]);
-            out.append_value(self.form.print(token, &mut printed));
+            rows.present.push(value.is_some());
+            if let Some(value) = value {
+                self.maker.push(self.normalize.apply(value, &mut normal)?, &mut rows)?;
+            }
+            if rows.present.len() == ROWS {
+                self.print(&mut rows, &mut out);
+            }
             Ok(())
         })?;
+        self.print(&mut rows, &mut out);
         Ok(Arc::new(out.finish()))
     }
 }
 
-/// Appends `Tuple::text` without building a tuple for every cell.
-fn text_field(text: &str, out: &mut Vec<u8>) {
-    // A column is far below 4 GiB.
-    let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-    out.push(b't');
-    out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(text.as_bytes());
-}
-
-const WIDTH_MAX: usize = 39;
-
-impl Form {
-    /// Characters of every token.
-    pub fn width(self) -> usize {
+impl Maker {
+    fn push(&self, text: &str, rows: &mut Rows) -> Result<(), TransformFault> {
         match self {
-            Self::Base32 => 26,
-            Self::Base62 => 22,
-            Self::Uuid => 36,
-            Self::Decimal => 39,
-        }
-    }
-
-    /// Prints a token.
-    fn print(self, token: [u8; 16], out: &mut [u8; WIDTH_MAX]) -> &str {
-        let width = self.width();
-        match self {
-            Self::Base32 => base32(u128::from_be_bytes(token), out),
-            Self::Base62 => radix(u128::from_be_bytes(token), BASE62, 10, &mut out[..width]),
-            Self::Decimal => {
-                radix(u128::from_be_bytes(token), b"0123456789", 19, &mut out[..width])
+            Self::Hmac { key, head } => {
+                rows.message.clear();
+                rows.message.extend_from_slice(head);
+                rows.message.extend_from_slice(&text_head(text));
+                rows.message.extend_from_slice(text.as_bytes());
+                let tag = key.tag(&mut rows.message);
+                let mut token = [0; 16];
+                token.copy_from_slice(&tag[..16]);
+                rows.tags.push(token);
             }
-            Self::Uuid => uuid(token, out),
+            Self::Cmac { key, head } => {
+                key.push(head, &[&text_head(text), text.as_bytes()], &mut rows.batch);
+            }
+            Self::Siv(sealer) => sealer.push(text, &mut rows.batch)?,
         }
-        // The printers write ASCII only.
-        std::str::from_utf8(&out[..width]).unwrap_or_default()
+        Ok(())
     }
 }
 
-const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-
-fn base32(value: u128, out: &mut [u8; WIDTH_MAX]) {
-    const SIGNS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    for (i, sign) in out.iter_mut().enumerate().take(25) {
-        *sign = SIGNS[(value >> (123 - 5 * i)) as usize & 31];
+impl Tokenizer {
+    /// Makes what is not made yet, prints all rows, and empties them.
+    fn print(&self, rows: &mut Rows, out: &mut StringBuilder) {
+        let Rows { present, tags, batch, .. } = rows;
+        let mut present = present.drain(..);
+        // Nulls up to the next value; at the end of all rows none is left.
+        let mut nulls = |out: &mut StringBuilder| {
+            present.by_ref().take_while(|present| !present).for_each(|_| out.append_null());
+        };
+        let mut printed = [0; WIDTH_MAX];
+        match &self.maker {
+            Maker::Siv(sealer) => {
+                let mut text = String::new();
+                sealer.finish(batch, |token| {
+                    nulls(out);
+                    self.form.print_bytes(token, &mut text);
+                    out.append_value(&text);
+                });
+            }
+            maker => {
+                if let Maker::Cmac { key, .. } = maker {
+                    key.finish(batch, tags);
+                }
+                for tag in tags.drain(..) {
+                    nulls(out);
+                    out.append_value(self.form.print(tag, &mut printed));
+                }
+            }
+        }
+        nulls(out);
     }
-    // RFC 4648 section 6: the last quantum is filled with zero bits on the right.
-    out[25] = SIGNS[(value as usize & 7) << 2];
 }
 
-/// Big-endian digits of `value`, zeros in front. `step` digits are taken from one 64-bit limb,
-/// because 128-bit divisions are slow.
-fn radix(mut value: u128, signs: &[u8], step: u32, out: &mut [u8]) {
-    let base = signs.len() as u64;
-    let limb_base = u128::from(base.pow(step));
-    let mut at = out.len();
-    while at > 0 {
-        let mut limb = (value % limb_base) as u64;
-        value /= limb_base;
-        for _ in 0..step.min(u32::try_from(at).unwrap_or(step)) {
-            at -= 1;
-            out[at] = signs[(limb % base) as usize];
-            limb /= base;
-        }
-    }
-}
-
-fn uuid(mut token: [u8; 16], out: &mut [u8; WIDTH_MAX]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    // RFC 9562 section 5.8: version 8, variant 0b10; the other 122 bits are the token's.
-    token[6] = token[6] & 0x0f | 0x80;
-    token[8] = token[8] & 0x3f | 0x80;
-    let mut at = 0;
-    for (i, byte) in token.iter().enumerate() {
-        if matches!(i, 4 | 6 | 8 | 10) {
-            out[at] = b'-';
-            at += 1;
-        }
-        out[at] = HEX[usize::from(byte >> 4)];
-        out[at + 1] = HEX[usize::from(byte & 15)];
-        at += 2;
-    }
+/// Type and length of `Tuple::text`, without building a tuple for every cell.
+fn text_head(text: &str) -> [u8; 5] {
+    // A column is far below 4 GiB.
+    let [a, b, c, d] = u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes();
+    [b't', a, b, c, d]
 }
 
 #[cfg(test)]
@@ -239,10 +248,10 @@ mod tests {
         StringArray,
     };
     use arrow::datatypes::i256;
-    use data_encoding::BASE32_NOPAD;
     use douane_schemas::keys::RootKey;
 
     use super::*;
+    use crate::reversible;
 
     fn domains() -> Domains {
         serde_json::from_str(include_str!("../testdata/golden_domains.json")).unwrap()
@@ -316,59 +325,106 @@ mod tests {
     #[test]
     fn a_text_field_is_the_tuples() {
         for text in ["", "7", "äöü", &"x".repeat(300)] {
-            let mut out = Tuple::new().text("domain").number(3).finish();
-            text_field(text, &mut out);
+            let head = Tuple::new().text("domain").number(3).finish();
+            let out = [&head[..], &text_head(text), text.as_bytes()].concat();
             assert_eq!(out, Tuple::new().text("domain").number(3).text(text).finish());
         }
     }
 
+    /// What the key opens is what the domain's normaliser made, in every type.
     #[test]
-    fn forms_print_the_same_number() {
-        let value = u128::from_be_bytes(*b"\x00\x01douane tokens!");
-        let all = |form: Form| form.print(value.to_be_bytes(), &mut [0; WIDTH_MAX]).to_owned();
-        assert_eq!(all(Form::Base32), BASE32_NOPAD.encode(&value.to_be_bytes()).to_lowercase());
-        assert_eq!(all(Form::Decimal), format!("{value:039}"));
-        let back = all(Form::Base62).bytes().fold(0_u128, |n, sign| {
-            n * 62 + BASE62.iter().position(|s| *s == sign).unwrap() as u128
-        });
-        assert_eq!(back, value);
-        assert_eq!(Form::Base62.print([0xff; 16], &mut [0; WIDTH_MAX]), "7n42DGM5Tflk9n8mt7Fhc7");
-        assert_eq!(
-            Form::Decimal.print([0xff; 16], &mut [0; WIDTH_MAX]),
-            "340282366920938463463374607431768211455"
-        );
-        assert_eq!(
-            Form::Uuid.print([0xff; 16], &mut [0; WIDTH_MAX]),
-            "ffffffff-ffff-8fff-bfff-ffffffffffff"
-        );
-        assert_eq!(Form::Base32.print([0; 16], &mut [0; WIDTH_MAX]), "a".repeat(26));
+    fn golden_reversible_tokens_open_again() {
+        let golden: Vec<Golden> =
+            serde_json::from_str(include_str!("../testdata/golden_tokens.json")).unwrap();
+        let domains = domains();
+        let mut opened = 0;
+        for case in golden {
+            let domain = &domains.domains[&case.domain];
+            if !domain.algorithm.reversible() {
+                continue;
+            }
+            assert_eq!(reversible::key_number(domain.form, &case.token), Ok(1));
+            let key = keyring().key(domain.algorithm.purpose(), &case.domain);
+            let version = domain.version.get();
+            let text = reversible::open(&key, &case.domain, version, domain.form, &case.token);
+            let text = text.unwrap();
+            for (leaf_type, value) in case.inputs {
+                let column = carrier(leaf_type, &value);
+                each_text(&column, |found| {
+                    let mut normal = String::new();
+                    let found = domain.normalize.apply(found.unwrap(), &mut normal)?;
+                    assert!(found == text.as_str(), "{leaf_type}");
+                    Ok(())
+                })
+                .unwrap();
+            }
+            opened += 1;
+        }
+        assert!(opened >= 7, "{opened}");
+    }
+
+    /// Nulls stand where they stood, over the border of what is made together.
+    #[test]
+    fn every_row_has_its_own_token_or_null() {
+        for domain in ["plain", "fast", "back"] {
+            let leaf = Leaf { path: "c".into(), leaf_type: LeafType::Text };
+            let config = Config { columns: vec![], domain: domain.into() };
+            let built = config.build(&leaf, &domains(), &keyring()).unwrap();
+            for (rows, nulls) in [(0, 2), (1, 1), (ROWS, 3), (ROWS + 1, 2), (2 * ROWS + 7, 5)] {
+                let value = |row: usize| (row % nulls != 0).then(|| "v".repeat(row % 90));
+                let column: ArrayRef = Arc::new((0..rows).map(value).collect::<StringArray>());
+                let out = built.apply(&column).unwrap();
+                let out = out.as_string::<i32>();
+                assert_eq!(out.len(), rows);
+                for row in 0..rows.min(3 * 90 * nulls) {
+                    let alone: ArrayRef = Arc::new(column.slice(row, 1));
+                    let alone = built.apply(&alone).unwrap();
+                    assert_eq!(out.is_null(row), column.is_null(row));
+                    assert!(alone.to_data() == out.slice(row, 1).to_data(), "{domain} {row}");
+                }
+            }
+        }
     }
 
     #[test]
-    fn version_domain_and_root_change_every_token() {
-        let one = token("plain", LeafType::Text, text("7")).unwrap();
-        assert_ne!(token("plain_two", LeafType::Text, text("7")).unwrap(), one);
+    fn version_domain_algorithm_and_root_change_every_token() {
         let leaf = Leaf { path: "c".into(), leaf_type: LeafType::Text };
-        let config = Config { columns: vec![], domain: "plain".into() };
-        let mut raised = domains();
-        let domain = raised.domains.get_mut("plain").unwrap();
-        domain.version = domain.version.saturating_add(1);
-        let of = |domains: &Domains, root: [u8; 32]| {
+        let of = |domains: &Domains, domain: &str, root: [u8; 32]| {
             let keyring = Keyring::new(&RootKey::new(root));
+            let config = Config { columns: vec![], domain: domain.into() };
             let out = config.build(&leaf, domains, &keyring).unwrap().apply(&text("7")).unwrap();
             out.as_string::<i32>().value(0).to_owned()
         };
-        assert_eq!(of(&domains(), [7; 32]), one);
-        assert_ne!(of(&raised, [7; 32]), one);
-        assert_ne!(of(&domains(), [8; 32]), one);
+        let mut seen = HashSet::new();
+        for name in ["plain", "plain_two", "fast", "back"] {
+            let one = of(&domains(), name, [7; 32]);
+            assert_eq!(token(name, LeafType::Text, text("7")), Ok(one.clone()));
+            assert!(seen.insert(one));
+            assert!(seen.insert(of(&domains(), name, [8; 32])));
+            let mut raised = domains();
+            let domain = raised.domains.get_mut(name).unwrap();
+            domain.version = domain.version.saturating_add(1);
+            assert!(seen.insert(of(&raised, name, [7; 32])));
+            for algorithm in [Algorithm::HmacSha256, Algorithm::AesCmac, Algorithm::AesSiv] {
+                let mut other = domains();
+                let domain = other.domains.get_mut(name).unwrap();
+                if domain.algorithm != algorithm {
+                    domain.algorithm = algorithm;
+                    assert!(seen.insert(of(&other, name, [7; 32])));
+                }
+            }
+        }
     }
 
     #[test]
-    fn cells_bad_phone_bad_decimal_bad_date() {
+    fn cells_bad_phone_bad_decimal_bad_length_bad_date() {
         for bad in ["030 1234567", "+49", "call me"] {
             assert_eq!(token("phone", LeafType::Text, text(bad)), Err(TransformFault::Unparsable));
         }
         assert_eq!(token("amount", LeafType::Text, text("1e3")), Err(TransformFault::Unparsable));
+        let long = text(&"x".repeat(reversible::TEXT_BYTES_MAX + 1));
+        assert_eq!(token("back", LeafType::Text, Arc::clone(&long)), Err(TransformFault::TooLong));
+        assert!(token("fast", LeafType::Text, long).is_ok());
         let far: ArrayRef = Arc::new(Date32Array::from(vec![i32::MAX]));
         assert_eq!(token("plain", LeafType::Date, far), Err(TransformFault::OutOfRange));
     }

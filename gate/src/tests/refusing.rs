@@ -12,6 +12,7 @@ use arrow::compute::concat;
 use arrow::datatypes::{
     DataType, Date32Type, Field, Int32Type, Schema, TimestampMicrosecondType, i256,
 };
+use douane_ledger::release::Shape;
 use douane_schemas::batch::Op;
 use douane_schemas::canonical;
 
@@ -522,6 +523,44 @@ fn a_raw_number_that_looks_like_a_token() {
     case.out = with_cell(&case.out, 0, Some(digits));
     let passed = good.through(&mut gate).unwrap();
     assert_eq!(passed.refused()[0].1.reason, RefusalReason::TokenIsRaw);
+}
+
+/// Tokens that the domain's key opens: the gate cannot, but knows what none of them looks like.
+#[test]
+fn reversible_tokens_of_another_shape_or_in_the_clear() {
+    let mut good = table();
+    let mut release = good.release();
+    let at = good.at("ref");
+    let (form, domain) = ("base64url".into(), "ref".into());
+    release.columns[at].shape = Shape::Token { form, domain, pad_to: Some(16) };
+    let mut gate = super::fixture::gate(&release).unwrap();
+    let print = |bytes: &[u8]| data_encoding::BASE64URL_NOPAD.encode(bytes);
+    // Whatever is enciphered looks like this; equal raw values, equal tokens.
+    let raw = good.columns[at].raw.clone();
+    let cells: Vec<Option<String>> = raw
+        .as_string::<i32>()
+        .iter()
+        .map(|raw| raw.map(|raw| print(&[&[1], &[0x5a ^ raw.len() as u8; 32][..]].concat())))
+        .collect();
+    good.columns[at].out = Arc::new(StringArray::from(cells));
+    assert_eq!(good.through(&mut gate).unwrap().refused(), []);
+
+    let text = "a raw value text";
+    good.columns[at].raw = with_cell(&raw, 0, Some(text));
+    assert_eq!(good.through(&mut gate).unwrap().refused(), []);
+    let clear = [&[1], &[0x77; 16][..], text.as_bytes()].concat();
+    for (bytes, reason) in [
+        (clear, RefusalReason::TokenIsRaw),
+        (vec![1; 16], RefusalReason::Token),
+        (vec![1; 48], RefusalReason::Token),
+        (vec![0; 33], RefusalReason::Token),
+        (text.as_bytes().to_vec(), RefusalReason::Token),
+    ] {
+        let mut bad = good.clone();
+        bad.columns[at].out = with_cell(&good.columns[at].out, 0, Some(&print(&bytes)));
+        let passed = bad.through(&mut gate).unwrap();
+        assert_eq!(passed.refused()[0].1.reason, reason);
+    }
 }
 
 #[test]

@@ -97,10 +97,14 @@ pub struct Column {
 pub enum Shape {
     /// A keyed token.
     Token {
-        /// `base32`, `base62`, `uuid` or `decimal`.
+        /// `base32`, `base62`, `base64url`, `uuid` or `decimal`.
         form: String,
         /// The token domain.
         domain: String,
+        /// Of tokens that the domain's key opens: the least bucket, in bytes, that values were
+        /// padded to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pad_to: Option<u32>,
     },
     /// Format-preserving encryption.
     Fpe {

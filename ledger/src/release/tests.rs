@@ -51,7 +51,10 @@ pub(crate) fn release() -> Release {
         }],
         key: vec![],
         columns: vec![
-            column("id", Shape::Token { form: "base32".into(), domain: "customer".into() }),
+            column(
+                "id",
+                Shape::Token { form: "base32".into(), domain: "customer".into(), pad_to: None },
+            ),
             column("card", Shape::Mask { keep_first: 0, keep_last: 4, fill: '*' }),
             column("born", Shape::Year),
         ],

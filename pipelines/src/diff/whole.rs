@@ -342,9 +342,8 @@ impl Lines {
         let name = |d: &FingerprintedDomain| format!("{} ({})", d.name, d.algorithm);
         let cost = |was: Option<&FingerprintedDomain>, is: Option<&FingerprintedDomain>| {
             let (Some(was), Some(is)) = (was, is) else { return READ };
-            let FingerprintedDomain { name, algorithm, normalize, form, version, purposes: _ } = is;
-            let same = (name, algorithm, normalize, form, version)
-                == (&was.name, &was.algorithm, &was.normalize, &was.form, &was.version);
+            // What it may be used for makes no other token.
+            let same = *is == FingerprintedDomain { purposes: is.purposes.clone(), ..was.clone() };
             if same { READ } else { TOKENS }
         };
         self.named("domain", (old, new), name, cost);

@@ -115,8 +115,11 @@ pub(super) fn apply(
 fn input(column: &OutputColumn, known: &dyn Fn(&OutputColumn) -> bool) -> Input {
     let domain = match column.produces() {
         Some(Produces::Token { domain, .. }) => Some(domain.clone()),
-        // A ciphertext is no token, also where the two share a domain's name.
-        Some(Produces::Fpe { domain, .. }) => Some(format!("{domain} (fpe)")),
+        // A ciphertext is no token, also where the two share a domain's name; nor do two ciphertexts
+        // of one domain compare whose context or alphabet differ.
+        Some(Produces::Fpe { domain, context, alphabet, .. }) => {
+            Some(format!("{domain} (fpe `{context}` over `{alphabet}`)"))
+        }
         _ => None,
     };
     let leaf_type = known(column).then_some(column.output);

@@ -1,0 +1,237 @@
+//! AES-256-CMAC (NIST SP 800-38B) of many short messages under one key. One message waits for each
+//! of its blocks in turn; 64 of them go through the cipher side by side.
+
+use aes::Aes256;
+use aes::cipher::{Array, Block, BlockCipherEncrypt, KeyInit};
+use zeroize::ZeroizeOnDrop;
+
+/// Messages side by side.
+pub(crate) const LANES: usize = 64;
+
+/// Bytes of a block and of a tag.
+pub const BLOCK: usize = 16;
+
+/// A prepared key. It has no `Debug`: its subkeys are as good as the key.
+#[derive(ZeroizeOnDrop)]
+pub struct Cmac {
+    /// Wipes itself.
+    #[zeroize(skip)]
+    cipher: Aes256,
+    k1: [u8; BLOCK],
+    k2: [u8; BLOCK],
+}
+
+/// How messages begin that begin alike: its whole blocks are enciphered once.
+#[derive(Clone, Default)]
+pub struct Head {
+    state: [u8; BLOCK],
+    rest: Vec<u8>,
+}
+
+/// Padded messages back to back. It holds data and has no `Debug`.
+#[derive(Default)]
+pub struct Batch {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) lanes: Vec<Lane>,
+}
+
+/// Where one message of a batch lies.
+#[derive(Clone, Copy)]
+pub(crate) struct Lane {
+    pub at: usize,
+    pub blocks: usize,
+}
+
+impl Cmac {
+    /// Prepares a key.
+    pub fn new(key: &[u8; 32]) -> Self {
+        let cipher = Aes256::new(&Array::from(*key));
+        // SP 800-38B, 6.1: L, then both subkeys.
+        let mut l = Block::<Aes256>::default();
+        cipher.encrypt_block(&mut l);
+        let k1 = double(l.into());
+        Self { cipher, k1, k2: double(k1) }
+    }
+
+    /// The state after the head's whole blocks. A message may end where its head ends, and its last
+    /// block is treated in its own way: the head's last byte is never among those.
+    pub fn head(&self, head: &[u8]) -> Head {
+        let whole = head.len().saturating_sub(1) / BLOCK * BLOCK;
+        let mut state = Block::<Aes256>::default();
+        for block in head[..whole].as_chunks::<BLOCK>().0 {
+            xor(&mut state, block);
+            self.cipher.encrypt_block(&mut state);
+        }
+        Head { state: state.into(), rest: head[whole..].to_vec() }
+    }
+
+    /// Adds the message `head`, then `parts`.
+    pub fn push(&self, head: &Head, parts: &[&[u8]], batch: &mut Batch) {
+        let at = batch.bytes.len();
+        batch.bytes.extend_from_slice(&head.rest);
+        parts.iter().for_each(|part| batch.bytes.extend_from_slice(part));
+        let length = batch.bytes.len() - at;
+        // SP 800-38B, 6.2, step 4: a whole last block takes K1, a padded one K2.
+        let whole = length > 0 && length.is_multiple_of(BLOCK);
+        if !whole {
+            batch.bytes.push(0x80);
+            batch.bytes.resize(at + (length + 1).next_multiple_of(BLOCK), 0);
+        }
+        let last = batch.bytes.len() - BLOCK;
+        xor(&mut batch.bytes[last..], if whole { &self.k1 } else { &self.k2 });
+        xor(&mut batch.bytes[at..at + BLOCK], &head.state);
+        batch.lanes.push(Lane { at, blocks: (batch.bytes.len() - at) / BLOCK });
+    }
+
+    /// Appends the tags of all messages, in the order in which they were added, and empties the
+    /// batch.
+    pub fn finish(&self, batch: &mut Batch, out: &mut Vec<[u8; BLOCK]>) {
+        let from = out.len();
+        out.resize(from + batch.lanes.len(), [0; BLOCK]);
+        batch.side_by_side(|bytes, lanes| {
+            let mut states = [Block::<Aes256>::default(); LANES];
+            let states = &mut states[..lanes.len()];
+            for block in 0..lanes[0].1.blocks {
+                for (state, (_, lane)) in states.iter_mut().zip(lanes) {
+                    xor(state, &bytes[lane.at + block * BLOCK..][..BLOCK]);
+                }
+                self.cipher.encrypt_blocks(states);
+            }
+            for (state, (number, _)) in states.iter().zip(lanes) {
+                out[from + number] = (*state).into();
+            }
+        });
+        batch.clear();
+    }
+
+    /// The tag of one message.
+    pub fn tag(&self, message: &[u8]) -> [u8; BLOCK] {
+        let (mut batch, mut out) = (Batch::default(), Vec::with_capacity(1));
+        self.push(&Head::default(), &[message], &mut batch);
+        self.finish(&mut batch, &mut out);
+        out[0]
+    }
+
+    /// The cipher and K1, for what chains blocks by itself.
+    pub(crate) fn parts(&self) -> (&Aes256, &[u8; BLOCK]) {
+        (&self.cipher, &self.k1)
+    }
+}
+
+impl Batch {
+    /// Calls `each` with up to [`LANES`] numbered lanes of one length, until all had their turn.
+    pub(crate) fn side_by_side(&mut self, mut each: impl FnMut(&mut [u8], &[(usize, Lane)])) {
+        let mut order: Vec<(usize, Lane)> = self.lanes.iter().copied().enumerate().collect();
+        // Columns of one length, which is most of them, are in order already.
+        if !order.is_sorted_by_key(|(_, lane)| lane.blocks) {
+            order.sort_by_key(|(_, lane)| lane.blocks);
+        }
+        for alike in order.chunk_by(|(_, a), (_, b)| a.blocks == b.blocks) {
+            alike.chunks(LANES).for_each(|lanes| each(&mut self.bytes, lanes));
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.lanes.clear();
+    }
+}
+
+pub(crate) fn xor(to: &mut [u8], with: &[u8]) {
+    to.iter_mut().zip(with).for_each(|(a, b)| *a ^= b);
+}
+
+/// Multiplication by x in GF(2^128), SP 800-38B 6.1: the carry is a mask, for a branch would take
+/// a time that tells of the key.
+pub(crate) fn double(block: [u8; BLOCK]) -> [u8; BLOCK] {
+    let n = u128::from_be_bytes(block);
+    ((n << 1) ^ (0x87 & (n >> 127).wrapping_neg())).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use ::cmac::digest::{KeyInit as _, Mac};
+    use data_encoding::HEXLOWER_PERMISSIVE;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hex(text: &str) -> Vec<u8> {
+        let text: String = text.split_whitespace().collect();
+        HEXLOWER_PERMISSIVE.decode(text.as_bytes()).unwrap()
+    }
+
+    fn oracle(key: &[u8; 32], message: &[u8]) -> [u8; 16] {
+        let mut mac = ::cmac::Cmac::<Aes256>::new_from_slice(key).unwrap();
+        mac.update(message);
+        mac.finalize().into_bytes().into()
+    }
+
+    /// <https://csrc.nist.gov/CSRC/media/Projects/Cryptographic-Standards-and-Guidelines/documents/examples/AES_CMAC.pdf>,
+    /// CMAC-AES256: the subkeys and examples 1 to 4.
+    #[test]
+    fn nist_cmac_aes256_examples() {
+        let key = hex("603deb1015ca71be2b73aef0857d7781 1f352c073b6108d72d9810a30914dff4");
+        let cmac = Cmac::new(&key.try_into().unwrap());
+        assert_eq!(cmac.k1[..], hex("cad1ed03 299eedac 2e9a9980 8621502f"));
+        assert_eq!(cmac.k2[..], hex("95a3da06 533ddb58 5d353301 0c42a0d9"));
+        let text = hex("6bc1bee22e409f96e93d7e117393172a ae2d8a571e03ac9c9eb76fac45af8e51
+             30c81c46a35ce411e5fbc1191a0a52ef f69f2445df4f9b17ad2b417be66c3710");
+        for (length, tag) in [
+            (0, "028962f61b7bf89efc6b551f4667d983"),
+            (16, "28a7023f452e8f82bd4bf28d8c37c35c"),
+            (20, "156727dc0878944a023c1fe03bad6d93"),
+            (64, "e1992190549f6ed5696a2c056c315410"),
+        ] {
+            assert_eq!(cmac.tag(&text[..length])[..], hex(tag), "{length}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Any heads and texts together, against crate `cmac` one by one: one length and many, more
+        /// messages than lanes, heads that end on a block.
+        #[test]
+        fn a_batch_equals_the_oracle(
+            key in any::<[u8; 32]>(),
+            head in prop::collection::vec(any::<u8>(), 0..70),
+            texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..70), 0..150),
+            alike in any::<bool>(),
+        ) {
+            let cmac = Cmac::new(&key);
+            let prepared = cmac.head(&head);
+            let (mut batch, mut out) = (Batch::default(), Vec::new());
+            let mut expected = Vec::new();
+            for text in &texts {
+                let text = if alike { &texts[0] } else { text };
+                let (left, right) = text.split_at(text.len() / 2);
+                cmac.push(&prepared, &[left, right], &mut batch);
+                expected.push(oracle(&key, &[&head[..], text].concat()));
+            }
+            cmac.finish(&mut batch, &mut out);
+            prop_assert_eq!(&out, &expected);
+            // The batch is empty again, and tags are appended.
+            cmac.push(&prepared, &[b"x"], &mut batch);
+            cmac.finish(&mut batch, &mut out);
+            prop_assert_eq!(out.len(), expected.len() + 1);
+            prop_assert_eq!(out.pop(), Some(oracle(&key, &[&head[..], b"x"].concat())));
+        }
+    }
+
+    /// The control of the test above: a message of another head or order has another tag.
+    #[test]
+    fn heads_and_messages_count() {
+        let cmac = Cmac::new(&[1; 32]);
+        let tag = |head: &[u8], text: &[u8]| {
+            let (mut batch, mut out) = (Batch::default(), Vec::new());
+            cmac.push(&cmac.head(head), &[text], &mut batch);
+            cmac.finish(&mut batch, &mut out);
+            out[0]
+        };
+        assert_eq!(tag(b"ab", b"c"), tag(b"a", b"bc"));
+        assert_ne!(tag(b"ab", b"c"), tag(b"ab", b"d"));
+        assert_ne!(tag(b"ab", b"c"), tag(b"ac", b"c"));
+        assert_ne!(tag(&[0; 16], b""), tag(&[0; 17], b""));
+    }
+}
