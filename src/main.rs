@@ -63,6 +63,8 @@ enum Verb {
     /// Runs the detectors over labelled text: recall, precision, F1 and F2 of each kind, and no
     /// text. 0: the least recall that was asked for is reached.
     Scorecard(verb::scorecard::Args),
+    /// Vectors of the standards, built in and in files, on this machine. 0: none fails.
+    Selftest(verb::selftest::Args),
     /// The JSON schema of a sort of file, for editors.
     Schema(verb::schema::Args),
     /// A script that completes this command line in a shell.
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         Verb::Release(args) => verb::release::run(place, &args),
         Verb::Classify(args) => verb::classify::run(place, &args),
         Verb::Scorecard(args) => verb::scorecard::run(&args),
+        Verb::Selftest(args) => verb::selftest::run(&args),
         Verb::Schema(args) => Ok(verb::schema::run(&args)),
         Verb::Completions(args) => Ok(verb::completions::run(&args)),
     };

@@ -449,7 +449,16 @@ fn compile(column: &Column, keys: &GateKeys) -> Result<Check, GateFault> {
                 }
             }
         }
-        Shape::Fpe { alphabet, keep_first, keep_last, separators, domain, context, length_min } => {
+        Shape::Fpe {
+            alphabet,
+            keep_first,
+            keep_last,
+            separators,
+            domain,
+            context,
+            length_min,
+            check_digit,
+        } => {
             let key = keys.ff1.get(domain).ok_or_else(|| GateFault::KeyMissing {
                 column: column.name.clone(),
                 domain: domain.clone(),
@@ -462,6 +471,7 @@ fn compile(column: &Column, keys: &GateKeys) -> Result<Check, GateFault> {
                 domain,
                 context,
                 length_min: *length_min,
+                check_digit: *check_digit,
             };
             let fpe = Fpe::new(&parameters, key).ok_or_else(|| bad("fpe parameters"))?;
             Check::Fpe(Box::new(fpe))

@@ -41,6 +41,7 @@ pub mod revocation;
 pub mod run;
 mod schedule;
 pub mod scorecard;
+pub mod selftest;
 mod shard;
 pub mod status;
 mod stop;

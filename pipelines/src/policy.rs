@@ -220,6 +220,7 @@ mod tests {
             domain: "d".into(),
             context: String::new(),
             length_min: 6,
+            check_digit: None,
         };
         let bins = Produces::Bins { labels: vec!["[0,1)".into()] };
         let constant = Produces::Constant { text: "x".into() };

@@ -8,6 +8,9 @@ mod html;
 
 pub use html::page;
 
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
+use douane_transforms::check_digit::{CheckDigit, CheckOutcome};
 use douane_transforms::{Guarantees, Produces, Stage};
 use serde::Serialize;
 
@@ -450,10 +453,24 @@ fn in_words(produces: &Produces) -> String {
             separators,
             context,
             length_min,
-        } => format!(
-            "fpe: FF1 over `{alphabet}`, domain {domain}, {keep_first} first and {keep_last} last \
-             kept, `{separators}` kept, context `{context}`, at least {length_min} encrypted"
-        ),
+            check_digit,
+        } => {
+            let alphabet = alphabet_in_words(alphabet);
+            let check = match check_digit {
+                None => "",
+                Some(CheckDigit::Luhn(CheckOutcome::KeepValid)) => {
+                    ", the last of the others made valid (Luhn)"
+                }
+                Some(CheckDigit::Luhn(CheckOutcome::MakeInvalid)) => {
+                    ", the last of the others made invalid (Luhn)"
+                }
+            };
+            format!(
+                "fpe: FF1 over {alphabet}, domain {domain}, {keep_first} first and {keep_last} \
+                 last kept, `{separators}` kept, context `{context}`, at least {length_min} \
+                 encrypted{check}"
+            )
+        }
         Produces::Mask { keep_first, keep_last, fill } => {
             format!("mask: {keep_first} first and {keep_last} last kept, `{fill}` for the others")
         }
@@ -467,6 +484,22 @@ fn in_words(produces: &Produces) -> String {
         Produces::Prefix { length } => format!("generalize: {length} first characters"),
     }
 }
+
+/// An alphabet written out, or, where nobody would read it, by its ends and what pins the rest.
+fn alphabet_in_words(alphabet: &str) -> String {
+    let count = alphabet.chars().count();
+    if count <= ALPHABET_SHOWN_MAX {
+        return format!("`{alphabet}`");
+    }
+    let first = alphabet.chars().next().unwrap_or_default();
+    let last = alphabet.chars().next_back().unwrap_or_default();
+    let digest = digest::digest(&digest::SHA256, alphabet.as_bytes());
+    let hex = HEXLOWER.encode(digest.as_ref());
+    format!("{count} characters from `{first}` to `{last}` (SHA-256 {hex})")
+}
+
+/// As many as ASCII has visible characters.
+const ALPHABET_SHOWN_MAX: usize = 94;
 
 fn keeps(guarantees: &Guarantees) -> Vec<&'static str> {
     let all = [

@@ -17,6 +17,7 @@ use douane_ledger::trust::TrustRoot;
 use douane_schemas::debezium::ENVELOPE_LIST_VERSION;
 use douane_schemas::keys::Purpose;
 use douane_schemas::leaf::{Leaf, TableLeaves};
+use douane_transforms::check_digit::{CheckDigit, CheckOutcome};
 use douane_transforms::detectors::Detector;
 use douane_transforms::{Produces, Stage};
 
@@ -382,9 +383,20 @@ fn shape(produces: &Produces) -> Shape {
             domain,
             context,
             length_min,
-        } => {
-            Shape::Fpe { alphabet, keep_first, keep_last, separators, domain, context, length_min }
-        }
+            check_digit,
+        } => Shape::Fpe {
+            alphabet,
+            keep_first,
+            keep_last,
+            separators,
+            domain,
+            context,
+            length_min,
+            check_digit: check_digit.map(|CheckDigit::Luhn(outcome)| match outcome {
+                CheckOutcome::KeepValid => release::CheckDigit::LuhnValid,
+                CheckOutcome::MakeInvalid => release::CheckDigit::LuhnInvalid,
+            }),
+        },
         Produces::Mask { keep_first, keep_last, fill } => {
             Shape::Mask { keep_first, keep_last, fill }
         }

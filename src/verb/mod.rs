@@ -13,6 +13,7 @@ pub mod release;
 pub mod run;
 pub mod schema;
 pub mod scorecard;
+pub mod selftest;
 pub mod status;
 pub mod test;
 pub mod verify;

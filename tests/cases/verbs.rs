@@ -176,6 +176,11 @@ fn documents_are_as_documented_without_a_broker() {
     is_as_documented("test", &failing, &left_out);
     assert_eq!(failing.code, 1);
     assert!(failing.out.contains("country"), "{}", failing.out);
+    let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/testdata/selftest");
+    let selftest = place.json(&["selftest", vectors]).fine("the standards' vectors");
+    let found = is_as_documented("selftest", &selftest, &[]);
+    assert!(found.as_array().is_some_and(|reports| reports.len() >= 14), "{found}");
+    assert_eq!(place.verb(&["selftest", "nowhere.json"]).code, 2);
     is_as_documented("keys-init", &place.json(&["keys", "init"]).fine("keys init"), &[]);
     let labelled = format!("{HOME}/tests/data/pii-labelled-sentences.json");
     let four = ["scorecard", &labelled, "--detectors", "email,phone,card,iban"];

@@ -279,6 +279,6 @@ fn the_schema_of_a_stage_is_closed() {
     for declaration in ALL {
         assert!(schema.contains(&format!("\"{}\"", declaration.verb)));
     }
-    // Each verb and its config (`sql` is a text), `keep`, and the custom alphabet.
-    assert_eq!(schema.matches("\"additionalProperties\":false").count(), 2 * ALL.len() - 1 + 2);
+    // Each verb and its config (`sql` is a text), `keep`, the custom alphabet and the check digit.
+    assert_eq!(schema.matches("\"additionalProperties\":false").count(), 2 * ALL.len() - 1 + 3);
 }

@@ -23,6 +23,8 @@ pub enum StageFault {
     DomainTooSmall { radix: u32, length_min: u32, least: u32 },
     #[error("fpe length_min is {length_min}; at most {most} characters of one value are encrypted")]
     LengthTooLong { length_min: u32, most: u32 },
+    #[error("fpe computes a check digit of digits only; write `alphabet: digits`")]
+    CheckDigit,
     #[error("custom alphabet: {0}")]
     Alphabet(&'static str),
     #[error("separators: {0}")]
@@ -66,6 +68,8 @@ pub enum TransformFault {
     OutsideAlphabet,
     #[error("a cell leaves fewer characters to encrypt than the declared minimum")]
     DomainTooSmall,
+    #[error("a cell's check digit does not follow from its other digits")]
+    CheckDigit,
     #[error("a cell is longer than the stage takes")]
     TooLong,
     #[error("a cell is divided by zero")]
@@ -80,6 +84,7 @@ impl TransformFault {
             Self::OutOfRange => "out_of_range",
             Self::OutsideAlphabet => "outside_alphabet",
             Self::DomainTooSmall => "domain_too_small",
+            Self::CheckDigit => "check_digit",
             Self::TooLong => "too_long",
             Self::DivisionByZero => "division_by_zero",
         }

@@ -1,12 +1,14 @@
-//! FF1 of NIST SP 800-38G with AES-256, 64 values at a time.
+//! FF1 of NIST SP 800-38G over a whole column, 64 values at a time.
 //!
 //! Every block of `P || Q` but the last is the same in all ten rounds, so its CBC state is computed
-//! once per value; each round is then one AES block, and the blocks of 64 values go through the
-//! cipher together. Values whose halves do not fit 64 bits take the slow path of crate `fpe`, which
-//! is also the oracle of the tests.
+//! once for each length and tweak; a round is then one AES block a value, and the blocks of 64
+//! values of one length go through the cipher together. A half is a number of 64 bits, and what
+//! FF1 divides by is known beforehand: no round divides. Values whose halves do not fit 64 bits go
+//! through crate `fpe`, which is also the oracle of the tests.
 
-use aes::Aes256;
-use aes::cipher::{Array, Block, BlockCipherEncrypt, KeyInit};
+use aes::cipher::consts::U16;
+use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
+pub use aes::{Aes128, Aes192, Aes256};
 use fpe::ff1::{FF1, FlexibleNumeralString};
 
 use crate::fault::TransformFault;
@@ -15,9 +17,28 @@ use crate::fault::TransformFault;
 pub const DOMAIN_MIN: u64 = 1_000_000;
 /// Most characters of one value that are encrypted.
 pub const NUMERALS_MAX: usize = 512;
+/// SP 800-38G: radix is at most 2^16.
+pub const RADIX_MAX: u32 = 1 << 16;
 
-/// Values encrypted side by side.
+/// Values that go through the rounds together.
 const LANES: usize = 64;
+
+/// A 128-bit block.
+type Block = Array<u8, U16>;
+
+/// AES with a key of any of its three sizes.
+pub trait Cipher: BlockCipherEncrypt<BlockSize = U16> + KeyInit + Clone {}
+
+impl<C: BlockCipherEncrypt<BlockSize = U16> + KeyInit + Clone> Cipher for C {}
+
+/// There, or back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Algorithm 7.
+    Encrypt,
+    /// Algorithm 8.
+    Decrypt,
+}
 
 /// The least count of numerals whose domain reaches [`DOMAIN_MIN`]; at least 2.
 pub fn length_least(radix: u32) -> u32 {
@@ -30,452 +51,453 @@ pub fn length_least(radix: u32) -> u32 {
     length.max(2)
 }
 
-/// One value of a batch: numerals and tweak lie in buffers that the caller owns.
-#[derive(Clone, Copy, Debug)]
-pub struct Job {
-    /// First numeral and one past the last.
-    pub numerals: (usize, usize),
-    /// First byte of the tweak and one past the last.
-    pub tweak: (usize, usize),
-}
-
 /// FF1 under one key and radix.
-pub struct Ff1 {
+pub struct Ff1<C = Aes256> {
     radix: u32,
     least: usize,
-    cipher: Aes256,
-    slow: FF1<Aes256>,
+    cipher: C,
+    /// By count of numerals, as far as halves fit 64 bits.
+    lengths: Vec<Length>,
+    long: FF1<C>,
 }
 
-impl Ff1 {
-    /// None where the radix is not between 2 and 256.
-    pub fn new(key: &[u8; 32], radix: u32) -> Option<Self> {
-        if !(2..=256).contains(&radix) {
+impl<C: Cipher> Ff1<C> {
+    /// None where the radix is not between 2 and [`RADIX_MAX`], or the key not of the cipher's
+    /// size.
+    pub fn new(key: &[u8], radix: u32) -> Option<Self> {
+        if !(2..=RADIX_MAX).contains(&radix) {
             return None;
         }
         Some(Self {
             radix,
             least: length_least(radix) as usize,
-            cipher: Aes256::new(&Array::from(*key)),
-            slow: FF1::new(key, radix).ok()?,
+            cipher: C::new_from_slice(key).ok()?,
+            lengths: (0..=NUMERALS_MAX).map_while(|n| Length::of(radix, n)).collect(),
+            long: FF1::new(key, radix).ok()?,
         })
     }
 
-    /// Encrypts every job's numerals in place.
+    /// The radix.
+    pub fn radix(&self) -> u32 {
+        self.radix
+    }
+
+    /// What a value of `n` numerals is split into; `None` where a half does not fit 64 bits and
+    /// the value goes through [`Self::long`].
     ///
     /// # Errors
     /// [`TransformFault::DomainTooSmall`] below 10^6 values, [`TransformFault::TooLong`] above
-    /// [`NUMERALS_MAX`] numerals, [`TransformFault::OutsideAlphabet`] for a numeral that is not
-    /// below the radix. The numerals are then partly encrypted and must be thrown away.
-    pub fn encrypt(
-        &self,
-        numerals: &mut [u8],
-        tweaks: &[u8],
-        jobs: &[Job],
-    ) -> Result<(), TransformFault> {
-        let mut lanes: Vec<Lane> = Vec::with_capacity(LANES);
-        let mut prefix = Prefix::default();
-        for job in jobs {
-            let value = &mut numerals[job.numerals.0..job.numerals.1];
-            let tweak = &tweaks[job.tweak.0..job.tweak.1];
-            if value.len() < self.least {
-                return Err(TransformFault::DomainTooSmall);
-            }
-            if value.len() > NUMERALS_MAX {
-                return Err(TransformFault::TooLong);
-            }
-            if value.iter().any(|numeral| u32::from(*numeral) >= self.radix) {
-                return Err(TransformFault::OutsideAlphabet);
-            }
-            let Some(shape) = Shape::of(self.radix, value.len()) else {
-                self.encrypt_long(value, tweak)?;
-                continue;
-            };
-            let base = prefix.of(&self.cipher, self.radix, &shape, value.len(), tweak);
-            // 1. Let u = floor(n / 2); v = n - u.
-            // 2. Let A = X[1..u]; B = X[u + 1..n].
-            let (a, b) = value.split_at(shape.u);
-            lanes.push(Lane {
-                at: job.numerals.0,
-                a: number(a, self.radix),
-                b: number(b, self.radix),
-                base,
-                shape,
-            });
-            if lanes.len() == LANES {
-                self.run(&mut lanes, numerals);
-            }
+    /// [`NUMERALS_MAX`] numerals.
+    pub fn length(&self, n: usize) -> Result<Option<&Length>, TransformFault> {
+        if n < self.least {
+            return Err(TransformFault::DomainTooSmall);
         }
-        self.run(&mut lanes, numerals);
+        if n > NUMERALS_MAX {
+            return Err(TransformFault::TooLong);
+        }
+        Ok(self.lengths.get(n))
+    }
+
+    /// Begins with the values of a column.
+    pub fn column(&self, way: Way) -> Column<'_, C> {
+        let mut groups = Vec::new();
+        groups.resize_with(self.lengths.len(), Vec::new);
+        Column { ff1: self, way, groups, done: Vec::new() }
+    }
+
+    /// One value of any length, in place.
+    ///
+    /// # Errors
+    /// As [`Self::length`]; [`TransformFault::OutsideAlphabet`] for a numeral that is not below the
+    /// radix.
+    pub fn apply(
+        &self,
+        way: Way,
+        tweak: &[u8],
+        numerals: &mut [u16],
+    ) -> Result<(), TransformFault> {
+        let length = self.length(numerals.len())?;
+        if numerals.iter().any(|numeral| u32::from(*numeral) >= self.radix) {
+            return Err(TransformFault::OutsideAlphabet);
+        }
+        let Some(length) = length else { return self.long(way, tweak, numerals) };
+        let mut column = self.column(way);
+        column.push(length, length.halves(numerals), tweak);
+        for halves in column.finish() {
+            length.write(halves, numerals);
+        }
         Ok(())
     }
 
-    /// Ten rounds over all lanes, then the numerals back into the buffer; `lanes` is empty after.
-    fn run(&self, lanes: &mut Vec<Lane>, numerals: &mut [u8]) {
-        let mut blocks = [Block::<Aes256>::default(); LANES];
-        let blocks = &mut blocks[..lanes.len()];
-        for round in 0..10_u8 {
-            for (lane, block) in lanes.iter().zip(blocks.iter_mut()) {
-                //  6i. Let Q = T || [0]^((-t-b-1) mod 16) || [i] || [NUM(B, radix)].
-                let mut last = lane.base;
-                last[15 - lane.shape.bytes] ^= round;
-                for (byte, num) in last[8..].iter_mut().zip(lane.b.to_be_bytes()) {
-                    *byte ^= num;
-                }
-                *block = Array::from(last);
-            }
-            // 6ii. Let R = PRF(P || Q).
-            self.cipher.encrypt_blocks(blocks);
-            for (lane, block) in lanes.iter_mut().zip(blocks.iter()) {
-                // 6iii. Let S be the first d bytes of R.  6iv. Let y = NUM(S).
-                // 6v. If i is even, let m = u; else, let m = v.
-                // 6vi. Let c = (NUM(A, radix) + y) mod radix^m.
-                let modulus =
-                    if round % 2 == 0 { lane.shape.modulus_u } else { lane.shape.modulus_v };
-                let head = u64::from_be_bytes(first_eight(block));
-                let c = if lane.shape.d == 8 {
-                    add_mod(head % modulus, lane.a, modulus)
-                } else {
-                    let low = u32::from_be_bytes([block[8], block[9], block[10], block[11]]);
-                    let y = u128::from(head) << 32 | u128::from(low);
-                    add_mod((y % u128::from(modulus)) as u64, lane.a, modulus)
-                };
-                // 6viii. Let A = B.  6ix. Let B = C.
-                lane.a = lane.b;
-                lane.b = c;
-            }
-        }
-        for lane in lanes.drain(..) {
-            // 7. Return A || B.
-            let value = &mut numerals[lane.at..lane.at + lane.shape.u + lane.shape.v];
-            let (a, b) = value.split_at_mut(lane.shape.u);
-            write(lane.a, self.radix, a);
-            write(lane.b, self.radix, b);
-        }
-    }
-
-    fn encrypt_long(&self, value: &mut [u8], tweak: &[u8]) -> Result<(), TransformFault> {
-        let text: Vec<u16> = value.iter().map(|n| u16::from(*n)).collect();
-        let sealed = self
-            .slow
-            .encrypt(tweak, &FlexibleNumeralString::from(text))
-            .map_err(|_| TransformFault::DomainTooSmall)?;
-        for (numeral, new) in value.iter_mut().zip(Vec::<u16>::from(sealed)) {
-            *numeral = u8::try_from(new).map_err(|_| TransformFault::OutsideAlphabet)?;
-        }
+    /// One value whose halves do not fit 64 bits, in place, by crate `fpe`.
+    ///
+    /// # Errors
+    /// The crate refuses what [`Self::apply`] refuses.
+    pub fn long(&self, way: Way, tweak: &[u8], numerals: &mut [u16]) -> Result<(), TransformFault> {
+        let text = FlexibleNumeralString::from(numerals.to_vec());
+        let out = match way {
+            Way::Encrypt => self.long.encrypt(tweak, &text),
+            Way::Decrypt => self.long.decrypt(tweak, &text),
+        };
+        let out: Vec<u16> = out.map_err(|_| TransformFault::OutsideAlphabet)?.into();
+        numerals.copy_from_slice(&out);
         Ok(())
     }
 }
 
-/// What follows from radix and length alone.
+/// The two halves of a value as numbers: NUM(A) and NUM(B).
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Halves {
+    /// Of the first u numerals.
+    pub a: u64,
+    /// Of the last v numerals.
+    pub b: u64,
+}
+
+/// What follows from radix and count of numerals alone.
 #[derive(Clone, Copy)]
-struct Shape {
-    u: usize,
-    v: usize,
+pub struct Length {
+    radix: u32,
+    /// n
+    count: usize,
     /// b of step 3.
     bytes: usize,
-    /// d of step 4: 8 or 12 here.
-    d: usize,
-    modulus_u: u64,
-    modulus_v: u64,
+    /// radix^u and radix^v.
+    moduli: [Modulus; 2],
 }
 
-impl Shape {
-    /// None where radix^v does not fit 64 bits.
+impl Length {
+    /// None where radix^v is over 2^64.
     fn of(radix: u32, n: usize) -> Option<Self> {
-        let u = n / 2;
-        let v = n - u;
-        let modulus_u = u64::from(radix).checked_pow(u32::try_from(u).ok()?)?;
-        let modulus_v = u64::from(radix).checked_pow(u32::try_from(v).ok()?)?;
-        // 3. Let b = ceil(ceil(v * log2(radix)) / 8): the bytes of the largest half, radix^v - 1.
-        let bits = 64 - (modulus_v - 1).leading_zeros() as usize;
-        let bytes = bits.div_ceil(8);
-        // 4. Let d = 4 * ceil(b / 4) + 4.
-        let d = 4 * bytes.div_ceil(4) + 4;
-        Some(Self { u, v, bytes, d, modulus_u, modulus_v })
-    }
-}
-
-/// One value in the rounds.
-struct Lane {
-    /// Where its numerals start.
-    at: usize,
-    a: u64,
-    b: u64,
-    /// CBC state before the last block, xor the last block without round and NUM(B).
-    base: [u8; 16],
-    shape: Shape,
-}
-
-/// The last prefix computed: neighbours often share length and tweak.
-#[derive(Default)]
-struct Prefix {
-    n: usize,
-    tweak: Vec<u8>,
-    base: Option<[u8; 16]>,
-    message: Vec<u8>,
-}
-
-impl Prefix {
-    fn of(
-        &mut self,
-        cipher: &Aes256,
-        radix: u32,
-        shape: &Shape,
-        n: usize,
-        tweak: &[u8],
-    ) -> [u8; 16] {
-        if let Some(base) = self.base
-            && self.n == n
-            && self.tweak == tweak
-        {
-            return base;
+        // 1. Let u = floor(n / 2); v = n - u.
+        let power = |m: usize| u128::from(radix).checked_pow(u32::try_from(m).ok()?);
+        let (low, high) = (power(n / 2)?, power(n - n / 2)?);
+        if high > 1 << 64 {
+            return None;
         }
-        // 5. Let P = [1, 2, 1] || [radix] || [10] || [u mod 256] || [n] || [t]. n and t are
-        // bounded far below 2^32.
-        let mut p = [1, 2, 1, 0, 0, 0, 10, shape.u as u8, 0, 0, 0, 0, 0, 0, 0, 0];
-        p[3..6].copy_from_slice(&radix.to_be_bytes()[1..]);
-        p[8..12].copy_from_slice(&(n as u32).to_be_bytes());
-        p[12..16].copy_from_slice(&(tweak.len() as u32).to_be_bytes());
-        self.message.clear();
-        self.message.extend_from_slice(&p);
-        self.message.extend_from_slice(tweak);
-        let unpadded = self.message.len() + shape.bytes + 1;
-        self.message.resize(unpadded.next_multiple_of(16), 0);
-        let mut state = Block::<Aes256>::default();
-        let (blocks, _) = self.message.as_chunks::<16>();
-        for (i, block) in blocks.iter().enumerate() {
-            state.iter_mut().zip(block).for_each(|(s, b)| *s ^= b);
-            if i + 1 < blocks.len() {
-                cipher.encrypt_block(&mut state);
+        // 3. Let b = ceil(ceil(v * LOG(radix)) / 8): the bytes of the largest half, radix^v - 1.
+        let bytes = (128 - (high - 1).leading_zeros() as usize).div_ceil(8).max(1);
+        let moduli = [Modulus::of(low, bytes), Modulus::of(high, bytes)];
+        Some(Self { radix, count: n, bytes, moduli })
+    }
+
+    /// n
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// u of step 1.
+    pub fn first(&self) -> usize {
+        self.count / 2
+    }
+
+    /// 2. Let A = X[1..u]; B = X[u + 1..n]. As numbers.
+    pub fn halves(&self, numerals: &[u16]) -> Halves {
+        let number = |numerals: &[u16]| {
+            let radix = u64::from(self.radix);
+            numerals.iter().fold(0_u64, |sum, n| sum.wrapping_mul(radix) + u64::from(*n))
+        };
+        let (a, b) = numerals.split_at(self.first());
+        Halves { a: number(a), b: number(b) }
+    }
+
+    /// The numerals of two numbers.
+    pub fn write(&self, halves: Halves, numerals: &mut [u16]) {
+        let radix = u64::from(self.radix);
+        let (a, b) = numerals.split_at_mut(self.first());
+        for (mut number, out) in [(halves.a, a), (halves.b, b)] {
+            for numeral in out.iter_mut().rev() {
+                *numeral = (number % radix) as u16;
+                number /= radix;
             }
         }
-        let base = state.into();
-        self.n = n;
-        self.tweak.clear();
-        self.tweak.extend_from_slice(tweak);
-        self.base = Some(base);
-        base
+    }
+
+    /// `P || Q` with zeros for `i` and `NUM(B)`, both in the last block.
+    fn message(&self, tweak: &[u8], out: &mut Vec<u8>) {
+        // 5. Let P = [1]^1 || [2]^1 || [1]^1 || [radix]^3 || [10]^1 || [u mod 256]^1 || [n]^4 || [t]^4.
+        // n and t are bounded far below 2^32.
+        out.extend([1, 2, 1]);
+        out.extend_from_slice(&self.radix.to_be_bytes()[1..]);
+        out.extend([10, self.first() as u8]);
+        out.extend_from_slice(&(self.count as u32).to_be_bytes());
+        out.extend_from_slice(&(tweak.len() as u32).to_be_bytes());
+        // 6i. Let Q = T || [0]^((-t-b-1) mod 16) || [i]^1 || [NUM(B)]^b.
+        out.extend_from_slice(tweak);
+        out.resize(out.len() + self.padding(tweak.len()), 0);
+    }
+
+    fn padding(&self, tweak: usize) -> usize {
+        let fixed = tweak + self.bytes + 1;
+        fixed.next_multiple_of(16) - tweak
+    }
+
+    /// Blocks of [`Self::message`].
+    fn blocks(&self, tweak: usize) -> usize {
+        1 + (tweak + self.padding(tweak)) / 16
     }
 }
 
-fn first_eight(block: &Block<Aes256>) -> [u8; 8] {
-    let mut out = [0; 8];
-    out.copy_from_slice(&block[..8]);
-    out
+/// radix^m, and how a number is reduced by it without a division.
+///
+/// With d = 8 a number y has 64 bits, with d = 12 it has 96. q = floor(y' * inverse / 2^64) is at
+/// most one (of 64 bits) or two (of 96) below floor(y / modulus), which the last steps mend.
+#[derive(Clone, Copy)]
+enum Modulus {
+    /// A power of two, 2^64 among them: `mask` is one less. `skip` bytes of S are above it.
+    Power { mask: u64, skip: usize },
+    /// d = 8. `inverse` is floor((2^64 - 1) / modulus).
+    Short { modulus: u64, inverse: u64 },
+    /// d = 12 though the modulus is below 2^32, as of the shorter half of an odd length: in two
+    /// steps, so that no product is over 64 bits.
+    Split { modulus: u64, inverse: u64 },
+    /// d = 12. `inverse` is floor((2^96 - 1) / modulus).
+    Wide { modulus: u64, inverse: u64 },
+    /// As `Wide`, above 2^62: sums need more than 64 bits.
+    Full { modulus: u64, inverse: u64 },
 }
 
-/// (a + b) mod m for a, b below m.
-fn add_mod(a: u64, b: u64, m: u64) -> u64 {
-    match a.checked_add(b) {
-        Some(sum) if sum < m => sum,
-        // Either no overflow and sum >= m, or the true sum lies between 2^64 and 2m.
-        _ => a.wrapping_add(b).wrapping_sub(m),
+impl Modulus {
+    /// `modulus` is at most 2^64, and `bytes` the b of step 3.
+    fn of(modulus: u128, bytes: usize) -> Self {
+        // 4. Let d = 4 * ceil(b / 4) + 4.
+        let d = 4 * bytes.div_ceil(4) + 4;
+        let inverse = |numerator: u128| (numerator / modulus) as u64;
+        // Only a power of two is 2^64.
+        let small = modulus as u64;
+        if modulus.is_power_of_two() {
+            Self::Power { mask: small.wrapping_sub(1), skip: d - 8 }
+        } else if d == 8 {
+            Self::Short { modulus: small, inverse: inverse((1 << 64) - 1) }
+        } else if modulus < 1 << 32 {
+            Self::Split { modulus: small, inverse: inverse((1 << 64) - 1) }
+        } else if modulus < 1 << 62 {
+            Self::Wide { modulus: small, inverse: inverse((1 << 96) - 1) }
+        } else {
+            Self::Full { modulus: small, inverse: inverse((1 << 96) - 1) }
+        }
+    }
+
+    /// Steps 6iii to 6vi for all lanes: x becomes (x + y) mod radix^m, or (x - y) on the way back.
+    fn mix<const BACK: bool>(self, blocks: &[Block], halves: &mut [u64]) {
+        match self {
+            Self::Power { mask, skip } => each(blocks, halves, |block, x| {
+                let y = word(block, skip);
+                (if BACK { x.wrapping_sub(y) } else { x.wrapping_add(y) }) & mask
+            }),
+            Self::Short { modulus, inverse } => each(blocks, halves, |block, x| {
+                join::<BACK>(x, reduce(word(block, 0), modulus, inverse), modulus)
+            }),
+            Self::Split { modulus, inverse } => each(blocks, halves, |block, x| {
+                let high = reduce(word(block, 0), modulus, inverse);
+                let low = word(block, 4) & 0xffff_ffff;
+                join::<BACK>(x, reduce(high << 32 | low, modulus, inverse), modulus)
+            }),
+            Self::Wide { modulus, inverse } => each(blocks, halves, |block, x| {
+                let q = high_half(word(block, 0), inverse);
+                // Below 3 * modulus, so the low 64 bits of both are enough.
+                let y = word(block, 4).wrapping_sub(q.wrapping_mul(modulus));
+                let y = y.min(y.wrapping_sub(2 * modulus));
+                join::<BACK>(x, y.min(y.wrapping_sub(modulus)), modulus)
+            }),
+            Self::Full { modulus, inverse } => each(blocks, halves, |block, x| {
+                let q = high_half(word(block, 0), inverse);
+                let y = u128::from(word(block, 0)) << 32 | u128::from(word(block, 4) as u32);
+                let modulus = u128::from(modulus);
+                let mut sum = y - u128::from(q) * modulus;
+                while sum >= modulus {
+                    sum -= modulus;
+                }
+                sum = if BACK { u128::from(x) + modulus - sum } else { u128::from(x) + sum };
+                (if sum < modulus { sum } else { sum - modulus }) as u64
+            }),
+        }
     }
 }
 
-fn number(numerals: &[u8], radix: u32) -> u64 {
-    numerals.iter().fold(0, |n, numeral| n * u64::from(radix) + u64::from(*numeral))
+fn each(blocks: &[Block], halves: &mut [u64], mixed: impl Fn(&Block, u64) -> u64) {
+    for (block, x) in blocks.iter().zip(halves) {
+        *x = mixed(block, *x);
+    }
 }
 
-fn write(mut value: u64, radix: u32, out: &mut [u8]) {
-    let radix = u64::from(radix);
-    for numeral in out.iter_mut().rev() {
-        *numeral = (value % radix) as u8;
-        value /= radix;
+/// Eight bytes of a block, from `at` on.
+fn word(block: &Block, at: usize) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&block.0[at..at + 8]);
+    u64::from_be_bytes(bytes)
+}
+
+/// The upper 64 bits of a product.
+fn high_half(a: u64, b: u64) -> u64 {
+    ((u128::from(a) * u128::from(b)) >> 64) as u64
+}
+
+/// y mod modulus, for a modulus below 2^32.
+fn reduce(y: u64, modulus: u64, inverse: u64) -> u64 {
+    let rest = y.wrapping_sub(high_half(y, inverse).wrapping_mul(modulus));
+    rest.min(rest.wrapping_sub(modulus))
+}
+
+/// (x + y) mod modulus or (x - y) mod modulus, for x and y below a modulus below 2^62. What is too
+/// large or below zero is far above the other choice.
+fn join<const BACK: bool>(x: u64, y: u64, modulus: u64) -> u64 {
+    if BACK {
+        let rest = x.wrapping_sub(y);
+        rest.min(rest.wrapping_add(modulus))
+    } else {
+        let sum = x + y;
+        sum.min(sum.wrapping_sub(modulus))
+    }
+}
+
+/// Values of one column on their way through the ten rounds.
+pub struct Column<'f, C = Aes256> {
+    ff1: &'f Ff1<C>,
+    way: Way,
+    /// By count of numerals, then by blocks before the last.
+    groups: Vec<Vec<Group>>,
+    done: Vec<Halves>,
+}
+
+impl<C: Cipher> Column<'_, C> {
+    /// Takes a value. It comes out of [`Self::finish`] at the place of its turn.
+    pub fn push(&mut self, length: &Length, halves: Halves, tweak: &[u8]) {
+        let at = self.done.len();
+        self.done.push(Halves::default());
+        let blocks = length.blocks(tweak.len());
+        let groups = &mut self.groups[length.count];
+        let place = groups.iter().position(|group| group.blocks == blocks);
+        let place = place.unwrap_or_else(|| {
+            groups.push(Group::new(*length, blocks));
+            groups.len() - 1
+        });
+        let group = &mut groups[place];
+        group.push(at, halves, tweak);
+        if group.at.len() == LANES {
+            group.run(&self.ff1.cipher, self.way, &mut self.done);
+        }
+    }
+
+    /// All values, in the order in which they came.
+    pub fn finish(mut self) -> Vec<Halves> {
+        for group in self.groups.iter_mut().flatten() {
+            group.run(&self.ff1.cipher, self.way, &mut self.done);
+        }
+        self.done
+    }
+}
+
+/// Up to 64 values of one length that go through the cipher together.
+struct Group {
+    length: Length,
+    /// Blocks of `P || Q`.
+    blocks: usize,
+    /// Where each value belongs.
+    at: Vec<usize>,
+    a: Vec<u64>,
+    b: Vec<u64>,
+    /// Which of `starts` each value has; neighbours often share one.
+    start_of: Vec<usize>,
+    /// `P || Q` of tweaks whose start is not known yet.
+    messages: Vec<u8>,
+    /// CBC state before the last block, the fixed part of that block added.
+    starts: Vec<u128>,
+    /// That of each value.
+    before_last: Vec<u128>,
+    /// Of the value before.
+    tweak: Option<Vec<u8>>,
+    buffer: Vec<Block>,
+}
+
+impl Group {
+    fn new(length: Length, blocks: usize) -> Self {
+        let lanes = || Vec::with_capacity(LANES);
+        Self {
+            length,
+            blocks,
+            at: Vec::with_capacity(LANES),
+            a: lanes(),
+            b: lanes(),
+            start_of: Vec::with_capacity(LANES),
+            messages: Vec::new(),
+            starts: Vec::new(),
+            before_last: Vec::with_capacity(LANES),
+            tweak: None,
+            buffer: Vec::with_capacity(LANES),
+        }
+    }
+
+    fn push(&mut self, at: usize, halves: Halves, tweak: &[u8]) {
+        if self.tweak.as_deref() != Some(tweak) {
+            self.length.message(tweak, &mut self.messages);
+            let last = self.tweak.get_or_insert_default();
+            last.clear();
+            last.extend_from_slice(tweak);
+        }
+        let starts = self.starts.len() + self.messages.len() / (16 * self.blocks);
+        self.start_of.push(starts - 1);
+        self.at.push(at);
+        self.a.push(halves.a);
+        self.b.push(halves.b);
+    }
+
+    /// Ten rounds over all that wait.
+    fn run<C: Cipher>(&mut self, cipher: &C, way: Way, done: &mut [Halves]) {
+        self.find_starts(cipher);
+        self.before_last.clear();
+        self.before_last.extend(self.start_of.drain(..).map(|start| self.starts[start]));
+        match way {
+            Way::Encrypt => (0..10).for_each(|round| self.round::<C, false>(cipher, round)),
+            Way::Decrypt => (0..10).rev().for_each(|round| self.round::<C, true>(cipher, round)),
+        }
+        // 7. Return A || B.
+        for ((at, a), b) in self.at.drain(..).zip(self.a.drain(..)).zip(self.b.drain(..)) {
+            done[at] = Halves { a, b };
+        }
+        // The next value may have the tweak of the last.
+        if let Some(last) = self.starts.pop() {
+            self.starts.clear();
+            self.starts.push(last);
+        }
+    }
+
+    /// The CBC-MAC of all new messages, in step, up to where only the last block is left.
+    fn find_starts<C: Cipher>(&mut self, cipher: &C) {
+        let (blocks, _) = self.messages.as_chunks::<16>();
+        let messages = blocks.chunks_exact(self.blocks);
+        self.buffer.clear();
+        self.buffer.resize(messages.len(), Block::default());
+        for at in 0..self.blocks {
+            if at > 0 {
+                cipher.encrypt_blocks(&mut self.buffer);
+            }
+            for (state, message) in self.buffer.iter_mut().zip(messages.clone()) {
+                state.iter_mut().zip(message[at]).for_each(|(state, byte)| *state ^= byte);
+            }
+        }
+        self.starts.extend(self.buffer.iter().map(|state| u128::from_be_bytes(state.0)));
+        self.messages.clear();
+    }
+
+    /// One round. A and B do not change places: in even rounds A becomes the next B, in odd rounds
+    /// B does, and after ten of them each stands where it belongs.
+    fn round<C: Cipher, const BACK: bool>(&mut self, cipher: &C, round: u8) {
+        let even = round % 2 == 0;
+        let (known, changed) = if even { (&self.b, &mut self.a) } else { (&self.a, &mut self.b) };
+        let fixed = u128::from(round) << (8 * self.length.bytes);
+        self.buffer.clear();
+        self.buffer.extend(
+            self.before_last.iter().zip(known).map(|(before, number)| {
+                Array((before ^ (fixed | u128::from(*number))).to_be_bytes())
+            }),
+        );
+        // 6ii. Let R = PRF(P || Q).
+        cipher.encrypt_blocks(&mut self.buffer);
+        // 6v. If i is even, let m = u; else, let m = v.
+        self.length.moduli[usize::from(!even)].mix::<BACK>(&self.buffer, changed);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use data_encoding::HEXLOWER_PERMISSIVE;
-    use proptest::prelude::*;
-    use serde::Deserialize;
-
-    use super::*;
-
-    fn encrypt(
-        key: &[u8; 32],
-        radix: u32,
-        tweak: &[u8],
-        numerals: &[u8],
-    ) -> Result<Vec<u8>, TransformFault> {
-        let mut out = numerals.to_vec();
-        let job = Job { numerals: (0, out.len()), tweak: (0, tweak.len()) };
-        Ff1::new(key, radix).unwrap().encrypt(&mut out, tweak, &[job])?;
-        Ok(out)
-    }
-
-    fn key(hex: &str) -> [u8; 32] {
-        HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).unwrap().try_into().unwrap()
-    }
-
-    fn numerals(text: &str, alphabet: &str) -> Option<Vec<u8>> {
-        text.chars()
-            .map(|c| alphabet.chars().position(|a| a == c).map(|at| u8::try_from(at).unwrap()))
-            .collect()
-    }
-
-    fn oracle(key: &[u8; 32], radix: u32, tweak: &[u8], numerals: &[u8]) -> Vec<u8> {
-        let x: Vec<u16> = numerals.iter().map(|n| u16::from(*n)).collect();
-        let ff1 = FF1::<Aes256>::new(key, radix).unwrap();
-        let sealed = ff1.encrypt(tweak, &FlexibleNumeralString::from(x)).unwrap();
-        Vec::<u16>::from(sealed).into_iter().map(|n| u8::try_from(n).unwrap()).collect()
-    }
-
-    /// <https://csrc.nist.gov/CSRC/media/Projects/Cryptographic-Standards-and-Guidelines/documents/examples/FF1samples.pdf>,
-    /// samples 7 to 9: AES-256.
-    #[test]
-    fn nist_sp_800_38g_samples_7_to_9() {
-        let key = key("2B7E151628AED2A6ABF7158809CF4F3CEF4359D8D580AA4F7F036D6F04FC6A94");
-        let signs = "0123456789abcdefghijklmnopqrstuvwxyz";
-        for (radix, tweak, plain, sealed) in [
-            (10, "", "0123456789", "6657667009"),
-            (10, "39383736353433323130", "0123456789", "1001623463"),
-            (36, "3737373770717273373737", "0123456789abcdefghi", "xs8a0azh2avyalyzuwd"),
-        ] {
-            let tweak = HEXLOWER_PERMISSIVE.decode(tweak.as_bytes()).unwrap();
-            let found = encrypt(&key, radix, &tweak, &numerals(plain, signs).unwrap());
-            assert_eq!(found, Ok(numerals(sealed, signs).unwrap()));
-        }
-    }
-
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Digits {
-        Text(String),
-        List(Vec<i32>),
-    }
-
-    impl Digits {
-        fn numerals(&self, alphabet: &str) -> Option<Vec<u8>> {
-            match self {
-                Self::Text(text) => numerals(text, alphabet),
-                Self::List(list) => list.iter().map(|n| u8::try_from(*n).ok()).collect(),
-            }
-        }
-    }
-
-    #[derive(Deserialize)]
-    struct Test {
-        #[serde(rename = "tcId")]
-        id: u32,
-        key: String,
-        tweak: String,
-        msg: Digits,
-        ct: Digits,
-        result: String,
-    }
-
-    #[derive(Deserialize)]
-    struct Vectors {
-        radix: u32,
-        #[serde(default)]
-        alphabet: String,
-        tests: Vec<Test>,
-    }
-
-    /// Project Wycheproof, AES-256 groups; short domains are refused here by the 10^6 bound.
-    #[test]
-    fn wycheproof() {
-        let mut checked = (0, 0, 0);
-        for file in [
-            include_str!("../testdata/ff1/wycheproof_base10.json"),
-            include_str!("../testdata/ff1/wycheproof_base62.json"),
-            include_str!("../testdata/ff1/wycheproof_radix256.json"),
-        ] {
-            let vectors: Vectors = serde_json::from_str(file).unwrap();
-            let least = length_least(vectors.radix) as usize;
-            for test in &vectors.tests {
-                let tweak = HEXLOWER_PERMISSIVE.decode(test.tweak.as_bytes()).unwrap();
-                let plain = test.msg.numerals(&vectors.alphabet);
-                let found = match &plain {
-                    Some(plain) => encrypt(&key(&test.key), vectors.radix, &tweak, plain),
-                    None => Err(TransformFault::OutsideAlphabet),
-                };
-                if test.result == "invalid" {
-                    assert!(found.is_err(), "radix {} test {}", vectors.radix, test.id);
-                    checked.1 += 1;
-                } else if plain.is_some_and(|plain| plain.len() < least) {
-                    assert_eq!(found, Err(TransformFault::DomainTooSmall));
-                    checked.2 += 1;
-                } else {
-                    let expected = test.ct.numerals(&vectors.alphabet).unwrap();
-                    assert_eq!(found, Ok(expected), "radix {} test {}", vectors.radix, test.id);
-                    checked.0 += 1;
-                }
-            }
-        }
-        assert!(checked.0 > 1_500 && checked.1 > 50, "{checked:?}");
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(400))]
-
-        /// Odd lengths, both sizes of d, and the slow path lie in these ranges.
-        #[test]
-        fn equals_the_oracle(
-            radix in prop::sample::select(vec![2_u32, 10, 16, 26, 36, 62, 94, 256]),
-            extra in 0_usize..40,
-            tweak in prop::collection::vec(any::<u8>(), 0..50),
-            key: [u8; 32],
-            seed: u64,
-        ) {
-            let length = length_least(radix) as usize + extra;
-            let mut state = seed | 1;
-            let value: Vec<u8> = (0..length).map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                u8::try_from((state >> 33) % u64::from(radix)).unwrap()
-            }).collect();
-            prop_assert_eq!(
-                encrypt(&key, radix, &tweak, &value),
-                Ok(oracle(&key, radix, &tweak, &value))
-            );
-        }
-    }
-
-    #[test]
-    fn edges_of_the_halves_equal_the_oracle() {
-        // radix^u < 2^32 <= radix^v, radix^v just below and above 2^64, all zeros and all nines.
-        for n in [6_usize, 7, 18, 19, 20, 37, 38, 39, 40, 41] {
-            for digit in [0, 9] {
-                let value = vec![digit; n];
-                let found = encrypt(&[n as u8; 32], 10, b"t", &value).unwrap();
-                assert_eq!(found, oracle(&[n as u8; 32], 10, b"t", &value), "{n}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_batch_is_its_values_one_by_one() {
-        let ff1 = Ff1::new(&[5; 32], 10).unwrap();
-        let mut numerals = Vec::new();
-        let mut tweaks = Vec::new();
-        let mut jobs = Vec::new();
-        let mut alone = Vec::new();
-        for i in 0..200_usize {
-            let value: Vec<u8> = (0..6 + i % 45).map(|at| ((i * 7 + at) % 10) as u8).collect();
-            let tweak = vec![(i / 3) as u8; i % 5];
-            jobs.push(Job {
-                numerals: (numerals.len(), numerals.len() + value.len()),
-                tweak: (tweaks.len(), tweaks.len() + tweak.len()),
-            });
-            alone.extend(oracle(&[5; 32], 10, &tweak, &value));
-            numerals.extend(value);
-            tweaks.extend(tweak);
-        }
-        ff1.encrypt(&mut numerals, &tweaks, &jobs).unwrap();
-        assert!(numerals == alone);
-    }
-
-    #[test]
-    fn refuses_bad_length_bad_numeral_bad_radix() {
-        assert_eq!(encrypt(&[0; 32], 10, b"", &[1; 5]), Err(TransformFault::DomainTooSmall));
-        assert!(encrypt(&[0; 32], 10, b"", &[1; 6]).is_ok());
-        assert_eq!(encrypt(&[0; 32], 10, b"", &[10; 6]), Err(TransformFault::OutsideAlphabet));
-        assert_eq!(encrypt(&[0; 32], 10, b"", &[1; 513]), Err(TransformFault::TooLong));
-        assert!(Ff1::new(&[0; 32], 1).is_none() && Ff1::new(&[0; 32], 257).is_none());
-        assert_eq!((length_least(10), length_least(62), length_least(2)), (6, 4, 20));
-        assert_eq!((length_least(256), length_least(36)), (3, 4));
-    }
-}
+mod tests;

@@ -2,22 +2,26 @@
 //!
 //! Of each value the first `keep.first` and the last `keep.last` characters stay as they are, and
 //! so does every separator between them; the others are numerals of the alphabet and are encrypted
-//! together. tweak = tuple(domain, context, kept), where kept is every character that stays, in
-//! the order of the value: two values that differ in what is seen of them share no keystream.
+//! together, but for a check digit, which follows from all the others. tweak = tuple(domain,
+//! context, kept), where kept is every character that stays, in the order of the value: two values
+//! that differ in what is seen of them share no keystream.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, StringBuilder};
-use douane_schemas::keys::Purpose;
+use arrow::array::{Array, ArrayRef, StringArray};
+use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use douane_schemas::keys::{Key, Purpose};
 use douane_schemas::leaf::{Leaf, LeafType};
 use douane_schemas::tuple::Tuple;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::alphabet::{Alphabet, Signs};
+use crate::check_digit::CheckDigit;
 use crate::column::{Protect, each_text};
 use crate::domains::Domains;
 use crate::fault::{StageFault, TransformFault};
-use crate::ff1::{Ff1, Job, NUMERALS_MAX, length_least};
+use crate::ff1::{self, Ff1, Halves, Length, NUMERALS_MAX, Way, length_least};
 use crate::keep::Keep;
 use crate::keyring::Keyring;
 use crate::stage::{Declaration, Declared, Guarantees, Produces};
@@ -64,59 +68,14 @@ pub struct Config {
     /// Parts uses of one domain from each other: it goes into the tweak.
     #[serde(default)]
     pub context: String,
-    /// The least count of characters that are encrypted in each value, kept ones and separators
-    /// not counted. A value with fewer refuses its row, and so does one of over 512 characters. Default: the least that gives 10^6 values.
+    /// The least count of characters that are encrypted in each value, kept ones, separators and a
+    /// check digit not counted. A value with fewer refuses its row, and so does one of over 512 characters. Default: the least that gives 10^6 values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub length_min: Option<u32>,
-}
-
-/// The characters that are encrypted, in numeral order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Alphabet {
-    /// `0-9`
-    Digits,
-    /// `0-9a-f`
-    Hex,
-    /// `a-z`
-    Lower,
-    /// `A-Z`
-    Upper,
-    /// `0-9a-z`
-    Alphanumeric,
-    /// `0-9A-Za-z`
-    Base62,
-    /// 2 to 94 different visible ASCII characters.
-    Custom(String),
-}
-
-impl Alphabet {
-    /// The characters in numeral order.
-    pub fn characters(&self) -> &str {
-        match self {
-            Self::Digits => "0123456789",
-            Self::Hex => "0123456789abcdef",
-            Self::Lower => "abcdefghijklmnopqrstuvwxyz",
-            Self::Upper => "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-            Self::Alphanumeric => "0123456789abcdefghijklmnopqrstuvwxyz",
-            Self::Base62 => "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
-            Self::Custom(characters) => characters,
-        }
-    }
-
-    fn check(&self) -> Result<u32, StageFault> {
-        let characters = self.characters().as_bytes();
-        if !characters.iter().all(u8::is_ascii_graphic) {
-            return Err(StageFault::Alphabet("expected visible ASCII characters only"));
-        }
-        if !(2..=94).contains(&characters.len()) {
-            return Err(StageFault::Alphabet("expected 2 to 94 characters"));
-        }
-        if repeats(characters) {
-            return Err(StageFault::Alphabet("a character stands in it twice"));
-        }
-        Ok(characters.len() as u32)
-    }
+    /// A digit that follows from the others is computed anew, not encrypted: `{ luhn: keep_valid }`
+    /// or `{ luhn: make_invalid }`. Digits only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check_digit: Option<CheckDigit>,
 }
 
 fn repeats(characters: &[u8]) -> bool {
@@ -128,11 +87,15 @@ impl Config {
     ///
     /// # Errors
     /// The domain is unknown, the alphabet or separators unusable, the declared minimum length
-    /// below 10^6 values, or the type not text or an integer.
+    /// below 10^6 values, a check digit of other than digits, or the type not text or an integer.
     pub fn declare(&self, leaf: &Leaf, domains: &Domains) -> Result<Declared, StageFault> {
         domains.get(DECLARATION.verb, &self.domain)?;
         let radix = self.alphabet.check()?;
         let separators = self.separators()?;
+        if self.check_digit.is_some() && self.alphabet.characters() != Alphabet::Digits.characters()
+        {
+            return Err(StageFault::CheckDigit);
+        }
         let least = length_least(radix);
         let length_min = self.length_min.unwrap_or(least);
         if length_min < least {
@@ -162,6 +125,7 @@ impl Config {
                 domain: self.domain.clone(),
                 context: self.context.clone(),
                 length_min,
+                check_digit: self.check_digit,
             },
             may_fail: true,
             keys: vec![(Purpose::Ff1, self.domain.clone())],
@@ -195,289 +159,335 @@ impl Config {
         domains: &Domains,
         keyring: &Keyring,
     ) -> Result<Arc<dyn Protect>, StageFault> {
+        let key = keyring.key(Purpose::Ff1, &self.domain);
+        Ok(Arc::new(self.with_key(leaf, domains, &key)?))
+    }
+
+    /// The compiled cipher under a key that the caller chose: to read back what an older one
+    /// encrypted.
+    ///
+    /// # Errors
+    /// As [`Self::declare`].
+    pub fn with_key(&self, leaf: &Leaf, domains: &Domains, key: &Key) -> Result<Fpe, StageFault> {
         let declared = self.declare(leaf, domains)?;
         let (Produces::Fpe { alphabet, separators, length_min, .. }, radix) =
             (declared.produces, self.alphabet.check()?)
         else {
             return Err(StageFault::NoFunction(DECLARATION.verb));
         };
-        let key = keyring.key(Purpose::Ff1, &self.domain);
-        let unusable = StageFault::Alphabet("expected 2 to 94 characters");
-        let mut roles = [Role::Foreign; 256];
-        for (numeral, sign) in alphabet.bytes().enumerate() {
-            roles[usize::from(sign)] = Role::Numeral(numeral as u8);
-        }
+        let mut is_separator = [false; 128];
         for sign in separators.bytes() {
-            roles[usize::from(sign)] = Role::Separator;
+            is_separator[usize::from(sign)] = true;
         }
-        Ok(Arc::new(Fpe {
-            ff1: Ff1::new(key.secret(), radix).ok_or(unusable)?,
-            roles,
-            signs: alphabet.into_bytes(),
+        Ok(Fpe {
+            ff1: Ff1::new(key.secret(), radix).ok_or(StageFault::NoFunction(DECLARATION.verb))?,
+            signs: Signs::new(&alphabet),
+            is_separator,
             keep: self.keep,
-            head: Tuple::new().text(&self.domain).text(&self.context),
+            head: Tuple::new().text(&self.domain).text(&self.context).finish(),
             length_min: length_min as usize,
-        }))
+            check_digit: self.check_digit,
+        })
     }
 }
 
-/// What a byte between the kept ends is.
-#[derive(Clone, Copy)]
-enum Role {
-    Numeral(u8),
-    Separator,
-    Foreign,
-}
-
-struct Fpe {
+/// The compiled cipher of one stage.
+pub struct Fpe {
     ff1: Ff1,
-    roles: [Role; 256],
-    /// The alphabet, by numeral.
-    signs: Vec<u8>,
+    signs: Signs,
+    is_separator: [bool; 128],
     keep: Keep,
     /// The tweak's first fields: domain and context.
-    head: Tuple,
+    head: Vec<u8>,
     length_min: usize,
-}
-
-/// All values of a column between parsing and printing.
-#[derive(Default)]
-struct Column {
-    numerals: Vec<u8>,
-    tweaks: Vec<u8>,
-    jobs: Vec<Job>,
+    check_digit: Option<CheckDigit>,
 }
 
 impl Protect for Fpe {
     fn apply(&self, column: &ArrayRef) -> Result<ArrayRef, TransformFault> {
-        let mut batch = Column::default();
-        let mut kept = String::new();
-        each_text(column, |value| value.map_or(Ok(()), |v| self.parse(v, &mut batch, &mut kept)))?;
-        self.ff1.encrypt(&mut batch.numerals, &batch.tweaks, &batch.jobs)?;
-        let mut out = StringBuilder::with_capacity(column.len(), batch.numerals.len() * 2);
-        let mut numerals = batch.numerals.iter();
-        let mut text = String::new();
-        each_text(column, |value| {
-            let Some(value) = value else {
-                out.append_null();
-                return Ok(());
-            };
-            let (first, middle, last) =
-                self.keep.cut(value).ok_or(TransformFault::DomainTooSmall)?;
-            text.clear();
-            text.push_str(first);
-            for byte in middle.bytes() {
-                let sign = match self.roles[usize::from(byte)] {
-                    Role::Numeral(_) => {
-                        let numeral = numerals.next().ok_or(TransformFault::OutOfRange)?;
-                        self.signs[usize::from(*numeral)]
-                    }
-                    Role::Separator => byte,
-                    Role::Foreign => return Err(TransformFault::OutsideAlphabet),
-                };
-                text.push(char::from(sign));
-            }
-            text.push_str(last);
-            out.append_value(&text);
-            Ok(())
-        })?;
-        Ok(Arc::new(out.finish()))
+        self.column(column, Way::Encrypt)
     }
 }
 
+/// Where the numerals of a value are while the column is in the cipher.
+enum Cell {
+    Null,
+    /// Nothing but numerals between the kept ends: its place among the halves.
+    Solid(usize),
+    /// Numerals and separators.
+    Mixed(usize, Length),
+    /// Halves of over 64 bits: numerals from here to there, encrypted already.
+    Long(usize, usize),
+}
+
 impl Fpe {
-    fn parse(
-        &self,
-        value: &str,
-        batch: &mut Column,
-        kept: &mut String,
-    ) -> Result<(), TransformFault> {
-        if value.chars().nth(NUMERALS_MAX).is_some() {
+    /// The value that was encrypted to a printed one, as its canonical text.
+    ///
+    /// # Errors
+    /// The text is not one that this stage prints.
+    pub fn decrypt(&self, printed: &str) -> Result<String, TransformFault> {
+        let column: ArrayRef = Arc::new(StringArray::from(vec![printed]));
+        let plain = self.column(&column, Way::Decrypt)?;
+        let mut text = String::new();
+        each_text(&plain, |value| {
+            text.push_str(value.unwrap_or_default());
+            Ok(())
+        })?;
+        Ok(text)
+    }
+
+    /// A whole column, there or back.
+    ///
+    /// # Errors
+    /// The first cell that cannot be encrypted or decrypted, as a code.
+    pub fn column(&self, column: &ArrayRef, way: Way) -> Result<ArrayRef, TransformFault> {
+        let mut read = Read::new(self, way, column.len());
+        each_text(column, |value| read.take(value))?;
+        let Read { cells, halves, long, .. } = read;
+        let halves = halves.finish();
+
+        let mut print = Print::new(self, way, column.len());
+        let mut cells = cells.iter();
+        each_text(column, |value| {
+            match (value, cells.next()) {
+                (Some(value), Some(Cell::Solid(at))) => print.solid(value, halves[*at])?,
+                (Some(value), Some(Cell::Mixed(at, length))) => {
+                    let mut numerals = [0; NUMERALS_MAX];
+                    let numerals = &mut numerals[..length.count()];
+                    length.write(halves[*at], numerals);
+                    print.mixed(value, numerals)?;
+                }
+                (Some(value), Some(Cell::Long(start, end))) => {
+                    print.mixed(value, &long[*start..*end])?;
+                }
+                _ => {}
+            }
+            print.offsets.push(print.text.len() as i32);
+            Ok(())
+        })?;
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(print.offsets));
+        let texts = Buffer::from_vec(print.text);
+        let out = StringArray::try_new(offsets, texts, column.nulls().cloned());
+        Ok(Arc::new(out.map_err(|_| TransformFault::OutOfRange)?))
+    }
+
+    /// Both kept ends and what is between them.
+    fn cut<'v>(&self, value: &'v str) -> Result<(&'v str, &'v str, &'v str), TransformFault> {
+        self.keep.cut(value).ok_or(TransformFault::DomainTooSmall)
+    }
+
+    fn is_separator(&self, sign: char) -> bool {
+        self.is_separator.get(sign as usize).copied().unwrap_or_default()
+    }
+}
+
+/// A column on its way in.
+struct Read<'f> {
+    fpe: &'f Fpe,
+    way: Way,
+    cells: Vec<Cell>,
+    halves: ff1::Column<'f>,
+    /// Values that wait in `halves`.
+    waiting: usize,
+    /// Numerals of values with long halves.
+    long: Vec<u16>,
+    /// Of the value at hand, and of the one before until then.
+    kept: String,
+    tweak: Vec<u8>,
+    numerals: Vec<u16>,
+}
+
+impl<'f> Read<'f> {
+    fn new(fpe: &'f Fpe, way: Way, rows: usize) -> Self {
+        let mut read = Self {
+            fpe,
+            way,
+            cells: Vec::with_capacity(rows),
+            halves: fpe.ff1.column(way),
+            waiting: 0,
+            long: Vec::new(),
+            kept: String::new(),
+            tweak: Vec::new(),
+            numerals: Vec::new(),
+        };
+        read.retweak();
+        read
+    }
+
+    fn take(&mut self, value: Option<&str>) -> Result<(), TransformFault> {
+        let Some(value) = value else {
+            self.cells.push(Cell::Null);
+            return Ok(());
+        };
+        // Characters are counted only where their bytes could be too many.
+        if value.len() > NUMERALS_MAX && value.chars().nth(NUMERALS_MAX).is_some() {
             return Err(TransformFault::TooLong);
         }
-        let (first, middle, last) = self.keep.cut(value).ok_or(TransformFault::DomainTooSmall)?;
-        kept.clear();
-        kept.push_str(first);
-        let numerals = batch.numerals.len();
-        for byte in middle.bytes() {
-            match self.roles[usize::from(byte)] {
-                Role::Numeral(numeral) => batch.numerals.push(numeral),
-                Role::Separator => kept.push(char::from(byte)),
-                Role::Foreign => return Err(TransformFault::OutsideAlphabet),
-            }
-        }
-        kept.push_str(last);
-        if batch.numerals.len() - numerals < self.length_min {
+        let (first, middle, last) = self.fpe.cut(value)?;
+        let cell = match self.solid(first, middle, last)? {
+            Some(cell) => cell,
+            None => self.mixed(value, first, middle, last)?,
+        };
+        self.cells.push(cell);
+        Ok(())
+    }
+
+    /// The fast way: ASCII, no separator, short halves. `None` where the value is not so.
+    fn solid(
+        &mut self,
+        first: &str,
+        middle: &str,
+        last: &str,
+    ) -> Result<Option<Cell>, TransformFault> {
+        let fpe = self.fpe;
+        let (Some(pairs), None) = (fpe.signs.pairs(), fpe.check_digit) else { return Ok(None) };
+        let middle = middle.as_bytes();
+        let Ok(Some(length)) = fpe.ff1.length(middle.len()) else { return Ok(None) };
+        let (a, b) = middle.split_at(length.first());
+        let (Some(a), Some(b)) = (pairs.number(a), pairs.number(b)) else { return Ok(None) };
+        if middle.len() < fpe.length_min {
             return Err(TransformFault::DomainTooSmall);
         }
-        let tweaks = batch.tweaks.len();
-        batch.tweaks.extend(self.head.clone().text(kept).finish());
-        batch.jobs.push(Job {
-            numerals: (numerals, batch.numerals.len()),
-            tweak: (tweaks, batch.tweaks.len()),
-        });
+        let same = self.kept.len() == first.len() + last.len()
+            && self.kept.starts_with(first)
+            && self.kept.ends_with(last);
+        if !same {
+            self.kept.clear();
+            self.kept.push_str(first);
+            self.kept.push_str(last);
+            self.retweak();
+        }
+        Ok(Some(Cell::Solid(self.wait(length, Halves { a, b }))))
+    }
+
+    fn mixed(
+        &mut self,
+        value: &str,
+        first: &str,
+        middle: &str,
+        last: &str,
+    ) -> Result<Cell, TransformFault> {
+        let fpe = self.fpe;
+        self.kept.clear();
+        self.kept.push_str(first);
+        self.numerals.clear();
+        let mut place = None;
+        for (at, sign) in middle.char_indices() {
+            if fpe.is_separator(sign) {
+                self.kept.push(sign);
+            } else {
+                let numeral = fpe.signs.numeral(sign);
+                self.numerals.push(numeral.ok_or(TransformFault::OutsideAlphabet)?);
+                place = Some(first.len() + at);
+            }
+        }
+        self.kept.push_str(last);
+        if let (Some(check), Some(place)) = (fpe.check_digit, place) {
+            // Digits of all of it count, so all of it must be digits.
+            let plain = |c: char| c.is_ascii_digit() || fpe.is_separator(c);
+            if !first.chars().chain(last.chars()).all(plain) {
+                return Err(TransformFault::OutsideAlphabet);
+            }
+            let right = match self.way {
+                Way::Encrypt => check.inside(value.as_bytes(), place),
+                Way::Decrypt => check.outside(value.as_bytes(), place),
+            };
+            if self.numerals.pop() != Some(u16::from(right)) {
+                return Err(TransformFault::CheckDigit);
+            }
+        }
+        if self.numerals.len() < fpe.length_min {
+            return Err(TransformFault::DomainTooSmall);
+        }
+        self.retweak();
+        match fpe.ff1.length(self.numerals.len())? {
+            Some(length) => {
+                let halves = length.halves(&self.numerals);
+                Ok(Cell::Mixed(self.wait(length, halves), *length))
+            }
+            None => {
+                let start = self.long.len();
+                self.long.extend_from_slice(&self.numerals);
+                fpe.ff1.long(self.way, &self.tweak, &mut self.long[start..])?;
+                Ok(Cell::Long(start, self.long.len()))
+            }
+        }
+    }
+
+    fn wait(&mut self, length: &Length, halves: Halves) -> usize {
+        self.halves.push(length, halves, &self.tweak);
+        self.waiting += 1;
+        self.waiting - 1
+    }
+
+    /// tuple(domain, context, kept), without building a tuple for every cell.
+    fn retweak(&mut self) {
+        self.tweak.clear();
+        self.tweak.extend_from_slice(&self.fpe.head);
+        // A value is far below 4 GiB.
+        let length = u32::try_from(self.kept.len()).unwrap_or(u32::MAX);
+        self.tweak.push(b't');
+        self.tweak.extend_from_slice(&length.to_be_bytes());
+        self.tweak.extend_from_slice(self.kept.as_bytes());
+    }
+}
+
+/// A column on its way out.
+struct Print<'f> {
+    fpe: &'f Fpe,
+    way: Way,
+    text: Vec<u8>,
+    offsets: Vec<i32>,
+}
+
+impl<'f> Print<'f> {
+    fn new(fpe: &'f Fpe, way: Way, rows: usize) -> Self {
+        let mut offsets = Vec::with_capacity(rows + 1);
+        offsets.push(0);
+        Self { fpe, way, text: Vec::with_capacity(rows * 16), offsets }
+    }
+
+    fn solid(&mut self, value: &str, halves: Halves) -> Result<(), TransformFault> {
+        let fpe = self.fpe;
+        let (first, middle, _) = fpe.cut(value)?;
+        let Some(pairs) = fpe.signs.pairs() else { return Err(TransformFault::OutOfRange) };
+        let start = self.text.len() + first.len();
+        self.text.extend_from_slice(value.as_bytes());
+        let (a, b) = self.text[start..start + middle.len()].split_at_mut(middle.len() / 2);
+        pairs.print(halves.a, a);
+        pairs.print(halves.b, b);
+        Ok(())
+    }
+
+    fn mixed(&mut self, value: &str, numerals: &[u16]) -> Result<(), TransformFault> {
+        let fpe = self.fpe;
+        let (first, middle, last) = fpe.cut(value)?;
+        let start = self.text.len();
+        self.text.extend_from_slice(first.as_bytes());
+        let mut numerals = numerals.iter();
+        let mut place = start;
+        for sign in middle.chars() {
+            let sign = match fpe.is_separator(sign) {
+                true => sign,
+                false => {
+                    place = self.text.len();
+                    // None is left for the check digit, which stands last.
+                    numerals.next().map_or('0', |numeral| fpe.signs.sign(*numeral))
+                }
+            };
+            self.text.extend_from_slice(sign.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        self.text.extend_from_slice(last.as_bytes());
+        if let Some(check) = fpe.check_digit {
+            let digit = match self.way {
+                Way::Encrypt => check.outside(&self.text[start..], place - start),
+                Way::Decrypt => check.inside(&self.text[start..], place - start),
+            };
+            self.text[place] = b'0' + digit;
+        }
         Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use ::fpe::ff1::{FF1, FlexibleNumeralString};
-    use aes::Aes256;
-    use arrow::array::{AsArray, Int64Array, StringArray};
-    use douane_schemas::keys::RootKey;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn domains() -> Domains {
-        serde_json::from_str(r#"{"domains":{"phone":{},"card":{}}}"#).unwrap()
-    }
-
-    fn leaf(leaf_type: LeafType) -> Leaf {
-        Leaf { path: "c".into(), leaf_type }
-    }
-
-    fn config(alphabet: Alphabet, first: u32, last: u32) -> Config {
-        Config {
-            columns: vec!["c".into()],
-            alphabet,
-            domain: "phone".into(),
-            keep: Keep { first, last },
-            separators: None,
-            context: String::new(),
-            length_min: None,
-        }
-    }
-
-    fn run(config: &Config, value: &str) -> Result<String, TransformFault> {
-        let keyring = Keyring::new(&RootKey::new([7; 32]));
-        let built = config.build(&leaf(LeafType::Text), &domains(), &keyring).unwrap();
-        let column: ArrayRef = Arc::new(StringArray::from(vec![value]));
-        built.apply(&column).map(|out| out.as_string::<i32>().value(0).to_owned())
-    }
-
-    /// The way back, by crate `fpe` and the text of the format alone.
-    fn decrypt(value: &str, first: usize, last: usize) -> String {
-        let key = RootKey::new([7; 32]).derive(Purpose::Ff1, "phone");
-        let chars: Vec<char> = value.chars().collect();
-        let sealed = |i: usize, c: char| i >= first && i < chars.len() - last && c.is_ascii_digit();
-        let kept: String =
-            chars.iter().enumerate().filter(|(i, c)| !sealed(*i, **c)).map(|(_, c)| c).collect();
-        let numerals: Vec<u16> = chars
-            .iter()
-            .enumerate()
-            .filter(|(i, c)| sealed(*i, **c))
-            .map(|(_, c)| c.to_digit(10).unwrap() as u16)
-            .collect();
-        let tweak = Tuple::new().text("phone").text("").text(&kept).finish();
-        let ff1 = FF1::<Aes256>::new(key.secret(), 10).unwrap();
-        let plain = ff1.decrypt(&tweak, &FlexibleNumeralString::from(numerals)).unwrap();
-        let mut plain = Vec::<u16>::from(plain).into_iter();
-        let mut out = String::new();
-        for (i, c) in chars.iter().enumerate() {
-            match sealed(i, *c) {
-                true => out.push_str(&plain.next().unwrap().to_string()),
-                false => out.push(*c),
-            }
-        }
-        out
-    }
-
-    #[test]
-    fn keeps_ends_separators_length_and_comes_back() {
-        for value in ["+4915112345678", "+49 151 123-45678", "+1 (202) 555-0123", "004915112345"] {
-            let sealed = run(&config(Alphabet::Digits, 3, 0), value).unwrap();
-            assert_eq!(sealed.len(), value.len());
-            assert_eq!(&sealed[..3], &value[..3]);
-            assert_ne!(sealed, value);
-            for (a, b) in sealed.chars().zip(value.chars()) {
-                assert_eq!(a.is_ascii_digit(), b.is_ascii_digit());
-            }
-            assert_eq!(decrypt(&sealed, 3, 0), value);
-        }
-    }
-
-    #[test]
-    fn what_is_kept_changes_the_rest() {
-        let digits = config(Alphabet::Digits, 3, 0);
-        let one = run(&digits, "+49123456789").unwrap();
-        let two = run(&digits, "+33123456789").unwrap();
-        assert_ne!(one[3..], two[3..]);
-        let context = Config { context: "b".into(), ..digits.clone() };
-        assert_ne!(run(&context, "+49123456789").unwrap(), one);
-        let domain = Config { domain: "card".into(), ..digits };
-        assert_ne!(run(&domain, "+49123456789").unwrap(), one);
-    }
-
-    #[test]
-    fn integers_are_encrypted_as_their_text() {
-        let keyring = Keyring::new(&RootKey::new([7; 32]));
-        let digits = config(Alphabet::Digits, 0, 0);
-        let built = digits.build(&leaf(LeafType::Int64), &domains(), &keyring).unwrap();
-        let column: ArrayRef = Arc::new(Int64Array::from(vec![Some(7_340_012), None]));
-        let out = built.apply(&column).unwrap();
-        assert_eq!(out.as_string::<i32>().value(0), run(&digits, "7340012").unwrap());
-        assert!(out.is_null(1));
-    }
-
-    #[test]
-    fn cells_bad_length_bad_character() {
-        let digits = config(Alphabet::Digits, 3, 0);
-        assert!(run(&digits, "+49123456").is_ok());
-        for short in ["+4912345", "+49", "", "+49 1-2-3-4-5"] {
-            assert_eq!(run(&digits, short), Err(TransformFault::DomainTooSmall), "{short}");
-        }
-        for foreign in ["+49123456x", "+49 123 4é6 789"] {
-            assert_eq!(run(&digits, foreign), Err(TransformFault::OutsideAlphabet), "{foreign}");
-        }
-        assert!(run(&digits, &"1".repeat(512)).is_ok());
-        for long in ["1".repeat(513), format!("+49123456{}", " ".repeat(504))] {
-            assert_eq!(run(&digits, &long), Err(TransformFault::TooLong));
-        }
-        let longer = Config { length_min: Some(9), ..digits };
-        assert!(run(&longer, "+49123456789").is_ok());
-        assert_eq!(run(&longer, "+4912345678"), Err(TransformFault::DomainTooSmall));
-    }
-
-    #[test]
-    fn stages_bad_alphabet_bad_separators_bad_length_bad_type() {
-        let text = leaf(LeafType::Text);
-        let refused = |config: &Config| config.declare(&text, &domains()).unwrap_err();
-        for bad in ["", "a", "aa", "ab c", "äb"] {
-            let custom = config(Alphabet::Custom(bad.into()), 0, 0);
-            assert!(matches!(refused(&custom), StageFault::Alphabet(_)), "{bad}");
-        }
-        for bad in ["1", "--", "x", "é"] {
-            let given = Config { separators: Some(bad.into()), ..config(Alphabet::Digits, 0, 0) };
-            assert!(matches!(refused(&given), StageFault::Separators(_)), "{bad}");
-        }
-        let short = Config { length_min: Some(5), ..config(Alphabet::Digits, 0, 0) };
-        assert_eq!(
-            refused(&short),
-            StageFault::DomainTooSmall { radix: 10, length_min: 5, least: 6 }
-        );
-        let long = Config { length_min: Some(513), ..config(Alphabet::Digits, 0, 0) };
-        assert!(matches!(refused(&long), StageFault::LengthTooLong { .. }));
-        let unknown = Config { domain: "x".into(), ..config(Alphabet::Digits, 0, 0) };
-        assert!(matches!(refused(&unknown), StageFault::UnknownDomain { .. }));
-        let date = config(Alphabet::Digits, 0, 0).declare(&leaf(LeafType::Date), &domains());
-        assert!(matches!(date, Err(StageFault::LeafType { .. })));
-    }
-
-    proptest! {
-        #[test]
-        fn never_panics_and_keeps_the_shape(value in "\\PC{0,40}", first in 0_u32..5, last in 0_u32..5) {
-            if let Ok(sealed) = run(&config(Alphabet::Base62, first, last), &value) {
-                prop_assert_eq!(sealed.chars().count(), value.chars().count());
-            }
-        }
-
-        #[test]
-        fn comes_back(value in "\\+[0-9]{2}[0-9 -]{12,40}") {
-            let sealed = run(&config(Alphabet::Digits, 3, 2), &value);
-            prop_assume!(sealed.is_ok());
-            prop_assert_eq!(decrypt(&sealed.unwrap(), 3, 2), value);
-        }
-    }
-}
+mod tests;

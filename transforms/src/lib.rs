@@ -18,6 +18,8 @@
 )]
 #![warn(missing_docs)]
 
+pub mod alphabet;
+pub mod check_digit;
 pub mod cmac;
 pub mod column;
 #[cfg(test)]

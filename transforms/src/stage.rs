@@ -6,6 +6,7 @@ use douane_schemas::leaf::{Leaf, LeafType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::check_digit::CheckDigit;
 use crate::domains::{Algorithm, Domains};
 use crate::fault::StageFault;
 use crate::forms::Form;
@@ -122,7 +123,8 @@ pub enum Produces {
     },
     /// FF1 ciphertext. `alphabet` lists the characters in numeral order. The first `keep_first`
     /// and last `keep_last` characters and every character of `separators` between them stand as
-    /// they were; at least `length_min` characters are encrypted.
+    /// they were; at least `length_min` characters are encrypted. The last character that is not
+    /// kept is the check digit, where there is one.
     Fpe {
         alphabet: String,
         keep_first: u32,
@@ -131,6 +133,8 @@ pub enum Produces {
         domain: String,
         context: String,
         length_min: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        check_digit: Option<CheckDigit>,
     },
     /// As many characters as the input; all `fill` but the kept ones, and all `fill` where the
     /// input has no more characters than are kept.

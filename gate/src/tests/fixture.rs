@@ -135,6 +135,7 @@ pub(super) fn shape_fpe() -> Shape {
         domain: "phone".into(),
         context: String::new(),
         length_min: 6,
+        check_digit: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Releases, targets and keys that no gate is made for.
 
-use douane_ledger::release::{Release, Shape};
+use douane_ledger::release::{CheckDigit, Release, Shape};
 use douane_schemas::keys::Purpose;
 
 use super::fixture::{
@@ -144,6 +144,12 @@ fn releases_bad_parts() {
     shape("phone", fpe(&|_, length_min, _, _| *length_min = 0));
     shape("phone", fpe(&|_, _, separators, _| separators.push('7')));
     shape("phone", fpe(&|_, _, _, domain| *domain = "no such key".into()));
+    let mut checked = shape_fpe();
+    if let Shape::Fpe { alphabet, length_min, check_digit, .. } = &mut checked {
+        (*alphabet, *length_min) = ("0123456".into(), 9);
+        *check_digit = Some(CheckDigit::LuhnValid);
+    }
+    shape("phone", checked);
     for keeps in [(5, 0), (0, 5), (3, 2), (u32::MAX, 1)] {
         let mut kept = shape_fpe();
         if let Shape::Fpe { keep_first, keep_last, .. } = &mut kept {

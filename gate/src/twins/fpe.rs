@@ -4,8 +4,11 @@
 //! together: one at a time, an AES block waits for the one before it. Halves are numbers of 64
 //! bits; longer values go through crate `fpe`, which is also the oracle of the tests.
 
+use std::collections::{HashMap, HashSet};
+
 use aes::Aes256;
 use aes::cipher::{Array, Block, BlockCipherEncrypt, KeyInit};
+use douane_ledger::release::CheckDigit;
 use douane_schemas::keys::Key;
 use douane_schemas::tuple::Tuple;
 use fpe::ff1::{FF1, FlexibleNumeralString};
@@ -24,12 +27,15 @@ pub(crate) struct Fpe {
     alphabet: Vec<char>,
     /// Numerals of the alphabet's ASCII characters.
     ascii: [Option<u16>; 128],
+    /// Numerals of its others.
+    others: HashMap<char, u16>,
     keep_first: usize,
     keep_last: usize,
     separators: Vec<char>,
     /// The tweak's first fields: domain and context.
     head: Tuple,
     length_min: usize,
+    check_digit: Option<CheckDigit>,
     cipher: Aes256,
     long: FF1<Aes256>,
 }
@@ -43,25 +49,36 @@ pub(crate) struct FpeParameters<'a> {
     pub domain: &'a str,
     pub context: &'a str,
     pub length_min: u32,
+    pub check_digit: Option<CheckDigit>,
 }
 
 impl Fpe {
-    /// `None` for parameters that no FF1 has: an alphabet with repeats or fewer than two
-    /// characters, a separator inside the alphabet, a domain below 10^6 values.
+    /// `None` for parameters that no FF1 has: an alphabet with repeats, or of fewer than two
+    /// characters or more than 2^16, a separator inside the alphabet, a domain below 10^6 values, a
+    /// check digit of what are no digits.
     pub(crate) fn new(parameters: &FpeParameters<'_>, key: &Key) -> Option<Self> {
         let alphabet: Vec<char> = parameters.alphabet.chars().collect();
         let separators: Vec<char> = parameters.separators.chars().collect();
-        let repeats = (1..alphabet.len()).any(|i| alphabet[..i].contains(&alphabet[i]));
+        let repeats = alphabet.iter().collect::<HashSet<_>>().len() < alphabet.len();
+        let checks = parameters.check_digit.is_none() || parameters.alphabet == "0123456789";
         let overlaps = separators.iter().any(|s| alphabet.contains(s));
         let radix = u32::try_from(alphabet.len()).ok()?;
         let length_min = parameters.length_min as usize;
-        if repeats || overlaps || radix < 2 || !domain_suffices(radix, length_min) {
+        if repeats
+            || overlaps
+            || !checks
+            || !(2..=65_536).contains(&radix)
+            || !domain_suffices(radix, length_min)
+        {
             return None;
         }
         let mut ascii = [None; 128];
-        for (numeral, sign) in alphabet.iter().enumerate() {
+        let mut others = HashMap::new();
+        for (numeral, sign) in (0..=u16::MAX).zip(&alphabet) {
             if sign.is_ascii() {
-                ascii[*sign as usize] = Some(u16::try_from(numeral).ok()?);
+                ascii[*sign as usize] = Some(numeral);
+            } else {
+                others.insert(*sign, numeral);
             }
         }
         Some(Self {
@@ -69,11 +86,13 @@ impl Fpe {
             cipher: Aes256::new(&Array::from(*key.secret())),
             alphabet,
             ascii,
+            others,
             keep_first: parameters.keep_first as usize,
             keep_last: parameters.keep_last as usize,
             separators,
             head: Tuple::new().text(parameters.domain).text(parameters.context),
             length_min,
+            check_digit: parameters.check_digit,
         })
     }
 
@@ -128,10 +147,40 @@ impl Fpe {
     fn numeral(&self, sign: char) -> Option<u16> {
         match self.ascii.get(sign as usize) {
             Some(numeral) => *numeral,
-            None => {
-                self.alphabet.iter().position(|a| *a == sign).and_then(|n| u16::try_from(n).ok())
+            None => self.others.get(&sign).copied(),
+        }
+    }
+
+    /// Whether raw text and what was found have the check digits that they must have, at character
+    /// `place` of both.
+    fn check_digits_hold(&self, raw: &str, found: &str, place: usize) -> bool {
+        match self.check_digit {
+            None => true,
+            Some(CheckDigit::LuhnValid) => self.is_luhn(raw, None) && self.is_luhn(found, None),
+            Some(CheckDigit::LuhnInvalid) => {
+                self.is_luhn(raw, None) && self.is_luhn(found, Some(place))
             }
         }
+    }
+
+    /// Luhn's rule over all digits: every second one from the right is doubled, the digits of the
+    /// results are added up, and the sum ends in 0. The digit at `lowered` counts as the one before
+    /// it. Text of anything but digits and separators fails.
+    fn is_luhn(&self, text: &str, lowered: Option<usize>) -> bool {
+        const DOUBLED: [u32; 10] = [0, 2, 4, 6, 8, 1, 3, 5, 7, 9];
+        let counted = text.chars().enumerate().filter(|(_, c)| !self.separators.contains(c));
+        let digits: Option<Vec<u32>> = counted
+            .map(|(i, c)| {
+                let digit = c.to_digit(10)?;
+                Some(if lowered == Some(i) { (digit + 9) % 10 } else { digit })
+            })
+            .collect();
+        let weighed = |(i, digit): (usize, &u32)| match i % 2 {
+            0 => *digit,
+            _ => DOUBLED[*digit as usize],
+        };
+        let sum = |digits: Vec<u32>| digits.iter().rev().enumerate().map(weighed).sum::<u32>();
+        digits.is_some_and(|digits| sum(digits) % 10 == 0)
     }
 }
 
@@ -233,15 +282,25 @@ impl Column<'_> {
         self.raw.clear();
         self.found.clear();
         self.kept.clear();
+        let mut place = 0;
         for (i, (c, out)) in raw.chars().zip(found.chars()).enumerate() {
             if middle.contains(&i) && !fpe.separators.contains(&c) {
                 self.raw.push(fpe.numeral(c)?);
                 self.found.push(fpe.numeral(out)?);
+                place = i;
             } else if c == out {
                 self.kept.push(c);
             } else {
                 return None;
             }
+        }
+        if fpe.check_digit.is_some() {
+            // The last of them is no part of what is encrypted.
+            self.raw.pop();
+            self.found.pop();
+        }
+        if !fpe.check_digits_hold(raw, found, place) {
+            return None;
         }
         let long_enough =
             self.raw.len() >= fpe.length_min && domain_suffices(fpe.radix(), self.raw.len());
@@ -328,6 +387,16 @@ mod tests {
     const DIGITS: &str = "0123456789";
 
     fn make(alphabet: &str, keep: (u32, u32), separators: &str, length_min: u32) -> Option<Fpe> {
+        checked(alphabet, keep, separators, length_min, None)
+    }
+
+    fn checked(
+        alphabet: &str,
+        keep: (u32, u32),
+        separators: &str,
+        length_min: u32,
+        check_digit: Option<CheckDigit>,
+    ) -> Option<Fpe> {
         let key = RootKey::new([7; 32]).derive(Purpose::Ff1, "phone");
         let parameters = FpeParameters {
             alphabet,
@@ -337,6 +406,7 @@ mod tests {
             domain: "phone",
             context: "",
             length_min,
+            check_digit,
         };
         Fpe::new(&parameters, &key)
     }
@@ -450,6 +520,43 @@ mod tests {
         }
         let least = "+49123456";
         assert_eq!(wrong(&fpe, &[(least, &oracle(&fpe, least).unwrap())]), [0; 0]);
+    }
+
+    /// What the stage makes of two numbers that payment companies print for tests.
+    #[test]
+    fn check_digits_of_known_values() {
+        let raw = "4111-1111-1111-1111";
+        let luhn = |outcome| checked(DIGITS, (0, 0), "-", 6, Some(outcome)).unwrap();
+        let (valid, invalid) = (luhn(CheckDigit::LuhnValid), luhn(CheckDigit::LuhnInvalid));
+        // The digits before the last, by the crate; the last by hand.
+        let mut found = oracle(&make(DIGITS, (0, 0), "-", 6).unwrap(), &raw[..18]).unwrap();
+        found.push('0');
+        let holds = |digit: &u32| {
+            found.replace_range(18.., &digit.to_string());
+            wrong(&valid, &[(raw, &found)]).is_empty()
+        };
+        let right: Vec<u32> = (0..10).filter(holds).collect();
+        assert_eq!(right.len(), 1);
+        found.replace_range(18.., &right[0].to_string());
+        assert_eq!(wrong(&invalid, &[(raw, &found)]), [0]);
+        let one_more = ((right[0] + 1) % 10).to_string();
+        found.replace_range(18.., &one_more);
+        assert_eq!(wrong(&invalid, &[(raw, &found)]), [0; 0]);
+        assert_eq!(wrong(&valid, &[(raw, &found)]), [0]);
+        // A raw value that is not valid, one digit beside the right ones, and too few of them.
+        let changed = raw.replacen("4111", "4112", 1);
+        assert_eq!(wrong(&invalid, &[(&changed, &found)]), [0]);
+        assert_eq!(wrong(&valid, &[("123455", "123455")]), [0]);
+        assert!(checked("012345678", (0, 0), "-", 7, Some(CheckDigit::LuhnValid)).is_none());
+    }
+
+    #[test]
+    fn encryption_over_a_large_alphabet() {
+        let alphabet: String = ('一'..='鿿').collect();
+        let fpe = make(&alphabet, (1, 0), " -", 2).unwrap();
+        let raw = "x丈三-上下丌不与丏丐丑丒专";
+        let found = oracle(&fpe, raw).unwrap();
+        assert_eq!(wrong(&fpe, &[(raw, &found), (raw, raw)]), [1]);
     }
 
     #[test]

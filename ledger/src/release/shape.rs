@@ -122,6 +122,9 @@ pub enum Shape {
         context: String,
         /// Characters really encrypted, at least.
         length_min: u32,
+        /// The last character that is not kept follows from the others.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        check_digit: Option<CheckDigit>,
     },
     /// All but the kept characters are `fill`.
     Mask {
@@ -169,6 +172,16 @@ pub enum Shape {
         /// How, in the spelling that is signed.
         expression: String,
     },
+}
+
+/// A digit that is not encrypted but computed of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckDigit {
+    /// By Luhn's rule, and right.
+    LuhnValid,
+    /// One more than what Luhn's rule says.
+    LuhnInvalid,
 }
 
 /// A named exception.

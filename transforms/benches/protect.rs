@@ -1,0 +1,165 @@
+//! What protection costs, beside what a user would take instead: `cargo bench -p douane-transforms`,
+//! with a part of a name to run those only.
+//!
+//! One core, the thread's own CPU time, the median of several runs. Ours is the whole stage, from
+//! an Arrow column to an Arrow column; the peer gets the same values in the same run, and its
+//! answers are compared with ours before anything is timed.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench may panic, and prints")]
+
+use std::hint::black_box;
+
+use aes::Aes256;
+use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
+use arrow::array::{ArrayRef, AsArray, StringArray};
+use douane_schemas::keys::{Purpose, RootKey};
+use douane_schemas::leaf::{Leaf, LeafType};
+use douane_schemas::tuple::Tuple;
+use douane_transforms::{Domains, Keyring, fpe as stage};
+use fpe::ff1::{FF1, FlexibleNumeralString};
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let mut ran = 0;
+    for (name, bench) in ALL {
+        if wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())) {
+            bench(name);
+            ran += 1;
+        }
+    }
+    assert!(ran > 0, "no bench has such a name");
+}
+
+const ALL: [(&str, fn(&str)); 6] = [
+    ("ff1 digits n 16", |name| ff1(name, "digits", 16..=16, 0, 60.0, 130.0)),
+    ("ff1 base62 n 12", |name| ff1(name, "base62", 12..=12, 0, 30.0, 60.0)),
+    ("ff1 base62 n 16", |name| ff1(name, "base62", 16..=16, 0, 30.0, 60.0)),
+    ("ff1 base62 n 20", |name| ff1(name, "base62", 20..=20, 0, 30.0, 60.0)),
+    ("ff1 base62 n 12 to 20", |name| ff1(name, "base62", 12..=20, 0, 30.0, 60.0)),
+    ("ff1 digits n 16, 6 kept", |name| ff1(name, "digits", 22..=22, 6, 60.0, 130.0)),
+];
+
+/// Seconds of CPU that this thread had, as Linux counts them: to a tick of a few milliseconds.
+fn cpu() -> f64 {
+    let counted = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    counted.split(' ').next().unwrap().parse::<f64>().unwrap() * 1e-9
+}
+
+/// Rows a second: a warm-up that finds how often a quarter of a second needs, then the median of
+/// five such runs.
+fn rate(rows: usize, mut run: impl FnMut()) -> f64 {
+    let (start, mut times) = (cpu(), 0);
+    while cpu() - start < 0.25 {
+        run();
+        times += 1;
+    }
+    let mut seconds: Vec<f64> = (0..5)
+        .map(|_| {
+            let start = cpu();
+            (0..times).for_each(|_| run());
+            cpu() - start
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    (rows * times) as f64 / seconds[2]
+}
+
+fn say(name: &str, ours: f64, peer: &str, theirs: f64, must: f64, aim: f64) {
+    println!(
+        "figure: {name}: {:.2} M/s, {peer} {:.3} M/s: {:.1} x (must {must} x, aim {aim} x)",
+        ours / 1e6,
+        theirs / 1e6,
+        ours / theirs
+    );
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % bound as u64) as usize
+    }
+}
+
+const ROWS: usize = 1 << 17;
+const ROWS_OF_PEER: usize = 1 << 14;
+
+fn root() -> RootKey {
+    RootKey::new([7; 32])
+}
+
+/// The `fpe` stage beside crate `fpe` with its own numerals, text in and text out for both.
+fn ff1(
+    name: &str,
+    alphabet: &str,
+    lengths: std::ops::RangeInclusive<usize>,
+    kept: usize,
+    must: f64,
+    aim: f64,
+) {
+    let config: stage::Config = serde_json::from_value(serde_json::json!({
+        "columns": ["c"], "alphabet": alphabet, "domain": "d", "keep": { "first": kept }
+    }))
+    .unwrap();
+    let domains: Domains = serde_json::from_str(r#"{"domains":{"d":{}}}"#).unwrap();
+    let leaf = Leaf { path: "c".into(), leaf_type: LeafType::Text };
+    let built = config.build(&leaf, &domains, &Keyring::new(&root())).unwrap();
+
+    let signs: Vec<char> = config.alphabet.characters().chars().collect();
+    let mut random = Random(1);
+    let spread = lengths.end() - lengths.start() + 1;
+    let values: Vec<String> = (0..ROWS)
+        .map(|_| {
+            let length = lengths.start() + random.below(spread);
+            (0..length).map(|_| signs[random.below(signs.len())]).collect()
+        })
+        .collect();
+    let column: ArrayRef = std::sync::Arc::new(StringArray::from(values.clone()));
+
+    let key = root().derive(Purpose::Ff1, "d");
+    let theirs = FF1::<Aes256>::new(key.secret(), signs.len() as u32).unwrap();
+    let mut numerals = [0_u16; 128];
+    for (numeral, sign) in signs.iter().enumerate() {
+        numerals[*sign as usize] = numeral as u16;
+    }
+    let peer = |value: &str| -> String {
+        let (head, value) = value.split_at(kept);
+        let tweak = Tuple::new().text("d").text("").text(head).finish();
+        let plain: Vec<u16> = value.bytes().map(|b| numerals[usize::from(b)]).collect();
+        let sealed = theirs.encrypt(&tweak, &FlexibleNumeralString::from(plain)).unwrap();
+        let sealed = Vec::<u16>::from(sealed).into_iter().map(|n| signs[usize::from(n)]);
+        head.chars().chain(sealed).collect()
+    };
+    let found = built.apply(&column).unwrap();
+    for (value, found) in values.iter().zip(found.as_string::<i32>()).take(ROWS_OF_PEER) {
+        assert_eq!(found, Some(peer(value).as_str()));
+    }
+
+    let ours = rate(ROWS, || drop(black_box(built.apply(black_box(&column)).unwrap())));
+    let theirs = rate(ROWS_OF_PEER, || {
+        for value in &values[..ROWS_OF_PEER] {
+            black_box(peer(black_box(value)));
+        }
+    });
+    say(name, ours, "crate fpe", theirs, must, aim);
+    println!(
+        "figure: {name}: {:.2} of the AES ceiling (ten blocks a value)",
+        ours * 10.0 / blocks()
+    );
+}
+
+/// AES-256 blocks a second, 64 at a time.
+fn blocks() -> f64 {
+    let cipher = Aes256::new(&Array::from([7; 32]));
+    let mut state = vec![Array::from([1; 16]); 64];
+    rate(64 * 20_000, || {
+        for _ in 0..20_000 {
+            cipher.encrypt_blocks(black_box(&mut state));
+        }
+    })
+}
