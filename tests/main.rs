@@ -34,6 +34,7 @@ mod cases {
     mod files;
     mod five_minutes;
     mod formats;
+    mod keys;
     pub mod kill;
     mod late_end_txn;
     mod leak_scan;
@@ -47,6 +48,6 @@ mod cases {
     mod sql;
     pub mod swap;
     mod tables;
-    mod verbs;
+    pub mod verbs;
     mod zombie;
 }

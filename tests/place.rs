@@ -43,6 +43,10 @@ pub struct Setup {
     /// The three middle parts of the pipeline: `classes:`, `types:`, `stages:`.
     pub columns: String,
     pub domains: String,
+    /// What stands under `keys` in `douane.yaml`.
+    pub keys: String,
+    /// Environment of every verb and run.
+    pub env: Vec<(String, String)>,
     /// Another place's keys: the same value gives the same token there and here.
     pub keys_of: Option<PathBuf>,
     /// `name, columns, detectors, residual` of the override that lets free text cross, if any.
@@ -117,6 +121,8 @@ impl Setup {
             quarantine_max_per_minute: 100_000,
             columns: customer_columns(true),
             domains: CUSTOMER_DOMAINS.to_owned(),
+            keys: "dir: keys/".to_owned(),
+            env: Vec::new(),
             keys_of: None,
             overrides: CUSTOMER_OVERRIDE.to_owned(),
             shape: "shape: state",
@@ -163,7 +169,7 @@ impl Place {
     /// As `new`, without the release.
     pub fn unreleased(setup: Setup) -> Self {
         let dir = rig::directory(&format!("place-{}", setup.name));
-        let place = Self { dir, setup, env: Vec::new() };
+        let place = Self { dir, env: setup.env.clone(), setup };
         std::fs::create_dir_all(place.dir.join("pipelines")).expect("a directory");
         place.write_files();
         match &place.setup.keys_of {
@@ -263,7 +269,7 @@ impl Place {
             "clusters:
   sovereign: {{ zone: eu-de, id: \"{}\", bootstrap: \"{}\"{}, topics: {{ replication: 1, min_insync: 1 }} }}
   global: {{ zone: global, id: \"{}\", bootstrap: \"{}\"{}, properties: {{ {} }}, topic_prefix: \"\", topics: {{ replication: 1, min_insync: 1 }} }}
-keys: {{ dir: keys/ }}
+keys: {{ {} }}
 ledger: {{ dir: ledger/ }}
 trust: trust.json
 tasks: {}
@@ -275,6 +281,7 @@ tasks: {}
             setup.target_bootstrap,
             registry(&setup.target_registry),
             setup.target_properties,
+            setup.keys,
             setup.tasks,
         );
         let pipeline = format!(

@@ -44,5 +44,5 @@ pub use fault::GateFault;
 pub use passed::{HEADER_MANIFEST, HEADER_TRACEPARENT, Passed};
 pub use quarantine::{Quarantined, QuarantinedRecord, quarantine_key, read_quarantined};
 pub use refusal::{GateRefusal, Place, RefusalReason};
-pub use seal::{Destination, SealContext, Sealed, bucket, open, open_spans, sealed_len};
+pub use seal::{Destination, SealContext, Sealed, bucket, open, open_spans, sealed_by, sealed_len};
 pub use stamp::{Approved, Evidence, OutRecord, REFUSED_LISTED_MAX, SealedEvidence, open_evidence};

@@ -10,7 +10,7 @@
 //! equal and nothing more, and the SIV mode survives a repeated nonce.
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use douane_schemas::keys::{Key, Purpose};
+use douane_schemas::keys::{Key, KeyId, Purpose};
 use douane_schemas::tuple::Tuple;
 
 use crate::GateFault;
@@ -173,10 +173,7 @@ fn open_bytes(key: &Key, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, GateFault
     if head[1..=KEY_ID_LEN] != key.id().0 {
         let mut found = [0; KEY_ID_LEN];
         found.copy_from_slice(&head[1..=KEY_ID_LEN]);
-        return Err(GateFault::SealKey {
-            found: douane_schemas::keys::KeyId(found),
-            expected: key.id(),
-        });
+        return Err(GateFault::SealKey { found: KeyId(found), expected: key.id() });
     }
     let mut nonce = [0; NONCE_LEN];
     nonce.copy_from_slice(&head[1 + KEY_ID_LEN..]);
@@ -210,6 +207,12 @@ pub(crate) fn seal(
     let aad = associated(label, key, destination, record_key, context);
     let value = seal_bytes(key, blind, &aad, plain)?;
     Ok(Sealed { destination, key: record_key.as_bytes().to_vec(), value })
+}
+
+/// Which key sealed these bytes, as they say themselves: after a rotation several may open.
+pub fn sealed_by(sealed: &[u8]) -> Option<KeyId> {
+    let id = sealed.get(1..=KEY_ID_LEN)?;
+    (sealed.first() == Some(&VERSION)).then_some(KeyId(id.try_into().ok()?))
 }
 
 /// Opens what the gate sealed for `destination` under `record_key`.

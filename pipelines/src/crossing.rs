@@ -82,7 +82,8 @@ pub struct PositionTopic {
     zone: String,
     name: String,
     id: String,
-    key: Key,
+    /// Of each root, the active one first.
+    keys: Vec<Key>,
 }
 
 impl PositionTopic {
@@ -99,7 +100,7 @@ impl PositionTopic {
             zone: place.sovereign.zone.clone(),
             name: Names::of(place, pipeline).position,
             id: topic_id.to_owned(),
-            key: keys.root().derive(Purpose::Position, &pipeline.name),
+            keys: keys.pipeline_keys(Purpose::Position, &pipeline.name),
         }
     }
 
@@ -178,12 +179,19 @@ impl PositionTopic {
         let unreadable = |why: String| RunFault::Unreadable { what, why };
         let key = String::from_utf8(key).map_err(|_| unreadable("its key is no text".into()))?;
         let place = Destination::Position { partition };
-        let plain = douane_gate::open(&self.key, place, &key, &value, &self.context(shard))
+        let sealer = sealer(&self.keys, &value);
+        let plain = douane_gate::open(sealer, place, &key, &value, &self.context(shard))
             .map_err(|fault| unreadable(fault.to_string()))?;
         serde_json::from_slice(&plain)
             .map(Some)
             .map_err(|_| unreadable("not a record of version 1".into()))
     }
+}
+
+/// The key that sealed these bytes, or, where none of these did, the one that would today.
+pub fn sealer<'k>(keys: &'k [Key], sealed: &[u8]) -> &'k Key {
+    let by = douane_gate::sealed_by(sealed);
+    keys.iter().find(|key| Some(key.id()) == by).unwrap_or(&keys[0])
 }
 
 /// See the module.
@@ -304,9 +312,10 @@ impl Crossing {
         self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// The release is live at this moment: not expired, not revoked.
+    /// The release is live at this moment: not expired, not revoked; and its keys may be used.
     pub fn still_live(&self) -> Result<(), RunFault> {
         self.right.holds()?;
+        self.keys.lease_holds().map_err(RunFault::lapsed)?;
         self.release
             .live(std::time::SystemTime::now())
             .map_err(|fault| RunFault::Release(fault.to_string()))

@@ -105,7 +105,7 @@ fn line(lines: &mut Vec<Line>, part: impl Into<String>, state: State, what: impl
 }
 
 fn keys(place: &Place, lines: &mut Vec<Line>) {
-    match KeyHome::open(&place.keys_dir) {
+    match KeyHome::open(&place.keys) {
         Ok(home) => line(lines, "keys", State::Well, format!("root key id {}", home.root().id())),
         Err(fault) => line(lines, "keys", State::Wrong, fault.to_string()),
     }

@@ -4,6 +4,7 @@ use douane_connectors::edge::EdgeFault;
 use douane_ledger::log::LedgerFault;
 
 use crate::config::Findings;
+use crate::key_home::{KeyFault, Lapsed};
 use crate::turn::Source;
 
 /// What stops a pipeline or one life of a shard. None of them holds a cell value.
@@ -106,6 +107,17 @@ pub enum RunFault {
     ThreadDied,
 }
 
+impl From<KeyFault> for RunFault {
+    fn from(fault: KeyFault) -> Self {
+        match fault {
+            KeyFault::Away { home, why } => {
+                Self::Unreachable { what: format!("the wrapping key's home `{home}`"), why }
+            }
+            other => Self::Keys(other.to_string()),
+        }
+    }
+}
+
 impl RunFault {
     /// For `map_err`: one side did not answer.
     pub(crate) fn unreachable(what: &str) -> impl Fn(EdgeFault) -> Self + use<> {
@@ -114,6 +126,11 @@ impl RunFault {
             true => Self::Unreachable { what: what.clone(), why: fault.to_string() },
             false => Self::Edge(fault.to_string()),
         }
+    }
+
+    /// The home of the wrapping key comes back, or a person sees that it does not.
+    pub(crate) fn lapsed(lapsed: Lapsed) -> Self {
+        Self::Again(format!("keys: {lapsed}"))
     }
 
     /// A topic of douane's own that `run` needs and does not make.

@@ -1,31 +1,51 @@
-//! Where keys live: a folder with the root key, the key that signs manifests and the key that
-//! signs checkpoints. Approvers' keys are persons' and lie elsewhere.
+//! Where keys live: a folder with a store of wrapped keys, and the home of the key that wraps them.
+//! Approvers' keys are persons' and lie elsewhere.
 //!
-//! Each file is made once, mode 0600, and never written over: tokens of a lost root key cannot be
-//! made again. A file that others may read is not used.
+//! Keys are made once and never written over: tokens of a lost root key cannot be made again. A
+//! file that others may read is not used.
 
-use std::collections::HashMap;
+mod lease;
+mod pkcs11;
+mod process;
+mod rotation;
+mod store;
+mod transit;
+mod wrapping;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::BASE64;
 use douane_gate::GateKeys;
 use douane_ledger::log::LogKeys;
 use douane_ledger::release::{Release, Shape};
 use douane_ledger::signing::{SigningKey, VerifyingKey};
 use douane_ledger::trust::is_person;
 use douane_schemas::keys::{Key, Purpose, RootKey};
-use douane_transforms::Keyring;
+use douane_transforms::{Keyring, Versions};
+use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-const ROOT: &str = "root.key";
+use crate::config::{Home, KeysPlace};
+
+pub use lease::Lapsed;
+use lease::Lease;
+use pkcs11::Token;
+pub use rotation::{
+    Changed, DOMAIN_PURPOSES, Rotation, rotate_domain, rotate_root, rotate_wrapping,
+};
+use store::Opened;
+pub use store::{Domain, DomainVersion, State, Store, Use};
+use transit::Transit;
+pub use wrapping::Remains;
+use wrapping::{KeyStore, Passphrase, WrappingFile};
+
 const MANIFEST: &str = "manifest.key";
 const CHECKPOINT: &str = "checkpoint.key";
-/// First line of the root key's file: another form gets another line.
-const ROOT_FORM: &str = "douane-root-key-v1";
 /// Longer than any key file of this version.
 const FILE_BYTES_MAX: u64 = 4096;
 
@@ -53,6 +73,62 @@ pub enum KeyFault {
     /// What lies there is something else.
     #[error("{}: not {expected}\n  next: restore it from a backup", .path.display())]
     Form { path: PathBuf, expected: &'static str },
+    /// The store was made for another zone: its keys stay there.
+    #[error(
+        "{}: a key store of zone `{store}`, and this place is in `{place}`\n  next: name this \
+         place's own key folder; keys of one region are not used in another", .path.display()
+    )]
+    Region { path: PathBuf, store: String, place: String },
+    /// `douane.yaml` names another home than the one that wrapped the store.
+    #[error(
+        "{}: wrapped by the home `{found}`, and douane.yaml names `{expected}`\n  next: mend `keys:` \
+         in douane.yaml", .path.display()
+    )]
+    OtherHome { path: PathBuf, found: String, expected: &'static str },
+    /// The home answered, and its wrapping key does not open this store.
+    #[error(
+        "the wrapping key in `{home}` does not open this store: it is another key, it was \
+         destroyed, or the store was changed\n  next: restore the store or the wrapping key that \
+         belong together"
+    )]
+    NotWrappedHere { home: &'static str },
+    /// The store opens, and something in it is not what was written.
+    #[error("{}: changed after it was written\n  next: restore it from a backup", .path.display())]
+    Broken { path: PathBuf },
+    /// The home cannot be reached.
+    #[error("the home of the wrapping key, `{home}`, cannot be reached: {why}")]
+    Away { home: &'static str, why: String },
+    /// The home answers, and its answer is no.
+    #[error("the home of the wrapping key, `{home}`, refuses: {why}")]
+    Refused { home: &'static str, why: String },
+    /// Memory could be written to swap, and the place says that it must not.
+    #[error(
+        "keys cannot be kept out of swap: this process may lock too little memory\n  next: raise \
+         `ulimit -l`, or remove `locked: true` under `keys` in douane.yaml"
+    )]
+    NotLocked,
+    /// The operating system would write core files with keys in them.
+    #[error("the system lets no process forbid its core files and debuggers: no key is opened")]
+    Process,
+    /// Rows under the old tokens could not be deleted any more.
+    #[error(
+        "domain `{domain}` is in the record key of {pipelines}: it keeps its version for the topic's \
+         life, or tombstones would never delete the rows of the old one\n  next: a new sink topic \
+         under a new pipeline `name`, with a domain of its own in its key"
+    )]
+    InRecordKey { domain: String, pipelines: String },
+    /// Nothing is protected in it.
+    #[error(
+        "no pipeline of this place has used the domain `{domain}`\n  next: `douane keys status` \
+         lists those in use"
+    )]
+    UnknownDomain { domain: String },
+    /// What is not in the ledger is not done.
+    #[error("the ledger did not take it: nothing was changed")]
+    NotLedgered,
+    /// A date that no clock reaches.
+    #[error("the overlap ends outside the calendar\n  next: name fewer days")]
+    Overlap,
     /// One signing key in two places would make a manifest a checkpoint.
     #[error("the manifest key and the checkpoint key are one\n  next: restore them from a backup")]
     OneKeyTwice,
@@ -73,48 +149,87 @@ fn io_fault(path: &Path) -> impl Fn(io::Error) -> KeyFault {
     move |error| KeyFault::Io { path: path.to_owned(), kind: error.kind() }
 }
 
+/// The home that `douane.yaml` names. All there are.
+fn open_home(keys: &KeysPlace) -> Box<dyn KeyStore> {
+    match &keys.home {
+        Home::File { path } => Box::new(WrappingFile::new(path.clone())),
+        Home::Passphrase { path } => Box::new(Passphrase::new(path.clone())),
+        Home::Pkcs11 { token, lease } => Box::new(Token::new(token.clone(), *lease)),
+        Home::Transit { service, lease } => Box::new(Transit::new(service.clone(), *lease)),
+    }
+}
+
+/// What the store of a place says of its keys, without any of them. Nobody vouches for it before
+/// [`KeyHome::open`] did.
+///
+/// # Errors
+/// It is missing, or not what it should be.
+pub fn read_store(keys: &KeysPlace) -> Result<Store, KeyFault> {
+    store::read(&keys.dir)
+}
+
 /// The keys of one place, in memory. `Debug` shows ids only.
 pub struct KeyHome {
-    root: RootKey,
+    /// Oldest first; the last is active.
+    roots: Vec<RootKey>,
+    ring: Keyring,
     /// PKCS#8 PEM, read once by [`KeyHome::open`]: each gate gets a key of its own.
     manifest: Zeroizing<String>,
     manifest_public: VerifyingKey,
     checkpoint: SigningKey,
+    /// `None` for keys of no place.
+    kept: Option<Kept>,
+}
+
+/// Where the keys came from, to ask there again.
+struct Kept {
+    keys: KeysPlace,
+    home: Box<dyn KeyStore>,
+    store: String,
+    /// [`store::digest`].
+    digest: String,
+    lease: Option<Lease>,
 }
 
 impl std::fmt::Debug for KeyHome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "KeyHome({}, {:?}, {:?})", self.root.id(), self.manifest_public, self.checkpoint)
+        write!(
+            f,
+            "KeyHome({}, {:?}, {:?})",
+            self.root().id(),
+            self.manifest_public,
+            self.checkpoint
+        )
     }
 }
 
 impl KeyHome {
-    /// Makes the keys of a new place, and their public halves beside them, with `.pub`.
+    /// Makes the keys of a new place, and the public halves of those that sign, with `.pub`.
     ///
     /// # Errors
-    /// [`KeyFault::Exists`] where any of them is there; then nothing was written.
-    pub fn init(dir: &Path) -> Result<Self, KeyFault> {
-        for name in [ROOT, MANIFEST, CHECKPOINT] {
-            let path = dir.join(name);
-            if path.symlink_metadata().is_ok() {
-                return Err(KeyFault::Exists(path));
-            }
+    /// [`KeyFault::Exists`] where there are keys; then nothing was written.
+    pub fn init(keys: &KeysPlace) -> Result<Self, KeyFault> {
+        process::harden()?;
+        let dir = &keys.dir;
+        let publics = [MANIFEST, CHECKPOINT].map(|name| public(&dir.join(name)));
+        let mut made = vec![store::path(dir)];
+        made.extend(publics.iter().cloned());
+        if let Home::File { path } = &keys.home {
+            made.push(path.clone());
+        }
+        if let Some(there) = made.into_iter().find(|path| path.symlink_metadata().is_ok()) {
+            return Err(KeyFault::Exists(there));
         }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_fault(dir))?;
-        for name in [MANIFEST, CHECKPOINT] {
+        let _lock = store::lock(dir)?;
+        let mut pems = Vec::with_capacity(publics.len());
+        for path in &publics {
             let key = SigningKey::generate().map_err(|_| KeyFault::Random)?;
-            let pem = key.to_pkcs8_pem().map_err(|_| KeyFault::Random)?;
-            let path = dir.join(name);
-            create(&path, 0o600, pem.as_bytes())?;
-            create(&public(&path), 0o644, key.verifying_key().to_spki_pem().as_bytes())?;
+            create(path, 0o644, key.verifying_key().to_spki_pem().as_bytes())?;
+            pems.push(key.to_pkcs8_pem().map_err(|_| KeyFault::Random)?);
         }
-        // The root comes last: a crash before it leaves no key that anything was made with.
-        let mut bytes = Zeroizing::new([0; 32]);
-        SystemRandom::new().fill(&mut bytes[..]).map_err(|_| KeyFault::Random)?;
-        let hex = Zeroizing::new(HEXLOWER.encode(&bytes[..]));
-        let text = Zeroizing::new(format!("{ROOT_FORM}\n{}\n", hex.as_str()));
-        create(&dir.join(ROOT), 0o600, text.as_bytes())?;
-        Self::open(dir)
+        store::init(dir, &keys.region, &*open_home(keys), &pems[0], &pems[1])?;
+        Self::open(keys)
     }
 
     /// Keys of no place, in memory only: for trying a pipeline out. Nothing that they make can be
@@ -125,40 +240,132 @@ impl KeyHome {
     pub fn throw_away() -> Result<Self, KeyFault> {
         let generate = || SigningKey::generate().map_err(|_| KeyFault::Random);
         let (manifest_key, checkpoint) = (generate()?, generate()?);
-        let manifest = manifest_key.to_pkcs8_pem().map_err(|_| KeyFault::Random)?;
-        let mut bytes = Zeroizing::new([0; 32]);
-        SystemRandom::new().fill(&mut bytes[..]).map_err(|_| KeyFault::Random)?;
+        let root = RootKey::of(wrapping::random()?);
         Ok(Self {
-            root: RootKey::new(*bytes),
-            manifest,
+            ring: Keyring::new(&root),
+            roots: vec![root],
+            manifest: manifest_key.to_pkcs8_pem().map_err(|_| KeyFault::Random)?,
             manifest_public: manifest_key.verifying_key(),
             checkpoint,
+            kept: None,
         })
     }
 
-    /// Reads the keys of a place.
+    /// Opens the keys of a place.
     ///
     /// # Errors
-    /// Any of them is missing, readable by others, or not what it should be.
-    pub fn open(dir: &Path) -> Result<Self, KeyFault> {
-        let root = root_key(&dir.join(ROOT))?;
-        let (manifest_key, manifest) = signing_key(&dir.join(MANIFEST))?;
-        let (checkpoint, _) = signing_key(&dir.join(CHECKPOINT))?;
-        let manifest_public = manifest_key.verifying_key();
+    /// The store is missing, readable by others, of another region, or not what it should be; its
+    /// home is away or refuses.
+    pub fn open(keys: &KeysPlace) -> Result<Self, KeyFault> {
+        process::harden()?;
+        let home = open_home(keys);
+        let asked = Instant::now();
+        let opened = store::open(&keys.dir, &keys.region, &*home)?;
+        let lease = home.lease().map(|length| Lease::new(length, asked));
+        let ring = keyring(&opened, Timestamp::now());
+        let Opened { store, roots, manifest, checkpoint, .. } = opened;
+        if keys.locked && !roots.iter().all(RootKey::is_locked) {
+            return Err(KeyFault::NotLocked);
+        }
+        let signing = |pem: &str| {
+            let path = store::path(&keys.dir);
+            SigningKey::from_bytes(pem.as_bytes()).map_err(|_| KeyFault::Broken { path })
+        };
+        let (manifest_public, checkpoint) =
+            (signing(&manifest)?.verifying_key(), signing(&checkpoint)?);
         if manifest_public == checkpoint.verifying_key() {
             return Err(KeyFault::OneKeyTwice);
         }
-        Ok(Self { root, manifest, manifest_public, checkpoint })
+        let digest = store::digest(&store);
+        let kept = Kept { keys: keys.clone(), home, digest, lease, store: store.store };
+        Ok(Self { roots, ring, manifest, manifest_public, checkpoint, kept: Some(kept) })
     }
 
-    /// The key that all derived keys follow from.
+    /// The root that new keys follow from.
     pub fn root(&self) -> &RootKey {
-        &self.root
+        // unwrap safety: a store without a root is refused.
+        #[expect(clippy::expect_used, reason = "a store without a root is refused")]
+        self.roots.last().expect("there is a root")
+    }
+
+    /// All roots, by version from 1.
+    pub fn roots(&self) -> &[RootKey] {
+        &self.roots
+    }
+
+    /// Whether every root is kept out of swap; what follows from them is kept the same way.
+    pub fn is_locked(&self) -> bool {
+        self.roots.iter().all(RootKey::is_locked)
+    }
+
+    /// How long keys may be used after their home last opened them.
+    pub fn lease_length(&self) -> Option<Duration> {
+        self.lease().map(Lease::length)
+    }
+
+    /// A pipeline's key for one purpose under each root, the active one first: what was sealed
+    /// before a rotation opens under an older one.
+    pub fn pipeline_keys(&self, purpose: Purpose, pipeline: &str) -> Vec<Key> {
+        self.roots.iter().rev().map(|root| root.derive(purpose, pipeline)).collect()
     }
 
     /// The keys that stages take.
     pub fn keyring(&self) -> Keyring {
-        Keyring::new(&self.root)
+        self.ring.clone()
+    }
+
+    /// Whether both are keys of one place, whatever was rotated in between.
+    pub fn same_store(&self, other: &Self) -> bool {
+        let store = |keys: &Self| keys.kept.as_ref().map(|kept| kept.store.clone());
+        store(self) == store(other)
+            && self.manifest_public == other.manifest_public
+            && self.checkpoint.verifying_key() == other.checkpoint.verifying_key()
+    }
+
+    /// Whether both give the same keys.
+    pub fn same_keys(&self, other: &Self) -> bool {
+        let digest = |keys: &Self| keys.kept.as_ref().map(|kept| kept.digest.clone());
+        self.same_store(other) && digest(self) == digest(other)
+    }
+
+    /// The keys may be used at this moment.
+    ///
+    /// # Errors
+    /// [`Lapsed`]: their home has not answered for as long as the lease is.
+    pub fn lease_holds(&self) -> Result<(), Lapsed> {
+        self.lease().map_or(Ok(()), Lease::holds)
+    }
+
+    /// How long until [`KeyHome::renew`] is due; `None` where there is no lease.
+    pub fn renewal_due(&self) -> Option<Duration> {
+        self.lease().map(Lease::due)
+    }
+
+    /// Asks the home for the store's key once more. Says what is news: `Err` why it stopped
+    /// answering, `Ok` that it answers again.
+    pub fn renew(&self) -> Option<Result<(), String>> {
+        let kept = self.kept.as_ref()?;
+        let ask = || {
+            let store = store::read(&kept.keys.dir)?;
+            store::open_key(&kept.keys.dir, &store, &kept.keys.region, &*kept.home).map(|_| ())
+        };
+        kept.lease.as_ref()?.renew(ask)
+    }
+
+    fn lease(&self) -> Option<&Lease> {
+        self.kept.as_ref()?.lease.as_ref()
+    }
+
+    /// Writes down that a pipeline protects columns in these domains, before the first record does:
+    /// from then on their versions are the store's. `(domain, in the record key)`.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub fn register(&self, pipeline: &str, domains: &[(String, bool)]) -> Result<(), KeyFault> {
+        match &self.kept {
+            Some(kept) => rotation::register(&kept.keys, &*kept.home, pipeline, domains),
+            None => Ok(()),
+        }
     }
 
     /// Signs checkpoints of the ledger.
@@ -177,7 +384,7 @@ impl KeyHome {
         let ff1: HashMap<String, Key> = shapes
             .filter_map(|shape| match shape {
                 Shape::Fpe { domain, .. } => {
-                    Some((domain.clone(), self.root.derive(Purpose::Ff1, domain)))
+                    Some((domain.clone(), self.ring.key(Purpose::Ff1, domain)))
                 }
                 _ => None,
             })
@@ -187,10 +394,10 @@ impl KeyHome {
         let manifest =
             SigningKey::from_bytes(self.manifest.as_bytes()).expect("a key that was read before");
         GateKeys {
-            seal_position: self.root.derive(Purpose::Position, pipeline),
-            seal_quarantine: self.root.derive(Purpose::Quarantine, pipeline),
+            seal_position: self.root().derive(Purpose::Position, pipeline),
+            seal_quarantine: self.root().derive(Purpose::Quarantine, pipeline),
             // A pipeline's name holds no `/`: no two contexts are one.
-            blind: self.root.derive(Purpose::Blind, &format!("{pipeline}/seal")),
+            blind: self.root().derive(Purpose::Blind, &format!("{pipeline}/seal")),
             ff1,
             manifest,
         }
@@ -198,8 +405,8 @@ impl KeyHome {
 
     /// The keys of one pipeline's ledger: what blinds its leaves, what keys its digests.
     pub fn log_keys(&self, pipeline: &str) -> LogKeys {
-        let blind = self.root.derive(Purpose::Blind, &format!("{pipeline}/ledger"));
-        let commit = self.root.derive(Purpose::LedgerCommit, pipeline);
+        let blind = self.root().derive(Purpose::Blind, &format!("{pipeline}/ledger"));
+        let commit = self.root().derive(Purpose::LedgerCommit, pipeline);
         LogKeys { blind: *blind.secret(), commit: *commit.secret() }
     }
 }
@@ -295,8 +502,12 @@ fn create(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), KeyFault> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_fault(dir))
 }
 
-/// The bytes of a file that only its owner may read.
+/// The bytes of a key's file that only its owner may read.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
+    read_bounded(path, FILE_BYTES_MAX)
+}
+
+fn read_bounded(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(KeyFault::Missing(path.to_owned()));
@@ -309,183 +520,28 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
         return Err(KeyFault::Open { path: path.to_owned(), mode });
     }
     // Room for all of it at once: a vector that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX as usize));
-    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(io_fault(path))?;
+    let room = meta.len().clamp(FILE_BYTES_MAX, bytes_max) as usize;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room + 1));
+    file.take(bytes_max).read_to_end(&mut bytes).map_err(io_fault(path))?;
     Ok(bytes)
 }
 
-fn root_key(path: &Path) -> Result<RootKey, KeyFault> {
-    let bytes = read(path)?;
-    let form = || KeyFault::Form { path: path.to_owned(), expected: "a root key of this version" };
-    let hex = bytes
-        .strip_prefix(ROOT_FORM.as_bytes())
-        .and_then(|rest| rest.strip_prefix(b"\n"))
-        .map(|rest| rest.strip_suffix(b"\n").unwrap_or(rest))
-        .filter(|hex| hex.len() == 64)
-        .ok_or_else(form)?;
-    let mut key = Zeroizing::new([0; 32]);
-    HEXLOWER.decode_mut(hex, &mut key[..]).map_err(|_| form())?;
-    // A disk that gave zeros back is not a key.
-    if key.iter().all(|byte| *byte == key[0]) {
-        return Err(form());
+/// What may be used at a moment, as stages take it.
+fn keyring(opened: &Opened, now: Timestamp) -> Keyring {
+    // The versions of roots count from 1, without gaps: the store was refused otherwise.
+    let root = |version: &DomainVersion| opened.roots[version.root as usize - 1].clone();
+    let mut domains = BTreeMap::new();
+    for domain in &opened.store.domains {
+        let Some((active, older)) = domain.versions.split_last() else { continue };
+        let mut versions = Versions::active(active.version, root(active));
+        for version in older.iter().rev().filter(|v| v.state(now) == State::Overlapping) {
+            versions = versions.and_older(version.version, root(version));
+        }
+        domains.insert(domain.domain.clone(), versions);
     }
-    Ok(RootKey::new(*key))
-}
-
-fn signing_key(path: &Path) -> Result<(SigningKey, Zeroizing<String>), KeyFault> {
-    let bytes = read(path)?;
-    let form = || KeyFault::Form {
-        path: path.to_owned(),
-        expected: "an ed25519 private key in PKCS#8 PEM",
-    };
-    let pem = Zeroizing::new(std::str::from_utf8(&bytes).map_err(|_| form())?.to_owned());
-    let key = SigningKey::from_bytes(pem.as_bytes()).map_err(|_| form())?;
-    Ok((key, pem))
+    let active = &opened.roots[opened.roots.len() - 1];
+    Keyring::with_versions(active, domains)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    fn mode(path: &Path) -> u32 {
-        fs::metadata(path).unwrap().mode() & 0o7777
-    }
-
-    #[test]
-    fn keys_are_made_once_and_read_back_the_same() {
-        let dir = tempfile::tempdir().unwrap();
-        let home = dir.path().join("a/keys");
-        let made = KeyHome::init(&home).unwrap();
-        let read = KeyHome::open(&home).unwrap();
-        assert_eq!(made.root().id(), read.root().id());
-        assert_eq!(made.manifest_public(), read.manifest_public());
-        assert_eq!(made.checkpoint().verifying_key(), read.checkpoint().verifying_key());
-        assert_eq!(mode(&home), 0o700);
-        for name in [ROOT, MANIFEST, CHECKPOINT] {
-            assert_eq!(mode(&home.join(name)), 0o600, "{name}");
-        }
-        let public = fs::read_to_string(home.join("manifest.key.pub")).unwrap();
-        assert_eq!(VerifyingKey::parse(&public).unwrap(), made.manifest_public());
-        let left: Vec<_> = fs::read_dir(&home).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(left.len(), 5, "{left:?}");
-        let other = KeyHome::init(&dir.path().join("b")).unwrap();
-        assert_ne!(made.root().id(), other.root().id());
-    }
-
-    #[test]
-    fn init_bad_one_key_is_there() {
-        for there in [ROOT, MANIFEST, CHECKPOINT] {
-            let dir = tempfile::tempdir().unwrap();
-            fs::write(dir.path().join(there), "old").unwrap();
-            assert!(matches!(KeyHome::init(dir.path()), Err(KeyFault::Exists(_))), "{there}");
-            assert_eq!(fs::read_to_string(dir.path().join(there)).unwrap(), "old");
-            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else was written");
-        }
-        let dir = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("nowhere", dir.path().join(ROOT)).unwrap();
-        assert!(matches!(KeyHome::init(dir.path()), Err(KeyFault::Exists(_))));
-        // A race after the look: the link refuses.
-        fs::write(dir.path().join("x"), "old").unwrap();
-        assert!(matches!(create(&dir.path().join("x"), 0o600, b"new"), Err(KeyFault::Exists(_))));
-        assert_eq!(fs::read_to_string(dir.path().join("x")).unwrap(), "old");
-    }
-
-    #[test]
-    fn open_bad_rights_bad_bytes_bad_missing() {
-        type Spoil = fn(&Path);
-        let cases: [(&str, Spoil, &str); 8] = [
-            ("missing", |p| fs::remove_file(p).unwrap(), "no key here"),
-            (
-                "group may read",
-                |p| fs::set_permissions(p, fs::Permissions::from_mode(0o640)).unwrap(),
-                "others than its owner",
-            ),
-            (
-                "others may write",
-                |p| fs::set_permissions(p, fs::Permissions::from_mode(0o602)).unwrap(),
-                "others than its owner",
-            ),
-            (
-                "empty",
-                |p| File::options().write(true).open(p).unwrap().set_len(0).unwrap(),
-                "not a",
-            ),
-            ("cut", |p| File::options().write(true).open(p).unwrap().set_len(50).unwrap(), "not a"),
-            ("not text", |p| fs::write(p, [0xff; 64]).unwrap(), "not a"),
-            ("long", |p| fs::write(p, vec![b'a'; 1 << 20]).unwrap(), "not a"),
-            (
-                "a folder",
-                |p| {
-                    fs::remove_file(p).unwrap();
-                    fs::create_dir(p).unwrap();
-                    fs::set_permissions(p, fs::Permissions::from_mode(0o700)).unwrap();
-                },
-                ": ",
-            ),
-        ];
-        for (what, spoil, says) in cases {
-            for name in [ROOT, MANIFEST, CHECKPOINT] {
-                let dir = tempfile::tempdir().unwrap();
-                KeyHome::init(dir.path()).unwrap();
-                spoil(&dir.path().join(name));
-                let fault = KeyHome::open(dir.path()).unwrap_err().to_string();
-                assert!(fault.contains(says) && fault.contains(name), "{what} {name}: {fault}");
-            }
-        }
-    }
-
-    #[test]
-    fn open_bad_zeros_bad_other_version_bad_one_key_twice() {
-        let dir = tempfile::tempdir().unwrap();
-        KeyHome::init(dir.path()).unwrap();
-        let root = dir.path().join(ROOT);
-        let good = fs::read_to_string(&root).unwrap();
-        let zeros = "0".repeat(64);
-        for bad in [format!("{ROOT_FORM}\n{zeros}\n"), good.replace("v1", "v2"), format!("{good}x")]
-        {
-            fs::write(&root, bad).unwrap();
-            assert!(matches!(KeyHome::open(dir.path()), Err(KeyFault::Form { .. })));
-        }
-        fs::write(&root, &good).unwrap();
-        KeyHome::open(dir.path()).unwrap();
-        fs::copy(dir.path().join(MANIFEST), dir.path().join(CHECKPOINT)).unwrap();
-        assert!(matches!(KeyHome::open(dir.path()), Err(KeyFault::OneKeyTwice)));
-    }
-
-    #[test]
-    fn an_approvers_key_reads_back_and_is_never_written_over() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("ada");
-        let public = init_approver("ada", &path).unwrap();
-        assert_eq!(public, dir.path().join("ada.pub"));
-        assert_eq!((mode(&path), mode(&public)), (0o600, 0o644));
-        let line = fs::read_to_string(&public).unwrap();
-        let key = SigningKey::from_bytes(&fs::read(&path).unwrap()).unwrap();
-        assert_eq!(VerifyingKey::parse(&line).unwrap(), key.verifying_key());
-        assert!(line.ends_with(" ada\n"));
-        assert!(matches!(init_approver("ada", &path), Err(KeyFault::Exists(_))));
-        fs::remove_file(&path).unwrap();
-        assert!(matches!(init_approver("ada", &path), Err(KeyFault::Exists(_))));
-        for bad in ["", "a b", "a\nb", "é"] {
-            assert!(matches!(init_approver(bad, &dir.path().join("x")), Err(KeyFault::Name)));
-        }
-    }
-
-    #[test]
-    fn no_two_uses_share_a_key_and_nothing_shows_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let home = KeyHome::init(dir.path()).unwrap();
-        let (a, b) = (home.log_keys("a"), home.log_keys("b"));
-        let crossing = home.root().derive(Purpose::Blind, "a");
-        assert_ne!(a.blind, b.blind);
-        assert_ne!(a.commit, b.commit);
-        assert_ne!(a.blind, a.commit);
-        assert_ne!(&a.blind, crossing.secret());
-        let shown = format!("{home:?}");
-        let secret = fs::read_to_string(dir.path().join(ROOT)).unwrap();
-        assert!(!shown.contains(secret.lines().nth(1).unwrap()));
-        assert!(!shown.contains("PRIVATE"));
-    }
-}
+mod tests;

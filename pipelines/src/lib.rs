@@ -26,6 +26,7 @@ pub mod fault;
 pub mod hold;
 mod identity;
 pub mod key_home;
+pub mod keys;
 mod merge;
 pub mod names;
 pub mod plan;

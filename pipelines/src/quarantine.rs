@@ -20,7 +20,7 @@ use douane_schemas::keys::{Key, Purpose};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Pipeline, Place};
-use crate::crossing::{PositionTopic, TRY};
+use crate::crossing::{PositionTopic, TRY, sealer};
 use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::key_home::KeyHome;
@@ -189,7 +189,7 @@ struct Desk {
     names: Names,
     edges: Edges,
     positions: PositionTopic,
-    key: Key,
+    keys: Vec<Key>,
     topic_id: String,
     partitions: i32,
 }
@@ -197,7 +197,7 @@ struct Desk {
 impl Desk {
     fn open(place: &Path, file: &Path) -> Result<Self, RunFault> {
         let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-        let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
+        let keys = KeyHome::open(&place.keys)?;
         let names = Names::of(&place, &pipeline);
         let edges = Edges::of(&place, &pipeline);
         let topic = |admin: Result<Box<dyn Admin>, EdgeFault>, side: &str, name: &str| {
@@ -209,7 +209,7 @@ impl Desk {
         let quarantine = topic(edges.sovereign.admin(), "sovereign", &names.quarantine)?;
         Ok(Self {
             positions: PositionTopic::new(&place, &pipeline, &edges, &keys, &position.id),
-            key: keys.root().derive(Purpose::Quarantine, &pipeline.name),
+            keys: keys.pipeline_keys(Purpose::Quarantine, &pipeline.name),
             topic_id: quarantine.id,
             partitions: quarantine.partitions,
             names,
@@ -254,6 +254,7 @@ impl Desk {
     fn unseal(&self, key: &[u8], sealed: &[u8], shards: u32) -> Result<Quarantined, RunFault> {
         let unreadable = |why: String| RunFault::Unreadable { what: "quarantine", why };
         let key = std::str::from_utf8(key).map_err(|_| unreadable("its key is no text".into()))?;
+        let sealer = sealer(&self.keys, sealed);
         let mut fault = None;
         for shard in 0..shards {
             let context = SealContext {
@@ -262,7 +263,7 @@ impl Desk {
                 topic_id: self.topic_id.clone(),
                 shard,
             };
-            match douane_gate::open(&self.key, Destination::Quarantine, key, sealed, &context) {
+            match douane_gate::open(sealer, Destination::Quarantine, key, sealed, &context) {
                 Ok(plain) => {
                     return read_quarantined(&plain).map_err(|f| unreadable(f.to_string()));
                 }

@@ -24,7 +24,7 @@ use crate::fault::RunFault;
 use crate::identity;
 use crate::key_home::KeyHome;
 use crate::names::{Names, ledger_home};
-use crate::plan::Plan;
+use crate::plan::{OutputColumn, Plan};
 use crate::position::{self, Layout, PinnedTopic, Place as SourcePlace, ShardHead};
 use crate::record_key;
 use crate::release;
@@ -121,6 +121,7 @@ fn run_one(
         let stop = Stop::new(asked);
         let (outcome, next) = std::thread::scope(|scope| {
             scope.spawn(|| vigil.keep(&crossing, &stop, report));
+            scope.spawn(|| keep_lease(&crossing, &stop, report));
             let watching = scope.spawn(|| {
                 let _dead = Dead(&crossing.right);
                 watch.until_changed(&crossing, &vigil, &stop, report)
@@ -150,12 +151,29 @@ fn run_one(
     }
 }
 
+/// Asks the home of the wrapping key again before the lease on its keys ends, and until it answers
+/// where it does not. What may cross meanwhile, [`Crossing::still_live`] says.
+fn keep_lease(crossing: &Crossing, stop: &Stop<'_>, report: &Report) {
+    while let Some(due) = crossing.keys.renewal_due().filter(|_| !stop.is_set()) {
+        if !due.is_zero() {
+            stop.rest(due.min(REST));
+            continue;
+        }
+        match crossing.keys.renew() {
+            Some(Ok(())) => report.event("keys_again", json!({})),
+            Some(Err(why)) => report.event("keys_away", json!({"why": why})),
+            None => {}
+        }
+        stop.rest(crossing.keys.renewal_due().unwrap_or_default().min(REST));
+    }
+}
+
 /// Puts a revocation that a start finds into the control log, once: from then on the release is
 /// refused without the file as well.
 fn write_down_revoked(place: &Place, pipeline: &Pipeline) -> Result<(), RunFault> {
     let signed = release::signed(place, pipeline)?;
     let Some(revoked) = revocation::of(place, pipeline, &signed.digest)? else { return Ok(()) };
-    let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
+    let keys = KeyHome::open(&place.keys)?;
     let names = Names::of(place, pipeline);
     let edges = Edges::released(place, pipeline, &signed.release)?;
     let admins = reach(place, &edges)?;
@@ -230,7 +248,8 @@ pub(crate) fn open(
     pipeline: Pipeline,
     (release, plan): (release::Signed, Plan),
 ) -> Result<Crossing, RunFault> {
-    let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
+    KeyHome::open(&place.keys)?.register(&pipeline.name, &domains_of(&plan))?;
+    let keys = KeyHome::open(&place.keys)?;
     let names = Names::of(&place, &pipeline);
     let edges = Edges::released(&place, &pipeline, &release.release)?;
     let admins = reach(&place, &edges)?;
@@ -268,6 +287,20 @@ pub(crate) fn open(
         edges,
     };
     Ok(Crossing::new(place, pipeline, plan, keys, opened))
+}
+
+/// The token domains of a plan, and whether they are in its record key.
+fn domains_of(plan: &Plan) -> Vec<(String, bool)> {
+    let of = |columns: &[OutputColumn], in_key: bool| {
+        let protections = columns.iter().filter_map(|column| column.protection.as_ref());
+        let keys = protections.flat_map(|protection| protection.declared.keys.clone());
+        keys.map(|(_, domain)| (domain, in_key)).collect::<Vec<_>>()
+    };
+    let mut all = [of(&plan.keys, true), of(&plan.columns, false)].concat();
+    // In the key first: one entry a domain.
+    all.sort_by(|a, b| (&a.0, !a.1).cmp(&(&b.0, !b.1)));
+    all.dedup_by(|a, b| a.0 == b.0);
+    all
 }
 
 /// Both clusters, which are the ones that the files name, and are two.

@@ -129,6 +129,7 @@ impl Shard<'_> {
     /// One life: fence, read, take over, assign, take turns.
     fn live(&self, carried: &mut Carried, fenced: Option<Box<dyn Sink>>) -> Result<(), RunFault> {
         let crossing = self.crossing;
+        crossing.keys.lease_holds().map_err(RunFault::lapsed)?;
         // The control of the kill loop: what happens when the position is read first.
         let early =
             control_switch::position_before_fence().then(|| self.read_position()).transpose()?;

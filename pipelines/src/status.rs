@@ -176,7 +176,7 @@ pub fn read_all(place: &Path, file: &Path) -> Result<All, RunFault> {
 }
 
 fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
-    let keys = KeyHome::open(&place.keys_dir).map_err(|f| RunFault::Keys(f.to_string()))?;
+    let keys = KeyHome::open(&place.keys)?;
     let names = Names::of(&place, &pipeline);
     let edges = Edges::of(&place, &pipeline);
     let global = edges.global.admin().map_err(RunFault::unreachable("global cluster"))?;

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::config::{self, Pipeline, Place};
 use crate::crossing::Crossing;
 use crate::fault::RunFault;
+use crate::key_home::KeyHome;
 use crate::names::Names;
 use crate::record_key;
 use crate::release;
@@ -178,17 +179,19 @@ impl Watch {
         }
         same_stream(running, &place, &pipeline)?;
         let held = release::hold(&place, &pipeline)?;
+        let rotated = !KeyHome::open(&place.keys).map_err(RunFault::from)?.same_keys(&running.keys);
         let before = &running.approved;
         release::check_successor(&place, before, &held.0.approved)?;
         if held.0.digest == running.release_digest
             && held.0.approved == *before
+            && !rotated
             && pipeline.same_settings(&running.pipeline)
         {
             return Ok(None);
         }
         let next = run::open(place, pipeline, held)?;
         record_key::check(Some(&running.record_key), &next.record_key)?;
-        if next.keys.root().id() != running.keys.root().id() {
+        if !next.keys.same_store(&running.keys) {
             return Err(Refused::Keys);
         }
         Ok(Some(next))
@@ -213,6 +216,7 @@ fn watched(place_file: &Path, place: &Place, pipeline: &Pipeline) -> Vec<PathBuf
     files.push(pipeline.release.clone());
     files.push(revocation::file(pipeline));
     files.push(place.trust.clone());
+    files.push(place.keys.store());
     files
 }
 

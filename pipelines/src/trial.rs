@@ -108,7 +108,7 @@ impl Trial {
         let mut pipeline = pipeline.clone();
         (pipeline.source.format, pipeline.source.file) = (source, None);
         (pipeline.sink.format, pipeline.sink.file) = (sink, None);
-        let keys = KeyHome::throw_away().map_err(|fault| RunFault::Keys(fault.to_string()))?;
+        let keys = KeyHome::throw_away()?;
         let release = Arc::new(throw_away_release(place, &pipeline, plan)?);
         let names = Names::of(place, &pipeline);
         let target = Target {

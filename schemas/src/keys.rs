@@ -1,11 +1,12 @@
 //! What keys are for. No key serves two purposes or two algorithms; every derived key names its
 //! purpose and context in the HKDF info. Where keys live is the business of `pipelines`.
 
-use aws_lc_rs::{hkdf, hmac};
-use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
+use crate::secret::Secret;
 use crate::tuple::Tuple;
+use aws_lc_rs::{hkdf, hmac};
+use data_encoding::HEXLOWER;
 
 /// The whole table of purposes. Adding a line is allowed; changing one re-tokenises the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,16 +95,17 @@ impl std::fmt::Debug for KeyId {
 #[derive(Clone)]
 pub struct Key {
     purpose: Purpose,
-    bytes: Zeroizing<[u8; 32]>,
+    secret: Secret,
     id: KeyId,
 }
 
 impl Key {
-    fn new(purpose: Purpose, bytes: Zeroizing<[u8; 32]>) -> Self {
-        let tag = mac(&bytes[..], Purpose::KeyId.label().as_bytes());
+    /// A key that follows from no root: random, and destroyable for that.
+    pub fn of(purpose: Purpose, secret: Secret) -> Self {
+        let tag = mac(secret.bytes(), Purpose::KeyId.label().as_bytes());
         let mut id = [0; 16];
         id.copy_from_slice(&tag[..16]);
-        Self { purpose, bytes, id: KeyId(id) }
+        Self { purpose, secret, id: KeyId(id) }
     }
 
     /// What the key is for.
@@ -118,7 +120,12 @@ impl Key {
 
     /// The key itself: for a cipher, never for a message.
     pub fn secret(&self) -> &[u8; 32] {
-        &self.bytes
+        self.secret.bytes()
+    }
+
+    /// Whether the key is kept out of swap.
+    pub fn is_locked(&self) -> bool {
+        self.secret.is_locked()
     }
 
     /// The 64 bytes that a cipher with two keys takes, HKDF-Expand (RFC 5869, 2.3) of this key with
@@ -126,7 +133,7 @@ impl Key {
     /// random key of 32 bytes serves like a derived one.
     pub fn pair(&self) -> Zeroizing<[u8; 64]> {
         let info = Tuple::new().text("douane/v1/pair").finish();
-        let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &self.bytes[..]);
+        let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, self.secret());
         let mut out = Zeroizing::new([0; 64]);
         expand(&prk, &info, &mut out[..]);
         out
@@ -134,7 +141,7 @@ impl Key {
 
     /// HMAC-SHA-256 over a tuple.
     pub fn mac(&self, tuple: Tuple) -> [u8; 32] {
-        mac(&self.bytes[..], &tuple.finish())
+        mac(self.secret(), &tuple.finish())
     }
 }
 
@@ -159,7 +166,16 @@ pub struct RootKey(Key);
 impl RootKey {
     /// Takes 32 bytes of a good source of randomness.
     pub fn new(bytes: [u8; 32]) -> Self {
-        Self(Key::new(Purpose::KeyId, Zeroizing::new(bytes)))
+        let Ok(secret) = Secret::fill(|page| {
+            page.copy_from_slice(&bytes);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        Self::of(secret)
+    }
+
+    /// Takes a secret of a good source of randomness, which is moved nowhere.
+    pub fn of(secret: Secret) -> Self {
+        Self(Key::of(Purpose::KeyId, secret))
     }
 
     /// The root's name.
@@ -167,13 +183,39 @@ impl RootKey {
         self.0.id()
     }
 
+    /// The root itself: to be wrapped, never for a message.
+    pub fn secret(&self) -> &[u8; 32] {
+        self.0.secret()
+    }
+
+    /// Whether the root is kept out of swap.
+    pub fn is_locked(&self) -> bool {
+        self.0.is_locked()
+    }
+
     /// HKDF-SHA-256 (RFC 5869), no salt, info = tuple(purpose label, context).
     pub fn derive(&self, purpose: Purpose, context: &str) -> Key {
-        let info = Tuple::new().text(purpose.label()).text(context).finish();
+        self.expand(purpose, Tuple::new().text(purpose.label()).text(context))
+    }
+
+    /// A version of a key: the first is that of [`RootKey::derive`], a later one has its number in
+    /// the info as well.
+    pub fn derive_version(&self, purpose: Purpose, context: &str, version: u32) -> Key {
+        if version <= 1 {
+            return self.derive(purpose, context);
+        }
+        let info = Tuple::new().text(purpose.label()).text(context).number(u64::from(version));
+        self.expand(purpose, info)
+    }
+
+    fn expand(&self, purpose: Purpose, info: Tuple) -> Key {
+        let info = info.finish();
         let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(self.0.secret());
-        let mut bytes = Zeroizing::new([0; 32]);
-        expand(&prk, &info, &mut bytes[..]);
-        Key::new(purpose, bytes)
+        let Ok(secret) = Secret::fill(|bytes| {
+            expand(&prk, &info, bytes);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        Key::of(purpose, secret)
     }
 }
 
@@ -225,6 +267,22 @@ mod tests {
         assert_eq!(key.pair()[32..], second);
         let other = RootKey::new([7; 32]).derive(Purpose::TokenSiv, "phone");
         assert_ne!(key.pair()[..], other.pair()[..]);
+    }
+
+    /// HKDF by hand (RFC 5869 2.2, 2.3), so that the info of each version stands written out.
+    #[test]
+    fn a_later_version_has_its_number_in_the_info() {
+        let root = RootKey::new([7; 32]);
+        let by_hand = |info: Vec<u8>| {
+            let prk = mac(&[0; 32], &[7; 32]);
+            mac(&prk, &[info.as_slice(), &[1]].concat())
+        };
+        let info = || Tuple::new().text("douane/v1/token-hmac").text("customer");
+        let version = |n| *root.derive_version(Purpose::TokenHmac, "customer", n).secret();
+        assert_eq!(version(1), by_hand(info().finish()));
+        assert_eq!(version(1), *root.derive(Purpose::TokenHmac, "customer").secret());
+        assert_eq!(version(2), by_hand(info().number(2).finish()));
+        assert_ne!(version(2), version(3));
     }
 
     #[test]

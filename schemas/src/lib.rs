@@ -21,4 +21,5 @@ pub mod keys;
 pub mod leaf;
 pub mod names;
 pub mod record;
+pub mod secret;
 pub mod tuple;

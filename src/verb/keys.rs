@@ -1,12 +1,13 @@
-//! `keys init`
+//! `keys init | status | rotate`
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use douane_pipelines::config;
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::key_home::{KeyHome, init_approver};
-
+use douane_pipelines::keys::{self, Rotated, Status, What};
 use serde_json::json;
 
 use crate::{Format, verb};
@@ -19,8 +20,8 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Keys {
-    /// Makes the keys of this place (root, manifest, checkpoint), or a person's signing key.
-    /// Never overwrites. 0: made.
+    /// Makes the keys of this place (root, manifest, checkpoint, and the key that wraps them), or a
+    /// person's signing key. Never overwrites. 0: made.
     Init {
         /// A person who approves releases, instead of this place.
         #[arg(long, requires = "out")]
@@ -31,33 +32,175 @@ enum Keys {
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
+    /// Versions, states, dates and ids of this place's keys, and who uses them. 0: all can be used.
+    Status {
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+    /// Replaces a key by its next version; a running process takes it up between two transactions.
+    /// 0: done.
+    Rotate(Rotate),
+}
+
+#[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["domain", "root", "wrapping"])))]
+struct Rotate {
+    /// A token domain: new values get new tokens, in every pipeline that uses it.
+    domain: Option<String>,
+    /// The root: for seals, for domains that nobody uses yet, and for the next versions of others.
+    #[arg(long)]
+    root: bool,
+    /// The key that wraps the store; the old one is destroyed.
+    #[arg(long)]
+    wrapping: bool,
+    /// How long the version before is still read back: a number and `d`, `h`, `m` or `s`.
+    #[arg(long, default_value = "30d", value_parser = duration, requires = "domain")]
+    overlap: Duration,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
 }
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
-    let Keys::Init { approver, out, format } = &args.verb;
-    let fault = |f: douane_pipelines::key_home::KeyFault| RunFault::Keys(f.to_string());
-    match (approver, out) {
-        (Some(name), Some(out)) => {
-            let public = init_approver(name, out).map_err(fault)?;
-            if *format == Format::Json {
-                verb::print_json(&json!({"approver": name, "key": out, "public": public}));
-                return Ok(ExitCode::SUCCESS);
+    match &args.verb {
+        Keys::Init { approver, out, format } => {
+            match (approver, out) {
+                (Some(name), Some(out)) => init_person(name, out, *format)?,
+                _ => init(place, *format)?,
             }
-            verb::print(&format!("{name}: {}", out.display()));
-            verb::print(&format!("public half: {}", public.display()));
+            Ok(ExitCode::SUCCESS)
         }
-        _ => {
-            let place = config::load_place(place).map_err(RunFault::Findings)?;
-            let home = KeyHome::init(&place.keys_dir).map_err(fault)?;
-            if *format == Format::Json {
-                let id = home.root().id().to_string();
-                verb::print_json(&json!({"keys_dir": place.keys_dir, "root_key_id": id}));
-                return Ok(ExitCode::SUCCESS);
+        Keys::Status { format } => {
+            let status = keys::status(place)?;
+            match format {
+                Format::Json => verb::print_json(&status),
+                Format::Text => print_status(&status),
             }
-            verb::print(&format!("keys of this place: {}", place.keys_dir.display()));
-            verb::print(&format!("root key id {}", home.root().id()));
-            verb::print("back them up: tokens cannot be made again without the root key");
+            Ok(ExitCode::SUCCESS)
+        }
+        Keys::Rotate(args) => {
+            rotate(place, args)?;
+            Ok(ExitCode::SUCCESS)
         }
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+fn init_person(name: &str, out: &Path, format: Format) -> Result<(), RunFault> {
+    let public = init_approver(name, out)?;
+    if format == Format::Json {
+        verb::print_json(&json!({"approver": name, "key": out, "public": public}));
+        return Ok(());
+    }
+    verb::print(&format!("{name}: {}", out.display()));
+    verb::print(&format!("public half: {}", public.display()));
+    Ok(())
+}
+
+fn init(place: &Path, format: Format) -> Result<(), RunFault> {
+    let place = config::load_place(place).map_err(RunFault::Findings)?;
+    let home = KeyHome::init(&place.keys)?;
+    if format == Format::Json {
+        let id = home.root().id().to_string();
+        verb::print_json(&json!({"keys_dir": place.keys.dir, "root_key_id": id}));
+        return Ok(());
+    }
+    verb::print(&format!("keys of this place: {}", place.keys.dir.display()));
+    verb::print(&format!("root key id {}", home.root().id()));
+    verb::print("back them up: tokens cannot be made again without the root key");
+    Ok(())
+}
+
+fn print_status(status: &Status) {
+    let home = &status.home;
+    verb::print(&format!("store {}, region {}", status.store, status.region));
+    verb::print(&format!(
+        "wrapped by `{}`, generation {}, since {}{}",
+        home.kind,
+        home.generation,
+        home.since,
+        home.lease_s.map(|s| format!(", lease {s} s")).unwrap_or_default(),
+    ));
+    let memory = match status.locked {
+        true => "keys are kept out of swap",
+        false => "keys may be written to swap: this process may lock too little memory",
+    };
+    verb::print(memory);
+    verb::print(&format!("manifest key {}", status.signing.manifest));
+    verb::print(&format!("checkpoint key {}", status.signing.checkpoint));
+    for root in status.roots.iter().rev() {
+        let state = if root.active { "active" } else { "for older versions" };
+        verb::print(&format!("root {}  {}  {state}  since {}", root.version, root.id, root.since));
+    }
+    for domain in &status.domains {
+        let used: Vec<String> = domain
+            .used_by
+            .iter()
+            .map(|u| format!("{}{}", u.pipeline, if u.in_key { " (record key)" } else { "" }))
+            .collect();
+        verb::print(&format!("domain {}  used by {}", domain.domain, used.join(", ")));
+        for version in &domain.versions {
+            let state = format!("{:?}", version.state).to_lowercase();
+            let until = version.until.as_ref().map(|until| format!(", read back until {until}"));
+            verb::print(&format!(
+                "  version {}  {state}  of root {}, since {}{}",
+                version.version,
+                version.root,
+                version.since,
+                until.unwrap_or_default(),
+            ));
+        }
+    }
+}
+
+fn rotate(place: &Path, args: &Rotate) -> Result<(), RunFault> {
+    let what = match &args.domain {
+        Some(domain) => What::Domain { domain: domain.clone(), overlap: args.overlap },
+        None if args.root => What::Root,
+        None => What::Wrapping,
+    };
+    let Rotated { changed, remains } = &keys::rotate(place, &what)?;
+    if args.format == Format::Json {
+        verb::print_json(&json!({"changed": changed, "remains": remains}));
+        return Ok(());
+    }
+    for key in changed {
+        verb::print(&format!("{} {}: {} -> {}", key.purpose, key.context, key.from, key.to));
+    }
+    match (&what, remains) {
+        (_, Some(remains)) => {
+            let word = if remains.is_final { "final" } else { "NOT final" };
+            verb::print(&format!("the old wrapping key is destroyed; {word}: {}", remains.what));
+        }
+        (What::Root, _) => verb::print("domains in use keep their tokens until they are rotated"),
+        _ => verb::print("a running process takes it up between two transactions"),
+    }
+    Ok(())
+}
+
+/// A number and a unit, as in `30d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+    units
+        .into_iter()
+        .find_map(|(unit, seconds)| {
+            let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+            number.checked_mul(seconds).map(Duration::from_secs)
+        })
+        .ok_or_else(|| "expected a number and `d`, `h`, `m` or `s`, such as `30d`".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_a_number_and_a_unit() {
+        for (text, seconds) in [("30d", Some(2_592_000)), ("12h", Some(43_200)), ("0s", Some(0))] {
+            assert_eq!(duration(text).ok().map(|d| d.as_secs()), seconds, "{text}");
+        }
+        for bad in
+            ["", "d", "30", "-1d", "1.5h", "1w", "99999999999999999999d", "999999999999999999d"]
+        {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
 }

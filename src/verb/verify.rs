@@ -41,7 +41,7 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         (None, Err(findings)) => return Err(RunFault::Findings(findings.clone())),
     };
     // Public halves suffice. Without them signatures are not checked, and the answer says so.
-    let keys_dir = args.keys.clone().or_else(|| place.ok().map(|place| place.keys_dir));
+    let keys_dir = args.keys.clone().or_else(|| place.ok().map(|place| place.keys.dir));
     let keys = match keys_dir {
         Some(dir) => PublicKeys::open(&dir).map_err(|f| RunFault::Keys(f.to_string()))?,
         None => None,

@@ -505,7 +505,7 @@ fn a_target_that_somebody_touched_is_told() {
     let more = place.records();
     assert!(more.len() > before.len() && more.starts_with(&before));
 
-    let key = place.dir.join("keys/checkpoint.key");
+    let key = place.dir.join("keys/store.json");
     let secret = fs::read(&key).unwrap();
     let epochs = fs::read_dir(&own).unwrap().map(|entry| entry.unwrap().path());
     let epochs: Vec<PathBuf> =
@@ -523,7 +523,7 @@ fn a_target_that_somebody_touched_is_told() {
         let mut planted = epoch.clone().into_os_string();
         planted.push(".next");
         let planted = PathBuf::from(planted);
-        std::os::unix::fs::symlink("../../../keys/checkpoint.key", &planted).unwrap();
+        std::os::unix::fs::symlink("../../../keys/store.json", &planted).unwrap();
         refused(&planted, "symbolic link");
         fs::remove_file(&planted).unwrap();
         let held = fs::read(epoch).unwrap();
@@ -538,7 +538,8 @@ fn a_target_that_somebody_touched_is_told() {
 
     // A source's file that is a key by another name.
     fs::remove_file(place.dir.join("in/customers.jsonl")).unwrap();
-    std::os::unix::fs::symlink("../keys/root.key", place.dir.join("in/customers.jsonl")).unwrap();
+    std::os::unix::fs::symlink("../keys/wrapping.key", place.dir.join("in/customers.jsonl"))
+        .unwrap();
     let (code, said) = place.verb(&["run", FILE]);
     assert!(code == 1 && said.contains("leads out of"), "exit {code}: {said}");
 }

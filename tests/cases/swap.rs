@@ -137,7 +137,8 @@ fn a_new_column_crosses_without_a_restart_once_its_release_holds() {
     assert_eq!(running.ended(), None, "{}", last_lines(&running.said(), 20));
 
     // Revoked: one signature stops it, within a look and a transaction.
-    let mut args = vec!["release", "revoke", &file, "--key", "keys/manifest.key", "--reason", "x"];
+    place.verb(&["keys", "init", "--approver", "eve", "--out", "approvers/eve"]).fine("keys init");
+    let mut args = vec!["release", "revoke", &file, "--key", "approvers/eve", "--reason", "x"];
     assert_eq!(place.verb(&args).code, 1, "a key that is nobody's");
     args[4] = "approvers/bo";
     place.verb(&args).fine("release revoke");

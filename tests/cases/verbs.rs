@@ -81,7 +81,7 @@ fn differences(documented: &Value, found: &Value, others: bool, left_out: &[&str
 }
 
 #[track_caller]
-fn is_as_documented(name: &str, said: &Said, left_out: &[&str]) -> Value {
+pub fn is_as_documented(name: &str, said: &Said, left_out: &[&str]) -> Value {
     let found: Value = serde_json::from_str(&said.out)
         .unwrap_or_else(|e| panic!("{name}: {e}\n{}\n{}", said.out, said.err));
     let documented = documented().remove(name).unwrap_or_else(|| panic!("{name}: no example"));

@@ -48,5 +48,5 @@ pub mod tokenize;
 pub use domains::{Algorithm, Domain, Domains, Normalize};
 pub use fault::{StageFault, TransformFault};
 pub use forms::Form;
-pub use keyring::Keyring;
+pub use keyring::{Keyring, Versions};
 pub use stage::{ALL, Declaration, Declared, Guarantees, Produces, Stage};

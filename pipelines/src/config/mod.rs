@@ -23,7 +23,7 @@ pub use finding::{Finding, Findings, Kind, Mark, Severity};
 pub use pipeline::{
     Class, ClassRule, Override, Pipeline, Sink, SinkFormat, Source, Start, format_name,
 };
-pub use place::Place;
+pub use place::{Home, KeysPlace, Pkcs11Home, Place, TransitHome};
 pub(crate) use schema::nearest;
 pub use tables::{SHARDS_MAX, Table};
 pub(crate) use yaml::quoted;

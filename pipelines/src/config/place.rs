@@ -4,6 +4,7 @@
 //! is an error, and no value of this file is ever shown.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use douane_connectors::kafka::{ClusterConfig, PropertyFault, check_properties};
 use schemars::JsonSchema;
@@ -22,14 +23,72 @@ pub struct Place {
     pub sovereign: ClusterConfig,
     /// Where training lives.
     pub global: ClusterConfig,
-    /// The folder of [`crate::key_home::KeyHome`].
-    pub keys_dir: PathBuf,
+    /// Where the keys of [`crate::key_home::KeyHome`] live.
+    pub keys: KeysPlace,
     /// The folder of the ledger.
     pub ledger_dir: PathBuf,
     /// The signed trust root.
     pub trust: PathBuf,
     /// Shards of each pipeline, 1 to 64.
     pub tasks: u32,
+}
+
+/// Where keys live, and what they are bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeysPlace {
+    /// The folder of the key store.
+    pub dir: PathBuf,
+    /// Zone of the sovereign cluster.
+    pub region: String,
+    /// Whether a key that could be written to swap is a fault.
+    pub locked: bool,
+    /// Where the key lives that wraps the store.
+    pub home: Home,
+}
+
+impl KeysPlace {
+    /// The file of the key store.
+    pub fn store(&self) -> PathBuf {
+        self.dir.join("store.json")
+    }
+}
+
+/// The home of the wrapping key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// A file of its own.
+    File { path: PathBuf },
+    /// It follows from a passphrase in a file.
+    Passphrase { path: PathBuf },
+    /// A token, by PKCS#11; what it opened may be used for `lease`.
+    Pkcs11 { token: Pkcs11Home, lease: Duration },
+    /// A transit key service over HTTPS.
+    Transit { service: TransitHome, lease: Duration },
+}
+
+/// A token of an HSM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pkcs11Home {
+    /// The vendor's library.
+    pub module: PathBuf,
+    pub token_label: String,
+    /// Holds the user's PIN.
+    pub pin_file: PathBuf,
+    /// The label of the wrapping keys.
+    pub key_label: String,
+}
+
+/// A key of a transit engine, as Vault and OpenBao have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransitHome {
+    /// Without a path.
+    pub url: String,
+    pub mount: String,
+    pub key: String,
+    /// Holds the token of this process.
+    pub token_file: PathBuf,
+    /// What the server's certificate is checked against; the built-in roots unless said.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// douane.yaml: the clusters, keys, ledger and trust root of one environment.
@@ -40,7 +99,7 @@ pub(super) struct PlaceFile {
     /// The two Kafka clusters.
     pub clusters: Clusters,
     /// Where keys live.
-    pub keys: Dir,
+    pub keys: KeysFile,
     /// Where the ledger lives.
     pub ledger: Dir,
     /// The signed file of approvers and threshold.
@@ -65,6 +124,60 @@ pub(super) struct Clusters {
     pub global: ClusterConfig,
 }
 
+/// The key store, and the home of the key that wraps it: one of `wrapping_file`,
+/// `passphrase_file`, `pkcs11`, `transit`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeysFile {
+    /// The folder of the key store, relative to the folder of douane.yaml.
+    pub dir: String,
+    /// The file of the wrapping key; `wrapping.key` in `dir` unless said. Kept elsewhere, it keeps a
+    /// stolen or restored folder closed.
+    pub wrapping_file: Option<String>,
+    /// A file with a passphrase that the wrapping key follows from, in the place of a wrapping key.
+    pub passphrase_file: Option<String>,
+    /// A token that holds the wrapping key and never gives it out.
+    pub pkcs11: Option<Pkcs11File>,
+    /// A key service that holds the wrapping key: the transit engine of Vault or OpenBao.
+    pub transit: Option<TransitFile>,
+    /// Seconds that keys may be used after `pkcs11` or `transit` last opened them; 300 unless said.
+    #[schemars(range(min = 1, max = 300))]
+    pub lease_s: Option<u32>,
+    /// Keys that cannot be kept out of swap are a fault; `false` unless said.
+    #[serde(default)]
+    pub locked: bool,
+}
+
+/// A token, by PKCS#11.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pkcs11File {
+    /// The vendor's library, such as `/usr/lib/softhsm/libsofthsm2.so`.
+    pub module: String,
+    /// The token's label.
+    pub token_label: String,
+    /// A file with the user's PIN.
+    pub pin_file: String,
+    /// The label of the wrapping key, which `keys init` makes in the token.
+    pub key_label: String,
+}
+
+/// A transit engine.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TransitFile {
+    /// Such as `https://vault.example:8200`. Plain `http` is refused but for this machine.
+    pub url: String,
+    /// Where the engine is mounted; `transit` unless said.
+    pub mount: Option<String>,
+    /// The name of the key, which is there before `keys init`.
+    pub key: String,
+    /// A file with the token of this process.
+    pub token_file: String,
+    /// A file with the certificate authority of the server; the built-in roots unless said.
+    pub ca_file: Option<String>,
+}
+
 /// A folder on this machine.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -73,10 +186,11 @@ pub(super) struct Dir {
     pub dir: String,
 }
 
+/// The longest that keys may be used without their home.
+const LEASE_S: u32 = 300;
+
 /// Planned, not built: refused by name.
 pub(super) const LATER: &[About] = &[
-    ("keys.pkcs11", "write `dir`"),
-    ("keys.transit", "write `dir`"),
     ("ledger.topic", "write `dir`"),
     ("witness", "remove it"),
     ("serve", "remove it"),
@@ -154,6 +268,7 @@ impl Secrets<'_> {
     fn literal(&mut self, key: &str, mark: Mark, value: &Node) -> bool {
         let name = key.to_lowercase().replace('-', "_");
         let named = SECRET.iter().any(|part| name.contains(part))
+            && name != "token_label"
             && !name.ends_with("_file")
             && !name.ends_with("_dir");
         let text = value.text().unwrap_or_default();
@@ -314,14 +429,103 @@ pub(super) fn build(
             .help("the ledger is handed to auditors, keys are not")
             .next("name another folder");
     }
+    let region = sovereign.zone.clone();
     Place {
+        keys: keys(file.keys, region, &dir, root, label, findings),
         sovereign,
         global,
-        keys_dir: dir.join(file.keys.dir),
         ledger_dir: dir.join(file.ledger.dir),
         trust: dir.join(file.trust),
         tasks: file.tasks,
         dir,
+    }
+}
+
+fn keys(
+    file: KeysFile,
+    region: String,
+    place: &Path,
+    root: &Node,
+    label: &str,
+    findings: &mut Findings,
+) -> KeysPlace {
+    let dir = place.join(&file.dir);
+    let named = [
+        ("passphrase_file", file.passphrase_file.is_some()),
+        ("wrapping_file", file.wrapping_file.is_some()),
+        ("pkcs11", file.pkcs11.is_some()),
+        ("transit", file.transit.is_some()),
+    ];
+    let named: Vec<&str> = named.into_iter().filter(|(_, there)| *there).map(|(k, _)| k).collect();
+    if let [first, second, ..] = named.as_slice() {
+        let message = format!("`{first}` and `{second}` are two homes of one wrapping key");
+        findings
+            .error(label, root.mark_at(&["keys", second]), Kind::Place, message)
+            .next(format_args!("keep one of the two"));
+    }
+    let apart = file.pkcs11.is_some() || file.transit.is_some();
+    if let (Some(_), false) = (file.lease_s, apart) {
+        findings
+            .error(label, root.mark_at(&["keys", "lease_s"]), Kind::Place, "a file has no lease")
+            .next("remove it, or name `pkcs11` or `transit`");
+    }
+    let lease = Duration::from_secs(u64::from(file.lease_s.unwrap_or(LEASE_S)));
+    let home = if let Some(path) = file.passphrase_file {
+        Home::Passphrase { path: place.join(path) }
+    } else if let Some(token) = file.pkcs11 {
+        let token = Pkcs11Home {
+            module: place.join(token.module),
+            token_label: token.token_label,
+            pin_file: place.join(token.pin_file),
+            key_label: token.key_label,
+        };
+        Home::Pkcs11 { token, lease }
+    } else if let Some(service) = file.transit {
+        let mark = root.mark_at(&["keys", "transit"]);
+        Home::Transit { service: transit(service, place, mark, label, findings), lease }
+    } else {
+        let path = file.wrapping_file.map(|path| place.join(path));
+        Home::File { path: path.unwrap_or_else(|| dir.join("wrapping.key")) }
+    };
+    KeysPlace { dir, region, locked: file.locked, home }
+}
+
+fn transit(
+    file: TransitFile,
+    place: &Path,
+    mark: Mark,
+    label: &str,
+    findings: &mut Findings,
+) -> TransitHome {
+    let mount = file.mount.unwrap_or_else(|| "transit".to_owned());
+    let path = |text: &str| {
+        !text.is_empty()
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b))
+            && text.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+    };
+    let url = file.url.trim_end_matches('/').to_owned();
+    let host = url.strip_prefix("https://").or_else(|| {
+        let host = url.strip_prefix("http://")?;
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        ["localhost", "127.0.0.1", "[::1]"].contains(&name).then_some(host)
+    });
+    if !host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#'])) {
+        findings
+            .error(label, mark, Kind::Place, "`transit.url` is not `https://` and a host")
+            .help("keys cross this link")
+            .next("write it as in `https://vault.example:8200`");
+    }
+    if !path(&mount) || !path(&file.key) || file.key.contains('/') {
+        findings
+            .error(label, mark, Kind::Place, "`transit.mount` or `transit.key` is out of form")
+            .next("write A-Z, a-z, 0-9, `-`, `_` and `.`");
+    }
+    TransitHome {
+        url,
+        mount,
+        key: file.key,
+        token_file: place.join(file.token_file),
+        ca_file: file.ca_file.map(|path| place.join(path)),
     }
 }
 

@@ -253,7 +253,7 @@ fn what_becomes_of_changes_is_read_as_it_is_meant() {
 fn the_face_is_read_as_it_is_meant() {
     let (place, pipeline) = check(Path::new("testdata/lint/pipeline_good_face.yaml")).unwrap();
     assert_eq!((place.tasks, place.sovereign.zone.as_str()), (2, "eu-de"));
-    assert_eq!(place.keys_dir, Path::new("testdata/lint/keys/"));
+    assert_eq!(place.keys.dir, Path::new("testdata/lint/keys/"));
     assert_eq!(place.trust, Path::new("testdata/lint/trust.json"));
     let key_file = place.sovereign.tls.unwrap().key_file.unwrap();
     assert_eq!(key_file, Path::new("testdata/lint/tls/douane.key"));
@@ -297,7 +297,7 @@ fn the_environment_and_files_make_the_place() {
         (sasl.username.as_str(), sasl.password_file.to_str()),
         ("douane", Some("/run/secrets/kafka"))
     );
-    assert_eq!(place.keys_dir, Path::new("/var/lib/douane/keys"));
+    assert_eq!(place.keys.dir, Path::new("/var/lib/douane/keys"));
     assert_eq!(place.global.topic_prefix, "prod.");
 }
 

@@ -484,7 +484,7 @@ impl Demo<'_> {
         outside.manifests = read(global, &names.manifest, &mut |_, value| {
             manifests.push(value.to_vec());
         })?;
-        self.audit(&files.ledger_dir, &files.keys_dir, manifests, &mut outside)?;
+        self.audit(&files.ledger_dir, &files.keys.dir, manifests, &mut outside)?;
         Ok((account, outside))
     }
 

@@ -9,7 +9,7 @@ use douane_ledger::release::{Limits, Release};
 use douane_pipelines::config::{self, Pipeline};
 use douane_pipelines::doctor::{self, Line};
 use douane_pipelines::fault::RunFault;
-use douane_pipelines::key_home::{KeyFault, KeyHome, init_approver};
+use douane_pipelines::key_home::{KeyHome, init_approver};
 use douane_pipelines::names::Names;
 use douane_pipelines::release::LIFE_DAYS_DEFAULT;
 use douane_pipelines::status::{self, Status};
@@ -72,13 +72,12 @@ impl Place {
 
     /// Makes the place's keys, the approvers' keys and the trust root; says what it made.
     pub fn keys_and_trust(&self) -> Result<Vec<String>, RunFault> {
-        let fault = |fault: KeyFault| RunFault::Keys(fault.to_string());
         let place = config::load_place(&self.yaml).map_err(RunFault::Findings)?;
-        let home = KeyHome::init(&place.keys_dir).map_err(fault)?;
+        let home = KeyHome::init(&place.keys)?;
         let (mut approvers, mut keys) = (Vec::new(), Vec::new());
         for name in APPROVERS {
             let key = self.approver(name);
-            let public = init_approver(name, &key).map_err(fault)?;
+            let public = init_approver(name, &key)?;
             approvers.push(format!("{name}={}", public.display()));
             keys.push(key);
         }

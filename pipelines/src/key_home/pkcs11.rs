@@ -1,0 +1,262 @@
+//! The wrapping key in a token, by PKCS#11: made there, not extractable, and only ever asked to
+//! wrap and unwrap the one key of the store.
+//!
+//! A session is opened, logged in and closed each time, so that each answer proves that the token
+//! still lets this process in. A PIN that was refused is not tried again: tokens count.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::mechanism::aead::GcmParams;
+use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, UserType};
+use cryptoki::types::AuthPin;
+use douane_schemas::secret::Secret;
+use zeroize::Zeroizing;
+
+use super::wrapping::{KeyStore, Remains, secret_of};
+use super::{KeyFault, read};
+use crate::config::Pkcs11Home;
+
+const NAME: &str = "pkcs11";
+const IV_LEN: usize = 12;
+const TAG_BITS: u64 = 128;
+
+/// Loaded modules: a library is initialised once in a process. The lock also serialises sessions,
+/// because who is logged in is one state for all of them.
+static MODULES: Mutex<BTreeMap<PathBuf, Pkcs11>> = Mutex::new(BTreeMap::new());
+
+/// See the module.
+pub struct Token {
+    config: Pkcs11Home,
+    lease: Duration,
+    /// The token said no to the PIN.
+    pin_refused: OnceLock<()>,
+}
+
+/// Why a call came to nothing.
+enum Trouble {
+    /// No such key.
+    NoKey,
+    Fault(KeyFault),
+    Token(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Token(error)
+    }
+}
+
+impl From<KeyFault> for Trouble {
+    fn from(fault: KeyFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+fn away(why: impl std::fmt::Display) -> KeyFault {
+    KeyFault::Away { home: NAME, why: why.to_string() }
+}
+
+fn refused(why: &str) -> KeyFault {
+    KeyFault::Refused { home: NAME, why: why.to_owned() }
+}
+
+/// The error's own name: what a module says beside it is not ours to print.
+fn word(error: &Error) -> String {
+    match error {
+        Error::Pkcs11(code, function) => format!("{function:?} says {code:?}"),
+        Error::LibraryLoading(_) | Error::MissingSymbol(_) => {
+            "the module cannot be loaded".to_owned()
+        }
+        _ => "the module answers out of form".to_owned(),
+    }
+}
+
+impl Token {
+    pub fn new(config: Pkcs11Home, lease: Duration) -> Self {
+        Self { config, lease, pin_refused: OnceLock::new() }
+    }
+
+    /// Runs `work` in a session of its own.
+    fn in_session<T>(
+        &self,
+        writes: bool,
+        work: impl FnOnce(&Session) -> Result<T, Trouble>,
+    ) -> Result<T, KeyFault> {
+        const PIN: &str = "the PIN is wrong or locked; it is not tried again: mend `pin_file` and \
+                           start anew";
+        if self.pin_refused.get().is_some() {
+            return Err(refused(PIN));
+        }
+        let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = self.logged_in(&mut modules, writes).and_then(|session| work(&session));
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(Trouble::NoKey) => Err(KeyFault::NotWrappedHere { home: NAME }),
+            Err(Trouble::Fault(fault)) => Err(fault),
+            Err(Trouble::Token(Error::Pkcs11(
+                RvError::PinIncorrect | RvError::PinLocked | RvError::PinExpired,
+                _,
+            ))) => {
+                let _ = self.pin_refused.set(());
+                Err(refused(PIN))
+            }
+            // Wrapped under another key, or for another place.
+            Err(Trouble::Token(Error::Pkcs11(
+                RvError::EncryptedDataInvalid | RvError::EncryptedDataLenRange,
+                _,
+            ))) => Err(KeyFault::NotWrappedHere { home: NAME }),
+            Err(Trouble::Token(error)) => {
+                // A module that lost its token may have to be initialised anew to see it again.
+                if let Some(module) = modules.remove(&self.config.module) {
+                    let _ = module.finalize();
+                }
+                Err(away(word(&error)))
+            }
+        }
+    }
+
+    fn logged_in(
+        &self,
+        modules: &mut BTreeMap<PathBuf, Pkcs11>,
+        writes: bool,
+    ) -> Result<Session, Trouble> {
+        let module = load(modules, &self.config.module)?;
+        let mut found = Vec::new();
+        for slot in module.get_slots_with_initialized_token()? {
+            if module.get_token_info(slot)?.label().trim_end() == self.config.token_label {
+                found.push(slot);
+            }
+        }
+        let slot = match found.as_slice() {
+            [slot] => *slot,
+            [] => {
+                // Tokens that come are seen by a module that is initialised after it.
+                if let Some(module) = modules.remove(&self.config.module) {
+                    let _ = module.finalize();
+                }
+                return Err(away("no token has this label").into());
+            }
+            _ => return Err(refused("several tokens have this label").into()),
+        };
+        let session = match writes {
+            true => module.open_rw_session(slot)?,
+            false => module.open_ro_session(slot)?,
+        };
+        let bytes = read(&self.config.pin_file)?;
+        let pin = std::str::from_utf8(bytes.strip_suffix(b"\n").unwrap_or(&bytes));
+        let path = &self.config.pin_file;
+        let pin = pin.map_err(|_| KeyFault::Form { path: path.clone(), expected: "a PIN" })?;
+        session.login(UserType::User, Some(&AuthPin::from(pin.to_owned())))?;
+        Ok(session)
+    }
+
+    fn template(&self, generation: u32) -> Vec<Attribute> {
+        vec![
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::KeyType(KeyType::AES),
+            Attribute::Token(true),
+            Attribute::Label(self.config.key_label.as_bytes().to_vec()),
+            Attribute::Id(generation.to_be_bytes().to_vec()),
+        ]
+    }
+
+    fn find(&self, session: &Session, generation: u32) -> Result<Option<ObjectHandle>, Trouble> {
+        let found = session.find_objects(&self.template(generation))?;
+        match found.as_slice() {
+            [] => Ok(None),
+            [key] => Ok(Some(*key)),
+            _ => Err(refused("several keys have this label and generation").into()),
+        }
+    }
+
+    fn make(&self, session: &Session, generation: u32) -> Result<ObjectHandle, Trouble> {
+        let mut template = self.template(generation);
+        template.extend([
+            Attribute::Private(true),
+            Attribute::Sensitive(true),
+            Attribute::Extractable(false),
+            Attribute::Encrypt(true),
+            Attribute::Decrypt(true),
+            Attribute::ValueLen(32.into()),
+        ]);
+        Ok(session.generate_key(&Mechanism::AesKeyGen, &template)?)
+    }
+}
+
+fn load(modules: &mut BTreeMap<PathBuf, Pkcs11>, path: &Path) -> Result<Pkcs11, Trouble> {
+    if let Some(module) = modules.get(path) {
+        return Ok(module.clone());
+    }
+    let module = Pkcs11::new(path)?;
+    match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        Ok(()) => {}
+        Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    modules.insert(path.to_owned(), module.clone());
+    Ok(module)
+}
+
+impl KeyStore for Token {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn wrap(&self, generation: u32, secret: &Secret, aad: &[u8]) -> Result<Vec<u8>, KeyFault> {
+        let mut iv = [0; IV_LEN];
+        SystemRandom::new().fill(&mut iv).map_err(|_| KeyFault::Random)?;
+        self.in_session(true, |session| {
+            let key = match self.find(session, generation)? {
+                Some(key) => key,
+                None => self.make(session, generation)?,
+            };
+            let mut used = iv;
+            let params = GcmParams::new(&mut used, aad, TAG_BITS.into())?;
+            let sealed = session.encrypt(&Mechanism::AesGcm(params), key, secret.bytes())?;
+            Ok([&iv[..], &sealed].concat())
+        })
+    }
+
+    fn unwrap(&self, generation: u32, wrapped: &[u8], aad: &[u8]) -> Result<Secret, KeyFault> {
+        self.in_session(false, |session| {
+            let key = self.find(session, generation)?.ok_or(Trouble::NoKey)?;
+            let (iv, sealed) = wrapped.split_at_checked(IV_LEN).ok_or(Trouble::NoKey)?;
+            let mut iv = iv.to_vec();
+            let params = GcmParams::new(&mut iv, aad, TAG_BITS.into())?;
+            let plain = Zeroizing::new(session.decrypt(&Mechanism::AesGcm(params), key, sealed)?);
+            secret_of(&plain).ok_or(Trouble::NoKey)
+        })
+    }
+
+    fn destroy(&self, generation: u32) -> Result<Remains, KeyFault> {
+        self.in_session(true, |session| {
+            for generation in (1..=generation).rev() {
+                match self.find(session, generation)? {
+                    Some(key) => session.destroy_object(key)?,
+                    // What is before it went before it.
+                    None => break,
+                }
+            }
+            Ok(())
+        })?;
+        Ok(Remains {
+            is_final: true,
+            what: "nothing opens a backup of the store, unless the token itself was copied",
+        })
+    }
+
+    fn lease(&self) -> Option<Duration> {
+        Some(self.lease)
+    }
+}
+
+#[cfg(test)]
+mod tests;

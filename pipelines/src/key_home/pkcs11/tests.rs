@@ -1,0 +1,161 @@
+//! Against SoftHSM2, which `tests/run` installs. A test makes a token of its own and runs itself
+//! again as a process that sees that token only: the module reads where tokens are once.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::super::wrapping::{replace, secret_of};
+use super::super::{Home, KeyHome, KeysPlace, rotate_wrapping};
+use super::*;
+
+const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+const PIN: &str = "7301-4421";
+const INSIDE: &str = "DOUANE_TEST_TOKEN";
+
+/// Runs `work` where a token `douane` is; `name` is the test's own.
+fn with_token(name: &str, work: impl FnOnce(&Path)) {
+    if let Some(dir) = std::env::var_os(INSIDE) {
+        return work(&PathBuf::from(dir));
+    }
+    assert!(Path::new(MODULE).exists(), "{MODULE} is missing: install the package softhsm2");
+    let dir = tempfile::tempdir().unwrap();
+    let conf = dir.path().join("softhsm2.conf");
+    std::fs::create_dir(dir.path().join("tokens")).unwrap();
+    let tokens = dir.path().join("tokens");
+    std::fs::write(&conf, format!("directories.tokendir = {}\n", tokens.display())).unwrap();
+    replace(&dir.path().join("pin"), 0o600, PIN.as_bytes()).unwrap();
+    let made = Command::new("softhsm2-util")
+        .args(["--init-token", "--free", "--label", "douane", "--pin", PIN, "--so-pin", "123456"])
+        .env("SOFTHSM2_CONF", &conf)
+        .output()
+        .expect("softhsm2-util starts");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let test = format!("key_home::pkcs11::tests::{name}");
+    let ran = Command::new(std::env::current_exe().unwrap())
+        .args([test.as_str(), "--exact", "--nocapture"])
+        .env("SOFTHSM2_CONF", &conf)
+        .env(INSIDE, dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+}
+
+fn config(dir: &Path) -> Pkcs11Home {
+    Pkcs11Home {
+        module: MODULE.into(),
+        token_label: "douane".into(),
+        pin_file: dir.join("pin"),
+        key_label: "douane-wrapping".into(),
+    }
+}
+
+fn token(dir: &Path) -> Token {
+    Token::new(config(dir), Duration::from_secs(300))
+}
+
+fn place(dir: &Path) -> KeysPlace {
+    let home = Home::Pkcs11 { token: config(dir), lease: Duration::from_secs(300) };
+    KeysPlace { dir: dir.join("keys"), region: "eu-de".into(), locked: false, home }
+}
+
+#[test]
+fn a_token_wraps_and_opens_under_the_same_data_only() {
+    with_token("a_token_wraps_and_opens_under_the_same_data_only", |dir| {
+        let home = token(dir);
+        let secret = secret_of(&[7; 32]).unwrap();
+        let wrapped = home.wrap(1, &secret, b"a").unwrap();
+        assert_eq!(home.unwrap(1, &wrapped, b"a").unwrap().bytes(), &[7; 32]);
+        let not_here = |generation, wrapped: &[u8], aad: &[u8]| {
+            let refused = home.unwrap(generation, wrapped, aad).err();
+            assert!(!matches!(refused, None | Some(KeyFault::Refused { .. })));
+        };
+        not_here(1, &wrapped, b"b");
+        not_here(2, &wrapped, b"a");
+        not_here(1, &wrapped[..20], b"a");
+        let mut flipped = wrapped.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        not_here(1, &flipped, b"a");
+        // It goes on after each of these.
+        assert_eq!(home.unwrap(1, &wrapped, b"a").unwrap().bytes(), &[7; 32]);
+    });
+}
+
+#[test]
+fn the_wrapping_key_is_not_extractable() {
+    with_token("the_wrapping_key_is_not_extractable", |dir| {
+        let home = token(dir);
+        home.wrap(1, &secret_of(&[7; 32]).unwrap(), b"a").unwrap();
+        let attributes = home
+            .in_session(false, |session| {
+                let key = home.find(session, 1)?.ok_or(Trouble::NoKey)?;
+                let wanted = [
+                    cryptoki::object::AttributeType::Extractable,
+                    cryptoki::object::AttributeType::Sensitive,
+                    cryptoki::object::AttributeType::NeverExtractable,
+                    cryptoki::object::AttributeType::Value,
+                ];
+                Ok(session.get_attributes(key, &wanted)?)
+            })
+            .unwrap();
+        assert!(attributes.contains(&Attribute::Extractable(false)), "{attributes:?}");
+        assert!(attributes.contains(&Attribute::Sensitive(true)), "{attributes:?}");
+        assert!(attributes.contains(&Attribute::NeverExtractable(true)), "{attributes:?}");
+        assert!(!attributes.iter().any(|a| matches!(a, Attribute::Value(_))), "its bytes came out");
+    });
+}
+
+/// Shredding stands on this: what was wrapped under a destroyed key opens nowhere, also where the
+/// old store is put back.
+#[test]
+fn a_restored_backup_of_the_store_does_not_open_after_the_key_was_destroyed() {
+    with_token("a_restored_backup_of_the_store_does_not_open_after_the_key_was_destroyed", |dir| {
+        let place = place(dir);
+        let before = KeyHome::init(&place).unwrap();
+        let backup = std::fs::read(place.store()).unwrap();
+        let (generation, remains) = rotate_wrapping(&place, |_| Ok(())).unwrap();
+        assert_eq!((generation, remains.is_final), (2, true));
+        assert!(KeyHome::open(&place).unwrap().same_keys(&before));
+        let now = std::fs::read(place.store()).unwrap();
+        std::fs::write(place.store(), backup).unwrap();
+        assert!(matches!(KeyHome::open(&place), Err(KeyFault::NotWrappedHere { .. })));
+        // The control: the store of today opens.
+        std::fs::write(place.store(), now).unwrap();
+        KeyHome::open(&place).unwrap();
+    });
+}
+
+#[test]
+fn a_token_that_goes_away_is_away_and_comes_back() {
+    with_token("a_token_that_goes_away_is_away_and_comes_back", |dir| {
+        let home = token(dir);
+        let wrapped = home.wrap(1, &secret_of(&[7; 32]).unwrap(), b"a").unwrap();
+        let (here, gone) = (dir.join("tokens"), dir.join("gone"));
+        for _ in 0..3 {
+            std::fs::rename(&here, &gone).unwrap();
+            let away = home.unwrap(1, &wrapped, b"a").err();
+            assert!(matches!(away, Some(KeyFault::Away { .. })), "{away:?}");
+            std::fs::rename(&gone, &here).unwrap();
+            assert_eq!(home.unwrap(1, &wrapped, b"a").unwrap().bytes(), &[7; 32]);
+        }
+    });
+}
+
+#[test]
+fn a_refused_pin_is_not_tried_again() {
+    with_token("a_refused_pin_is_not_tried_again", |dir| {
+        let good = token(dir);
+        let wrapped = good.wrap(1, &secret_of(&[7; 32]).unwrap(), b"a").unwrap();
+        replace(&dir.join("pin"), 0o600, b"0000-0000").unwrap();
+        let home = token(dir);
+        assert!(matches!(home.unwrap(1, &wrapped, b"a"), Err(KeyFault::Refused { .. })));
+        // The right one now would be taken, and is not tried.
+        replace(&dir.join("pin"), 0o600, PIN.as_bytes()).unwrap();
+        assert!(matches!(home.unwrap(1, &wrapped, b"a"), Err(KeyFault::Refused { .. })));
+        token(dir).unwrap(1, &wrapped, b"a").unwrap();
+        let other = Pkcs11Home { token_label: "nobody".into(), ..config(dir) };
+        let other = Token::new(other, Duration::from_secs(300));
+        assert!(matches!(other.unwrap(1, &wrapped, b"a"), Err(KeyFault::Away { .. })));
+    });
+}

@@ -1,0 +1,177 @@
+//! What changes in a store: a pipeline begins to use a domain, a domain or the root gets its next
+//! version, the wrapping key is replaced.
+
+use std::time::Duration;
+
+use douane_schemas::keys::Purpose;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::store::{self, Domain, DomainVersion, Opened, Use};
+use super::wrapping::{KeyStore, Remains};
+use super::{KeyFault, open_home, process};
+use crate::config::KeysPlace;
+
+/// The purposes that a token domain has keys for.
+pub const DOMAIN_PURPOSES: [Purpose; 4] =
+    [Purpose::TokenHmac, Purpose::TokenCmac, Purpose::TokenSiv, Purpose::Ff1];
+
+/// What a rotation replaces. [`Rotation::commit`] makes it so; until then nothing has changed.
+pub struct Rotation {
+    keys: KeysPlace,
+    _lock: std::fs::File,
+    opened: Opened,
+    /// For the ledger, which comes first.
+    pub changed: Vec<Changed>,
+}
+
+/// One key in the place of another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Changed {
+    pub purpose: &'static str,
+    /// The domain; empty for the root.
+    pub context: String,
+    pub from: String,
+    pub to: String,
+}
+
+impl Rotation {
+    /// Writes the store. Crash before it: the ledger names a rotation that did not come to pass,
+    /// and the next one brings the same keys for a domain.
+    pub fn commit(self) -> Result<(), KeyFault> {
+        store::write(&self.keys.dir, &self.opened.key, self.opened.store)
+    }
+}
+
+/// The next version of a domain's keys, from the active root. The one before is read back for
+/// `overlap`; those before that keep their dates.
+pub fn rotate_domain(
+    keys: &KeysPlace,
+    domain: &str,
+    overlap: Duration,
+) -> Result<Rotation, KeyFault> {
+    let (lock, mut opened) = open(keys)?;
+    let now = Timestamp::now();
+    let until = SignedDuration::try_from(overlap).ok().and_then(|d| now.checked_add(d).ok());
+    let until = until.ok_or(KeyFault::Overlap)?;
+    let active_root = opened.store.roots.len() as u32;
+    let found = opened.store.domains.iter_mut().find(|found| found.domain == domain);
+    let found = found.ok_or_else(|| KeyFault::UnknownDomain { domain: domain.to_owned() })?;
+    let in_key: Vec<String> =
+        found.used_by.iter().filter(|u| u.in_key).map(|u| format!("`{}`", u.pipeline)).collect();
+    if !in_key.is_empty() {
+        let pipelines = in_key.join(", ");
+        return Err(KeyFault::InRecordKey { domain: domain.to_owned(), pipelines });
+    }
+    let version = found.versions.len() as u32 + 1;
+    let before = found.versions.last_mut().map(|before| {
+        before.until = Some(until);
+        (before.root, before.version)
+    });
+    found.versions.push(DomainVersion { version, root: active_root, made: now, until: None });
+    let key = |(root, version): (u32, u32), purpose| {
+        opened.roots[root as usize - 1].derive_version(purpose, domain, version).id().to_string()
+    };
+    let changed = DOMAIN_PURPOSES
+        .into_iter()
+        .filter_map(|purpose| {
+            Some(Changed {
+                purpose: purpose.label(),
+                context: domain.to_owned(),
+                from: key(before?, purpose),
+                to: key((active_root, version), purpose),
+            })
+        })
+        .collect();
+    Ok(Rotation { keys: keys.clone(), _lock: lock, opened, changed })
+}
+
+/// A new root: for what pipelines seal from their next start on, for domains that nobody has used
+/// yet, and for the next version of the others. Domains in use keep their tokens.
+pub fn rotate_root(keys: &KeysPlace) -> Result<Rotation, KeyFault> {
+    let (lock, mut opened) = open(keys)?;
+    let id = |opened: &Opened| opened.store.roots.last().map(|r| r.id.clone()).unwrap_or_default();
+    let from = id(&opened);
+    opened.add_root()?;
+    let changed =
+        Changed { purpose: Purpose::KeyId.label(), context: String::new(), from, to: id(&opened) };
+    Ok(Rotation { keys: keys.clone(), _lock: lock, opened, changed: vec![changed] })
+}
+
+/// A new wrapping key and a new store key, and the old wrapping key is destroyed. `written` puts it
+/// into the ledger first. Says which generation is in force now, and what is left of the old one.
+pub fn rotate_wrapping(
+    keys: &KeysPlace,
+    written: impl FnOnce(&Changed) -> Result<(), KeyFault>,
+) -> Result<(u32, Remains), KeyFault> {
+    let (_lock, mut opened) = open(keys)?;
+    let home = open_home(keys);
+    let old = opened.store.clone();
+    let before = old.wrapping.clone();
+    opened.rewrap(&*home)?;
+    let now = opened.store.wrapping.clone();
+    let changed = Changed {
+        purpose: Purpose::Store.label(),
+        context: format!("{} {}", now.home, now.generation),
+        from: before.key_id,
+        to: now.key_id,
+    };
+    written(&changed)?;
+    store::write(&keys.dir, &opened.key, opened.store)?;
+    // Crash here: the old wrapping key is still there and opens nothing that is in use; the next
+    // rotation destroys it as well.
+    let remains = home.destroy(before.generation)?;
+    // Final is what was tried.
+    let opens = store::open_key(&keys.dir, &old, &keys.region, &*home).is_ok();
+    let is_final = remains.is_final && !opens;
+    Ok((now.generation, Remains { is_final, ..remains }))
+}
+
+fn open(keys: &KeysPlace) -> Result<(std::fs::File, Opened), KeyFault> {
+    process::harden()?;
+    // The folder of a place without keys is not made by locking it.
+    store::read(&keys.dir)?;
+    let lock = store::lock(&keys.dir)?;
+    let opened = store::open(&keys.dir, &keys.region, &*open_home(keys))?;
+    Ok((lock, opened))
+}
+
+/// Writes down who uses which domain. Writes only what is new.
+pub(super) fn register(
+    keys: &KeysPlace,
+    home: &dyn KeyStore,
+    pipeline: &str,
+    domains: &[(String, bool)],
+) -> Result<(), KeyFault> {
+    let known = |store: &super::Store| {
+        domains.iter().all(|(domain, in_key)| {
+            let found = store.domains.iter().find(|found| found.domain == *domain);
+            let mut uses = found.into_iter().flat_map(|found| &found.used_by);
+            uses.any(|u| u.pipeline == pipeline && (u.in_key || !in_key))
+        })
+    };
+    if known(&store::read(&keys.dir)?) {
+        return Ok(());
+    }
+    let _lock = store::lock(&keys.dir)?;
+    let mut opened = store::open(&keys.dir, &keys.region, home)?;
+    let root = opened.store.roots.len() as u32;
+    for (domain, in_key) in domains {
+        let at = opened.store.domains.binary_search_by(|d| d.domain.as_str().cmp(domain));
+        let at = at.unwrap_or_else(|at| {
+            let made = Timestamp::now();
+            let first = DomainVersion { version: 1, root, made, until: None };
+            let new = Domain { domain: domain.clone(), versions: vec![first], used_by: Vec::new() };
+            opened.store.domains.insert(at, new);
+            at
+        });
+        let used_by = &mut opened.store.domains[at].used_by;
+        match used_by.iter_mut().find(|u| u.pipeline == pipeline) {
+            // What was in a record key once may be outside under it for ever.
+            Some(known) => known.in_key |= in_key,
+            None => used_by.push(Use { pipeline: pipeline.to_owned(), in_key: *in_key }),
+        }
+        used_by.sort();
+    }
+    store::write(&keys.dir, &opened.key, opened.store)
+}

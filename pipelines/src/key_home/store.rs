@@ -1,0 +1,485 @@
+//! `store.json`: which keys there are, in which versions and states, and each secret wrapped under
+//! the store's own key. That one is wrapped by its home ([`super::wrapping`]).
+//!
+//! The file is whole or not at all: it is replaced by a rename, under a lock that every writer
+//! takes. A MAC covers all of it, so that no state, date or use can be changed without the key.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use data_encoding::{BASE64, HEXLOWER};
+use douane_ledger::canonical;
+use douane_schemas::keys::{Key, Purpose, RootKey};
+use douane_schemas::secret::Secret;
+use douane_schemas::tuple::Tuple;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::wrapping::{KeyStore, random, replace, seal, secret_of, unseal};
+use super::{KeyFault, read_bounded};
+
+const FORMAT: u32 = 1;
+const NAME: &str = "store.json";
+const LOCK: &str = "lock";
+/// Some ten thousand domains.
+const STORE_BYTES_MAX: u64 = 16 << 20;
+const ENTRIES_MAX: usize = 100_000;
+
+/// The file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    v: u32,
+    /// 32 hexadecimal characters: which store this is, whatever it holds.
+    pub store: String,
+    /// Zone of the place: part of what every secret is bound to.
+    pub region: String,
+    pub wrapping: Wrapping,
+    /// Oldest first, versions from 1 without gaps; the last is active.
+    pub roots: Vec<Root>,
+    /// By name.
+    pub domains: Vec<Domain>,
+    /// Manifest and checkpoint.
+    signing: Vec<Signing>,
+    /// HMAC-SHA-256 over the canonical form of all else.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    mac: String,
+}
+
+/// How the store's own key is wrapped.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wrapping {
+    /// [`KeyStore::name`].
+    pub home: String,
+    /// Counts wrapping keys, from 1.
+    pub generation: u32,
+    #[serde(with = "moment")]
+    pub made: Timestamp,
+    /// The store key's id.
+    pub key_id: String,
+    wrapped: String,
+}
+
+/// A root that domains and pipelines follow from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Root {
+    pub version: u32,
+    pub id: String,
+    #[serde(with = "moment")]
+    pub made: Timestamp,
+    wrapped: String,
+}
+
+/// A token domain that some pipeline uses.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Domain {
+    pub domain: String,
+    /// Oldest first, from 1 without gaps; the last is active.
+    pub versions: Vec<DomainVersion>,
+    pub used_by: Vec<Use>,
+}
+
+/// One version of a domain's keys. They follow from a root, so there is nothing to wrap.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DomainVersion {
+    pub version: u32,
+    /// The version of the root.
+    pub root: u32,
+    #[serde(with = "moment")]
+    pub made: Timestamp,
+    /// Until when it is read back; none while it is active.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "moment::optional")]
+    pub until: Option<Timestamp>,
+}
+
+/// What is true about a version at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// New values are protected under it.
+    Active,
+    /// Only read back.
+    Overlapping,
+    /// Not used any more.
+    Retired,
+}
+
+impl DomainVersion {
+    pub fn state(&self, now: Timestamp) -> State {
+        match self.until {
+            None => State::Active,
+            Some(until) if now < until => State::Overlapping,
+            Some(_) => State::Retired,
+        }
+    }
+}
+
+/// A pipeline that protects columns in a domain.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Use {
+    pub pipeline: String,
+    /// The domain is in its record key: then it keeps its version for the topic's life.
+    pub in_key: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Signing {
+    name: String,
+    #[serde(with = "moment")]
+    made: Timestamp,
+    wrapped: String,
+}
+
+/// What every secret of a store is bound to beside its name and version.
+pub(super) struct Bound<'a> {
+    pub store: &'a str,
+    pub region: &'a str,
+}
+
+impl Bound<'_> {
+    fn aad(&self, key: &Key, name: &str, version: u32) -> Vec<u8> {
+        Tuple::new()
+            .text(Purpose::Store.label())
+            .bytes(&key.id().0)
+            .text(self.region)
+            .text(self.store)
+            .text(name)
+            .number(u64::from(version))
+            .finish()
+    }
+
+    /// What a home binds the store's own key to.
+    fn aad_of_home(&self, generation: u32) -> Vec<u8> {
+        Tuple::new()
+            .text(Purpose::Store.label())
+            .text(self.region)
+            .text(self.store)
+            .text("store-key")
+            .number(u64::from(generation))
+            .finish()
+    }
+}
+
+/// The store's own key, as the two keys that follow from it.
+pub(super) struct StoreKey {
+    root: RootKey,
+    secret: Secret,
+    wrap: Key,
+    mac: Key,
+}
+
+impl StoreKey {
+    pub(super) fn of(secret: Secret) -> Self {
+        let root = RootKey::of(secret.clone());
+        let (wrap, mac) = (root.derive(Purpose::Store, "wrap"), root.derive(Purpose::Store, "mac"));
+        Self { root, secret, wrap, mac }
+    }
+
+    pub(super) fn id(&self) -> String {
+        self.root.id().to_string()
+    }
+}
+
+/// The secrets of a store, opened.
+pub(super) struct Opened {
+    pub store: Store,
+    pub key: StoreKey,
+    /// As `store.roots`.
+    pub roots: Vec<RootKey>,
+    pub manifest: Zeroizing<String>,
+    pub checkpoint: Zeroizing<String>,
+}
+
+/// Times as text, RFC 3339 in UTC.
+mod moment {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(time)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(|_| D::Error::custom("no time"))
+    }
+
+    pub mod optional {
+        use super::*;
+
+        pub fn serialize<S: Serializer>(
+            time: &Option<Timestamp>,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            match time {
+                Some(time) => super::serialize(time, to),
+                None => to.serialize_none(),
+            }
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Option<Timestamp>, D::Error> {
+            super::deserialize(from).map(Some)
+        }
+    }
+}
+
+/// Names of the two signing keys: their files' before there was a store.
+const MANIFEST: &str = "manifest";
+const CHECKPOINT: &str = "checkpoint";
+
+pub(super) fn path(dir: &Path) -> PathBuf {
+    dir.join(NAME)
+}
+
+/// One writer at a time, by a lock of the operating system; let go of when dropped.
+pub(super) fn lock(dir: &Path) -> Result<File, KeyFault> {
+    let path = dir.join(LOCK);
+    let io = super::io_fault(&path);
+    let file = File::options().create(true).append(true).open(&path).map_err(&io)?;
+    file.lock().map_err(io)?;
+    Ok(file)
+}
+
+/// A new store in `dir`, with these signing keys. The caller has made sure that there is none.
+pub(super) fn init(
+    dir: &Path,
+    region: &str,
+    home: &dyn KeyStore,
+    manifest: &str,
+    checkpoint: &str,
+) -> Result<(), KeyFault> {
+    let now = Timestamp::now();
+    let name = random()?;
+    let store = HEXLOWER.encode(&name.bytes()[..16]);
+    let bound = Bound { store: &store, region };
+    let key = StoreKey::of(random()?);
+    let root = random()?;
+    let sealed = |name: &str, plain: &[u8]| wrapped(&key, &bound, name, 1, plain);
+    let signing = |name: &str, pem: &str| -> Result<Signing, KeyFault> {
+        let wrapped = sealed(&format!("signing/{name}"), pem.as_bytes())?;
+        Ok(Signing { name: name.to_owned(), made: now, wrapped })
+    };
+    let root = Root {
+        version: 1,
+        made: now,
+        wrapped: sealed("root", root.bytes())?,
+        id: RootKey::of(root).id().to_string(),
+    };
+    let store = Store {
+        v: FORMAT,
+        wrapping: by_home(home, &key, &bound, 1)?,
+        signing: vec![signing(MANIFEST, manifest)?, signing(CHECKPOINT, checkpoint)?],
+        roots: vec![root],
+        domains: Vec::new(),
+        region: region.to_owned(),
+        mac: String::new(),
+        store,
+    };
+    // The store comes last: a crash before it leaves no key that anything was made with.
+    write(dir, &key, store)
+}
+
+fn by_home(
+    home: &dyn KeyStore,
+    key: &StoreKey,
+    bound: &Bound<'_>,
+    generation: u32,
+) -> Result<Wrapping, KeyFault> {
+    let wrapped = home.wrap(generation, &key.secret, &bound.aad_of_home(generation))?;
+    Ok(Wrapping {
+        home: home.name().to_owned(),
+        generation,
+        made: Timestamp::now(),
+        key_id: key.id(),
+        wrapped: BASE64.encode(&wrapped),
+    })
+}
+
+fn wrapped(
+    key: &StoreKey,
+    bound: &Bound<'_>,
+    name: &str,
+    version: u32,
+    plain: &[u8],
+) -> Result<String, KeyFault> {
+    let aad = bound.aad(&key.wrap, name, version);
+    Ok(BASE64.encode(&seal(key.wrap.secret(), &aad, plain)?))
+}
+
+fn mac(key: &StoreKey, store: &Store) -> String {
+    let bare = Store { mac: String::new(), ..store.clone() };
+    // A store that has no canonical form has the MAC of nothing, and opens under none.
+    let bytes =
+        serde_json::to_value(&bare).and_then(|v| serde_json::to_vec(&v)).unwrap_or_default();
+    HEXLOWER.encode(&key.mac.mac(Tuple::new().text(NAME).bytes(&bytes)))
+}
+
+/// Replaces the file. The caller holds the lock.
+pub(super) fn write(dir: &Path, key: &StoreKey, mut store: Store) -> Result<(), KeyFault> {
+    store.mac = mac(key, &store);
+    let mut bytes = serde_json::to_vec_pretty(&store)
+        .map_err(|_| KeyFault::Form { path: path(dir), expected: "a store of this version" })?;
+    bytes.push(b'\n');
+    replace(&path(dir), 0o600, &bytes)
+}
+
+/// Reads the file without its key: what stands in it is not vouched for.
+pub(super) fn read(dir: &Path) -> Result<Store, KeyFault> {
+    let path = path(dir);
+    let bytes = read_bounded(&path, STORE_BYTES_MAX)?;
+    let expected = "a key store of this version";
+    let store: Store = serde_json::from_slice(&bytes)
+        .map_err(|_| KeyFault::Form { path: path.clone(), expected })?;
+    let entries: usize = store.domains.iter().map(|d| d.versions.len() + d.used_by.len()).sum();
+    let counted = |versions: &mut dyn Iterator<Item = u32>| {
+        versions.enumerate().all(|(at, version)| version as usize == at + 1)
+    };
+    let whole = store.v == FORMAT
+        && entries <= ENTRIES_MAX
+        && !store.roots.is_empty()
+        && counted(&mut store.roots.iter().map(|root| root.version))
+        && store.domains.iter().all(|domain| {
+            !domain.versions.is_empty()
+                && counted(&mut domain.versions.iter().map(|version| version.version))
+                && domain
+                    .versions
+                    .iter()
+                    .all(|v| (1..=store.roots.len()).contains(&(v.root as usize)))
+        });
+    match whole {
+        true => Ok(store),
+        false => Err(KeyFault::Form { path, expected }),
+    }
+}
+
+/// The store's own key, from its home. `region` is the place's: a store of another one does not
+/// open, whatever it says of itself.
+pub(super) fn open_key(
+    dir: &Path,
+    store: &Store,
+    region: &str,
+    home: &dyn KeyStore,
+) -> Result<StoreKey, KeyFault> {
+    if store.region != region {
+        return Err(KeyFault::Region {
+            path: path(dir),
+            store: store.region.clone(),
+            place: region.to_owned(),
+        });
+    }
+    if store.wrapping.home != home.name() {
+        let found = store.wrapping.home.clone();
+        return Err(KeyFault::OtherHome { path: path(dir), found, expected: home.name() });
+    }
+    let generation = store.wrapping.generation;
+    let broken = || KeyFault::Broken { path: path(dir) };
+    let blob = BASE64.decode(store.wrapping.wrapped.as_bytes()).map_err(|_| broken())?;
+    let bound = Bound { store: &store.store, region };
+    let secret = home.unwrap(generation, &blob, &bound.aad_of_home(generation))?;
+    let key = StoreKey::of(secret);
+    // A home that answers with another secret is no home of this store.
+    match key.id() == store.wrapping.key_id {
+        true => Ok(key),
+        false => Err(KeyFault::NotWrappedHere { home: home.name() }),
+    }
+}
+
+/// Opens every secret, and checks that each is what the file says.
+pub(super) fn open(dir: &Path, region: &str, home: &dyn KeyStore) -> Result<Opened, KeyFault> {
+    let store = read(dir)?;
+    let key = open_key(dir, &store, region, home)?;
+    let broken = || KeyFault::Broken { path: path(dir) };
+    let equal = aws_lc_rs::constant_time::verify_slices_are_equal(
+        mac(&key, &store).as_bytes(),
+        store.mac.as_bytes(),
+    );
+    equal.map_err(|_| broken())?;
+    let bound = Bound { store: &store.store, region };
+    let opened = |name: &str, version: u32, wrapped: &str| {
+        let sealed = BASE64.decode(wrapped.as_bytes()).ok()?;
+        unseal(key.wrap.secret(), &bound.aad(&key.wrap, name, version), &sealed)
+    };
+    let roots = store
+        .roots
+        .iter()
+        .map(|root| {
+            let secret = secret_of(&opened("root", root.version, &root.wrapped)?)?;
+            let key = RootKey::of(secret);
+            (key.id().to_string() == root.id).then_some(key)
+        })
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(broken)?;
+    let signing = |name: &str| {
+        let entry = store.signing.iter().find(|entry| entry.name == name)?;
+        let plain = opened(&format!("signing/{name}"), 1, &entry.wrapped)?;
+        Some(Zeroizing::new(std::str::from_utf8(&plain).ok()?.to_owned()))
+    };
+    let manifest = signing(MANIFEST).ok_or_else(broken)?;
+    let checkpoint = signing(CHECKPOINT).ok_or_else(broken)?;
+    Ok(Opened { roots, manifest, checkpoint, key, store })
+}
+
+impl Opened {
+    fn bound(&self) -> Bound<'_> {
+        Bound { store: &self.store.store, region: &self.store.region }
+    }
+
+    /// Adds a root and makes it the active one. Domains that are in use keep theirs.
+    pub(super) fn add_root(&mut self) -> Result<(), KeyFault> {
+        let secret = random()?;
+        let version = self.store.roots.len() as u32 + 1;
+        let wrapped = wrapped(&self.key, &self.bound(), "root", version, secret.bytes())?;
+        let key = RootKey::of(secret);
+        let id = key.id().to_string();
+        self.store.roots.push(Root { version, id, made: Timestamp::now(), wrapped });
+        self.roots.push(key);
+        Ok(())
+    }
+
+    /// Wraps everything anew under a fresh store key, and that under the home's next wrapping key.
+    /// The caller writes the store and destroys the old generation after that.
+    pub(super) fn rewrap(&mut self, home: &dyn KeyStore) -> Result<(), KeyFault> {
+        let key = StoreKey::of(random()?);
+        let generation = self.store.wrapping.generation + 1;
+        let bound = self.bound();
+        let wrapping = by_home(home, &key, &bound, generation)?;
+        let mut roots = self.store.roots.clone();
+        for (entry, root) in roots.iter_mut().zip(&self.roots) {
+            entry.wrapped = wrapped(&key, &bound, "root", entry.version, root.secret())?;
+        }
+        let mut signing = self.store.signing.clone();
+        for entry in &mut signing {
+            let pem = if entry.name == MANIFEST { &self.manifest } else { &self.checkpoint };
+            let name = format!("signing/{}", entry.name);
+            entry.wrapped = wrapped(&key, &bound, &name, 1, pem.as_bytes())?;
+        }
+        self.store = Store { wrapping, roots, signing, ..self.store.clone() };
+        self.key = key;
+        Ok(())
+    }
+}
+
+/// Digest of what decides which keys are used: two stores of one digest give the same keyring.
+pub(super) fn digest(store: &Store) -> String {
+    let roots = store.roots.iter().map(|root| root.id.as_str());
+    let mut tuple = Tuple::new().text(&store.store);
+    for id in roots {
+        tuple = tuple.text(id);
+    }
+    for domain in &store.domains {
+        tuple = tuple.text(&domain.domain).number(domain.versions.len() as u64);
+        for version in &domain.versions {
+            tuple = tuple.number(u64::from(version.root));
+        }
+    }
+    canonical::sha256_hex(&tuple.finish())
+}

@@ -1,0 +1,299 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+#[cfg(target_os = "linux")]
+mod memory;
+
+const STORE: &str = "store.json";
+const WRAPPING: &str = "wrapping.key";
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+fn keys(dir: &Path) -> KeysPlace {
+    KeysPlace {
+        dir: dir.to_owned(),
+        region: "eu-de".into(),
+        locked: false,
+        home: Home::File { path: dir.join(WRAPPING) },
+    }
+}
+
+/// The keys that a stage takes, as their ids.
+fn id(keys: &KeysPlace, domain: &str) -> String {
+    KeyHome::open(keys).unwrap().keyring().key(Purpose::TokenSiv, domain).id().to_string()
+}
+
+#[test]
+fn keys_are_made_once_and_read_back_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = keys(&dir.path().join("a/keys"));
+    let made = KeyHome::init(&place).unwrap();
+    let read = KeyHome::open(&place).unwrap();
+    assert_eq!(made.root().id(), read.root().id());
+    assert_eq!(made.manifest_public(), read.manifest_public());
+    assert_eq!(made.checkpoint().verifying_key(), read.checkpoint().verifying_key());
+    assert!(made.same_keys(&read));
+    assert_eq!(mode(&place.dir), 0o700);
+    for name in [STORE, WRAPPING] {
+        assert_eq!(mode(&place.dir.join(name)), 0o600, "{name}");
+    }
+    let public = fs::read_to_string(place.dir.join("manifest.key.pub")).unwrap();
+    assert_eq!(VerifyingKey::parse(&public).unwrap(), made.manifest_public());
+    let left: Vec<_> = fs::read_dir(&place.dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 5, "{left:?}");
+    let other = KeyHome::init(&keys(&dir.path().join("b"))).unwrap();
+    assert_ne!(made.root().id(), other.root().id());
+    assert!(!made.same_store(&other));
+}
+
+#[test]
+fn init_bad_one_key_is_there() {
+    for there in [STORE, WRAPPING, "manifest.key.pub", "checkpoint.key.pub"] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(there), "old").unwrap();
+        let refused = KeyHome::init(&keys(dir.path()));
+        assert!(matches!(refused, Err(KeyFault::Exists(_))), "{there}");
+        assert_eq!(fs::read_to_string(dir.path().join(there)).unwrap(), "old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else was written");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("nowhere", dir.path().join(STORE)).unwrap();
+    assert!(matches!(KeyHome::init(&keys(dir.path())), Err(KeyFault::Exists(_))));
+    // A race after the look: the link refuses.
+    fs::write(dir.path().join("x"), "old").unwrap();
+    assert!(matches!(create(&dir.path().join("x"), 0o600, b"new"), Err(KeyFault::Exists(_))));
+    assert_eq!(fs::read_to_string(dir.path().join("x")).unwrap(), "old");
+}
+
+#[test]
+fn open_bad_rights_bad_bytes_bad_missing() {
+    type Spoil = fn(&Path);
+    let cases: [(&str, Spoil, &str); 8] = [
+        ("missing", |p| fs::remove_file(p).unwrap(), "no key here"),
+        (
+            "group may read",
+            |p| fs::set_permissions(p, fs::Permissions::from_mode(0o640)).unwrap(),
+            "others than its owner",
+        ),
+        (
+            "others may write",
+            |p| fs::set_permissions(p, fs::Permissions::from_mode(0o602)).unwrap(),
+            "others than its owner",
+        ),
+        ("empty", |p| File::options().write(true).open(p).unwrap().set_len(0).unwrap(), "not a"),
+        ("cut", |p| File::options().write(true).open(p).unwrap().set_len(50).unwrap(), "not a"),
+        ("not text", |p| fs::write(p, [0xff; 64]).unwrap(), "not a"),
+        ("long", |p| fs::write(p, vec![b'a'; 1 << 20]).unwrap(), "not a"),
+        (
+            "a folder",
+            |p| {
+                fs::remove_file(p).unwrap();
+                fs::create_dir(p).unwrap();
+                fs::set_permissions(p, fs::Permissions::from_mode(0o700)).unwrap();
+            },
+            ": ",
+        ),
+    ];
+    for (what, spoil, says) in cases {
+        for name in [STORE, WRAPPING] {
+            let dir = tempfile::tempdir().unwrap();
+            KeyHome::init(&keys(dir.path())).unwrap();
+            spoil(&dir.path().join(name));
+            let fault = KeyHome::open(&keys(dir.path())).unwrap_err().to_string();
+            assert!(fault.contains(says) && fault.contains(name), "{what} {name}: {fault}");
+        }
+    }
+}
+
+/// Every single thing that the store says is covered: by the wrapping, by the MAC, or by both.
+#[test]
+fn open_bad_any_word_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = keys(dir.path());
+    KeyHome::init(&place).unwrap().register("p", &[("a".into(), false)]).unwrap();
+    rotate_domain(&place, "a", DAY).unwrap().commit().unwrap();
+    rotate_root(&place).unwrap().commit().unwrap();
+    let good = fs::read_to_string(place.store()).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&good).unwrap();
+    let mut leaves = Vec::new();
+    walk(&value, String::new(), &mut leaves);
+    assert!(leaves.len() > 25, "{leaves:?}");
+    for pointer in leaves {
+        let mut changed = value.clone();
+        let leaf = changed.pointer_mut(&pointer).unwrap();
+        *leaf = match leaf.take() {
+            serde_json::Value::String(text) if text.contains('T') && text.ends_with('Z') => {
+                text.replacen("20", "21", 1).into()
+            }
+            serde_json::Value::String(text) => {
+                let flipped = if text.starts_with('A') { "B" } else { "A" };
+                format!("{flipped}{}", &text[1..]).into()
+            }
+            serde_json::Value::Number(n) => (n.as_u64().unwrap() + 1).into(),
+            serde_json::Value::Bool(b) => (!b).into(),
+            other => other,
+        };
+        fs::write(place.store(), serde_json::to_vec(&changed).unwrap()).unwrap();
+        assert!(KeyHome::open(&place).is_err(), "{pointer}");
+    }
+    // The control: the same path, with nothing changed.
+    fs::write(place.store(), serde_json::to_vec(&value).unwrap()).unwrap();
+    KeyHome::open(&place).unwrap();
+}
+
+fn walk(value: &serde_json::Value, at: String, leaves: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            map.iter().for_each(|(key, value)| walk(value, format!("{at}/{key}"), leaves));
+        }
+        serde_json::Value::Array(list) => {
+            list.iter().enumerate().for_each(|(n, value)| walk(value, format!("{at}/{n}"), leaves));
+        }
+        _ => leaves.push(at),
+    }
+}
+
+/// K4: a key of one region is refused in another, also where the store was made to say otherwise.
+#[test]
+fn a_store_of_one_region_does_not_open_in_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = keys(dir.path());
+    KeyHome::init(&place).unwrap();
+    let elsewhere = KeysPlace { region: "us-va".into(), ..place.clone() };
+    assert!(matches!(KeyHome::open(&elsewhere), Err(KeyFault::Region { .. })));
+    let text = fs::read_to_string(place.store()).unwrap().replace("eu-de", "us-va");
+    fs::write(place.store(), text).unwrap();
+    assert!(matches!(KeyHome::open(&elsewhere), Err(KeyFault::NotWrappedHere { .. })));
+}
+
+#[test]
+fn a_place_that_names_another_home_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = keys(dir.path());
+    KeyHome::init(&place).unwrap();
+    let path = dir.path().join("passphrase");
+    wrapping::replace(&path, 0o600, b"correct horse battery\n").unwrap();
+    let other = KeysPlace { home: Home::Passphrase { path }, ..place };
+    assert!(matches!(KeyHome::open(&other), Err(KeyFault::OtherHome { .. })));
+}
+
+#[test]
+fn a_rotated_domain_has_the_next_version_and_reads_the_last_one_until_its_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = keys(dir.path());
+    let home = KeyHome::init(&place).unwrap();
+    let unused = rotate_domain(&place, "a", DAY).err();
+    assert!(matches!(unused, Some(KeyFault::UnknownDomain { .. })));
+    let first = home.keyring().key(Purpose::TokenSiv, "a").id().to_string();
+    home.register("p", &[("a".into(), false), ("k".into(), true)]).unwrap();
+    assert_eq!(id(&place, "a"), first, "to be used is no rotation");
+
+    let rotation = rotate_domain(&place, "a", DAY).unwrap();
+    let siv = rotation.changed.iter().find(|c| c.purpose == Purpose::TokenSiv.label()).unwrap();
+    assert_eq!((siv.context.as_str(), siv.from.as_str()), ("a", first.as_str()));
+    let to = siv.to.clone();
+    drop(rotation);
+    assert_eq!(id(&place, "a"), first, "not committed, not rotated");
+    rotate_domain(&place, "a", DAY).unwrap().commit().unwrap();
+    assert_eq!(id(&place, "a"), to, "the next try brings the same keys");
+    let rotated = KeyHome::open(&place).unwrap();
+    assert!(rotated.same_store(&home) && !rotated.same_keys(&home));
+    assert_eq!(rotated.keyring().versions("a"), [2, 1]);
+
+    // The second is over at once, the first goes on until its own date.
+    rotate_domain(&place, "a", Duration::ZERO).unwrap().commit().unwrap();
+    assert_eq!(KeyHome::open(&place).unwrap().keyring().versions("a"), [3, 1]);
+    assert!(matches!(rotate_domain(&place, "k", DAY), Err(KeyFault::InRecordKey { .. })));
+    let centuries = Duration::from_secs(u64::MAX);
+    assert!(matches!(rotate_domain(&place, "a", centuries), Err(KeyFault::Overlap)));
+}
+
+#[test]
+fn a_new_root_moves_no_domain_that_is_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = keys(dir.path());
+    let home = KeyHome::init(&place).unwrap();
+    home.register("p", &[("a".into(), true)]).unwrap();
+    let (used, unused) = (id(&place, "a"), id(&place, "b"));
+    let sealed_before = home.pipeline_keys(Purpose::Position, "p")[0].id();
+    rotate_root(&place).unwrap().commit().unwrap();
+    assert_eq!(id(&place, "a"), used);
+    assert_ne!(id(&place, "b"), unused, "what nobody used follows from the new root");
+    let now = KeyHome::open(&place).unwrap();
+    assert_ne!(now.root().id(), home.root().id());
+    let positions: Vec<_> = now.pipeline_keys(Purpose::Position, "p").iter().map(Key::id).collect();
+    assert_eq!(positions.len(), 2);
+    assert_eq!(positions[1], sealed_before, "what was sealed before still opens");
+    now.register("p", &[("b".into(), false)]).unwrap();
+    let b = id(&place, "b");
+    rotate_root(&place).unwrap().commit().unwrap();
+    assert_eq!(id(&place, "b"), b, "from its first use on it stays");
+}
+
+#[test]
+fn a_new_wrapping_key_changes_no_key_and_closes_the_old_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = keys(dir.path());
+    KeyHome::init(&place).unwrap().register("p", &[("a".into(), false)]).unwrap();
+    let before = KeyHome::open(&place).unwrap();
+    let backup = fs::read(place.store()).unwrap();
+    let mut told = None;
+    let (generation, remains) = rotate_wrapping(&place, |changed| {
+        told = Some(changed.clone());
+        Ok(())
+    })
+    .unwrap();
+    let told = told.unwrap();
+    assert_eq!((generation, told.context.as_str()), (2, "file 2"));
+    assert_ne!(told.from, told.to);
+    assert!(!remains.is_final);
+    assert!(KeyHome::open(&place).unwrap().same_keys(&before));
+    let now = fs::read(place.store()).unwrap();
+    fs::write(place.store(), backup).unwrap();
+    assert!(matches!(KeyHome::open(&place), Err(KeyFault::NotWrappedHere { .. })));
+    fs::write(place.store(), now).unwrap();
+    // What the ledger does not take is not done.
+    let refused = rotate_wrapping(&place, |_| Err(KeyFault::Random));
+    assert!(refused.is_err());
+    assert!(KeyHome::open(&place).unwrap().same_keys(&before));
+}
+
+#[test]
+fn an_approvers_key_reads_back_and_is_never_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ada");
+    let public = init_approver("ada", &path).unwrap();
+    assert_eq!(public, dir.path().join("ada.pub"));
+    assert_eq!((mode(&path), mode(&public)), (0o600, 0o644));
+    let line = fs::read_to_string(&public).unwrap();
+    let key = SigningKey::from_bytes(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(VerifyingKey::parse(&line).unwrap(), key.verifying_key());
+    assert!(line.ends_with(" ada\n"));
+    assert!(matches!(init_approver("ada", &path), Err(KeyFault::Exists(_))));
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(init_approver("ada", &path), Err(KeyFault::Exists(_))));
+    for bad in ["", "a b", "a\nb", "é"] {
+        assert!(matches!(init_approver(bad, &dir.path().join("x")), Err(KeyFault::Name)));
+    }
+}
+
+#[test]
+fn no_two_uses_share_a_key_and_nothing_shows_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = KeyHome::init(&keys(dir.path())).unwrap();
+    let (a, b) = (home.log_keys("a"), home.log_keys("b"));
+    let crossing = home.root().derive(Purpose::Blind, "a");
+    assert_ne!(a.blind, b.blind);
+    assert_ne!(a.commit, b.commit);
+    assert_ne!(a.blind, a.commit);
+    assert_ne!(&a.blind, crossing.secret());
+    let shown = format!("{home:?}");
+    let root = data_encoding::HEXLOWER.encode(home.root().secret());
+    assert!(!shown.contains(&root) && !shown.contains("PRIVATE"));
+    let store = fs::read_to_string(dir.path().join(STORE)).unwrap();
+    assert!(!store.contains(&root) && !store.contains("PRIVATE"));
+}
