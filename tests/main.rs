@@ -28,7 +28,7 @@ mod cases {
     mod broker_faults;
     mod captures;
     mod changes;
-    mod debezium;
+    pub mod debezium;
     mod demo;
     mod editors;
     mod files;
@@ -40,6 +40,7 @@ mod cases {
     mod leak_scan;
     mod memory;
     mod peers;
+    mod protections;
     mod publish;
     mod record_key;
     mod redrive;

@@ -14,11 +14,17 @@ pub(crate) fn shape_name(shape: &Shape) -> &'static str {
         Shape::Constant { .. } => "constant",
         Shape::Redacted { .. } => "redacted",
         Shape::Year => "year",
+        Shape::Decade => "decade",
+        Shape::Quarter => "quarter",
         Shape::Month => "month",
+        Shape::Week => "week",
         Shape::Day => "day",
         Shape::Hour => "hour",
         Shape::Bins { .. } => "bins",
+        Shape::Age { .. } => "age",
+        Shape::Coded { .. } => "coded",
         Shape::Prefix { .. } => "prefix",
+        Shape::Region { .. } => "region",
         Shape::Public => "public",
         Shape::Derived { .. } => "derived",
     }
@@ -51,7 +57,7 @@ const FPE_KEPT_MAX: u64 = 4;
 /// | class | crosses as |
 /// |---|---|
 /// | identifier | token, fpe that keeps at most four characters, mask, constant |
-/// | quasi | these, fpe that keeps more, year, month, day, hour, bins, prefix |
+/// | quasi | these, fpe that keeps more, units of the calendar, bins, ages, rounded, prefix, region |
 /// | sensitive | bins, constant |
 /// | special, free_text, technical | constant |
 /// | public, metadata | anything |
@@ -59,6 +65,9 @@ const FPE_KEPT_MAX: u64 = 4;
 ///
 /// What is derived of columns that may cross each by itself crosses in any class but those that
 /// never do; [`crate::derived`] says what it is held to.
+///
+/// Null and a constant in the place of values that a stage cannot take tell nothing of them: they
+/// may stand in every class.
 ///
 /// An override that names the column lifts the row, never the last one: it was signed.
 pub(crate) fn permit(release: &Release, column: &Column) -> Result<(), GateFault> {
@@ -80,11 +89,18 @@ pub(crate) fn permit(release: &Release, column: &Column) -> Result<(), GateFault
     let coarse = matches!(
         column.shape,
         Shape::Year
+            | Shape::Decade
+            | Shape::Quarter
             | Shape::Month
+            | Shape::Week
             | Shape::Day
             | Shape::Hour
             | Shape::Bins { .. }
+            | Shape::Age { .. }
+            // Bounds alone leave what lies between as it is.
+            | Shape::Coded { round: Some(_), .. }
             | Shape::Prefix { .. }
+            | Shape::Region { .. }
     );
     let keeps_little = match &column.shape {
         Shape::Fpe { keep_first, keep_last, .. } => {

@@ -69,8 +69,14 @@ pub enum RefusalReason {
     Hour,
     /// Not a label of the release, or not the label of the raw value's bin.
     Bin,
+    /// Not what rounding or bounds make of the raw value.
+    Coded,
     /// Longer than the release allows, or not the start of the raw value.
     Prefix,
+    /// Not the region that the release has for the raw value.
+    Region,
+    /// What stands for values that no stage takes stands for one that it takes.
+    OnBad,
     /// A public value that is not its leaf's value.
     NotItsLeaf,
     /// A text of a fixed syntax (uuid, timestamp with zone and the like) that has another one.
@@ -105,7 +111,10 @@ impl RefusalReason {
             Self::Day => "gate_day",
             Self::Hour => "gate_hour",
             Self::Bin => "gate_bin",
+            Self::Coded => "gate_coded",
             Self::Prefix => "gate_prefix",
+            Self::Region => "gate_region",
+            Self::OnBad => "gate_on_bad",
             Self::NotItsLeaf => "gate_not_its_leaf",
             Self::Syntax => "gate_syntax",
             Self::DerivedTooLong => "gate_derived_too_long",

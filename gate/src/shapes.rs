@@ -6,13 +6,15 @@
 //! that is none of these passes: a stage that made up tokens, or packed bits into them, would be
 //! seen by its proof and by replay only.
 
+use std::collections::BTreeMap;
+
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::kernels::cmp::not_distinct;
 use arrow::datatypes::{
     DataType, Date32Type, Int32Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
     TimestampNanosecondType,
 };
-use douane_ledger::release::{Column, Shape};
+use douane_ledger::release::{Column, OnBad, Shape};
 use douane_schemas::canonical;
 use douane_schemas::leaf::LeafType;
 
@@ -21,6 +23,7 @@ use crate::detectors::{self, Detector};
 use crate::encode::{integer, leaf_type};
 use crate::forms::{Form, Reversible};
 use crate::refusal::RefusalReason;
+use crate::twins::coarse::{self, Code, Coded};
 use crate::twins::fpe::{Fpe, FpeParameters};
 use crate::twins::{self, Bin};
 use crate::{GateFault, GateKeys};
@@ -43,11 +46,26 @@ enum Check {
         labels: Vec<String>,
     },
     Year,
+    Decade,
+    Quarter,
     Month,
+    Week,
     Day,
     Hour,
     Bins(Vec<Bin>),
-    Prefix(usize),
+    Age {
+        as_of: i64,
+        bins: Vec<Bin>,
+    },
+    Coded {
+        coded: Coded,
+        labels: bool,
+    },
+    Prefix {
+        length: usize,
+        fill: Option<char>,
+    },
+    Region(BTreeMap<String, String>),
     Public,
     /// Computed of other columns.
     Derived(DerivedCheck),
@@ -65,6 +83,7 @@ pub(crate) struct ColumnCheck {
     pub(crate) nullable: bool,
     leaf_type: LeafType,
     check: Check,
+    on_bad: OnBad,
     /// Token domain, for what tokens of one row say about each other.
     pub(crate) domain: Option<String>,
 }
@@ -74,6 +93,8 @@ enum Presence {
     Compare,
     Skip,
     Refuse(RefusalReason),
+    /// Null stands where the raw value may be one that no stage takes.
+    Bad,
 }
 
 impl ColumnCheck {
@@ -85,7 +106,7 @@ impl ColumnCheck {
         keys: &GateKeys,
     ) -> Result<Self, GateFault> {
         let out = leaf_type(column)?;
-        let check = compile(column, keys)?;
+        let check = compile(column, leaf, keys)?;
         let fits = match &check {
             Check::Token(_)
             | Check::Reversible(_)
@@ -93,11 +114,22 @@ impl ColumnCheck {
             | Check::Mask { .. }
             | Check::Constant(_)
             | Check::Bins(_) => out == LeafType::Text,
-            Check::Redacted { .. } | Check::Prefix(_) => {
+            Check::Region(_) => {
+                let whole = matches!(leaf, LeafType::Int16 | LeafType::Int32 | LeafType::Int64);
+                out == LeafType::Text && (leaf.arrow() == DataType::Utf8 || whole)
+            }
+            Check::Coded { labels: true, .. } => out == LeafType::Text,
+            Check::Coded { labels: false, .. } => match leaf {
+                LeafType::Decimal { .. } => out == leaf,
+                _ => out == LeafType::Int64,
+            },
+            Check::Redacted { .. } | Check::Prefix { .. } => {
                 out == LeafType::Text && leaf.arrow() == DataType::Utf8
             }
-            Check::Month => out == LeafType::Text && dated(leaf),
-            Check::Year => out == LeafType::Int32 && dated(leaf),
+            Check::Month | Check::Quarter | Check::Week | Check::Age { .. } => {
+                out == LeafType::Text && dated(leaf)
+            }
+            Check::Year | Check::Decade => out == LeafType::Int32 && dated(leaf),
             Check::Day => out == LeafType::Date && dated(leaf),
             Check::Hour => out == LeafType::MicroTimestamp && dated(leaf) && leaf != LeafType::Date,
             Check::Public => out == leaf && leaf != LeafType::Opaque,
@@ -106,6 +138,7 @@ impl ColumnCheck {
         if !fits {
             return Err(GateFault::ShapeType { column: column.name.clone(), leaf, found: out });
         }
+        check_on_bad(column, &check, out)?;
         let domain = match &column.shape {
             Shape::Token { domain, .. } => Some(domain.clone()),
             _ => None,
@@ -118,8 +151,17 @@ impl ColumnCheck {
             nullable: column.nullable,
             leaf_type: leaf,
             check,
+            on_bad: column.on_bad.clone(),
             domain,
         })
+    }
+
+    /// The text that stands for every value that the stage cannot take, if there is one.
+    pub(crate) fn constant_of_bad(&self) -> Option<&str> {
+        match &self.on_bad {
+            OnBad::Constant { text } => Some(text),
+            OnBad::Refuse | OnBad::Null => None,
+        }
     }
 
     /// Compiles a column that is computed of others.
@@ -133,6 +175,7 @@ impl ColumnCheck {
             nullable: column.nullable,
             leaf_type: out,
             check: Check::Derived(derived),
+            on_bad: OnBad::Refuse,
             domain: None,
         })
     }
@@ -172,6 +215,7 @@ impl ColumnCheck {
             // A constant tells nothing about the raw value, whether there is one or not.
             (true, false) if constant => Presence::Skip,
             (false, true) if constant => Presence::Compare,
+            (true, false) if self.on_bad == OnBad::Null => Presence::Bad,
             (true, false) | (false, true) => Presence::Refuse(RefusalReason::NullMismatch),
             (false, false) => Presence::Compare,
         }
@@ -207,10 +251,16 @@ impl ColumnCheck {
             let verdict = match self.presence(out, raw, row) {
                 Presence::Skip => Ok(()),
                 Presence::Refuse(reason) => Err(reason),
+                Presence::Bad => self.bad(raw, row, &mut text),
                 Presence::Compare => match &same {
                     Some(same) if !same.value(row) => Err(RefusalReason::NotItsLeaf),
                     Some(_) => self.public(out, row),
-                    None => self.value(out, raw, row, &mut text),
+                    None => match self.value(out, raw, row, &mut text) {
+                        Err(_) if self.is_constant_of_bad(out, row) => {
+                            self.bad(raw, row, &mut text)
+                        }
+                        verdict => verdict,
+                    },
                 },
             };
             // Found here it refuses one row; found by the encoder it would stop the batch.
@@ -242,6 +292,15 @@ impl ColumnCheck {
             match self.presence(out, raw, row) {
                 Presence::Skip => {}
                 Presence::Refuse(reason) => refuse(row, reason),
+                Presence::Bad => {
+                    if let Err(reason) = self.bad(raw, row, &mut text) {
+                        refuse(row, reason);
+                    }
+                }
+                // A ciphertext may read as the constant does.
+                Presence::Compare
+                    if self.is_constant_of_bad(out, row)
+                        && self.bad(raw, row, &mut text).is_ok() => {}
                 Presence::Compare => match Self::raw_text(raw, row, &mut text) {
                     Ok(raw) => {
                         twins.hold(row, raw, out.as_string::<i32>().value(row), &mut |row| {
@@ -267,6 +326,49 @@ impl ColumnCheck {
         text.clear();
         canonical::write(raw, row, text).map_err(|_| RefusalReason::OutOfRange)?;
         Ok(text)
+    }
+
+    fn is_constant_of_bad(&self, out: &ArrayRef, row: usize) -> bool {
+        self.constant_of_bad().is_some_and(|text| out.as_string::<i32>().value(row) == text)
+    }
+
+    /// What stands for a value that no stage takes must not stand for one that it takes. Of a
+    /// token the gate cannot say: it has no normaliser.
+    fn bad(&self, raw: &ArrayRef, row: usize, text: &mut String) -> Result<(), RefusalReason> {
+        let dated = || day(raw, row).and_then(coarse::within).is_some();
+        let takes = match &self.check {
+            Check::Token(_) | Check::Reversible(_) => false,
+            Check::Fpe(fpe) => fpe.takes(Self::raw_text(raw, row, text)?),
+            Check::Year
+            | Check::Decade
+            | Check::Quarter
+            | Check::Month
+            | Check::Week
+            | Check::Day
+            | Check::Hour => dated(),
+            Check::Age { as_of, .. } => {
+                let birth = day(raw, row).and_then(coarse::within);
+                birth.and_then(|birth| coarse::age(birth, *as_of)).is_some()
+            }
+            Check::Bins(bins) => match integer(raw, row) {
+                Some(whole) => bins.iter().any(|bin| bin.holds_whole(whole)),
+                None => {
+                    let raw = Self::raw_text(raw, row, text)?;
+                    bins.iter().any(|bin| bin.holds_text(raw))
+                }
+            },
+            Check::Coded { coded, labels } => {
+                coded.of(Self::raw_text(raw, row, text)?, *labels).is_some()
+            }
+            Check::Region(regions) => regions.contains_key(Self::raw_text(raw, row, text)?),
+            Check::Mask { .. }
+            | Check::Constant(_)
+            | Check::Redacted { .. }
+            | Check::Prefix { .. }
+            | Check::Public
+            | Check::Derived(_) => true,
+        };
+        if takes { Err(RefusalReason::OnBad) } else { Ok(()) }
     }
 
     fn value(
@@ -309,6 +411,44 @@ impl ColumnCheck {
                 let holds = (1..=9999).contains(&year) && twin == Some(i64::from(year));
                 must(holds, RefusalReason::Year)
             }
+            Check::Decade => {
+                let decade = i64::from(out.as_primitive::<Int32Type>().value(row));
+                let twin = day(raw, row).and_then(coarse::within).map(coarse::decade);
+                must(twin == Some(decade), RefusalReason::Year)
+            }
+            Check::Quarter => {
+                let twin = day(raw, row).and_then(coarse::within).map(coarse::quarter);
+                must(twin.as_deref() == Some(found()), RefusalReason::Month)
+            }
+            Check::Week => {
+                let twin = day(raw, row).and_then(coarse::within).map(coarse::week);
+                must(twin.as_deref() == Some(found()), RefusalReason::Day)
+            }
+            Check::Age { as_of, bins } => {
+                let birth = day(raw, row).and_then(coarse::within);
+                let age = birth.and_then(|birth| coarse::age(birth, *as_of));
+                let bin = bins.iter().find(|bin| bin.label == found()).ok_or(RefusalReason::Bin)?;
+                let holds = age.is_some_and(|age| bin.holds_whole(i128::from(age)));
+                must(holds, RefusalReason::Bin)
+            }
+            Check::Coded { coded, labels } => {
+                let twin = coded.of(Self::raw_text(raw, row, text)?, *labels);
+                let holds = match twin {
+                    None => false,
+                    Some(Code::Text(twin)) => twin == found(),
+                    Some(Code::Number(twin)) => {
+                        let mut written = String::new();
+                        canonical::write(out, row, &mut written)
+                            .map_err(|_| RefusalReason::OutOfRange)?;
+                        coded.units(&written) == Some(twin)
+                    }
+                };
+                must(holds, RefusalReason::Coded)
+            }
+            Check::Region(regions) => {
+                let region = regions.get(Self::raw_text(raw, row, text)?);
+                must(region.map(String::as_str) == Some(found()), RefusalReason::Region)
+            }
             Check::Month => {
                 let twin = day(raw, row).map(twins::year_and_month);
                 let twin = twin
@@ -333,10 +473,19 @@ impl ColumnCheck {
                 };
                 must(holds, RefusalReason::Bin)
             }
-            Check::Prefix(length) => {
+            Check::Prefix { length, fill } => {
                 let raw = raw.as_string::<i32>().value(row);
-                let twin = raw.char_indices().nth(*length).map_or(raw, |(end, _)| &raw[..end]);
-                must(twin == found(), RefusalReason::Prefix)
+                let holds = match fill {
+                    None => {
+                        let cut = raw.char_indices().nth(*length);
+                        cut.map_or(raw, |(end, _)| &raw[..end]) == found()
+                    }
+                    Some(fill) => {
+                        let sign = |(at, c)| if at < *length { c } else { *fill };
+                        raw.chars().enumerate().map(sign).eq(found().chars())
+                    }
+                };
+                must(holds, RefusalReason::Prefix)
             }
             Check::Public => self.public(out, row),
             // It has no one raw value; see `hold_derived`.
@@ -435,7 +584,32 @@ fn is_number(text: &str) -> bool {
     plain && digits.bytes().any(|b| b.is_ascii_digit()) && digits.matches('.').count() <= 1
 }
 
-fn compile(column: &Column, keys: &GateKeys) -> Result<Check, GateFault> {
+/// Null and the constant may stand in columns of the row only, and where nobody takes them for
+/// what the stage makes.
+fn check_on_bad(column: &Column, check: &Check, out: LeafType) -> Result<(), GateFault> {
+    let usable = match &column.on_bad {
+        OnBad::Refuse => return Ok(()),
+        _ if !column.nullable || matches!(check, Check::Public | Check::Derived(_)) => false,
+        OnBad::Null => true,
+        OnBad::Constant { text } => {
+            let token = match check {
+                Check::Token(form) => form.holds(text),
+                Check::Reversible(reversible) => reversible.bytes(text).is_some(),
+                _ => false,
+            };
+            out == LeafType::Text && !text.is_empty() && text.len() <= ON_BAD_BYTES_MAX && !token
+        }
+    };
+    match usable {
+        true => Ok(()),
+        false => Err(GateFault::Shape { column: column.name.clone(), part: "on_bad" }),
+    }
+}
+
+/// Most bytes of the constant of bad values.
+const ON_BAD_BYTES_MAX: usize = 64;
+
+fn compile(column: &Column, leaf: LeafType, keys: &GateKeys) -> Result<Check, GateFault> {
     let bad = |part: &'static str| GateFault::Shape { column: column.name.clone(), part };
     Ok(match &column.shape {
         Shape::Token { domain, .. } if domain.is_empty() => return Err(bad("token domain")),
@@ -498,23 +672,51 @@ fn compile(column: &Column, keys: &GateKeys) -> Result<Check, GateFault> {
             Check::Redacted { detectors, labels }
         }
         Shape::Year => Check::Year,
+        Shape::Decade => Check::Decade,
+        Shape::Quarter => Check::Quarter,
         Shape::Month => Check::Month,
+        Shape::Week => Check::Week,
         Shape::Day => Check::Day,
         Shape::Hour => Check::Hour,
-        Shape::Bins { labels } => {
-            let bins: Option<Vec<Bin>> = labels.iter().map(|label| Bin::parse(label)).collect();
-            match bins {
-                Some(bins) if bins.len() >= 2 => Check::Bins(bins),
-                _ => return Err(bad("bin labels")),
+        Shape::Bins { labels } => Check::Bins(bins(labels).ok_or_else(|| bad("bin labels"))?),
+        Shape::Age { as_of, labels } => Check::Age {
+            as_of: coarse::as_of(as_of).ok_or_else(|| bad("age: as_of"))?,
+            bins: bins(labels).ok_or_else(|| bad("age: labels"))?,
+        },
+        Shape::Coded { round, low, high, labels } => {
+            let (scale, digits) = match leaf {
+                LeafType::Int16 | LeafType::Int32 | LeafType::Int64 => (0, None),
+                LeafType::Decimal { precision, scale } if precision <= 38 => {
+                    let scale = usize::try_from(scale).map_err(|_| bad("coded leaf"))?;
+                    (scale, Some(u32::from(precision)))
+                }
+                _ => return Err(bad("coded leaf")),
+            };
+            let numbers = [round.as_deref(), low.as_deref(), high.as_deref()];
+            let coded = Coded::new(numbers, scale, digits).ok_or_else(|| bad("coded numbers"))?;
+            Check::Coded { coded, labels: *labels }
+        }
+        Shape::Prefix { length, fill } => match length {
+            0 => return Err(bad("prefix length")),
+            _ if fill.is_some_and(char::is_alphanumeric) => return Err(bad("prefix fill")),
+            length => Check::Prefix { length: *length as usize, fill: *fill },
+        },
+        Shape::Region { regions } => {
+            // A list that merges nothing renames what should be hidden.
+            let named: std::collections::BTreeSet<&String> = regions.values().collect();
+            match named.len() < regions.len() {
+                true => Check::Region(regions.clone()),
+                false => return Err(bad("regions")),
             }
         }
-        Shape::Prefix { length } => match length {
-            0 => return Err(bad("prefix length")),
-            length => Check::Prefix(*length as usize),
-        },
         Shape::Public => Check::Public,
         Shape::Derived { .. } => return Err(bad("derived column")),
     })
+}
+
+fn bins(labels: &[String]) -> Option<Vec<Bin>> {
+    let bins: Option<Vec<Bin>> = labels.iter().map(|label| Bin::parse(label)).collect();
+    bins.filter(|bins| bins.len() >= 2)
 }
 
 /// Most characters that a mask may keep, both ends together.

@@ -24,7 +24,9 @@ impl TokenCell<'_> {
 
     fn token(&self, row: usize) -> Option<&str> {
         let out = self.out.as_string::<i32>();
-        (!out.is_null(row)).then(|| out.value(row))
+        let text = (!out.is_null(row)).then(|| out.value(row))?;
+        // What stands for all values that cannot be tokenised is no token.
+        (self.check.constant_of_bad() != Some(text)).then_some(text)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 
+pub(crate) mod coarse;
 pub(crate) mod fpe;
 
 /// Every character becomes `fill`, but for the first and last ones that are kept; a value with

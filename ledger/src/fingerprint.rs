@@ -173,7 +173,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::release::{Deletes, RecordEnvelope, Shape, Truncate, Unavailable, UnknownLeaf};
+    use crate::release::{
+        Deletes, OnBad, RecordEnvelope, Shape, Truncate, Unavailable, UnknownLeaf,
+    };
     use serde_json::json;
 
     fn envelope(db: &str, table: &str, deletes: Deletes) -> RecordEnvelope {
@@ -213,6 +215,7 @@ mod tests {
                 nullable: true,
                 class: "public".into(),
                 shape: Shape::Public,
+                on_bad: OnBad::Refuse,
             }],
             domains: vec![],
             detectors: vec![],

@@ -15,8 +15,8 @@ use crate::trust::{Role, TrustRoot, is_person};
 
 mod shape;
 pub use shape::{
-    Changes, CheckDigit, Column, Deletes, Envelope as RecordEnvelope, Limits, Override, Policy,
-    ReleasedLeaf, Shape, Source, Target, Truncate, Unavailable, UnknownLeaf, is_hidden,
+    Changes, CheckDigit, Column, Deletes, Envelope as RecordEnvelope, Limits, OnBad, Override,
+    Policy, ReleasedLeaf, Shape, Source, Target, Truncate, Unavailable, UnknownLeaf, is_hidden,
     is_source_name,
 };
 

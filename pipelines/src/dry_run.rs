@@ -26,9 +26,9 @@ use crate::plan::Plan;
 use crate::trial::{Passage, RefusedBy, Took, Trial};
 
 /// Records in one batch, as in a shard's turn.
-const BATCH_ROWS_MAX: usize = 5_000;
+pub(crate) const BATCH_ROWS_MAX: usize = 5_000;
 /// Shares of fewer rows would say something about single ones.
-const SHARE_ROWS_MIN: u64 = 20;
+pub(crate) const SHARE_ROWS_MIN: u64 = 20;
 
 /// What a run would do with the records that are there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -248,7 +248,7 @@ fn start(
     })
 }
 
-fn schemas(place: &Place) -> Result<Box<dyn WriterSchemas>, RunFault> {
+pub(crate) fn schemas(place: &Place) -> Result<Box<dyn WriterSchemas>, RunFault> {
     if place.sovereign.registry.is_none() {
         return Ok(Box::new(NoSchemas));
     }
@@ -330,7 +330,7 @@ impl Counts {
 }
 
 /// A share in words that say little about any one row.
-fn bucket(part: u64, whole: u64) -> &'static str {
+pub(crate) fn bucket(part: u64, whole: u64) -> &'static str {
     match part.saturating_mul(100).checked_div(whole) {
         _ if whole < SHARE_ROWS_MIN => "too few rows to say",
         _ if part == 0 => "none",

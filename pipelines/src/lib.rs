@@ -40,6 +40,7 @@ pub mod release;
 pub mod report;
 pub mod revocation;
 pub mod run;
+pub mod sample;
 mod schedule;
 pub mod scorecard;
 pub mod selftest;

@@ -57,7 +57,10 @@ pub fn decide(class: Class, produces: Option<&Produces>, overrides: &[&Override]
         (Class::Sensitive, Some(Produces::Bins { .. })) => {
             Some("sensitive: generalize to bins".to_owned())
         }
-        (Class::Sensitive, Some(Produces::Token { .. }) | None) => by_override("sensitive"),
+        // What is left of a number rounded or bounded is nearly the number.
+        (Class::Sensitive, Some(Produces::Token { .. } | Produces::Coded { .. }) | None) => {
+            by_override("sensitive")
+        }
         (Class::Special, Some(_)) => by_override("special"),
         (Class::FreeText, Some(Produces::Constant { .. })) => {
             Some("free_text: redact to a constant".to_owned())
@@ -94,7 +97,7 @@ pub fn derived(
     if is_text && direct.iter().any(|(class, _)| *class == Class::FreeText) {
         return denied("a text is made of free text; numbers and conditions may be made of it");
     }
-    let long = |how: &&Produces| matches!(how, Produces::Prefix { length } if *length >= PREFIX_CHARS_LEAST);
+    let long = |how: &&Produces| matches!(how, Produces::Prefix { length, .. } if *length >= PREFIX_CHARS_LEAST);
     if is_text && direct.iter().filter_map(|(_, how)| *how).any(|how| long(&how)) {
         return denied("a text is made of a prefix of 6 or more characters, often a whole value");
     }
@@ -141,11 +144,18 @@ fn pseudonym(how: &Produces) -> Option<&'static str> {
 fn coarse(how: &Produces) -> Option<&'static str> {
     match how {
         Produces::Year
+        | Produces::Decade
+        | Produces::Quarter
         | Produces::Month
+        | Produces::Week
         | Produces::Day
         | Produces::Hour
         | Produces::Bins { .. }
-        | Produces::Prefix { .. } => Some("generalize"),
+        | Produces::Age { .. }
+        // Bounds alone leave what lies between as it is.
+        | Produces::Coded { round: Some(_), .. }
+        | Produces::Prefix { .. }
+        | Produces::Region { .. } => Some("generalize"),
         _ => None,
     }
 }
@@ -166,6 +176,11 @@ fn why_not(class: Class, produces: Option<&Produces>) -> String {
         return format!(
             "class {class}: {kept} characters are kept, at most {KEPT_CHARS_MAX} may be: keep fewer"
         );
+    }
+    if let (Class::Quasi, Some(Produces::Coded { round: None, .. })) = (class, produces) {
+        return "class quasi: bounds alone leave what lies between as it is: add `round`, or use \
+                `bins`"
+            .to_owned();
     }
     let how = if produces.is_some() { "this protection" } else { "no protection" };
     let instead = match class {
@@ -226,6 +241,15 @@ mod tests {
         let constant = Produces::Constant { text: "x".into() };
         let redacted = Produces::Redacted { detectors: vec!["email".into()] };
         let o = named();
+        let coded = |round: Option<&str>| Produces::Coded {
+            round: round.map(str::to_owned),
+            low: None,
+            high: Some("100".into()),
+            labels: false,
+        };
+        let regions = [("Graz", "Styria"), ("Leoben", "Styria")];
+        let regions = regions.map(|(place, region)| (place.to_owned(), region.to_owned()));
+        let region = Produces::Region { regions: regions.into() };
         for (class, how, overrides, expected) in [
             (Identifier, Some(token()), vec![], true),
             (Identifier, Some(mask(4)), vec![], true),
@@ -237,6 +261,15 @@ mod tests {
             (Identifier, None, vec![&o], false),
             (Quasi, Some(bins.clone()), vec![], true),
             (Quasi, Some(Produces::Year), vec![], true),
+            (Quasi, Some(coded(Some("10"))), vec![], true),
+            (Quasi, Some(coded(None)), vec![], false),
+            (Quasi, Some(Produces::Decade), vec![], true),
+            (Quasi, Some(region.clone()), vec![], true),
+            (Identifier, Some(region), vec![&o], false),
+            (Sensitive, Some(coded(Some("10"))), vec![], false),
+            (Sensitive, Some(coded(None)), vec![], false),
+            (Sensitive, Some(coded(Some("10"))), vec![&o], true),
+            (Sensitive, Some(Produces::Year), vec![], false),
             (Quasi, None, vec![&o], false),
             (Sensitive, Some(bins.clone()), vec![], true),
             (Sensitive, Some(token()), vec![], false),

@@ -11,11 +11,11 @@ pub use html::page;
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use douane_transforms::check_digit::{CheckDigit, CheckOutcome};
-use douane_transforms::{Guarantees, Produces, Stage};
+use douane_transforms::{Guarantees, OnBad, Produces, Stage};
 use serde::Serialize;
 
 use crate::config::{Class, Pipeline, Place};
-use crate::plan::{ClassedLeaf, Crosses, DerivedColumn, OutputColumn, Part, Plan};
+use crate::plan::{ClassedLeaf, Crosses, DerivedColumn, OutputColumn, Part, Plan, Protection};
 use crate::policy;
 use douane_ledger::release::{
     Changes, Deletes, RecordEnvelope, Truncate, Unavailable, UnknownLeaf,
@@ -38,7 +38,18 @@ pub struct Row {
     pub protection: String,
     /// What the protection keeps of the leaf, in words.
     pub keeps: Vec<&'static str>,
+    /// What its values can be joined with, where they are of a token domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joins: Option<Joins>,
     pub rule: String,
+}
+
+/// Whose values meet a column's: all under its domain, here and in other pipelines' topics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Joins {
+    pub domain: String,
+    /// The other columns of this pipeline under it.
+    pub columns: Vec<String>,
 }
 
 /// A leaf that stays behind, and why.
@@ -115,6 +126,20 @@ pub struct Proof {
 }
 
 impl Row {
+    /// What it keeps, read aloud.
+    pub fn kept(&self) -> String {
+        let words = self.keeps.iter().map(|word| match (&self.joins, *word) {
+            (Some(Joins { domain, columns }), "joinability") if columns.is_empty() => {
+                format!("joinability (domain {domain})")
+            }
+            (Some(Joins { domain, columns }), "joinability") => {
+                format!("joinability (domain {domain}: {})", columns.join(", "))
+            }
+            (_, word) => word.to_owned(),
+        });
+        words.collect::<Vec<_>>().join(", ")
+    }
+
     /// Only a named override lets it cross.
     pub fn is_override(&self) -> bool {
         self.rule.contains("override `")
@@ -129,7 +154,8 @@ impl Proof {
             Crosses::Leaf(name, column) => row(name, column, envelope.is_some()),
             Crosses::Derived(column) => derived(plan, column),
         });
-        let rows = keys.chain(values).collect();
+        let mut rows: Vec<Row> = keys.chain(values).collect();
+        join(&mut rows);
         let crosses = |leaf: &ClassedLeaf| {
             let is_it =
                 |c: &OutputColumn| c.from.part == leaf.part && c.from.leaf.path == leaf.leaf.path;
@@ -275,7 +301,7 @@ impl Proof {
                     (None, false) => row.class.clone(),
                 },
                 row.protection.clone(),
-                row.keeps.join(", "),
+                row.kept(),
                 row.rule.clone(),
             ]);
         }
@@ -375,6 +401,40 @@ fn rules(changes: &Changes, timestamp_ms: u64) -> Vec<Rule> {
     ]
 }
 
+/// The domain of a column's values, with nothing known of others yet.
+fn domain_of(produces: &Produces) -> Option<Joins> {
+    let domain = match produces {
+        Produces::Token { domain, .. } => domain.clone(),
+        // Another key than that of the domain's tokens.
+        Produces::Fpe { domain, .. } => format!("{domain}, encrypted"),
+        _ => return None,
+    };
+    Some(Joins { domain, columns: Vec::new() })
+}
+
+/// Names in each row the others of its domain. A key column and the row's column of its leaf are
+/// two of them.
+fn join(rows: &mut [Row]) {
+    let known: Vec<(String, Option<String>)> = rows
+        .iter()
+        .map(|row| {
+            let name = match row.part {
+                Part::Key => format!("key {}", row.column),
+                Part::Row => row.column.clone(),
+            };
+            (name, row.joins.as_ref().map(|joins| joins.domain.clone()))
+        })
+        .collect();
+    for (at, row) in rows.iter_mut().enumerate() {
+        let Some(joins) = &mut row.joins else { continue };
+        let others = known
+            .iter()
+            .enumerate()
+            .filter(|(n, (_, domain))| *n != at && domain.as_ref() == Some(&joins.domain));
+        joins.columns = others.map(|(_, (name, _))| name.clone()).collect();
+    }
+}
+
 fn leaf_name(plan: &Plan, column: usize) -> String {
     let from = &plan.columns[column].from;
     from.part.column(&from.leaf.path)
@@ -404,6 +464,7 @@ fn derived(plan: &Plan, column: &DerivedColumn) -> Row {
         subject: direct().any(|c| c.from.subject),
         protection,
         keeps: Vec::new(),
+        joins: None,
         rule: column.rule.clone(),
     }
 }
@@ -424,12 +485,23 @@ fn row(name: &str, column: &OutputColumn, envelope: bool) -> Row {
         class: column.from.class.to_string(),
         residency: column.from.residency.clone(),
         subject: column.from.subject,
-        protection: column.produces().map_or_else(|| "none".to_owned(), in_words),
+        protection: column.protection.as_ref().map_or_else(|| "none".to_owned(), protected),
         keeps: column.protection.as_ref().map_or_else(
             || vec!["the value as it is"],
-            |p| keeps(&p.declared.keeps(p.stage.declaration().guarantees)),
+            |p| keeps(&p.declared.keeps(p.stage.guarantees())),
         ),
+        joins: column.produces().and_then(domain_of),
         rule: column.rule.clone(),
+    }
+}
+
+/// The protection, and what becomes of what it cannot take.
+fn protected(protection: &Protection) -> String {
+    let how = in_words(&protection.declared.produces);
+    match protection.stage.on_bad() {
+        OnBad::Refuse => how,
+        OnBad::Null => format!("{how}; what it cannot take becomes null"),
+        OnBad::Constant(text) => format!("{how}; what it cannot take becomes `{text}`"),
     }
 }
 
@@ -477,11 +549,39 @@ fn in_words(produces: &Produces) -> String {
         Produces::Constant { text } => format!("redact: the constant `{text}`"),
         Produces::Redacted { detectors } => format!("redact: {}", detectors.join(", ")),
         Produces::Year => "generalize: year".to_owned(),
+        Produces::Decade => "generalize: decade".to_owned(),
+        Produces::Quarter => "generalize: quarter".to_owned(),
         Produces::Month => "generalize: month".to_owned(),
+        Produces::Week => "generalize: week".to_owned(),
         Produces::Day => "generalize: day".to_owned(),
         Produces::Hour => "generalize: hour".to_owned(),
         Produces::Bins { labels } => format!("generalize: bins {}", labels.join(" ")),
-        Produces::Prefix { length } => format!("generalize: {length} first characters"),
+        Produces::Age { as_of, labels } => {
+            format!("generalize: age on {as_of}, {}", labels.join(" "))
+        }
+        Produces::Coded { round, low, high, labels } => {
+            let mut steps: Vec<String> = Vec::new();
+            steps.extend(round.as_ref().map(|unit| format!("rounded to {unit}")));
+            let (as_low, as_high) = match labels {
+                true => ("`<", "`>"),
+                false => ("`", "`"),
+            };
+            steps.extend(low.as_ref().map(|low| format!("below {low} as {as_low}{low}`")));
+            steps.extend(high.as_ref().map(|high| format!("above {high} as {as_high}{high}`")));
+            format!("generalize: {}", steps.join(", "))
+        }
+        Produces::Prefix { length, fill: None } => {
+            format!("generalize: {length} first characters")
+        }
+        Produces::Prefix { length, fill: Some(fill) } => {
+            format!("generalize: {length} first characters, `{fill}` for each of the others")
+        }
+        Produces::Region { regions } => {
+            let mut names: Vec<&str> = regions.values().map(String::as_str).collect();
+            names.sort_unstable();
+            names.dedup();
+            format!("generalize: {} regions of {} places", names.len(), regions.len())
+        }
     }
 }
 
@@ -549,6 +649,7 @@ mod fixture {
             subject: part == Part::Key,
             protection: "tokenize: domain `a\\b` v1, \"base32\"".to_owned(),
             keeps: vec!["uniqueness"],
+            joins: None,
             rule: rule.to_owned(),
         };
         Proof {

@@ -10,8 +10,8 @@ use douane_ledger::fingerprint::{
     Endpoint, FORMAT, Fingerprinted, FingerprintedDomain, FingerprintedStage, Named,
 };
 use douane_ledger::release::{
-    self, Column, Limits, LiveRelease, Policy, Release, ReleaseFault, ReleasedLeaf, Shape, Source,
-    Target,
+    self, Column, Limits, LiveRelease, OnBad, Policy, Release, ReleaseFault, ReleasedLeaf, Shape,
+    Source, Target,
 };
 use douane_ledger::trust::TrustRoot;
 use douane_schemas::debezium::ENVELOPE_LIST_VERSION;
@@ -352,6 +352,7 @@ fn value_columns(plan: &Plan) -> Vec<Column> {
                     .collect(),
                 expression: column.derived.text.clone(),
             },
+            on_bad: OnBad::Refuse,
         },
     };
     plan.outputs().into_iter().map(column).collect()
@@ -365,6 +366,7 @@ fn column_of(name: &str, column: &OutputColumn) -> Column {
         nullable: column.from.part == Part::Row,
         class: column.from.class.to_string(),
         shape: column.produces().map_or(Shape::Public, shape),
+        on_bad: column.protection.as_ref().map_or(OnBad::Refuse, |p| on_bad(p.stage.on_bad())),
     }
 }
 
@@ -403,11 +405,25 @@ fn shape(produces: &Produces) -> Shape {
         Produces::Constant { text } => Shape::Constant { text },
         Produces::Redacted { detectors } => Shape::Redacted { detectors },
         Produces::Year => Shape::Year,
+        Produces::Decade => Shape::Decade,
+        Produces::Quarter => Shape::Quarter,
         Produces::Month => Shape::Month,
+        Produces::Week => Shape::Week,
         Produces::Day => Shape::Day,
         Produces::Hour => Shape::Hour,
         Produces::Bins { labels } => Shape::Bins { labels },
-        Produces::Prefix { length } => Shape::Prefix { length },
+        Produces::Age { as_of, labels } => Shape::Age { as_of, labels },
+        Produces::Coded { round, low, high, labels } => Shape::Coded { round, low, high, labels },
+        Produces::Prefix { length, fill } => Shape::Prefix { length, fill },
+        Produces::Region { regions } => Shape::Region { regions },
+    }
+}
+
+fn on_bad(outcome: &douane_transforms::OnBad) -> OnBad {
+    match outcome {
+        douane_transforms::OnBad::Refuse => OnBad::Refuse,
+        douane_transforms::OnBad::Null => OnBad::Null,
+        douane_transforms::OnBad::Constant(text) => OnBad::Constant { text: text.clone() },
     }
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use douane_pipelines::diff;
 use douane_pipelines::fault::RunFault;
+use douane_pipelines::sample;
 
 use crate::{Format, verb};
 
@@ -16,13 +17,38 @@ pub struct Args {
     new: PathBuf,
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    /// Beside the difference: how the values of a topic or file of the sovereign side are spread
+    /// under each of two pipelines. A disclosure of its own.
+    #[arg(long, value_name = "TOPIC|FILE")]
+    sample: Option<String>,
+    /// Records of each partition that the sample reads at most.
+    #[arg(long, requires = "sample", default_value_t = sample::RECORDS_DEFAULT,
+          value_parser = clap::value_parser!(u64).range(1..=sample::RECORDS_MAX))]
+    records: u64,
 }
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     let diff = diff::run(place, &args.old, &args.new)?;
+    let sampled = |file: &Path| match &args.sample {
+        Some(topic) => sample::run(place, file, topic, args.records),
+        None => Ok(Vec::new()),
+    };
+    let (old, new) = (sampled(&args.old)?, sampled(&args.new)?);
     match args.format {
-        Format::Text => verb::print(&diff.text()),
-        Format::Json => verb::print_json(&diff),
+        Format::Text => {
+            verb::print(&diff.text());
+            for (label, samples) in [("old", &old), ("new", &new)] {
+                samples.iter().for_each(|sample| {
+                    verb::print(&format!("\n{label}: {}", sample.text()));
+                });
+            }
+        }
+        Format::Json if args.sample.is_none() => verb::print_json(&diff),
+        Format::Json => {
+            let mut document = serde_json::to_value(&diff).unwrap_or_default();
+            document["sample"] = serde_json::json!({ "old": old, "new": new });
+            verb::print_json(&document);
+        }
     }
     Ok(verb::answer(diff.release_holds))
 }

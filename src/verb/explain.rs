@@ -8,6 +8,7 @@ use douane_pipelines::explain;
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::proof::{self, Proof};
 use douane_pipelines::release::Standing;
+use douane_pipelines::sample;
 
 use crate::verb;
 
@@ -20,6 +21,14 @@ pub struct Args {
     column: Option<String>,
     #[arg(long, value_enum, default_value = "text")]
     format: Form,
+    /// In place of the proof: how the values of a topic or file of the sovereign side are spread,
+    /// before and after. A disclosure of its own.
+    #[arg(long, value_name = "TOPIC|FILE", conflicts_with = "column")]
+    sample: Option<String>,
+    /// Records of each partition that the sample reads at most.
+    #[arg(long, requires = "sample", default_value_t = sample::RECORDS_DEFAULT,
+          value_parser = clap::value_parser!(u64).range(1..=sample::RECORDS_MAX))]
+    records: u64,
 }
 
 /// A table, a page, a graph, or a document.
@@ -34,6 +43,9 @@ enum Form {
 }
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
+    if let Some(topic) = &args.sample {
+        return run_sample(place, args, topic);
+    }
     let mut proofs = explain::proofs(place, &args.file)?;
     if let Some(column) = &args.column {
         let only = |(proof, standing): (Proof, Standing)| (proof.only(column), standing);
@@ -56,6 +68,19 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
             };
             verb::print_json_of(&proofs.iter().map(document).collect::<Vec<_>>());
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_sample(place: &Path, args: &Args, topic: &str) -> Result<ExitCode, RunFault> {
+    if matches!(args.format, Form::Html | Form::Dot) {
+        let why = "--sample goes with --format text or json: no page holds what a sample shows";
+        return Err(RunFault::File(why.to_owned()));
+    }
+    let samples = sample::run(place, &args.file, topic, args.records)?;
+    match args.format {
+        Form::Json => verb::print_json_of(&samples),
+        _ => samples.iter().for_each(|sample| verb::print(&sample.text())),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -115,7 +115,7 @@ fn state(records: &[Record], registry: Option<&Registry>) -> BTreeMap<i64, Strin
 }
 
 /// A record of Confluent's wire format whose schema is a flat record of primitives and unions with null.
-fn avro(bytes: &[u8], registry: &Registry, schemas: &mut BTreeMap<u32, Value>) -> Value {
+pub fn avro(bytes: &[u8], registry: &Registry, schemas: &mut BTreeMap<u32, Value>) -> Value {
     assert_eq!(bytes[0], 0, "the wire format's first byte");
     let id = u32::from_be_bytes(bytes[1..5].try_into().expect("four bytes"));
     let schema = schemas

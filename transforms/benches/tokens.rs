@@ -15,7 +15,7 @@ use douane_schemas::leaf::{Leaf, LeafType};
 use douane_transforms::cmac::{Batch, Cmac, Head};
 use douane_transforms::hmac::Hmac;
 use douane_transforms::siv::Siv;
-use douane_transforms::{Domains, Keyring, tokenize};
+use douane_transforms::{Domains, Keyring, OnBad, tokenize};
 
 const VALUES: usize = 65_536;
 /// As many as the stage makes together.
@@ -107,7 +107,11 @@ fn main() {
     let leaf = Leaf { path: "c".into(), leaf_type: LeafType::Text };
     let column: ArrayRef = Arc::new(StringArray::from(values));
     for domain in ["hmac", "cmac", "siv"] {
-        let config = tokenize::Config { columns: vec!["c".into()], domain: domain.into() };
+        let config = tokenize::Config {
+            columns: vec!["c".into()],
+            domain: domain.into(),
+            on_bad: OnBad::Refuse,
+        };
         let stage = config.build(&leaf, &domains, &keyring).unwrap();
         let found = rate(|| {
             black_box(stage.apply(black_box(&column)).unwrap());

@@ -19,9 +19,11 @@ use crate::{ALL, Domains, Keyring, Stage, StageFault, TransformFault};
 fn json<'a>(events: &mut impl Iterator<Item = Event<'a>>) -> Option<serde_json::Value> {
     use serde_json::Value as J;
     Some(match events.next().unwrap() {
-        Event::Scalar(text, ..) => {
-            text.parse::<i64>().map_or_else(|_| J::String(text.to_string()), J::from)
-        }
+        Event::Scalar(text, ..) => match &*text {
+            "null" => J::Null,
+            "true" => J::Bool(true),
+            text => text.parse::<i64>().map_or_else(|_| J::String(text.to_owned()), J::from),
+        },
         Event::SequenceStart(..) => {
             let mut items = Vec::new();
             while let Some(item) = json(events) {
@@ -41,21 +43,22 @@ fn json<'a>(events: &mut impl Iterator<Item = Event<'a>>) -> Option<serde_json::
     })
 }
 
-fn stage(yaml: &str) -> Result<Stage, serde_json::Error> {
+pub(crate) fn stage(yaml: &str) -> Result<Stage, serde_json::Error> {
     let mut events = Parser::new_from_str(yaml).map(|event| event.unwrap().0);
     serde_json::from_value(json(&mut events).unwrap())
 }
 
-fn domains() -> Domains {
-    let of = r#"{"domains":{"customer":{},"phone":{}}}"#;
+pub(crate) fn domains() -> Domains {
+    let of = r#"{"domains":{"customer":{},"phone":{},
+        "called":{"normalize":"e164"},"paid":{"normalize":"decimal"}}}"#;
     serde_json::from_str(of).unwrap()
 }
 
-fn keyring() -> Keyring {
+pub(crate) fn keyring() -> Keyring {
     Keyring::new(&RootKey::new([9; 32]))
 }
 
-fn call(function: &ScalarUDF, column: ArrayRef) -> Result<ArrayRef, DataFusionError> {
+pub(crate) fn call(function: &ScalarUDF, column: ArrayRef) -> Result<ArrayRef, DataFusionError> {
     let rows = column.len();
     let input = Arc::new(Field::new("c", column.data_type().clone(), true));
     let output = function.return_type(&[column.data_type().clone()])?;
@@ -69,7 +72,7 @@ fn call(function: &ScalarUDF, column: ArrayRef) -> Result<ArrayRef, DataFusionEr
     function.invoke_with_args(args)?.into_array(rows)
 }
 
-fn fault(error: &DataFusionError) -> Option<TransformFault> {
+pub(crate) fn fault(error: &DataFusionError) -> Option<TransformFault> {
     match error {
         DataFusionError::External(source) => source.downcast_ref::<TransformFault>().copied(),
         _ => None,
@@ -279,6 +282,7 @@ fn the_schema_of_a_stage_is_closed() {
     for declaration in ALL {
         assert!(schema.contains(&format!("\"{}\"", declaration.verb)));
     }
-    // Each verb and its config (`sql` is a text), `keep`, the custom alphabet and the check digit.
-    assert_eq!(schema.matches("\"additionalProperties\":false").count(), 2 * ALL.len() - 1 + 3);
+    // Each verb and its config (`sql` is a text); `keep`, the custom alphabet, the check digit,
+    // `clamp`, `map`, and the constant of `on_bad`.
+    assert_eq!(schema.matches("\"additionalProperties\":false").count(), 2 * ALL.len() - 1 + 6);
 }

@@ -31,9 +31,7 @@ pub enum StageFault {
     Separators(&'static str),
     #[error("mask keeps {kept} characters; at most {most} may be kept in all")]
     KeepsTooMuch { kept: u32, most: u32 },
-    #[error(
-        "mask fills with a letter, digit or space; expected one printable ASCII sign such as `*`"
-    )]
+    #[error("the fill is a letter, digit or space; expected one printable ASCII sign such as `*`")]
     Fill,
     #[error("{verb} needs exactly one of {expected}, found {found}")]
     ExactlyOne { verb: &'static str, expected: &'static str, found: usize },
@@ -43,6 +41,16 @@ pub enum StageFault {
     Bins(&'static str),
     #[error("prefix keeps {found} characters; expected 1 to {most}")]
     Prefix { found: u32, most: u32 },
+    #[error("`as_of` is no day such as `2026-01-01`; ages are counted until it, never until today")]
+    AsOf,
+    #[error("`{key}` stands without `{other}`, and means nothing there")]
+    Beside { key: &'static str, other: &'static str },
+    #[error("round, clamp: {0}")]
+    Round(&'static str),
+    #[error("map: {0}")]
+    Regions(&'static str),
+    #[error("on_bad: {0}")]
+    OnBad(&'static str),
     #[error("detectors: {0}")]
     Detectors(&'static str),
     #[error("constant is {found} bytes long; at most {most} are allowed")]
@@ -72,6 +80,8 @@ pub enum TransformFault {
     CheckDigit,
     #[error("a cell is longer than the stage takes")]
     TooLong,
+    #[error("a cell has no region in the stage's file")]
+    Unmapped,
     #[error("a cell is divided by zero")]
     DivisionByZero,
 }
@@ -86,6 +96,7 @@ impl TransformFault {
             Self::DomainTooSmall => "domain_too_small",
             Self::CheckDigit => "check_digit",
             Self::TooLong => "too_long",
+            Self::Unmapped => "unmapped",
             Self::DivisionByZero => "division_by_zero",
         }
     }

@@ -24,6 +24,7 @@ use crate::fault::{StageFault, TransformFault};
 use crate::ff1::{self, Ff1, Halves, Length, NUMERALS_MAX, Way, length_least};
 use crate::keep::Keep;
 use crate::keyring::Keyring;
+use crate::on_bad::OnBad;
 use crate::stage::{Declaration, Declared, Guarantees, Produces};
 
 /// What `fpe` is.
@@ -76,6 +77,9 @@ pub struct Config {
     /// or `{ luhn: make_invalid }`. Digits only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check_digit: Option<CheckDigit>,
+    /// What becomes of a cell with a character outside the alphabet, too short or too long a one.
+    #[serde(default, skip_serializing_if = "OnBad::is_refuse")]
+    pub on_bad: OnBad,
 }
 
 fn repeats(characters: &[u8]) -> bool {

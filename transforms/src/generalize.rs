@@ -1,27 +1,35 @@
-//! `generalize`: coarser values. Years, months, days and hours are of UTC.
+//! `generalize`: coarser values. Years, quarters, months, weeks, days and hours are of UTC.
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Date32Array, Int32Array, StringBuilder, TimestampMicrosecondArray,
-};
-use arrow::datatypes::{
-    DataType, Date32Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType,
-};
 use douane_schemas::leaf::{Leaf, LeafType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::column::{Protect, each_text};
-use crate::fault::{StageFault, TransformFault};
-use crate::number::Number;
+use crate::column::Protect;
+use crate::fault::StageFault;
+use crate::on_bad::OnBad;
 use crate::stage::{Declaration, Declared, Guarantees, Produces};
+
+mod bins;
+mod calendar;
+mod coded;
+mod places;
+
+pub use bins::EDGES_MAX;
+pub use coded::Clamp;
+pub use places::{Map, NAME_BYTES_MAX, PLACES_MAX, PREFIX_CHARS_MAX};
+
+use bins::Edges;
+use calendar::{Bands, Civil, Cut, Unit};
+use coded::Coded;
+use places::{Prefix, Regions};
 
 /// What `generalize` is.
 pub const DECLARATION: Declaration = Declaration {
     verb: "generalize",
-    summary: "coarser values: year, month, day, hour, bins of numbers, or a prefix of text",
+    summary: "coarser values: units of the calendar, age bands, bins, rounding, top and bottom \
+              codes, a prefix of text, regions of a file",
     guarantees: Guarantees {
         deterministic: true,
         reversible_with_key: false,
@@ -35,12 +43,8 @@ pub const DECLARATION: Declaration = Declaration {
     example_yaml: "generalize: { columns: [balance_cents], bins: [0, 100000, 1000000] }",
 };
 
-/// Most edges of one list of bins.
-pub const EDGES_MAX: usize = 256;
-/// Most characters of a prefix.
-pub const PREFIX_CHARS_MAX: u32 = 8;
-
-/// `generalize: { columns: [birth_date], to: year }`: one of `to`, `bins` and `prefix`.
+/// `generalize: { columns: [birth_date], to: year }`: one of `to`, `bins`, `round` and `clamp`,
+/// `prefix` and `map`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Generalize")]
 #[serde(deny_unknown_fields)]
@@ -51,39 +55,71 @@ pub struct Config {
     /// The unit that dates and timestamps are cut to, in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Granularity>,
+    /// Beside `to: age`: the day until which years are counted, `2026-01-01`. Never today: the same
+    /// record would become another one tomorrow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<String>,
     /// Rising edges: each value becomes the label of its bin, `(-inf,0)`, `[0,100000)`,
-    /// `[100000,inf)`.
+    /// `[100000,inf)`. Beside `to: age` the edges of its bands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub bins: Option<Vec<serde_json::Number>>,
+    /// Numbers are rounded to multiples of this; of two that are equally near to the even one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<serde_json::Number>,
+    /// Numbers outside become the bound. Alone it leaves what lies between as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clamp: Option<Clamp>,
     /// Characters of text that stay; a shorter value stays whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 8))]
     pub prefix: Option<u32>,
+    /// Beside `prefix`: stands for each character that does not stay, ASCII punctuation. Without it
+    /// they are cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fill: Option<char>,
+    /// Each value becomes its region, by a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map: Option<Map>,
+    /// What becomes of a cell that is no such value, or lies outside what can be said.
+    #[serde(default, skip_serializing_if = "OnBad::is_refuse")]
+    pub on_bad: OnBad,
 }
 
 /// What dates and timestamps are cut to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Granularity {
+    /// The first year of ten: an integer, 1990.
+    Decade,
     /// An integer, 1 to 9999.
     Year,
+    /// `YYYY-Q1` to `YYYY-Q4`.
+    Quarter,
     /// `YYYY-MM`.
     Month,
+    /// `YYYY-W01` to `YYYY-W53`, of ISO 8601.
+    Week,
     /// A date.
     Day,
     /// Microseconds since the epoch.
     Hour,
+    /// Whole years lived until `as_of`, in bands between `bins`: `[18,30)`.
+    Age,
 }
 
 impl Granularity {
     /// As written in YAML.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Decade => "decade",
             Self::Year => "year",
+            Self::Quarter => "quarter",
             Self::Month => "month",
+            Self::Week => "week",
             Self::Day => "day",
             Self::Hour => "hour",
+            Self::Age => "age",
         }
     }
 
@@ -94,7 +130,7 @@ impl Granularity {
             T::Timestamp | T::MicroTimestamp | T::NanoTimestamp | T::ZonedTimestamp
         );
         // Cutting a date to its day would keep everything.
-        let date = found == T::Date && matches!(self, Self::Year | Self::Month);
+        let date = found == T::Date && !matches!(self, Self::Day | Self::Hour);
         if instant || date {
             return Ok(());
         }
@@ -104,29 +140,40 @@ impl Granularity {
 
 /// What a valid config asks for.
 enum Step {
-    To(Granularity),
+    To(Granularity, Unit),
     Bins(Edges),
-    Prefix(u32),
+    Coded(Coded),
+    Prefix(Prefix),
+    Map(Map),
 }
 
 impl Config {
     /// What comes out for a leaf.
     ///
     /// # Errors
-    /// Not exactly one of `to`, `bins`, `prefix`; edges that do not rise; a type that does not fit.
+    /// Not exactly one step, or beside it what belongs to another; edges that do not rise; a type
+    /// that does not fit.
     pub fn declare(&self, leaf: &Leaf) -> Result<Declared, StageFault> {
         use LeafType as T;
         let verb = DECLARATION.verb;
         let found = leaf.leaf_type;
-        let (output, produces, may_fail) = match self.step()? {
-            Step::To(to) => {
+        let (output, produces, may_fail) = match self.step(leaf)? {
+            Step::To(to, unit) => {
                 to.check(found)?;
-                match to {
-                    Granularity::Year => (T::Int32, Produces::Year, true),
-                    Granularity::Month => (T::Text, Produces::Month, true),
-                    Granularity::Day => (T::Date, Produces::Day, true),
-                    Granularity::Hour => (T::MicroTimestamp, Produces::Hour, true),
-                }
+                let (output, produces) = match unit {
+                    Unit::Decade => (T::Int32, Produces::Decade),
+                    Unit::Year => (T::Int32, Produces::Year),
+                    Unit::Quarter => (T::Text, Produces::Quarter),
+                    Unit::Month => (T::Text, Produces::Month),
+                    Unit::Week => (T::Text, Produces::Week),
+                    Unit::Day => (T::Date, Produces::Day),
+                    Unit::Hour => (T::MicroTimestamp, Produces::Hour),
+                    Unit::Age { bands, .. } => {
+                        let as_of = self.as_of.clone().unwrap_or_default();
+                        (T::Text, Produces::Age { as_of, labels: bands.labels })
+                    }
+                };
+                (output, produces, true)
             }
             Step::Bins(edges) => {
                 let integer = matches!(found, T::Int16 | T::Int32 | T::Int64);
@@ -139,32 +186,78 @@ impl Config {
                 }
                 (T::Text, Produces::Bins { labels: edges.labels }, other)
             }
-            Step::Prefix(length) => {
+            Step::Coded(coded) => (coded.output(), coded.produces(), coded.may_fail()),
+            Step::Prefix(Prefix { fill, .. }) => {
                 if found != T::Text {
                     return Err(StageFault::LeafType { verb, found, expected: "text" });
                 }
-                (T::Text, Produces::Prefix { length }, false)
+                let length = self.prefix.unwrap_or_default();
+                (T::Text, Produces::Prefix { length, fill }, false)
+            }
+            Step::Map(map) => {
+                if !matches!(found, T::Text | T::Enum | T::Int16 | T::Int32 | T::Int64) {
+                    let expected = "text, enum, int16, int32 or int64";
+                    return Err(StageFault::LeafType { verb, found, expected });
+                }
+                (T::Text, Produces::Region { regions: (*map.regions).clone() }, true)
             }
         };
         Ok(Declared { output, produces, may_fail, keys: Vec::new() })
     }
 
-    fn step(&self) -> Result<Step, StageFault> {
-        match (self.to, &self.bins, self.prefix) {
-            (Some(to), None, None) => Ok(Step::To(to)),
-            (None, Some(edges), None) => Edges::new(edges).map(Step::Bins),
-            (None, None, Some(length)) if (1..=PREFIX_CHARS_MAX).contains(&length) => {
-                Ok(Step::Prefix(length))
-            }
-            (None, None, Some(found)) => Err(StageFault::Prefix { found, most: PREFIX_CHARS_MAX }),
-            (to, bins, prefix) => Err(StageFault::ExactlyOne {
-                verb: DECLARATION.verb,
-                expected: "`to`, `bins` and `prefix`",
-                found: usize::from(to.is_some())
-                    + usize::from(bins.is_some())
-                    + usize::from(prefix.is_some()),
-            }),
+    fn step(&self, leaf: &Leaf) -> Result<Step, StageFault> {
+        let numbers = self.round.is_some() || self.clamp.is_some();
+        let bins = self.bins.is_some() && self.to != Some(Granularity::Age);
+        let found = [self.to.is_some(), bins, numbers, self.prefix.is_some(), self.map.is_some()];
+        let found = found.into_iter().filter(|given| *given).count();
+        if found != 1 {
+            return Err(StageFault::ExactlyOne { verb: DECLARATION.verb, expected: STEPS, found });
         }
+        if self.as_of.is_some() && self.to != Some(Granularity::Age) {
+            return Err(StageFault::Beside { key: "as_of", other: "to: age" });
+        }
+        if self.fill.is_some() && self.prefix.is_none() {
+            return Err(StageFault::Beside { key: "fill", other: "prefix" });
+        }
+        if let Some(to) = self.to {
+            return Ok(Step::To(to, self.unit(to)?));
+        }
+        if let Some(edges) = &self.bins {
+            return Edges::new(edges).map(Step::Bins);
+        }
+        if let Some(map) = &self.map {
+            map.check()?;
+            return Ok(Step::Map(map.clone()));
+        }
+        if let Some(length) = self.prefix {
+            if !(1..=PREFIX_CHARS_MAX).contains(&length) {
+                return Err(StageFault::Prefix { found: length, most: PREFIX_CHARS_MAX });
+            }
+            if self.fill.is_some_and(|fill| !fill.is_ascii_punctuation()) {
+                return Err(StageFault::Fill);
+            }
+            return Ok(Step::Prefix(Prefix { length: length as usize, fill: self.fill }));
+        }
+        Coded::new(self.round.as_ref(), self.clamp.as_ref(), leaf).map(Step::Coded)
+    }
+
+    fn unit(&self, to: Granularity) -> Result<Unit, StageFault> {
+        Ok(match to {
+            Granularity::Decade => Unit::Decade,
+            Granularity::Year => Unit::Year,
+            Granularity::Quarter => Unit::Quarter,
+            Granularity::Month => Unit::Month,
+            Granularity::Week => Unit::Week,
+            Granularity::Day => Unit::Day,
+            Granularity::Hour => Unit::Hour,
+            Granularity::Age => {
+                let as_of = self.as_of.as_deref().and_then(Civil::parse);
+                Unit::Age {
+                    as_of: as_of.ok_or(StageFault::AsOf)?,
+                    bands: Bands::new(self.bins.as_deref().unwrap_or_default())?,
+                }
+            }
+        })
     }
 
     /// The compiled step.
@@ -173,234 +266,47 @@ impl Config {
     /// As [`Self::declare`].
     pub fn build(&self, leaf: &Leaf) -> Result<Arc<dyn Protect>, StageFault> {
         self.declare(leaf)?;
-        Ok(match self.step()? {
-            Step::To(to) => Arc::new(Cut { to, zoned: leaf.leaf_type == LeafType::ZonedTimestamp }),
+        let zoned = leaf.leaf_type == LeafType::ZonedTimestamp;
+        Ok(match self.step(leaf)? {
+            Step::To(_, unit) => Arc::new(Cut { to: unit, zoned }),
             Step::Bins(edges) => Arc::new(edges),
-            Step::Prefix(length) => Arc::new(Prefix(length as usize)),
+            Step::Coded(coded) => Arc::new(coded),
+            Step::Prefix(prefix) => Arc::new(prefix),
+            Step::Map(map) => Arc::new(Regions(map.regions)),
         })
     }
-}
 
-struct Prefix(usize);
-
-impl Protect for Prefix {
-    fn apply(&self, column: &ArrayRef) -> Result<ArrayRef, TransformFault> {
-        let mut out = StringBuilder::with_capacity(column.len(), column.len() * self.0);
-        each_text(column, |value| {
-            out.append_option(value.map(|v| match v.char_indices().nth(self.0) {
-                Some((end, _)) => &v[..end],
-                None => v,
-            }));
-            Ok(())
-        })?;
-        Ok(Arc::new(out.finish()))
+    /// What the step keeps of a leaf.
+    pub fn guarantees(&self) -> Guarantees {
+        let labelled = self.clamp.as_ref().is_some_and(|clamp| clamp.labels);
+        Guarantees {
+            keeps_length: self.fill.is_some(),
+            // A label sorts as text, not as its bin; a fill sorts before and after what it hides.
+            keeps_order: match self.to {
+                Some(to) => to != Granularity::Age,
+                None if self.round.is_some() || self.clamp.is_some() => !labelled,
+                None => self.prefix.is_some() && self.fill.is_none(),
+            },
+            ..DECLARATION.guarantees
+        }
     }
 }
 
-/// Bins between rising edges; a value on an edge lies above it.
-struct Edges {
-    /// Canonical numbers, rising.
-    edges: Vec<String>,
-    /// The same, where all are 64-bit integers.
-    integers: Option<Vec<i64>>,
-    /// One more than there are edges.
-    labels: Vec<String>,
-}
-
-impl Edges {
-    fn new(given: &[serde_json::Number]) -> Result<Self, StageFault> {
-        if !(1..=EDGES_MAX).contains(&given.len()) {
-            return Err(StageFault::Bins("expected 1 to 256 edges"));
-        }
-        let mut edges = Vec::with_capacity(given.len());
-        for edge in given {
-            let text = edge.to_string();
-            let number = Number::parse(&text)
-                .ok_or(StageFault::Bins("an edge has an exponent; write all its digits"))?;
-            let mut canonical = String::new();
-            number.write(&mut canonical);
-            edges.push(canonical);
-        }
-        let rises = edges.windows(2).all(|pair| Number::parse(&pair[0]) < Number::parse(&pair[1]));
-        if !rises {
-            return Err(StageFault::Bins("the edges do not rise"));
-        }
-        let mut labels = vec![format!("(-inf,{})", edges[0])];
-        labels.extend(edges.windows(2).map(|pair| format!("[{},{})", pair[0], pair[1])));
-        labels.push(format!("[{},inf)", edges[edges.len() - 1]));
-        let integers = edges.iter().map(|edge| edge.parse().ok()).collect();
-        Ok(Self { edges, integers, labels })
-    }
-
-    fn label_of(&self, text: &str) -> Result<&str, TransformFault> {
-        let value = Number::parse(text).ok_or(TransformFault::Unparsable)?;
-        let below = |edge: &String| Number::parse(edge).is_some_and(|edge| edge <= value);
-        Ok(&self.labels[self.edges.partition_point(below)])
-    }
-
-    fn label_of_integer(&self, edges: &[i64], value: i64) -> &str {
-        &self.labels[edges.partition_point(|edge| *edge <= value)]
-    }
-}
-
-impl Protect for Edges {
-    fn apply(&self, column: &ArrayRef) -> Result<ArrayRef, TransformFault> {
-        let mut out = StringBuilder::with_capacity(column.len(), column.len() * 16);
-        if let (Some(edges), Some(values)) = (&self.integers, integers(column)) {
-            for value in values {
-                out.append_option(value.map(|value| self.label_of_integer(edges, value)));
-            }
-            return Ok(Arc::new(out.finish()));
-        }
-        each_text(column, |value| {
-            out.append_option(value.map(|value| self.label_of(value)).transpose()?);
-            Ok(())
-        })?;
-        Ok(Arc::new(out.finish()))
-    }
-}
-
-fn integers(column: &ArrayRef) -> Option<Box<dyn Iterator<Item = Option<i64>> + '_>> {
-    Some(match column.data_type() {
-        DataType::Int16 => {
-            Box::new(column.as_primitive::<Int16Type>().iter().map(|v| v.map(i64::from)))
-        }
-        DataType::Int32 => {
-            Box::new(column.as_primitive::<Int32Type>().iter().map(|v| v.map(i64::from)))
-        }
-        DataType::Int64 => Box::new(column.as_primitive::<Int64Type>().iter()),
-        _ => return None,
-    })
-}
-
-const MICROS_PER_HOUR: i64 = 3_600_000_000;
-const MICROS_PER_DAY: i64 = 24 * MICROS_PER_HOUR;
-/// 0001-01-01 and 9999-12-31 in days since the epoch.
-const DAYS: std::ops::RangeInclusive<i64> = -719_162..=2_932_896;
-
-struct Cut {
-    to: Granularity,
-    /// The column holds ISO 8601 text.
-    zoned: bool,
-}
-
-impl Protect for Cut {
-    fn apply(&self, column: &ArrayRef) -> Result<ArrayRef, TransformFault> {
-        if self.to == Granularity::Hour {
-            let hours = self.instants(column, |micros| {
-                day_of(micros)?;
-                Ok(micros.div_euclid(MICROS_PER_HOUR) * MICROS_PER_HOUR)
-            })?;
-            return Ok(Arc::new(TimestampMicrosecondArray::from(hours)));
-        }
-        let days = if let DataType::Date32 = column.data_type() {
-            let days = column.as_primitive::<Date32Type>().iter();
-            days.map(|day| day.map(|day| in_range(i64::from(day))).transpose())
-                .collect::<Result<Vec<_>, _>>()?
-        } else {
-            self.instants(column, day_of)?
-        };
-        Ok(match self.to {
-            Granularity::Year => {
-                Arc::new(Int32Array::from_iter(days.into_iter().map(|d| d.map(|d| civil(d).0))))
-            }
-            Granularity::Month => {
-                let mut out = StringBuilder::with_capacity(days.len(), days.len() * 7);
-                for day in days {
-                    out.append_option(day.map(civil).map(|(y, m)| format!("{y:04}-{m:02}")));
-                }
-                Arc::new(out.finish())
-            }
-            // The range of days fits 32 bits.
-            Granularity::Day | Granularity::Hour => {
-                Arc::new(Date32Array::from_iter(days.into_iter().map(|d| d.map(|d| d as i32))))
-            }
-        })
-    }
-}
-
-impl Cut {
-    /// Microseconds since the epoch of every row, rounded towards the past, through `each`.
-    fn instants(
-        &self,
-        column: &ArrayRef,
-        each: impl Fn(i64) -> Result<i64, TransformFault>,
-    ) -> Result<Vec<Option<i64>>, TransformFault> {
-        let mut out = Vec::with_capacity(column.len());
-        if self.zoned {
-            each_text(column, |value| {
-                out.push(value.map(zoned).transpose()?.map(&each).transpose()?);
-                Ok(())
-            })?;
-            return Ok(out);
-        }
-        for row in 0..column.len() {
-            if column.is_null(row) {
-                out.push(None);
-                continue;
-            }
-            let micros = match column.data_type() {
-                DataType::Timestamp(TimeUnit::Millisecond, _) => column
-                    .as_primitive::<TimestampMillisecondType>()
-                    .value(row)
-                    .checked_mul(1_000)
-                    .ok_or(TransformFault::OutOfRange)?,
-                DataType::Timestamp(TimeUnit::Nanosecond, _) => {
-                    match column.as_primitive::<TimestampNanosecondType>().value(row) {
-                        // The unit's infinities.
-                        i64::MIN | i64::MAX => return Err(TransformFault::OutOfRange),
-                        nanos => nanos.div_euclid(1_000),
-                    }
-                }
-                _ => column.as_primitive::<TimestampMicrosecondType>().value(row),
-            };
-            out.push(Some(each(micros)?));
-        }
-        Ok(out)
-    }
-}
-
-fn zoned(text: &str) -> Result<i64, TransformFault> {
-    if matches!(text, "infinity" | "-infinity") {
-        return Err(TransformFault::OutOfRange);
-    }
-    let instant: jiff::Timestamp = text.parse().map_err(|_| TransformFault::Unparsable)?;
-    // Rounded towards the past also before the epoch.
-    i64::try_from(instant.as_nanosecond().div_euclid(1_000)).map_err(|_| TransformFault::OutOfRange)
-}
-
-fn day_of(micros: i64) -> Result<i64, TransformFault> {
-    in_range(micros.div_euclid(MICROS_PER_DAY))
-}
-
-fn in_range(day: i64) -> Result<i64, TransformFault> {
-    if DAYS.contains(&day) { Ok(day) } else { Err(TransformFault::OutOfRange) }
-}
-
-/// Year and month of a day since the epoch, from year 1 to 9999:
-/// <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>.
-fn civil(days: i64) -> (i32, i32) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year as i32, month as i32)
-}
+/// As [`Config`] says.
+const STEPS: &str = "`to`, `bins`, `round` and `clamp`, `prefix` and `map`";
 
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        Decimal128Array, Float64Array, Int64Array, StringArray, TimestampMillisecondArray,
+        Array, ArrayRef, AsArray, Date32Array, Decimal128Array, Float64Array, Int32Array,
+        Int64Array, StringArray, TimestampMicrosecondArray, TimestampMillisecondArray,
         TimestampNanosecondArray,
     };
+    use arrow::datatypes::{Date32Type, Int32Type, TimestampMicrosecondType};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fault::TransformFault;
 
     fn parsed(json: &str) -> Config {
         serde_json::from_str(json).unwrap()
@@ -451,7 +357,7 @@ mod tests {
     fn instants_round_towards_the_past_in_every_unit() {
         // 1969-12-31T23:59:59.999… and 2025-10-09T08:53:20.123.
         let hour = 1_759_996_800_000_000;
-        let expected = [Some(-MICROS_PER_HOUR), Some(hour), None];
+        let expected = [Some(-3_600_000_000), Some(hour), None];
         let units: [(LeafType, ArrayRef); 4] = [
             (
                 LeafType::Timestamp,
@@ -579,7 +485,7 @@ mod tests {
             (r#"{"columns":["c"],"to":"year","prefix":2}"#, 2),
             (r#"{"columns":["c"],"to":"year","prefix":2,"bins":[1]}"#, 3),
         ] {
-            let expected = "`to`, `bins` and `prefix`";
+            let expected = STEPS;
             assert_eq!(
                 refused(json),
                 StageFault::ExactlyOne { verb: "generalize", expected, found }
@@ -615,13 +521,169 @@ mod tests {
             let text = run(&config, LeafType::Text, text).unwrap();
             prop_assert_eq!(texts(&number), texts(&text));
         }
+    }
 
-        /// The calendar agrees with crate `jiff`.
-        #[test]
-        fn calendar(day in -719_162_i64..=2_932_896) {
-            let second = day * 86_400;
-            let date = jiff::Timestamp::from_second(second).unwrap().to_zoned(jiff::tz::TimeZone::UTC);
-            prop_assert_eq!(civil(day), (i32::from(date.year()), i32::from(date.month())));
+    fn parse_day(text: &str) -> i32 {
+        let day: jiff::civil::Date = text.parse().unwrap();
+        (day - jiff::civil::date(1970, 1, 1)).get_days()
+    }
+
+    fn of_days(config: &str, days: &[&str]) -> Result<ArrayRef, TransformFault> {
+        let days: Vec<i32> = days.iter().map(|day| parse_day(day)).collect();
+        run(&parsed(config), LeafType::Date, Date32Array::from(days))
+    }
+
+    /// Weeks as the examples of ISO 8601 and printed calendars have them.
+    #[test]
+    fn dates_to_week_quarter_and_decade() {
+        let days =
+            ["2005-01-01", "2005-01-03", "2007-12-31", "2009-12-31", "2010-01-03", "0001-01-01"];
+        let weeks = of_days(r#"{"columns":["c"],"to":"week"}"#, &days).unwrap();
+        let expected = ["2004-W53", "2005-W01", "2008-W01", "2009-W53", "2009-W53", "0001-W01"];
+        assert_eq!(texts(&weeks), expected.map(Some));
+        let days = ["1990-01-31", "1990-03-31", "1990-04-01", "1990-09-30", "1990-12-31"];
+        let quarters = of_days(r#"{"columns":["c"],"to":"quarter"}"#, &days).unwrap();
+        let expected = ["1990-Q1", "1990-Q1", "1990-Q2", "1990-Q3", "1990-Q4"];
+        assert_eq!(texts(&quarters), expected.map(Some));
+        let days = ["1989-12-31", "1990-01-01", "1999-12-31", "0009-01-01", "9999-12-31"];
+        let decades = of_days(r#"{"columns":["c"],"to":"decade"}"#, &days).unwrap();
+        let found = decades.as_primitive::<Int32Type>().values().to_vec();
+        assert_eq!(found, [1980, 1990, 1990, 0, 9990]);
+    }
+
+    #[test]
+    fn dates_to_bands_of_ages() {
+        let config = r#"{"columns":["c"],"to":"age","as_of":"2026-03-01","bins":[18,65]}"#;
+        let days = ["2008-03-01", "2008-03-02", "1961-03-01", "1961-03-02", "2026-03-01"];
+        let bands = of_days(config, &days).unwrap();
+        let expected = ["[18,65)", "[0,18)", "[65,inf)", "[18,65)", "[0,18)"];
+        assert_eq!(texts(&bands), expected.map(Some));
+        // Born on 29 February: a year older on 1 March where there is no 29th.
+        let leap = |as_of: &str| {
+            let config = config.replace("2026-03-01", as_of);
+            let bands = of_days(&config, &["2008-02-29"]).unwrap();
+            texts(&bands)[0].unwrap().to_owned()
+        };
+        assert_eq!(
+            (leap("2026-02-28").as_str(), leap("2026-03-01").as_str()),
+            ("[0,18)", "[18,65)")
+        );
+        let to_come = of_days(config, &["2026-03-02"]);
+        assert!(matches!(to_come, Err(TransformFault::OutOfRange)));
+    }
+
+    fn coded(config: &str, values: &[i64]) -> Result<ArrayRef, TransformFault> {
+        run(&parsed(config), LeafType::Int64, Int64Array::from(values.to_vec()))
+    }
+
+    #[test]
+    fn numbers_are_rounded_half_even_and_clamped() {
+        let values = [-250, -150, -50, -49, 50, 149, 150, 250, 99_999];
+        let out = coded(r#"{"columns":["c"],"round":100}"#, &values).unwrap();
+        let found = out.as_primitive::<arrow::datatypes::Int64Type>().values().to_vec();
+        assert_eq!(found, [-200, -200, 0, 0, 0, 100, 200, 200, 100_000]);
+        let both = r#"{"columns":["c"],"round":100,"clamp":{"low":0,"high":1000}}"#;
+        let out = coded(both, &[i64::MIN, -1, 949, 951, i64::MAX]).unwrap();
+        let found = out.as_primitive::<arrow::datatypes::Int64Type>().values().to_vec();
+        assert_eq!(found, [0, 0, 900, 1000, 1000]);
+        let labels = r#"{"columns":["c"],"clamp":{"low":-5,"high":90,"labels":true}}"#;
+        let out = coded(labels, &[-6, -5, 90, 91]).unwrap();
+        assert_eq!(texts(&out), [Some("<-5"), Some("-5"), Some("90"), Some(">90")]);
+        for extreme in [i64::MAX, i64::MIN] {
+            let out = coded(r#"{"columns":["c"],"round":1000}"#, &[extreme]);
+            assert!(matches!(out, Err(TransformFault::OutOfRange)));
         }
+    }
+
+    #[test]
+    fn decimals_are_rounded_exactly_in_their_type() {
+        let leaf_type = LeafType::Decimal { precision: 5, scale: 2 };
+        let of = |config: &str, cents: Vec<i128>| {
+            let cents = Decimal128Array::from(cents).with_precision_and_scale(5, 2).unwrap();
+            run(&parsed(config), leaf_type, cents)
+        };
+        let out = of(r#"{"columns":["c"],"round":0.1}"#, vec![1985, 1995, -5, -15, 1984]).unwrap();
+        let found = out.as_primitive::<arrow::datatypes::Decimal128Type>();
+        assert_eq!(found.values().to_vec(), [1980, 2000, 0, -20, 1980]);
+        assert_eq!(out.data_type(), &leaf_type.arrow());
+        let over = of(r#"{"columns":["c"],"round":10}"#, vec![99_999]);
+        assert!(matches!(over, Err(TransformFault::OutOfRange)), "1000.00 has six digits");
+        let labels = r#"{"columns":["c"],"clamp":{"low":0.5,"labels":true}}"#;
+        let out = of(labels, vec![49, 50, 1980, 2000]).unwrap();
+        assert_eq!(texts(&out), [Some("<0.5"), Some("0.5"), Some("19.8"), Some("20")]);
+    }
+
+    #[test]
+    fn text_is_cut_or_filled() {
+        let config = parsed(r#"{"columns":["c"],"prefix":2,"fill":"*"}"#);
+        let cells = StringArray::from(vec![Some("10115"), Some("äöü"), Some("1"), Some(""), None]);
+        let out = run(&config, LeafType::Text, cells).unwrap();
+        assert_eq!(texts(&out), [Some("10***"), Some("äö*"), Some("1"), Some(""), None]);
+    }
+
+    fn map(entries: &[(&str, &str)]) -> Config {
+        let mut config = parsed(r#"{"columns":["c"],"map":{"file":"regions.csv"}}"#);
+        let own = |(a, b): &(&str, &str)| ((*a).to_owned(), (*b).to_owned());
+        let regions = Arc::new(entries.iter().map(own).collect());
+        config.map = Some(Map { file: "regions.csv".into(), regions });
+        config
+    }
+
+    #[test]
+    fn places_become_regions() {
+        let config = map(&[("Graz", "Styria"), ("Leoben", "Styria"), ("Wien", "Vienna")]);
+        let cells = || StringArray::from(vec![Some("Leoben"), None, Some("Wien")]);
+        let out = run(&config, LeafType::Text, cells()).unwrap();
+        assert_eq!(texts(&out), [Some("Styria"), None, Some("Vienna")]);
+        for unmapped in ["graz", "", "Linz"] {
+            let found = run(&config, LeafType::Text, StringArray::from(vec![unmapped]));
+            assert!(matches!(found, Err(TransformFault::Unmapped)));
+        }
+        let text = leaf(LeafType::Text);
+        for bad in [&[][..], &[("Graz", "Styria")], &[("Graz", "x"), ("Wien", "")]] {
+            assert!(matches!(map(bad).declare(&text), Err(StageFault::Regions(_))));
+        }
+    }
+
+    #[test]
+    fn stages_bad_numbers_bad_beside_bad_ages() {
+        let number = leaf(LeafType::Int64);
+        let refused = |json: &str, leaf: &Leaf| parsed(json).declare(leaf).unwrap_err();
+        for json in [
+            r#"{"columns":["c"],"round":1}"#,
+            r#"{"columns":["c"],"round":0}"#,
+            r#"{"columns":["c"],"round":-5}"#,
+            r#"{"columns":["c"],"round":2.5}"#,
+            r#"{"columns":["c"],"clamp":{}}"#,
+            r#"{"columns":["c"],"clamp":{"labels":true}}"#,
+            r#"{"columns":["c"],"clamp":{"low":5,"high":5}}"#,
+            r#"{"columns":["c"],"clamp":{"low":9,"high":5}}"#,
+            r#"{"columns":["c"],"clamp":{"low":18446744073709551615}}"#,
+            r#"{"columns":["c"],"round":10,"clamp":{"high":15}}"#,
+        ] {
+            assert!(matches!(refused(json, &number), StageFault::Round(_)), "{json}");
+        }
+        for leaf_type in [LeafType::Text, LeafType::Float64, LeafType::Date] {
+            let found = refused(r#"{"columns":["c"],"round":10}"#, &leaf(leaf_type));
+            assert!(matches!(found, StageFault::LeafType { .. }));
+        }
+        let date = leaf(LeafType::Date);
+        for json in [
+            r#"{"columns":["c"],"to":"year","as_of":"2026-01-01"}"#,
+            r#"{"columns":["c"],"to":"year","fill":"*"}"#,
+        ] {
+            assert!(matches!(refused(json, &date), StageFault::Beside { .. }), "{json}");
+        }
+        for as_of in ["", "today", "2026-02-30", "2026-1-1", "20260101"] {
+            let json = format!(r#"{{"columns":["c"],"to":"age","as_of":"{as_of}","bins":[18]}}"#);
+            assert_eq!(refused(&json, &date), StageFault::AsOf, "{as_of}");
+        }
+        for bins in ["[]", "[0]", "[18,18]", "[65,18]", "[151]", "[1.5]"] {
+            let json =
+                format!(r#"{{"columns":["c"],"to":"age","as_of":"2026-01-01","bins":{bins}}}"#);
+            assert!(matches!(refused(&json, &date), StageFault::Bins(_)), "{bins}");
+        }
+        let fill = r#"{"columns":["c"],"prefix":2,"fill":"0"}"#;
+        assert_eq!(refused(fill, &leaf(LeafType::Text)), StageFault::Fill);
     }
 }

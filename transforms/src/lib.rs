@@ -19,6 +19,8 @@
 #![warn(missing_docs)]
 
 pub mod alphabet;
+#[cfg(test)]
+mod bad_input;
 pub mod check_digit;
 pub mod cmac;
 pub mod column;
@@ -33,11 +35,14 @@ pub mod forms;
 pub mod fpe;
 pub mod function;
 pub mod generalize;
+#[cfg(test)]
+mod guarantees;
 pub mod hmac;
 pub mod keep;
 pub mod keyring;
 pub mod mask;
 pub mod number;
+pub mod on_bad;
 pub mod redact;
 pub mod reversible;
 pub mod siv;
@@ -49,4 +54,5 @@ pub use domains::{Algorithm, Domain, Domains, Normalize};
 pub use fault::{StageFault, TransformFault};
 pub use forms::Form;
 pub use keyring::{Keyring, Versions};
+pub use on_bad::OnBad;
 pub use stage::{ALL, Declaration, Declared, Guarantees, Produces, Stage};

@@ -1,5 +1,7 @@
 //! A stage of the pipeline file, what it declares, and the list of all verbs.
 
+use std::collections::BTreeMap;
+
 use datafusion_expr::ScalarUDF;
 use douane_schemas::keys::Purpose;
 use douane_schemas::leaf::{Leaf, LeafType};
@@ -11,6 +13,7 @@ use crate::domains::{Algorithm, Domains};
 use crate::fault::StageFault;
 use crate::forms::Form;
 use crate::keyring::Keyring;
+use crate::on_bad::OnBad;
 use crate::{drop, fpe, generalize, mask, redact, sql, tokenize};
 
 /// All verbs, in the order of the documentation. Linking the crate registers nothing else.
@@ -70,7 +73,7 @@ pub enum Stage {
     Mask(mask::Config),
     /// Found items replaced in place, or the whole value by a constant.
     Redact(redact::Config),
-    /// Coarser values: year, month, day, hour, bins, prefix.
+    /// Coarser values: units of the calendar, ages, bins, rounding, prefix, regions.
     Generalize(generalize::Config),
     /// The column stays behind.
     Drop(drop::Config),
@@ -85,7 +88,7 @@ pub struct Declared {
     pub output: LeafType,
     /// Shape of the output's values.
     pub produces: Produces,
-    /// Whether a cell can be refused with a [`crate::TransformFault`].
+    /// Whether a cell can be refused with a [`crate::TransformFault`], and its record with it.
     pub may_fail: bool,
     /// Keys that `build` takes from the keyring.
     pub keys: Vec<(Purpose, String)>,
@@ -145,16 +148,33 @@ pub enum Produces {
     Redacted { detectors: Vec<String> },
     /// An Int32, 1 to 9999.
     Year,
+    /// The first year of ten, an Int32.
+    Decade,
+    /// `YYYY-Q1` to `YYYY-Q4`.
+    Quarter,
     /// `YYYY-MM`.
     Month,
+    /// `YYYY-W01` to `YYYY-W53`, of ISO 8601.
+    Week,
     /// A date.
     Day,
     /// Microseconds since the epoch, a multiple of an hour.
     Hour,
     /// One of these labels.
     Bins { labels: Vec<String> },
-    /// At most this many characters.
-    Prefix { length: u32 },
+    /// One of these labels: whole years from the leaf's day to `as_of`.
+    Age { as_of: String, labels: Vec<String> },
+    /// A number, rounded to multiples of `round`, and what is below `low` or above `high` as the
+    /// bound; with `labels` a text that says `<low` and `>high` there.
+    Coded { round: Option<String>, low: Option<String>, high: Option<String>, labels: bool },
+    /// At most this many characters of the input, `fill` in place of each other one.
+    Prefix {
+        length: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fill: Option<char>,
+    },
+    /// The region that the map has for the input.
+    Region { regions: BTreeMap<String, String> },
 }
 
 impl Stage {
@@ -177,6 +197,35 @@ impl Stage {
         }
     }
 
+    /// What becomes of a cell that the stage cannot take. `mask`, `redact` and `drop` take every
+    /// cell.
+    pub fn on_bad(&self) -> &OnBad {
+        match self {
+            Self::Tokenize(config) => &config.on_bad,
+            Self::Fpe(config) => &config.on_bad,
+            Self::Generalize(config) => &config.on_bad,
+            Self::Mask(_) | Self::Redact(_) | Self::Drop(_) | Self::Sql(_) => &OnBad::Refuse,
+        }
+    }
+
+    /// What the stage keeps of a leaf, as it is configured.
+    pub fn guarantees(&self) -> Guarantees {
+        let kept = match self {
+            Self::Generalize(config) => config.guarantees(),
+            _ => self.declaration().guarantees,
+        };
+        match self.on_bad() {
+            OnBad::Refuse => kept,
+            // Several values become one.
+            OnBad::Null | OnBad::Constant(_) => Guarantees {
+                keeps_length: false,
+                keeps_uniqueness: false,
+                keeps_order: false,
+                ..kept
+            },
+        }
+    }
+
     /// The verb's declaration.
     pub fn declaration(&self) -> &'static Declaration {
         match self {
@@ -196,15 +245,19 @@ impl Stage {
     /// The config is not usable, the domain unknown, or the leaf's type not taken;
     /// [`StageFault::NoFunction`] for `sql`, which is no stage of one leaf.
     pub fn declare(&self, leaf: &Leaf, domains: &Domains) -> Result<Option<Declared>, StageFault> {
-        match self {
-            Self::Tokenize(config) => config.declare(leaf, domains).map(Some),
-            Self::Fpe(config) => config.declare(leaf, domains).map(Some),
-            Self::Mask(config) => config.declare(leaf).map(Some),
-            Self::Redact(config) => config.declare(leaf).map(Some),
-            Self::Generalize(config) => config.declare(leaf).map(Some),
-            Self::Drop(_) => Ok(None),
-            Self::Sql(_) => Err(StageFault::NoFunction(self.verb())),
-        }
+        let declared = match self {
+            Self::Tokenize(config) => config.declare(leaf, domains),
+            Self::Fpe(config) => config.declare(leaf, domains),
+            Self::Mask(config) => config.declare(leaf),
+            Self::Redact(config) => config.declare(leaf),
+            Self::Generalize(config) => config.declare(leaf),
+            Self::Drop(_) => return Ok(None),
+            Self::Sql(_) => return Err(StageFault::NoFunction(self.verb())),
+        }?;
+        let on_bad = self.on_bad();
+        on_bad.check(&declared.output.arrow())?;
+        let may_fail = declared.may_fail && on_bad.is_refuse();
+        Ok(Some(Declared { may_fail, ..declared }))
     }
 
     /// The stage for one leaf as an immutable DataFusion function of one argument. It fails with
@@ -239,7 +292,7 @@ impl Stage {
             identity,
             leaf.leaf_type.arrow(),
             declared.output.arrow(),
-            protect,
+            self.on_bad().over(protect),
         ))
     }
 }

@@ -21,6 +21,7 @@ use crate::fault::{StageFault, TransformFault};
 use crate::forms::{Form, WIDTH_MAX};
 use crate::hmac::Hmac;
 use crate::keyring::Keyring;
+use crate::on_bad::OnBad;
 use crate::reversible::Sealer;
 use crate::stage::{Declaration, Declared, Guarantees, Produces};
 
@@ -51,6 +52,9 @@ pub struct Config {
     pub columns: Vec<String>,
     /// A domain of the domains' file: it fixes key, algorithm, normaliser and form.
     pub domain: String,
+    /// What becomes of a cell that the domain's normaliser or the type's canonical text refuses.
+    #[serde(default, skip_serializing_if = "OnBad::is_refuse")]
+    pub on_bad: OnBad,
 }
 
 impl Config {
@@ -267,7 +271,8 @@ mod tests {
         column: ArrayRef,
     ) -> Result<String, TransformFault> {
         let leaf = Leaf { path: "c".into(), leaf_type };
-        let config = Config { columns: vec!["c".into()], domain: domain.into() };
+        let config =
+            Config { columns: vec!["c".into()], domain: domain.into(), on_bad: OnBad::Refuse };
         let built = config.build(&leaf, &domains(), &keyring()).unwrap();
         built.apply(&column).map(|out| out.as_string::<i32>().value(0).to_owned())
     }
@@ -368,7 +373,7 @@ mod tests {
     fn every_row_has_its_own_token_or_null() {
         for domain in ["plain", "fast", "back"] {
             let leaf = Leaf { path: "c".into(), leaf_type: LeafType::Text };
-            let config = Config { columns: vec![], domain: domain.into() };
+            let config = Config { columns: vec![], domain: domain.into(), on_bad: OnBad::Refuse };
             let built = config.build(&leaf, &domains(), &keyring()).unwrap();
             for (rows, nulls) in [(0, 2), (1, 1), (ROWS, 3), (ROWS + 1, 2), (2 * ROWS + 7, 5)] {
                 let value = |row: usize| (row % nulls != 0).then(|| "v".repeat(row % 90));
@@ -391,7 +396,7 @@ mod tests {
         let leaf = Leaf { path: "c".into(), leaf_type: LeafType::Text };
         let of = |domains: &Domains, domain: &str, root: [u8; 32]| {
             let keyring = Keyring::new(&RootKey::new(root));
-            let config = Config { columns: vec![], domain: domain.into() };
+            let config = Config { columns: vec![], domain: domain.into(), on_bad: OnBad::Refuse };
             let out = config.build(&leaf, domains, &keyring).unwrap().apply(&text("7")).unwrap();
             out.as_string::<i32>().value(0).to_owned()
         };
@@ -433,7 +438,8 @@ mod tests {
     fn stages_bad_domain_bad_normaliser_bad_type() {
         let declare = |domain: &str, leaf_type| {
             let leaf = Leaf { path: "c".into(), leaf_type };
-            Config { columns: vec![], domain: domain.into() }.declare(&leaf, &domains())
+            Config { columns: vec![], domain: domain.into(), on_bad: OnBad::Refuse }
+                .declare(&leaf, &domains())
         };
         assert!(declare("plain", LeafType::Int64).is_ok());
         assert!(matches!(

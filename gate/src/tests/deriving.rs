@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema};
-use douane_ledger::release::{Column, Override, Release, Shape};
+use douane_ledger::release::{Column, OnBad, Override, Release, Shape};
 
 use super::fixture::{batch, gate, ids, raw, table, texts};
 use crate::detectors::Detector;
@@ -22,6 +22,7 @@ fn derived(class: &str, column_type: &str, from: &[&str]) -> Column {
             from: from.iter().map(|path| (*path).to_owned()).collect(),
             expression: "as signed".into(),
         },
+        on_bad: OnBad::Refuse,
     }
 }
 

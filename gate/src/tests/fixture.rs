@@ -12,8 +12,8 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema};
 use data_encoding::BASE32_NOPAD;
 use douane_ledger::release::{
-    self, Changes, Column, Limits, LiveRelease, Override, Policy, Release, ReleasedLeaf, Shape,
-    Source,
+    self, Changes, Column, Limits, LiveRelease, OnBad, Override, Policy, Release, ReleasedLeaf,
+    Shape, Source,
 };
 use douane_ledger::signing::SigningKey;
 use douane_ledger::trust::{self, Approver, Role, Root, TrustRoot};
@@ -119,6 +119,7 @@ pub(super) fn column(name: &str, class: &str, column_type: &str, shape: Shape) -
         nullable: true,
         class: class.into(),
         shape,
+        on_bad: OnBad::Refuse,
     }
 }
 
@@ -309,7 +310,7 @@ pub(super) fn table() -> Table {
             texts([Some("(-inf,0)"), Some("[0,100000)"), Some("[100000,inf)"), None]),
         ),
         case(
-            column("street", "quasi", "text", Shape::Prefix { length: 3 }),
+            column("street", "quasi", "text", Shape::Prefix { length: 3, fill: None }),
             "text",
             texts(streets),
             texts(prefixes),

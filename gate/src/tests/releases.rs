@@ -33,7 +33,7 @@ fn classes_cross_in_their_shapes_only() {
         ("day", Shape::Day, "date", "timestamp"),
         ("hour", Shape::Hour, "micro_timestamp", "timestamp"),
         ("bins", shape_bins(), "text", "int64"),
-        ("prefix", Shape::Prefix { length: 2 }, "text", "text"),
+        ("prefix", Shape::Prefix { length: 2, fill: None }, "text", "text"),
         ("public", Shape::Public, "text", "text"),
     ];
     let may = |class: &str, shape: &str| match class {
@@ -121,7 +121,7 @@ fn releases_bad_parts() {
     shape("balance", labels(&[]));
     shape("balance", labels(&["[0,1)"]));
     shape("balance", labels(&["(-inf,0)", "0 and more"]));
-    shape("street", Shape::Prefix { length: 0 });
+    shape("street", Shape::Prefix { length: 0, fill: None });
     shape("notes", Shape::Redacted { detectors: vec![] });
     shape("notes", Shape::Redacted { detectors: vec!["shoe_size".into()] });
     let mask = |keep_first, keep_last, fill| Shape::Mask { keep_first, keep_last, fill };
@@ -159,7 +159,7 @@ fn releases_bad_parts() {
     }
     // Shapes that cannot come from the leaf's type.
     for (column, wrong) in [
-        ("balance", Shape::Prefix { length: 2 }),
+        ("balance", Shape::Prefix { length: 2, fill: None }),
         ("income", Shape::Year),
         ("city", Shape::Hour),
         ("city", Shape::Day),

@@ -96,6 +96,23 @@ impl Fpe {
         })
     }
 
+    /// Whether a raw value may be encrypted at all.
+    pub(crate) fn takes(&self, raw: &str) -> bool {
+        let mut found: Vec<char> = raw.chars().collect();
+        if self.check_digit == Some(CheckDigit::LuhnInvalid) {
+            // What crosses in its place has one more in the place of the check digit.
+            let end = found.len().saturating_sub(self.keep_last);
+            let inside = self.keep_first..end;
+            let place = inside.rev().find(|i| !self.separators.contains(&found[*i]));
+            if let Some(sign) = place.map(|i| &mut found[i])
+                && let Some(digit) = sign.to_digit(10)
+            {
+                *sign = char::from_digit((digit + 1) % 10, 10).unwrap_or(*sign);
+            }
+        }
+        self.column().split(raw, &found.into_iter().collect::<String>()).is_some()
+    }
+
     /// Begins with the values of a column.
     pub(crate) fn column(&self) -> Column<'_> {
         Column {

@@ -1,6 +1,6 @@
 //! The parts of a release: leaves, columns and the shape that each column's values must have.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -89,6 +89,32 @@ pub struct Column {
     pub class: String,
     /// What the gate holds its values to.
     pub shape: Shape,
+    /// What stands in the place of a value that its stage cannot take. Not written where such a
+    /// record does not cross, so that a release from before there was a choice means what it meant.
+    #[serde(default, skip_serializing_if = "OnBad::is_refuse")]
+    pub on_bad: OnBad,
+}
+
+/// What stands in the place of a value that a stage cannot take.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum OnBad {
+    /// Nothing: its record is set aside.
+    #[default]
+    Refuse,
+    /// Null.
+    Null,
+    /// This text.
+    Constant {
+        /// The text.
+        text: String,
+    },
+}
+
+impl OnBad {
+    fn is_refuse(&self) -> bool {
+        *self == Self::Refuse
+    }
 }
 
 /// What a column's values look like after protection.
@@ -147,8 +173,14 @@ pub enum Shape {
     },
     /// A year.
     Year,
+    /// The first year of ten.
+    Decade,
+    /// `YYYY-Q1` to `YYYY-Q4`.
+    Quarter,
     /// `YYYY-MM`.
     Month,
+    /// `YYYY-W01` to `YYYY-W53`, of ISO 8601.
+    Week,
     /// A date.
     Day,
     /// An instant on the hour.
@@ -158,10 +190,36 @@ pub enum Shape {
         /// All labels.
         labels: Vec<String>,
     },
+    /// Whole years from a day of birth, in bands.
+    Age {
+        /// Until this day, `YYYY-MM-DD`.
+        as_of: String,
+        /// All labels.
+        labels: Vec<String>,
+    },
+    /// A number, rounded or with bounds.
+    Coded {
+        /// Multiples of this; of two equally near the even one. None: as it is.
+        round: Option<String>,
+        /// Lower ones are this one.
+        low: Option<String>,
+        /// Higher ones are this one.
+        high: Option<String>,
+        /// Text, that says `<low` and `>high` for those.
+        labels: bool,
+    },
     /// The first characters of a text.
     Prefix {
         /// At most this many characters.
         length: u32,
+        /// Stands for each of the others. None: they are cut.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fill: Option<char>,
+    },
+    /// What a list says of the value.
+    Region {
+        /// Each place and its region.
+        regions: BTreeMap<String, String>,
     },
     /// As it is.
     Public,
@@ -341,7 +399,10 @@ fn is_legible(release: &Release) -> bool {
         match value {
             Value::String(text) => !text.contains(is_hidden),
             Value::Array(items) => items.iter().all(legible),
-            Value::Object(entries) => entries.values().all(legible),
+            // Names of fields, and places of a list of regions.
+            Value::Object(entries) => {
+                entries.iter().all(|(name, value)| !name.contains(is_hidden) && legible(value))
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) => true,
         }
     }

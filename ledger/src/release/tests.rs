@@ -17,6 +17,7 @@ fn column(name: &str, shape: Shape) -> Column {
         nullable: true,
         class: "identifier".into(),
         shape,
+        on_bad: OnBad::Refuse,
     }
 }
 

@@ -11,8 +11,8 @@ use douane_transforms::{Domains, Stage, StageFault};
 use super::beside;
 use super::finding::{Findings, Kind, Mark};
 use super::pipeline::{
-    Class, ClassFile, ClassRule, FormatFile, Override, Pipeline, PipelineFile, RuleFile, Shape,
-    Sink, SinkFile, SinkFormat, Source, SourceFile, Start, UnknownLeafFile,
+    Class, ClassFile, ClassRule, FormatFile, Override, Pipeline, PipelineFile, QuasiSet, RuleFile,
+    Shape, Sink, SinkFile, SinkFormat, Source, SourceFile, Start, UnknownLeafFile,
 };
 use super::place::zone;
 use super::schema::{listed, nearest, plain};
@@ -51,7 +51,7 @@ impl Lint<'_> {
         let classes = self.classes(file.classes);
         let types = self.types(&file.types, &classes);
         let source = self.source(file.source, &classes);
-        let stages: Vec<(Stage, Mark)> = file
+        let mut stages: Vec<(Stage, Mark)> = file
             .stages
             .into_iter()
             .enumerate()
@@ -60,11 +60,13 @@ impl Lint<'_> {
                 (stage, mark)
             })
             .collect();
+        let maps = self.regions(path, &mut stages);
         self.stages(&stages, &classes);
         let sql_marks = self.sql(&stages);
         self.declared(&stages, &types, &domains, source.has_schema(), &classes);
         self.domains(&stages, &domains, &file.purpose);
         self.overrides(&file.overrides, &classes, &stages);
+        let quasi_sets = self.quasi_sets(file.quasi_sets, &classes);
         let changes = self.changes(&file.sink, file.unknown_leaf);
         let sink = self.sink(file.sink);
         let publish_ms = file.publish.as_deref().map(|text| self.publish(text));
@@ -73,7 +75,7 @@ impl Lint<'_> {
         Pipeline {
             changes,
             file: path.to_owned(),
-            beside: file.domains.iter().filter_map(|name| beside(path, name)).collect(),
+            beside: file.domains.iter().filter_map(|name| beside(path, name)).chain(maps).collect(),
             name: file.name,
             table: self.table.cloned(),
             classes_file: path.to_owned(),
@@ -88,9 +90,20 @@ impl Lint<'_> {
             publish_ms,
             quarantine_max_per_minute: file.quarantine.map(|q| q.max_per_minute),
             overrides: file.overrides,
+            quasi_sets,
             release: place_dir.join(file.release),
             tests,
         }
+    }
+
+    fn quasi_sets(&mut self, sets: Vec<QuasiSet>, classes: &[ClassRule]) -> Vec<Vec<String>> {
+        for (n, QuasiSet(set)) in sets.iter().enumerate() {
+            for (leaf, path) in set.iter().enumerate() {
+                let mark = self.root.at(&["quasi_sets", &n.to_string(), &leaf.to_string()]).mark;
+                self.classed(path, mark, classes, "a quasi-identifier");
+            }
+        }
+        sets.into_iter().map(|QuasiSet(set)| set).collect()
     }
 
     fn source(&mut self, file: SourceFile, classes: &[ClassRule]) -> Source {

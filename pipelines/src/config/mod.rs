@@ -7,6 +7,7 @@ mod finding;
 mod lint;
 mod pipeline;
 mod place;
+mod regions;
 mod schema;
 mod tables;
 mod yaml;

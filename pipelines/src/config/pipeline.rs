@@ -54,6 +54,9 @@ pub struct Pipeline {
     /// More refused records a minute hold their partitions; None: no limit.
     pub quarantine_max_per_minute: Option<u32>,
     pub overrides: Vec<Override>,
+    /// Leaves that `--sample` looks at together; none: all quasi-identifiers. No part of the
+    /// fingerprint.
+    pub quasi_sets: Vec<Vec<String>>,
     /// The release's file, beside `douane.yaml`.
     pub release: PathBuf,
     /// No part of the fingerprint.
@@ -285,12 +288,25 @@ pub(super) struct PipelineFile {
     /// What the policy allows only by name.
     #[serde(default)]
     pub overrides: Vec<Override>,
+    /// Sets of leaves that name somebody together, such as `[birth_date, city, country]`: what
+    /// `--sample` shows of them. Without it, all leaves of class `quasi`.
+    #[serde(default)]
+    pub quasi_sets: Vec<QuasiSet>,
     /// The release's file, beside `douane.yaml`.
     pub release: String,
     /// What goes in, and what must and must not come out: `douane test` runs them.
     #[serde(default)]
     pub tests: Vec<CaseFile>,
 }
+
+/// Leaves that name somebody together.
+#[derive(Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(super) struct QuasiSet(
+    /// Paths as in `classes`.
+    #[schemars(length(min = 1, max = 64), extend("uniqueItems" = true))]
+    pub Vec<String>,
+);
 
 /// Where records come from.
 #[derive(Deserialize, JsonSchema)]

@@ -58,6 +58,11 @@ impl<'a> Walk<'a, '_> {
         if schema.as_object().is_some_and(|s| s.keys().all(|key| key == "description")) {
             return;
         }
+        let mut branches = Vec::new();
+        self.flatten(schema, 0, &mut branches);
+        if matches!(node.value, Value::Null) && branches.iter().any(|branch| is_null(branch)) {
+            return;
+        }
         if matches!(node.value, Value::Null) {
             let message = format!("{} has no value", self.name());
             self.findings
@@ -65,8 +70,6 @@ impl<'a> Walk<'a, '_> {
                 .next("write a value or remove the key");
             return;
         }
-        let mut branches = Vec::new();
-        self.flatten(schema, 0, &mut branches);
         let fitting: Vec<&'a Json> =
             branches.iter().copied().filter(|branch| accepts(node, branch)).collect();
         match fitting.as_slice() {
@@ -330,7 +333,7 @@ impl<'a> Walk<'a, '_> {
         if !listing.is_empty() {
             expected.push(listed(&listing));
         }
-        for branch in branches.iter().filter(|b| words(b).is_none()) {
+        for branch in branches.iter().filter(|b| words(b).is_none() && !is_null(b)) {
             for name in type_names(branch) {
                 if !expected.iter().any(|known| known == name) {
                     expected.push(name.to_owned());
@@ -400,6 +403,9 @@ fn accepts(node: &Node, schema: &Json) -> bool {
     if schema == &Json::Bool(true) {
         return true;
     }
+    if is_null(schema) {
+        return false;
+    }
     match &node.value {
         Value::Null => of_type(schema, "null"),
         Value::Bool(_) => of_type(schema, "boolean"),
@@ -409,6 +415,12 @@ fn accepts(node: &Node, schema: &Json) -> bool {
         Value::List(_) => of_type(schema, "array"),
         Value::Map(_) => of_type(schema, "object"),
     }
+}
+
+/// Null is one of the words that may be written there, which is not the same as that the key may be
+/// left out.
+fn is_null(schema: &Json) -> bool {
+    schema.get("const") == Some(&Json::Null)
 }
 
 fn of_type(schema: &Json, name: &str) -> bool {

@@ -20,7 +20,7 @@ use super::{OfFile, Sort, beside, expect_sort, label, read_tree, schema_of, type
 /// Tables times tasks: each such shard has its clients and its memory.
 pub const SHARDS_MAX: usize = 64;
 /// Keys of a single pipeline that stand under a table instead.
-const OF_A_TABLE: [&str; 4] = ["types", "stages", "overrides", "tests"];
+const OF_A_TABLE: [&str; 5] = ["types", "stages", "overrides", "quasi_sets", "tests"];
 
 /// Which table of which file a pipeline is.
 #[derive(Clone, Debug, PartialEq, Eq)]

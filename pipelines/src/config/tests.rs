@@ -172,6 +172,55 @@ fn the_json_example_of_the_readme_has_no_finding() {
     assert!(check(&untyped).is_err(), "the types are needed");
 }
 
+/// Every example of the page of protections, in a pipeline that has its columns: the good ones are taken, each of the others is
+/// refused.
+#[test]
+fn the_examples_of_the_page_of_protections_are_read() {
+    let page = fs::read_to_string("../docs/protections.md").unwrap();
+    let lines = |fence: &str| -> Vec<String> {
+        let rest = page.split(fence).skip(1).filter_map(|rest| rest.split("```").next());
+        rest.flat_map(str::lines).map(str::to_owned).collect()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    for name in ["douane.yaml", "domains.yaml"] {
+        fs::copy(Path::new(DIR).join(name), folder.path().join(name)).unwrap();
+    }
+    write("domains.yaml", "domains: { customer: {}, phone: {} }\n");
+    write("regions.csv", "place,region\nGraz,Styria\nLeoben,Styria\n");
+    let load = |stage: &str, more: &str| {
+        let columns = stage.split_once("columns: [").unwrap().1.split_once(']').unwrap().0;
+        let classes: String =
+            columns.split(", ").map(|name| format!("  {name}: quasi\n")).collect();
+        let pipeline = format!(
+            "name: page\npurpose: model-training\ndomains: domains.yaml\nsource:\n  kafka: {{ cluster: sovereign, topics: \
+             [crm.public.page], format: debezium_avro, start: earliest }}\nclasses:\n{classes}stages:\n  {stage}\nsink:\n  kafka: \
+             {{ cluster: global, topic: page, format: avro, timestamp: 1s }}\n{more}release: page.release.json\n"
+        );
+        write("page.yaml", &pipeline);
+        load_with(&folder.path().join("douane.yaml"), &folder.path().join("page.yaml"), &env)
+    };
+    let (good, refused) = (lines("```yaml\n"), lines("```yaml refused\n"));
+    assert!(good.len() >= 15 && refused.len() >= 6, "{} {}", good.len(), refused.len());
+    for stage in &good {
+        if let Err(findings) = load(stage, "") {
+            // Policy and overrides are not asked here, only whether the stage can be read.
+            panic!("{stage}\n{findings}");
+        }
+    }
+    for stage in &refused {
+        assert!(load(stage, "").is_err(), "{stage}");
+    }
+    let sets: String = lines("```yaml pipeline\n").iter().map(|line| format!("{line}\n")).collect();
+    let all = "- mask: { columns: [birth_date, city, country] }";
+    let (_, found) = load(all, &sets).unwrap_or_else(|findings| panic!("{findings}"));
+    assert_eq!(found[0].quasi_sets, [["birth_date", "city", "country"]]);
+    assert!(
+        load("- mask: { columns: [birth_date, city] }", &sets).is_err(),
+        "country has no class"
+    );
+}
+
 /// The README's example of many tables, beside the place and domains of its first.
 #[test]
 fn the_tables_of_the_readme_have_no_finding() {

@@ -310,7 +310,10 @@ impl PlanFault {
 /// Why two different keys might become one, if they might.
 fn merges_keys(pipeline: &Pipeline, key: &OutputColumn) -> Option<&'static str> {
     let protection = key.protection.as_ref()?;
-    if !protection.stage.declaration().guarantees.keeps_uniqueness {
+    if !protection.stage.on_bad().is_refuse() {
+        return Some("`on_bad` makes one value of all that its stage cannot take");
+    }
+    if !protection.stage.guarantees().keeps_uniqueness {
         return Some("its stage does not keep different values different");
     }
     let normalises = |(_, domain): &(_, String)| {

@@ -135,7 +135,7 @@ impl Proof {
                 Escaped(&from(row)),
                 Escaped(&class_of(row)),
                 Escaped(&row.protection),
-                Escaped(&row.keeps.join(", ")),
+                Escaped(&row.kept()),
                 Escaped(&row.rule),
             )?;
         }

@@ -27,6 +27,7 @@ fn config(alphabet: Alphabet, first: u32, last: u32) -> Config {
         context: String::new(),
         length_min: None,
         check_digit: None,
+        on_bad: OnBad::Refuse,
     }
 }
 
