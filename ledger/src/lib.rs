@@ -13,6 +13,7 @@
 )]
 
 pub mod canonical;
+pub mod detokenize;
 pub mod dsse;
 pub mod fingerprint;
 pub mod log;

@@ -56,6 +56,10 @@ pub struct Root {
     pub previous: Option<String>,
     /// How many distinct persons must sign a release or the next root.
     pub threshold: u32,
+    /// How many approvers must sign a request to turn tokens back; none: whoever has the zone's keys
+    /// may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detokenize: Option<u32>,
     /// Distinct names, distinct keys.
     pub approvers: Vec<Approver>,
 }
@@ -63,7 +67,7 @@ pub struct Root {
 impl Root {
     /// A first root.
     pub fn first(threshold: u32, approvers: Vec<Approver>) -> Self {
-        Self { v: FORMAT, version: 1, previous: None, threshold, approvers }
+        Self { v: FORMAT, version: 1, previous: None, threshold, detokenize: None, approvers }
     }
 }
 
@@ -166,6 +170,7 @@ impl TrustRoot {
             version: self.root.version.saturating_add(1),
             previous: Some(canonical::hex(&self.digest)),
             threshold,
+            detokenize: self.root.detokenize,
             approvers,
         }
     }
@@ -257,6 +262,9 @@ fn check(root: &Root) -> Result<(), &'static str> {
     }
     if threshold == 0 || count(Role::Approve) < threshold || count(Role::Trust) < threshold {
         return Err("the threshold is 0, or more than the holders of approve or of trust");
+    }
+    if root.detokenize.is_some_and(|n| n == 0 || n as usize > count(Role::Approve)) {
+        return Err("detokenize is 0, or more than the holders of approve");
     }
     Ok(())
 }

@@ -219,6 +219,14 @@ impl<'k> Book<'k> {
         Ok(Self { log: Log::control(&dir, LOG, home.log_keys(KEYS_HOME))?, home })
     }
 
+    /// What stands in it, this writer's among it.
+    pub fn entries(&self, place: &Place) -> Result<Vec<Entry>, LedgerFault> {
+        let dir = ledger_home(&place.ledger_dir, KEYS_HOME);
+        let head = self.log.head();
+        let entries = douane_ledger::log::read(&dir, LOG, Some(&head))?;
+        Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+    }
+
     /// Durable on return.
     pub fn write(&mut self, entries: &[Entry]) -> Result<(), LedgerFault> {
         for entry in entries {

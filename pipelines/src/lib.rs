@@ -16,6 +16,7 @@ pub mod classify;
 pub mod config;
 mod control;
 mod crossing;
+pub mod detokenize;
 pub mod diff;
 pub mod doctor;
 pub mod dry_run;

@@ -1,10 +1,15 @@
-//! `keys init | status | rotate`
+//! `keys init | status | rotate | detokenize | request | approve`
 
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use douane_ledger::detokenize as paper;
+use douane_ledger::dsse::Envelope;
+use douane_ledger::signing::SigningKey;
 use douane_pipelines::config;
+use douane_pipelines::detokenize::{self, Found, VALUES_MAX};
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::key_home::{KeyHome, init_approver};
 use douane_pipelines::keys::{self, Rotated, Status, What};
@@ -40,6 +45,53 @@ enum Keys {
     /// Replaces a key by its next version; a running process takes it up between two transactions.
     /// 0: done.
     Rotate(Rotate),
+    /// Turns reversible tokens or encrypted values of a column back, inside the zone; the ledger has
+    /// it first. Values go to standard output, a line each. 0: all of them opened.
+    Detokenize {
+        #[command(flatten)]
+        wanted: Wanted,
+        /// A request that enough approvers signed, where the trust root asks for it.
+        #[arg(long)]
+        approve: Option<PathBuf>,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+    /// Writes down what is to be turned back, for approvers to sign. 0: written.
+    Request {
+        #[command(flatten)]
+        wanted: Wanted,
+        /// The request's file.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Shows a request and adds a signature to it. 0: signed.
+    Approve {
+        /// The request's file.
+        request: PathBuf,
+        /// The approver's signing key.
+        #[arg(long)]
+        key: PathBuf,
+    },
+}
+
+#[derive(clap::Args)]
+struct Wanted {
+    /// A pipeline file.
+    file: PathBuf,
+    /// The column, by its name outside.
+    #[arg(long)]
+    column: String,
+    /// The version of the key, for encrypted values that do not say it.
+    #[arg(long)]
+    key_version: Option<u32>,
+    /// Who asks; stands in the ledger.
+    #[arg(long)]
+    by: String,
+    /// Why; stands in the ledger.
+    #[arg(long)]
+    reason: String,
+    /// Tokens or encrypted values; from standard input, a line each, where none are given.
+    values: Vec<String>,
 }
 
 #[derive(clap::Args)]
@@ -81,7 +133,99 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
             rotate(place, args)?;
             Ok(ExitCode::SUCCESS)
         }
+        Keys::Detokenize { wanted, approve, format } => {
+            turn_back(place, wanted, approve.as_deref(), *format)
+        }
+        Keys::Request { wanted, out } => request(place, wanted, out),
+        Keys::Approve { request, key } => approve(request, key),
     }
+}
+
+/// The values of the command line, or the lines of standard input.
+fn values(wanted: &Wanted) -> Result<Vec<String>, RunFault> {
+    if !wanted.values.is_empty() {
+        return Ok(wanted.values.clone());
+    }
+    let input = Path::new("standard input");
+    let lines = std::io::stdin().lock().lines().take(VALUES_MAX + 1);
+    lines.collect::<Result<_, _>>().map_err(|error| verb::file_fault(input, &error))
+}
+
+fn turn_back(
+    place: &Path,
+    wanted: &Wanted,
+    approve: Option<&Path>,
+    format: Format,
+) -> Result<ExitCode, RunFault> {
+    let values = values(wanted)?;
+    let envelope = approve.map(envelope).transpose()?;
+    let asked = detokenize::Wanted {
+        file: &wanted.file,
+        column: &wanted.column,
+        key_version: wanted.key_version,
+        values: &values,
+    };
+    let found =
+        detokenize::detokenize(place, &asked, &wanted.by, &wanted.reason, envelope.as_ref())?;
+    if format == Format::Json {
+        verb::print_json(&found);
+    } else {
+        for (number, found) in found.iter().enumerate() {
+            match found {
+                Found::Value(value) => verb::print(value),
+                Found::Refused(code) => {
+                    let line = format!("value {}: refused: {code}", number + 1);
+                    verb::say(&mut std::io::stderr(), &line);
+                }
+            }
+        }
+    }
+    Ok(verb::answer(found.iter().all(|found| matches!(found, Found::Value(_)))))
+}
+
+fn request(place: &Path, wanted: &Wanted, out: &Path) -> Result<ExitCode, RunFault> {
+    let values = values(wanted)?;
+    let asked = detokenize::Wanted {
+        file: &wanted.file,
+        column: &wanted.column,
+        key_version: wanted.key_version,
+        values: &values,
+    };
+    let request = detokenize::request(place, &asked, &wanted.by, &wanted.reason)?;
+    let unsigned = paper::draft(&request).and_then(|draft| draft.to_bytes().map_err(Into::into));
+    let bytes = unsigned.map_err(|fault| RunFault::Release(fault.to_string()))?;
+    std::fs::write(out, bytes).map_err(|error| verb::file_fault(out, &error))?;
+    verb::print(&format!("{}: {} values, until {}", out.display(), request.count, request.expires));
+    verb::print("next: each approver signs it: `douane keys approve FILE --key KEY`");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn approve(path: &Path, key: &Path) -> Result<ExitCode, RunFault> {
+    let before = envelope(path)?;
+    let no = |fault: paper::RequestFault| RunFault::Release(fault.to_string());
+    let request = paper::unverified(&before).map_err(no)?;
+    let bytes = std::fs::read(key).map_err(|error| verb::file_fault(key, &error))?;
+    let key = SigningKey::from_bytes(&bytes)
+        .map_err(|fault| RunFault::Keys(format!("{}: {fault}", key.display())))?;
+    let signed = detokenize::approve(Some(before), &request, &key)?;
+    let bytes = signed.to_bytes().map_err(|fault| RunFault::Release(fault.to_string()))?;
+    std::fs::write(path, bytes).map_err(|error| verb::file_fault(path, &error))?;
+    verb::print(&format!(
+        "signed: {} values of column {} in {}, for {}: {}; until {}",
+        request.count,
+        request.column,
+        request.pipeline,
+        request.by,
+        request.reason,
+        request.expires,
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn envelope(path: &Path) -> Result<Envelope, RunFault> {
+    let bytes = std::fs::read(path).map_err(|error| verb::file_fault(path, &error))?;
+    Envelope::from_bytes(&bytes)
+        .map_err(|fault| RunFault::Release(format!("{}: {fault}", path.display())))
 }
 
 fn init_person(name: &str, out: &Path, format: Format) -> Result<(), RunFault> {

@@ -31,6 +31,10 @@ enum Release {
         /// How many distinct approvers a release needs.
         #[arg(long, default_value_t = 2)]
         threshold: u32,
+        /// How many approvers must sign a request to turn tokens back (`keys detokenize`); as before
+        /// unless said, and none at first.
+        #[arg(long)]
+        detokenize: Option<u32>,
         /// Signing key files: of the first approvers, or, for a successor, of the old threshold.
         #[arg(long = "sign", required = true)]
         sign: Vec<PathBuf>,
@@ -97,8 +101,8 @@ enum Release {
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     match &args.verb {
-        Release::Trust { approvers, threshold, sign } => {
-            verb::print(&make_trust(place, approvers, *threshold, sign)?);
+        Release::Trust { approvers, threshold, detokenize, sign } => {
+            verb::print(&make_trust(place, approvers, *threshold, *detokenize, sign)?);
             Ok(ExitCode::SUCCESS)
         }
         Release::Propose { file, author, days, records, bytes, format } => {
@@ -149,6 +153,7 @@ pub fn make_trust(
     place: &Path,
     approvers: &[String],
     threshold: u32,
+    detokenize: Option<u32>,
     sign: &[PathBuf],
 ) -> Result<String, RunFault> {
     let place = config::load_place(place).map_err(RunFault::Findings)?;
@@ -179,10 +184,11 @@ pub fn make_trust(
         }
         read => read.unwrap_or_default(),
     };
-    let root = match file.is_empty() {
+    let mut root = match file.is_empty() {
         true => Root::first(threshold, approvers),
         false => TrustRoot::load(&file, None).map_err(fault)?.propose(threshold, approvers),
     };
+    root.detokenize = detokenize.or(root.detokenize);
     let envelope = trust::sign(&root, &keys).map_err(fault)?;
     file.extend(envelope.to_bytes().map_err(fault)?);
     // It must hold before it replaces what holds.

@@ -60,7 +60,7 @@ fn named(place: &Place) -> BTreeSet<String> {
     ids.map(|id| id.as_str().expect("a key id").to_owned()).collect()
 }
 
-/// The active version of a domain, and the id of its key for HMAC tokens.
+/// The active version of a domain, and the id of its key for reversible tokens.
 fn active(place: &Place, domain: &str) -> (u64, String) {
     let said = place.verb(&["keys", "status", "--format", "json"]).fine("keys status");
     let status: Value = serde_json::from_str(&said.out).expect("JSON");
@@ -68,7 +68,7 @@ fn active(place: &Place, domain: &str) -> (u64, String) {
     let found = domains.iter().find(|d| d["domain"] == domain).expect("the domain");
     let version = &found["versions"][0];
     assert_eq!(version["state"], "active");
-    let id = version["key_ids"][0]["id"].as_str().expect("an id").to_owned();
+    let id = version["key_ids"][2]["id"].as_str().expect("an id").to_owned();
     (version["version"].as_u64().expect("a number"), id)
 }
 
@@ -76,7 +76,11 @@ fn active(place: &Place, domain: &str) -> (u64, String) {
 fn a_domain_is_rotated_under_a_running_pipeline_and_no_record_is_lost() {
     let _turn = rig::exclusive();
     let (source, target) = rig::clusters();
-    let setup = Setup::customers("rotate", source.cluster(), target.cluster());
+    let mut setup = Setup::customers("rotate", source.cluster(), target.cluster());
+    let email = "customer_email: { normalize: email, ";
+    let reversible = setup.domains.replace(email, &format!("{email}algorithm: aes_siv, "));
+    assert_ne!(reversible, setup.domains);
+    setup.domains = reversible;
     let topic = setup.topics[0].clone();
     source.cluster().create(&topic, 4, &[]);
     let place = Place::new(setup);
@@ -97,7 +101,10 @@ fn a_domain_is_rotated_under_a_running_pipeline_and_no_record_is_lost() {
     let mut ids = vec![active(&place, "customer_email").1];
     for rotation in 1..=ROTATIONS {
         load(400).send(&source.cluster(), &topic);
-        place.verb(&["keys", "rotate", "customer_email"]).fine("keys rotate");
+        // Of the last version but one nothing is read back.
+        let overlap = if rotation == ROTATIONS { "0s" } else { "30d" };
+        let args = ["keys", "rotate", "customer_email", "--overlap", overlap];
+        place.verb(&args).fine("keys rotate");
         let (version, id) = active(&place, "customer_email");
         assert_eq!(version, rotation as u64 + 1);
         ids.push(id);
@@ -152,6 +159,9 @@ fn a_domain_is_rotated_under_a_running_pipeline_and_no_record_is_lost() {
     running.stop();
     assert_eq!(place.status()["partitions"].as_array().expect("partitions").len(), 4);
 
+    turned_back(&place, &first, &emails, &values(&crossed, "phone"));
+    approved_by_two(&place, &emails);
+
     let verified = place.verify().fine("verify");
     let logs: Value = serde_json::from_str(&verified.out).expect("JSON");
     let logs: Vec<&str> =
@@ -165,6 +175,123 @@ fn a_domain_is_rotated_under_a_running_pipeline_and_no_record_is_lost() {
         let said = place.verb(args).fine(verb);
         super::verbs::is_as_documented(&format!("keys-{verb}"), &said, &[]);
     }
+}
+
+/// `keys detokenize` of a column's values; each one that opens, or the word of its refusal.
+fn detokenize(place: &Place, column: &str, values: &[&String], more: &[&str]) -> Vec<Value> {
+    let file = place.pipeline_file();
+    let mut args = vec!["keys", "detokenize", &file, "--column", column, "--format", "json"];
+    args.extend(["--by", "cleo", "--reason", "case 7"]);
+    args.extend(more);
+    args.extend(values.iter().map(|value| value.as_str()));
+    let said = place.verb(&args);
+    let found: Value = serde_json::from_str(&said.out)
+        .unwrap_or_else(|_| panic!("exit {}: {}{}", said.code, said.out, said.err));
+    found.as_array().expect("a list").clone()
+}
+
+/// Tokens of versions that are not retired open, also where the domain was rotated since; those of
+/// retired ones do not.
+fn turned_back(
+    place: &Place,
+    load: &Load,
+    emails: &BTreeMap<String, Vec<String>>,
+    phones: &BTreeMap<String, Vec<String>>,
+) {
+    let tokens: Vec<&String> = emails.values().take(60).flatten().collect();
+    let found = detokenize(place, "email", &tokens, &[]);
+    assert_eq!(found.len(), tokens.len());
+    let (mut opened, mut retired) = (BTreeSet::new(), 0);
+    for found in &found {
+        match (found["value"].as_str(), found["refused"].as_str()) {
+            (Some(value), None) => {
+                assert!(load.secrets.iter().any(|secret| secret.as_str() == value));
+                opened.insert(value.to_owned());
+            }
+            (None, Some("retired")) => retired += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(opened.len() > 30 && retired > 0, "{} opened, {retired} retired", opened.len());
+    for tokens in emails.values().take(5) {
+        let ends = [&tokens[0], &tokens[tokens.len() - 1]];
+        let ends = detokenize(place, "email", &ends, &[]);
+        assert!(
+            ends[0]["value"].is_string() && ends[0] == ends[1],
+            "the first and the last version"
+        );
+    }
+    let phones: Vec<&String> = phones.values().take(60).flatten().collect();
+    for found in detokenize(place, "phone", &phones, &[]) {
+        let value = found["value"].as_str().expect("a telephone number");
+        assert!(load.secrets.iter().any(|secret| secret.as_str() == value));
+    }
+    // A token of nothing, and a column that nobody can turn back.
+    let other = "aaaaaaaaaaaaaaaaaaaaaaaaaa".to_owned();
+    assert_eq!(detokenize(place, "email", &[&other], &[])[0]["refused"], "form");
+    let file = place.pipeline_file();
+    let mac = ["keys", "detokenize", &file, "--column", "id", "--by", "cleo", "--reason", "x", "a"];
+    assert_eq!(place.verb(&mac).code, 1);
+    // The ledger has each call, and no value.
+    for entry in walk(&place.ledger().join("_keys")) {
+        let bytes = std::fs::read(&entry).expect("a file of the ledger");
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!opened.iter().any(|value| text.contains(value.as_str())), "{}", entry.display());
+    }
+    let journals = walk(&place.ledger().join("_keys/control/journals"));
+    let written: usize = journals
+        .iter()
+        .map(|path| std::fs::read(path).expect("a journal"))
+        .map(|bytes| String::from_utf8_lossy(&bytes).matches("DETOKENIZED").count())
+        .sum();
+    assert_eq!(written, 8, "one entry a call that showed something or could have");
+}
+
+fn walk(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).expect("a folder").map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+/// Four eyes, where the trust root says so: two approvers, these tokens, once.
+fn approved_by_two(place: &Place, emails: &BTreeMap<String, Vec<String>>) {
+    let approvers = ["--approver", "ada=approvers/ada.pub", "--approver", "bo=approvers/bo.pub"];
+    let mut trust = vec!["release", "trust", "--threshold", "2", "--detokenize", "2"];
+    trust.extend(approvers);
+    trust.extend(["--sign", "approvers/ada", "--sign", "approvers/bo"]);
+    place.verb(&trust).fine("release trust");
+    let file = place.pipeline_file();
+    let tokens = emails.values().next().expect("tokens");
+    let token = &tokens[tokens.len() - 1];
+    let wanted = |token: &str, more: &[&str]| {
+        let mut args =
+            vec![file.as_str(), "--column", "email", "--by", "cleo", "--reason", "case 7"];
+        args.extend(more);
+        args.push(token);
+        args.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let verb = |verb: &str, args: Vec<String>| {
+        let args: Vec<&str> =
+            ["keys", verb].into_iter().chain(args.iter().map(String::as_str)).collect();
+        place.verb(&args)
+    };
+    let approve = ["--approve", "request.json"];
+    let alone = verb("detokenize", wanted(token, &[]));
+    assert!(alone.code == 1 && alone.err.contains("asks for 2 approvers"), "{}", alone.err);
+    verb("request", wanted(token, &["--out", "request.json"])).fine("keys request");
+    for (key, missing) in [("approvers/ada", true), ("approvers/bo", false)] {
+        place.verb(&["keys", "approve", "request.json", "--key", key]).fine("keys approve");
+        let said = verb("detokenize", wanted(token, &approve));
+        assert_eq!(said.code == 1, missing, "{key}: {}{}", said.out, said.err);
+        assert_eq!(said.out.is_empty(), missing);
+    }
+    let again = verb("detokenize", wanted(token, &approve));
+    assert!(again.code == 1 && again.err.contains("used already"), "{}", again.err);
+    verb("request", wanted(token, &["--out", "request.json"])).fine("keys request");
+    for key in ["approvers/ada", "approvers/bo"] {
+        place.verb(&["keys", "approve", "request.json", "--key", key]).fine("keys approve");
+    }
+    let other = verb("detokenize", wanted(&tokens[0], &approve));
+    assert!(other.code == 1 && other.err.contains("other values"), "{}", other.err);
 }
 
 /// A token of SoftHSM2 in a folder of its own.

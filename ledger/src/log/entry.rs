@@ -140,6 +140,28 @@ pub enum Entry {
         /// For people; names no subject.
         reason: String,
     },
+    /// Tokens or encrypted values were turned back, inside the zone. Written before they were shown.
+    Detokenized {
+        /// Who asked.
+        by: String,
+        /// For people.
+        reason: String,
+        /// The pipeline's name.
+        pipeline: String,
+        /// The column outside.
+        column: String,
+        /// The token domain.
+        domain: String,
+        /// How many values were asked for.
+        asked: u32,
+        /// How many opened.
+        opened: u32,
+        /// Who approved of it, where the trust root asks for approval.
+        approvers: Vec<String>,
+        /// The request's nonce: it is used once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<String>,
+    },
     /// Which shard reads what.
     Layout {
         /// Counts layouts, from 1.

@@ -12,7 +12,7 @@ use super::frames::number;
 use super::{Finding, Report};
 use crate::manifest::Manifest;
 
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "INTENT",
     "COMMITTED",
     "VOID",
@@ -25,6 +25,7 @@ const KINDS: [&str; 14] = [
     "REVOKED",
     "ROTATED",
     "SHREDDED",
+    "DETOKENIZED",
     "LAYOUT",
     "LEASE",
 ];

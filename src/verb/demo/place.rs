@@ -81,7 +81,7 @@ impl Place {
             approvers.push(format!("{name}={}", public.display()));
             keys.push(key);
         }
-        let trust = make_trust(&self.yaml, &approvers, 2, &keys)?;
+        let trust = make_trust(&self.yaml, &approvers, 2, None, &keys)?;
         Ok(vec![
             format!("keys of this place: root key id {}", home.root().id()),
             self.short(&trust),
