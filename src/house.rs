@@ -472,7 +472,9 @@ fn findings_of(readme: &str) -> usize {
     let names = ["douane.yaml", "pipelines/domains.yaml", "pipelines/customers.yaml"];
     assert_eq!(blocks.len(), names.len(), "place, domains, pipeline");
     let folder = tempfile::tempdir().expect("a folder");
-    fs::create_dir(folder.path().join("pipelines")).expect("a folder");
+    fs::create_dir_all(folder.path().join("pipelines/scorecards")).expect("a folder");
+    let card = Path::new(HOME).join("pipelines/examples/scorecards/notes.json");
+    fs::copy(card, folder.path().join("pipelines/scorecards/notes.json")).expect("a scorecard");
     for (name, block) in names.iter().zip(blocks) {
         fs::write(folder.path().join(name), block).expect("a file");
     }

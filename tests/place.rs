@@ -97,8 +97,11 @@ pub const CUSTOMER_DOMAINS: &str = "domains:
   phone: { normalize: none, form: decimal, version: 1, purposes: [model-training] }
 ";
 
+/// Text that people labelled, from the repository's folder.
+pub const LABELLED: &str = "tests/data/pii-labelled-sentences.json";
+
 pub const CUSTOMER_OVERRIDE: &str = "overrides:
-  - { name: notes, columns: [notes], detectors: [email, phone, card, iban], residual: [names, addresses, health], min_recall: 0.9 }
+  - { name: notes, columns: [notes], detectors: [email, phone, card, iban], residual: [names, addresses, health], min_recall: 0.6, scorecard: scorecards/notes.json }
 ";
 
 impl Setup {
@@ -314,9 +317,27 @@ release: {name}.release.json
         ] {
             std::fs::write(self.dir.join(file), text).expect("a file of the place");
         }
+        self.scorecards();
         // `domains:` is looked for beside the pipeline file
         std::fs::write(self.dir.join("pipelines/domains.yaml"), &setup.domains)
             .expect("a file of the place");
+    }
+
+    /// Measures the detectors of each override that names a scorecard.
+    fn scorecards(&self) {
+        let text = Path::new(env!("CARGO_MANIFEST_DIR")).join(LABELLED);
+        let between = |line: &str, start: &str, end: char| -> Option<String> {
+            Some(line.split_once(start)?.1.split_once(end)?.0.replace(' ', ""))
+        };
+        for line in self.setup.overrides.lines() {
+            let Some(file) = between(line, "scorecard: ", '}') else { continue };
+            let detectors = between(line, "detectors: [", ']').expect("detectors on that line");
+            let file = self.dir.join("pipelines").join(file.split(',').next().unwrap_or_default());
+            std::fs::create_dir_all(file.parent().expect("a folder")).expect("a directory");
+            let text = text.to_str().expect("a path");
+            let args = ["scorecard", text, "--detectors", &detectors, "--format", "json"];
+            std::fs::write(file, self.verb(&args).fine("scorecard").out).expect("a scorecard");
+        }
     }
 
     fn command(&self, args: &[&str]) -> Command {

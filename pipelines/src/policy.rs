@@ -120,9 +120,11 @@ pub fn strictest(classes: impl Iterator<Item = Class>) -> Class {
     classes.max_by_key(rank).unwrap_or(Class::Public)
 }
 
-/// The override names exactly what the stage does, says what it leaves, and how well it must work.
+/// The override names exactly what the stage does, says what it leaves and how well it must work,
+/// and that was measured.
 fn covers(named: &Override, detectors: &[String]) -> bool {
-    named.detectors == detectors && !named.residual.is_empty() && named.min_recall.is_some()
+    let says = named.detectors == detectors && !named.residual.is_empty();
+    says && named.min_recall.is_some() && named.measured.is_some()
 }
 
 fn pseudonym(how: &Produces) -> Option<&'static str> {
@@ -201,6 +203,7 @@ fn why_not(class: Class, produces: Option<&Produces>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scorecard::evidence::Measured;
 
     fn token() -> Produces {
         serde_json::from_value(serde_json::json!(
@@ -216,6 +219,8 @@ mod tests {
             detectors: vec!["email".into()],
             residual: vec!["names".into()],
             min_recall: Some(0.9),
+            scorecard: Some("scorecards/notes.json".into()),
+            measured: Some(Measured { digest: "0".repeat(64), kinds: Vec::new() }),
         }
     }
 
@@ -300,9 +305,11 @@ mod tests {
         other.detectors = vec!["email".into(), "card".into()];
         let mut silent = named();
         silent.residual.clear();
+        let mut open = named();
+        open.min_recall = None;
         let mut unmeasured = named();
-        unmeasured.min_recall = None;
-        for bad in [&other, &silent, &unmeasured] {
+        unmeasured.measured = None;
+        for bad in [&other, &silent, &open, &unmeasured] {
             assert!(!lets(Class::FreeText, Some(&redacted), &[bad]));
         }
     }

@@ -89,9 +89,33 @@ const WHERE_MEANS_TRUNCATED: &str = "a row outside WHERE crosses as a tombstone 
                                      where it is created: truncates are passed over; deletes \
                                      bypass WHERE";
 
-/// A minimum recall as people read it: nobody has measured it.
-fn recall(declared: Option<f64>) -> String {
-    declared.map_or("none".to_owned(), |recall| format!("{recall} (declared, not measured)"))
+/// A minimum recall as people read it, and beside it what was measured.
+fn recall(named: &OverrideRow) -> String {
+    let least = named.min_recall.map_or("none".to_owned(), |least| least.to_string());
+    match &named.measured {
+        Some(measured) => format!("{least}, {measured}"),
+        None => least,
+    }
+}
+
+/// Which of an override's detectors the gate has scanners of its own for.
+fn second_look(named: &OverrideRow) -> Option<String> {
+    let (looked, structure): (Vec<&str>, Vec<&str>) = named
+        .detectors
+        .iter()
+        .map(String::as_str)
+        .partition(|name| douane_gate::detectors::Detector::named(name).is_some());
+    let looks = match looked.as_slice() {
+        [] => "no second scanner".to_owned(),
+        looked => format!("the gate looks again for {}", looked.join(", ")),
+    };
+    let rest = match structure.as_slice() {
+        [] => String::new(),
+        rest => {
+            format!("; of {} it checks that only whole stretches were replaced", rest.join(", "))
+        }
+    };
+    (!named.detectors.is_empty()).then(|| looks + &rest)
 }
 
 /// A named override as it will be signed.
@@ -102,6 +126,12 @@ pub struct OverrideRow {
     pub detectors: Vec<String>,
     pub residual: Vec<String>,
     pub min_recall: Option<f64>,
+    /// What the scorecard measured, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured: Option<String>,
+    /// SHA-256 of the scorecard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scorecard: Option<String>,
 }
 
 /// The whole proof of one pipeline.
@@ -251,6 +281,8 @@ impl Proof {
                     detectors: o.detectors.clone(),
                     residual: o.residual.clone(),
                     min_recall: o.min_recall,
+                    measured: o.measured.as_ref().map(ToString::to_string),
+                    scorecard: o.measured.as_ref().map(|measured| measured.digest.clone()),
                 })
                 .collect(),
             policy: policy::TABLE,
@@ -350,8 +382,14 @@ impl Proof {
                 o.columns.join(", "),
                 o.detectors.join(", "),
                 o.residual.join(", "),
-                recall(o.min_recall)
+                recall(o)
             )?;
+            if let Some(look) = second_look(o) {
+                writeln!(out, "  {look}")?;
+            }
+            if let Some(scorecard) = &o.scorecard {
+                writeln!(out, "  scorecard {scorecard}")?;
+            }
         }
         writeln!(
             out,
@@ -680,6 +718,8 @@ mod fixture {
                 detectors: vec!["email".to_owned()],
                 residual: vec!["names".to_owned()],
                 min_recall: Some(0.9),
+                measured: Some("0.95 measured (email 0.95 of 40)".to_owned()),
+                scorecard: Some("5c".repeat(32)),
             }],
             changes: rules(&Changes::default(), 1000),
             policy: policy::TABLE,

@@ -437,6 +437,7 @@ fn overrides(pipeline: &Pipeline) -> Vec<release::Override> {
             detectors: o.detectors.clone(),
             residual: o.residual.clone(),
             min_recall: o.min_recall.map_or_else(|| "0".to_owned(), |r| r.to_string()),
+            scorecard: o.measured.as_ref().map(|measured| measured.digest.clone()),
         })
         .collect()
 }

@@ -487,5 +487,43 @@ impl Scorecard {
     }
 }
 
+/// Scorecards for tests of other modules, measured when they are asked for.
+#[cfg(test)]
+pub(crate) mod fixture {
+    use std::collections::HashMap;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Text that people labelled.
+    pub const LABELLED: &str = "../tests/data/pii-labelled-sentences.json";
+
+    /// What these detectors find in the labelled text of the repository, as the file that an
+    /// override names.
+    pub fn card(names: &[&str]) -> String {
+        static MEASURED: Mutex<Option<HashMap<String, String>>> = Mutex::new(None);
+        let mut measured = MEASURED.lock().unwrap();
+        let card = measured.get_or_insert_default().entry(names.join(","));
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let measure = || {
+            let card = measure(Path::new(LABELLED), &named(&names).unwrap()).unwrap();
+            format!("{}\n", serde_json::to_string_pretty(&card).unwrap())
+        };
+        card.or_insert_with(measure).clone()
+    }
+
+    /// Puts `scorecards/notes.json` into a pipeline's folder.
+    pub fn put(folder: &Path, names: &[&str]) {
+        put_as(folder, "notes.json", names);
+    }
+
+    /// As [`put`], under another name.
+    pub fn put_as(folder: &Path, name: &str, names: &[&str]) {
+        let folder = folder.join("scorecards");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(name), card(names)).unwrap();
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -79,7 +79,7 @@ stages:
 sink:
   kafka: { cluster: global, topic: out, format: json, timestamp: 1s }
 overrides:
-  - { name: notes, columns: [notes], detectors: [email], residual: [names], min_recall: 0.9 }
+  - { name: notes, columns: [notes], detectors: [email], residual: [names], min_recall: 0.6, scorecard: scorecards/notes.json }
 release: p.release.json
 ";
 

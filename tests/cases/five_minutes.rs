@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::cluster::{Cluster, Isolation};
 use crate::customers::{Customers, Format, avro_schemas};
 use crate::feed::{Load, Plants};
-use crate::place::binary;
+use crate::place::{LABELLED, binary};
 use crate::rig::{self, Registry};
 use crate::say;
 
@@ -62,10 +62,17 @@ struct Walk {
 }
 
 impl Walk {
+    /// What stands behind `>` is a file that the command prints to.
     fn command(&self, words: &[String]) -> Command {
         let program = if words[0] == "douane" { binary() } else { PathBuf::from(&words[0]) };
         let mut command = Command::new(program);
-        command.args(&words[1..]).current_dir(&self.dir).stdin(Stdio::null());
+        let mut args = words[1..].split(|word| word == ">");
+        command.args(args.next().unwrap_or_default());
+        command.current_dir(&self.dir).stdin(Stdio::null());
+        if let Some([file]) = args.next() {
+            let file = std::fs::File::create(self.dir.join(file)).expect("a file");
+            command.stdout(file);
+        }
         command
     }
 
@@ -161,10 +168,12 @@ fn the_five_minute_path_of_the_readme_can_be_walked() {
     for (name, text) in FILES.iter().zip([place.as_str(), files[1], files[2]]) {
         std::fs::write(dir.join(name), text).expect("a file");
     }
+    let labelled = Path::new(env!("CARGO_MANIFEST_DIR")).join(LABELLED);
+    std::fs::copy(labelled, dir.join("labelled.json")).expect("labelled text");
     let mut walk = Walk { dir, target: target.clone(), due: load.expected.len(), running: None };
     let commands = commands(&text);
     let verbs: BTreeSet<&str> = commands.iter().map(|words| words[1].as_str()).collect();
-    for verb in ["lint", "keys", "release", "doctor", "run", "status", "verify"] {
+    for verb in ["scorecard", "lint", "keys", "release", "doctor", "run", "status", "verify"] {
         assert!(verbs.contains(verb), "the path has no `{verb}`");
     }
     for words in &commands {

@@ -12,7 +12,7 @@ use crate::cases::kill::finish;
 use crate::cluster::{Cluster, Isolation};
 use crate::customers::{Customers, Format};
 use crate::feed::{Load, Plants};
-use crate::place::{Place, Said, Setup, binary};
+use crate::place::{LABELLED, Place, Said, Setup, binary};
 use crate::rig;
 
 const HOME: &str = env!("CARGO_MANIFEST_DIR");
@@ -129,6 +129,10 @@ impl Offline {
         ] {
             std::fs::write(dir.join(file), text).expect("a file");
         }
+        std::fs::create_dir(dir.join("pipelines/scorecards")).expect("a directory");
+        let card = "scorecards/notes.json";
+        let measured = Path::new(HOME).join("pipelines/examples").join(card);
+        std::fs::copy(measured, dir.join("pipelines").join(card)).expect("the scorecard");
         Self(dir)
     }
 
@@ -182,7 +186,7 @@ fn documents_are_as_documented_without_a_broker() {
     assert!(found.as_array().is_some_and(|reports| reports.len() >= 14), "{found}");
     assert_eq!(place.verb(&["selftest", "nowhere.json"]).code, 2);
     is_as_documented("keys-init", &place.json(&["keys", "init"]).fine("keys init"), &[]);
-    let labelled = format!("{HOME}/tests/data/pii-labelled-sentences.json");
+    let labelled = format!("{HOME}/{LABELLED}");
     let four = ["scorecard", &labelled, "--detectors", "email,phone,card,iban"];
     let card = place.json(&four).fine("scorecard");
     is_as_documented("scorecard", &card, &[]);

@@ -149,6 +149,7 @@ fn what_crosses_as_it_is_may_stand_in_a_derived_text() {
         detectors: Vec::new(),
         residual: Vec::new(),
         min_recall: "0".into(),
+        scorecard: None,
     });
     assert_eq!(without(&release, "AEHREN, Ährenweg 5"), 0);
 }

@@ -406,6 +406,7 @@ impl Table {
                 detectors: DETECTORS.map(String::from).to_vec(),
                 residual: vec!["names".into()],
                 min_recall: "0.9".into(),
+                scorecard: None,
             }],
             policy: Policy { version: 1, digest: "cd".repeat(32) },
             explain: "as read by the approvers\n".into(),

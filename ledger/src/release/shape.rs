@@ -256,6 +256,9 @@ pub struct Override {
     pub residual: Vec<String>,
     /// Least recall on labelled text, as decimal text (`0.9`).
     pub min_recall: String,
+    /// SHA-256 of the scorecard that measured it, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scorecard: Option<String>,
 }
 
 /// How changes become records. What stands at its default is not written, so that a release from

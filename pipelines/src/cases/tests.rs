@@ -40,7 +40,7 @@ stages:
   - redact: {{ columns: [notes], detectors: [email, phone] }}
 sink: {{ kafka: {{ cluster: global, topic: out, format: {sink}, timestamp: 1s }} }}
 overrides:
-  - {{ name: notes, columns: [notes], detectors: [email, phone], residual: [names], min_recall: 0.9 }}
+  - {{ name: notes, columns: [notes], detectors: [email, phone], residual: [names], min_recall: 0.6, scorecard: scorecards/notes.json }}
 release: p.release.json
 tests:
 {tests}"
@@ -54,9 +54,10 @@ fn outcome(text: &str) -> Result<Report, RunFault> {
     for (name, text) in [("douane.yaml", PLACE), ("domains.yaml", DOMAINS), ("p.yaml", text)] {
         std::fs::write(dir.path().join(name), text).unwrap();
     }
+    crate::scorecard::fixture::put(dir.path(), &["email", "phone"]);
     let report = run(&dir.path().join("douane.yaml"), &dir.path().join("p.yaml"));
     // Nothing is left behind: no key, no ledger, no release.
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4);
     report.map(|mut all| all.swap_remove(0))
 }
 
@@ -226,6 +227,7 @@ fn the_block_itself_is_linted() {
     for (name, text) in [("douane.yaml", PLACE), ("domains.yaml", DOMAINS), ("p.yaml", &text)] {
         std::fs::write(dir.path().join(name), text).unwrap();
     }
+    crate::scorecard::fixture::put(dir.path(), &["email", "phone"]);
     let load = config::load(&dir.path().join("douane.yaml"), &dir.path().join("p.yaml"));
     let found = plan::lint(&load.unwrap().1).to_string();
     assert!(found.contains("expects column `contry`, which does not cross"), "{found}");

@@ -18,6 +18,8 @@ use super::place::zone;
 use super::schema::{listed, nearest, plain};
 use super::tables::Table;
 use super::yaml::{self, Node, Value, quoted};
+use crate::scorecard;
+use crate::scorecard::evidence::{self, Measured};
 
 /// A file under examination.
 pub(super) struct Lint<'a> {
@@ -65,7 +67,7 @@ impl Lint<'_> {
         let sql_marks = self.sql(&stages);
         self.declared(&stages, &types, &domains, source.has_schema(), &classes);
         self.domains(&stages, &domains, &file.purpose);
-        self.overrides(&file.overrides, &classes, &stages);
+        let overrides = self.overrides(file.overrides, path, &classes, &stages);
         let quasi_sets = self.quasi_sets(file.quasi_sets, &classes);
         let changes = self.changes(&file.sink, file.unknown_leaf);
         let sink = self.sink(file.sink);
@@ -75,7 +77,13 @@ impl Lint<'_> {
         Pipeline {
             changes,
             file: path.to_owned(),
-            beside: file.domains.iter().filter_map(|name| beside(path, name)).chain(maps).collect(),
+            beside: file
+                .domains
+                .iter()
+                .chain(overrides.iter().filter_map(|named| named.scorecard.as_ref()))
+                .filter_map(|name| beside(path, name))
+                .chain(maps)
+                .collect(),
             name: file.name,
             table: self.table.cloned(),
             classes_file: path.to_owned(),
@@ -89,7 +97,7 @@ impl Lint<'_> {
             sink,
             publish_ms,
             quarantine_max_per_minute: file.quarantine.map(|q| q.max_per_minute),
-            overrides: file.overrides,
+            overrides,
             quasi_sets,
             release: place_dir.join(file.release),
             tests,
@@ -625,12 +633,13 @@ impl Lint<'_> {
 
     fn overrides(
         &mut self,
-        overrides: &[Override],
+        mut overrides: Vec<Override>,
+        path: &Path,
         classes: &[ClassRule],
         stages: &[(Stage, Mark)],
-    ) {
-        let mut names: BTreeMap<&str, Mark> = BTreeMap::new();
-        for (n, named) in overrides.iter().enumerate() {
+    ) -> Vec<Override> {
+        let mut names: BTreeMap<String, Mark> = BTreeMap::new();
+        for (n, named) in overrides.iter_mut().enumerate() {
             let n = n.to_string();
             let at = |rest: &[&str]| {
                 let mut path = vec!["overrides", n.as_str()];
@@ -638,13 +647,13 @@ impl Lint<'_> {
                 self.root.at(&path).mark
             };
             let (name_mark, whole) = (at(&["name"]), at(&[]));
-            if let Some(first) = names.get(named.name.as_str()) {
+            if let Some(first) = names.get(&named.name) {
                 let line = first.line;
                 self.error(name_mark, Kind::Override, "two overrides have one name")
                     .help(format!("first at line {line}"))
                     .next("rename one of them: approvers read the name");
             } else {
-                names.insert(&named.name, name_mark);
+                names.insert(named.name.clone(), name_mark);
             }
             if !plain(&named.name) {
                 self.error(name_mark, Kind::Override, "an override's name is out of form")
@@ -665,19 +674,52 @@ impl Lint<'_> {
                     let message = format!("an override for `{shown}`, whose class `{class}` {why}");
                     self.error(mark, Kind::Override, message).next("remove it here");
                 }
-                if class == Some(Class::FreeText) {
-                    self.free_text(named, column, whole, stages);
+                if class == Some(Class::FreeText) && self.free_text(named, column, whole, stages) {
+                    let mark = self.root.at(&["overrides", &n, "scorecard"]).mark;
+                    named.measured = self.measured(named, path, mark);
                 }
+            }
+        }
+        overrides
+    }
+
+    /// What the override's scorecard says, where it is evidence for what the override demands.
+    fn measured(&mut self, named: &Override, pipeline: &Path, mark: Mark) -> Option<Measured> {
+        let name = named.scorecard.as_deref()?;
+        let Some(file) = beside(pipeline, name) else {
+            self.error(mark, Kind::NotAllowed, "`scorecard` is no file beside this one")
+                .next("write a name such as `scorecards/notes.json`");
+            return None;
+        };
+        // A detector that there is none of was told where its stage names it.
+        let detectors = scorecard::named(&named.detectors).ok()?;
+        let least = named.min_recall.filter(|least| (0.0..=1.0).contains(least))?;
+        match evidence::measured(&file, &detectors, least) {
+            Ok(measured) => Some(measured),
+            Err(unfit) => {
+                let message = format!("scorecard `{}` {}", file.display(), unfit.why);
+                self.error(mark, Kind::Override, message)
+                    .help("approvers sign what was measured, not what was hoped")
+                    .next(unfit.next);
+                None
             }
         }
     }
 
-    /// An override of free text says what is looked for, what remains, and how well it must work.
-    fn free_text(&mut self, named: &Override, column: &str, mark: Mark, stages: &[(Stage, Mark)]) {
+    /// An override of free text says what is looked for, what remains, how well it must work, and
+    /// where that was measured. Says whether it does.
+    fn free_text(
+        &mut self,
+        named: &Override,
+        column: &str,
+        mark: Mark,
+        stages: &[(Stage, Mark)],
+    ) -> bool {
         let missing: Vec<&str> = [
             (named.detectors.is_empty(), "detectors"),
             (named.residual.is_empty(), "residual"),
             (named.min_recall.is_none(), "min_recall"),
+            (named.scorecard.is_none(), "scorecard"),
         ]
         .into_iter()
         .filter_map(|(missing, name)| missing.then_some(name))
@@ -688,8 +730,9 @@ impl Lint<'_> {
             let message = format!("override for free text `{shown}` has no `{names}`");
             self.error(mark, Kind::Override, message)
                 .help("approvers must see what is looked for, what remains, and how well it works")
+                .help("`douane scorecard --detectors … --format json FILE` makes a scorecard")
                 .next(format_args!("add `{names}`"));
-            return;
+            return false;
         }
         let run = stages.iter().enumerate().find_map(|(n, (stage, _))| match stage {
             Stage::Redact(config) if config.columns.iter().any(|c| c == column) => {
@@ -698,7 +741,7 @@ impl Lint<'_> {
             _ => None,
         });
         if run.is_some_and(|(n, _)| self.detectors_told(n)) {
-            return;
+            return false;
         }
         let run = run.map(|(_, detectors)| detectors);
         let run: Vec<&str> =
@@ -709,7 +752,9 @@ impl Lint<'_> {
             self.error(mark, Kind::Override, message)
                 .help(format!("its stage runs: {found}"))
                 .next("write the same detectors in both, in one order");
+            return false;
         }
+        true
     }
 
     fn granularity(&mut self, kind: &str, text: &str) -> u64 {

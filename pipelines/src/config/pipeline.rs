@@ -19,6 +19,7 @@ use super::case::{Case, CaseFile};
 use super::finding::Mark;
 use super::schema::About;
 use super::tables::Table;
+use crate::scorecard::evidence::Measured;
 
 /// A pipeline as it was loaded: every rule of this file and of `lint` holds.
 #[derive(Clone, Debug)]
@@ -240,11 +241,19 @@ pub struct Override {
     /// For free text: kinds of things that will remain, such as `names`, `addresses`, `health`.
     #[serde(default)]
     pub residual: Vec<String>,
-    /// For free text: the least share of things found, 0 to 1, on labelled text that the product
-    /// did not generate.
+    /// For free text: the least share of things found, 0 to 1, of each detector on labelled text
+    /// that the product did not generate.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1))]
     pub min_recall: Option<f64>,
+    /// For free text: what `douane scorecard --detectors … --format json` printed of these
+    /// detectors, a file beside this one.
+    #[serde(default)]
+    pub scorecard: Option<String>,
+    /// What that file says, where it is evidence for this override.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub measured: Option<Measured>,
 }
 
 /// A pipeline file of douane: what is read, what every leaf is, what happens to it, where it goes.

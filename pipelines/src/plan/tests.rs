@@ -51,6 +51,7 @@ fn load(text: &str) -> Result<(Place, Pipeline), Findings> {
         path
     };
     write("domains.yaml", DOMAINS);
+    crate::scorecard::fixture::put(dir.path(), &["email"]);
     let place = write("douane.yaml", PLACE);
     let pipeline = write("p.yaml", text);
     config::load(&place, &pipeline)

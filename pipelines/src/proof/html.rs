@@ -201,15 +201,15 @@ impl Proof {
         let caption = "Exceptions from the policy, by name: highlighted above.";
         open_table(out, (&format!("overrides-{n}"), "Overrides"), caption, &head)?;
         for o in &self.overrides {
-            let recall = super::recall(o.min_recall);
             writeln!(
                 out,
                 "<tr class=\"override\"><th scope=\"row\">{}</th><td class=\"code\">{}</td>\
-                 <td>{}</td><td>{}</td><td>{recall}</td></tr>",
+                 <td>{}</td><td>{}</td><td>{}</td></tr>",
                 Escaped(&o.name),
                 Escaped(&o.columns.join(", ")),
                 Escaped(&o.detectors.join(", ")),
                 Escaped(&o.residual.join(", ")),
+                Escaped(&super::recall(o)),
             )?;
         }
         close_table(out)

@@ -133,3 +133,57 @@ fn spans_touch_across_others_that_are_longer() {
     assert_eq!(long.touched_by(&of(&[(0, 5)])), 1);
     assert_eq!(long.touched_by(&of(&[])), 0);
 }
+
+/// The scorecards and the table that the repository shows are what its detectors find today. This
+/// test writes them anew and fails once: look at the difference, and commit it.
+#[test]
+fn what_the_repository_shows_was_measured() {
+    let all: Vec<&str> = all().iter().map(|detector| detector.name()).collect();
+    let card = |names: &[&str]| fixture::card(names);
+    let whole: Scorecard = serde_json::from_str(&card(&all)).unwrap();
+    let figures = std::fs::read_to_string("../docs/figures.md").unwrap();
+    let (head, rest) = figures.split_once("<!-- scorecard -->\n").unwrap();
+    let (_, tail) = rest.split_once("<!-- /scorecard -->").unwrap();
+    let shown = format!("{head}<!-- scorecard -->\n{}<!-- /scorecard -->{tail}", table(&whole));
+    let mut stale = Vec::new();
+    for (file, text) in [
+        ("examples/scorecards/notes.json", card(&["email", "phone", "card", "iban"])),
+        ("../docs/scorecards/pii-labelled-sentences.json", card(&all)),
+        ("../docs/figures.md", shown),
+    ] {
+        if std::fs::read_to_string(file).is_ok_and(|found| found == text) {
+            continue;
+        }
+        std::fs::create_dir_all(Path::new(file).parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+        stale.push(file);
+    }
+    assert!(stale.is_empty(), "written anew, look at the difference: {}", stale.join(", "));
+}
+
+/// The table of docs/figures.md.
+fn table(card: &Scorecard) -> String {
+    let share = |share: Option<f64>| share.map_or("–".to_owned(), |share| format!("{share:.4}"));
+    let mut out = String::from(
+        "| kind | labelled as | planted | found | both | recall | precision | F1 | F2 | removed | strict F1 |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|\n",
+    );
+    for kind in card.kinds.iter().filter(|kind| kind.planted > 0) {
+        let o = &kind.overlap;
+        let cells = [
+            kind.kind.clone(),
+            kind.labels.join(", "),
+            kind.planted.to_string(),
+            kind.found.to_string(),
+            o.both.to_string(),
+            share(o.recall),
+            share(o.precision),
+            share(o.f1),
+            share(o.f2),
+            kind.removed.to_string(),
+            share(kind.strict.f1),
+        ];
+        writeln!(out, "| {} |", cells.join(" | ")).unwrap();
+    }
+    out
+}

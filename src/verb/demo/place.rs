@@ -19,6 +19,7 @@ use crate::verb::release::{Proposed, make_trust, propose, sign};
 
 const PIPELINE: &str = include_str!("../../../pipelines/examples/customers-json.yaml");
 const DOMAINS: &str = include_str!("../../../pipelines/examples/domains.yaml");
+const SCORECARD: &str = include_str!("../../../pipelines/examples/scorecards/notes.json");
 const APPROVERS: [&str; 2] = ["ada", "bo"];
 const AUTHOR: &str = "cleo";
 pub const TASKS: u32 = 2;
@@ -60,13 +61,14 @@ impl Place {
             global.cluster_id(),
             global.bootstrap(),
         );
-        for folder in ["pipelines", "approvers"] {
+        for folder in ["pipelines", "pipelines/scorecards", "approvers"] {
             let folder = dir.join(folder);
             fs::create_dir(&folder).map_err(|error| verb::file_fault(&folder, &error))?;
         }
         put(&place.yaml, &yaml)?;
         put(&place.pipeline, PIPELINE)?;
         put(&dir.join("pipelines/domains.yaml"), DOMAINS)?;
+        put(&dir.join("pipelines/scorecards/notes.json"), SCORECARD)?;
         Ok(place)
     }
 

@@ -17,7 +17,7 @@ const STAGES: &str = "
 ";
 
 const OVERRIDE: &str = "overrides: [{ name: notes, columns: [note], detectors: [email], \
-    residual: [names], min_recall: 0.9 }]";
+    residual: [names], min_recall: 0.6, scorecard: scorecards/notes.json }]";
 
 fn text(sql: &str) -> String {
     let all = pipeline_text(CLASSES, "", OVERRIDE);
@@ -141,6 +141,7 @@ fn lint_does_not_guess_types() {
         let place = "registry: 'http://c', bootstrap: 'a:9092'";
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("domains.yaml"), DOMAINS).unwrap();
+        crate::scorecard::fixture::put(dir.path(), &["email"]);
         std::fs::write(dir.path().join("douane.yaml"), PLACE.replace("bootstrap: 'a:9092'", place))
             .unwrap();
         std::fs::write(dir.path().join("p.yaml"), all).unwrap();
