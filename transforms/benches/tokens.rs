@@ -69,9 +69,9 @@ fn main() {
     let mut all = |tags: &mut Vec<[u8; 16]>| {
         for values in values.chunks(TOGETHER) {
             for value in values {
-                cmac.push(&head, &[black_box(value.as_bytes())], &mut batch);
+                cmac.push(&head, &[], black_box(value.as_bytes()), &mut batch);
             }
-            cmac.finish(&mut batch, tags);
+            cmac.finish(&head, &mut batch, tags);
         }
     };
     all(&mut tags);

@@ -8,7 +8,7 @@ use douane_schemas::keys::Key;
 use douane_schemas::tuple::Tuple;
 use zeroize::Zeroizing;
 
-use crate::cmac::{BLOCK, Batch, Lane};
+use crate::cmac::{BLOCK, Batch};
 use crate::fault::{StageFault, TransformFault};
 use crate::forms::Form;
 use crate::siv::{Header, IV_BYTES, Siv};
@@ -64,14 +64,11 @@ impl Sealer {
         if text.len() > TEXT_BYTES_MAX {
             return Err(TransformFault::TooLong);
         }
-        batch.bytes.push(self.key_number);
-        let at = batch.bytes.len();
         let bucket = (text.len() + 1).max(self.bucket_least).next_power_of_two();
-        batch.bytes.resize(at + IV_BYTES, 0);
-        batch.bytes.extend_from_slice(text.as_bytes());
-        batch.bytes.push(0x80);
-        batch.bytes.resize(at + IV_BYTES + bucket, 0);
-        batch.lanes.push(Lane { at, blocks: 1 + bucket / BLOCK });
+        let at = batch.add(1 + bucket / BLOCK, false);
+        let bytes = batch.blocks[at + 1..].as_flattened_mut();
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        bytes[text.len()] = 0x80;
         Ok(())
     }
 
@@ -79,8 +76,13 @@ impl Sealer {
     /// batch.
     pub fn finish(&self, batch: &mut Batch, mut each: impl FnMut(&[u8])) {
         self.siv.seal_all(&self.header, batch);
-        for Lane { at, blocks } in &batch.lanes {
-            each(&batch.bytes[at - 1..at + blocks * BLOCK]);
+        batch.lanes.sort_unstable_by_key(|lane| lane.number);
+        let mut token = Vec::new();
+        for lane in &batch.lanes {
+            token.clear();
+            token.push(self.key_number);
+            token.extend_from_slice(batch.blocks[lane.at..][..lane.blocks].as_flattened());
+            each(&token);
         }
         batch.clear();
     }

@@ -2,11 +2,11 @@
 //! whole blocks under the same associated data go through both ciphers side by side.
 
 use aes::Aes256;
-use aes::cipher::{Array, Block, BlockCipherEncrypt, KeyInit};
+use aes::cipher::{Array, KeyInit};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::cmac::{BLOCK, Batch, Cmac, LANES, Lane, double, xor};
+use crate::cmac::{BLOCK, Batch, Cmac, LANES, double, encrypt, xor};
 
 /// Bytes of the synthetic IV, which stands in front of what is encrypted.
 pub const IV_BYTES: usize = BLOCK;
@@ -44,12 +44,14 @@ impl Siv {
     /// RFC 5297, 2.4: the last string is the message.
     fn s2v(&self, header: &Header, plain: &[u8]) -> [u8; BLOCK] {
         let mut t = Zeroizing::new(plain.to_vec());
-        if let Some(end) = plain.len().checked_sub(BLOCK) {
-            xor(&mut t[end..], &header.0);
+        if let Some(end) = t.last_chunk_mut() {
+            xor(end, &header.0);
         } else {
-            t.push(0x80);
-            t.resize(BLOCK, 0);
-            xor(&mut t, &double(header.0));
+            let mut short = [0; BLOCK];
+            short[..plain.len()].copy_from_slice(plain);
+            short[plain.len()] = 0x80;
+            xor(&mut short, &double(header.0));
+            return self.mac.tag(&short);
         }
         self.mac.tag(&t)
     }
@@ -58,9 +60,9 @@ impl Siv {
     fn counted(&self, iv: [u8; BLOCK], bytes: &mut [u8]) {
         let first = counter(iv);
         for (number, part) in (0..).zip(bytes.chunks_mut(BLOCK)) {
-            let mut block = Block::<Aes256>::from(first.wrapping_add(number).to_be_bytes());
-            self.ctr.encrypt_block(&mut block);
-            xor(part, &block);
+            let mut block = first.wrapping_add(number).to_be_bytes();
+            encrypt(&self.ctr, std::slice::from_mut(&mut block));
+            part.iter_mut().zip(block).for_each(|(byte, stream)| *byte ^= stream);
         }
     }
 
@@ -80,40 +82,39 @@ impl Siv {
         bool::from(self.s2v(header, &plain).ct_eq(iv)).then_some(plain)
     }
 
-    /// Seals every lane of a batch in place: [`IV_BYTES`] to fill, then the message's whole blocks,
-    /// at least one. [`Self::seal`] is its slow twin.
+    /// Seals every lane of a batch in place: a block for the IV, then the message's whole blocks, at
+    /// least one. [`Self::seal`] is its slow twin.
     pub(crate) fn seal_all(&self, header: &Header, batch: &mut Batch) {
         let (cipher, k1) = self.mac.parts();
         // The last block is whole, and a message of whole blocks ends where D is added: both at once.
         let mut last = header.0;
         xor(&mut last, k1);
-        batch.side_by_side(|bytes, lanes| {
-            let blocks = lanes[0].1.blocks - 1;
-            let place = |lane: &Lane, block: usize| lane.at + (block + 1) * BLOCK;
-            let mut states = [Block::<Aes256>::default(); LANES];
+        batch.side_by_side(|blocks, lanes| {
+            let end = lanes[0].blocks;
+            let mut states = [[0; BLOCK]; LANES];
             let states = &mut states[..lanes.len()];
-            for block in 0..blocks {
-                for (state, (_, lane)) in states.iter_mut().zip(lanes) {
-                    xor(state, &bytes[place(lane, block)..][..BLOCK]);
-                    if block + 1 == blocks {
+            for block in 1..end {
+                for (state, lane) in states.iter_mut().zip(lanes) {
+                    xor(state, &blocks[lane.at + block]);
+                    if block + 1 == end {
                         xor(state, &last);
                     }
                 }
-                cipher.encrypt_blocks(states);
+                encrypt(cipher, states);
             }
             let mut counters = [0; LANES];
-            for ((counter_of, state), (_, lane)) in counters.iter_mut().zip(&*states).zip(lanes) {
-                let iv: [u8; BLOCK] = (*state).into();
-                bytes[lane.at..lane.at + IV_BYTES].copy_from_slice(&iv);
-                *counter_of = counter(iv);
+            for ((counted, iv), lane) in counters.iter_mut().zip(&*states).zip(lanes) {
+                blocks[lane.at] = *iv;
+                *counted = counter(*iv);
             }
-            for block in 0..blocks {
-                for (state, first) in states.iter_mut().zip(&counters) {
-                    *state = first.wrapping_add(block as u128).to_be_bytes().into();
+            for block in 1..end {
+                for (state, counted) in states.iter_mut().zip(&mut counters) {
+                    *state = counted.to_be_bytes();
+                    *counted = counted.wrapping_add(1);
                 }
-                self.ctr.encrypt_blocks(states);
-                for (state, (_, lane)) in states.iter().zip(lanes) {
-                    xor(&mut bytes[place(lane, block)..][..BLOCK], state);
+                encrypt(&self.ctr, states);
+                for (state, lane) in states.iter().zip(lanes) {
+                    xor(&mut blocks[lane.at + block], state);
                 }
             }
         });
@@ -176,14 +177,12 @@ mod tests {
             for (blocks, fill) in messages {
                 let blocks = if alike { 2 } else { blocks };
                 let plain: Vec<u8> = (0..blocks * BLOCK).map(|i| fill ^ i as u8).collect();
-                let at = batch.bytes.len();
-                batch.bytes.extend_from_slice(&[0; IV_BYTES]);
-                batch.bytes.extend_from_slice(&plain);
-                batch.lanes.push(Lane { at, blocks: blocks + 1 });
+                let at = batch.add(blocks + 1, false);
+                batch.blocks[at + 1..].as_flattened_mut().copy_from_slice(&plain);
                 expected.extend(siv.seal(&header, &plain));
             }
             siv.seal_all(&header, &mut batch);
-            prop_assert_eq!(batch.bytes, expected);
+            prop_assert_eq!(batch.blocks.as_flattened(), expected);
         }
     }
 

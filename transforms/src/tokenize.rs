@@ -194,7 +194,7 @@ impl Maker {
                 rows.tags.push(token);
             }
             Self::Cmac { key, head } => {
-                key.push(head, &[&text_head(text), text.as_bytes()], &mut rows.batch);
+                key.push(head, &text_head(text), text.as_bytes(), &mut rows.batch);
             }
             Self::Siv(sealer) => sealer.push(text, &mut rows.batch)?,
         }
@@ -222,8 +222,8 @@ impl Tokenizer {
                 });
             }
             maker => {
-                if let Maker::Cmac { key, .. } = maker {
-                    key.finish(batch, tags);
+                if let Maker::Cmac { key, head } = maker {
+                    key.finish(head, batch, tags);
                 }
                 for tag in tags.drain(..) {
                     nulls(out);
