@@ -454,6 +454,7 @@ fn documents_link_to_files_that_are_there() {
         "docs/figures.md",
         "docs/types.md",
         "docs/json.md",
+        "docs/protections.md",
         "tests/README.md",
         "broker/README.md",
     ];

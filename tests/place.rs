@@ -55,6 +55,8 @@ pub struct Setup {
     pub shape: &'static str,
     /// The sink's keys beside `kafka`.
     pub changes: &'static str,
+    /// Files beside the pipeline's, by name.
+    pub beside: &'static [(&'static str, &'static str)],
 }
 
 /// `classes:`, `types:` and `stages:` of the standard work.
@@ -130,6 +132,7 @@ impl Setup {
             overrides: CUSTOMER_OVERRIDE.to_owned(),
             shape: "shape: state",
             changes: "  deletes: tombstone\n  unavailable: quarantine\n  truncate: hold\n",
+            beside: &[],
         }
     }
 
@@ -318,6 +321,9 @@ release: {name}.release.json
             std::fs::write(self.dir.join(file), text).expect("a file of the place");
         }
         self.scorecards();
+        for (name, text) in setup.beside {
+            std::fs::write(self.dir.join("pipelines").join(name), text).expect("a file beside it");
+        }
         // `domains:` is looked for beside the pipeline file
         std::fs::write(self.dir.join("pipelines/domains.yaml"), &setup.domains)
             .expect("a file of the place");

@@ -2,7 +2,7 @@
 //! a batch with exactly the released columns.
 
 use arrow::array::{ArrayRef, RecordBatch};
-use douane_ledger::release::{Column, Release, Shape};
+use douane_ledger::release::{Column, OnBad, Release, Shape};
 use douane_schemas::leaf::LeafType;
 
 use crate::border::{GateKeys, Target};
@@ -88,6 +88,13 @@ pub(crate) fn check_columns(
     for column in columns {
         if checks.iter().any(|check| check.name == column.name) {
             return Err(GateFault::ColumnTwice { column: column.name.clone() });
+        }
+        if part == "key" && column.on_bad != OnBad::Refuse {
+            // Two rows under one key would delete each other.
+            return Err(GateFault::Shape {
+                column: column.name.clone(),
+                part: "on_bad in the key",
+            });
         }
         if let Shape::Derived { from, .. } = &column.shape {
             // The image before the change has no derived column: the two do not go together.

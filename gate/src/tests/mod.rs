@@ -1,6 +1,7 @@
 //! The gate from outside: its public face only, with a release that the ledger verified.
 
 mod approving;
+mod coarser;
 mod deriving;
 mod encoding;
 mod enveloping;

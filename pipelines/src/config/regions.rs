@@ -26,21 +26,28 @@ impl Lint<'_> {
             let Some(file) = beside(path, &map.file) else {
                 self.error(mark, Kind::NotAllowed, "`map.file` is no file beside this one")
                     .next("write a name such as `regions.csv`");
+                map.regions = told();
                 continue;
             };
             if !file.exists() {
                 let message = format!("`map.file` names `{}`, which does not exist", label(&file));
                 self.error(mark, Kind::Unreadable, message)
                     .next("write the file, or mend the name");
+                map.regions = told();
                 continue;
             }
-            if let Some(regions) = read(&file, self.findings) {
-                map.regions = Arc::new(regions);
-                files.push(file);
-            }
+            map.regions = read(&file, self.findings).map_or_else(told, Arc::new);
+            files.push(file);
         }
         files
     }
+}
+
+/// In the place of a file that was told as it is: what is made here is not used, and must not be
+/// told as an empty one too.
+fn told() -> Arc<Regions> {
+    let place = |name: &str| (name.to_owned(), "region".to_owned());
+    Arc::new(Regions::from([place("one"), place("two")]))
 }
 
 /// Places and their regions; everything wrong with the file.
