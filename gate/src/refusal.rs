@@ -59,15 +59,15 @@ pub enum RefusalReason {
     Redaction,
     /// A last-line detector found something in what would have crossed.
     Found(Detector),
-    /// Not the year of the raw value, or no year from 1 to 9999.
+    /// Not the year or the decade of the raw value, or no year from 1 to 9999.
     Year,
-    /// Not the month of the raw value.
+    /// Not the month or the quarter of the raw value.
     Month,
-    /// Not the day of the raw value.
+    /// Not the day or the week of the raw value.
     Day,
     /// Not the hour of the raw value.
     Hour,
-    /// Not a label of the release, or not the label of the raw value's bin.
+    /// Not a label of the release, or not the label of the raw value's bin or band of ages.
     Bin,
     /// Not what rounding or bounds make of the raw value.
     Coded,

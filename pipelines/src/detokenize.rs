@@ -87,7 +87,7 @@ pub fn detokenize(
     Ok(found)
 }
 
-/// A request for approval, signed by nobody but `key`.
+/// A request for approval, which nobody has signed.
 pub fn request(
     place: &Path,
     wanted: &Wanted<'_>,

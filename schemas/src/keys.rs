@@ -100,7 +100,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// A key that follows from no root: random, and destroyable for that.
+    /// A key of these bytes, drawn or derived.
     pub fn of(purpose: Purpose, secret: Secret) -> Self {
         let tag = mac(secret.bytes(), Purpose::KeyId.label().as_bytes());
         let mut id = [0; 16];

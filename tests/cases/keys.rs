@@ -331,7 +331,7 @@ impl Token {
     }
 }
 
-/// K2: nothing crosses once the lease ends; it goes on by itself when the token is there again.
+/// Nothing crosses once the lease ends; it goes on by itself when the token is there again.
 #[test]
 fn without_its_token_nothing_crosses_and_with_it_all_does() {
     const LEASE: Duration = Duration::from_secs(3);

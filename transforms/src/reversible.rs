@@ -16,7 +16,7 @@ use crate::siv::{Header, IV_BYTES, Siv};
 /// Most bytes of one text.
 pub const TEXT_BYTES_MAX: usize = (64 << 10) - 1;
 
-/// Seals the texts of one domain under one key. Where each subject has a key, each has a sealer.
+/// Seals the texts of one domain under one key.
 pub struct Sealer {
     siv: Siv,
     header: Header,

@@ -232,7 +232,7 @@ mod moment {
     }
 }
 
-/// Names of the two signing keys: their files' before there was a store.
+/// Names of the two signing keys; the files of their public halves begin with them.
 const MANIFEST: &str = "manifest";
 const CHECKPOINT: &str = "checkpoint";
 

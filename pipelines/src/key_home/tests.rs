@@ -157,7 +157,7 @@ fn walk(value: &serde_json::Value, at: String, leaves: &mut Vec<String>) {
     }
 }
 
-/// K4: a key of one region is refused in another, also where the store was made to say otherwise.
+/// A key of one region is refused in another, also where the store was made to say otherwise.
 #[test]
 fn a_store_of_one_region_does_not_open_in_another() {
     let dir = tempfile::tempdir().unwrap();
