@@ -401,8 +401,8 @@ impl Counted {
                 true => count(self.sizes.first().copied().unwrap_or_default()),
                 false => TOO_FEW,
             },
-            unique: bucket(alone, self.rows),
-            small_groups: bucket(small, self.rows),
+            unique: share(alone, self.rows),
+            small_groups: share(small, self.rows),
             entropy_bits: enough.then(|| self.entropy()),
         }
     }
@@ -423,6 +423,14 @@ impl Counted {
 
 /// As in [`bucket`].
 const TOO_FEW: &str = "too few rows to say";
+
+/// A share in a bucket, none of which is of fewer than 20 rows.
+fn share(part: u64, whole: u64) -> &'static str {
+    match part {
+        1..SHARE_ROWS_MIN if whole >= SHARE_ROWS_MIN => "under 20 rows",
+        _ => bucket(part, whole),
+    }
+}
 
 /// A count in a bucket, none of which is of fewer than 20.
 fn count(found: u64) -> &'static str {
@@ -511,6 +519,9 @@ mod tests {
         assert_eq!((alone.unique, alone.entropy_bits), ("all", Some(10.0)));
         let one = counted(&[500]).told();
         assert_eq!((one.entropy_bits, one.small_groups), (Some(0.0), "none"));
+        // Four rows of a thousand are no share that is told.
+        let four = counted(&[1, 1, 1, 1, 996]).told();
+        assert_eq!((four.unique, four.small_groups), ("under 20 rows", "under 20 rows"));
         let few = counted(&[1; 19]).told();
         assert_eq!((few.smallest_group, few.unique), (TOO_FEW, TOO_FEW));
         assert_eq!(few.entropy_bits, None);

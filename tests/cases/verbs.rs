@@ -106,6 +106,26 @@ fn control_another_shape_is_seen() {
     }
 }
 
+/// 400 changes, each of a row of its own: born in one of forty years, in one of two countries.
+fn rows_of_a_file() -> String {
+    let line = |n: usize| {
+        // 1 July of 1960 to 1999.
+        let birth = -3_471 + (n % 40) as i64 * 1_461 / 4;
+        let row = serde_json::json!({
+            "id": n, "email": format!("made-up-{n}@example.com"), "phone": format!("+491555{n:07}"),
+            "national_id": "1", "card_number": "9111222233334444", "full_name": "Made Up",
+            "street": "Mill Street 1", "birth_date": birth, "notes": "nothing", "city": "Graz",
+            "country": if n % 2 == 0 { "AT" } else { "DE" }, "balance_cents": n,
+            "updated_at": 1_760_000_000_000_000_i64,
+        });
+        let value = serde_json::json!({
+            "before": null, "after": row, "source": null, "op": "c", "ts_ms": 1,
+        });
+        format!("{}\n", serde_json::json!({ "key": { "id": n }, "value": value }))
+    };
+    (0..400).map(line).collect()
+}
+
 /// A place without brokers, from the README's own files.
 struct Offline(PathBuf);
 
@@ -169,6 +189,28 @@ fn documents_are_as_documented_without_a_broker() {
     assert_eq!(fault.code, 2, "{}", fault.out);
     is_as_documented("fault", &fault, &[]);
     is_as_documented("explain", &place.json(&["explain", "pipelines/p.yaml"]).fine("explain"), &[]);
+    write("other.yaml", text.replace("birth_date], to: year", "birth_date], to: decade"));
+    std::fs::write(place.0.join("rows.jsonl"), rows_of_a_file()).expect("a file of changes");
+    let sample = ["--sample", "rows.jsonl"];
+    let told = place.json(&[&["explain", "pipelines/p.yaml"], &sample[..]].concat());
+    let found = is_as_documented("sample", &told.fine("explain --sample"), &["behind", "warnings"]);
+    let of = |document: &Value, column: &str| -> Value {
+        let columns = document["columns"].as_array().expect("columns").clone();
+        columns.into_iter().find(|c| c["column"] == column).expect("a column")
+    };
+    assert_eq!(found["rows"], "100 to 999");
+    assert_eq!(of(&found, "email")["after"]["unique"], "all");
+    assert_eq!(of(&found, "country")["after"]["entropy_bits"], serde_json::json!(1.0));
+    let files = ["diff", "pipelines/p.yaml", "pipelines/other.yaml"];
+    let diff = place.json(&[&files[..], &sample[..]].concat());
+    let both: Value = serde_json::from_str(&diff.out).expect("a document");
+    // 400 births of forty years: a year has ten rows of them, a decade a hundred.
+    let smallest = |side: &str| {
+        let spread = of(&both["sample"][side][0], "birth_date");
+        spread["after"]["smallest_group"].as_str().expect("a bucket").to_owned()
+    };
+    assert_eq!((smallest("old").as_str(), smallest("new").as_str()), ("under 20", "100 to 999"));
+    assert!(!diff.out.contains("Graz") && !diff.out.contains("made-up"), "{}", diff.out);
     let diff = place.json(&["diff", "pipelines/p.yaml", "pipelines/new.yaml"]);
     let found = is_as_documented("diff", &diff, &["before", "after"]);
     assert_eq!((diff.code, &found["release_holds"]), (1, &Value::Bool(false)));
