@@ -102,7 +102,7 @@ impl<C: Cipher> Ff1<C> {
     pub fn column(&self, way: Way) -> Column<'_, C> {
         let mut groups = Vec::new();
         groups.resize_with(self.lengths.len(), Vec::new);
-        Column { ff1: self, way, groups, done: Vec::new() }
+        Column { ff1: self, way, groups, done: Vec::new(), tweak: Vec::new(), turn: 0 }
     }
 
     /// One value of any length, in place.
@@ -122,7 +122,8 @@ impl<C: Cipher> Ff1<C> {
         }
         let Some(length) = length else { return self.long(way, tweak, numerals) };
         let mut column = self.column(way);
-        column.push(length, length.halves(numerals), tweak);
+        column.tweak(tweak);
+        column.push(length, length.halves(numerals));
         for halves in column.finish() {
             length.write(halves, numerals);
         }
@@ -358,14 +359,24 @@ pub struct Column<'f, C = Aes256> {
     /// By count of numerals, then by blocks before the last.
     groups: Vec<Vec<Group>>,
     done: Vec<Halves>,
+    tweak: Vec<u8>,
+    /// Which tweak it is.
+    turn: u64,
 }
 
 impl<C: Cipher> Column<'_, C> {
+    /// The tweak of the values to come, empty until then.
+    pub fn tweak(&mut self, tweak: &[u8]) {
+        self.tweak.clear();
+        self.tweak.extend_from_slice(tweak);
+        self.turn += 1;
+    }
+
     /// Takes a value. It comes out of [`Self::finish`] at the place of its turn.
-    pub fn push(&mut self, length: &Length, halves: Halves, tweak: &[u8]) {
+    pub fn push(&mut self, length: &Length, halves: Halves) {
         let at = self.done.len();
         self.done.push(Halves::default());
-        let blocks = length.blocks(tweak.len());
+        let blocks = length.blocks(self.tweak.len());
         let groups = &mut self.groups[length.count];
         let place = groups.iter().position(|group| group.blocks == blocks);
         let place = place.unwrap_or_else(|| {
@@ -373,7 +384,7 @@ impl<C: Cipher> Column<'_, C> {
             groups.len() - 1
         });
         let group = &mut groups[place];
-        group.push(at, halves, tweak);
+        group.push(at, halves, self.turn, &self.tweak);
         if group.at.len() == LANES {
             group.run(&self.ff1.cipher, self.way, &mut self.done);
         }
@@ -405,8 +416,8 @@ struct Group {
     starts: Vec<u128>,
     /// That of each value.
     before_last: Vec<u128>,
-    /// Of the value before.
-    tweak: Option<Vec<u8>>,
+    /// Which tweak the value before had.
+    turn: Option<u64>,
     buffer: Vec<Block>,
 }
 
@@ -423,17 +434,15 @@ impl Group {
             messages: Vec::new(),
             starts: Vec::new(),
             before_last: Vec::with_capacity(LANES),
-            tweak: None,
+            turn: None,
             buffer: Vec::with_capacity(LANES),
         }
     }
 
-    fn push(&mut self, at: usize, halves: Halves, tweak: &[u8]) {
-        if self.tweak.as_deref() != Some(tweak) {
+    fn push(&mut self, at: usize, halves: Halves, turn: u64, tweak: &[u8]) {
+        if self.turn != Some(turn) {
+            self.turn = Some(turn);
             self.length.message(tweak, &mut self.messages);
-            let last = self.tweak.get_or_insert_default();
-            last.clear();
-            last.extend_from_slice(tweak);
         }
         let starts = self.starts.len() + self.messages.len() / (16 * self.blocks);
         self.start_of.push(starts - 1);
