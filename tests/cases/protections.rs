@@ -18,6 +18,16 @@ const ROWS: usize = 60;
 /// This one has a cell whose stage refuses it.
 const REFUSED: usize = 18;
 
+/// Luhn's sum: from the right, every second digit doubled, the digits of the results added up.
+fn luhn_sum(text: &str) -> u32 {
+    let digits = text.chars().rev().filter_map(|c| c.to_digit(10)).enumerate();
+    digits.map(|(i, d)| if i % 2 == 1 { d * 2 / 10 + d * 2 % 10 } else { d }).sum()
+}
+
+fn is_like_a_card(text: &str) -> bool {
+    text.len() == 19 && text.matches('-').count() == 3 && text != "4111-1111-1111-1111"
+}
+
 /// What must stand in a column.
 enum Comes {
     Is(Value),
@@ -221,6 +231,35 @@ fn columns() -> Vec<Protected> {
                 } else {
                     Comes::Looks(|text| text.len() == 13 && text != "4915155501234")
                 }
+            },
+        },
+        Protected {
+            name: "card_valid",
+            class: "identifier",
+            leaf_type: text,
+            stage: "fpe: { alphabet: digits, domain: phone, check_digit: { luhn: keep_valid } }",
+            raw: |_| json!("4111-1111-1111-1111"),
+            comes: |_| Comes::Looks(|text| is_like_a_card(text) && luhn_sum(text) % 10 == 0),
+        },
+        Protected {
+            name: "card_invalid",
+            class: "identifier",
+            leaf_type: text,
+            stage: "fpe: { alphabet: digits, domain: phone, check_digit: { luhn: make_invalid } }",
+            raw: |_| json!("4111-1111-1111-1111"),
+            comes: |_| Comes::Looks(|text| is_like_a_card(text) && luhn_sum(text) % 10 != 0),
+        },
+        Protected {
+            name: "plate",
+            class: "identifier",
+            leaf_type: text,
+            stage: "fpe: { alphabet: { custom: \"0123456789abcdefghijklmnopqrstuvwxyzäöüß\" }, domain: phone, keep: { first: 1 } }",
+            raw: |n| json!(format!("mü-äß {}", 1_000 + n)),
+            comes: |_| {
+                Comes::Looks(|text| {
+                    let signs: Vec<char> = text.chars().collect();
+                    signs.len() == 10 && signs[0] == 'm' && signs[2] == '-' && signs[5] == ' '
+                })
             },
         },
         Protected {
