@@ -139,13 +139,14 @@ def shares(planted, found):
 def main():
     parse = argparse.ArgumentParser()
     parse.add_argument("file", nargs="?")
-    parse.add_argument("--kinds", action="store_true", help="prints our names of the kinds that both have")
+    parse.add_argument("--kinds", action="store_true", help="prints our names of the kinds that both have, of CARD's")
     parse.add_argument("--card")
     parse.add_argument("--rate")
     args = parse.parse_args()
     if args.kinds:
-        pattern = [name for entity, name, _ in KINDS if entity not in ("PERSON", "LOCATION")]
-        print(",".join(pattern))
+        ran = {kind["kind"] for kind in json.loads(Path(args.card).read_text())["kinds"]}
+        by_pattern = [name for entity, name, _ in KINDS if entity not in ("PERSON", "LOCATION")]
+        print(",".join(name for name in by_pattern if name in ran))
         return
     if not args.file:
         parse.error("FILE is missing")
