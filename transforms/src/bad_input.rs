@@ -35,8 +35,11 @@ fn value(word: &str) -> ArrayRef {
 
 const TEXT: LeafType = LeafType::Text;
 
-/// A stage, the type of its leaf, and for each value the code of its refusal; `-`: it is taken.
-const TABLE: &[(&str, LeafType, &[(&str, &str)])] = &[
+/// For each value the code of its refusal; `-`: it is taken.
+type Outcomes = &'static [(&'static str, &'static str)];
+
+/// A stage, the type of its leaf, and what becomes of values.
+const TABLE: &[(&str, LeafType, Outcomes)] = &[
     (
         "tokenize: { columns: [c], domain: customer }",
         TEXT,
