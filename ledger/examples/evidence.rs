@@ -25,8 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dir = PathBuf::from(std::env::args().nth(1).ok_or("expected a directory")?);
     fs::create_dir_all(&dir)?;
     let (checkpoints, manifests) = (SigningKey::generate()?, SigningKey::generate()?);
-    let mut log =
-        Log::take_over(&dir, "shard-0", None, LogKeys { blind: [1; 32], commit: [2; 32] })?;
+    let mut log = Log::take_over(&dir, "shard-0", None, LogKeys::new(&[1; 32], &[2; 32]))?;
 
     let salt = [3; 16];
     let record = (0, 1_000, Some(b"token".as_slice()), Some(b"{\"a\":1}".as_slice()));

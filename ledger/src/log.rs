@@ -11,7 +11,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use zeroize::ZeroizeOnDrop;
+use zeroize::Zeroizing;
 
 mod chain;
 mod entry;
@@ -52,13 +52,35 @@ pub struct Head {
     pub root: [u8; 32],
 }
 
-/// Keys of a log: purposes `blind` and `ledger-commit`. No `Debug`.
-#[derive(Clone, ZeroizeOnDrop)]
+/// Keys of a log: purposes `blind` and `ledger-commit`. They stay where they are, wiped when dropped.
+/// No `Debug`.
 pub struct LogKeys {
     /// Blinds leaves.
-    pub blind: [u8; 32],
+    blind: Box<Zeroizing<[u8; 32]>>,
     /// Keys the digests of sovereign records ([`crate::manifest::Commitment`]).
-    pub commit: [u8; 32],
+    commit: Box<Zeroizing<[u8; 32]>>,
+}
+
+impl LogKeys {
+    /// Takes a copy of both.
+    pub fn new(blind: &[u8; 32], commit: &[u8; 32]) -> Self {
+        let kept = |key: &[u8; 32]| {
+            let mut kept = Box::new(Zeroizing::new([0; 32]));
+            kept.copy_from_slice(key);
+            kept
+        };
+        Self { blind: kept(blind), commit: kept(commit) }
+    }
+
+    /// What blinds leaves.
+    pub fn blind(&self) -> &[u8; 32] {
+        &self.blind
+    }
+
+    /// What keys the digests of sovereign records.
+    pub fn commit(&self) -> &[u8; 32] {
+        &self.commit
+    }
 }
 
 /// What an append gives back: accepted, not durable before [`Log::sync`].
@@ -182,7 +204,7 @@ impl Log {
 
     /// The key for digests of sovereign records.
     pub fn commitment(&self, salt: [u8; 16]) -> crate::manifest::Commitment {
-        crate::manifest::Commitment::new(&self.keys.commit, salt)
+        crate::manifest::Commitment::new(self.keys.commit(), salt)
     }
 
     /// Accepts an entry; it is not durable before [`Log::sync`].
@@ -204,7 +226,7 @@ impl Log {
         let mut leaves = Vec::with_capacity(1);
         let mut leaf = |entry: &Entry| {
             let index = self.tree.size() + leaves.len() as u64;
-            let blind = entry::blind(&self.keys.blind, &self.name, index);
+            let blind = entry::blind(self.keys.blind(), &self.name, index);
             leaves.push(entry::leaf_bytes(entry, blind)?);
             Ok(())
         };

@@ -12,7 +12,7 @@ use crate::bundle;
 use crate::config::{self, Pipeline, Place};
 use crate::edges::Edges;
 use crate::fault::RunFault;
-use crate::key_home::KeyHome;
+use crate::key_home::{self, KeyHome};
 use crate::names::Names;
 use crate::release;
 use crate::topics::{self, expectations};
@@ -106,7 +106,13 @@ fn line(lines: &mut Vec<Line>, part: impl Into<String>, state: State, what: impl
 
 fn keys(place: &Place, lines: &mut Vec<Line>) {
     match KeyHome::open(&place.keys) {
-        Ok(home) => line(lines, "keys", State::Well, format!("root key id {}", home.root().id())),
+        Ok(home) => {
+            let wrapped = key_home::read_store(&place.keys)
+                .map_or_else(|_| "?".to_owned(), |store| store.wrapping.home);
+            let swap = if home.is_locked() { "kept out of swap" } else { "NOT kept out of swap" };
+            let what = format!("root key id {}, wrapped by `{wrapped}`, {swap}", home.root().id());
+            line(lines, "keys", State::Well, what);
+        }
         Err(fault) => line(lines, "keys", State::Wrong, fault.to_string()),
     }
 }

@@ -407,7 +407,7 @@ impl KeyHome {
     pub fn log_keys(&self, pipeline: &str) -> LogKeys {
         let blind = self.root().derive(Purpose::Blind, &format!("{pipeline}/ledger"));
         let commit = self.root().derive(Purpose::LedgerCommit, pipeline);
-        LogKeys { blind: *blind.secret(), commit: *commit.secret() }
+        LogKeys::new(blind.secret(), commit.secret())
     }
 }
 

@@ -72,6 +72,11 @@ fn active(place: &Place, domain: &str) -> (u64, String) {
     (version["version"].as_u64().expect("a number"), id)
 }
 
+/// `DOUANE_ROTATIONS` asks for more.
+fn rotations() -> usize {
+    std::env::var("DOUANE_ROTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
+}
+
 #[test]
 fn a_domain_is_rotated_under_a_running_pipeline_and_no_record_is_lost() {
     let _turn = rig::exclusive();
@@ -95,14 +100,14 @@ fn a_domain_is_rotated_under_a_running_pipeline_and_no_record_is_lost() {
     assert_eq!(refused.code, 2, "{}{}", refused.out, refused.err);
     assert!(refused.err.contains("record key of `rotate`"), "{}", refused.err);
 
-    // Five times, each heard without a restart, under the load of the same rows again.
-    const ROTATIONS: usize = 5;
+    // Several times, each heard without a restart, under the load of the same rows again.
+    let rotations = rotations();
     let since = Instant::now();
     let mut ids = vec![active(&place, "customer_email").1];
-    for rotation in 1..=ROTATIONS {
+    for rotation in 1..=rotations {
         load(400).send(&source.cluster(), &topic);
         // Of the last version but one nothing is read back.
-        let overlap = if rotation == ROTATIONS { "0s" } else { "30d" };
+        let overlap = if rotation == rotations { "0s" } else { "30d" };
         let args = ["keys", "rotate", "customer_email", "--overlap", overlap];
         place.verb(&args).fine("keys rotate");
         let (version, id) = active(&place, "customer_email");
@@ -115,39 +120,39 @@ fn a_domain_is_rotated_under_a_running_pipeline_and_no_record_is_lost() {
         }
     }
     load(400).send(&source.cluster(), &topic);
-    let crossed = until(&place, &running, records * (ROTATIONS + 2));
-    say::figure("keys.rotations", ROTATIONS, "under load");
+    let crossed = until(&place, &running, records * (rotations + 2));
+    say::figure("keys.rotations", rotations, "under load");
     say::figure("keys.rotations_took", since.elapsed().as_millis(), "ms");
-    assert_eq!(crossed.len(), records * (ROTATIONS + 2), "exactly once");
+    assert_eq!(crossed.len(), records * (rotations + 2), "exactly once");
 
     let emails = values(&crossed, "email");
     assert!(emails.len() > 100);
     for tokens in emails.values() {
-        let (first, last) = first_and_last(tokens, ROTATIONS + 2);
+        let (first, last) = first_and_last(tokens, rotations + 2);
         let same = first.iter().zip(last).filter(|(first, last)| first == last).count();
         assert_eq!(same, 0, "the last rows have the tokens of the last version");
     }
     for phones in values(&crossed, "phone").values() {
-        let (first, last) = first_and_last(phones, ROTATIONS + 2);
+        let (first, last) = first_and_last(phones, rotations + 2);
         assert_eq!(first, last, "no other domain moved");
     }
     let named = named(&place);
-    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ROTATIONS + 1);
-    for id in [&ids[0], &ids[ROTATIONS]] {
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), rotations + 1);
+    for id in [&ids[0], &ids[rotations]] {
         assert!(named.contains(id), "no manifest names {id}");
     }
 
     // A new root moves no token, and what was sealed under the old one opens.
     place.verb(&["keys", "rotate", "--root"]).fine("keys rotate --root");
     let until_swapped = Instant::now() + Duration::from_secs(30);
-    while running.said().matches("\"event\":\"swapped\"").count() <= ROTATIONS {
+    while running.said().matches("\"event\":\"swapped\"").count() <= rotations {
         assert!(Instant::now() < until_swapped, "{}", last_lines(&running.said(), 20));
         std::thread::sleep(Duration::from_millis(50));
     }
     load(400).send(&source.cluster(), &topic);
-    let crossed = until(&place, &running, records * (ROTATIONS + 3));
+    let crossed = until(&place, &running, records * (rotations + 3));
     for tokens in values(&crossed, "email").values() {
-        let loads = tokens.len() / (ROTATIONS + 3);
+        let loads = tokens.len() / (rotations + 3);
         let (_, last) = tokens.split_at(tokens.len() - 2 * loads);
         assert_eq!(last[..loads], last[loads..], "a new root moves no token");
     }
@@ -329,6 +334,53 @@ impl Token {
         let (from, to) = if away { (&self.tokens, &aside) } else { (&aside, &self.tokens) };
         std::fs::rename(from, to).expect("the token is moved");
     }
+}
+
+/// A process that may lock no memory is told so, and refused where the place asks for locked keys.
+#[test]
+fn keys_that_could_be_swapped_are_refused_where_the_place_says_so() {
+    let dir = rig::directory("locked");
+    let place = |more: &str| {
+        let text = format!(
+            "clusters:
+  sovereign: {{ zone: eu-de, id: a, bootstrap: \"127.0.0.1:1\" }}
+  global: {{ zone: global, id: b, bootstrap: \"127.0.0.1:2\" }}
+keys: {{ dir: keys/{more} }}
+ledger: {{ dir: ledger/ }}
+trust: trust.json
+"
+        );
+        std::fs::write(dir.join("douane.yaml"), text).expect("a file");
+    };
+    let status = |limited: bool| {
+        let binary = crate::place::binary();
+        let binary = binary.display();
+        // Root may lock whatever the limit says, unless it gives that right away.
+        let script = match limited {
+            true => format!(
+                "ulimit -l 0; if [ \"$(id -u)\" -eq 0 ]; then exec setpriv --bounding-set=-ipc_lock \
+                 {binary} keys status; else exec {binary} keys status; fi"
+            ),
+            false => format!("exec {binary} keys status"),
+        };
+        Command::new("sh").args(["-c", &script]).current_dir(&dir).output().expect("sh")
+    };
+    place("");
+    let made = Command::new(crate::place::binary())
+        .args(["keys", "init"])
+        .current_dir(&dir)
+        .status()
+        .expect("the binary");
+    assert!(made.success());
+    let told = status(true);
+    let said = String::from_utf8_lossy(&told.stdout);
+    assert!(told.status.success() && said.contains("may be written to swap"), "{said}");
+    place(", locked: true");
+    let refused = status(true);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && said.contains("ulimit -l"), "{said}");
+    // The control: with the right to lock, the same place opens.
+    assert!(status(false).status.success());
 }
 
 /// Nothing crosses once the lease ends; it goes on by itself when the token is there again.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use datafusion_expr::ScalarUDF;
 use douane_schemas::keys::Purpose;
 use douane_schemas::leaf::{Leaf, LeafType};
+use douane_schemas::secret::wipe_stack;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -284,6 +285,8 @@ impl Stage {
                 return Err(StageFault::NoFunction(self.verb()));
             }
         };
+        // The cipher stays where `protect` points to, and nowhere else.
+        wipe_stack();
         let ids: Vec<String> =
             keyring.ids(&declared.keys).iter().map(ToString::to_string).collect();
         let identity = format!("{self:?} {} {:?} {ids:?}", leaf.leaf_type, declared.produces);

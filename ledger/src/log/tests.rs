@@ -12,7 +12,7 @@ mod fencing;
 mod publishing;
 
 pub(crate) fn keys() -> LogKeys {
-    LogKeys { blind: [1; 32], commit: [2; 32] }
+    LogKeys::new(&[1; 32], &[2; 32])
 }
 
 pub(crate) const NAME: &str = "shard-0";

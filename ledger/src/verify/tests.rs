@@ -26,7 +26,7 @@ fn evidence() -> Evidence {
     let home = tempfile::tempdir().unwrap();
     let (signer, sealer) = (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]));
     let (signer, sealer) = (signer.unwrap(), sealer.unwrap());
-    let keys = LogKeys { blind: [1; 32], commit: [2; 32] };
+    let keys = LogKeys::new(&[1; 32], &[2; 32]);
     let mut log = Log::take_over(home.path(), "shard-0", None, keys).unwrap();
     let mut expect = Expect {
         checkpoint_key: Some(verifier_key(ORIGIN, &signer.verifying_key())),
@@ -222,7 +222,7 @@ fn other_expectations_are_not_met() {
 #[test]
 fn evidence_finds_its_log() {
     let evidence = evidence();
-    let keys = LogKeys { blind: [1; 32], commit: [2; 32] };
+    let keys = LogKeys::new(&[1; 32], &[2; 32]);
     let other = SigningKey::from_seed(&[4; 32]).unwrap();
     let mut log = Log::take_over(evidence.home.path(), "shard-1", None, keys).unwrap();
     let of = log.append(&Entry::Intent(Intent::default())).unwrap().index;

@@ -3,7 +3,10 @@
 use std::io::{Seek, SeekFrom};
 use std::process::Command;
 
+use douane_schemas::leaf::{Leaf, LeafType};
+use douane_transforms::Stage;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use serde_json::json;
 
 use super::*;
 
@@ -75,7 +78,25 @@ fn used(place: &KeysPlace, needles: &mut Needles) {
     needles.add("token key", token.secret());
     needles.add("ff1 key", ff1.secret());
     needles.add("position key", position.secret());
+    // What a shard makes of them: the ciphers of stages, the keys of its log.
+    let log = home.log_keys("p");
+    needles.add("log blind", log.blind());
+    let siv = ring.key(Purpose::TokenSiv, "a");
+    needles.add("siv key", siv.secret());
+    let leaf = Leaf { path: "a".into(), leaf_type: LeafType::Text };
+    let domains = json!({"domains": {"a": {"algorithm": "aes_siv"}, "b": {}}});
+    let domains = serde_json::from_value(domains).unwrap();
+    let stages = [
+        json!({"tokenize": {"columns": ["a"], "domain": "a"}}),
+        json!({"tokenize": {"columns": ["a"], "domain": "b"}}),
+        json!({"fpe": {"columns": ["a"], "alphabet": "digits", "domain": "a"}}),
+    ];
+    let functions = stages.map(|stage| {
+        let stage: Stage = serde_json::from_value(stage).unwrap();
+        stage.build(&leaf, &domains, &ring).unwrap()
+    });
     let live = needles.count();
+    drop((functions, log));
     assert!(live.iter().all(|(_, count)| *count > 0), "the scan does not see live keys: {live:?}");
 }
 
