@@ -126,7 +126,7 @@ fn open_bad_any_word_changed() {
         let mut changed = value.clone();
         let leaf = changed.pointer_mut(&pointer).unwrap();
         *leaf = match leaf.take() {
-            serde_json::Value::String(text) if text.contains('T') && text.ends_with('Z') => {
+            serde_json::Value::String(text) if text.parse::<Timestamp>().is_ok() => {
                 text.replacen("20", "21", 1).into()
             }
             serde_json::Value::String(text) => {
