@@ -2,17 +2,30 @@
 
 use std::ops::Range;
 
-use super::{Needs, Spec};
+use super::context::Context;
+use super::{Edge, Find, Pattern, Spec, Start};
 
-/// 13 to 19 digits (ISO/IEC 7812-1), with up to two separators between any two, and a right Luhn
+static CONTEXT: Context = Context::new(&[
+    "card", "cc ", "cc:", "maestro", "karte", "carte", "tarjeta", "carta", "kaart", "kart",
+    "cartão", "kort",
+]);
+
+/// 13 to 19 digits (ISO/IEC 7812-1), or the 12 of the shortest Maestro cards near a word for a
+/// card, with up to two separators between any two, and a right Luhn
 /// digit. Digits to the left and right that belong to other numbers are tried without.
-pub const SPEC: Spec = Spec {
+pub(super) const SPEC: Spec = Spec {
     name: "card",
     mark: "[CARD]",
-    pattern: r"[1-9](?:(?:[ .\-/]|\xC2\xA0|\xE2\x80[\x90\x91\x93\xAF]){0,2}[0-9]){12,18}",
-    needs: Needs { at_sign: false, digits: 13 },
-    starts: |bytes| matches!(bytes, [b'1'..=b'9', ..]),
-    accept,
+    summary: "payment card numbers: 13 to 19 digits with a right Luhn digit, or 12 near a word for a card",
+    semantics: 2,
+    find: Find::Pattern(Pattern {
+        pattern: r"[1-9](?:(?:[ .\-/]|\xC2\xA0|\xE2\x80[\x90\x91\x93\xAF]){0,2}[0-9]){11,18}",
+        start: Start::Anywhere,
+        not_after: Edge::Digit,
+        not_before: Edge::Free,
+        accept,
+    }),
+    context: Some(&CONTEXT),
     examples: &[
         ("4111111111111111", "[CARD]"),
         ("card 4111 1111 1111 1111.", "card [CARD]."),
@@ -23,10 +36,12 @@ pub const SPEC: Spec = Spec {
         ("6304\u{a0}0000\u{a0}0000\u{a0}0000\u{a0}000", "[CARD]"),
         ("no4111111111111111x", "no[CARD]x"),
         ("99 4111111111111111 4", "99 [CARD] 4"),
+        ("my card 630400000000", "my card [CARD]"),
     ],
     refusals: &[
         "4111111111111112",
         "411111111111",
+        "order 630400000000",
         "41111111111111111111",
         "2025-10-09 08:53:20.123456",
         "0000000000000000",
@@ -50,7 +65,8 @@ fn accept(bytes: &[u8], range: Range<usize>) -> Option<Range<usize>> {
         }
         digits += group;
         at += group;
-        if luhn(&bytes[start..at]) {
+        let short = digits == 12;
+        if luhn(&bytes[start..at]) && !(short && !CONTEXT.is_before(bytes, &range)) {
             longest = Some(start..at);
         }
         at += separators(&bytes[at..]);
@@ -70,7 +86,7 @@ fn separators(bytes: &[u8]) -> usize {
     first + one(&bytes[first..])
 }
 
-/// ISO/IEC 7812-1 annex B over the digits of `bytes`, of which there must be 13 to 19.
+/// ISO/IEC 7812-1 annex B over the digits of `bytes`, of which there must be 12 to 19.
 fn luhn(bytes: &[u8]) -> bool {
     let mut count = 0_u32;
     let mut sum = 0_u32;
@@ -83,7 +99,7 @@ fn luhn(bytes: &[u8]) -> bool {
         };
         count += 1;
     }
-    (13..=19).contains(&count) && sum.is_multiple_of(10)
+    (12..=19).contains(&count) && sum.is_multiple_of(10)
 }
 
 #[cfg(test)]

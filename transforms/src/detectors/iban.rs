@@ -2,27 +2,25 @@
 
 use std::ops::Range;
 
-use super::{Needs, Spec};
+use super::{Edge, Find, Pattern, Spec, Start};
 
 /// Two letters of a country in the registry, two check digits, as many letters and digits as the
 /// country's numbers have, with up to two separators between any two; ISO 7064 mod 97-10 must
 /// hold. Without that check every article number that starts like a country would be taken; the
 /// price is that a mistyped number is not found.
-pub const SPEC: Spec = Spec {
+pub(super) const SPEC: Spec = Spec {
     name: "iban",
     mark: "[IBAN]",
-    pattern: r"[A-Za-z]{2}[0-9]{2}(?:(?:[ .\-/]|\xC2\xA0|\xE2\x80[\x90\x91\x93\xAF]){0,2}[A-Za-z0-9]){11,29}",
-    needs: Needs { at_sign: false, digits: 2 },
-    starts: |bytes| match bytes {
-        [a, b, c, d, ..] => {
-            a.is_ascii_alphabetic()
-                && b.is_ascii_alphabetic()
-                && c.is_ascii_digit()
-                && d.is_ascii_digit()
-        }
-        _ => false,
-    },
-    accept,
+    summary: "international bank account numbers: country, its length, right check digits (mod 97)",
+    semantics: 1,
+    find: Find::Pattern(Pattern {
+        pattern: r"[A-Za-z]{2}[0-9]{2}(?:(?:[ .\-/]|\xC2\xA0|\xE2\x80[\x90\x91\x93\xAF]){0,2}[A-Za-z0-9]){11,29}",
+        start: Start::Anywhere,
+        not_after: Edge::Free,
+        not_before: Edge::Free,
+        accept,
+    }),
+    context: None,
     examples: &[
         ("DE89370400440532013000", "[IBAN]"),
         ("to DE89 3704 0044 0532 0130 00 please", "to [IBAN] please"),
