@@ -5,10 +5,13 @@ import org.bouncycastle.crypto.fpe.FPEFF1Engine;
 import org.bouncycastle.crypto.params.FPEParameters;
 import org.bouncycastle.crypto.params.KeyParameter;
 
-/** Random cases of FF1 by Bouncy Castle, a line each: key, radix, tweak, numerals, ciphertext. */
+/**
+ * Random cases of FF1 by Bouncy Castle, a line each: key, radix, tweak, numerals, ciphertext. Radix 65,536 is left out: of
+ * it alone Bouncy Castle 1.86 answers otherwise than Project Wycheproof's vectors, which ours agree with.
+ */
 public final class Cases {
     private static final int[] RADICES = {
-        2, 3, 7, 10, 16, 26, 36, 62, 64, 85, 94, 128, 255, 256, 257, 1000, 4096, 20992, 65535, 65536};
+        2, 3, 7, 10, 16, 26, 36, 62, 64, 85, 94, 128, 255, 256, 257, 1000, 4096, 20992, 65535};
 
     public static void main(String[] args) throws Exception {
         int count = Integer.parseInt(args[0]);
@@ -22,7 +25,7 @@ public final class Cases {
 
     private static String line(Random random) throws Exception {
         int radix = random.nextInt(4) == 0
-            ? 2 + random.nextInt(65535)
+            ? 2 + random.nextInt(65534)
             : RADICES[random.nextInt(RADICES.length)];
         int least = Math.max(2, (int) Math.ceil(Math.log(1e6) / Math.log(radix) - 1e-9));
         // Half of all near where a half of the numerals is 32, 62 or 64 bits long.

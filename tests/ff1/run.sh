@@ -15,4 +15,4 @@ echo "$digest  $jar" | sha256sum --check --quiet
 mkfifo "$work/cases"
 java -cp "$jar" tests/ff1/Cases.java "$count" "$seed" >"$work/cases" &
 DOUANE_FF1_CASES=$work/cases DOUANE_FF1_COUNT=$count \
-  cargo test --quiet -p douane-transforms --test bouncy_castle -- --ignored --nocapture
+  cargo test --quiet --release --workspace --test bouncy_castle -- --ignored --nocapture
