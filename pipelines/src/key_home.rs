@@ -101,6 +101,12 @@ pub enum KeyFault {
     /// The home answers, and its answer is no.
     #[error("the home of the wrapping key, `{home}`, refuses: {why}")]
     Refused { home: &'static str, why: String },
+    /// The home answers, and a store under what it gave would not open, or open elsewhere too.
+    #[error(
+        "the home of the wrapping key, `{home}`, {why}: nothing was changed\n  next: name a home \
+         that keeps AES-GCM with associated data"
+    )]
+    Unfit { home: &'static str, why: &'static str },
     /// Memory could be written to swap, and the place says that it must not.
     #[error(
         "keys cannot be kept out of swap: this process may lock too little memory\n  next: raise \

@@ -221,7 +221,8 @@ impl KeyStore for Token {
             let mut used = iv;
             let params = GcmParams::new(&mut used, aad, TAG_BITS.into())?;
             let sealed = session.encrypt(&Mechanism::AesGcm(params), key, secret.bytes())?;
-            Ok([&iv[..], &sealed].concat())
+            // A token may take an IV of its own.
+            Ok([&used[..], &sealed].concat())
         })
     }
 

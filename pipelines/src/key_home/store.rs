@@ -294,7 +294,18 @@ fn by_home(
     bound: &Bound<'_>,
     generation: u32,
 ) -> Result<Wrapping, KeyFault> {
-    let wrapped = home.wrap(generation, &key.secret, &bound.aad_of_home(generation))?;
+    let aad = bound.aad_of_home(generation);
+    let wrapped = home.wrap(generation, &key.secret, &aad)?;
+    // The old wrapping key is destroyed after this: what the home gave is opened while there is
+    // another way in. The right answer comes last, so that a no before it was no outage.
+    let unfit = |why| KeyFault::Unfit { home: home.name(), why };
+    let elsewhere = Bound { store: bound.store, region: "" }.aad_of_home(generation);
+    if home.unwrap(generation, &wrapped, &elsewhere).is_ok() {
+        return Err(unfit("opens a key for a place that it was not wrapped for"));
+    }
+    let back = home.unwrap(generation, &wrapped, &aad)?;
+    aws_lc_rs::constant_time::verify_slices_are_equal(back.bytes(), key.secret.bytes())
+        .map_err(|_| unfit("does not give back the key that it wrapped"))?;
     Ok(Wrapping {
         home: home.name().to_owned(),
         generation,

@@ -2,6 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
+mod fitness;
 #[cfg(target_os = "linux")]
 mod memory;
 
