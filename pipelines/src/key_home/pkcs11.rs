@@ -14,13 +14,14 @@ use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::aead::GcmParams;
-use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
+use data_encoding::HEXLOWER;
 use douane_schemas::secret::Secret;
 use zeroize::Zeroizing;
 
-use super::wrapping::{KeyStore, Remains, secret_of};
+use super::wrapping::{KeyStore, Remains, WrappingKey, secret_of};
 use super::{KeyFault, read};
 use crate::config::Pkcs11Home;
 
@@ -158,27 +159,34 @@ impl Token {
         Ok(session)
     }
 
-    fn template(&self, generation: u32) -> Vec<Attribute> {
-        vec![
+    /// The id is the store and the generation: other stores may have keys of this label.
+    fn template(&self, key: WrappingKey<'_>) -> Result<Vec<Attribute>, Trouble> {
+        let store = HEXLOWER.decode(key.store.as_bytes()).map_err(|_| Trouble::NoKey)?;
+        let id = [&store[..], &key.generation.to_be_bytes()].concat();
+        Ok(vec![
             Attribute::Class(ObjectClass::SECRET_KEY),
             Attribute::KeyType(KeyType::AES),
             Attribute::Token(true),
             Attribute::Label(self.config.key_label.as_bytes().to_vec()),
-            Attribute::Id(generation.to_be_bytes().to_vec()),
-        ]
+            Attribute::Id(id),
+        ])
     }
 
-    fn find(&self, session: &Session, generation: u32) -> Result<Option<ObjectHandle>, Trouble> {
-        let found = session.find_objects(&self.template(generation))?;
+    fn find(
+        &self,
+        session: &Session,
+        key: WrappingKey<'_>,
+    ) -> Result<Option<ObjectHandle>, Trouble> {
+        let found = session.find_objects(&self.template(key)?)?;
         match found.as_slice() {
             [] => Ok(None),
             [key] => Ok(Some(*key)),
-            _ => Err(refused("several keys have this label and generation").into()),
+            _ => Err(refused("several keys have this label and id").into()),
         }
     }
 
-    fn make(&self, session: &Session, generation: u32) -> Result<ObjectHandle, Trouble> {
-        let mut template = self.template(generation);
+    fn make(&self, session: &Session, key: WrappingKey<'_>) -> Result<ObjectHandle, Trouble> {
+        let mut template = self.template(key)?;
         template.extend([
             Attribute::Private(true),
             Attribute::Sensitive(true),
@@ -188,6 +196,16 @@ impl Token {
             Attribute::ValueLen(32.into()),
         ]);
         Ok(session.generate_key(&Mechanism::AesKeyGen, &template)?)
+    }
+}
+
+/// What was found in the token, or made by its own ideas, is used only if it stays there.
+fn stays_inside(session: &Session, key: ObjectHandle) -> Result<(), Trouble> {
+    let told = session.get_attributes(key, &[AttributeType::Sensitive, AttributeType::Extractable]);
+    let wanted = [Attribute::Sensitive(true), Attribute::Extractable(false)];
+    match wanted.iter().all(|one| told.as_ref().is_ok_and(|told| told.contains(one))) {
+        true => Ok(()),
+        false => Err(refused("the key of this label and id may leave the token").into()),
     }
 }
 
@@ -210,14 +228,20 @@ impl KeyStore for Token {
         NAME
     }
 
-    fn wrap(&self, generation: u32, secret: &Secret, aad: &[u8]) -> Result<Vec<u8>, KeyFault> {
+    fn wrap(&self, key: WrappingKey<'_>, secret: &Secret, aad: &[u8]) -> Result<Vec<u8>, KeyFault> {
         let mut iv = [0; IV_LEN];
         SystemRandom::new().fill(&mut iv).map_err(|_| KeyFault::Random)?;
         self.in_session(true, |session| {
-            let key = match self.find(session, generation)? {
-                Some(key) => key,
-                None => self.make(session, generation)?,
+            let key = match self.find(session, key)? {
+                // A new store's id is drawn by chance: nobody has made a key for it.
+                Some(_) if key.generation == 1 => {
+                    return Err(refused("a key of a new store is in the token already").into());
+                }
+                // A rotation that crashed left it.
+                Some(found) => found,
+                None => self.make(session, key)?,
             };
+            stays_inside(session, key)?;
             let mut used = iv;
             let params = GcmParams::new(&mut used, aad, TAG_BITS.into())?;
             let sealed = session.encrypt(&Mechanism::AesGcm(params), key, secret.bytes())?;
@@ -226,9 +250,9 @@ impl KeyStore for Token {
         })
     }
 
-    fn unwrap(&self, generation: u32, wrapped: &[u8], aad: &[u8]) -> Result<Secret, KeyFault> {
+    fn unwrap(&self, key: WrappingKey<'_>, wrapped: &[u8], aad: &[u8]) -> Result<Secret, KeyFault> {
         self.in_session(false, |session| {
-            let key = self.find(session, generation)?.ok_or(Trouble::NoKey)?;
+            let key = self.find(session, key)?.ok_or(Trouble::NoKey)?;
             let (iv, sealed) = wrapped.split_at_checked(IV_LEN).ok_or(Trouble::NoKey)?;
             let mut iv = iv.to_vec();
             let params = GcmParams::new(&mut iv, aad, TAG_BITS.into())?;
@@ -237,11 +261,11 @@ impl KeyStore for Token {
         })
     }
 
-    fn destroy(&self, generation: u32) -> Result<Remains, KeyFault> {
+    fn destroy(&self, key: WrappingKey<'_>, _: &BTreeMap<u32, u64>) -> Result<Remains, KeyFault> {
         self.in_session(true, |session| {
-            for generation in (1..=generation).rev() {
-                match self.find(session, generation)? {
-                    Some(key) => session.destroy_object(key)?,
+            for generation in (1..=key.generation).rev() {
+                match self.find(session, WrappingKey { generation, ..key })? {
+                    Some(found) => session.destroy_object(found)?,
                     // What is before it went before it.
                     None => break,
                 }

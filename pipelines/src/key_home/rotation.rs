@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::store::{self, Domain, DomainVersion, Opened, Use};
-use super::wrapping::{KeyStore, Remains};
+use super::wrapping::{KeyStore, Remains, WrappingKey};
 use super::{KeyFault, open_home, process};
 use crate::config::KeysPlace;
 
@@ -120,7 +120,8 @@ pub fn rotate_wrapping(
     store::write(&keys.dir, &opened.key, opened.store)?;
     // Crash here: the old wrapping key is still there and opens nothing that is in use; the next
     // rotation destroys it as well.
-    let remains = home.destroy(before.generation)?;
+    let destroyed = WrappingKey { store: &old.store, generation: before.generation };
+    let remains = home.destroy(destroyed, &now.versions)?;
     // Final is what was tried.
     let opens = store::open_key(&keys.dir, &old, &keys.region, &*home).is_ok();
     let is_final = remains.is_final && !opens;

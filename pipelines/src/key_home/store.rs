@@ -4,6 +4,7 @@
 //! The file is whole or not at all: it is replaced by a rename, under a lock that every writer
 //! takes. A MAC covers all of it, so that no state, date or use can be changed without the key.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::wrapping::{KeyStore, random, replace, seal, secret_of, unseal};
+use super::wrapping::{KeyStore, WrappingKey, random, replace, seal, secret_of, unseal};
 use super::{KeyFault, read_bounded};
 
 const FORMAT: u32 = 1;
@@ -60,6 +61,10 @@ pub struct Wrapping {
     /// The store key's id.
     pub key_id: String,
     wrapped: String,
+    /// Which version of the home's key each generation is, where the home counts them for all its
+    /// users: what may be destroyed is what this store made.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) versions: BTreeMap<u32, u64>,
 }
 
 /// A root that domains and pipelines follow from.
@@ -153,6 +158,10 @@ impl Bound<'_> {
             .text(name)
             .number(u64::from(version))
             .finish()
+    }
+
+    fn wrapping_key(&self, generation: u32) -> WrappingKey<'_> {
+        WrappingKey { store: self.store, generation }
     }
 
     /// What a home binds the store's own key to.
@@ -294,16 +303,16 @@ fn by_home(
     bound: &Bound<'_>,
     generation: u32,
 ) -> Result<Wrapping, KeyFault> {
-    let aad = bound.aad_of_home(generation);
-    let wrapped = home.wrap(generation, &key.secret, &aad)?;
+    let (aad, id) = (bound.aad_of_home(generation), bound.wrapping_key(generation));
+    let wrapped = home.wrap(id, &key.secret, &aad)?;
     // The old wrapping key is destroyed after this: what the home gave is opened while there is
     // another way in. The right answer comes last, so that a no before it was no outage.
     let unfit = |why| KeyFault::Unfit { home: home.name(), why };
     let elsewhere = Bound { store: bound.store, region: "" }.aad_of_home(generation);
-    if home.unwrap(generation, &wrapped, &elsewhere).is_ok() {
+    if home.unwrap(id, &wrapped, &elsewhere).is_ok() {
         return Err(unfit("opens a key for a place that it was not wrapped for"));
     }
-    let back = home.unwrap(generation, &wrapped, &aad)?;
+    let back = home.unwrap(id, &wrapped, &aad)?;
     aws_lc_rs::constant_time::verify_slices_are_equal(back.bytes(), key.secret.bytes())
         .map_err(|_| unfit("does not give back the key that it wrapped"))?;
     Ok(Wrapping {
@@ -311,6 +320,7 @@ fn by_home(
         generation,
         made: Timestamp::now(),
         key_id: key.id(),
+        versions: home.version(&wrapped).map(|version| (generation, version)).into_iter().collect(),
         wrapped: BASE64.encode(&wrapped),
     })
 }
@@ -395,7 +405,8 @@ pub(super) fn open_key(
     let broken = || KeyFault::Broken { path: path(dir) };
     let blob = BASE64.decode(store.wrapping.wrapped.as_bytes()).map_err(|_| broken())?;
     let bound = Bound { store: &store.store, region };
-    let secret = home.unwrap(generation, &blob, &bound.aad_of_home(generation))?;
+    let secret =
+        home.unwrap(bound.wrapping_key(generation), &blob, &bound.aad_of_home(generation))?;
     let key = StoreKey::of(secret);
     // A home that answers with another secret is no home of this store.
     match key.id() == store.wrapping.key_id {
@@ -462,7 +473,8 @@ impl Opened {
         let key = StoreKey::of(random()?);
         let generation = self.store.wrapping.generation + 1;
         let bound = self.bound();
-        let wrapping = by_home(home, &key, &bound, generation)?;
+        let mut wrapping = by_home(home, &key, &bound, generation)?;
+        wrapping.versions.extend(&self.store.wrapping.versions);
         let mut roots = self.store.roots.clone();
         for (entry, root) in roots.iter_mut().zip(&self.roots) {
             entry.wrapped = wrapped(&key, &bound, "root", entry.version, root.secret())?;

@@ -172,9 +172,10 @@ fn a_store_of_one_region_does_not_open_in_another() {
     // The same with the home's word for it: of 10,000 regions one opens.
     let home = WrappingFile::new(dir.path().join(WRAPPING));
     let secret = wrapping::random().unwrap();
-    let wrapped = home.wrap(1, &secret, b"region 0").unwrap();
+    let key = wrapping::WrappingKey { store: "", generation: 1 };
+    let wrapped = home.wrap(key, &secret, b"region 0").unwrap();
     let opened = (0..10_000u32)
-        .filter(|n| home.unwrap(1, &wrapped, format!("region {n}").as_bytes()).is_ok())
+        .filter(|n| home.unwrap(key, &wrapped, format!("region {n}").as_bytes()).is_ok())
         .count();
     assert_eq!(opened, 1);
 }

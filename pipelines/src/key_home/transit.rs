@@ -5,6 +5,7 @@
 //! `POST /v1/MOUNT/keys/KEY/{rotate,config,trim}`. No answer's text is ever part of a fault.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Body, http};
 use zeroize::Zeroizing;
 
-use super::wrapping::{KeyStore, Remains, secret_of};
+use super::wrapping::{KeyStore, Remains, WrappingKey, secret_of};
 use super::{KeyFault, io_fault, read};
 use crate::config::TransitHome;
 
@@ -74,7 +75,9 @@ struct Known {
 
 #[derive(Deserialize)]
 struct KnownData {
-    latest_version: u64,
+    /// The oldest that was not trimmed; 0 where none was.
+    #[serde(default)]
+    min_available_version: u64,
 }
 
 /// What the service said, once it said something that is not `away`.
@@ -177,15 +180,39 @@ impl Transit {
         self.post(path, body.to_string().as_bytes())?.yes()
     }
 
-    /// Only the newest version may open anything, and the older ones are deleted.
-    fn trim(&self) -> Result<(), KeyFault> {
+    /// No version before that of the generation after this one may open anything, and they are
+    /// deleted; unless one of them is not this store's: then nothing is done, and it says `false`.
+    fn trim(&self, generation: u32, versions: &BTreeMap<u32, u64>) -> Result<bool, KeyFault> {
+        let Some((_, &kept)) = versions.range(generation.saturating_add(1)..).next() else {
+            return Ok(false);
+        };
         let key = format!("keys/{}", self.config.key);
-        let newest = self.get(&key)?.yes()?.parse::<Known>()?.data.latest_version;
-        let least = json!({"min_decryption_version": newest, "min_encryption_version": newest});
+        let known = self.get(&key)?.yes()?.parse::<Known>()?.data;
+        if !all_own(known.min_available_version.max(1), kept, versions) {
+            return Ok(false);
+        }
+        let least = json!({"min_decryption_version": kept, "min_encryption_version": kept});
         self.ask(&format!("{key}/config"), &least)?;
-        self.ask(&format!("{key}/trim"), &json!({"min_available_version": newest}))?;
-        Ok(())
+        self.ask(&format!("{key}/trim"), &json!({"min_available_version": kept}))?;
+        Ok(true)
     }
+}
+
+/// Whether the versions from `first` to before `kept` are this store's. No store uses version 1,
+/// which was there before any: it goes with the store that came first.
+fn all_own(first: u64, kept: u64, versions: &BTreeMap<u32, u64>) -> bool {
+    let own = |version| match version {
+        1 => versions.get(&1) == Some(&2),
+        _ => versions.values().any(|own| *own == version),
+    };
+    (first..kept).all(own)
+}
+
+/// N of `vault:vN:…`.
+fn version_of(ciphertext: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(ciphertext).ok()?;
+    let (number, _) = text.strip_prefix("vault:v")?.split_once(':')?;
+    number.parse().ok().filter(|number| *number > 0)
 }
 
 fn answer(said: Result<http::Response<Body>, ureq::Error>) -> Result<Answer, KeyFault> {
@@ -222,18 +249,32 @@ impl KeyStore for Transit {
         NAME
     }
 
-    /// A later generation is a new version of the service's key. A crash after it leaves one more
-    /// version, which wraps nothing.
-    fn wrap(&self, generation: u32, secret: &Secret, aad: &[u8]) -> Result<Vec<u8>, KeyFault> {
-        if generation > 1 {
-            self.ask(&format!("keys/{}/rotate", self.config.key), &json!({}))?;
-        }
+    /// Each generation is a new version of the service's key, so that no two stores use one. A
+    /// crash after it leaves a version that wraps nothing and is nobody's: it is not destroyed, nor
+    /// is what is before it.
+    fn wrap(
+        &self,
+        _key: WrappingKey<'_>,
+        secret: &Secret,
+        aad: &[u8],
+    ) -> Result<Vec<u8>, KeyFault> {
+        self.ask(&format!("keys/{}/rotate", self.config.key), &json!({}))?;
         let path = format!("encrypt/{}", self.config.key);
         let answer = self.post(&path, &to_encrypt(secret, aad))?.yes()?;
-        Ok(answer.parse::<Ciphertext<'_>>()?.data.ciphertext.as_bytes().to_vec())
+        let wrapped = answer.parse::<Ciphertext<'_>>()?.data.ciphertext.as_bytes().to_vec();
+        version_of(&wrapped).map(|_| wrapped).ok_or_else(|| away(OUT_OF_FORM))
     }
 
-    fn unwrap(&self, _generation: u32, wrapped: &[u8], aad: &[u8]) -> Result<Secret, KeyFault> {
+    fn version(&self, wrapped: &[u8]) -> Option<u64> {
+        version_of(wrapped)
+    }
+
+    fn unwrap(
+        &self,
+        _key: WrappingKey<'_>,
+        wrapped: &[u8],
+        aad: &[u8],
+    ) -> Result<Secret, KeyFault> {
         let none = KeyFault::NotWrappedHere { home: NAME };
         let Ok(ciphertext) = std::str::from_utf8(wrapped) else { return Err(none) };
         let body = json!({"ciphertext": ciphertext, "associated_data": BASE64.encode(aad)});
@@ -250,12 +291,23 @@ impl KeyStore for Transit {
         secret_of(&Zeroizing::new(plain)).ok_or_else(|| away(OUT_OF_FORM))
     }
 
-    fn destroy(&self, _generation: u32) -> Result<Remains, KeyFault> {
-        match self.trim() {
-            Ok(()) => Ok(Remains {
+    fn destroy(
+        &self,
+        key: WrappingKey<'_>,
+        versions: &BTreeMap<u32, u64>,
+    ) -> Result<Remains, KeyFault> {
+        match self.trim(key.generation, versions) {
+            Ok(true) => Ok(Remains {
                 is_final: true,
                 what: "nothing opens a backup of the store, unless the key service is restored \
                        from a backup of its own",
+            }),
+            Ok(false) => Ok(Remains {
+                is_final: false,
+                what: "the key service still has the old version: its key also has versions that \
+                       this store did not make or lost in a crash, and it destroys its own only; \
+                       let somebody who knows whose they are trim it, and give each place a key of \
+                       its own",
             }),
             Err(KeyFault::Refused { .. }) => Ok(Remains {
                 is_final: false,

@@ -4,6 +4,7 @@
 //! A wrapping key has a generation. The next one is made before the store names it, the old one is
 //! destroyed after: a crash in between leaves both, and the store says which.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -20,21 +21,40 @@ use zeroize::Zeroizing;
 
 use super::{KeyFault, io_fault, read};
 
+/// Which wrapping key: homes may hold those of several stores.
+#[derive(Clone, Copy)]
+pub struct WrappingKey<'a> {
+    /// 32 hexadecimal characters.
+    pub store: &'a str,
+    /// Counts the store's wrapping keys, from 1.
+    pub generation: u32,
+}
+
 /// A home of the wrapping key. Implementations are listed in [`super::open_home`].
 pub trait KeyStore: Send + Sync {
     /// As `store.json` and `keys status` name it.
     fn name(&self) -> &'static str;
 
-    /// Wraps a secret under the wrapping key of a generation, which is made where it is not there.
+    /// Wraps a secret under a wrapping key, which is made where it is not there.
     /// What comes back opens under the same associated data only.
-    fn wrap(&self, generation: u32, secret: &Secret, aad: &[u8]) -> Result<Vec<u8>, KeyFault>;
+    fn wrap(&self, key: WrappingKey<'_>, secret: &Secret, aad: &[u8]) -> Result<Vec<u8>, KeyFault>;
 
     /// Opens what [`KeyStore::wrap`] gave. [`KeyFault::Away`]: it may open later.
-    fn unwrap(&self, generation: u32, wrapped: &[u8], aad: &[u8]) -> Result<Secret, KeyFault>;
+    fn unwrap(&self, key: WrappingKey<'_>, wrapped: &[u8], aad: &[u8]) -> Result<Secret, KeyFault>;
 
-    /// Destroys the wrapping keys of a generation and of all before it; says what may still open
+    /// The home's own number of the key that wrapped this, where it counts keys of all its users.
+    fn version(&self, _wrapped: &[u8]) -> Option<u64> {
+        None
+    }
+
+    /// Destroys a store's wrapping key and all before it, and no key that may be another's;
+    /// `versions` are [`KeyStore::version`] of the store's generations. Says what may still open
     /// what they wrapped.
-    fn destroy(&self, generation: u32) -> Result<Remains, KeyFault>;
+    fn destroy(
+        &self,
+        key: WrappingKey<'_>,
+        versions: &BTreeMap<u32, u64>,
+    ) -> Result<Remains, KeyFault>;
 
     /// How long keys may be used after the home last opened them; `None` where the home is as near
     /// as the store itself.
@@ -179,7 +199,8 @@ impl KeyStore for WrappingFile {
         "file"
     }
 
-    fn wrap(&self, generation: u32, secret: &Secret, aad: &[u8]) -> Result<Vec<u8>, KeyFault> {
+    fn wrap(&self, key: WrappingKey<'_>, secret: &Secret, aad: &[u8]) -> Result<Vec<u8>, KeyFault> {
+        let generation = key.generation;
         let mut keys = match self.read() {
             Err(KeyFault::Missing(_)) => Vec::new(),
             keys => keys?,
@@ -193,17 +214,17 @@ impl KeyStore for WrappingFile {
         seal(key.bytes(), aad, secret.bytes())
     }
 
-    fn unwrap(&self, generation: u32, wrapped: &[u8], aad: &[u8]) -> Result<Secret, KeyFault> {
+    fn unwrap(&self, key: WrappingKey<'_>, wrapped: &[u8], aad: &[u8]) -> Result<Secret, KeyFault> {
         let keys = self.read()?;
         keys.iter()
-            .find(|(number, _)| *number == generation)
+            .find(|(number, _)| *number == key.generation)
             .and_then(|(_, key)| secret_of(&unseal(key.bytes(), aad, wrapped)?))
             .ok_or(KeyFault::NotWrappedHere { home: self.name() })
     }
 
-    fn destroy(&self, generation: u32) -> Result<Remains, KeyFault> {
+    fn destroy(&self, key: WrappingKey<'_>, _: &BTreeMap<u32, u64>) -> Result<Remains, KeyFault> {
         let mut keys = self.read()?;
-        keys.retain(|(number, _)| *number > generation);
+        keys.retain(|(number, _)| *number > key.generation);
         self.replace(&keys)?;
         Ok(Remains {
             is_final: false,
@@ -249,14 +270,24 @@ impl KeyStore for Passphrase {
         "passphrase"
     }
 
-    fn wrap(&self, _generation: u32, secret: &Secret, aad: &[u8]) -> Result<Vec<u8>, KeyFault> {
+    fn wrap(
+        &self,
+        _key: WrappingKey<'_>,
+        secret: &Secret,
+        aad: &[u8],
+    ) -> Result<Vec<u8>, KeyFault> {
         let mut salt = [0; SALT_LEN];
         SystemRandom::new().fill(&mut salt).map_err(|_| KeyFault::Random)?;
         let sealed = seal(self.key(&salt)?.bytes(), aad, secret.bytes())?;
         Ok([&salt[..], &sealed].concat())
     }
 
-    fn unwrap(&self, _generation: u32, wrapped: &[u8], aad: &[u8]) -> Result<Secret, KeyFault> {
+    fn unwrap(
+        &self,
+        _key: WrappingKey<'_>,
+        wrapped: &[u8],
+        aad: &[u8],
+    ) -> Result<Secret, KeyFault> {
         let (salt, sealed) = wrapped
             .split_at_checked(SALT_LEN)
             .ok_or(KeyFault::NotWrappedHere { home: self.name() })?;
@@ -265,7 +296,7 @@ impl KeyStore for Passphrase {
             .ok_or(KeyFault::NotWrappedHere { home: self.name() })
     }
 
-    fn destroy(&self, _generation: u32) -> Result<Remains, KeyFault> {
+    fn destroy(&self, _key: WrappingKey<'_>, _: &BTreeMap<u32, u64>) -> Result<Remains, KeyFault> {
         Ok(Remains {
             is_final: false,
             what: "whoever knows the passphrase opens a backup of the store",
@@ -304,6 +335,11 @@ pub(super) fn replace(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), KeyFau
 mod tests {
     use super::*;
 
+    /// A store's wrapping key; which store is nothing to these homes.
+    fn key(generation: u32) -> WrappingKey<'static> {
+        WrappingKey { store: "", generation }
+    }
+
     fn secret(byte: u8) -> Secret {
         secret_of(&[byte; 32]).unwrap()
     }
@@ -321,11 +357,11 @@ mod tests {
     fn what_a_home_wraps_opens_under_its_own_associated_data_only() {
         let dir = tempfile::tempdir().unwrap();
         for home in homes(dir.path()) {
-            let wrapped = home.wrap(1, &secret(7), b"a").unwrap();
-            assert_eq!(home.unwrap(1, &wrapped, b"a").unwrap().bytes(), &[7; 32]);
+            let wrapped = home.wrap(key(1), &secret(7), b"a").unwrap();
+            assert_eq!(home.unwrap(key(1), &wrapped, b"a").unwrap().bytes(), &[7; 32]);
             let refused = |generation, wrapped: &[u8], aad: &[u8]| {
                 matches!(
-                    home.unwrap(generation, wrapped, aad),
+                    home.unwrap(key(generation), wrapped, aad),
                     Err(KeyFault::NotWrappedHere { .. })
                 )
             };
@@ -343,18 +379,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("wrapping.key");
         let home = WrappingFile::new(path.clone());
-        let one = home.wrap(1, &secret(7), b"a").unwrap();
-        let two = home.wrap(2, &secret(7), b"a").unwrap();
+        let one = home.wrap(key(1), &secret(7), b"a").unwrap();
+        let two = home.wrap(key(2), &secret(7), b"a").unwrap();
         // Crash here: both open.
-        home.unwrap(1, &one, b"a").unwrap();
-        home.unwrap(2, &two, b"a").unwrap();
+        home.unwrap(key(1), &one, b"a").unwrap();
+        home.unwrap(key(2), &two, b"a").unwrap();
         let backup = fs::read(&path).unwrap();
-        home.destroy(1).unwrap();
-        assert!(home.unwrap(1, &one, b"a").is_err());
-        home.unwrap(2, &two, b"a").unwrap();
+        home.destroy(key(1), &BTreeMap::new()).unwrap();
+        assert!(home.unwrap(key(1), &one, b"a").is_err());
+        home.unwrap(key(2), &two, b"a").unwrap();
         // What a certificate says of this home: the old file opens the old store.
         replace(&path, 0o600, &backup).unwrap();
-        home.unwrap(1, &one, b"a").unwrap();
+        home.unwrap(key(1), &one, b"a").unwrap();
     }
 
     #[test]
@@ -362,7 +398,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("wrapping.key");
         let home = WrappingFile::new(path.clone());
-        let wrapped = home.wrap(1, &secret(7), b"a").unwrap();
+        let wrapped = home.wrap(key(1), &secret(7), b"a").unwrap();
         let hex = "ab".repeat(31);
         for bad in [
             String::new(),
@@ -374,17 +410,23 @@ mod tests {
             format!("douane-wrapping-key-v2\n1 {hex}cd\n"),
         ] {
             replace(&path, 0o600, bad.as_bytes()).unwrap();
-            assert!(matches!(home.unwrap(1, &wrapped, b"a"), Err(KeyFault::Form { .. })), "{bad}");
+            assert!(
+                matches!(home.unwrap(key(1), &wrapped, b"a"), Err(KeyFault::Form { .. })),
+                "{bad}"
+            );
         }
         let passphrase = dir.path().join("passphrase");
         let home = Passphrase::new(passphrase.clone());
         replace(&passphrase, 0o600, b"correct horse battery").unwrap();
-        let wrapped = home.wrap(1, &secret(7), b"a").unwrap();
+        let wrapped = home.wrap(key(1), &secret(7), b"a").unwrap();
         replace(&passphrase, 0o600, b"another horse battery").unwrap();
-        assert!(matches!(home.unwrap(1, &wrapped, b"a"), Err(KeyFault::NotWrappedHere { .. })));
+        assert!(matches!(
+            home.unwrap(key(1), &wrapped, b"a"),
+            Err(KeyFault::NotWrappedHere { .. })
+        ));
         replace(&passphrase, 0o600, b"short").unwrap();
-        assert!(matches!(home.unwrap(1, &wrapped, b"a"), Err(KeyFault::Form { .. })));
+        assert!(matches!(home.unwrap(key(1), &wrapped, b"a"), Err(KeyFault::Form { .. })));
         replace(&passphrase, 0o644, b"correct horse battery").unwrap();
-        assert!(matches!(home.unwrap(1, &wrapped, b"a"), Err(KeyFault::Open { .. })));
+        assert!(matches!(home.unwrap(key(1), &wrapped, b"a"), Err(KeyFault::Open { .. })));
     }
 }

@@ -42,6 +42,10 @@ fn with_token(name: &str, work: impl FnOnce(&Path)) {
     assert!(ran.status.success() && said.contains("1 passed"), "{said}");
 }
 
+fn key(generation: u32) -> WrappingKey<'static> {
+    WrappingKey { store: "00112233445566778899aabbccddeeff", generation }
+}
+
 fn config(dir: &Path) -> Pkcs11Home {
     Pkcs11Home {
         module: MODULE.into(),
@@ -65,10 +69,10 @@ fn a_token_wraps_and_opens_under_the_same_data_only() {
     with_token("a_token_wraps_and_opens_under_the_same_data_only", |dir| {
         let home = token(dir);
         let secret = secret_of(&[7; 32]).unwrap();
-        let wrapped = home.wrap(1, &secret, b"a").unwrap();
-        assert_eq!(home.unwrap(1, &wrapped, b"a").unwrap().bytes(), &[7; 32]);
+        let wrapped = home.wrap(key(1), &secret, b"a").unwrap();
+        assert_eq!(home.unwrap(key(1), &wrapped, b"a").unwrap().bytes(), &[7; 32]);
         let not_here = |generation, wrapped: &[u8], aad: &[u8]| {
-            let refused = home.unwrap(generation, wrapped, aad).err();
+            let refused = home.unwrap(key(generation), wrapped, aad).err();
             assert!(!matches!(refused, None | Some(KeyFault::Refused { .. })));
         };
         not_here(1, &wrapped, b"b");
@@ -78,7 +82,7 @@ fn a_token_wraps_and_opens_under_the_same_data_only() {
         *flipped.last_mut().unwrap() ^= 1;
         not_here(1, &flipped, b"a");
         // It goes on after each of these.
-        assert_eq!(home.unwrap(1, &wrapped, b"a").unwrap().bytes(), &[7; 32]);
+        assert_eq!(home.unwrap(key(1), &wrapped, b"a").unwrap().bytes(), &[7; 32]);
     });
 }
 
@@ -86,10 +90,10 @@ fn a_token_wraps_and_opens_under_the_same_data_only() {
 fn the_wrapping_key_is_not_extractable() {
     with_token("the_wrapping_key_is_not_extractable", |dir| {
         let home = token(dir);
-        home.wrap(1, &secret_of(&[7; 32]).unwrap(), b"a").unwrap();
+        home.wrap(key(1), &secret_of(&[7; 32]).unwrap(), b"a").unwrap();
         let attributes = home
             .in_session(false, |session| {
-                let key = home.find(session, 1)?.ok_or(Trouble::NoKey)?;
+                let key = home.find(session, key(1))?.ok_or(Trouble::NoKey)?;
                 let wanted = [
                     cryptoki::object::AttributeType::Extractable,
                     cryptoki::object::AttributeType::Sensitive,
@@ -127,17 +131,72 @@ fn a_restored_backup_of_the_store_does_not_open_after_the_key_was_destroyed() {
 }
 
 #[test]
+fn a_key_that_lies_there_is_taken_over_only_by_a_rotation_and_only_if_it_cannot_leave() {
+    let name = "a_key_that_lies_there_is_taken_over_only_by_a_rotation_and_only_if_it_cannot_leave";
+    with_token(name, |dir| {
+        let (home, secret) = (token(dir), secret_of(&[7; 32]).unwrap());
+        let plant = |generation, is_fit: bool| {
+            let made = home.in_session(true, |session| {
+                let mut template = home.template(key(generation))?;
+                template.extend([
+                    Attribute::Private(true),
+                    Attribute::Sensitive(is_fit),
+                    Attribute::Extractable(!is_fit),
+                    Attribute::Encrypt(true),
+                    Attribute::Decrypt(true),
+                    Attribute::ValueLen(32.into()),
+                ]);
+                Ok(session.generate_key(&Mechanism::AesKeyGen, &template)?)
+            });
+            made.unwrap();
+        };
+        let refused = |generation| {
+            let fault = home.wrap(key(generation), &secret, b"a").err();
+            assert!(matches!(fault, Some(KeyFault::Refused { .. })), "{generation}: {fault:?}");
+        };
+        plant(1, true);
+        refused(1);
+        plant(2, true);
+        home.wrap(key(2), &secret, b"a").unwrap();
+        plant(3, false);
+        refused(3);
+        let elsewhere = WrappingKey { store: "no store", generation: 1 };
+        assert!(home.wrap(elsewhere, &secret, b"a").is_err());
+    });
+}
+
+/// Label and token are one: what one place destroys is its own.
+#[test]
+fn two_places_on_one_label_do_not_touch_each_other() {
+    with_token("two_places_on_one_label_do_not_touch_each_other", |dir| {
+        let one = place(dir);
+        let other = KeysPlace { dir: dir.join("other"), ..one.clone() };
+        for place in [&one, &other] {
+            KeyHome::init(place).unwrap();
+        }
+        for _ in 0..2 {
+            let (_, remains) = rotate_wrapping(&one, |_| Ok(())).unwrap();
+            assert!(remains.is_final);
+            KeyHome::open(&other).unwrap();
+        }
+        rotate_wrapping(&other, |_| Ok(())).unwrap();
+        KeyHome::open(&one).unwrap();
+        KeyHome::open(&other).unwrap();
+    });
+}
+
+#[test]
 fn a_token_that_goes_away_is_away_and_comes_back() {
     with_token("a_token_that_goes_away_is_away_and_comes_back", |dir| {
         let home = token(dir);
-        let wrapped = home.wrap(1, &secret_of(&[7; 32]).unwrap(), b"a").unwrap();
+        let wrapped = home.wrap(key(1), &secret_of(&[7; 32]).unwrap(), b"a").unwrap();
         let (here, gone) = (dir.join("tokens"), dir.join("gone"));
         for _ in 0..3 {
             std::fs::rename(&here, &gone).unwrap();
-            let away = home.unwrap(1, &wrapped, b"a").err();
+            let away = home.unwrap(key(1), &wrapped, b"a").err();
             assert!(matches!(away, Some(KeyFault::Away { .. })), "{away:?}");
             std::fs::rename(&gone, &here).unwrap();
-            assert_eq!(home.unwrap(1, &wrapped, b"a").unwrap().bytes(), &[7; 32]);
+            assert_eq!(home.unwrap(key(1), &wrapped, b"a").unwrap().bytes(), &[7; 32]);
         }
     });
 }
@@ -146,16 +205,16 @@ fn a_token_that_goes_away_is_away_and_comes_back() {
 fn a_refused_pin_is_not_tried_again() {
     with_token("a_refused_pin_is_not_tried_again", |dir| {
         let good = token(dir);
-        let wrapped = good.wrap(1, &secret_of(&[7; 32]).unwrap(), b"a").unwrap();
+        let wrapped = good.wrap(key(1), &secret_of(&[7; 32]).unwrap(), b"a").unwrap();
         replace(&dir.join("pin"), 0o600, b"0000-0000").unwrap();
         let home = token(dir);
-        assert!(matches!(home.unwrap(1, &wrapped, b"a"), Err(KeyFault::Refused { .. })));
+        assert!(matches!(home.unwrap(key(1), &wrapped, b"a"), Err(KeyFault::Refused { .. })));
         // The right one now would be taken, and is not tried.
         replace(&dir.join("pin"), 0o600, PIN.as_bytes()).unwrap();
-        assert!(matches!(home.unwrap(1, &wrapped, b"a"), Err(KeyFault::Refused { .. })));
-        token(dir).unwrap(1, &wrapped, b"a").unwrap();
+        assert!(matches!(home.unwrap(key(1), &wrapped, b"a"), Err(KeyFault::Refused { .. })));
+        token(dir).unwrap(key(1), &wrapped, b"a").unwrap();
         let other = Pkcs11Home { token_label: "nobody".into(), ..config(dir) };
         let other = Token::new(other, Duration::from_secs(300));
-        assert!(matches!(other.unwrap(1, &wrapped, b"a"), Err(KeyFault::Away { .. })));
+        assert!(matches!(other.unwrap(key(1), &wrapped, b"a"), Err(KeyFault::Away { .. })));
     });
 }

@@ -2,7 +2,7 @@
 
 use douane_schemas::secret::Secret;
 
-use super::wrapping::{Remains, secret_of};
+use super::wrapping::{Remains, WrappingKey, secret_of};
 use super::*;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -23,26 +23,28 @@ impl KeyStore for Flawed {
         self.0.name()
     }
 
-    fn wrap(&self, generation: u32, secret: &Secret, aad: &[u8]) -> Result<Vec<u8>, KeyFault> {
+    fn wrap(&self, key: WrappingKey<'_>, secret: &Secret, aad: &[u8]) -> Result<Vec<u8>, KeyFault> {
         match self.1 {
-            Flaw::Unbound => self.0.wrap(generation, secret, b""),
-            _ => self.0.wrap(generation, secret, aad),
+            Flaw::Unbound => self.0.wrap(key, secret, b""),
+            _ => self.0.wrap(key, secret, aad),
         }
     }
 
-    fn unwrap(&self, generation: u32, wrapped: &[u8], aad: &[u8]) -> Result<Secret, KeyFault> {
+    fn unwrap(&self, key: WrappingKey<'_>, wrapped: &[u8], aad: &[u8]) -> Result<Secret, KeyFault> {
         match self.1 {
-            Flaw::None => self.0.unwrap(generation, wrapped, aad),
-            Flaw::Unbound => self.0.unwrap(generation, wrapped, b""),
-            Flaw::Another => {
-                self.0.unwrap(generation, wrapped, aad).map(|_| secret_of(&[9; 32]).unwrap())
-            }
+            Flaw::None => self.0.unwrap(key, wrapped, aad),
+            Flaw::Unbound => self.0.unwrap(key, wrapped, b""),
+            Flaw::Another => self.0.unwrap(key, wrapped, aad).map(|_| secret_of(&[9; 32]).unwrap()),
             Flaw::Forgets => Err(KeyFault::NotWrappedHere { home: self.name() }),
         }
     }
 
-    fn destroy(&self, generation: u32) -> Result<Remains, KeyFault> {
-        self.0.destroy(generation)
+    fn destroy(
+        &self,
+        key: WrappingKey<'_>,
+        versions: &BTreeMap<u32, u64>,
+    ) -> Result<Remains, KeyFault> {
+        self.0.destroy(key, versions)
     }
 }
 

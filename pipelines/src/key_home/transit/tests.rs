@@ -31,6 +31,7 @@ struct Service {
     /// Versions from 1; `None` once trimmed.
     versions: Vec<Option<Secret>>,
     decrypt_from: usize,
+    available_from: usize,
     may_trim: bool,
     asked: usize,
 }
@@ -50,6 +51,7 @@ impl Server {
             mood: Mood::Well,
             versions: vec![Some(random().unwrap())],
             decrypt_from: 1,
+            available_from: 0,
             may_trim: true,
             asked: 0,
         }));
@@ -169,7 +171,9 @@ impl Service {
                 }
             }
             ("GET", "/v1/transit/keys/douane") if self.may_trim => {
-                (200, json!({"data": {"latest_version": newest, "type": "aes256-gcm96"}}))
+                let known = json!({"latest_version": newest, "type": "aes256-gcm96",
+                    "min_available_version": self.available_from});
+                (200, json!({"data": known}))
             }
             ("POST", "/v1/transit/keys/douane/rotate") => {
                 self.versions.push(Some(random().unwrap()));
@@ -182,6 +186,7 @@ impl Service {
             ("POST", "/v1/transit/keys/douane/trim") if self.may_trim => {
                 let least = body["min_available_version"].as_u64().unwrap() as usize;
                 self.versions[..least - 1].fill(None);
+                self.available_from = least;
                 (204, Value::Null)
             }
             (_, path) if path.starts_with("/v1/transit/keys/douane") => {
@@ -207,13 +212,17 @@ fn transit(config: TransitHome) -> Transit {
     transit
 }
 
+fn key(generation: u32) -> WrappingKey<'static> {
+    WrappingKey { store: "00112233445566778899aabbccddeeff", generation }
+}
+
 /// What douane asks of any service. `own` is the key's first wrapping.
 fn contract(home: &Transit) {
     let secret = random().unwrap();
-    let wrapped = home.wrap(1, &secret, b"a").unwrap();
-    assert_eq!(home.unwrap(1, &wrapped, b"a").unwrap().bytes(), secret.bytes());
+    let wrapped = home.wrap(key(1), &secret, b"a").unwrap();
+    assert_eq!(home.unwrap(key(1), &wrapped, b"a").unwrap().bytes(), secret.bytes());
     let not_here = |wrapped: &[u8], aad: &[u8]| {
-        let answer = home.unwrap(1, wrapped, aad).err();
+        let answer = home.unwrap(key(1), wrapped, aad).err();
         assert!(matches!(answer, Some(KeyFault::NotWrappedHere { .. })), "{answer:?}");
     };
     not_here(&wrapped, b"b");
@@ -225,12 +234,14 @@ fn contract(home: &Transit) {
     *bytes.last_mut().unwrap() ^= 1;
     not_here(format!("{head}:{}", BASE64.encode(&bytes)).as_bytes(), b"a");
 
-    let next = home.wrap(2, &secret, b"a").unwrap();
-    home.unwrap(1, &wrapped, b"a").unwrap();
-    home.unwrap(2, &next, b"a").unwrap();
-    assert!(home.destroy(1).unwrap().is_final);
+    let next = home.wrap(key(2), &secret, b"a").unwrap();
+    home.unwrap(key(1), &wrapped, b"a").unwrap();
+    home.unwrap(key(2), &next, b"a").unwrap();
+    let versions = [(1, &wrapped), (2, &next)];
+    let versions = versions.map(|(at, wrapped)| (at, home.version(wrapped).unwrap())).into();
+    assert!(home.destroy(key(1), &versions).unwrap().is_final);
     not_here(&wrapped, b"a");
-    assert_eq!(home.unwrap(2, &next, b"a").unwrap().bytes(), secret.bytes());
+    assert_eq!(home.unwrap(key(2), &next, b"a").unwrap().bytes(), secret.bytes());
 }
 
 #[test]
@@ -262,7 +273,7 @@ fn what_a_service_should_not_say_is_typed_and_shows_no_word_of_it() {
     let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
     let home = transit(config(&server.url, dir.path()));
     let secret = secret_of(&[7; 32]).unwrap();
-    let wrapped = home.wrap(1, &secret, b"a").unwrap();
+    let wrapped = home.wrap(key(1), &secret, b"a").unwrap();
     for (mood, is_away) in [
         (Mood::Status(403), false),
         (Mood::Status(404), false),
@@ -278,14 +289,14 @@ fn what_a_service_should_not_say_is_typed_and_shows_no_word_of_it() {
     ] {
         server.mood(mood);
         let begun = Instant::now();
-        let fault = home.unwrap(1, &wrapped, b"a").err().expect("no answer to use");
+        let fault = home.unwrap(key(1), &wrapped, b"a").err().expect("no answer to use");
         assert_eq!(matches!(fault, KeyFault::Away { .. }), is_away, "{mood:?}: {fault}");
         assert!(begun.elapsed() < Duration::from_secs(3), "{mood:?}");
         assert!(!fault.to_string().contains("said for a test"), "{fault}");
-        assert!(home.wrap(1, &secret, b"a").is_err(), "{mood:?}");
+        assert!(home.wrap(key(1), &secret, b"a").is_err(), "{mood:?}");
     }
     server.mood(Mood::Well);
-    assert_eq!(home.unwrap(1, &wrapped, b"a").unwrap().bytes(), &[7; 32]);
+    assert_eq!(home.unwrap(key(1), &wrapped, b"a").unwrap().bytes(), &[7; 32]);
     drop(server);
 }
 
@@ -334,4 +345,64 @@ fn a_store_survives_the_destruction_and_its_backup_does_not() {
     let (_, remains) = rotate_wrapping(&place, |_| Ok(())).unwrap();
     assert!(!remains.is_final);
     assert!(KeyHome::open(&place).unwrap().same_keys(&before));
+}
+
+/// Two places were given one key by mistake: neither destroys what the other's store needs, and
+/// neither calls its own destruction final.
+#[test]
+fn two_places_on_one_key_do_not_touch_each_other() {
+    let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
+    let place = |name: &str| {
+        let service = config(&server.url, dir.path());
+        let home = Home::Transit { service, lease: Duration::from_secs(300) };
+        KeysPlace { dir: dir.path().join(name), region: "eu-de".into(), locked: false, home }
+    };
+    let places = [place("a"), place("b")];
+    for place in &places {
+        KeyHome::init(place).unwrap();
+    }
+    for at in [0, 1, 0] {
+        let (_, remains) = rotate_wrapping(&places[at], |_| Ok(())).unwrap();
+        assert!(!remains.is_final);
+        for place in &places {
+            KeyHome::open(place).unwrap();
+        }
+    }
+}
+
+/// A version that a crash left is nobody's; once a person trimmed it, rotations are final again.
+#[test]
+fn a_version_that_nobody_knows_stays_until_a_person_trims_it() {
+    let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
+    let service = config(&server.url, dir.path());
+    let home = Home::Transit { service, lease: Duration::from_secs(300) };
+    let place =
+        KeysPlace { dir: dir.path().join("keys"), region: "eu-de".into(), locked: false, home };
+    KeyHome::init(&place).unwrap();
+    assert!(rotate_wrapping(&place, |_| Err(KeyFault::NotLedgered)).is_err());
+    assert!(!rotate_wrapping(&place, |_| Ok(())).unwrap().1.is_final);
+    {
+        let mut service = server.service.lock().unwrap();
+        let newest = service.versions.len();
+        service.versions[..newest - 1].fill(None);
+        service.available_from = newest;
+    }
+    assert!(rotate_wrapping(&place, |_| Ok(())).unwrap().1.is_final);
+    KeyHome::open(&place).unwrap();
+}
+
+#[test]
+fn what_is_trimmed_is_this_stores() {
+    let of = |versions: &[u64]| (1..).zip(versions.iter().copied()).collect::<BTreeMap<_, _>>();
+    assert!(all_own(1, 3, &of(&[2, 3])));
+    assert!(all_own(3, 5, &of(&[2, 3, 4, 5])));
+    // Another store came first, came between, or is not known to have come.
+    assert!(!all_own(1, 4, &of(&[3, 4])));
+    assert!(!all_own(1, 4, &of(&[2, 4])));
+    assert!(!all_own(1, 2, &of(&[])));
+    assert!(!all_own(1, 2, &BTreeMap::from([(2, 2)])));
+    assert!(!all_own(1, u64::MAX, &of(&[2, u64::MAX])));
+    for (text, version) in [("vault:v7:x", Some(7)), ("vault:v0:x", None), ("vault:v:x", None)] {
+        assert_eq!(version_of(text.as_bytes()), version);
+    }
 }
