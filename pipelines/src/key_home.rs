@@ -70,6 +70,13 @@ pub enum KeyFault {
          `chmod go-rwx {}`, after asking who has read it", .path.display(), .path.display()
     )]
     Open { path: PathBuf, mode: u32 },
+    /// Somebody else could have put other code there.
+    #[error(
+        "{}: others than root and this user may write here (owner {owner}, mode {mode:04o}), and \
+         the module of `keys.pkcs11` is code that runs beside the keys\n  next: put the module \
+         where only root may write, each folder on the way as well", .path.display()
+    )]
+    Module { path: PathBuf, owner: u32, mode: u32 },
     /// What lies there is something else.
     #[error("{}: not {expected}\n  next: restore it from a backup", .path.display())]
     Form { path: PathBuf, expected: &'static str },

@@ -473,8 +473,15 @@ fn keys(
     let home = if let Some(path) = file.passphrase_file {
         Home::Passphrase { path: place.join(path) }
     } else if let Some(token) = file.pkcs11 {
+        if !Path::new(&token.module).is_absolute() {
+            let mark = root.mark_at(&["keys", "pkcs11", "module"]);
+            findings
+                .error(label, mark, Kind::Place, "`pkcs11.module` is not an absolute path")
+                .help("it is code that runs beside the keys")
+                .next("write it whole, such as `/usr/lib/softhsm/libsofthsm2.so`");
+        }
         let token = Pkcs11Home {
-            module: place.join(token.module),
+            module: token.module.into(),
             token_label: token.token_label,
             pin_file: place.join(token.pin_file),
             key_label: token.key_label,

@@ -4,6 +4,8 @@
 //! A session is opened, logged in and closed each time, so that each answer proves that the token
 //! still lets this process in. A PIN that was refused is not tried again: tokens count.
 
+mod module;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -213,7 +215,7 @@ fn load(modules: &mut BTreeMap<PathBuf, Pkcs11>, path: &Path) -> Result<Pkcs11, 
     if let Some(module) = modules.get(path) {
         return Ok(module.clone());
     }
-    let module = Pkcs11::new(path)?;
+    let module = Pkcs11::new(module::trusted(path)?)?;
     match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
         Ok(()) => {}
         Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}

@@ -186,6 +186,19 @@ fn two_places_on_one_label_do_not_touch_each_other() {
 }
 
 #[test]
+fn a_module_that_anybody_could_have_put_there_is_not_loaded() {
+    with_token("a_module_that_anybody_could_have_put_there_is_not_loaded", |dir| {
+        let module = dir.join("module.so");
+        std::fs::copy(MODULE, &module).unwrap();
+        let loose = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(&module, loose).unwrap();
+        let home = Token::new(Pkcs11Home { module, ..config(dir) }, Duration::from_secs(300));
+        let fault = home.wrap(key(1), &secret_of(&[7; 32]).unwrap(), b"a").err();
+        assert!(matches!(fault, Some(KeyFault::Module { .. })), "{fault:?}");
+    });
+}
+
+#[test]
 fn a_token_that_goes_away_is_away_and_comes_back() {
     with_token("a_token_that_goes_away_is_away_and_comes_back", |dir| {
         let home = token(dir);
