@@ -19,8 +19,7 @@ use zeroize::Zeroizing;
 use crate::config::{self, Pipeline, Place};
 use crate::explain;
 use crate::fault::RunFault;
-use crate::key_home::KeyHome;
-use crate::keys::Book;
+use crate::keys::{self, Book};
 use crate::plan::{OutputColumn, Plan};
 use crate::release;
 
@@ -65,7 +64,7 @@ pub fn detokenize(
 ) -> Result<Vec<Found>, RunFault> {
     let (place, pipeline, column) = opened(place, wanted)?;
     check_words(by, reason)?;
-    let home = KeyHome::open(&place.keys)?;
+    let home = keys::open(&place)?;
     let mut book = Book::open(&place, &home)?;
     let approval = approval(&place, &pipeline, wanted, by, envelope, &book)?;
     let found = turn_back(&pipeline, &column, &home.keyring(), wanted)?;

@@ -12,7 +12,8 @@ use crate::bundle;
 use crate::config::{self, Pipeline, Place};
 use crate::edges::Edges;
 use crate::fault::RunFault;
-use crate::key_home::{self, KeyHome};
+use crate::key_home;
+use crate::keys;
 use crate::names::Names;
 use crate::release;
 use crate::topics::{self, expectations};
@@ -105,7 +106,7 @@ fn line(lines: &mut Vec<Line>, part: impl Into<String>, state: State, what: impl
 }
 
 fn keys(place: &Place, lines: &mut Vec<Line>) {
-    match KeyHome::open(&place.keys) {
+    match keys::open(place) {
         Ok(home) => {
             let wrapped = key_home::read_store(&place.keys)
                 .map_or_else(|_| "?".to_owned(), |store| store.wrapping.home);

@@ -1,5 +1,7 @@
 //! Why a run ends, or begins anew. Whether a fault is fatal is decided here, once, by its type.
 
+use std::path::PathBuf;
+
 use douane_connectors::edge::EdgeFault;
 use douane_ledger::log::LedgerFault;
 
@@ -82,6 +84,12 @@ pub enum RunFault {
     Registry(String),
     #[error("keys: {0}")]
     Keys(String),
+    /// An older copy was put back: its keys were replaced, and what they would make is not wanted.
+    #[error(
+        "keys: {} is an older copy: the log of keys says otherwise: {what}\n  next: put the newest \
+         store and the newest ledger back; no key is used until they belong together", .path.display()
+    )]
+    KeyStoreRolledBack { path: PathBuf, what: String },
     #[error("the gate stopped the batch: {0}")]
     Gate(String),
     /// The target would not have a record of the turn; `alone` names it where it was the only one.
@@ -165,6 +173,7 @@ impl RunFault {
             Self::Unreadable { .. } => "unreadable",
             Self::Registry(_) => "registry",
             Self::Keys(_) => "keys",
+            Self::KeyStoreRolledBack { .. } => "key_store_rolled_back",
             Self::Gate(_) => "gate",
             Self::Stage(_) => "stage",
             Self::Plan(_) => "plan",
@@ -195,6 +204,7 @@ impl RunFault {
             Self::Stopped(_) => 0,
             Self::Findings(findings) if findings.unreadable() => 2,
             Self::Client(_) | Self::Keys(_) | Self::File(_) => 2,
+            Self::KeyStoreRolledBack { .. } => 2,
             _ => 1,
         }
     }

@@ -198,9 +198,7 @@ pub struct KeyHome {
 struct Kept {
     keys: KeysPlace,
     home: Box<dyn KeyStore>,
-    store: String,
-    /// [`store::digest`].
-    digest: String,
+    store: Store,
     lease: Option<Lease>,
 }
 
@@ -289,8 +287,7 @@ impl KeyHome {
         if manifest_public == checkpoint.verifying_key() {
             return Err(KeyFault::OneKeyTwice);
         }
-        let digest = store::digest(&store);
-        let kept = Kept { keys: keys.clone(), home, digest, lease, store: store.store };
+        let kept = Kept { keys: keys.clone(), home, store, lease };
         Ok(Self { roots, ring, manifest, manifest_public, checkpoint, kept: Some(kept) })
     }
 
@@ -304,6 +301,11 @@ impl KeyHome {
     /// All roots, by version from 1.
     pub fn roots(&self) -> &[RootKey] {
         &self.roots
+    }
+
+    /// The store that the keys came from; `None` for keys of no place.
+    pub fn store(&self) -> Option<&Store> {
+        self.kept.as_ref().map(|kept| &kept.store)
     }
 
     /// Whether every root is kept out of swap; what follows from them is kept the same way.
@@ -329,7 +331,7 @@ impl KeyHome {
 
     /// Whether both are keys of one place, whatever was rotated in between.
     pub fn same_store(&self, other: &Self) -> bool {
-        let store = |keys: &Self| keys.kept.as_ref().map(|kept| kept.store.clone());
+        let store = |keys: &Self| keys.store().map(|store| store.store.clone());
         store(self) == store(other)
             && self.manifest_public == other.manifest_public
             && self.checkpoint.verifying_key() == other.checkpoint.verifying_key()
@@ -337,7 +339,7 @@ impl KeyHome {
 
     /// Whether both give the same keys.
     pub fn same_keys(&self, other: &Self) -> bool {
-        let digest = |keys: &Self| keys.kept.as_ref().map(|kept| kept.digest.clone());
+        let digest = |keys: &Self| keys.store().map(store::digest);
         self.same_store(other) && digest(self) == digest(other)
     }
 

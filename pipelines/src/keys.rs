@@ -1,6 +1,8 @@
 //! `keys status` and `keys rotate`: what a person does with the keys of a place. Each change stands
 //! in the place's own log of keys before it is made.
 
+mod history;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +16,9 @@ use crate::key_home::{
     self, Changed, DOMAIN_PURPOSES, KeyFault, KeyHome, Remains, Rotation, State, Use,
 };
 use crate::names::{KEYS_HOME, checkpoint_origin, ledger_home};
+
+use history::History;
+pub use history::open;
 
 /// The one log of a place's keys.
 const LOG: &str = "control";
@@ -86,7 +91,7 @@ pub struct SigningStatus {
 /// Reads the keys of a place. Changes nothing.
 pub fn status(place: &Path) -> Result<Status, RunFault> {
     let place = config::load_place(place).map_err(RunFault::Findings)?;
-    let home = KeyHome::open(&place.keys)?;
+    let home = open(&place)?;
     let store = key_home::read_store(&place.keys)?;
     let now = Timestamp::now();
     let newest = store.roots.len() as u32;
@@ -162,7 +167,7 @@ pub struct Rotated {
 /// rotation that the next try brings.
 pub fn rotate(place: &Path, what: &What) -> Result<Rotated, RunFault> {
     let place = config::load_place(place).map_err(RunFault::Findings)?;
-    let home = KeyHome::open(&place.keys)?;
+    let home = open(&place)?;
     let rotation: Rotation = match what {
         What::Domain { domain, overlap } => key_home::rotate_domain(&place.keys, domain, *overlap)?,
         What::Root => key_home::rotate_root(&place.keys)?,
@@ -216,7 +221,13 @@ pub struct Book<'k> {
 impl<'k> Book<'k> {
     pub fn open(place: &Place, home: &'k KeyHome) -> Result<Self, RunFault> {
         let dir = ledger_home(&place.ledger_dir, KEYS_HOME);
-        Ok(Self { log: Log::control(&dir, LOG, home.log_keys(KEYS_HOME))?, home })
+        let mut book = Self { log: Log::control(&dir, LOG, home.log_keys(KEYS_HOME))?, home };
+        // From here on nobody rotates: the store is as the log says, or a crash came between them.
+        let history = History::read(place)?;
+        let now = KeyHome::open(&place.keys)?;
+        history.hold(place, &now)?;
+        book.write(&history.lost(&now))?;
+        Ok(book)
     }
 
     /// What stands in it, this writer's among it.
@@ -241,3 +252,6 @@ impl<'k> Book<'k> {
         self.log.publish(size, self.home.checkpoint(), &checkpoint_origin(KEYS_HOME, LOG))
     }
 }
+
+#[cfg(test)]
+mod tests;

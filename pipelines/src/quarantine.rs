@@ -23,7 +23,7 @@ use crate::config::{self, Pipeline, Place};
 use crate::crossing::{PositionTopic, TRY, sealer};
 use crate::edges::Edges;
 use crate::fault::RunFault;
-use crate::key_home::KeyHome;
+use crate::keys;
 use crate::names::{Names, ledger_home};
 use crate::position::Layout;
 use crate::report::Voice;
@@ -197,7 +197,7 @@ struct Desk {
 impl Desk {
     fn open(place: &Path, file: &Path) -> Result<Self, RunFault> {
         let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-        let keys = KeyHome::open(&place.keys)?;
+        let keys = keys::open(&place)?;
         let names = Names::of(&place, &pipeline);
         let edges = Edges::of(&place, &pipeline);
         let topic = |admin: Result<Box<dyn Admin>, EdgeFault>, side: &str, name: &str| {

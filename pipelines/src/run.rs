@@ -22,7 +22,7 @@ use crate::crossing::{Admins, Crossing, Opened, PositionTopic, TRY};
 use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::identity;
-use crate::key_home::KeyHome;
+use crate::keys;
 use crate::names::{Names, ledger_home};
 use crate::plan::{OutputColumn, Plan};
 use crate::position::{self, Layout, PinnedTopic, Place as SourcePlace, ShardHead};
@@ -173,7 +173,7 @@ fn keep_lease(crossing: &Crossing, stop: &Stop<'_>, report: &Report) {
 fn write_down_revoked(place: &Place, pipeline: &Pipeline) -> Result<(), RunFault> {
     let signed = release::signed(place, pipeline)?;
     let Some(revoked) = revocation::of(place, pipeline, &signed.digest)? else { return Ok(()) };
-    let keys = KeyHome::open(&place.keys)?;
+    let keys = keys::open(place)?;
     let names = Names::of(place, pipeline);
     let edges = Edges::released(place, pipeline, &signed.release)?;
     let admins = reach(place, &edges)?;
@@ -248,8 +248,8 @@ pub(crate) fn open(
     pipeline: Pipeline,
     (release, plan): (release::Signed, Plan),
 ) -> Result<Crossing, RunFault> {
-    KeyHome::open(&place.keys)?.register(&pipeline.name, &domains_of(&plan))?;
-    let keys = KeyHome::open(&place.keys)?;
+    keys::open(&place)?.register(&pipeline.name, &domains_of(&plan))?;
+    let keys = keys::open(&place)?;
     let names = Names::of(&place, &pipeline);
     let edges = Edges::released(&place, &pipeline, &release.release)?;
     let admins = reach(&place, &edges)?;

@@ -16,7 +16,7 @@ use crate::edges::Edges;
 use crate::evidence::{self, Hold};
 use crate::fault::RunFault;
 use crate::hold::{Reason, Retention, Waiting};
-use crate::key_home::KeyHome;
+use crate::keys;
 use crate::names::{Names, ledger_home};
 use crate::position::Layout;
 use crate::release;
@@ -176,7 +176,7 @@ pub fn read_all(place: &Path, file: &Path) -> Result<All, RunFault> {
 }
 
 fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
-    let keys = KeyHome::open(&place.keys)?;
+    let keys = keys::open(&place)?;
     let names = Names::of(&place, &pipeline);
     let edges = Edges::of(&place, &pipeline);
     let global = edges.global.admin().map_err(RunFault::unreachable("global cluster"))?;

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::config::{self, Pipeline, Place};
 use crate::crossing::Crossing;
 use crate::fault::RunFault;
-use crate::key_home::KeyHome;
+use crate::keys;
 use crate::names::Names;
 use crate::record_key;
 use crate::release;
@@ -179,7 +179,7 @@ impl Watch {
         }
         same_stream(running, &place, &pipeline)?;
         let held = release::hold(&place, &pipeline)?;
-        let rotated = !KeyHome::open(&place.keys).map_err(RunFault::from)?.same_keys(&running.keys);
+        let rotated = !keys::open(&place)?.same_keys(&running.keys);
         let before = &running.approved;
         release::check_successor(&place, before, &held.0.approved)?;
         if held.0.digest == running.release_digest

@@ -112,7 +112,7 @@ pub fn rotate_wrapping(
     let now = opened.store.wrapping.clone();
     let changed = Changed {
         purpose: Purpose::Store.label(),
-        context: format!("{} {}", now.home, now.generation),
+        context: opened.store.wrapped_by(),
         from: before.key_id,
         to: now.key_id,
     };

@@ -102,6 +102,13 @@ pub struct DomainVersion {
     pub until: Option<Timestamp>,
 }
 
+impl Store {
+    /// Its home and the generation of its wrapping key, as the log of keys has them.
+    pub fn wrapped_by(&self) -> String {
+        format!("{} {}", self.wrapping.home, self.wrapping.generation)
+    }
+}
+
 /// What is true about a version at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,0 +1,112 @@
+//! The key store held against the log of keys: a store of an older day would protect under keys
+//! that were rotated away.
+//!
+//! The log comes before the store, and its checkpoint after it. So what the checkpoint covers is in
+//! the store; a rotation beyond it may have ended by a crash, and then either is right.
+
+use std::collections::BTreeMap;
+
+use douane_ledger::log::{self, Entry};
+use douane_schemas::keys::Purpose;
+
+use super::LOG;
+use crate::config::Place;
+use crate::fault::RunFault;
+use crate::key_home::{DOMAIN_PURPOSES, KeyHome, Store};
+use crate::names::{KEYS_HOME, ledger_home};
+
+/// Opens the keys of a place, which are none that a rotation replaced.
+pub fn open(place: &Place) -> Result<KeyHome, RunFault> {
+    // The log first: a rotation in between makes the store newer than the log, never older.
+    let history = History::read(place)?;
+    let home = KeyHome::open(&place.keys)?;
+    history.hold(place, &home)?;
+    Ok(home)
+}
+
+/// The newest rotation of each key.
+pub(super) struct History(BTreeMap<(String, String), Newest>);
+
+struct Newest {
+    /// Its context in the entry.
+    context: String,
+    from: String,
+    to: String,
+    /// A checkpoint covers it: the store was written.
+    is_published: bool,
+}
+
+impl History {
+    pub(super) fn read(place: &Place) -> Result<Self, RunFault> {
+        let home = ledger_home(&place.ledger_dir, KEYS_HOME);
+        let dir = home.join(LOG);
+        // Before the entries, which only grow.
+        let published = log::checkpoint(&dir)?.map_or(0, |(size, _)| size);
+        let entries = log::read(&home, LOG, None)?;
+        if (entries.len() as u64) < published {
+            let what = "it ends before its own checkpoint".to_owned();
+            return Err(RunFault::KeyStoreRolledBack { path: dir, what });
+        }
+        let mut newest = BTreeMap::new();
+        for (index, entry) in entries {
+            let Entry::Rotated { purpose, context, from, to } = entry else { continue };
+            // A wrapping key's context counts its generations.
+            let key = if purpose == Purpose::Store.label() { "" } else { &context };
+            let key = (purpose, key.to_owned());
+            newest.insert(key, Newest { context, from, to, is_published: index < published });
+        }
+        Ok(Self(newest))
+    }
+
+    /// The store is as new as what the log says was done.
+    pub(super) fn hold(&self, place: &Place, home: &KeyHome) -> Result<(), RunFault> {
+        for ((purpose, _), newest) in &self.0 {
+            let holds = |id| has(home, purpose, &newest.context, id);
+            if holds(&newest.to) || (!newest.is_published && holds(&newest.from)) {
+                continue;
+            }
+            let (path, context) = (place.keys.store(), &newest.context);
+            let what = format!("`{purpose}` {context} was replaced by {}", newest.to);
+            return Err(RunFault::KeyStoreRolledBack { path, what });
+        }
+        Ok(())
+    }
+
+    /// The reverse of each rotation that a crash kept out of the store: the next checkpoint covers
+    /// both. The caller holds the log, and opened `home` after that.
+    pub(super) fn lost(&self, home: &KeyHome) -> Vec<Entry> {
+        let lost = |((purpose, _), newest): (&(String, String), &Newest)| {
+            if has(home, purpose, &newest.context, &newest.to) {
+                return None;
+            }
+            let wrapping = home.store().filter(|_| purpose == Purpose::Store.label());
+            Some(Entry::Rotated {
+                purpose: purpose.clone(),
+                context: wrapping.map_or(newest.context.clone(), Store::wrapped_by),
+                from: newest.to.clone(),
+                to: newest.from.clone(),
+            })
+        };
+        self.0.iter().filter_map(lost).collect()
+    }
+}
+
+/// Whether a store has a key, or one that came after it.
+fn has(home: &KeyHome, purpose: &str, context: &str, id: &str) -> bool {
+    let Some(store) = home.store() else { return false };
+    if purpose == Purpose::KeyId.label() {
+        return store.roots.iter().any(|root| root.id == id);
+    }
+    if purpose == Purpose::Store.label() {
+        let generation = context.rsplit(' ').next().and_then(|number| number.parse().ok());
+        return store.wrapping.key_id == id
+            || generation.is_some_and(|generation: u32| store.wrapping.generation > generation);
+    }
+    let domain = store.domains.iter().find(|domain| domain.domain == context);
+    let known = DOMAIN_PURPOSES.into_iter().find(|known| known.label() == purpose);
+    let (Some(domain), Some(purpose)) = (domain, known) else { return false };
+    domain.versions.iter().rev().any(|version| {
+        let root = &home.roots()[version.root as usize - 1];
+        root.derive_version(purpose, &domain.domain, version.version).id().to_string() == id
+    })
+}
