@@ -17,7 +17,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use data_encoding::BASE64;
 use douane_gate::GateKeys;
@@ -270,7 +270,7 @@ impl KeyHome {
     pub fn open(keys: &KeysPlace) -> Result<Self, KeyFault> {
         process::harden()?;
         let home = open_home(keys);
-        let asked = Instant::now();
+        let asked = lease::now();
         let opened = store::open(&keys.dir, &keys.region, &*home)?;
         let lease = home.lease().map(|length| Lease::new(length, asked));
         let ring = keyring(&opened, Timestamp::now());
@@ -492,9 +492,7 @@ fn create(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), KeyFault> {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".{}.new", std::process::id()));
-    let aside = PathBuf::from(aside);
+    let aside = wrapping::aside(path)?;
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -24,6 +24,7 @@ pub use finding::{Finding, Findings, Kind, Mark, Severity};
 pub use pipeline::{
     Class, ClassRule, Override, Pipeline, Sink, SinkFormat, Source, Start, format_name,
 };
+pub(crate) use place::zone;
 pub use place::{Home, KeysPlace, Pkcs11Home, Place, TransitHome};
 pub(crate) use schema::nearest;
 pub use tables::{SHARDS_MAX, Table};

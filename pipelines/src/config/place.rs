@@ -631,7 +631,7 @@ fn folder(side: &str, cluster: &ClusterConfig, here: &Node, label: &str, finding
 }
 
 /// Names of zones and residencies.
-pub(super) fn zone(name: &str) -> bool {
+pub(crate) fn zone(name: &str) -> bool {
     name.len() <= 32
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')

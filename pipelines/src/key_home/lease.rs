@@ -3,12 +3,25 @@
 //! itself.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::KeyFault;
 
 /// Between two tries at a home that did not answer.
 pub const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+#[cfg(target_os = "linux")]
+const CLOCK: ClockId = ClockId::Boottime;
+#[cfg(not(target_os = "linux"))]
+const CLOCK: ClockId = ClockId::Monotonic;
+
+/// Since the machine started; on Linux the time that it slept counts, so that a lease ends then too.
+pub fn now() -> Duration {
+    // A clock out of form ends every lease.
+    Duration::try_from(clock_gettime(CLOCK)).unwrap_or(Duration::MAX)
+}
 
 /// See the module.
 pub struct Lease {
@@ -19,9 +32,9 @@ pub struct Lease {
 struct State {
     /// When the answer that the lease counts from was ASKED for: an answer that was long on its way
     /// is as old as its question.
-    since: Instant,
+    since: Duration,
     /// When the home was last asked, whatever it said.
-    asked: Instant,
+    asked: Duration,
     /// Why the last try failed.
     why: Option<String>,
 }
@@ -39,7 +52,7 @@ pub struct Lapsed {
 
 impl Lease {
     /// `since`: before the home was asked.
-    pub fn new(length: Duration, since: Instant) -> Self {
+    pub fn new(length: Duration, since: Duration) -> Self {
         Self { length, state: Mutex::new(State { since, asked: since, why: None }) }
     }
 
@@ -53,7 +66,7 @@ impl Lease {
     /// [`Lapsed`]: nothing may cross.
     pub fn holds(&self) -> Result<(), Lapsed> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = state.since.elapsed();
+        let since = now().saturating_sub(state.since);
         match since < self.length {
             true => Ok(()),
             false => {
@@ -69,13 +82,13 @@ impl Lease {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let usual = self.length / 3;
         let pause = if state.why.is_some() { TRY_AGAIN.min(usual) } else { usual };
-        pause.saturating_sub(state.asked.elapsed())
+        pause.saturating_sub(now().saturating_sub(state.asked))
     }
 
     /// Asks the home once. Says whether the answer is news: the first that failed, or the first that
     /// came again.
     pub fn renew(&self, ask: impl FnOnce() -> Result<(), KeyFault>) -> Option<Result<(), String>> {
-        let asked = Instant::now();
+        let asked = now();
         let answer = ask();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.asked = asked;
@@ -102,8 +115,8 @@ mod tests {
 
     #[test]
     fn a_lease_ends_without_answers_and_goes_on_with_the_next() {
-        let length = Duration::from_secs(300);
-        let long_ago = Instant::now().checked_sub(length).unwrap();
+        let length = Duration::from_secs(30);
+        let long_ago = now().checked_sub(length).unwrap();
         let lease = Lease::new(length, long_ago);
         assert!(lease.holds().is_err());
         assert!(lease.renew(|| Ok(())).is_none());
@@ -115,7 +128,7 @@ mod tests {
         assert!(lease.due() <= TRY_AGAIN);
         lease.state.lock().unwrap().since = long_ago;
         let lapsed = lease.holds().unwrap_err().to_string();
-        assert!(lapsed.contains("gone") && lapsed.contains("300 s"), "{lapsed}");
+        assert!(lapsed.contains("gone") && lapsed.contains("30 s"), "{lapsed}");
         assert!(lease.renew(|| Ok(())).unwrap().is_ok());
         lease.holds().unwrap();
         assert!(lease.due() > TRY_AGAIN);
@@ -123,10 +136,10 @@ mod tests {
 
     #[test]
     fn an_answer_is_as_old_as_its_question() {
-        let lease = Lease::new(Duration::from_millis(20), Instant::now());
+        let lease = Lease::new(Duration::from_millis(20), now());
         let slow = || {
-            let until = Instant::now() + Duration::from_millis(40);
-            while Instant::now() < until {
+            let until = now() + Duration::from_millis(40);
+            while now() < until {
                 std::hint::spin_loop();
             }
             Ok(())

@@ -6,9 +6,10 @@
 
 mod module;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -35,12 +36,14 @@ const TAG_BITS: u64 = 128;
 /// because who is logged in is one state for all of them.
 static MODULES: Mutex<BTreeMap<PathBuf, Pkcs11>> = Mutex::new(BTreeMap::new());
 
+/// PINs that a token said no to, as a keyed hash of module, token and PIN: homes are opened anew for
+/// each look, and each would count as a try.
+static REFUSED: LazyLock<(RandomState, Mutex<HashSet<u64>>)> = LazyLock::new(Default::default);
+
 /// See the module.
 pub struct Token {
     config: Pkcs11Home,
     lease: Duration,
-    /// The token said no to the PIN.
-    pin_refused: OnceLock<()>,
 }
 
 /// Why a call came to nothing.
@@ -84,7 +87,7 @@ fn word(error: &Error) -> String {
 
 impl Token {
     pub fn new(config: Pkcs11Home, lease: Duration) -> Self {
-        Self { config, lease, pin_refused: OnceLock::new() }
+        Self { config, lease }
     }
 
     /// Runs `work` in a session of its own.
@@ -93,24 +96,12 @@ impl Token {
         writes: bool,
         work: impl FnOnce(&Session) -> Result<T, Trouble>,
     ) -> Result<T, KeyFault> {
-        const PIN: &str = "the PIN is wrong or locked; it is not tried again: mend `pin_file` and \
-                           start anew";
-        if self.pin_refused.get().is_some() {
-            return Err(refused(PIN));
-        }
         let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = self.logged_in(&mut modules, writes).and_then(|session| work(&session));
         match answer {
             Ok(answer) => Ok(answer),
             Err(Trouble::NoKey) => Err(KeyFault::NotWrappedHere { home: NAME }),
             Err(Trouble::Fault(fault)) => Err(fault),
-            Err(Trouble::Token(Error::Pkcs11(
-                RvError::PinIncorrect | RvError::PinLocked | RvError::PinExpired,
-                _,
-            ))) => {
-                let _ = self.pin_refused.set(());
-                Err(refused(PIN))
-            }
             // Wrapped under another key, or for another place.
             Err(Trouble::Token(Error::Pkcs11(
                 RvError::EncryptedDataInvalid | RvError::EncryptedDataLenRange,
@@ -157,8 +148,29 @@ impl Token {
         let pin = std::str::from_utf8(bytes.strip_suffix(b"\n").unwrap_or(&bytes));
         let path = &self.config.pin_file;
         let pin = pin.map_err(|_| KeyFault::Form { path: path.clone(), expected: "a PIN" })?;
-        session.login(UserType::User, Some(&AuthPin::from(pin.to_owned())))?;
+        self.log_in(&session, pin)?;
         Ok(session)
+    }
+
+    /// A PIN that was refused is not tried again by this process.
+    fn log_in(&self, session: &Session, pin: &str) -> Result<(), Trouble> {
+        let no = || refused("the PIN is wrong or locked; it is not tried again: mend `pin_file`");
+        let (hasher, tried) = &*REFUSED;
+        let attempt = hasher.hash_one((&self.config.module, &self.config.token_label, pin));
+        let mut tried = tried.lock().unwrap_or_else(PoisonError::into_inner);
+        if tried.contains(&attempt) {
+            return Err(no().into());
+        }
+        match session.login(UserType::User, Some(&AuthPin::from(pin.to_owned()))) {
+            Err(Error::Pkcs11(
+                RvError::PinIncorrect | RvError::PinLocked | RvError::PinExpired,
+                _,
+            )) => {
+                tried.insert(attempt);
+                Err(no().into())
+            }
+            other => Ok(other?),
+        }
     }
 
     /// The id is the store and the generation: other stores may have keys of this label.

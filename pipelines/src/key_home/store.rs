@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use super::wrapping::{KeyStore, WrappingKey, random, replace, seal, secret_of, unseal};
 use super::{KeyFault, read_bounded};
+use crate::config::zone;
 
 const FORMAT: u32 = 1;
 const NAME: &str = "store.json";
@@ -371,7 +372,13 @@ pub(super) fn read(dir: &Path) -> Result<Store, KeyFault> {
     let counted = |versions: &mut dyn Iterator<Item = u32>| {
         versions.enumerate().all(|(at, version)| version as usize == at + 1)
     };
+    // Nothing vouches for these yet, and faults name them.
+    let named = zone(&store.region)
+        && zone(&store.wrapping.home)
+        && store.store.len() == 32
+        && HEXLOWER.decode(store.store.as_bytes()).is_ok();
     let whole = store.v == FORMAT
+        && named
         && entries <= ENTRIES_MAX
         && !store.roots.is_empty()
         && counted(&mut store.roots.iter().map(|root| root.version))

@@ -180,6 +180,37 @@ fn a_store_of_one_region_does_not_open_in_another() {
     assert_eq!(opened, 1);
 }
 
+/// What nobody vouches for is not printed: it could hold anything.
+#[test]
+fn a_fault_shows_no_text_of_a_store_that_is_out_of_form() {
+    for field in ["/region", "/wrapping/home", "/store"] {
+        let dir = tempfile::tempdir().unwrap();
+        let place = keys(dir.path());
+        KeyHome::init(&place).unwrap();
+        let text = fs::read_to_string(place.store()).unwrap();
+        let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        *value.pointer_mut(field).unwrap() = "x\u{1b}[2J alice@example.com".into();
+        fs::write(place.store(), serde_json::to_vec(&value).unwrap()).unwrap();
+        let fault = KeyHome::open(&place).unwrap_err().to_string();
+        assert!(fault.contains("not a key store") && !fault.contains("alice"), "{fault}");
+        assert!(matches!(read_store(&place), Err(KeyFault::Form { .. })), "{field}");
+    }
+}
+
+/// In a container each process has one number: what the last one left stops nothing.
+#[test]
+fn what_a_crash_left_beside_a_file_stops_no_later_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = keys(dir.path());
+    for name in [STORE, WRAPPING, "manifest.key.pub"] {
+        let left = format!("{name}.{}.new", std::process::id());
+        fs::write(dir.path().join(left), "half").unwrap();
+    }
+    KeyHome::init(&place).unwrap();
+    rotate_wrapping(&place, |_| Ok(())).unwrap();
+    KeyHome::open(&place).unwrap();
+}
+
 #[test]
 fn a_place_that_names_another_home_is_told() {
     let dir = tempfile::tempdir().unwrap();

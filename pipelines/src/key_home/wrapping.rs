@@ -166,13 +166,18 @@ impl WrappingFile {
             HEXLOWER.encode_append(secret.bytes(), &mut text);
             text.push('\n');
         }
-        let io = io_fault(&self.path);
-        let old = match OpenOptions::new().write(true).open(&self.path) {
+        // Behind a link lies the file that holds the old key.
+        let path = match fs::canonicalize(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.path.clone(),
+            other => other.map_err(io_fault(&self.path))?,
+        };
+        let io = io_fault(&path);
+        let old = match OpenOptions::new().write(true).open(&path) {
             Ok(file) => Some(file),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(io(error)),
         };
-        replace(&self.path, 0o600, text.as_bytes())?;
+        replace(&path, 0o600, text.as_bytes())?;
         // Best effort: file systems and disks may keep what a file held before.
         if let Some(mut old) = old {
             let length = old.metadata().map_err(&io)?.len().min(4096) as usize;
@@ -304,15 +309,22 @@ impl KeyStore for Passphrase {
     }
 }
 
+/// Where a file is written before it gets its name: never where a crashed process began one.
+pub(super) fn aside(path: &Path) -> Result<PathBuf, KeyFault> {
+    let mut word = [0; 8];
+    SystemRandom::new().fill(&mut word).map_err(|_| KeyFault::Random)?;
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{}.new", HEXLOWER.encode(&word)));
+    Ok(PathBuf::from(aside))
+}
+
 /// Puts bytes in the place of a file's, whole or not at all, durably.
 pub(super) fn replace(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), KeyFault> {
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".{}.new", std::process::id()));
-    let aside = PathBuf::from(aside);
+    let aside = aside(path)?;
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -391,6 +403,22 @@ mod tests {
         // What a certificate says of this home: the old file opens the old store.
         replace(&path, 0o600, &backup).unwrap();
         home.unwrap(key(1), &one, b"a").unwrap();
+    }
+
+    #[test]
+    fn a_link_to_the_wrapping_key_stays_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (link, path) = (dir.path().join("wrapping.key"), dir.path().join("secret"));
+        let one = WrappingFile::new(path.clone()).wrap(key(1), &secret(7), b"a").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let home = WrappingFile::new(link.clone());
+        let two = home.wrap(key(2), &secret(7), b"a").unwrap();
+        assert!(link.is_symlink());
+        let direct = WrappingFile::new(path);
+        direct.unwrap(key(2), &two, b"a").unwrap();
+        home.destroy(key(1), &BTreeMap::new()).unwrap();
+        assert!(direct.unwrap(key(1), &one, b"a").is_err());
+        direct.unwrap(key(2), &two, b"a").unwrap();
     }
 
     #[test]

@@ -217,15 +217,23 @@ fn a_token_that_goes_away_is_away_and_comes_back() {
 #[test]
 fn a_refused_pin_is_not_tried_again() {
     with_token("a_refused_pin_is_not_tried_again", |dir| {
-        let good = token(dir);
+        let (good, home) = (token(dir), token(dir));
         let wrapped = good.wrap(key(1), &secret_of(&[7; 32]).unwrap(), b"a").unwrap();
-        replace(&dir.join("pin"), 0o600, b"0000-0000").unwrap();
-        let home = token(dir);
-        assert!(matches!(home.unwrap(key(1), &wrapped, b"a"), Err(KeyFault::Refused { .. })));
-        // The right one now would be taken, and is not tried.
-        replace(&dir.join("pin"), 0o600, PIN.as_bytes()).unwrap();
-        assert!(matches!(home.unwrap(key(1), &wrapped, b"a"), Err(KeyFault::Refused { .. })));
-        token(dir).unwrap(key(1), &wrapped, b"a").unwrap();
+        let pin = |pin: &str| replace(&dir.join("pin"), 0o600, pin.as_bytes()).unwrap();
+        let refused = |home: &Token| {
+            matches!(home.unwrap(key(1), &wrapped, b"a"), Err(KeyFault::Refused { .. }))
+        };
+        pin("0000-0000");
+        assert!(refused(&home));
+        // A mended one is.
+        pin(PIN);
+        home.unwrap(key(1), &wrapped, b"a").unwrap();
+        // Now the refused one would be taken, and no look of this process tries it.
+        let [old, new] = [PIN, "0000-0000"].map(|pin| AuthPin::from(pin.to_owned()));
+        good.in_session(true, |session| Ok(session.set_pin(&old, &new)?)).unwrap();
+        pin("0000-0000");
+        assert!(refused(&home));
+        assert!(refused(&token(dir)));
         let other = Pkcs11Home { token_label: "nobody".into(), ..config(dir) };
         let other = Token::new(other, Duration::from_secs(300));
         assert!(matches!(other.unwrap(key(1), &wrapped, b"a"), Err(KeyFault::Away { .. })));
