@@ -295,7 +295,7 @@ impl Classified {
         if self.unnamed > 0 {
             writeln!(
                 out,
-                "# {} more leaves are not named here: without a schema a name may be data, and \
+                "# {} more leaves are not named here: without a declared schema a name may be data, and \
                  these are in fewer than {FLOOR} records or do not look harmless",
                 rounded(self.unnamed)
             )?;

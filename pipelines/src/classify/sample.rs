@@ -70,7 +70,7 @@ impl From<LeafType> for Sort {
 /// Counts of one leaf.
 #[derive(Default)]
 pub(super) struct Seen {
-    /// A schema names it.
+    /// A schema that the decoder holds records to declares it.
     known: bool,
     in_key: bool,
     pub sort: Sort,
@@ -109,15 +109,17 @@ pub(super) fn has_schema(value: &[u8]) -> bool {
     parsed.is_some_and(|json| json["schema"].is_object() && json.get("payload").is_some())
 }
 
-/// The record itself where it brings its schema, and whether it does.
-fn payload(json: Json) -> (Json, bool) {
+/// The record itself where it brings a schema, which nobody holds it to here.
+fn payload(json: Json) -> Json {
     match json {
-        Json::Object(mut members) if members.len() == 2 && members.contains_key("payload") => {
-            let Some(schema) = members.get("schema") else { return (Json::Object(members), false) };
-            let known = schema.is_object();
-            (members.remove("payload").unwrap_or_default(), known)
+        Json::Object(mut members)
+            if members.len() == 2
+                && members.contains_key("schema")
+                && members.contains_key("payload") =>
+        {
+            members.remove("payload").unwrap_or_default()
         }
-        other => (other, false),
+        other => other,
     }
 }
 
@@ -175,22 +177,23 @@ impl Sample {
     }
 
     fn json(&mut self, key: Option<Json>, value: Json) {
-        let (value, known) = payload(value);
-        let row = row(value);
+        let row = row(payload(value));
         if !row.is_object() {
             self.undecoded += u64::from(!row.is_null());
             return;
         }
         self.records += 1;
-        self.walk("", &row, (known, false), 0);
-        if let Some((key, known)) = key.map(payload)
+        self.walk("", &row, false, 0);
+        if let Some(key) = key.map(payload)
             && key.is_object()
         {
-            self.walk("", &key, (known, true), 0);
+            self.walk("", &key, true, 0);
         }
     }
 
-    fn walk(&mut self, path: &str, json: &Json, at: (bool, bool), depth: usize) {
+    /// Of what is walked no name is known: it is what the sender wrote.
+    fn walk(&mut self, path: &str, json: &Json, in_key: bool, depth: usize) {
+        let at = (false, in_key);
         match json {
             Json::Object(members) if depth < DEPTH_MAX => {
                 for (name, member) in members {
@@ -198,7 +201,7 @@ impl Sample {
                         "" => name.clone(),
                         path => format!("{path}.{name}"),
                     };
-                    self.walk(&below, member, at, depth + 1);
+                    self.walk(&below, member, in_key, depth + 1);
                 }
             }
             Json::Null => self.value(path, at, Sort::Text, None),

@@ -1,3 +1,5 @@
+use douane_schemas::leaf::Leaf;
+
 use super::*;
 
 fn lines(count: u64, line: impl Fn(u64) -> String) -> Classified {
@@ -69,15 +71,59 @@ fn a_few_records_say_nothing() {
     let found = customers(19);
     assert!(found.leaves.is_empty(), "{found:?}");
     assert!(found.text().starts_with("# fewer than 20 records of "));
-    // Names that a schema vouches for are told, and nothing of the values.
-    let with_schema = lines(5, |n| {
-        format!(
-            r#"{{"schema":{{"type":"struct"}},"payload":{{"op":"c","before":null,"after":{{"mail":"a{n}@b.de"}}}}}}"#
-        )
-    });
-    let mail = of(&with_schema, "mail");
+}
+
+/// Names that a schema declares are told, and nothing of the values.
+#[test]
+fn declared_names_are_told_of_a_few_records() {
+    let mail = Leaf { path: "mail".into(), leaf_type: douane_schemas::leaf::LeafType::Text };
+    let leaves = TableLeaves { key: Vec::new(), row: vec![mail] };
+    let columns = ["mail".to_owned()];
+    let decoder = Decoder::new(Format::DebeziumJson, leaves.clone(), &columns, Limits::default());
+    let (sample, schemas) = (Sample::new().unwrap(), Box::new(NoSchemas));
+    let mut decoded = Decoded { sample, decoder, schemas, leaves };
+    for n in 0..5 {
+        let value = format!(
+            r#"{{"before":null,"after":{{"mail":"a{n}@b.de"}},"source":{{"version":"3.7.0.Final","connector":"postgresql","name":"crm","ts_ms":1,"snapshot":"false","db":"crm","schema":"public","table":"t","lsn":5}},"transaction":null,"op":"c","ts_ms":7}}"#
+        );
+        let record = RawRecord {
+            topic: 0,
+            partition: 0,
+            offset: n,
+            timestamp_ms: 5,
+            key: None,
+            value: Some(value.as_bytes()),
+            headers: &[],
+        };
+        decoded.take(&record).unwrap();
+    }
+    let sample = Reading::Decoded(Box::new(decoded)).finish().unwrap();
+    let found = sample.classified("t");
+    assert_eq!((found.records, found.undecoded, found.unnamed), (5, 0, 0));
+    let mail = of(&found, "mail");
     assert_eq!((mail.filled, mail.distinct), ("too few to say", "too few to say"));
     assert!(mail.found.is_empty());
+}
+
+/// A record may say that it has a schema; its names are its sender's all the same.
+#[test]
+fn a_record_that_brings_a_schema_vouches_for_no_name() {
+    let found = lines(31, |n| match n {
+        7 => r#"{"schema":{},"payload":{"Ada Lovelace, HIV+":1}}"#.to_owned(),
+        8 => r#"{"key":{"schema":{},"payload":{"Ada Lovelace":1}},"value":{"plain":8}}"#.to_owned(),
+        n => format!(r#"{{"plain":{n}}}"#),
+    });
+    let names: Vec<&str> = found.leaves.iter().map(|proposal| proposal.leaf.as_str()).collect();
+    assert_eq!((names, found.unnamed), (vec!["plain"], 2));
+    assert!(!found.text().contains("Ada"));
+    // Nor for the keys of a map, however many records have them.
+    let found = lines(50, |n| {
+        format!(
+            r#"{{"schema":{{"type":"struct"}},"payload":{{"op":"c","before":null,"after":{{"id":{n},"prefs":{{"Ada Lovelace":1,"k{n}":2,"a@b.de":3}}}}}}}}"#
+        )
+    });
+    let names: Vec<&str> = found.leaves.iter().map(|proposal| proposal.leaf.as_str()).collect();
+    assert_eq!((names, found.unnamed), (vec!["id"], 52));
 }
 
 #[test]
