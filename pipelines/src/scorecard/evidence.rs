@@ -22,18 +22,20 @@ pub struct Measured {
     pub kinds: Vec<MeasuredKind>,
 }
 
-/// Labels of one kind, and how many of them were found.
+/// Labels of one kind, and of how many the detectors leave nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeasuredKind {
     pub name: String,
     pub planted: u64,
-    pub both: u64,
+    /// No more than were found by their own kind, and no more than were removed whole: what is half
+    /// left crosses.
+    pub removed: u64,
 }
 
 impl MeasuredKind {
-    /// The share of labels that were found.
+    /// The share of labels that were found and removed.
     pub fn recall(&self) -> f64 {
-        share(self.both, self.planted)
+        share(self.removed, self.planted)
     }
 }
 
@@ -81,8 +83,11 @@ pub fn measured(file: &Path, detectors: &[Detector], least: f64) -> Result<Measu
     let bytes = std::fs::read(file).map_err(unread)?;
     let card: Scorecard = serde_json::from_slice(&bytes)
         .map_err(|error| unfit(&format!("is no scorecard (line {})", error.line())))?;
-    if card.v != FORMAT || !is_consistent(&card) {
-        return Err(unfit("is no scorecard of this version, or was changed by hand"));
+    if card.v != FORMAT {
+        return Err(unfit("is another version of this document"));
+    }
+    if !is_consistent(&card) {
+        return Err(unfit("has shares that do not follow from its counts"));
     }
     if card.text.generated {
         return Err(unfit("is about text that this product generated"));
@@ -104,12 +109,13 @@ pub fn measured(file: &Path, detectors: &[Detector], least: f64) -> Result<Measu
     for detector in detectors {
         let name = detector.name();
         let kind = card.kinds.iter().find(|kind| kind.kind == name);
-        let (planted, both) = kind.map_or((0, 0), |kind| (kind.planted, kind.overlap.both));
+        let (planted, removed) =
+            kind.map_or((0, 0), |kind| (kind.planted, kind.overlap.both.min(kind.removed)));
         if planted < PLANTED_LEAST {
             let why = format!("has {planted} labels of `{name}`, at least {PLANTED_LEAST} count");
             return Err(unfit(&why));
         }
-        let measured = MeasuredKind { name: name.to_owned(), planted, both };
+        let measured = MeasuredKind { name: name.to_owned(), planted, removed };
         if measured.recall() < least {
             let found = floored(measured.recall());
             return Err(Unfit {
@@ -191,6 +197,24 @@ mod tests {
         assert_ne!(of(&better, &email(), 0.75).unwrap().digest, measured.digest);
     }
 
+    /// A find that leaves half of a label behind is a find, and no protection.
+    #[test]
+    fn what_is_found_and_not_removed_does_not_count() {
+        let sentence = |n: usize| {
+            let value = ["ada@example.org", "ada@example.org (Ada)"][usize::from(n < 3)];
+            let end = 3 + value.len();
+            format!(
+                r#"{{"full_text":"to {value}","spans":[{{"entity_type":"EMAIL_ADDRESS","entity_value":"{value}","start_position":3,"end_position":{end}}}],"metadata":null}}"#
+            )
+        };
+        let text = format!("[{}]", (0..12).map(sentence).collect::<Vec<_>>().join(","));
+        let folder = card(&text, str::to_owned);
+        let measured = of(&folder, &email(), 0.75).unwrap();
+        assert_eq!(measured.to_string(), "0.75 measured (email 0.75 of 12)");
+        let why = of(&folder, &email(), 0.76).unwrap_err().why;
+        assert!(why.contains("a recall of 0.75 for `email`, and 0.76"), "{why}");
+    }
+
     #[test]
     fn scorecard_bad_too_low_generated_edited_other_detectors() {
         let why = |folder: &tempfile::TempDir, detectors: &[Detector], least: f64| {
@@ -201,7 +225,9 @@ mod tests {
         let own = card(&text(0, true), str::to_owned);
         assert!(why(&own, &email(), 0.5).contains("this product generated"));
         let edited = card(&text(3, false), |card| card.replace("0.75", "0.95"));
-        assert!(why(&edited, &email(), 0.5).contains("changed by hand"));
+        assert!(why(&edited, &email(), 0.5).contains("shares that do not follow from its counts"));
+        let newer = card(&text(0, false), |card| card.replace("\"v\": 1", "\"v\": 2"));
+        assert!(why(&newer, &email(), 0.5).contains("another version of this document"));
         let older =
             card(&text(0, false), |card| card.replace(&email()[0].digest(), &"0".repeat(64)));
         assert!(why(&older, &email(), 0.5).contains("another version"));
