@@ -129,7 +129,9 @@ pub(crate) fn check_columns(
             .leaf_type
             .parse()
             .map_err(|_| GateFault::ColumnType { column: column.name.clone() })?;
-        checks.push(ColumnCheck::new(column, raw, leaf_type, keys)?);
+        let residual: Vec<String> =
+            floor::overrides_of(release, column).flat_map(|o| o.residual.clone()).collect();
+        checks.push(ColumnCheck::new(column, raw, leaf_type, keys, &residual)?);
     }
     Ok(checks)
 }

@@ -114,9 +114,9 @@ impl Detector {
         Self::FiHetu,
     ];
 
-    /// Those that are asked about every public text. The others are for columns that the release
-    /// has them redacted in: an address of a machine or a number of eight digits and a letter may
-    /// well be public.
+    /// Those that are asked about every public text, and every redacted one. The others are for
+    /// columns that the release has them redacted in: an address of a machine or a number of eight
+    /// digits and a letter may well be public.
     pub const OF_PUBLIC: [Self; 7] = [
         Self::Email,
         Self::Phone,
@@ -126,6 +126,21 @@ impl Detector {
         Self::ApiKey,
         Self::PrivateKey,
     ];
+
+    /// Those that are asked about every text, whatever an override says: what they find opens doors.
+    const OF_DOORS: [Self; 3] = [Self::UrlCredentials, Self::ApiKey, Self::PrivateKey];
+
+    /// Those that are asked about a text that was redacted with the detectors of these names: their
+    /// own, and those of public text but what the override names as residual.
+    pub fn of_redacted(named: &[String], residual: &[String]) -> Vec<Self> {
+        let in_list = |list: &[String], detector: &Self| list.iter().any(|n| n == detector.name());
+        let asked = |detector: &Self| {
+            in_list(named, detector)
+                || Self::OF_DOORS.contains(detector)
+                || (Self::OF_PUBLIC.contains(detector) && !in_list(residual, detector))
+        };
+        Self::ALL.into_iter().filter(asked).collect()
+    }
 
     /// As the release names it.
     pub fn name(self) -> &'static str {

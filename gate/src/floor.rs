@@ -1,7 +1,7 @@
 //! The floor under every policy: which class may cross in which shape. The planner proved the
 //! same before; this is the second opinion, from the signed release alone.
 
-use douane_ledger::release::{Column, Release, Shape};
+use douane_ledger::release::{Column, Override, Release, Shape};
 
 use crate::GateFault;
 
@@ -52,6 +52,16 @@ pub(crate) fn strictest<'c>(classes: &[&'c str]) -> &'c str {
 /// as under a mask of any class.
 const FPE_KEPT_MAX: u64 = 4;
 
+/// Overrides that name the column.
+pub(crate) fn overrides_of<'r>(
+    release: &'r Release,
+    column: &'r Column,
+) -> impl Iterator<Item = &'r Override> {
+    let names =
+        |o: &&Override| o.columns.contains(&column.name) || o.columns.contains(&column.from);
+    release.overrides.iter().filter(names)
+}
+
 /// Refuses a column whose class may not cross in its shape.
 ///
 /// | class | crosses as |
@@ -59,7 +69,8 @@ const FPE_KEPT_MAX: u64 = 4;
 /// | identifier | token, fpe that keeps at most four characters, mask, constant |
 /// | quasi | these, fpe that keeps more, units of the calendar, bins, ages, rounded, prefix, region |
 /// | sensitive | bins, constant |
-/// | special, free_text, technical | constant |
+/// | special | constant; rounded not by an override either |
+/// | free_text, technical | constant |
 /// | public, metadata | anything |
 /// | secret | nothing, with or without an override |
 ///
@@ -69,7 +80,8 @@ const FPE_KEPT_MAX: u64 = 4;
 /// Null and a constant in the place of values that a stage cannot take tell nothing of them: they
 /// may stand in every class.
 ///
-/// An override that names the column lifts the row, never the last one: it was signed.
+/// An override that names the column lifts the row, never the last one: it was signed. A number of
+/// class special is not lifted rounded or bounded: within its bounds it would cross as it is.
 pub(crate) fn permit(release: &Release, column: &Column) -> Result<(), GateFault> {
     let refuse = || {
         Err(GateFault::NotPermitted {
@@ -78,10 +90,7 @@ pub(crate) fn permit(release: &Release, column: &Column) -> Result<(), GateFault
             shape: shape_name(&column.shape),
         })
     };
-    let overridden = release
-        .overrides
-        .iter()
-        .any(|o| o.columns.contains(&column.name) || o.columns.contains(&column.from));
+    let overridden = overrides_of(release, column).next().is_some();
     let pseudonym = matches!(
         column.shape,
         Shape::Token { .. } | Shape::Fpe { .. } | Shape::Mask { .. } | Shape::Constant { .. }
@@ -116,7 +125,8 @@ pub(crate) fn permit(release: &Release, column: &Column) -> Result<(), GateFault
         "identifier" => (pseudonym && keeps_little) || overridden,
         "quasi" => pseudonym || coarse || overridden,
         "sensitive" => constant || matches!(column.shape, Shape::Bins { .. }) || overridden,
-        "special" | "free_text" | "technical" => constant || overridden,
+        "special" => constant || (overridden && !matches!(column.shape, Shape::Coded { .. })),
+        "free_text" | "technical" => constant || overridden,
         // `secret`, and any class that this gate has never heard of.
         _ => false,
     };

@@ -40,7 +40,7 @@ enum Check {
     },
     Constant(String),
     Redacted {
-        /// Those of the release that the gate looks for itself.
+        /// Those that the gate looks for itself: of the release, and as in public text.
         detectors: Vec<Detector>,
         /// What redaction leaves behind, of every detector of the release.
         labels: Vec<String>,
@@ -98,15 +98,17 @@ enum Presence {
 }
 
 impl ColumnCheck {
-    /// Compiles a column of the release. `leaf` is the type of the leaf it comes from.
+    /// Compiles a column of the release. `leaf` is the type of the leaf it comes from; `residual` is
+    /// what the column's overrides say remains.
     pub(crate) fn new(
         column: &Column,
         raw: String,
         leaf: LeafType,
         keys: &GateKeys,
+        residual: &[String],
     ) -> Result<Self, GateFault> {
         let out = leaf_type(column)?;
-        let check = compile(column, leaf, keys)?;
+        let check = compile(column, leaf, keys, residual)?;
         let fits = match &check {
             Check::Token(_)
             | Check::Reversible(_)
@@ -609,7 +611,12 @@ fn check_on_bad(column: &Column, check: &Check, out: LeafType) -> Result<(), Gat
 /// Most bytes of the constant of bad values.
 const ON_BAD_BYTES_MAX: usize = 64;
 
-fn compile(column: &Column, leaf: LeafType, keys: &GateKeys) -> Result<Check, GateFault> {
+fn compile(
+    column: &Column,
+    leaf: LeafType,
+    keys: &GateKeys,
+    residual: &[String],
+) -> Result<Check, GateFault> {
     let bad = |part: &'static str| GateFault::Shape { column: column.name.clone(), part };
     Ok(match &column.shape {
         Shape::Token { domain, .. } if domain.is_empty() => return Err(bad("token domain")),
@@ -668,8 +675,7 @@ fn compile(column: &Column, leaf: LeafType, keys: &GateKeys) -> Result<Check, Ga
             }
             let label = |name: &String| detectors::label(name).ok_or_else(|| bad("detector"));
             let labels = names.iter().map(label).collect::<Result<Vec<_>, _>>()?;
-            let detectors = names.iter().filter_map(|name| Detector::named(name)).collect();
-            Check::Redacted { detectors, labels }
+            Check::Redacted { detectors: Detector::of_redacted(names, residual), labels }
         }
         Shape::Year => Check::Year,
         Shape::Decade => Check::Decade,
@@ -702,12 +708,19 @@ fn compile(column: &Column, leaf: LeafType, keys: &GateKeys) -> Result<Check, Ga
             length => Check::Prefix { length: *length as usize, fill: *fill },
         },
         Shape::Region { regions } => {
-            // A list that merges nothing renames what should be hidden.
-            let named: std::collections::BTreeSet<&String> = regions.values().collect();
-            match named.len() < regions.len() {
-                true => Check::Region(regions.clone()),
-                false => return Err(bad("regions")),
+            // A list that merges nothing renames what should be hidden, and a place alone in the
+            // region of its own name is not even renamed.
+            let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+            for region in regions.values() {
+                *places.entry(region).or_default() += 1;
             }
+            let as_it_is = |(place, region): (&String, &String)| {
+                place == region && places.get(region.as_str()) == Some(&1)
+            };
+            if places.len() == regions.len() || regions.iter().any(as_it_is) {
+                return Err(bad("regions"));
+            }
+            Check::Region(regions.clone())
         }
         Shape::Public => Check::Public,
         Shape::Derived { .. } => return Err(bad("derived column")),

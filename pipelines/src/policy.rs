@@ -6,16 +6,16 @@ use douane_transforms::Produces;
 use crate::config::{Class, Override};
 
 /// Version of this table; it stands in every fingerprint.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The table as text: shown by `explain`, hashed into the fingerprint. It is what [`decide`]
 /// does, in words; a test walks every row.
 pub const TABLE: &str = "\
-default policy, version 2
+default policy, version 3
 identifier: tokenize; fpe or mask (at most 4 characters kept); redact to a constant
 quasi: as identifier, or generalize
 sensitive: generalize to bins; as it is or tokenised only by a named override
-special: only by a named override
+special: only by a named override, and never rounded or bounded
 free_text: denied; a named override with detectors, residual kinds and a minimum recall lets redacted text cross
 public: nothing needed
 secret: never
@@ -61,6 +61,8 @@ pub fn decide(class: Class, produces: Option<&Produces>, overrides: &[&Override]
         (Class::Sensitive, Some(Produces::Token { .. } | Produces::Coded { .. }) | None) => {
             by_override("sensitive")
         }
+        // Within its bounds, or at a multiple of the unit, a number would cross as it is.
+        (Class::Special, Some(Produces::Coded { .. })) => None,
         (Class::Special, Some(_)) => by_override("special"),
         (Class::FreeText, Some(Produces::Constant { .. })) => {
             Some("free_text: redact to a constant".to_owned())
@@ -184,6 +186,11 @@ fn why_not(class: Class, produces: Option<&Produces>) -> String {
                 `bins`"
             .to_owned();
     }
+    if let (Class::Special, Some(Produces::Coded { .. })) = (class, produces) {
+        return "class special: what is rounded or bounded may be what it was: use `bins`, or drop \
+                it"
+            .to_owned();
+    }
     let how = if produces.is_some() { "this protection" } else { "no protection" };
     let instead = match class {
         Class::Identifier => "tokenize, fpe, mask, or redact it to a constant, or drop it",
@@ -282,8 +289,11 @@ mod tests {
             (Sensitive, None, vec![], false),
             (Sensitive, None, vec![&o], true),
             (Special, None, vec![&o], false),
-            (Special, Some(bins), vec![], false),
+            (Special, Some(bins.clone()), vec![], false),
+            (Special, Some(bins), vec![&o], true),
             (Special, Some(token()), vec![&o], true),
+            (Special, Some(coded(Some("10"))), vec![&o], false),
+            (Special, Some(coded(None)), vec![&o], false),
             (FreeText, Some(redacted.clone()), vec![], false),
             (FreeText, Some(redacted), vec![&o], true),
             (FreeText, Some(constant), vec![], true),

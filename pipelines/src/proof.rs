@@ -1,6 +1,7 @@
 //! The proof, before any record is read: for each output column its leaves, its protection, its
 //! direct and indirect flows, and the rule that lets it cross. What is signed is this table.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 mod dot;
@@ -98,17 +99,14 @@ fn recall(named: &OverrideRow) -> String {
     }
 }
 
-/// Which of an override's detectors the gate has scanners of its own for.
+/// What the gate has scanners of its own for, of an override's detectors and beside them.
 fn second_look(named: &OverrideRow) -> Option<String> {
-    let (looked, structure): (Vec<&str>, Vec<&str>) = named
-        .detectors
-        .iter()
-        .map(String::as_str)
-        .partition(|name| douane_gate::detectors::Detector::named(name).is_some());
-    let looks = match looked.as_slice() {
-        [] => "no second scanner".to_owned(),
-        looked => format!("the gate looks again for {}", looked.join(", ")),
-    };
+    use douane_gate::detectors::Detector;
+    let looked = Detector::of_redacted(&named.detectors, &named.residual);
+    let looked: Vec<&str> = looked.into_iter().map(Detector::name).collect();
+    let looks = format!("the gate looks for {}", looked.join(", "));
+    let names = named.detectors.iter().map(String::as_str);
+    let structure: Vec<&str> = names.filter(|name| Detector::named(name).is_none()).collect();
     let rest = match structure.as_slice() {
         [] => String::new(),
         rest => {
@@ -615,10 +613,16 @@ fn in_words(produces: &Produces) -> String {
             format!("generalize: {length} first characters, `{fill}` for each of the others")
         }
         Produces::Region { regions } => {
-            let mut names: Vec<&str> = regions.values().map(String::as_str).collect();
-            names.sort_unstable();
-            names.dedup();
-            format!("generalize: {} regions of {} places", names.len(), regions.len())
+            let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+            for region in regions.values() {
+                *places.entry(region).or_default() += 1;
+            }
+            let alone = match places.values().filter(|places| **places == 1).count() {
+                0 => String::new(),
+                1 => ", 1 place alone in its region".to_owned(),
+                count => format!(", {count} places each alone in its region"),
+            };
+            format!("generalize: {} regions of {} places{alone}", places.len(), regions.len())
         }
     }
 }
@@ -724,5 +728,45 @@ mod fixture {
             changes: rules(&Changes::default(), 1000),
             policy: policy::TABLE,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_that_stand_alone_are_counted() {
+        let told = |regions: &[(&str, &str)]| {
+            let own = |(place, region): &(&str, &str)| ((*place).to_owned(), (*region).to_owned());
+            in_words(&Produces::Region { regions: regions.iter().map(own).collect() })
+        };
+        let (graz, leoben) = (("Graz", "Styria"), ("Leoben", "Styria"));
+        assert_eq!(told(&[graz, leoben]), "generalize: 1 regions of 2 places");
+        assert_eq!(
+            told(&[graz, leoben, ("Wien", "Vienna")]),
+            "generalize: 2 regions of 3 places, 1 place alone in its region"
+        );
+        assert_eq!(
+            told(&[graz, leoben, ("Wien", "Vienna"), ("Linz", "Upper Austria")]),
+            "generalize: 3 regions of 4 places, 2 places each alone in its region"
+        );
+    }
+
+    #[test]
+    fn the_second_look_says_what_the_gate_looks_for() {
+        let mut named = fixture::proof().overrides.remove(0);
+        let of = |named: &OverrideRow| second_look(named).unwrap();
+        assert_eq!(
+            of(&named),
+            "the gate looks for email, phone, card, iban, url_credentials, api_key, private_key"
+        );
+        named.detectors = vec!["ip".to_owned(), "person".to_owned()];
+        named.residual = ["iban", "phone", "api_key"].map(str::to_owned).to_vec();
+        assert_eq!(
+            of(&named),
+            "the gate looks for email, card, url_credentials, api_key, private_key, ip; of person \
+             it checks that only whole stretches were replaced"
+        );
     }
 }

@@ -164,12 +164,39 @@ fn bounds_alone_are_no_generalisation() {
     }
 }
 
+/// A number between its bounds, or a multiple of the unit, crosses as it is.
+#[test]
+fn rounded_and_bounded_are_no_protection_of_special() {
+    let all = coarse();
+    for (name, class, fits) in [
+        ("rounded", "special", false),
+        ("price", "special", false),
+        ("labelled", "special", false),
+        ("bounded", "special", false),
+        ("bounded", "sensitive", true),
+        ("rounded", "sensitive", true),
+        // The control: another coarse shape, by the same override.
+        ("week", "special", true),
+    ] {
+        let mut table = with(all.iter().find(|case| case.0 == name).unwrap());
+        table.columns.last_mut().unwrap().column.class = class.into();
+        let mut release = table.release();
+        assert!(gate(&release).is_err(), "{class} {name}, not overridden");
+        release.overrides[0].columns.push(name.into());
+        assert_eq!(gate(&release).is_ok(), fits, "{class} {name}");
+    }
+}
+
 /// Shapes that contradict themselves, or that nothing makes coarser.
 #[test]
 fn shapes_bad_numbers_bad_regions_bad_ages() {
     let all = coarse();
     let of = |name: &str| all.iter().find(|case| case.0 == name).unwrap();
     let one = |place: &str| [(place.to_owned(), place.to_owned())].into();
+    let all_but_one_as_they_are: BTreeMap<String, String> =
+        [("Graz", "Graz"), ("Wien", "Wien"), ("Linz", "x"), ("Leoben", "x")]
+            .map(|(place, region)| (place.to_owned(), region.to_owned()))
+            .into();
     for (name, shape) in [
         ("rounded", coded(None, None, false)),
         ("rounded", coded(Some("1"), None, false)),
@@ -177,6 +204,7 @@ fn shapes_bad_numbers_bad_regions_bad_ages() {
         ("rounded", coded(Some("x"), None, false)),
         ("region", Shape::Region { regions: BTreeMap::new() }),
         ("region", Shape::Region { regions: one("Graz") }),
+        ("region", Shape::Region { regions: all_but_one_as_they_are.clone() }),
         (
             "age",
             Shape::Age {
@@ -195,6 +223,18 @@ fn shapes_bad_numbers_bad_regions_bad_ages() {
         table.columns.last_mut().unwrap().column.shape = shape;
         assert!(gate(&table.release()).is_err(), "{name}");
     }
+}
+
+/// A city may lend its name to its region, where another place is in it.
+#[test]
+fn a_place_in_the_region_of_its_name() {
+    let mut table = with(coarse().iter().find(|case| case.0 == "region").unwrap());
+    let regions = [("Graz", "Graz"), ("Leoben", "Graz"), ("Wien", "Vienna")]
+        .map(|(place, region)| (place.to_owned(), region.to_owned()));
+    let case = table.columns.last_mut().unwrap();
+    case.column.shape = Shape::Region { regions: regions.into() };
+    case.out = texts([Some("Graz"), Some("Vienna"), Some("Graz"), None]);
+    assert_eq!(refusals(&table), []);
 }
 
 /// A column with a bad value in its second row, in its shape's own way.

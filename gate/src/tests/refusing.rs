@@ -666,7 +666,7 @@ fn redaction_that_missed_something() {
     let good = table();
     for (detector, text) in DETECTORS.iter().zip([
         "ada@example.com",
-        "+4915112345678",
+        "+4915112345679",
         "4111111111111111",
         "DE89370400440532013000",
     ]) {
@@ -678,16 +678,70 @@ fn redaction_that_missed_something() {
         let passed = table.through(&mut gate).unwrap();
         assert!(passed.refused()[0].1.code().ends_with(detector), "{detector}");
 
-        // The control: the release names another detector only, so it may stay.
+        // Also where the release names another detector only: public text is searched for it.
         let mut release = good.release();
         let other = DETECTORS.iter().find(|d| d != &detector).unwrap();
         let at = good.at("notes");
-        release.columns[at].shape =
-            douane_ledger::release::Shape::Redacted { detectors: vec![(*other).to_owned()] };
+        release.columns[at].shape = Shape::Redacted { detectors: vec![(*other).to_owned()] };
+        let mut gate = super::fixture::gate(&release).unwrap();
+        let passed = table.through(&mut gate).unwrap();
+        assert!(passed.refused()[0].1.code().ends_with(detector), "{detector}");
+
+        // The control: the override says that it remains.
+        release.overrides[0].residual.push((*detector).to_owned());
         let mut gate = super::fixture::gate(&release).unwrap();
         // Row 0 passes now; the other rows were redacted of kinds that this release leaves alone.
         let passed = table.through(&mut gate).unwrap();
         assert!(passed.refused().iter().all(|(row, _)| *row != 0), "{detector}");
+        // Of another column's override that says nothing.
+        release.overrides[0].columns = vec!["name".into()];
+        release.columns[at].class = "public".into();
+        let path = release.columns[at].from.clone();
+        release.leaves.iter_mut().filter(|leaf| leaf.path == path).for_each(|leaf| {
+            leaf.class = "public".into();
+        });
+        let mut gate = super::fixture::gate(&release).unwrap();
+        let passed = table.through(&mut gate).unwrap();
+        assert_eq!(passed.refused()[0].0, 0, "{detector}");
+    }
+}
+
+/// What opens doors never stays, whatever an override says; and redacted prose is no alarm.
+#[test]
+fn redacted_text_is_searched_as_public_text_is() {
+    let good = table();
+    let mut release = good.release();
+    let at = good.at("notes");
+    release.columns[at].shape = Shape::Redacted { detectors: vec!["person".into()] };
+    let secrets = ["url_credentials", "api_key", "private_key"];
+    release.overrides[0].residual = secrets.map(str::to_owned).to_vec();
+    let refused = |text: &str| {
+        let mut table = good.clone();
+        let case = table.at_mut("notes");
+        case.raw = with_cell(&case.raw, 0, Some(text));
+        case.out = Arc::clone(&case.raw);
+        let mut gate = super::fixture::gate(&release).unwrap();
+        let passed = table.through(&mut gate).unwrap();
+        let first = passed.refused().iter().find(|(row, _)| *row == 0);
+        first.map(|(_, refusal)| refusal.code())
+    };
+    for (text, code) in [
+        ("see https://ada:hunter2@localhost/x", "gate_found_url_credentials"),
+        ("-----BEGIN RSA PRIVATE KEY-----", "gate_found_private_key"),
+        ("AKIAIOSFODNN7EXAMPLE", "gate_found_api_key"),
+        ("4111111111111111", "gate_found_card"),
+    ] {
+        assert_eq!(refused(text), Some(code), "{text}");
+    }
+    for text in [
+        "",
+        "[PERSON] called [PERSON], then [EMAIL] at [PHONE]",
+        "Order 20260101-4711 of 2026-01-01 10:15:00 cost 1,299.00 EUR; 12345678901234 in stock",
+        "see https://example.org/a?b=c or version 10.0.0.1, MAC 00:1b:44:11:3a:b7",
+        "invoice DE 123456789, ticket #4915112345679, ref 550e8400-e29b-41d4-a716-446655440000",
+        "@ada wrote: 5 + 49 is 54, see RFC 5322 (+1)",
+    ] {
+        assert_eq!(refused(text), None, "{text}");
     }
 }
 

@@ -66,7 +66,8 @@ pub struct Map {
 
 impl Map {
     /// # Errors
-    /// No place or too many, a name that is empty or too long, no two places with one region.
+    /// No place or too many, a name that is empty or too long, no two places with one region, a
+    /// place that is a region for itself.
     pub(super) fn check(&self) -> Result<(), StageFault> {
         let regions = &self.regions;
         if !(1..=PLACES_MAX).contains(&regions.len()) {
@@ -76,10 +77,19 @@ impl Map {
         if !regions.iter().all(|(place, region)| named(place) && named(region)) {
             return Err(StageFault::Regions("a name is empty or longer than 128 bytes"));
         }
-        let different: std::collections::BTreeSet<&String> = regions.values().collect();
-        if different.len() == regions.len() {
+        let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+        for region in regions.values() {
+            *places.entry(region).or_default() += 1;
+        }
+        if places.len() == regions.len() {
             return Err(StageFault::Regions(
                 "each place has a region of its own: nothing is coarser",
+            ));
+        }
+        let alone = |region: &String| places.get(region.as_str()) == Some(&1);
+        if regions.iter().any(|(place, region)| place == region && alone(region)) {
+            return Err(StageFault::Regions(
+                "a place is alone in the region of its own name: it would cross as it is",
             ));
         }
         Ok(())
