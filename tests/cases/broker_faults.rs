@@ -37,7 +37,9 @@ fn killed_and_frozen_brokers_cost_time_only() {
     let (source_cluster, topic) = (setup.source.clone(), setup.topics[0].clone());
     source_cluster.create(&topic, 4, &[]);
     let place = Place::new(setup);
-    let records = 20_000 + each * 4 * 8_000;
+    // A minute of changes for each fault, so that none is waited out on a topic with nothing more to come: on a busy
+    // machine a broker takes twenty seconds to start.
+    let records = each * FAULTS.len() * 60 * 800;
     let load = Load::new(4).customers(
         &mut Customers::new(31, 1, true),
         records,
@@ -88,7 +90,9 @@ fn killed_and_frozen_brokers_cost_time_only() {
             back.push((fault, over.elapsed().as_millis()));
         }
     }
-    sending.wait();
+    let sent = sending.stop();
+    let mut load = Arc::into_inner(load).expect("nobody sends any more");
+    load.cut(sent);
     finish(&place, &load, &mut running);
     running.stop();
     for fault in FAULTS {

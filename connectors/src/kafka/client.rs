@@ -39,7 +39,8 @@ const CONSUMER: &[(&str, &str)] = &[
 const PRODUCER: &[(&str, &str)] = &[
     ("delivery.report.only.error", "true"),
     ("enable.idempotence", "true"),
-    ("linger.ms", "0"),
+    // Without a millisecond's wait every record wakes the thread that sends, and is a request.
+    ("linger.ms", "1"),
     ("message.timeout.ms", "8000"),
     ("queue.buffering.max.kbytes", "32768"),
 ];
