@@ -239,7 +239,13 @@ impl KeyHome {
             create(path, 0o644, key.verifying_key().to_spki_pem().as_bytes())?;
             pems.push(key.to_pkcs8_pem().map_err(|_| KeyFault::Random)?);
         }
-        store::init(dir, &keys.region, &*open_home(keys), &pems[0], &pems[1])?;
+        if let Err(fault) = store::init(dir, &keys.region, &*open_home(keys), &pems[0], &pems[1]) {
+            // Public halves of keys that no store holds would only stand in the next try's way.
+            for path in &publics {
+                fs::remove_file(path).map_err(io_fault(path))?;
+            }
+            return Err(fault);
+        }
         Self::open(keys)
     }
 

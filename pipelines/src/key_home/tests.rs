@@ -71,6 +71,19 @@ fn init_bad_one_key_is_there() {
 }
 
 #[test]
+fn init_that_fails_leaves_nothing_in_the_way_of_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("passphrase");
+    fs::write(&path, "correct horse battery\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let home = Home::Passphrase { path: path.clone() };
+    let place = KeysPlace { home, ..keys(&dir.path().join("keys")) };
+    assert!(matches!(KeyHome::init(&place), Err(KeyFault::Open { .. })));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    KeyHome::init(&place).unwrap();
+}
+
+#[test]
 fn open_bad_rights_bad_bytes_bad_missing() {
     type Spoil = fn(&Path);
     let cases: [(&str, Spoil, &str); 8] = [
