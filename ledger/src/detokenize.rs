@@ -1,6 +1,6 @@
 //! A request to turn tokens back into values, signed by as many persons as the trust root asks for.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,12 @@ use crate::trust::{Role, TrustRoot, is_person};
 
 /// Version of the format.
 pub const FORMAT: u32 = 1;
+/// How long a request may be used.
+pub const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Characters of a name in a request.
+const NAME_MAX: usize = 1024;
+/// One byte of a token numbers its key.
+const KEY_VERSIONS_MAX: usize = 256;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +34,16 @@ pub struct Request {
     pub reason: String,
     /// The pipeline's name.
     pub pipeline: String,
+    /// Fingerprint of the release in force: what the column is, and how it was made.
+    pub fingerprint: String,
     /// The column outside.
     pub column: String,
+    /// The token domain.
+    pub domain: String,
+    /// Label of the purpose of the keys that open them: which algorithm made the values.
+    pub purpose: String,
+    /// The versions of the domain's keys that open them, ascending.
+    pub key_versions: Vec<u32>,
     /// How many tokens.
     pub count: u32,
     /// SHA-256 over the nonce and the tokens, each with its length: these and no others.
@@ -130,8 +144,13 @@ pub fn verify(
     check(&request)?;
     let expires: Timestamp =
         request.expires.parse().map_err(|_| RequestFault::Invalid("expires is no time"))?;
-    if Timestamp::try_from(now).map_or(true, |now| now >= expires) {
+    let Some(now) = Timestamp::try_from(now).ok().filter(|now| *now < expires) else {
         return Err(RequestFault::Expired(request.expires));
+    };
+    // An hour of grace for clocks that differ.
+    let left = expires.duration_since(now).unsigned_abs();
+    if left > LIFE + Duration::from_secs(3600) {
+        return Err(RequestFault::Invalid("expires is further away than a request may live"));
     }
     let mut names: Vec<String> = signed
         .signers
@@ -150,10 +169,26 @@ pub fn verify(
 }
 
 fn check(request: &Request) -> Result<(), RequestFault> {
+    let names = [&request.pipeline, &request.column, &request.domain, &request.purpose];
+    let is_name = |name: &&String| {
+        (1..=NAME_MAX).contains(&name.len()) && !name.contains(crate::release::is_hidden)
+    };
+    let versions = &request.key_versions;
     let why = match () {
         () if request.v != FORMAT => "format version is not 1",
         () if hex_array::<16>(&request.nonce).is_none() => "nonce is not 32 hexadecimal characters",
         () if hex_array::<32>(&request.tokens).is_none() => "tokens is not a digest",
+        () if hex_array::<32>(&request.fingerprint).is_none() => "fingerprint is not a digest",
+        () if !names.iter().all(is_name) => {
+            "pipeline, column, domain or purpose is empty, too long, or cannot be seen"
+        }
+        () if request.count == 0 => "it is for no value",
+        () if versions.is_empty() || versions.len() > KEY_VERSIONS_MAX => {
+            "key_versions is empty or too long: no value is one of this domain"
+        }
+        () if !versions.is_sorted_by(|before, after| before < after) => {
+            "key_versions is not ascending"
+        }
         () if !is_person(&request.by) => "by is not a name as in the trust root",
         () if request.reason.is_empty() || request.reason.len() > 200 => {
             "reason has not 1 to 200 characters"
@@ -211,10 +246,14 @@ mod tests {
             by: by.into(),
             reason: "case 7".into(),
             pipeline: "p".into(),
+            fingerprint: "0f".repeat(32),
             column: "email".into(),
+            domain: "email".into(),
+            purpose: "douane/v1/token-siv".into(),
+            key_versions: vec![1, 2],
             count: 2,
             tokens: digest(&nonce, &["a".into(), "b".into()]),
-            expires: "2030-01-01T00:00:00Z".into(),
+            expires: "2023-11-15T22:00:00Z".into(),
             nonce,
         }
     }
@@ -241,6 +280,32 @@ mod tests {
         assert!(refused(&signed("cleo", &[1, 2]), &two, late).contains("expired"));
         assert!(verify(&signed("cleo", &[1, 9]), &two, now).is_err(), "a stranger");
         verify(&signed("cleo", &[1]), &root(Some(1)), now).unwrap();
+    }
+
+    #[test]
+    fn one_that_lives_too_long_or_says_too_little_is_refused() {
+        // 22:00 of the day before, and of the one before that.
+        let [day, days] = [1_699_999_200, 1_699_912_800]
+            .map(|s| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(s));
+        let root = root(Some(1));
+        verify(&signed("cleo", &[1]), &root, day).unwrap();
+        let fault = verify(&signed("cleo", &[1]), &root, days).unwrap_err().to_string();
+        assert!(fault.contains("further away"), "{fault}");
+        let spoil: [(&str, fn(&mut Request)); 7] = [
+            ("fingerprint", |r| r.fingerprint = "abc".into()),
+            ("domain", |r| r.domain = String::new()),
+            ("cannot be seen", |r| r.column = "email\u{1b}[2K".into()),
+            ("cannot be seen", |r| r.purpose = "x\n".into()),
+            ("no value", |r| r.count = 0),
+            ("key_versions", |r| r.key_versions = vec![]),
+            ("ascending", |r| r.key_versions = vec![2, 2]),
+        ];
+        for (says, spoil) in spoil {
+            let mut request = request("cleo");
+            spoil(&mut request);
+            let fault = sign(None, &request, &key(1)).unwrap_err().to_string();
+            assert!(fault.contains(says), "{says}: {fault}");
+        }
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! `keys detokenize`: what stands outside in a column, turned back inside the zone. The ledger has
 //! who asked, for what and how many before any value is shown; nobody else hears of one.
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use douane_ledger::detokenize::{self as paper, FORMAT, Request};
+use douane_ledger::canonical;
+use douane_ledger::detokenize::{self as paper, FORMAT, LIFE, Request};
 use douane_ledger::dsse::Envelope;
 use douane_ledger::log::Entry;
 use douane_ledger::signing::SigningKey;
-use douane_ledger::trust::is_person;
+use douane_ledger::trust::{TrustRoot, is_person};
 use douane_schemas::keys::Purpose;
 use douane_transforms::reversible::{self, OpenFault};
 use douane_transforms::{Keyring, Stage, TransformFault};
@@ -17,18 +19,16 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::config::{self, Pipeline, Place};
-use crate::explain;
 use crate::fault::RunFault;
+use crate::key_home::{self, Detokenized, KeyHome};
 use crate::keys::{self, Book};
-use crate::plan::{OutputColumn, Plan};
+use crate::plan::OutputColumn;
 use crate::release;
 
 /// Values in one call.
 pub const VALUES_MAX: usize = 10_000;
 /// Bytes of one.
 const VALUE_BYTES_MAX: usize = 128 << 10;
-/// How long a request may be used.
-pub const REQUEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is asked for.
 pub struct Wanted<'a> {
@@ -62,26 +62,34 @@ pub fn detokenize(
     reason: &str,
     envelope: Option<&Envelope>,
 ) -> Result<Vec<Found>, RunFault> {
-    let (place, pipeline, column) = opened(place, wanted)?;
+    let (case, home) = opened(place, wanted)?;
     check_words(by, reason)?;
-    let home = keys::open(&place)?;
-    let mut book = Book::open(&place, &home)?;
-    let approval = approval(&place, &pipeline, wanted, by, envelope, &book)?;
-    let found = turn_back(&pipeline, &column, &home.keyring(), wanted)?;
+    let mut book = Book::open(&case.place, &home)?;
+    let entries = book.entries(&case.place)?;
+    let calls = book.calls(&case.place, &entries)?;
+    let root = trust_root(&case.place, &book)?;
+    let approval = approval(&case, wanted, by, envelope, (&root, &entries))?;
+    let found = turn_back(&case, &home.keyring(), wanted)?;
     let opened = found.iter().filter(|found| matches!(found, Found::Value(_))).count();
     let (approvers, request) = approval;
     book.write(&[Entry::Detokenized {
         by: by.to_owned(),
         reason: reason.to_owned(),
-        pipeline: pipeline.name.clone(),
-        column: column.name.clone(),
-        domain: domain_of(&column).unwrap_or_default().to_owned(),
+        pipeline: case.pipeline.name.clone(),
+        column: case.column.name.clone(),
+        domain: case.domain,
         asked: found.len() as u32,
         opened: opened as u32,
         approvers,
         request,
     }])?;
-    // Crash here: the ledger says more than anybody saw.
+    // Crash here or below: the ledger says more than anybody saw.
+    let pinned = Detokenized {
+        calls: calls + 1,
+        trust_version: root.root().version,
+        trust_digest: canonical::hex(&root.digest()),
+    };
+    key_home::pin_detokenized(&case.place.keys, pinned)?;
     book.publish()?;
     Ok(found)
 }
@@ -93,9 +101,9 @@ pub fn request(
     by: &str,
     reason: &str,
 ) -> Result<Request, RunFault> {
-    let (_, pipeline, column) = opened(place, wanted)?;
+    let (case, _) = opened(place, wanted)?;
     check_words(by, reason)?;
-    let life = SignedDuration::try_from(REQUEST_LIFE).map_err(no)?;
+    let life = SignedDuration::try_from(LIFE).map_err(no)?;
     let expires = Timestamp::now().checked_add(life).map_err(no)?;
     let nonce = paper::nonce().map_err(no)?;
     Ok(Request {
@@ -104,8 +112,12 @@ pub fn request(
         nonce,
         by: by.to_owned(),
         reason: reason.to_owned(),
-        pipeline: pipeline.name,
-        column: column.name,
+        pipeline: case.pipeline.name,
+        fingerprint: case.fingerprint,
+        column: case.column.name,
+        domain: case.domain,
+        purpose: case.purpose.label().to_owned(),
+        key_versions: case.key_versions,
         count: wanted.values.len() as u32,
         expires: expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     })
@@ -120,16 +132,31 @@ pub fn approve(
     paper::sign(envelope, request, key).map_err(no)
 }
 
+/// The trust root, which is the one of the last time or follows from it.
+fn trust_root(place: &Place, book: &Book) -> Result<TrustRoot, RunFault> {
+    let root = release::trust_root(place)?;
+    let bytes = std::fs::read(&place.trust).map_err(|error| no(error.kind()))?;
+    let follows = book.detokenized().is_none_or(|before| {
+        release::holds_version(&bytes, before.trust_version, &before.trust_digest)
+    });
+    match follows {
+        true => Ok(root),
+        false => Err(no(format_args!(
+            "{} does not hold the trust root that values were turned back under before\n  next: put \
+             that file back; `douane release trust` adds a root that the old threshold signs",
+            place.trust.display()
+        ))),
+    }
+}
+
 /// The approvers' names and the request's nonce, where the trust root asks for approval.
 fn approval(
-    place: &Place,
-    pipeline: &Pipeline,
+    case: &Case,
     wanted: &Wanted<'_>,
     by: &str,
     envelope: Option<&Envelope>,
-    book: &Book<'_>,
+    (root, entries): (&TrustRoot, &[Entry]),
 ) -> Result<(Vec<String>, Option<String>), RunFault> {
-    let root = release::trust_root(place)?;
     let Some(needed) = root.root().detokenize else { return Ok((Vec::new(), None)) };
     let envelope = envelope.ok_or_else(|| {
         no(format_args!(
@@ -137,16 +164,27 @@ fn approval(
              it with `douane keys approve`, and name it with `--approve`"
         ))
     })?;
-    let (request, approvers) = paper::verify(envelope, &root, SystemTime::now()).map_err(no)?;
-    let same = request.pipeline == pipeline.name
-        && request.column == wanted.column
-        && request.by == by
+    let (request, approvers) = paper::verify(envelope, root, SystemTime::now()).map_err(no)?;
+    let same = request.by == by
+        && request.count as usize == wanted.values.len()
         && request.tokens == paper::digest(&request.nonce, wanted.values);
     if !same {
-        return Err(no("the request is for other values, another column or another person"));
+        return Err(no("the request is for other values or another person"));
+    }
+    let same = request.pipeline == case.pipeline.name
+        && request.fingerprint == case.fingerprint
+        && request.column == case.column.name
+        && request.domain == case.domain
+        && request.purpose == case.purpose.label()
+        && request.key_versions == case.key_versions;
+    if !same {
+        return Err(no(
+            "the request is for another column, other keys, or the column under another release\n  \
+             next: make another",
+        ));
     }
     let used = |entry: &Entry| matches!(entry, Entry::Detokenized { request: Some(nonce), .. } if *nonce == request.nonce);
-    if book.entries(place)?.iter().any(used) {
+    if entries.iter().any(used) {
         return Err(no("the request was used already\n  next: make another"));
     }
     Ok((approvers, Some(request.nonce)))
@@ -163,7 +201,19 @@ fn check_words(by: &str, reason: &str) -> Result<(), RunFault> {
     Ok(())
 }
 
-fn opened(place: &Path, wanted: &Wanted<'_>) -> Result<(Place, Pipeline, OutputColumn), RunFault> {
+/// A column as the release in force has it, and what opens its values.
+struct Case {
+    place: Place,
+    pipeline: Pipeline,
+    fingerprint: String,
+    column: OutputColumn,
+    domain: String,
+    purpose: Purpose,
+    /// Those that the values name; of encrypted values, the one that is asked for.
+    key_versions: Vec<u32>,
+}
+
+fn opened(place: &Path, wanted: &Wanted<'_>) -> Result<(Case, KeyHome), RunFault> {
     let (place, pipeline) = config::load(place, wanted.file).map_err(RunFault::Findings)?;
     if wanted.values.is_empty() || wanted.values.len() > VALUES_MAX {
         return Err(no(format_args!("expected 1 to {VALUES_MAX} values")));
@@ -171,45 +221,20 @@ fn opened(place: &Path, wanted: &Wanted<'_>) -> Result<(Place, Pipeline, OutputC
     if wanted.values.iter().any(|value| value.len() > VALUE_BYTES_MAX) {
         return Err(no(format_args!("a value has more than {VALUE_BYTES_MAX} bytes")));
     }
-    let plan = plan(&place, &pipeline)?;
-    let found = plan.columns.iter().chain(&plan.keys).find(|c| c.name == wanted.column);
-    let column = found.filter(|column| domain_of(column).is_some()).cloned().ok_or_else(|| {
+    let unknown = || {
         no(format_args!(
             "`{}` is no column of {} that is tokenised or encrypted\n  next: `douane explain` lists \
              the columns",
             wanted.column, pipeline.name
         ))
-    })?;
-    Ok((place, pipeline, column))
-}
-
-/// As it was released; without a release as the source has it.
-fn plan(place: &Place, pipeline: &Pipeline) -> Result<Plan, RunFault> {
-    let released = release::envelope(pipeline)
-        .ok()
-        .and_then(|envelope| douane_ledger::release::draft(&envelope).ok())
-        .and_then(|draft| release::leaves(&draft).ok());
-    match released {
-        Some(leaves) => Plan::new(pipeline, leaves).map_err(RunFault::Findings),
-        None => explain::plan(place, pipeline),
-    }
-}
-
-fn domain_of(column: &OutputColumn) -> Option<&str> {
-    match &column.protection.as_ref()?.stage {
-        Stage::Tokenize(config) => Some(&config.domain),
-        Stage::Fpe(config) => Some(&config.domain),
-        _ => None,
-    }
-}
-
-fn turn_back(
-    pipeline: &Pipeline,
-    column: &OutputColumn,
-    ring: &Keyring,
-    wanted: &Wanted<'_>,
-) -> Result<Vec<Found>, RunFault> {
-    match column.protection.as_ref().map(|protection| &protection.stage) {
+    };
+    // What a column is, people signed: a draft or a changed file says nothing about it.
+    let (signed, plan) = release::hold(&place, &pipeline)?;
+    let mut columns = plan.columns.iter().chain(&plan.keys);
+    let column = columns.find(|column| column.name == wanted.column).ok_or_else(&unknown)?;
+    let stage = column.protection.as_ref().map(|protection| &protection.stage);
+    let home = keys::open(&place)?;
+    let (domain, purpose, key_versions) = match stage {
         Some(Stage::Tokenize(config)) => {
             let domain = pipeline.domains.get("tokenize", &config.domain).map_err(no)?;
             if !domain.algorithm.reversible() {
@@ -219,25 +244,12 @@ fn turn_back(
                     config.domain
                 )));
             }
-            let one = |token: &String| {
-                let number = match reversible::key_number(domain.form, token) {
-                    Ok(number) => number,
-                    Err(fault) => return Found::Refused(word(fault)),
-                };
-                let Some(key) = ring.key_of_version(Purpose::TokenSiv, &config.domain, number)
-                else {
-                    return Found::Refused("retired");
-                };
-                let (name, version) = (&config.domain, domain.version.get());
-                match reversible::open(&key, name, version, domain.form, token) {
-                    Ok(text) => Found::Value(text.as_str().to_owned()),
-                    Err(fault) => Found::Refused(word(fault)),
-                }
-            };
-            Ok(wanted.values.iter().map(one).collect())
+            let number = |token: &String| reversible::key_number(domain.form, token).ok();
+            let numbers: BTreeSet<u32> = wanted.values.iter().filter_map(number).collect();
+            (&config.domain, Purpose::TokenSiv, numbers.into_iter().collect())
         }
         Some(Stage::Fpe(config)) => {
-            let live = ring.versions(&config.domain);
+            let live = home.keyring().versions(&config.domain);
             let number = match (wanted.key_version, live.as_slice()) {
                 (Some(number), _) => number,
                 (None, [only]) => *only,
@@ -250,11 +262,47 @@ fn turn_back(
                     )));
                 }
             };
-            let Some(key) = ring.key_of_version(Purpose::Ff1, &config.domain, number) else {
+            (&config.domain, Purpose::Ff1, vec![number])
+        }
+        _ => return Err(unknown()),
+    };
+    let case = Case {
+        fingerprint: signed.release.fingerprint.clone(),
+        domain: domain.clone(),
+        column: column.clone(),
+        purpose,
+        key_versions,
+        pipeline,
+        place,
+    };
+    Ok((case, home))
+}
+
+fn turn_back(case: &Case, ring: &Keyring, wanted: &Wanted<'_>) -> Result<Vec<Found>, RunFault> {
+    let key = |version| ring.key_of_version(case.purpose, &case.domain, version);
+    match case.column.protection.as_ref().map(|protection| &protection.stage) {
+        Some(Stage::Tokenize(config)) => {
+            let domain = case.pipeline.domains.get("tokenize", &config.domain).map_err(no)?;
+            let one = |token: &String| {
+                let number = match reversible::key_number(domain.form, token) {
+                    Ok(number) => number,
+                    Err(fault) => return Found::Refused(word(fault)),
+                };
+                let Some(key) = key(number) else { return Found::Refused("retired") };
+                let (name, version) = (&config.domain, domain.version.get());
+                match reversible::open(&key, name, version, domain.form, token) {
+                    Ok(text) => Found::Value(text.as_str().to_owned()),
+                    Err(fault) => Found::Refused(word(fault)),
+                }
+            };
+            Ok(wanted.values.iter().map(one).collect())
+        }
+        Some(Stage::Fpe(config)) => {
+            let Some(key) = case.key_versions.first().and_then(|version| key(*version)) else {
                 return Ok(vec![Found::Refused("retired"); wanted.values.len()]);
             };
             let fpe = config
-                .with_key(&column.from.leaf, &pipeline.domains, &key)
+                .with_key(&case.column.from.leaf, &case.pipeline.domains, &key)
                 .map_err(|fault| no(fault.to_string()))?;
             let one = |printed: &String| match fpe.decrypt(printed).map(Zeroizing::new) {
                 Ok(text) => Found::Value(text.as_str().to_owned()),
@@ -272,3 +320,6 @@ fn word(fault: OpenFault) -> &'static str {
         OpenFault::Key => "key",
     }
 }
+
+#[cfg(test)]
+mod tests;

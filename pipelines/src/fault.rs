@@ -86,8 +86,8 @@ pub enum RunFault {
     Keys(String),
     /// An older copy was put back: its keys were replaced, and what they would make is not wanted.
     #[error(
-        "keys: {} is an older copy: the log of keys says otherwise: {what}\n  next: put the newest \
-         store and the newest ledger back; no key is used until they belong together", .path.display()
+        "keys: {} is an older copy: {what}\n  next: put the newest store and the newest ledger \
+         back; no key is used until they belong together", .path.display()
     )]
     KeyStoreRolledBack { path: PathBuf, what: String },
     #[error("the gate stopped the batch: {0}")]

@@ -36,10 +36,11 @@ pub use lease::Lapsed;
 use lease::Lease;
 use pkcs11::Token;
 pub use rotation::{
-    Changed, DOMAIN_PURPOSES, Rotation, rotate_domain, rotate_root, rotate_wrapping,
+    Changed, DOMAIN_PURPOSES, Rotation, pin_detokenized, rotate_domain, rotate_root,
+    rotate_wrapping,
 };
 use store::Opened;
-pub use store::{Domain, DomainVersion, State, Store, Use};
+pub use store::{Detokenized, Domain, DomainVersion, State, Store, Use};
 use transit::Transit;
 pub use wrapping::Remains;
 use wrapping::{KeyStore, Passphrase, WrappingFile};

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::config::{self, Place};
 use crate::fault::RunFault;
 use crate::key_home::{
-    self, Changed, DOMAIN_PURPOSES, KeyFault, KeyHome, Remains, Rotation, State, Use,
+    self, Changed, DOMAIN_PURPOSES, Detokenized, KeyFault, KeyHome, Remains, Rotation, State, Use,
 };
 use crate::names::{KEYS_HOME, checkpoint_origin, ledger_home};
 
@@ -213,20 +213,24 @@ fn entry(changed: &Changed) -> Entry {
 
 /// The log of what people did with the keys of a place: one writer at a time, beside the logs of
 /// its pipelines.
-pub struct Book<'k> {
+pub struct Book {
     log: Log,
-    home: &'k KeyHome,
+    /// As the store is while the log is held.
+    home: KeyHome,
+    history: History,
 }
 
-impl<'k> Book<'k> {
-    pub fn open(place: &Place, home: &'k KeyHome) -> Result<Self, RunFault> {
+impl Book {
+    pub fn open(place: &Place, home: &KeyHome) -> Result<Self, RunFault> {
         let dir = ledger_home(&place.ledger_dir, KEYS_HOME);
-        let mut book = Self { log: Log::control(&dir, LOG, home.log_keys(KEYS_HOME))?, home };
+        let log = Log::control(&dir, LOG, home.log_keys(KEYS_HOME))?;
         // From here on nobody rotates: the store is as the log says, or a crash came between them.
         let history = History::read(place)?;
-        let now = KeyHome::open(&place.keys)?;
-        history.hold(place, &now)?;
-        book.write(&history.lost(&now))?;
+        let home = KeyHome::open(&place.keys)?;
+        history.hold(place, &home)?;
+        let mut book = Self { log, home, history };
+        let lost = book.history.lost(&book.home);
+        book.write(&lost)?;
         Ok(book)
     }
 
@@ -236,6 +240,25 @@ impl<'k> Book<'k> {
         let head = self.log.head();
         let entries = douane_ledger::log::read(&dir, LOG, Some(&head))?;
         Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    /// How many times values were turned back, where the log has all that the store knows of.
+    pub fn calls(&self, place: &Place, entries: &[Entry]) -> Result<u64, RunFault> {
+        let calls =
+            entries.iter().filter(|e| matches!(e, Entry::Detokenized { .. })).count() as u64;
+        let due = self.detokenized().map_or(0, |known| known.calls);
+        if self.history.covers(&self.home) && calls >= due {
+            return Ok(calls);
+        }
+        Err(RunFault::KeyStoreRolledBack {
+            path: ledger_home(&place.ledger_dir, KEYS_HOME).join(LOG),
+            what: "the key store knows of rotations or detokenisations that it lacks".to_owned(),
+        })
+    }
+
+    /// What the store says of values that were turned back.
+    pub fn detokenized(&self) -> Option<&Detokenized> {
+        self.home.store()?.detokenized.as_ref()
     }
 
     /// Durable on return.

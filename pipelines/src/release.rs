@@ -66,12 +66,16 @@ pub(crate) fn root_of(trust: &Path) -> Result<TrustRoot, RunFault> {
 
 /// Whether a trust file still holds the root that was the newest as `before` was committed.
 pub(crate) fn holds_root(trust: &[u8], before: &Approved) -> bool {
-    let lines = usize::try_from(before.trust_version).unwrap_or(usize::MAX);
+    holds_version(trust, before.trust_version, &before.trust_digest)
+}
+
+/// Whether the root of a version in a trust file has this digest.
+pub(crate) fn holds_version(trust: &[u8], version: u64, digest: &str) -> bool {
+    let lines = usize::try_from(version).unwrap_or(usize::MAX);
     let then: Vec<u8> =
         trust.split_inclusive(|byte| *byte == b'\n').take(lines).flatten().copied().collect();
     TrustRoot::load(&then, None).is_ok_and(|then| {
-        then.root().version == before.trust_version
-            && canonical::hex(&then.digest()) == before.trust_digest
+        then.root().version == version && canonical::hex(&then.digest()) == digest
     })
 }
 

@@ -204,21 +204,30 @@ fn approve(path: &Path, key: &Path) -> Result<ExitCode, RunFault> {
     let before = envelope(path)?;
     let no = |fault: paper::RequestFault| RunFault::Release(fault.to_string());
     let request = paper::unverified(&before).map_err(no)?;
+    // What is signed, before it is.
+    let versions: Vec<String> = request.key_versions.iter().map(ToString::to_string).collect();
+    verb::print(&format!(
+        "{} values of column {} in {}\nmade with {} in domain {}, key versions {}\nrelease \
+         fingerprint {}\nvalues and their order {}\nfor {}: {}; until {}",
+        request.count,
+        request.column,
+        request.pipeline,
+        request.purpose,
+        request.domain,
+        versions.join(", "),
+        request.fingerprint,
+        request.tokens,
+        request.by,
+        request.reason,
+        request.expires,
+    ));
     let bytes = std::fs::read(key).map_err(|error| verb::file_fault(key, &error))?;
     let key = SigningKey::from_bytes(&bytes)
         .map_err(|fault| RunFault::Keys(format!("{}: {fault}", key.display())))?;
     let signed = detokenize::approve(Some(before), &request, &key)?;
     let bytes = signed.to_bytes().map_err(|fault| RunFault::Release(fault.to_string()))?;
     std::fs::write(path, bytes).map_err(|error| verb::file_fault(path, &error))?;
-    verb::print(&format!(
-        "signed: {} values of column {} in {}, for {}: {}; until {}",
-        request.count,
-        request.column,
-        request.pipeline,
-        request.by,
-        request.reason,
-        request.expires,
-    ));
+    verb::print(&format!("signed: {}", path.display()));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,7 +7,7 @@ use douane_schemas::keys::Purpose;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::store::{self, Domain, DomainVersion, Opened, Use};
+use super::store::{self, Detokenized, Domain, DomainVersion, Opened, Use};
 use super::wrapping::{KeyStore, Remains, WrappingKey};
 use super::{KeyFault, open_home, process};
 use crate::config::KeysPlace;
@@ -126,6 +126,13 @@ pub fn rotate_wrapping(
     let opens = store::open_key(&keys.dir, &old, &keys.region, &*home).is_ok();
     let is_final = remains.is_final && !opens;
     Ok((now.generation, Remains { is_final, ..remains }))
+}
+
+/// Puts what the log and the trust root must hold from now on under the store's MAC.
+pub fn pin_detokenized(keys: &KeysPlace, pinned: Detokenized) -> Result<(), KeyFault> {
+    let (_lock, mut opened) = open(keys)?;
+    opened.store.detokenized = Some(pinned);
+    store::write(&keys.dir, &opened.key, opened.store)
 }
 
 fn open(keys: &KeysPlace) -> Result<(std::fs::File, Opened), KeyFault> {

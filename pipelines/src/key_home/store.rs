@@ -42,6 +42,9 @@ pub struct Store {
     pub roots: Vec<Root>,
     /// By name.
     pub domains: Vec<Domain>,
+    /// None before values were turned back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detokenized: Option<Detokenized>,
     /// Manifest and checkpoint.
     signing: Vec<Signing>,
     /// HMAC-SHA-256 over the canonical form of all else.
@@ -139,6 +142,19 @@ pub struct Use {
     pub pipeline: String,
     /// The domain is in its record key: then it keeps its version for the topic's life.
     pub in_key: bool,
+}
+
+/// Since values were turned back: the log of keys that lacks it, and a trust root that does not
+/// follow, are not this place's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Detokenized {
+    /// How many entries the log has of it.
+    pub calls: u64,
+    /// The newest trust root then.
+    pub trust_version: u64,
+    /// In hexadecimal.
+    pub trust_digest: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -297,6 +313,7 @@ pub(super) fn init(
         signing: vec![signing(MANIFEST, manifest)?, signing(CHECKPOINT, checkpoint)?],
         roots: vec![root],
         domains: Vec::new(),
+        detokenized: None,
         region: region.to_owned(),
         mac: String::new(),
         store,

@@ -66,10 +66,32 @@ impl History {
                 continue;
             }
             let (path, context) = (place.keys.store(), &newest.context);
-            let what = format!("`{purpose}` {context} was replaced by {}", newest.to);
+            let to = &newest.to;
+            let what = format!("the log of keys has `{purpose}` {context} replaced by {to}");
             return Err(RunFault::KeyStoreRolledBack { path, what });
         }
         Ok(())
+    }
+
+    /// Whether it has every rotation that the store knows of. The caller holds the log.
+    pub(super) fn covers(&self, home: &KeyHome) -> bool {
+        let Some(store) = home.store() else { return true };
+        let has = |purpose: Purpose, context: &str, id: &str| {
+            let newest = self.0.get(&(purpose.label().to_owned(), context.to_owned()));
+            newest.is_some_and(|newest| newest.to == id || newest.from == id)
+        };
+        let (roots, wrapping) = (&store.roots, &store.wrapping);
+        let mut domains = store.domains.iter();
+        (roots.len() == 1 || has(Purpose::KeyId, "", &home.root().id().to_string()))
+            && (wrapping.generation == 1 || has(Purpose::Store, "", &wrapping.key_id))
+            && domains.all(|domain| {
+                let (name, purpose) = (&domain.domain, Purpose::TokenSiv);
+                domain.versions.last().filter(|last| last.version > 1).is_none_or(|last| {
+                    let root = &home.roots()[last.root as usize - 1];
+                    let id = root.derive_version(purpose, name, last.version).id();
+                    has(purpose, name, &id.to_string())
+                })
+            })
     }
 
     /// The reverse of each rotation that a crash kept out of the store: the next checkpoint covers
