@@ -39,7 +39,7 @@ const WORDS: &[(Class, &[&str])] = &[
 ];
 
 /// Detectors whose finds say where or when, not who.
-const QUASI: &[&str] = &["age", "date_of_birth", "location", "postcode", "street_address", "term"];
+const QUASI: &[&str] = &["age", "date_of_birth", "location", "postcode", "street_address"];
 /// Detectors whose finds open doors.
 const SECRETS: &[&str] = &["api_key", "private_key", "url_credentials"];
 

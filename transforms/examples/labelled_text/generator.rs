@@ -693,7 +693,7 @@ const FIRST_PLAIN: &[&str] = &["ada", "bo", "chen", "dora"];
 
 fn age(r: &mut Random) -> (String, String, String) {
     let years = 18 + r.below(70);
-    alone(format!("{years} years old"))
+    ("is ".to_owned(), years.to_string(), " years old".to_owned())
 }
 
 fn person(r: &mut Random) -> (String, String, String) {

@@ -1,6 +1,6 @@
 //! Words from a file of the user's: names of staff, projects, streets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub const ENTRIES_MAX: usize = 1_000_000;
 /// Least and most bytes of one entry. One letter would be found in every text.
 pub const ENTRY_BYTES: std::ops::RangeInclusive<usize> = 2..=128;
 /// Most bytes of one file.
-pub const FILE_BYTES_MAX: u64 = 64 << 20;
+pub const FILE_BYTES_MAX: usize = 8 << 20;
 /// Bytes before an entry in which a word of its context may stand.
 const CONTEXT_BYTES: usize = 48;
 
@@ -30,8 +30,12 @@ impl Entries {
     /// Reads a file's text: one entry a line; empty lines and lines that start with `#` say nothing.
     ///
     /// # Errors
-    /// [`StageFault::Dictionary`]: an entry that is too short or too long, too many, or none.
+    /// [`StageFault::Dictionary`]: an entry that is too short or too long, too many of them, too
+    /// large a file, or no entry.
     pub fn parse(text: &str) -> Result<Self, StageFault> {
+        if text.len() > FILE_BYTES_MAX {
+            return Err(StageFault::Dictionary { line: 1, expected: "a file of at most 8 MiB" });
+        }
         let mut entries = BTreeSet::new();
         for (line, entry) in text.lines().enumerate() {
             let entry = entry.trim();
@@ -135,7 +139,8 @@ impl Dictionaries {
         dictionaries.iter().map(compile).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Calls `each` for every entry that a detector's dictionaries find: whole words only.
+    /// Calls `each` for what a detector's dictionaries find: whole words only, and of entries that
+    /// begin at one place the longest.
     pub(super) fn find(
         &self,
         detector: Detector,
@@ -144,10 +149,16 @@ impl Dictionaries {
     ) {
         let bytes = text.as_bytes();
         for dictionary in self.0.iter().filter(|dictionary| dictionary.detector == detector) {
+            // Entries come in the order of their ends: what is put down last is the longest.
+            let mut longest = BTreeMap::new();
             for found in dictionary.entries.find_overlapping_iter(text) {
-                let whole = is_border(bytes, found.start()) && is_border(bytes, found.end());
-                if whole && dictionary.has_context(bytes, found.start()) {
-                    each(found.range());
+                if is_border(bytes, found.start()) && is_border(bytes, found.end()) {
+                    longest.insert(found.start(), found.end());
+                }
+            }
+            for (start, end) in longest {
+                if dictionary.has_context(bytes, start) {
+                    each(start..end);
                 }
             }
         }
@@ -170,11 +181,11 @@ mod tests {
     use super::*;
 
     fn redact(entries: &str, ignore_case: bool, context: &[String], text: &str) -> String {
-        let term = Detector::named("term").unwrap();
+        let person = Detector::named("person").unwrap();
         let entries = Entries::parse(entries).unwrap();
-        let dictionary = Dictionary { detector: term, entries: &entries, ignore_case, context };
+        let dictionary = Dictionary { detector: person, entries: &entries, ignore_case, context };
         let dictionaries = Dictionaries::new(&[dictionary]).unwrap();
-        let detectors = Detectors::with_dictionaries(&[term], dictionaries).unwrap();
+        let detectors = Detectors::with_dictionaries(&[person], dictionaries).unwrap();
         let (mut out, mut copied) = (String::new(), 0);
         detectors.scan(text, |found| {
             out.push_str(&text[copied..found.start]);
@@ -188,16 +199,29 @@ mod tests {
     fn whole_words_the_longest_in_their_case() {
         let entries = "# projects\nBlue\nBlue Heron\n\n  Ödland  \n";
         let found = |text: &str| redact(entries, false, &[], text);
-        assert_eq!(found("Blue Heron, Blue, Bluebird"), "[TERM], [TERM], Bluebird");
-        assert_eq!(found("BLUE HERON in ÖDLAND, blue heron"), "[TERM] in [TERM], blue heron");
-        assert_eq!(redact(entries, true, &[], "bLue hEron, ödland"), "[TERM], [TERM]");
+        assert_eq!(found("Blue Heron, Blue, Bluebird"), "[PERSON], [PERSON], Bluebird");
+        assert_eq!(found("BLUE HERON in ÖDLAND, blue heron"), "[PERSON] in [PERSON], blue heron");
+        assert_eq!(redact(entries, true, &[], "bLue hEron, ödland"), "[PERSON], [PERSON]");
+    }
+
+    #[test]
+    fn of_nested_entries_the_longest_at_each_place() {
+        let entries: String = (2..40).map(|count| "ab ".repeat(count) + "\n").collect();
+        let person = Detector::named("person").unwrap();
+        let entries = Entries::parse(&entries).unwrap();
+        let dictionary =
+            Dictionary { detector: person, entries: &entries, ignore_case: false, context: &[] };
+        let mut spans = Vec::new();
+        let text = "ab ".repeat(100);
+        Dictionaries::new(&[dictionary]).unwrap().find(person, &text, |span| spans.push(span));
+        assert_eq!((spans.len(), spans[0].clone()), (99, 0..39 * 3 - 1));
     }
 
     #[test]
     fn context_stands_before_it() {
         let context = ["project".to_owned()];
         let found = |text: &str| redact("Blue", false, &context, text);
-        assert_eq!(found("Project Blue, Blue"), "Project [TERM], [TERM]");
+        assert_eq!(found("Project Blue, Blue"), "Project [PERSON], [PERSON]");
         assert_eq!(found("Blue projects"), "Blue projects");
     }
 
@@ -207,6 +231,9 @@ mod tests {
         assert!(matches!(fault("ab\nx\n"), StageFault::Dictionary { line: 2, .. }));
         assert!(matches!(fault(&"x".repeat(129)), StageFault::Dictionary { line: 1, .. }));
         assert!(matches!(fault("# nothing\n"), StageFault::Dictionary { .. }));
+        let large = "# remark\n".repeat(FILE_BYTES_MAX / 9 + 1);
+        let expected = "a file of at most 8 MiB";
+        assert_eq!(fault(&large), StageFault::Dictionary { line: 1, expected });
     }
 
     #[test]

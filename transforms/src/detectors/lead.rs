@@ -15,6 +15,12 @@ pub(super) const LEAD_BYTES: usize = 4;
 /// Most states at one of the first bytes; beyond it any byte may stand there.
 const STATES_MAX: usize = 512;
 
+#[cfg(test)]
+thread_local! {
+    /// Bytes that the automata of this thread have read, where somebody counts.
+    pub(super) static READ: std::cell::Cell<Option<usize>> = const { std::cell::Cell::new(None) };
+}
+
 /// Counts of bytes by kind: what a text has, or what a match has at least.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
@@ -128,9 +134,23 @@ impl Lead {
 
     /// The end of the match that starts at a place.
     pub(super) fn end(&self, bytes: &[u8], start: usize) -> Option<usize> {
+        #[cfg(test)]
+        READ.set(READ.get().map(|read| read + self.reads(&bytes[start..])));
         let input = Input::new(bytes).range(start..).anchored(Anchored::Yes);
         // It fails on quit bytes only, of which there are none.
         self.automaton.try_search_fwd(&input).ok().flatten().map(|found| found.offset())
+    }
+
+    /// Bytes up to the one behind which nothing can match.
+    #[cfg(test)]
+    fn reads(&self, bytes: &[u8]) -> usize {
+        let anchored = start::Config::new().anchored(Anchored::Yes);
+        let mut state = self.automaton.start_state(&anchored).unwrap();
+        let dead = |byte: &u8| {
+            state = self.automaton.next_state(state, *byte);
+            self.automaton.is_dead_state(state)
+        };
+        bytes.iter().position(dead).map_or(bytes.len(), |at| at + 1)
     }
 
     /// Bytes of the automaton.

@@ -56,7 +56,6 @@ mod se_personnummer;
 mod si_emso;
 mod street_address;
 mod swift;
-mod term;
 mod uk_nino;
 mod url;
 mod url_credentials;
@@ -84,7 +83,7 @@ use words::Words;
 
 /// All detectors. Of finds that start at one place and are equally long, the first one's counts:
 /// so those with check digits stand before those without.
-const SPECS: [&Spec; 49] = [
+const SPECS: [&Spec; 48] = [
     &email::SPEC,
     &url_credentials::SPEC,
     &private_key::SPEC,
@@ -131,7 +130,6 @@ const SPECS: [&Spec; 49] = [
     &postcode::SPEC,
     &url::SPEC,
     &age::SPEC,
-    &term::SPEC,
     &person::SPEC,
     &location::SPEC,
 ];

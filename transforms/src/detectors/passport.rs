@@ -21,14 +21,15 @@ static CONTEXT: Context = Context::new(&[
 ]);
 
 /// Six to nine letters and digits, with digits, near a word for it: the forms of the states differ,
-/// and check digits stand in the machine-readable zone only (ICAO Doc 9303-4).
+/// and check digits stand in the machine-readable zone only (ICAO Doc 9303-4). Germany's have nine
+/// signs, drawn from digits and consonants: few of them, or none, may be digits (PassV).
 pub(super) const SPEC: Spec = Spec {
     name: "passport",
     mark: "[PASSPORT]",
     summary: "numbers of passports, near a word for them",
     semantics: 1,
     find: Find::Pattern(Pattern {
-        pattern: r"[A-Za-z]{0,3}[0-9][0-9A-Za-z]{5,9}",
+        pattern: r"[A-Za-z]{0,3}[0-9][0-9A-Za-z]{5,9}|[CFGHJK][0-9CFGHJKLMNPRTV-Z]{8}",
         start: Start::Anywhere,
         not_after: Edge::Word,
         not_before: Edge::Word,
@@ -44,6 +45,8 @@ pub(super) const SPEC: Spec = Spec {
         ("n° de passeport 12AB34567", "n° de passeport [PASSPORT]"),
         ("paszport ZS0000177", "paszport [PASSPORT]"),
         ("AAB123456 (pasaporte)", "[PASSPORT] (pasaporte)"),
+        ("passport no. CYRFP9M1R", "passport no. [PASSPORT]"),
+        ("Reisepass CLLPRTYKM", "Reisepass [PASSPORT]"),
     ],
     refusals: &[
         "order C01X00T47",
@@ -57,5 +60,13 @@ pub(super) const SPEC: Spec = Spec {
 
 fn is_number(found: &[u8]) -> bool {
     let digits = found.iter().filter(|byte| byte.is_ascii_digit()).count();
-    (7..=10).contains(&found.len()) && digits >= 3 || found.len() == 6 && digits >= 5
+    let german = || {
+        let sign = |byte: &u8| byte.is_ascii_digit() || b"CFGHJKLMNPRTVWXYZ".contains(byte);
+        found.len() == 9 && b"CFGHJK".contains(&found[0]) && found.iter().all(sign)
+    };
+    match found.len() {
+        6 => digits >= 5,
+        7..=10 => digits >= 3 || german(),
+        _ => false,
+    }
 }

@@ -14,6 +14,9 @@ use super::words::Words;
 use super::{Detector, Find, Pattern, Start};
 use crate::fault::StageFault;
 
+/// No number is longer, its separators among it.
+const NUMBER_BYTES_MAX: usize = 256;
+
 /// A find: bytes `start..end` of the scanned text, on character borders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -285,17 +288,20 @@ impl Detectors {
     /// it: one of another kind ends it before that group, one of the same kind makes it longer.
     /// Else the rest of a number would stay behind a find that took its first digits. A group that
     /// stands behind letters of the same find is no number of its own.
+    ///
+    /// Only the last bytes of a find are asked: what begins at a digit group and holds a byte that
+    /// a longer find ends at is a number, and no number is longer.
     fn settle(&self, row: &Row<'_>, mut found: Found) -> usize {
         let bytes = row.bytes;
-        let mut group = found.start;
+        if let Find::Words { .. } = found.detector.spec().find {
+            return self.settle_words(row, found);
+        }
+        let mut group = found.start.max(found.end.saturating_sub(NUMBER_BYTES_MAX));
         while let Some((before, start)) = next_group(bytes, group, found.end) {
             let opened = matches!(bytes[start - 1], b'+' | b'(') && start > before;
             let at = start - usize::from(opened);
             let apart = !bytes[before..at].iter().any(|byte| super::Edge::Word.holds(*byte));
-            let around = row.ahead.iter().filter_map(|ahead| ahead.found.map(|(_, found)| found));
-            let mut others =
-                around.filter(|other| other.start == at).chain(self.longest_at(row, at));
-            if apart && let Some(other) = others.find(|other| other.end > found.end) {
+            if apart && let Some(other) = self.beyond(row, at, found.end) {
                 if other.detector != found.detector {
                     return before;
                 }
@@ -304,6 +310,26 @@ impl Detectors {
             group = start;
         }
         found.end
+    }
+
+    /// Where a find of words ends: before a word of it at which another find begins that goes on
+    /// beyond it, as a house number may be the first group of a longer number.
+    fn settle_words(&self, row: &Row<'_>, found: Found) -> usize {
+        let word = |at: &usize| super::Edge::Word.holds(row.bytes[*at]);
+        let first = (found.start + 1).max(found.end.saturating_sub(NUMBER_BYTES_MAX));
+        let mut starts = (first..found.end).filter(|at| word(at) && !word(&(at - 1)));
+        let cut = starts.find(|at| self.beyond(row, *at, found.end).is_some());
+        let before = cut.and_then(|at| (found.start..at).rfind(word));
+        before.map_or(found.end, |last| last + 1)
+    }
+
+    /// A find that starts at a place and goes on beyond another.
+    fn beyond(&self, row: &Row<'_>, at: usize, end: usize) -> Option<Found> {
+        let around = row.ahead.iter().filter_map(|ahead| ahead.found.map(|(_, found)| found));
+        let around = around.filter(|other| other.start == at);
+        around
+            .chain(std::iter::once_with(|| self.longest_at(row, at)).flatten())
+            .find(|other| other.end > end)
     }
 }
 

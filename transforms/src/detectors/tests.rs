@@ -1,5 +1,7 @@
 //! What holds for every detector, and for all of them together.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::scan::Detectors;
@@ -36,8 +38,7 @@ fn examples_and_refusals_of_every_detector() {
         let alone = Detectors::new(&[detector]).unwrap();
         let marked = format!("[{}]", spec.name.to_uppercase());
         assert_eq!(spec.mark, marked);
-        let enough = spec.examples.len() >= 5 || spec.name == "term";
-        assert!(enough && spec.refusals.len() >= 5, "{}", spec.name);
+        assert!(spec.examples.len() >= 5 && spec.refusals.len() >= 5, "{}", spec.name);
         let refusals = spec.refusals.iter().map(|text| (text, text));
         for (text, expected) in spec.examples.iter().map(|(a, b)| (a, b)).chain(refusals) {
             let found = redact(&alone, text);
@@ -97,6 +98,19 @@ fn neighbours_do_not_hide_each_other() {
         ("00:53:00:1a:2b:3c fe80::1", "[MAC] [IP]"),
     ] {
         assert_eq!(redact(&more, text), expected);
+    }
+}
+
+/// A find of words ends before another one that begins at a word of it and goes on beyond it.
+#[test]
+fn words_leave_numbers_whole() {
+    let all = Detectors::new(&every()).unwrap();
+    for (text, expected) in [
+        ("2024-01-31 levering 04.05.14-300.10 de", "2024-01-[STREET_ADDRESS] [BE_NATIONAL] de"),
+        ("5 levering 756.9421.8301.99", "[STREET_ADDRESS] [CH_AHV]"),
+        ("Hauptstraße 69.53.139.251", "[STREET_ADDRESS] [IP]"),
+    ] {
+        assert_eq!(redact(&all, text), expected);
     }
 }
 
@@ -160,7 +174,8 @@ fn texts_made_to_be_slow_take_linear_time() {
     let all = Detectors::new(&every()).unwrap();
     let long = 10 << 20;
     let short = 1 << 17;
-    for (part, length) in [
+    let once = SLOW_ONCE.iter().map(|part| (*part, 1 << 19));
+    let parts = [
         ("1", long),
         ("1 ", short),
         ("+1", short),
@@ -182,7 +197,8 @@ fn texts_made_to_be_slow_take_linear_time() {
         ("0x", short),
         ("1-1-", short),
         ("\"", short),
-    ] {
+    ];
+    for (part, length) in parts.into_iter().chain(once) {
         let text = part.repeat(length / part.len());
         let start = std::time::Instant::now();
         let mut finds = 0_usize;
@@ -192,6 +208,53 @@ fn texts_made_to_be_slow_take_linear_time() {
         assert!(took.as_secs() < 60, "{part:?} x {}: {took:?}", text.len() / part.len());
     }
 }
+
+/// Bytes that the automata read of a text of repeated parts.
+fn read_of(detectors: &Detectors, part: &str, bytes: usize) -> usize {
+    lead::READ.set(Some(0));
+    detectors.scan(&part.repeat(bytes.div_ceil(part.len())), |_| {});
+    lead::READ.take().unwrap()
+}
+
+/// Whether three times the text makes the automata read far more than three times as much: a
+/// quadratic search reads nine times as much.
+fn reads_too_much(detectors: &Detectors, part: &str) -> bool {
+    let [short, long] = [2 << 10, 6 << 10].map(|bytes| read_of(detectors, part, bytes));
+    long > 4 * short + 4096
+}
+
+/// Each detector's own examples, whole and cut, and refusals, again and again; and parts that made
+/// a search quadratic once.
+#[test]
+fn what_detectors_look_at_is_read_once() {
+    let all = Detectors::new(&every()).unwrap();
+    let mut parts: BTreeSet<String> = SLOW_ONCE.iter().map(|part| (*part).to_owned()).collect();
+    for spec in SPECS {
+        for (text, _) in spec.examples {
+            let half = text.char_indices().nth(text.chars().count() / 2).map_or(0, |(at, _)| at);
+            parts.extend([format!("{text},"), format!("{},", &text[..half])]);
+        }
+        parts.extend(spec.refusals.iter().map(|text| format!("{text},")));
+    }
+    let slow: Vec<_> = parts.iter().filter(|part| reads_too_much(&all, part)).collect();
+    assert!(slow.is_empty(), "{} of {}: {slow:?}", slow.len(), parts.len());
+}
+
+/// The control: what is read at each place up to the end of the text shows.
+#[test]
+fn a_quadratic_search_shows() {
+    let lead = lead::Lead::new("a[^x]*x").unwrap();
+    let read = |bytes: usize| {
+        lead::READ.set(Some(0));
+        let text = "a".repeat(bytes);
+        (0..bytes).for_each(|at| assert_eq!(lead.end(text.as_bytes(), at), None));
+        lead::READ.take().unwrap()
+    };
+    assert!(read(6 << 10) > 8 * read(2 << 10));
+}
+
+const SLOW_ONCE: &[&str] =
+    &[",-a.de/", ",1.de/", ",www.a.-", ",www.a-.", ",http://x/1", ",a://b:c@d"];
 
 /// A run without spaces is one local part for as long as it goes on.
 #[test]

@@ -32,7 +32,8 @@ pub(super) const SPEC: Spec = Spec {
         accept: |bytes, range| {
             // Words behind the number are not part of it.
             let found = &bytes[range.clone()];
-            let end = found.iter().rposition(u8::is_ascii_digit)? + 1;
+            let end = numbered(found);
+            let end = found[..end].iter().rposition(u8::is_ascii_digit)? + 1;
             let letters = found[end..].iter().take_while(|b| b.is_ascii_alphabetic()).count();
             let end = if letters <= 2 { end + letters } else { end };
             whole(bytes, range.start..range.start + end, is_number)
@@ -48,6 +49,7 @@ pub(super) const SPEC: Spec = Spec {
         ("driver license H12345678.", "driver license [US_DRIVER_LICENSE]."),
         ("DL# A1234567", "DL# [US_DRIVER_LICENSE]"),
         ("drivers license: D123-4567-8901", "drivers license: [US_DRIVER_LICENSE]"),
+        ("driver's license P9314374 et en 1", "driver's license [US_DRIVER_LICENSE] et en 1"),
         ("(driver's license S1234567)", "(driver's license [US_DRIVER_LICENSE])"),
     ],
     refusals: &[
@@ -58,6 +60,13 @@ pub(super) const SPEC: Spec = Spec {
         "driver license 12345",
     ],
 };
+
+/// The bytes before the first word without a digit.
+fn numbered(found: &[u8]) -> usize {
+    let word = |word: &&[u8]| word.iter().any(u8::is_ascii_digit);
+    let words = found.split(|byte| b" -".contains(byte)).take_while(word);
+    words.map(|word| word.len() + 1).sum::<usize>().saturating_sub(1)
+}
 
 fn is_number(found: &[u8]) -> bool {
     let digits = found.iter().filter(|byte| byte.is_ascii_digit()).count();
