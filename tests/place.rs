@@ -106,6 +106,28 @@ pub const CUSTOMER_OVERRIDE: &str = "overrides:
   - { name: notes, columns: [notes], detectors: [email, phone, card, iban], residual: [names, addresses, health], min_recall: 0.6, scorecard: scorecards/notes.json }
 ";
 
+/// Measures the detectors of each override that names a scorecard, for the pipeline files of a place.
+pub fn scorecards(place: &Path, overrides: &str) {
+    let text = Path::new(env!("CARGO_MANIFEST_DIR")).join(LABELLED);
+    let between = |line: &str, start: &str, end: char| -> Option<String> {
+        Some(line.split_once(start)?.1.split_once(end)?.0.replace(' ', ""))
+    };
+    for line in overrides.lines() {
+        let Some(file) = between(line, "scorecard: ", '}') else { continue };
+        let detectors = between(line, "detectors: [", ']').expect("detectors on that line");
+        let file = place.join("pipelines").join(file.split(',').next().unwrap_or_default());
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("a directory");
+        let measured = Command::new(binary())
+            .args(["scorecard", "--format", "json", "--detectors", &detectors])
+            .arg(&text)
+            .output()
+            .expect("the binary");
+        let said = String::from_utf8_lossy(&measured.stderr);
+        assert!(measured.status.success(), "scorecard: {said}");
+        std::fs::write(file, measured.stdout).expect("a scorecard");
+    }
+}
+
 impl Setup {
     /// The standard work between two clusters. The source topic is `<name>.crm.public.customers`.
     pub fn customers(name: &str, source: Cluster, target: Cluster) -> Self {
@@ -320,30 +342,13 @@ release: {name}.release.json
         ] {
             std::fs::write(self.dir.join(file), text).expect("a file of the place");
         }
-        self.scorecards();
+        scorecards(&self.dir, &setup.overrides);
         for (name, text) in setup.beside {
             std::fs::write(self.dir.join("pipelines").join(name), text).expect("a file beside it");
         }
         // `domains:` is looked for beside the pipeline file
         std::fs::write(self.dir.join("pipelines/domains.yaml"), &setup.domains)
             .expect("a file of the place");
-    }
-
-    /// Measures the detectors of each override that names a scorecard.
-    fn scorecards(&self) {
-        let text = Path::new(env!("CARGO_MANIFEST_DIR")).join(LABELLED);
-        let between = |line: &str, start: &str, end: char| -> Option<String> {
-            Some(line.split_once(start)?.1.split_once(end)?.0.replace(' ', ""))
-        };
-        for line in self.setup.overrides.lines() {
-            let Some(file) = between(line, "scorecard: ", '}') else { continue };
-            let detectors = between(line, "detectors: [", ']').expect("detectors on that line");
-            let file = self.dir.join("pipelines").join(file.split(',').next().unwrap_or_default());
-            std::fs::create_dir_all(file.parent().expect("a folder")).expect("a directory");
-            let text = text.to_str().expect("a path");
-            let args = ["scorecard", text, "--detectors", &detectors, "--format", "json"];
-            std::fs::write(file, self.verb(&args).fine("scorecard").out).expect("a scorecard");
-        }
     }
 
     fn command(&self, args: &[&str]) -> Command {

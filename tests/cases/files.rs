@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, Isolation};
 use crate::customers::{Customers, Format};
-use crate::place::{CUSTOMER_DOMAINS, CUSTOMER_OVERRIDE, binary, customer_columns};
+use crate::place::{CUSTOMER_DOMAINS, CUSTOMER_OVERRIDE, binary, customer_columns, scorecards};
 use crate::{rig, say};
 
 /// A place of which at least one side is a folder.
@@ -57,6 +57,7 @@ tasks: 1
         );
         folders.write("douane.yaml", &place);
         folders.write("pipelines/domains.yaml", CUSTOMER_DOMAINS);
+        scorecards(&folders.dir, CUSTOMER_OVERRIDE);
         folders.pipeline(source, &customer_columns(true), sink);
         folders.fine(&["keys", "init"]);
         for approver in ["ada", "bo"] {
