@@ -377,8 +377,11 @@ impl Demand {
         let of_kinds = card.kinds.iter().filter_map(|kind| {
             let own = self.of_kind.get(&kind.kind).copied();
             let least = own.or(self.of_all.filter(|_| kind.planted > 0))?;
-            let reached = kind.planted > 0 && share(kind.overlap.both, kind.planted) >= least;
-            (!reached).then(|| Missed { kind: &kind.kind, recall: kind.overlap.recall, least })
+            // As an override is held to: what was found and half left is left.
+            let both = kind.overlap.both.min(kind.removed);
+            let recall = (kind.planted > 0).then(|| share(both, kind.planted));
+            let reached = recall.is_some_and(|recall| recall >= least);
+            (!reached).then(|| Missed { kind: &kind.kind, recall: recall.map(rounded), least })
         });
         of_kinds.collect()
     }
@@ -394,7 +397,7 @@ impl Demand {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Missed<'c> {
     pub kind: &'c str,
-    /// None: nothing of the kind is labelled.
+    /// Of what was found and removed. None: nothing of the kind is labelled.
     pub recall: Option<f64>,
     pub least: f64,
 }

@@ -93,9 +93,9 @@ impl Report {
         }
     }
 
-    /// Nothing failed.
+    /// Nothing failed, and there was something to try: a file without a case proves nothing.
     pub fn holds(&self) -> bool {
-        self.failed == 0
+        self.failed == 0 && self.passed + self.not_supported > 0
     }
 
     /// Reasons in words, each with its cases and groups.
@@ -145,7 +145,11 @@ pub fn built_in() -> Vec<Report> {
 pub fn files(paths: &[PathBuf]) -> Result<Vec<Report>, (PathBuf, io::Error)> {
     let mut found = Vec::new();
     for path in paths {
+        let before = found.len();
         collect(path, 0, &mut found)?;
+        if found.len() == before {
+            return Err((path.clone(), io::ErrorKind::NotFound.into()));
+        }
     }
     let mut documents = Vec::new();
     for path in found {

@@ -16,7 +16,8 @@ pub struct Args {
     /// Detectors that run, in one pass; all of them unless said.
     #[arg(long, value_delimiter = ',')]
     detectors: Vec<String>,
-    /// The least recall of each labelled kind, or of one: `0.9`, `phone=0.8`.
+    /// The least share of labels found and removed, of each labelled kind or of one: `0.9`,
+    /// `phone=0.8`.
     #[arg(long, value_delimiter = ',')]
     min_recall: Vec<String>,
     #[arg(long, value_enum, default_value = "text")]
@@ -38,9 +39,9 @@ pub fn run(args: &Args) -> Result<ExitCode, RunFault> {
     }
     let missed = demand.missed(&card);
     for missed in &missed {
-        let found = missed
-            .recall
-            .map_or("nothing of it is labelled".to_owned(), |recall| format!("recall {recall}"));
+        let found = missed.recall.map_or("nothing of it is labelled".to_owned(), |recall| {
+            format!("recall of what is removed {recall}")
+        });
         let line = format!("{}: {found}, at least {} is demanded", missed.kind, missed.least);
         verb::say(&mut std::io::stderr(), &line);
     }

@@ -40,7 +40,7 @@ const ALL: [(&str, fn(&str)); 9] = [
     ("ff1 base62 n 16", |name| ff1(name, "base62", 16..=16, 0, 30.0, 60.0)),
     ("ff1 base62 n 20", |name| ff1(name, "base62", 20..=20, 0, 30.0, 60.0)),
     ("ff1 base62 n 12 to 20", |name| ff1(name, "base62", 12..=20, 0, 30.0, 60.0)),
-    ("ff1 digits n 16 after 6 kept", |name| ff1(name, "digits", 22..=22, 6, 30.0, 60.0)),
+    ("ff1 digits n 16 after 6 kept", |name| ff1(name, "digits", 22..=22, 6, 60.0, 130.0)),
     ("mac 24 bytes", macs),
     ("token hmac 24 bytes", |name| token(name, "hmac_sha256", 2.0, 4.5)),
     ("token cmac 24 bytes", |name| token(name, "aes_cmac", 30.0, 59.0)),

@@ -189,8 +189,7 @@ fn control_a_guarantee_that_does_not_hold_is_found() {
             ("length", said.keeps_length, Guarantees { keeps_length: true, ..none }),
             ("order", said.keeps_order, Guarantees { keeps_order: true, ..none }),
         ];
-        for (what, is_said, lie) in lies.into_iter().filter(|(_, is_said, _)| !is_said) {
-            assert!(!is_said);
+        for (what, _, lie) in lies.into_iter().filter(|(_, is_said, _)| !is_said) {
             if broken(&lie, &before, &after) == Some(what) {
                 *found.entry(what).or_default() += 1;
             }

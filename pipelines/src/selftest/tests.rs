@@ -174,6 +174,11 @@ fn files_bad_name_bad_json() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.json");
     assert!(files(std::slice::from_ref(&path)).is_err());
+    // What was named and holds no vectors was not tried.
+    assert!(files(&[folder.path().to_owned()]).is_err());
+    let groups = json!([{ "type": "MacTest", "keySize": 256, "tagSize": 256, "tests": [] }]);
+    let empty = run_one(&json!({ "algorithm": "HMACSHA256", "testGroups": groups }));
+    assert_eq!((counts(&empty), empty.holds()), ((0, 0, 0), false));
     fs::write(&path, "{ \"testGroups\": [").unwrap();
     assert!(files(std::slice::from_ref(&path)).is_err());
     fs::write(&path, "[]").unwrap();
