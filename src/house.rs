@@ -208,16 +208,8 @@ struct Source {
 
 fn sources() -> Vec<Source> {
     let mut sources = Vec::new();
-    let rooms = [
-        "broker",
-        "schemas",
-        "kernels",
-        "transforms",
-        "ledger",
-        "gate",
-        "connectors",
-        "pipelines",
-    ];
+    let rooms =
+        ["broker", "schemas", "kernels", "transforms", "ledger", "gate", "connectors", "pipelines"];
     for room in rooms {
         walk(&Path::new(HOME).join(room).join("src"), &mut sources);
     }

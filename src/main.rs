@@ -8,6 +8,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use mimalloc::MiMalloc;
+
+/// Batches come and go by the thousand, some of them from thread to thread.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Change events from a sovereign Kafka to a global Kafka: exactly once, and only what is
 /// declared, approved and stamped.

@@ -474,9 +474,9 @@ impl Crossing {
         self.keys.root().derive(Purpose::Blind, &self.pipeline.name)
     }
 
-    /// The key that commits the ledger to sovereign records.
-    pub fn ledger_commit(&self) -> Key {
-        self.keys.root().derive(Purpose::LedgerCommit, &self.pipeline.name)
+    /// The key of the digests of source records.
+    pub fn source_digest(&self) -> Key {
+        self.keys.root().derive(Purpose::SourceDigest, &self.pipeline.name)
     }
 }
 

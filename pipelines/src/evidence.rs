@@ -71,7 +71,7 @@ pub fn intent(
         refused: refused(crossing, turn),
         refused_before: 0,
         source_digests: turn
-            .digests(&crossing.ledger_commit())
+            .digests(&crossing.source_digest())
             .into_iter()
             .map(|(source, mac)| SourceDigest {
                 topic: crossing.topic_name(source.0).to_owned(),

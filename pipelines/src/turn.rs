@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use aws_lc_rs::hmac;
 use douane_schemas::batch::Span;
 use douane_schemas::keys::Key;
 use douane_schemas::record::RawRecord;
@@ -20,22 +19,49 @@ pub struct Refused {
     pub code: &'static str,
 }
 
-/// One record's bytes in the turn's buffer.
+/// Where one record's bytes lie in its partition's buffer.
 struct Entry {
-    source: Source,
     offset: i64,
     timestamp_ms: i64,
+    /// Start of what the digest is over: this record, and those behind it.
+    start: usize,
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
     headers: Vec<(Range<usize>, Option<Range<usize>>)>,
 }
 
+/// What one partition brings. Its buffer is what the digest is over, as it stands: one call goes
+/// over all of it, sixteen kilobytes side by side.
+#[derive(Default)]
+struct Lane {
+    digested: Vec<u8>,
+    entries: Vec<Entry>,
+    span: Option<Range<i64>>,
+}
+
+impl Lane {
+    /// Bytes that are kept for the next turn whatever this one brought.
+    const KEPT: usize = 64 << 10;
+
+    /// Empties it. It goes on only where it was used, and with no more room than it used about:
+    /// a flood that wanders over the partitions must not leave its size with each.
+    fn clear(&mut self) -> bool {
+        let used = !self.entries.is_empty();
+        self.digested.shrink_to(2 * self.digested.len() + Self::KEPT);
+        self.digested.clear();
+        self.entries.clear();
+        self.span = None;
+        used
+    }
+}
+
 /// The turn. Its buffers are kept from one turn to the next.
 #[derive(Default)]
 pub struct Turn {
-    bytes: Vec<u8>,
-    entries: Vec<Entry>,
-    spans: BTreeMap<Source, Range<i64>>,
+    lanes: BTreeMap<Source, Lane>,
+    bytes: usize,
+    records: usize,
+    partitions: usize,
     cuts: BTreeMap<Source, i64>,
     refused: Vec<Refused>,
     truncated: Vec<(Source, i64)>,
@@ -48,9 +74,10 @@ pub struct Turn {
 impl Turn {
     /// Empties it for the next turn.
     pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.entries.clear();
-        self.spans.clear();
+        self.lanes.retain(|_, lane| lane.clear());
+        self.bytes = 0;
+        self.records = 0;
+        self.partitions = 0;
         self.cuts.clear();
         self.refused.clear();
         self.truncated.clear();
@@ -60,38 +87,41 @@ impl Turn {
 
     /// Bytes of the records so far.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes
     }
 
     /// Records in it.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.records
     }
 
     /// The one record in it, if it is one.
     pub fn alone(&self) -> Option<(Source, i64)> {
-        match &self.entries[..] {
-            [entry] => Some((entry.source, entry.offset)),
-            _ => None,
-        }
+        let mut entries = self.entries();
+        let (source, entry) = entries.next()?;
+        entries.next().is_none().then_some((source, entry.offset))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (Source, &Entry)> {
+        self.lanes.iter().flat_map(|(source, lane)| lane.entries.iter().map(|e| (*source, e)))
     }
 
     /// Source partitions in it.
     pub fn partitions(&self) -> usize {
-        self.spans.len()
+        self.partitions
     }
 
     /// No record was taken.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.records == 0
     }
 
     /// Takes a record in: it is part of the turn's span from `next`, its partition's position.
     pub fn take(&mut self, record: &RawRecord<'_>, next: i64) {
-        let source = (record.topic, record.partition);
-        let span = self.spans.entry(source).or_insert(next..next);
-        span.end = record.offset + 1;
-        self.keep(record);
+        let lane = self.keep(record);
+        let first = lane.span.is_none();
+        lane.span.get_or_insert(next..next).end = record.offset + 1;
+        self.partitions += usize::from(first);
     }
 
     /// Takes in a record that was refused before and passed: the position does not move for it.
@@ -117,23 +147,27 @@ impl Turn {
         self.again.filter(|_| self.brought > 0)
     }
 
-    fn keep(&mut self, record: &RawRecord<'_>) {
-        let entry = Entry {
-            source: (record.topic, record.partition),
-            offset: record.offset,
-            timestamp_ms: record.timestamp_ms,
-            key: record.key.map(|key| store(&mut self.bytes, key)),
-            value: record.value.map(|value| store(&mut self.bytes, value)),
-            headers: record
-                .headers
-                .iter()
-                .map(|(name, value)| {
-                    let name = store(&mut self.bytes, name.as_bytes());
-                    (name, value.map(|value| store(&mut self.bytes, value)))
-                })
-                .collect(),
-        };
-        self.entries.push(entry);
+    fn keep(&mut self, record: &RawRecord<'_>) -> &mut Lane {
+        let lane = self.lanes.entry((record.topic, record.partition)).or_default();
+        let bytes = &mut lane.digested;
+        let start = bytes.len();
+        bytes.extend_from_slice(&record.offset.to_be_bytes());
+        bytes.extend_from_slice(&record.timestamp_ms.to_be_bytes());
+        let key = store(bytes, record.key);
+        let value = store(bytes, record.value);
+        bytes.extend_from_slice(&(record.headers.len() as u64).to_be_bytes());
+        let headers = record
+            .headers
+            .iter()
+            .filter_map(|(name, value)| {
+                Some((store(bytes, Some(name.as_bytes()))?, store(bytes, *value)))
+            })
+            .collect();
+        self.bytes += bytes.len() - start;
+        self.records += 1;
+        let (offset, timestamp_ms) = (record.offset, record.timestamp_ms);
+        lane.entries.push(Entry { offset, timestamp_ms, start, key, value, headers });
+        lane
     }
 
     /// Notes that a record was refused. One that is cut as well counts as cut only.
@@ -169,11 +203,12 @@ impl Turn {
 
     /// The spans of this turn, cuts applied. Empty ones are left out.
     pub fn spans(&self) -> Vec<Span> {
-        self.spans
+        self.lanes
             .iter()
-            .map(|(source, range)| {
+            .filter_map(|(source, lane)| {
+                let range = lane.span.as_ref()?;
                 let end = self.cuts.get(source).map_or(range.end, |cut| range.end.min(*cut));
-                Span { topic: source.0, partition: source.1, start: range.start, end }
+                Some(Span { topic: source.0, partition: source.1, start: range.start, end })
             })
             .filter(|span| span.end > span.start)
             .collect()
@@ -187,57 +222,21 @@ impl Turn {
         refused
     }
 
-    /// Keyed digest of the raw records of each span: HMAC-SHA-256 over each record's offset,
-    /// timestamp, key, value and headers, every part with its length.
+    /// Keyed digest of the raw records of each span: BLAKE3 in its keyed mode over each record's
+    /// offset, timestamp, key, value and headers, every part with its length.
     pub fn digests(&self, key: &Key) -> Vec<(Source, [u8; 32])> {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, key.secret());
-        let mut contexts: BTreeMap<Source, hmac::Context> = BTreeMap::new();
-        let mut between = Vec::new();
-        for entry in self.entries.iter().filter(|e| !self.is_cut(e.source, e.offset)) {
-            let context =
-                contexts.entry(entry.source).or_insert_with(|| hmac::Context::with_key(&key));
-            // What stands between two parts goes in with one call: there are two long parts a
-            // record, and a call costs as much as some of the short ones.
-            between.clear();
-            between.extend_from_slice(&entry.offset.to_be_bytes());
-            between.extend_from_slice(&entry.timestamp_ms.to_be_bytes());
-            self.digest_part(context, &mut between, entry.key.as_ref());
-            self.digest_part(context, &mut between, entry.value.as_ref());
-            between.extend_from_slice(&(entry.headers.len() as u64).to_be_bytes());
-            for (name, value) in &entry.headers {
-                self.digest_part(context, &mut between, Some(name));
-                self.digest_part(context, &mut between, value.as_ref());
-            }
-            context.update(&between);
-        }
-        contexts
-            .into_iter()
-            .map(|(source, context)| {
-                let mut digest = [0; 32];
-                digest.copy_from_slice(context.sign().as_ref());
-                (source, digest)
+        self.lanes
+            .iter()
+            .filter_map(|(source, lane)| {
+                let cut = self.cuts.get(source).and_then(|at| {
+                    let kept = lane.entries.partition_point(|entry| entry.offset < *at);
+                    lane.entries.get(kept)
+                });
+                let end = cut.map_or(lane.digested.len(), |entry| entry.start);
+                let bytes = &lane.digested[..end];
+                (end > 0).then(|| (*source, *blake3::keyed_hash(key.secret(), bytes).as_bytes()))
             })
             .collect()
-    }
-
-    /// A part with its length behind what waits in `between`, which is empty after a long part.
-    fn digest_part(
-        &self,
-        context: &mut hmac::Context,
-        between: &mut Vec<u8>,
-        range: Option<&Range<usize>>,
-    ) {
-        const SHORT: usize = 64;
-        let Some(range) = range else { return between.push(0) };
-        between.push(1);
-        between.extend_from_slice(&(range.len() as u64).to_be_bytes());
-        let part = &self.bytes[range.clone()];
-        if part.len() <= SHORT {
-            return between.extend_from_slice(part);
-        }
-        context.update(between);
-        context.update(part);
-        between.clear();
     }
 
     /// Gives each refused record's bytes to `seal`, in order of their positions.
@@ -246,11 +245,9 @@ impl Turn {
         refused
             .iter()
             .filter_map(|refused| {
-                let entry = self
-                    .entries
-                    .iter()
-                    .find(|e| e.source == refused.source && e.offset == refused.offset)?;
-                let part = |range: &Range<usize>| &self.bytes[range.clone()];
+                let lane = self.lanes.get(&refused.source)?;
+                let entry = lane.entries.iter().find(|e| e.offset == refused.offset)?;
+                let part = |range: &Range<usize>| &lane.digested[range.clone()];
                 let headers: Vec<(&str, Option<&[u8]>)> = entry
                     .headers
                     .iter()
@@ -261,8 +258,8 @@ impl Turn {
                     })
                     .collect();
                 let record = RawRecord {
-                    topic: entry.source.0,
-                    partition: entry.source.1,
+                    topic: refused.source.0,
+                    partition: refused.source.1,
                     offset: entry.offset,
                     timestamp_ms: entry.timestamp_ms,
                     key: entry.key.as_ref().map(part),
@@ -275,11 +272,18 @@ impl Turn {
     }
 }
 
-/// Appends a part to the buffer; says where it lies.
-fn store(buffer: &mut Vec<u8>, part: &[u8]) -> Range<usize> {
+/// Appends a part as the digest has it: 0 where there is none, or 1, its length and its bytes.
+/// Says where the bytes lie.
+fn store(buffer: &mut Vec<u8>, part: Option<&[u8]>) -> Option<Range<usize>> {
+    let Some(part) = part else {
+        buffer.push(0);
+        return None;
+    };
+    buffer.push(1);
+    buffer.extend_from_slice(&(part.len() as u64).to_be_bytes());
     let start = buffer.len();
     buffer.extend_from_slice(part);
-    start..buffer.len()
+    Some(start..buffer.len())
 }
 
 #[cfg(test)]
@@ -315,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_cut_takes_records_refusals_and_digests_out() {
-        let key = RootKey::new([1; 32]).derive(Purpose::LedgerCommit, "t");
+        let key = RootKey::new([1; 32]).derive(Purpose::SourceDigest, "t");
         let mut whole = Turn::default();
         let mut short = Turn::default();
         for offset in 0..6 {
@@ -342,7 +346,7 @@ mod tests {
 
     #[test]
     fn parts_do_not_run_into_each_other() {
-        let key = RootKey::new([1; 32]).derive(Purpose::LedgerCommit, "t");
+        let key = RootKey::new([1; 32]).derive(Purpose::SourceDigest, "t");
         let digest = |key_part: &[u8], value: &[u8]| {
             let mut turn = Turn::default();
             turn.take(&RawRecord { key: Some(key_part), ..record(0, 0, value) }, 0);

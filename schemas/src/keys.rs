@@ -35,6 +35,8 @@ pub enum Purpose {
     Position,
     /// Commitments of the ledger to sovereign data.
     LedgerCommit,
+    /// Digests of source records in the ledger, by BLAKE3.
+    SourceDigest,
     /// Blinds: numbers that show nothing of what they number.
     Blind,
     /// Sealing what is stored.
@@ -65,6 +67,7 @@ impl Purpose {
             Self::Quarantine => "douane/v1/quarantine",
             Self::Position => "douane/v1/position",
             Self::LedgerCommit => "douane/v1/ledger-commit",
+            Self::SourceDigest => "douane/v1/source-digest",
             Self::Blind => "douane/v1/blind",
             Self::Store => "douane/v1/store",
             Self::Release => "douane/v1/release",

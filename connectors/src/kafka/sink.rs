@@ -157,7 +157,7 @@ impl Sink {
     }
 
     fn send(&self, record: &Outgoing<'_>, number: usize) -> Result<(), Stop> {
-        let deadline = Instant::now() + DRAIN;
+        let mut deadline = None;
         let mut out = BaseRecord::<[u8], [u8], usize>::with_opaque_to(record.topic, number)
             .partition(record.partition);
         out.key = record.key;
@@ -181,7 +181,8 @@ impl Sink {
             if !is_queue_full(&error) {
                 return Err(Stop::of(&error));
             }
-            if Instant::now() >= deadline {
+            let now = Instant::now();
+            if now >= *deadline.get_or_insert(now + DRAIN) {
                 return Err(Stop::Outside("the queue stays full".to_owned()));
             }
             out = back;

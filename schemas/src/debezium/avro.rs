@@ -289,7 +289,19 @@ impl<'a> Cursor<'a> {
     }
 
     /// Avro 1.11 "Primitive types": zig-zag, then 7 bits a byte, least first.
+    #[inline]
     fn long(&mut self) -> Result<i64, QuarantineCode> {
+        // Branches of unions and lengths of most texts are one byte.
+        match self.rest {
+            [byte, rest @ ..] if *byte < 0x80 => {
+                self.rest = rest;
+                Ok(i64::from(byte >> 1) ^ -i64::from(byte & 1))
+            }
+            _ => self.long_of_bytes(),
+        }
+    }
+
+    fn long_of_bytes(&mut self) -> Result<i64, QuarantineCode> {
         let mut zigzag = 0_u64;
         for (index, byte) in self.rest.iter().take(10).enumerate() {
             zigzag |= u64::from(byte & 0x7f) << (7 * index);

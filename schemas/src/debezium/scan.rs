@@ -80,7 +80,7 @@ pub(super) struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     pub(super) fn new(bytes: &'a [u8], limits: &Limits) -> Result<Self, QuarantineCode> {
-        let text = std::str::from_utf8(bytes).map_err(|_| QuarantineCode::Utf8)?;
+        let text = simdutf8::basic::from_utf8(bytes).map_err(|_| QuarantineCode::Utf8)?;
         Ok(Self {
             text,
             at: 0,
