@@ -12,6 +12,7 @@
     )
 )]
 
+pub mod budget;
 pub mod canonical;
 pub mod detokenize;
 pub mod dsse;

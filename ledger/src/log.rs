@@ -7,6 +7,7 @@
 //! names, once, and goes on in its own; what the zombie appends later is read by nobody. The
 //! headers chain the journals: together they are one sequence of entries.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -103,6 +104,8 @@ pub struct Log {
     durable: Head,
     /// Index of the intent without outcome.
     open: Option<u64>,
+    /// Indices of the reserves without outcome.
+    reserved: BTreeSet<u64>,
     /// Size that the last committed position covers; published up to here.
     covered: u64,
     segments: Vec<Segment>,
@@ -140,9 +143,24 @@ impl Log {
     /// # Errors
     /// [`LedgerFault::Locked`] while another process holds it; as [`Log::take_over`] otherwise.
     pub fn control(home: &Path, name: &str, keys: LogKeys) -> Result<Self, LedgerFault> {
+        Self::control_extending(home, name, None, keys)
+    }
+
+    /// [`Log::control`] of a log that somebody keeps a head of: the newest journal must go on from
+    /// it. So a ledger that was put back from an older copy is seen.
+    ///
+    /// # Errors
+    /// [`LedgerFault::LedgerLost`]; as [`Log::control`] otherwise.
+    pub fn control_extending(
+        home: &Path,
+        name: &str,
+        known: Option<&Head>,
+        keys: LogKeys,
+    ) -> Result<Self, LedgerFault> {
         let dir = prepare(home, name)?;
         let lock = lock(&dir.join("lock"), "control log")?;
-        Self::open(home, name, recover::Position::Unasked, keys, Some(lock))
+        let position = known.map_or(recover::Position::Unasked, recover::Position::Extends);
+        Self::open(home, name, position, keys, Some(lock))
     }
 
     fn open(
@@ -173,6 +191,7 @@ impl Log {
             tree: found.tree,
             durable: Head { journal, size, root },
             open: found.open,
+            reserved: found.reserved,
             covered: found.covered,
             segments,
             publisher: found.publisher,
@@ -218,8 +237,13 @@ impl Log {
         }
         match (entry, self.open) {
             (Entry::Intent(_), Some(index)) => return Err(LedgerFault::IntentOpen { index }),
-            (Entry::Committed { of } | Entry::Void { of, .. }, open) if open != Some(*of) => {
+            (Entry::Committed { of } | Entry::Void { of, .. }, open)
+                if open != Some(*of) && !self.reserved.contains(of) =>
+            {
                 return Err(LedgerFault::NotOpen { of: *of });
+            }
+            (Entry::Computed(computed), _) if !self.reserved.contains(&computed.of) => {
+                return Err(LedgerFault::NotOpen { of: computed.of });
             }
             _ => {}
         }
@@ -248,6 +272,8 @@ impl Log {
         }
         match entry {
             Entry::Intent(_) => self.open = Some(receipt.index),
+            Entry::Reserve(_) => drop(self.reserved.insert(receipt.index)),
+            Entry::Committed { of } | Entry::Void { of, .. } if self.reserved.remove(of) => {}
             Entry::Committed { of } => {
                 (self.open, self.covered) = (None, self.covered.max(of + 1));
             }

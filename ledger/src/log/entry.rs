@@ -1,9 +1,10 @@
-//! What the log says: one vocabulary for rows, and the canonical bytes of a leaf.
+//! What the log says: one vocabulary for rows and aggregates, and the canonical bytes of a leaf.
 
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 
 use super::LedgerFault;
+use crate::budget::{Computed, Opening, Reserve};
 use crate::canonical::{self, hex, text_i64, text_u64};
 use crate::manifest::Subject;
 
@@ -21,20 +22,27 @@ const REFUSED_BYTES_MAX: usize = 16 * 1024;
 pub enum Entry {
     /// A transaction is about to begin.
     Intent(Intent),
-    /// The transaction of the intent at this index is in the target.
+    /// The transaction of the intent, or the release of the reserve, at this index is in the target.
     Committed {
-        /// Index of the INTENT.
+        /// Index of the INTENT or the RESERVE.
         #[serde(with = "text_u64")]
         of: u64,
     },
-    /// The transaction of the intent at this index never reached the target.
+    /// The transaction of the intent at this index never reached the target, and never will; nor
+    /// the release of the reserve, whose charge is kept.
     Void {
-        /// Index of the INTENT.
+        /// Index of the INTENT or the RESERVE.
         #[serde(with = "text_u64")]
         of: u64,
         /// For people.
         why: String,
     },
+    /// In an account ([`crate::budget`]): a policy and its caps.
+    Open(Opening),
+    /// In an account: a release of aggregates is about to be computed, and is charged.
+    Reserve(Reserve),
+    /// In an account: what the release is, written before the first byte of it is sent.
+    Computed(Computed),
     /// Refusals that did not fit into the intent that follows.
     Refused {
         /// In the order of the intent's list.
@@ -361,6 +369,8 @@ pub(crate) fn blind(key: &[u8; 32], log: &str, index: u64) -> String {
 /// What recovery needs of a leaf; cheaper than the whole, and true for kinds of later versions.
 pub(crate) enum Outline {
     Intent,
+    Reserve,
+    Computed { of: u64 },
     Committed { of: u64 },
     Void { of: u64 },
     Other,
@@ -390,6 +400,8 @@ pub(crate) fn outline(bytes: &[u8], index: u64) -> Result<Outline, LedgerFault> 
         || serde_json::from_slice::<Outcome>(bytes).map(|o| o.body.of).map_err(|_| unreadable());
     Ok(match head.kind {
         "INTENT" => Outline::Intent,
+        "RESERVE" => Outline::Reserve,
+        "COMPUTED" => Outline::Computed { of: of()? },
         "COMMITTED" => Outline::Committed { of: of()? },
         "VOID" => Outline::Void { of: of()? },
         _ => Outline::Other,

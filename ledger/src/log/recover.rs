@@ -1,7 +1,7 @@
 //! What a new holder reads: the chain that the position names, the checkpoint, and whether any
 //! journal knows of a commit that the target does not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::chain::{self, Cursor, Segment};
@@ -20,6 +20,8 @@ pub(crate) enum Position<'a> {
     None,
     /// There is no target: a control log.
     Unasked,
+    /// There is no target, and the newest journal must go on from this.
+    Extends(&'a Head),
 }
 
 /// The state that a holder starts with.
@@ -31,6 +33,8 @@ pub(crate) struct Recovered {
     pub(crate) tree: Tree,
     /// The intent without outcome.
     pub(crate) open: Option<u64>,
+    /// The reserves without outcome.
+    pub(crate) reserved: BTreeSet<u64>,
     /// Size that the committed position covers.
     pub(crate) covered: u64,
     /// Stands at the published checkpoint.
@@ -77,7 +81,7 @@ pub(crate) fn recover(
         return Err(lost("it is shorter than the published checkpoint", position));
     }
     let covered = match position {
-        Position::Unasked => tree.size(),
+        Position::Unasked | Position::Extends(_) => tree.size(),
         Position::Named(head) => head.size,
         Position::None => 0,
     };
@@ -86,13 +90,13 @@ pub(crate) fn recover(
         return rolled_back("a checkpoint beyond it was published");
     }
     outcomes.check()?;
-    if !matches!(position, Position::Unasked)
+    if !matches!(position, Position::Unasked | Position::Extends(_))
         && commits_aside(dir, &headers, &segments, &ends, covered)?
     {
         return rolled_back("another journal holds COMMITTED");
     }
-    let open = outcomes.open;
-    Ok(Recovered { segments, tip, generation, tree, open, covered, publisher })
+    let Outcomes { open, reserved, .. } = outcomes;
+    Ok(Recovered { segments, tip, generation, tree, open, reserved, covered, publisher })
 }
 
 /// Visits the entries of the chain for people and tests.
@@ -133,7 +137,7 @@ fn tip(
         Position::Named(head) => Ok(Some(head.journal)),
         // Nothing says which one counts, and nothing was committed: the newest, so that durable
         // entries stay in the log. Of two that raced, any; the id decides, so that all agree.
-        Position::None | Position::Unasked => {
+        Position::None | Position::Unasked | Position::Extends(_) => {
             let newest = headers.values().max_by_key(|h| (h.generation, h.start(), h.journal));
             Ok(newest.map(|header| header.journal))
         }
@@ -142,7 +146,7 @@ fn tip(
 
 fn lost(why: &'static str, position: Position<'_>) -> LedgerFault {
     let head = match position {
-        Position::Named(head) => Some(head),
+        Position::Named(head) | Position::Extends(head) => Some(head),
         Position::None | Position::Unasked => None,
     };
     let journal = head.map_or(JournalId([0; 16]), |head| head.journal);
@@ -159,7 +163,7 @@ struct Wanted {
 impl Wanted {
     fn named(position: Position<'_>) -> Option<Self> {
         match position {
-            Position::Named(head) => {
+            Position::Named(head) | Position::Extends(head) => {
                 Some(Self { size: head.size, root: head.root, seen: head.size == 0 })
             }
             Position::None | Position::Unasked => None,
@@ -187,6 +191,7 @@ struct Outcomes {
     /// Size that the position covers; `None` where nobody asks.
     covered: Option<u64>,
     open: Option<u64>,
+    reserved: BTreeSet<u64>,
     beyond: bool,
     denied: Option<u64>,
 }
@@ -196,14 +201,17 @@ impl Outcomes {
         let covered = match position {
             Position::Named(head) => Some(head.size),
             Position::None => Some(0),
-            Position::Unasked => None,
+            Position::Unasked | Position::Extends(_) => None,
         };
-        Self { covered, open: None, beyond: false, denied: None }
+        Self { covered, open: None, reserved: BTreeSet::new(), beyond: false, denied: None }
     }
 
     fn see(&mut self, index: u64, payload: &[u8]) -> Result<(), LedgerFault> {
         match (outline(payload, index)?, self.open) {
             (Outline::Other, _) => {}
+            (Outline::Reserve, _) => drop(self.reserved.insert(index)),
+            (Outline::Computed { of }, _) if self.reserved.contains(&of) => {}
+            (Outline::Committed { of } | Outline::Void { of }, _) if self.reserved.remove(&of) => {}
             (Outline::Intent, None) => self.open = Some(index),
             (Outline::Committed { of }, Some(open)) if of == open => {
                 self.open = None;

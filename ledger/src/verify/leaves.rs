@@ -1,4 +1,5 @@
-//! Leaves as untyped JSON: canonical, known, and each intent with one outcome.
+//! Leaves as untyped JSON: canonical, known, each intent with one outcome, each reserve with at most
+//! one.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -12,10 +13,13 @@ use super::frames::number;
 use super::{Finding, Report};
 use crate::manifest::Manifest;
 
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 18] = [
     "INTENT",
     "COMMITTED",
     "VOID",
+    "OPEN",
+    "RESERVE",
+    "COMPUTED",
     "REFUSED",
     "HELD",
     "RESUMED",
@@ -67,6 +71,8 @@ pub(super) fn consistent(tree: &MemoryBackedTree<Sha256, Fed>, size: u64, root: 
 pub(super) struct Leaves {
     hashes: Vec<[u8; 32]>,
     open: Option<u64>,
+    /// Reserves without outcome, and whether they were computed.
+    reserved: HashMap<u64, bool>,
     /// REFUSED entries directly before.
     refused: u64,
     void: HashSet<u64>,
@@ -81,6 +87,7 @@ impl Leaves {
         Self {
             hashes: Vec::new(),
             open: None,
+            reserved: HashMap::new(),
             refused: 0,
             void: HashSet::new(),
             blinds: HashSet::new(),
@@ -135,6 +142,21 @@ impl Leaves {
                 }
                 if claimed.is_none_or(|claimed| claimed > before) {
                     return Some("its REFUSED entries are not before it");
+                }
+            }
+            "RESERVE" => drop(self.reserved.insert(index, false)),
+            "COMPUTED" => match of.and_then(|of| self.reserved.get_mut(&of)) {
+                Some(computed @ false) => *computed = true,
+                _ => return Some("it is of no reserve, or of one that was computed before"),
+            },
+            "COMMITTED" | "VOID" if of.is_some_and(|of| self.reserved.contains_key(&of)) => {
+                let computed = of.and_then(|of| self.reserved.remove(&of)).unwrap_or(false);
+                if kind == "COMMITTED" && !computed {
+                    return Some("it commits what was not computed");
+                }
+                match kind {
+                    "VOID" => report.void += 1,
+                    _ => report.committed += 1,
                 }
             }
             "COMMITTED" | "VOID" => {
