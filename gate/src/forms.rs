@@ -72,6 +72,8 @@ const BASE32: &[u8] = b"abcdefghijklmnopqrstuvwxyz234567";
 const RAW_BYTES_LEAST: usize = 6;
 /// Number of the key, and the synthetic IV.
 const HEAD_BYTES: usize = 1 + 16;
+/// The name of the subject whose key it was, hidden, between the two.
+const SUBJECT_BYTES: usize = 16;
 /// The largest bucket.
 const BUCKET_MAX: usize = 64 << 10;
 
@@ -79,15 +81,17 @@ const BUCKET_MAX: usize = 64 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reversible {
     form: Form,
+    head_bytes: usize,
     bucket_least: usize,
 }
 
 impl Reversible {
     /// `None` for a form of one width, or a bucket that no token has.
-    pub(crate) fn new(form: Form, pad_to: u32) -> Option<Self> {
+    pub(crate) fn new(form: Form, pad_to: u32, per_subject: bool) -> Option<Self> {
+        let head_bytes = HEAD_BYTES + if per_subject { SUBJECT_BYTES } else { 0 };
         let bytes = matches!(form, Form::Base32 | Form::Base64url);
         let bucket = pad_to.is_power_of_two() && (16..=4096).contains(&pad_to);
-        (bytes && bucket).then_some(Self { form, bucket_least: pad_to as usize })
+        (bytes && bucket).then_some(Self { form, head_bytes, bucket_least: pad_to as usize })
     }
 
     /// The token's bytes, where it is one: its alphabet, one of its lengths, no bit left over, and
@@ -98,7 +102,7 @@ impl Reversible {
             _ => (BASE64URL, 6),
         };
         let mut bucket = self.bucket_least;
-        while ((HEAD_BYTES + bucket) * 8).div_ceil(bits) != text.len() {
+        while ((self.head_bytes + bucket) * 8).div_ceil(bits) != text.len() {
             bucket *= 2;
             if bucket > BUCKET_MAX {
                 return None;
@@ -143,7 +147,7 @@ mod tests {
     #[test]
     fn every_bucket_is_a_length_and_nothing_else_is() {
         for form in [Form::Base32, Form::Base64url] {
-            let reversible = Reversible::new(form, 32).unwrap();
+            let reversible = Reversible::new(form, 32, false).unwrap();
             let mut taken = Vec::new();
             for count in 0..600 {
                 let bytes: Vec<u8> = (0..count).map(|i| 1 + (i % 250) as u8).collect();
@@ -161,10 +165,26 @@ mod tests {
         }
     }
 
+    /// A token of one kind is none of the other, whatever its bucket.
+    #[test]
+    fn a_subjects_token_is_sixteen_bytes_longer() {
+        for form in [Form::Base32, Form::Base64url] {
+            let of = |per_subject| Reversible::new(form, 16, per_subject).unwrap();
+            for bucket in [16, 32, 4096, BUCKET_MAX] {
+                let one = print(form, &vec![1; HEAD_BYTES + bucket]);
+                let subjects = print(form, &vec![1; HEAD_BYTES + SUBJECT_BYTES + bucket]);
+                assert!(of(true).bytes(&subjects).is_some() && of(false).bytes(&one).is_some());
+                // 16 bytes more are the next bucket after the least, and of no other.
+                assert_eq!(of(true).bytes(&one).is_some(), bucket == 32);
+                assert_eq!(of(false).bytes(&subjects).is_some(), bucket == 16);
+            }
+        }
+    }
+
     #[test]
     fn tokens_bad_sign_bad_bits_bad_key_number_bad_case() {
         for form in [Form::Base32, Form::Base64url] {
-            let reversible = Reversible::new(form, 16).unwrap();
+            let reversible = Reversible::new(form, 16, false).unwrap();
             let good = print(form, &[7; 33]);
             assert!(reversible.bytes(&good).is_some());
             let bad = |at: usize, sign: &str| {
@@ -179,7 +199,7 @@ mod tests {
             assert!(reversible.bytes(&print(form, &none)).is_none());
         }
         // 33 bytes are 52 characters and 4 bits: the last of 53 has one bit too many.
-        let reversible = Reversible::new(Form::Base32, 16).unwrap();
+        let reversible = Reversible::new(Form::Base32, 16, false).unwrap();
         let good = print(Form::Base32, &[0x10; 33]);
         assert!(reversible.bytes(&good).is_some() && good.ends_with('a'));
         assert!(reversible.bytes(&format!("{}b", &good[..52])).is_none());
@@ -188,12 +208,12 @@ mod tests {
 
     #[test]
     fn shapes_bad_form_bad_padding() {
-        assert!(Reversible::new(Form::Base64url, 4096).is_some());
+        assert!(Reversible::new(Form::Base64url, 4096, false).is_some());
         for form in [Form::Uuid, Form::Base62, Form::Decimal] {
-            assert!(Reversible::new(form, 16).is_none());
+            assert!(Reversible::new(form, 16, false).is_none());
         }
         for pad_to in [0, 1, 8, 24, 8192, u32::MAX] {
-            assert!(Reversible::new(Form::Base32, pad_to).is_none(), "{pad_to}");
+            assert!(Reversible::new(Form::Base32, pad_to, false).is_none(), "{pad_to}");
         }
     }
 

@@ -620,12 +620,15 @@ fn compile(
     let bad = |part: &'static str| GateFault::Shape { column: column.name.clone(), part };
     Ok(match &column.shape {
         Shape::Token { domain, .. } if domain.is_empty() => return Err(bad("token domain")),
-        Shape::Token { form, pad_to, .. } => {
+        Shape::Token { pad_to: None, key_per: Some(_), .. } => {
+            return Err(bad("token of a subject's key without padding"));
+        }
+        Shape::Token { form, pad_to, key_per, .. } => {
             let form = Form::named(form).ok_or_else(|| bad("token form"))?;
             match pad_to {
                 None => Check::Token(form),
                 Some(pad_to) => {
-                    let reversible = Reversible::new(form, *pad_to);
+                    let reversible = Reversible::new(form, *pad_to, key_per.is_some());
                     Check::Reversible(reversible.ok_or_else(|| bad("token padding"))?)
                 }
             }

@@ -118,6 +118,9 @@ pub struct FingerprintedDomain {
     /// Bytes that values of a reversible token are padded to at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pad_to: Option<u32>,
+    /// The column of the input whose every value has a key of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_per: Option<String>,
     /// What it may be used for.
     pub purposes: Vec<String>,
 }

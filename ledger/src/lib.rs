@@ -20,6 +20,7 @@ pub mod fingerprint;
 pub mod log;
 pub mod manifest;
 pub mod release;
+pub mod shred;
 pub mod signing;
 pub mod statement;
 pub mod trust;

@@ -22,10 +22,10 @@ use crate::config::{Pipeline, Place};
 use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::identity;
-use crate::key_home::KeyHome;
+use crate::key_home::{KeyHome, SubjectStore};
 use crate::merge::Merge;
 use crate::names::{Names, checkpoint_origin, ledger_home};
-use crate::plan::{Plan, Staged};
+use crate::plan::{Plan, StageStop, Staged};
 use crate::position::{
     Approved, LAYOUT_KEY, LAYOUT_PARTITION, LAYOUT_SHARD, Layout, Position, ShardHead,
 };
@@ -319,6 +319,18 @@ impl Crossing {
         self.release
             .live(std::time::SystemTime::now())
             .map_err(|fault| RunFault::Release(fault.to_string()))
+    }
+
+    /// Why stages stopped: of keys that are away, what their home or their disk said.
+    pub fn stopped(&self, stop: StageStop) -> RunFault {
+        let why = self.keys.subjects().and_then(SubjectStore::fault);
+        match (stop, why) {
+            (StageStop::KeysAway, Some(fault)) => match RunFault::from(fault) {
+                RunFault::Unreachable { what, why } => RunFault::Again(format!("{what}: {why}")),
+                other => other,
+            },
+            (stop, _) => stop.into(),
+        }
     }
 
     /// Fences a transactional id. While the target is away it tries again: nothing is held open

@@ -1,7 +1,7 @@
 //! `keys detokenize`: what stands outside in a column, turned back inside the zone. The ledger has
 //! who asked, for what and how many before any value is shown; nobody else hears of one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -13,7 +13,9 @@ use douane_ledger::signing::SigningKey;
 use douane_ledger::trust::{TrustRoot, is_person};
 use douane_schemas::keys::Purpose;
 use douane_transforms::reversible::{self, OpenFault};
-use douane_transforms::{Keyring, Stage, TransformFault};
+use douane_transforms::subject_tokens::SubjectToken;
+use douane_transforms::subjects::{Subject, SubjectId};
+use douane_transforms::{Domain, Stage, TransformFault};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -69,7 +71,7 @@ pub fn detokenize(
     let calls = book.calls(&case.place, &entries)?;
     let root = trust_root(&case.place, &book)?;
     let approval = approval(&case, wanted, by, envelope, (&root, &entries))?;
-    let found = turn_back(&case, &home.keyring(), wanted)?;
+    let found = turn_back(&case, &home, wanted)?;
     let opened = found.iter().filter(|found| matches!(found, Found::Value(_))).count();
     let (approvers, request) = approval;
     book.write(&[Entry::Detokenized {
@@ -190,7 +192,8 @@ fn approval(
     Ok((approvers, Some(request.nonce)))
 }
 
-fn check_words(by: &str, reason: &str) -> Result<(), RunFault> {
+/// Who asks, and why, as the ledger takes them.
+pub(crate) fn check_words(by: &str, reason: &str) -> Result<(), RunFault> {
     if !is_person(by) {
         return Err(no("`--by` is not a name: a-z, 0-9, `.`, `_`, `@`, `-`"));
     }
@@ -244,9 +247,12 @@ fn opened(place: &Path, wanted: &Wanted<'_>) -> Result<(Case, KeyHome), RunFault
                     config.domain
                 )));
             }
-            let number = |token: &String| reversible::key_number(domain.form, token).ok();
+            let number = |token: &String| match domain.key_per {
+                None => reversible::key_number(domain.form, token).ok(),
+                Some(_) => SubjectToken::read(domain.form, token).ok().map(|t| t.key_number),
+            };
             let numbers: BTreeSet<u32> = wanted.values.iter().filter_map(number).collect();
-            (&config.domain, Purpose::TokenSiv, numbers.into_iter().collect())
+            (&config.domain, domain.key_purpose(), numbers.into_iter().collect())
         }
         Some(Stage::Fpe(config)) => {
             let live = home.keyring().versions(&config.domain);
@@ -278,11 +284,15 @@ fn opened(place: &Path, wanted: &Wanted<'_>) -> Result<(Case, KeyHome), RunFault
     Ok((case, home))
 }
 
-fn turn_back(case: &Case, ring: &Keyring, wanted: &Wanted<'_>) -> Result<Vec<Found>, RunFault> {
+fn turn_back(case: &Case, home: &KeyHome, wanted: &Wanted<'_>) -> Result<Vec<Found>, RunFault> {
+    let ring = home.keyring();
     let key = |version| ring.key_of_version(case.purpose, &case.domain, version);
     match case.column.protection.as_ref().map(|protection| &protection.stage) {
         Some(Stage::Tokenize(config)) => {
             let domain = case.pipeline.domains.get("tokenize", &config.domain).map_err(no)?;
+            if domain.key_per.is_some() {
+                return of_subjects(home, &config.domain, domain, wanted.values);
+            }
             let one = |token: &String| {
                 let number = match reversible::key_number(domain.form, token) {
                     Ok(number) => number,
@@ -312,6 +322,46 @@ fn turn_back(case: &Case, ring: &Keyring, wanted: &Wanted<'_>) -> Result<Vec<Fou
         }
         _ => Err(no("the column is neither tokenised nor encrypted")),
     }
+}
+
+/// Tokens under keys of single subjects, all of one version at a time.
+fn of_subjects(
+    home: &KeyHome,
+    name: &str,
+    domain: &Domain,
+    values: &[String],
+) -> Result<Vec<Found>, RunFault> {
+    let ring = home.keyring();
+    let Some(kept) = home.subjects() else { return Ok(vec![Found::Refused("key"); values.len()]) };
+    let mut found = vec![Found::Refused("form"); values.len()];
+    let mut versions: BTreeMap<u32, Vec<(usize, SubjectToken)>> = BTreeMap::new();
+    for (at, value) in values.iter().enumerate() {
+        if let Ok(token) = SubjectToken::read(domain.form, value) {
+            versions.entry(token.key_number).or_default().push((at, token));
+        }
+    }
+    for (version, tokens) in versions {
+        let Some(mask) = ring.key_of_version(Purpose::SubjectMask, name, version) else {
+            tokens.iter().for_each(|(at, _)| found[*at] = Found::Refused("retired"));
+            continue;
+        };
+        let subjects: Vec<SubjectId> =
+            tokens.iter().map(|(_, token)| token.subject(&mask)).collect();
+        kept.find(name, version, &subjects, &mut |n, subject| {
+            let (at, token) = &tokens[n];
+            found[*at] = match subject {
+                None => Found::Refused("key"),
+                Some(Subject::Shredded) => Found::Refused("shredded"),
+                Some(Subject::Key(key)) => {
+                    match token.open(key, subjects[n], name, domain.version.get()) {
+                        Ok(text) => Found::Value(text.as_str().to_owned()),
+                        Err(fault) => Found::Refused(word(fault)),
+                    }
+                }
+            };
+        })?;
+    }
+    Ok(found)
 }
 
 fn word(fault: OpenFault) -> &'static str {

@@ -262,7 +262,9 @@ fn versions(
         let text = |d: &FingerprintedDomain| {
             let FingerprintedDomain { algorithm, normalize, version, .. } = d;
             let padded = d.pad_to.map_or_else(String::new, |to| format!(", padded to {to} bytes"));
-            let text = format!("version {version}, {algorithm}{padded}, normalised by {normalize}");
+            let per = d.key_per.as_ref().map_or_else(String::new, |of| format!(", a key per {of}"));
+            let text =
+                format!("version {version}, {algorithm}{padded}{per}, normalised by {normalize}");
             ((d.name.clone(), algorithm == FF1), text)
         };
         domains.iter().map(text).collect()

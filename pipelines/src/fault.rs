@@ -7,6 +7,7 @@ use douane_ledger::log::LedgerFault;
 
 use crate::config::Findings;
 use crate::key_home::{KeyFault, Lapsed};
+use crate::plan::StageStop;
 use crate::turn::Source;
 
 /// What stops a pipeline or one life of a shard. None of them holds a cell value.
@@ -101,7 +102,7 @@ pub enum RunFault {
     )]
     TurnTooLarge(String),
     #[error("{0}")]
-    Stage(#[from] crate::plan::StageStop),
+    Stage(#[from] StageStop),
     #[error("{0}")]
     Plan(#[from] crate::plan::PlanFault),
     #[error("client settings: {0}")]
@@ -190,7 +191,7 @@ impl RunFault {
     /// Whether a new life may mend it: what is outside comes back, a disk has room again.
     pub fn passes(&self) -> bool {
         match self {
-            Self::Again(_) => true,
+            Self::Again(_) | Self::Stage(StageStop::KeysAway) => true,
             Self::Ledger(fault) => !fault.needs_people(),
             _ => false,
         }

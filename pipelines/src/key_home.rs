@@ -9,6 +9,7 @@ mod pkcs11;
 mod process;
 mod rotation;
 mod store;
+mod subjects;
 mod transit;
 mod wrapping;
 
@@ -17,6 +18,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64;
@@ -36,17 +38,20 @@ pub use lease::Lapsed;
 use lease::Lease;
 use pkcs11::Token;
 pub use rotation::{
-    Changed, DOMAIN_PURPOSES, Rotation, pin_detokenized, rotate_domain, rotate_root,
-    rotate_wrapping,
+    Changed, DOMAIN_PURPOSES, Rotation, Shred, Shredded, pin_detokenized, rotate_domain,
+    rotate_root, rotate_wrapping, shred,
 };
 use store::Opened;
-pub use store::{Detokenized, Domain, DomainVersion, State, Store, Use};
+pub use store::{Detokenized, Domain, DomainVersion, State, Store, SubjectEpoch, Use};
+use subjects::ThrowAway;
+pub use subjects::{SubjectCount, SubjectStore};
 use transit::Transit;
 pub use wrapping::Remains;
 use wrapping::{KeyStore, Passphrase, WrappingFile};
 
 const MANIFEST: &str = "manifest.key";
 const CHECKPOINT: &str = "checkpoint.key";
+const CERTIFICATE: &str = "certificate.key";
 /// Longer than any key file of this version.
 const FILE_BYTES_MAX: u64 = 4096;
 
@@ -137,6 +142,18 @@ pub enum KeyFault {
          lists those in use"
     )]
     UnknownDomain { domain: String },
+    /// No key was ever made for a subject of it.
+    #[error(
+        "no subject of the domain `{domain}` has a key of its own\n  next: `douane keys status` lists \
+         the domains that have some"
+    )]
+    NoSubjects { domain: String },
+    /// Names no subject: they are counted as they were given.
+    #[error(
+        "subjects that never had a key in the domain `{domain}`, as they were given: {places}\n  \
+         next: write each as its column has it; nothing was destroyed"
+    )]
+    UnknownSubjects { domain: String, places: String },
     /// What is not in the ledger is not done.
     #[error("the ledger did not take it: nothing was changed")]
     NotLedgered,
@@ -201,6 +218,7 @@ struct Kept {
     home: Box<dyn KeyStore>,
     store: Store,
     lease: Option<Lease>,
+    subjects: Arc<SubjectStore>,
 }
 
 impl std::fmt::Debug for KeyHome {
@@ -260,7 +278,7 @@ impl KeyHome {
         let (manifest_key, checkpoint) = (generate()?, generate()?);
         let root = RootKey::of(wrapping::random()?);
         Ok(Self {
-            ring: Keyring::new(&root),
+            ring: Keyring::new(&root).with_subjects(Arc::new(ThrowAway::default())),
             roots: vec![root],
             manifest: manifest_key.to_pkcs8_pem().map_err(|_| KeyFault::Random)?,
             manifest_public: manifest_key.verifying_key(),
@@ -280,7 +298,8 @@ impl KeyHome {
         let asked = lease::now();
         let opened = store::open(&keys.dir, &keys.region, &*home)?;
         let lease = home.lease().map(|length| Lease::new(length, asked));
-        let ring = keyring(&opened, Timestamp::now());
+        let subjects = Arc::new(SubjectStore::new(keys));
+        let ring = keyring(&opened, Timestamp::now()).with_subjects(Arc::clone(&subjects) as _);
         let Opened { store, roots, manifest, checkpoint, .. } = opened;
         if keys.locked && !roots.iter().all(RootKey::is_locked) {
             return Err(KeyFault::NotLocked);
@@ -294,7 +313,7 @@ impl KeyHome {
         if manifest_public == checkpoint.verifying_key() {
             return Err(KeyFault::OneKeyTwice);
         }
-        let kept = Kept { keys: keys.clone(), home, store, lease };
+        let kept = Kept { keys: keys.clone(), home, store, lease, subjects };
         Ok(Self { roots, ring, manifest, manifest_public, checkpoint, kept: Some(kept) })
     }
 
@@ -390,6 +409,23 @@ impl KeyHome {
         }
     }
 
+    /// Makes the place for keys of single subjects where there is none: before the first record
+    /// that needs one, so that a running process does not see it come.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub fn begin_subjects(&self) -> Result<(), KeyFault> {
+        match &self.kept {
+            Some(kept) if kept.store.subjects.is_none() => kept.subjects.begin(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keys of single subjects; `None` for keys of no place.
+    pub fn subjects(&self) -> Option<&SubjectStore> {
+        self.kept.as_ref().map(|kept| &*kept.subjects)
+    }
+
     /// Signs checkpoints of the ledger.
     pub fn checkpoint(&self) -> &SigningKey {
         &self.checkpoint
@@ -440,6 +476,8 @@ pub struct PublicKeys {
     pub manifest: VerifyingKey,
     /// Who signs checkpoints.
     pub checkpoint: VerifyingKey,
+    /// Who signs certificates of destroyed keys; none before the first.
+    pub certificate: Option<VerifyingKey>,
 }
 
 impl PublicKeys {
@@ -457,10 +495,19 @@ impl PublicKeys {
             let expected = "an ed25519 public key";
             VerifyingKey::parse(&text).map(Some).map_err(|_| KeyFault::Form { path, expected })
         };
-        Ok(read(MANIFEST)?
-            .zip(read(CHECKPOINT)?)
-            .map(|(manifest, checkpoint)| Self { manifest, checkpoint }))
+        let certificate = read(CERTIFICATE)?;
+        let both = read(MANIFEST)?.zip(read(CHECKPOINT)?);
+        Ok(both.map(|(manifest, checkpoint)| Self { manifest, checkpoint, certificate }))
     }
+}
+
+/// Puts the public half of the key that signs certificates beside the others. Crash after it, before
+/// the store has the key: the next one is put in its place.
+fn write_certificate_public(dir: &Path, pem: &str) -> Result<(), KeyFault> {
+    let path = public(&dir.join(CERTIFICATE));
+    let form = |_| KeyFault::Broken { path: store::path(dir) };
+    let key = SigningKey::from_bytes(pem.as_bytes()).map_err(form)?;
+    wrapping::replace(&path, 0o644, key.verifying_key().to_spki_pem().as_bytes())
 }
 
 /// Makes a person's signing key at `path` and its public half beside it, with `.pub`, as a line
@@ -554,6 +601,7 @@ fn keyring(opened: &Opened, now: Timestamp) -> Keyring {
     for domain in &opened.store.domains {
         let Some((active, older)) = domain.versions.split_last() else { continue };
         let mut versions = Versions::active(active.version, root(active));
+        versions = versions.since(root(&domain.versions[0]));
         for version in older.iter().rev().filter(|v| v.state(now) == State::Overlapping) {
             versions = versions.and_older(version.version, root(version));
         }

@@ -13,7 +13,8 @@ use serde::Serialize;
 use crate::config::{self, Place};
 use crate::fault::RunFault;
 use crate::key_home::{
-    self, Changed, DOMAIN_PURPOSES, Detokenized, KeyFault, KeyHome, Remains, Rotation, State, Use,
+    self, Changed, DOMAIN_PURPOSES, Detokenized, KeyFault, KeyHome, Remains, Rotation, State,
+    SubjectCount, Use,
 };
 use crate::names::{KEYS_HOME, checkpoint_origin, ledger_home};
 
@@ -32,6 +33,8 @@ pub struct Status {
     pub roots: Vec<RootStatus>,
     pub domains: Vec<DomainStatus>,
     pub signing: SigningStatus,
+    /// Keys of single subjects; null before the first.
+    pub subjects: Option<SubjectsStatus>,
     /// Every key is kept out of swap.
     pub locked: bool,
 }
@@ -45,6 +48,15 @@ pub struct HomeStatus {
     pub since: String,
     /// How long keys may be used without it; null where it is no other place.
     pub lease_s: Option<u64>,
+}
+
+/// Keys of single subjects.
+#[derive(Debug, Serialize)]
+pub struct SubjectsStatus {
+    /// Counts the keys that they are wrapped under.
+    pub epoch: u32,
+    pub since: String,
+    pub domains: Vec<SubjectCount>,
 }
 
 #[derive(Debug, Serialize)]
@@ -119,7 +131,16 @@ pub fn status(place: &Path) -> Result<Status, RunFault> {
             domain: domain.domain.clone(),
         }
     });
+    let subjects = match (store.subjects, home.subjects()) {
+        (Some(epoch), Some(kept)) => Some(SubjectsStatus {
+            epoch: epoch.number,
+            since: epoch.made.to_string(),
+            domains: kept.counts()?,
+        }),
+        _ => None,
+    };
     Ok(Status {
+        subjects,
         store: store.store,
         region: store.region,
         home: HomeStatus {
@@ -174,7 +195,7 @@ pub fn rotate(place: &Path, what: &What) -> Result<Rotated, RunFault> {
         What::Wrapping => return rotate_wrapping(&place, &home),
     };
     let mut book = Book::open(&place, &home)?;
-    let entries: Vec<Entry> = rotation.changed.iter().map(entry).collect();
+    let entries: Vec<Entry> = rotation.changed.iter().map(rotated).collect();
     book.write(&entries)?;
     let changed = rotation.changed.clone();
     rotation.commit()?;
@@ -188,7 +209,7 @@ fn rotate_wrapping(place: &Place, home: &KeyHome) -> Result<Rotated, RunFault> {
     let mut ledger = None;
     let written = |changed: &Changed| {
         told = Some(changed.clone());
-        book.write(&[entry(changed)]).map_err(|fault| {
+        book.write(&[rotated(changed)]).map_err(|fault| {
             ledger = Some(fault);
             KeyFault::NotLedgered
         })
@@ -202,7 +223,13 @@ fn rotate_wrapping(place: &Place, home: &KeyHome) -> Result<Rotated, RunFault> {
     Ok(Rotated { changed: told.into_iter().collect(), remains: Some(remains) })
 }
 
-fn entry(changed: &Changed) -> Entry {
+/// What stands in the log of keys of a ledger.
+pub(crate) fn entries(ledger_dir: &Path) -> Result<Vec<Entry>, LedgerFault> {
+    let entries = douane_ledger::log::read(&ledger_home(ledger_dir, KEYS_HOME), LOG, None)?;
+    Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+}
+
+pub(crate) fn rotated(changed: &Changed) -> Entry {
     Entry::Rotated {
         purpose: changed.purpose.to_owned(),
         context: changed.context.clone(),

@@ -46,6 +46,7 @@ mod schedule;
 pub mod scorecard;
 pub mod selftest;
 mod shard;
+pub mod shred;
 pub mod status;
 mod stop;
 mod swap;

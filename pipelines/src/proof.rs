@@ -440,6 +440,9 @@ fn rules(changes: &Changes, timestamp_ms: u64) -> Vec<Rule> {
 /// The domain of a column's values, with nothing known of others yet.
 fn domain_of(produces: &Produces) -> Option<Joins> {
     let domain = match produces {
+        Produces::Token { domain, key_per: Some(leaf), .. } => {
+            format!("{domain}, within one {leaf}")
+        }
         Produces::Token { domain, .. } => domain.clone(),
         // Another key than that of the domain's tokens.
         Produces::Fpe { domain, .. } => format!("{domain}, encrypted"),
@@ -524,7 +527,11 @@ fn row(name: &str, column: &OutputColumn, envelope: bool) -> Row {
         protection: column.protection.as_ref().map_or_else(|| "none".to_owned(), protected),
         keeps: column.protection.as_ref().map_or_else(
             || vec!["the value as it is"],
-            |p| keeps(&p.declared.keeps(p.stage.guarantees())),
+            |p| {
+                let mut words = keeps(&p.declared.keeps(p.stage.guarantees()));
+                words.extend(p.declared.key_per().map(|_| "joinable within the subject only"));
+                words
+            },
         ),
         joins: column.produces().and_then(domain_of),
         rule: column.rule.clone(),
@@ -543,10 +550,13 @@ fn protected(protection: &Protection) -> String {
 
 fn in_words(produces: &Produces) -> String {
     match produces {
-        Produces::Token { form, domain, version, algorithm, pad_to } => {
+        Produces::Token { form, domain, version, algorithm, pad_to, key_per } => {
             let mut words = format!("tokenize: domain {domain} v{version}, {}", form.name());
             if !algorithm.is_default() {
                 words = format!("{words}, {}", algorithm.name());
+            }
+            if let Some(leaf) = key_per {
+                words = format!("{words}, a key per {leaf}");
             }
             match pad_to {
                 Some(bytes) => format!("{words} padded to {bytes} bytes, twice as many and so on"),

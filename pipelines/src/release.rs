@@ -287,11 +287,12 @@ fn domains(pipeline: &Pipeline, plan: &Plan) -> Vec<FingerprintedDomain> {
                 algorithm: match purpose {
                     Purpose::Ff1 => "ff1-aes-256",
                     Purpose::TokenCmac => "aes-256-cmac",
-                    Purpose::TokenSiv => "aes-256-siv",
+                    Purpose::TokenSiv | Purpose::SubjectMask => "aes-256-siv",
                     _ => "hmac-sha-256",
                 }
                 .to_owned(),
-                pad_to: if purpose == Purpose::TokenSiv { domain.bucket_least() } else { None },
+                pad_to: if purpose == Purpose::Ff1 { None } else { domain.bucket_least() },
+                key_per: domain.key_per.clone().filter(|_| purpose != Purpose::Ff1),
                 normalize: domain.normalize.name().to_owned(),
                 form: domain.form.name().to_owned(),
                 version: domain.version.get(),
@@ -378,8 +379,8 @@ fn column_of(name: &str, column: &OutputColumn) -> Column {
 /// place where their words meet.
 fn shape(produces: &Produces) -> Shape {
     match produces.clone() {
-        Produces::Token { form, domain, pad_to, .. } => {
-            Shape::Token { form: form.name().to_owned(), domain, pad_to }
+        Produces::Token { form, domain, pad_to, key_per, .. } => {
+            Shape::Token { form: form.name().to_owned(), domain, pad_to, key_per }
         }
         Produces::Fpe {
             alphabet,

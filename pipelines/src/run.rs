@@ -248,7 +248,11 @@ pub(crate) fn open(
     pipeline: Pipeline,
     (release, plan): (release::Signed, Plan),
 ) -> Result<Crossing, RunFault> {
-    keys::open(&place)?.register(&pipeline.name, &domains_of(&plan))?;
+    let keys = keys::open(&place)?;
+    keys.register(&pipeline.name, &domains_of(&plan))?;
+    if plan.has_subjects() {
+        keys.begin_subjects()?;
+    }
     let keys = keys::open(&place)?;
     let names = Names::of(&place, &pipeline);
     let edges = Edges::released(&place, &pipeline, &release.release)?;

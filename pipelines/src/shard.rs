@@ -480,7 +480,7 @@ impl Shard<'_> {
         crossing.still_live()?;
         let batch = life.decoder.finish();
         self.strip(life)?;
-        let staged = life.stages.apply(batch)?;
+        let staged = life.stages.apply(batch).map_err(|stop| crossing.stopped(stop))?;
         // What is tried again was passed long before: nothing is held for it.
         let again = turn.is_again();
         let withdrawal = self.withdrawal().filter(|_| !again);

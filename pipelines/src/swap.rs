@@ -115,6 +115,10 @@ impl Watch {
     ) -> Option<Crossing> {
         loop {
             stop.rest(LOOK);
+            // What was shredded is let go of also where nothing crosses that would ask for it.
+            if let Some(subjects) = running.keys.subjects() {
+                subjects.look();
+            }
             if stop.is_set() && (stop.is_asked() || running.right.halted().is_none()) {
                 return None;
             }

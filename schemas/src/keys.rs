@@ -19,6 +19,10 @@ pub enum Purpose {
     TokenCmac,
     /// Reversible tokens by AES-SIV.
     TokenSiv,
+    /// Naming subjects where their keys are kept.
+    SubjectId,
+    /// Hiding that name in the tokens under a subject's key.
+    SubjectMask,
     /// Format-preserving encryption.
     Ff1,
     /// Units of privacy, by subject.
@@ -49,6 +53,8 @@ pub enum Purpose {
     Manifest,
     /// Signing checkpoints.
     Checkpoint,
+    /// Signing what is said of destroyed keys.
+    Certificate,
 }
 
 impl Purpose {
@@ -59,6 +65,8 @@ impl Purpose {
             Self::TokenHmac => "douane/v1/token-hmac",
             Self::TokenCmac => "douane/v1/token-cmac",
             Self::TokenSiv => "douane/v1/token-siv",
+            Self::SubjectId => "douane/v1/subject-id",
+            Self::SubjectMask => "douane/v1/subject-mask",
             Self::Ff1 => "douane/v1/ff1",
             Self::Unit => "douane/v1/unit",
             Self::SampRow => "douane/v1/samp-row",
@@ -74,6 +82,7 @@ impl Purpose {
             Self::Revocation => "douane/v1/revocation",
             Self::Manifest => "douane/v1/manifest",
             Self::Checkpoint => "douane/v1/checkpoint",
+            Self::Certificate => "douane/v1/certificate",
         }
     }
 }
@@ -105,10 +114,8 @@ pub struct Key {
 impl Key {
     /// A key of these bytes, drawn or derived.
     pub fn of(purpose: Purpose, secret: Secret) -> Self {
-        let tag = mac(secret.bytes(), Purpose::KeyId.label().as_bytes());
-        let mut id = [0; 16];
-        id.copy_from_slice(&tag[..16]);
-        Self { purpose, secret, id: KeyId(id) }
+        let id = id_of(secret.bytes());
+        Self { purpose, secret, id }
     }
 
     /// What the key is for.
@@ -135,17 +142,30 @@ impl Key {
     /// info = tuple(text `douane/v1/pair`): so the key itself serves no algorithm but HKDF, and a
     /// random key of 32 bytes serves like a derived one.
     pub fn pair(&self) -> Zeroizing<[u8; 64]> {
-        let info = Tuple::new().text("douane/v1/pair").finish();
-        let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, self.secret());
-        let mut out = Zeroizing::new([0; 64]);
-        expand(&prk, &info, &mut out[..]);
-        out
+        pair(self.secret())
     }
 
     /// HMAC-SHA-256 over a tuple.
     pub fn mac(&self, tuple: Tuple) -> [u8; 32] {
         mac(self.secret(), &tuple.finish())
     }
+}
+
+/// [`Key::pair`] of a key that has no page of its own: one of very many, held for a moment.
+pub fn pair(secret: &[u8; 32]) -> Zeroizing<[u8; 64]> {
+    let info = Tuple::new().text("douane/v1/pair").finish();
+    let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, secret);
+    let mut out = Zeroizing::new([0; 64]);
+    expand(&prk, &info, &mut out[..]);
+    out
+}
+
+/// [`Key::id`] of such a key.
+pub fn id_of(secret: &[u8; 32]) -> KeyId {
+    let tag = mac(secret, Purpose::KeyId.label().as_bytes());
+    let mut id = [0; 16];
+    id.copy_from_slice(&tag[..16]);
+    KeyId(id)
 }
 
 impl std::fmt::Debug for Key {

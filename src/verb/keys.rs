@@ -1,4 +1,4 @@
-//! `keys init | status | rotate | detokenize | request | approve`
+//! `keys init | status | rotate | shred | detokenize | request | approve`
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use douane_pipelines::key_home::{KeyHome, init_approver};
 use douane_pipelines::keys::{self, Rotated, Status, What};
 use serde_json::json;
 
+use crate::verb::shred;
 use crate::{Format, verb};
 
 #[derive(clap::Args)]
@@ -45,6 +46,9 @@ enum Keys {
     /// Replaces a key by its next version; a running process takes it up between two transactions.
     /// 0: done.
     Rotate(Rotate),
+    /// Destroys the keys of single subjects, or tenants: what was tokenised under them is never turned
+    /// back. The ledger has it first; a certificate says what is gone and what remains. 0: destroyed.
+    Shred(shred::Args),
     /// Turns reversible tokens or encrypted values of a column back, inside the zone; the ledger has
     /// it first. Values go to standard output, a line each. 0: all of them opened.
     Detokenize {
@@ -133,6 +137,7 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
             rotate(place, args)?;
             Ok(ExitCode::SUCCESS)
         }
+        Keys::Shred(args) => shred::run(place, args),
         Keys::Detokenize { wanted, approve, format } => {
             turn_back(place, wanted, approve.as_deref(), *format)
         }
@@ -282,6 +287,16 @@ fn print_status(status: &Status) {
     for root in status.roots.iter().rev() {
         let state = if root.active { "active" } else { "for older versions" };
         verb::print(&format!("root {}  {}  {state}  since {}", root.version, root.id, root.since));
+    }
+    if let Some(subjects) = &status.subjects {
+        verb::print(&format!(
+            "keys per subject: epoch {}, since {}",
+            subjects.epoch, subjects.since
+        ));
+        for count in &subjects.domains {
+            let (domain, keys, shredded) = (&count.domain, count.keys, count.shredded);
+            verb::print(&format!("  domain {domain}  {keys} keys  {shredded} subjects shredded"));
+        }
     }
     for domain in &status.domains {
         let used: Vec<String> = domain

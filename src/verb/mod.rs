@@ -14,6 +14,7 @@ pub mod run;
 pub mod schema;
 pub mod scorecard;
 pub mod selftest;
+pub mod shred;
 pub mod status;
 pub mod test;
 pub mod verify;

@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use douane_ledger::canonical;
+use douane_ledger::dsse::Envelope;
 use douane_ledger::log::verifier_key;
+use douane_ledger::shred as paper;
 use douane_ledger::verify::{self, Expect, Report};
 use douane_pipelines::config;
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::key_home::PublicKeys;
 use douane_pipelines::names::checkpoint_origin;
+use douane_pipelines::shred;
 
 use crate::{Format, verb};
 
@@ -25,6 +28,9 @@ pub struct Args {
     /// ledger.
     #[arg(long = "manifest")]
     manifests: Vec<PathBuf>,
+    /// Certificates of `keys shred`: signed by this place, and in this ledger.
+    #[arg(long = "certificate")]
+    certificates: Vec<PathBuf>,
     /// A folder with `manifest.key.pub` and `checkpoint.key.pub`; the place's own where none is
     /// given. No secret is needed.
     #[arg(long)]
@@ -59,6 +65,9 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         ..Expect::default()
     };
     let reports = check(&ledger, &expect, keys.as_ref())?;
+    for path in &args.certificates {
+        certificate(path, &ledger, keys.as_ref())?;
+    }
     let holds = !reports.is_empty() && reports.iter().all(Report::holds);
     match args.format {
         Format::Json => {
@@ -72,6 +81,10 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
                 0 => String::new(),
                 n => format!(", {n} manifests tied to their leaf"),
             };
+            let tied = match args.certificates.len() {
+                0 => tied,
+                n => format!("{tied}, {n} certificates signed and in the ledger"),
+            };
             let signatures = if keys.is_some() { "checked" } else { "NOT checked: no --keys" };
             verb::print(&match (holds, reports.is_empty()) {
                 (_, true) => "no log here".to_owned(),
@@ -81,6 +94,22 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         }
     }
     Ok(verb::answer(holds))
+}
+
+/// A certificate is signed by this place's key, and the ledger's log of keys names it.
+fn certificate(path: &Path, ledger: &Path, keys: Option<&PublicKeys>) -> Result<(), RunFault> {
+    let no = |why: &str| RunFault::Release(format!("{}: {why}", path.display()));
+    let key = keys.and_then(|keys| keys.certificate).ok_or_else(|| {
+        no("no public key of certificates\n  next: name the folder with `certificate.key.pub` with \
+            `--keys`")
+    })?;
+    let bytes = std::fs::read(path).map_err(|error| verb::file_fault(path, &error))?;
+    let envelope = Envelope::from_bytes(&bytes).map_err(|fault| no(&fault.to_string()))?;
+    let (_, digest) = paper::verify(&envelope, key).map_err(|fault| no(&fault.to_string()))?;
+    match shred::is_ledgered(ledger, &digest)? {
+        true => Ok(()),
+        false => Err(no("the log of keys does not name it")),
+    }
 }
 
 /// Checks every log below `ledger`; with public keys, signatures as well.

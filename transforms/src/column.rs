@@ -12,6 +12,14 @@ pub trait Protect: Send + Sync {
     /// # Errors
     /// The first cell that cannot be protected, as a code.
     fn apply(&self, column: &ArrayRef) -> Result<ArrayRef, TransformFault>;
+
+    /// The same for a stage whose key hangs on another column of the same rows.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    fn apply_per(&self, column: &ArrayRef, _per: &ArrayRef) -> Result<ArrayRef, TransformFault> {
+        self.apply(column)
+    }
 }
 
 /// Calls `each` with the canonical text of every row in order, `None` for null.

@@ -45,6 +45,13 @@ pub struct Domain {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 16, max = 4096))]
     pub pad_to: Option<u32>,
+    /// Of `aes_siv`: the leaf whose every value has a random key of its own, which `keys shred`
+    /// destroys alone, such as `after.customer_id` for a leaf of the row and `key.id` for one of the
+    /// record key. Equal values of two subjects then have two tokens. Not for a column of the record
+    /// key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^(after|key)\..+"))]
+    pub key_per: Option<String>,
     /// Raised to get new tokens for all values.
     #[serde(default = "one")]
     pub version: NonZeroU32,
@@ -94,7 +101,19 @@ impl Domains {
 /// Bytes that values of `aes_siv` are padded to at least.
 const PAD_TO: std::ops::RangeInclusive<u32> = 16..=4096;
 
+/// Most bytes of a leaf's path.
+const LEAF_BYTES_MAX: usize = 1024;
+
 impl Domain {
+    /// What the key is for that a stage takes from the keyring: of keys per subject the one that
+    /// hides their names.
+    pub fn key_purpose(&self) -> Purpose {
+        match self.key_per {
+            Some(_) => Purpose::SubjectMask,
+            None => self.algorithm.purpose(),
+        }
+    }
+
     /// The least bucket of reversible tokens; `None` for an algorithm whose tokens have one width.
     pub fn bucket_least(&self) -> Option<u32> {
         self.algorithm.reversible().then(|| self.pad_to.unwrap_or(*PAD_TO.start()))
@@ -103,6 +122,15 @@ impl Domain {
     /// Settings that do not go together.
     fn contradiction(&self) -> Option<&'static str> {
         let reversible = self.algorithm.reversible();
+        if let Some(leaf) = &self.key_per {
+            let path = leaf.strip_prefix("after.").or_else(|| leaf.strip_prefix("key."));
+            if !reversible {
+                return Some("`key_per` is for `algorithm: aes_siv`; a MAC has nothing to destroy");
+            }
+            if path.is_none_or(|path| path.is_empty() || path.len() > LEAF_BYTES_MAX) {
+                return Some("`key_per` is a leaf such as `after.customer_id` or `key.id`");
+            }
+        }
         match self.pad_to {
             Some(_) if !reversible => {
                 return Some("`pad_to` is for `algorithm: aes_siv`; other tokens have one width");
@@ -406,6 +434,11 @@ mod tests {
             r#"{"domains":{"a":{"algorithm":"aes_siv","pad_to":8}}}"#,
             r#"{"domains":{"a":{"algorithm":"aes_siv","pad_to":48}}}"#,
             r#"{"domains":{"a":{"algorithm":"aes_siv","pad_to":8192}}}"#,
+            r#"{"domains":{"a":{"key_per":"after.id"}}}"#,
+            r#"{"domains":{"a":{"algorithm":"aes_cmac","key_per":"after.id"}}}"#,
+            r#"{"domains":{"a":{"algorithm":"aes_siv","key_per":"id"}}}"#,
+            r#"{"domains":{"a":{"algorithm":"aes_siv","key_per":"after."}}}"#,
+            r#"{"domains":{"a":{"algorithm":"aes_siv","key_per":"before.id"}}}"#,
             r#"{"domains":{"a":{"algorithm":"aes_siv","form":"uuid"}}}"#,
             r#"{"domains":{"a":{"algorithm":"aes_siv","form":"base62"}}}"#,
             r#"{"domains":{"a":{"algorithm":"aes_siv","form":"decimal"}}}"#,

@@ -61,6 +61,8 @@ pub enum StageFault {
         "key {number} of domain `{domain}` has no place in a token: 1 to 255; next: a new domain"
     )]
     KeyNumber { domain: String, number: u32 },
+    #[error("domain `{domain}` has its keys per `{leaf}`, {why}")]
+    KeyPer { domain: String, leaf: String, why: &'static str },
     #[error("{0} makes no column of a leaf: it has no function")]
     NoFunction(&'static str),
 }
@@ -86,6 +88,13 @@ pub enum TransformFault {
     Unmapped,
     #[error("a cell is divided by zero")]
     DivisionByZero,
+    #[error("a cell's subject is null, so there is no key for it")]
+    NoSubject,
+    #[error("the keys of a cell's subject were destroyed")]
+    Shredded,
+    /// No cell is at fault: the batch as a whole waits.
+    #[error("keys of single subjects cannot be read or made")]
+    KeysAway,
 }
 
 impl TransformFault {
@@ -100,6 +109,9 @@ impl TransformFault {
             Self::TooLong => "too_long",
             Self::Unmapped => "unmapped",
             Self::DivisionByZero => "division_by_zero",
+            Self::NoSubject => "no_subject",
+            Self::Shredded => "subject_shredded",
+            Self::KeysAway => "keys_away",
         }
     }
 }

@@ -19,15 +19,15 @@ pub const COLUMN_BYTES_MAX: usize = 256 << 20;
 pub const ROWS_MAX: usize = 1 << 24;
 
 /// Wraps a compiled protection. `identity` names verb, config, leaf and key ids: two functions are
-/// equal when it is.
+/// equal when it is. `inputs` are of the column and, where its key hangs on another, of that one.
 pub fn scalar(
     verb: &'static str,
     identity: String,
-    input: DataType,
+    inputs: Vec<DataType>,
     output: DataType,
     protect: Arc<dyn Protect>,
 ) -> ScalarUDF {
-    let signature = Signature::exact(vec![input], Volatility::Immutable);
+    let signature = Signature::exact(inputs, Volatility::Immutable);
     ScalarUDF::new_from_impl(Function { verb, identity, signature, output, protect })
 }
 
@@ -75,18 +75,22 @@ impl ScalarUDFImpl for Function {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let rows = args.number_rows;
         let mut arrays = args.args.into_iter();
-        let (Some(value), None) = (arrays.next(), arrays.next()) else {
-            return Err(DataFusionError::Internal(format!("{} takes one column", self.verb)));
+        let (Some(value), per, None) = (arrays.next(), arrays.next(), arrays.next()) else {
+            let verb = self.verb;
+            return Err(DataFusionError::Internal(format!("{verb} takes one column or two")));
         };
         let column = value.into_array(rows)?;
+        let per = per.map(|per| per.into_array(rows)).transpose()?;
         let fits = column.len() <= ROWS_MAX
             && column.to_data().get_slice_memory_size()? <= COLUMN_BYTES_MAX;
         if !fits {
             return Err(DataFusionError::External(Box::new(TransformFault::TooLong)));
         }
-        self.protect
-            .apply(&column)
-            .map(ColumnarValue::Array)
-            .map_err(|fault| DataFusionError::External(Box::new(fault)))
+        match per {
+            Some(per) => self.protect.apply_per(&column, &per),
+            None => self.protect.apply(&column),
+        }
+        .map(ColumnarValue::Array)
+        .map_err(|fault| DataFusionError::External(Box::new(fault)))
     }
 }

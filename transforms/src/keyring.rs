@@ -1,8 +1,11 @@
 //! The keys of one place, as a value. Where they live is the business of `pipelines`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use douane_schemas::keys::{Key, KeyId, Purpose, RootKey};
+
+use crate::subjects::SubjectKeys;
 
 /// Gives stages the keys that they need, per purpose and token domain.
 #[derive(Clone, Debug)]
@@ -10,6 +13,8 @@ pub struct Keyring {
     /// What domains follow from that no version was ever recorded for.
     root: RootKey,
     domains: BTreeMap<String, Versions>,
+    /// None where there is no place for keys of single subjects.
+    subjects: Option<Arc<dyn SubjectKeys>>,
 }
 
 /// The versions of one domain's keys that may be used at this moment. There is always one.
@@ -18,6 +23,8 @@ pub struct Versions {
     active: Version,
     /// Only for reading back.
     older: Vec<Version>,
+    /// The root of the first version: subjects keep their names whatever is rotated.
+    first: RootKey,
 }
 
 #[derive(Clone, Debug)]
@@ -29,7 +36,13 @@ struct Version {
 impl Versions {
     /// The version that new values are protected under.
     pub fn active(number: u32, root: RootKey) -> Self {
-        Self { active: Version { number, root }, older: Vec::new() }
+        let first = root.clone();
+        Self { active: Version { number, root }, older: Vec::new(), first }
+    }
+
+    /// The root that the first version followed from, where that is another.
+    pub fn since(self, first: RootKey) -> Self {
+        Self { first, ..self }
     }
 
     /// A version that is read back until its date.
@@ -52,12 +65,28 @@ impl Version {
 impl Keyring {
     /// All keys of the ring follow from `root` and live as long as it does, in version 1.
     pub fn new(root: &RootKey) -> Self {
-        Self { root: root.clone(), domains: BTreeMap::new() }
+        Self::with_versions(root, BTreeMap::new())
     }
 
     /// As [`Keyring::new`], but for the domains that are named.
     pub fn with_versions(root: &RootKey, domains: BTreeMap<String, Versions>) -> Self {
-        Self { root: root.clone(), domains }
+        Self { root: root.clone(), domains, subjects: None }
+    }
+
+    /// As it is, with a place for keys of single subjects.
+    pub fn with_subjects(self, subjects: Arc<dyn SubjectKeys>) -> Self {
+        Self { subjects: Some(subjects), ..self }
+    }
+
+    /// Keys of single subjects.
+    pub fn subjects(&self) -> Option<&Arc<dyn SubjectKeys>> {
+        self.subjects.as_ref()
+    }
+
+    /// The key that names a domain's subjects, the same for all its versions.
+    pub fn subject_namer(&self, domain: &str) -> Key {
+        let root = self.domains.get(domain).map_or(&self.root, |versions| &versions.first);
+        root.derive(Purpose::SubjectId, domain)
     }
 
     /// The key of one domain for one purpose: of its active version.

@@ -48,6 +48,8 @@ pub mod reversible;
 pub mod siv;
 pub mod sql;
 pub mod stage;
+pub mod subject_tokens;
+pub mod subjects;
 pub mod tokenize;
 
 pub use domains::{Algorithm, Domain, Domains, Normalize};

@@ -72,15 +72,27 @@ struct Lenient {
 
 impl Protect for Lenient {
     fn apply(&self, column: &ArrayRef) -> Result<ArrayRef, TransformFault> {
-        if let Ok(out) = self.inner.apply(column) {
-            return Ok(out);
+        self.with(column, None)
+    }
+
+    fn apply_per(&self, column: &ArrayRef, per: &ArrayRef) -> Result<ArrayRef, TransformFault> {
+        self.with(column, Some(per))
+    }
+}
+
+impl Lenient {
+    fn with(&self, column: &ArrayRef, per: Option<&ArrayRef>) -> Result<ArrayRef, TransformFault> {
+        match self.inner(column, per) {
+            // No cell is at fault: what stands for bad ones stands for none.
+            out @ (Ok(_) | Err(TransformFault::KeysAway)) => return out,
+            Err(_) => {}
         }
         let mut bad = vec![false; column.len()];
-        self.find(column, 0, &mut bad);
+        self.find(column, per, 0, &mut bad)?;
         // Null goes through every stage as null: the bad cells no longer reach it.
         let mask = BooleanArray::from(bad.clone());
         let rest = nullif(column, &mask).map_err(|_| TransformFault::OutOfRange)?;
-        let out = self.inner.apply(&rest)?;
+        let out = self.inner(&rest, per)?;
         let Some(constant) = &self.constant else { return Ok(out) };
         let texts = out.as_string_opt::<i32>().ok_or(TransformFault::OutOfRange)?;
         let mut filled = StringBuilder::with_capacity(texts.len(), texts.values().len());
@@ -89,22 +101,41 @@ impl Protect for Lenient {
         }
         Ok(Arc::new(filled.finish()))
     }
-}
 
-impl Lenient {
-    /// Halves the column until each bad cell stands alone. `bad` has its rows.
-    fn find(&self, column: &ArrayRef, start: usize, bad: &mut [bool]) {
-        let len = column.len();
-        if len == 0 || self.inner.apply(column).is_ok() {
-            return;
+    fn inner(&self, column: &ArrayRef, per: Option<&ArrayRef>) -> Result<ArrayRef, TransformFault> {
+        match per {
+            Some(per) => self.inner.apply_per(column, per),
+            None => self.inner.apply(column),
         }
-        if len == 1 {
-            bad[start] = true;
-            return;
+    }
+
+    /// Halves the column until each bad cell stands alone. `bad` has its rows.
+    fn find(
+        &self,
+        column: &ArrayRef,
+        per: Option<&ArrayRef>,
+        start: usize,
+        bad: &mut [bool],
+    ) -> Result<(), TransformFault> {
+        let len = column.len();
+        if len == 0 {
+            return Ok(());
+        }
+        match self.inner(column, per) {
+            Ok(_) => return Ok(()),
+            Err(TransformFault::KeysAway) => return Err(TransformFault::KeysAway),
+            Err(_) if len == 1 => {
+                bad[start] = true;
+                return Ok(());
+            }
+            Err(_) => {}
         }
         let half = len / 2;
-        self.find(&column.slice(0, half), start, bad);
-        self.find(&column.slice(half, len - half), start + half, bad);
+        for (at, len) in [(0, half), (half, len - half)] {
+            let per = per.map(|per| per.slice(at, len));
+            self.find(&column.slice(at, len), per.as_ref(), start + at, bad)?;
+        }
+        Ok(())
     }
 }
 

@@ -47,10 +47,7 @@ impl Sealer {
         version: u32,
         bucket_least: u32,
     ) -> Result<Self, StageFault> {
-        let key_number = u8::try_from(number)
-            .ok()
-            .filter(|number| *number > 0)
-            .ok_or_else(|| StageFault::KeyNumber { domain: domain.to_owned(), number })?;
+        let key_number = key_byte(domain, number)?;
         let siv = Siv::new(&key.pair());
         let header = header(&siv, key_number, domain, version);
         Ok(Self { siv, header, key_number, bucket_least: bucket_least as usize })
@@ -88,6 +85,14 @@ impl Sealer {
     }
 }
 
+/// The byte that names a key in its tokens.
+pub(crate) fn key_byte(domain: &str, number: u32) -> Result<u8, StageFault> {
+    u8::try_from(number)
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| StageFault::KeyNumber { domain: domain.to_owned(), number })
+}
+
 /// The number of the key that a token was made under.
 ///
 /// # Errors
@@ -118,7 +123,11 @@ pub fn open(
     let (number, sealed) = bytes.split_first().ok_or(OpenFault::Form)?;
     let siv = Siv::new(&key.pair());
     let header = header(&siv, *number, domain, version);
-    let plain = siv.open(&header, sealed).ok_or(OpenFault::Key)?;
+    unpadded(&siv.open(&header, sealed).ok_or(OpenFault::Key)?)
+}
+
+/// The text before 0x80 and zeros.
+pub(crate) fn unpadded(plain: &[u8]) -> Result<Zeroizing<String>, OpenFault> {
     let end = plain.iter().rposition(|byte| *byte != 0).filter(|end| plain[*end] == 0x80);
     let text = std::str::from_utf8(&plain[..end.ok_or(OpenFault::Key)?]);
     text.map(|text| Zeroizing::new(text.to_owned())).map_err(|_| OpenFault::Key)

@@ -96,13 +96,24 @@ pub struct Declared {
 }
 
 impl Declared {
+    /// The column of a decoded batch, such as `after.customer_id`, that says whose each cell is.
+    pub fn key_per(&self) -> Option<&str> {
+        match &self.produces {
+            Produces::Token { key_per, .. } => key_per.as_deref(),
+            _ => None,
+        }
+    }
+
     /// What the output keeps, where the verb promises `verb`: a domain may say that its tokens are
     /// reversible.
     pub fn keeps(&self, verb: Guarantees) -> Guarantees {
         match &self.produces {
-            Produces::Token { algorithm, .. } => {
-                Guarantees { reversible_with_key: algorithm.reversible(), ..verb }
-            }
+            Produces::Token { algorithm, key_per, .. } => Guarantees {
+                reversible_with_key: algorithm.reversible(),
+                // Equal values of two subjects have two tokens.
+                joinable: verb.joinable && key_per.is_none(),
+                ..verb
+            },
             _ => verb,
         }
     }
@@ -124,6 +135,9 @@ pub enum Produces {
         algorithm: Algorithm,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pad_to: Option<u32>,
+        /// The leaf whose every value has a key of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key_per: Option<String>,
     },
     /// FF1 ciphertext. `alphabet` lists the characters in numeral order. The first `keep_first`
     /// and last `keep_last` characters and every character of `separators` between them stand as
@@ -265,16 +279,39 @@ impl Stage {
     /// `DataFusionError::External` holding a [`crate::TransformFault`].
     ///
     /// # Errors
-    /// As [`Self::declare`]; [`StageFault::NoFunction`] for `drop`.
+    /// As [`Self::declare`]; [`StageFault::NoFunction`] for `drop`; [`StageFault::KeyPer`] where the
+    /// stage needs [`Self::build_per`].
     pub fn build(
         &self,
         leaf: &Leaf,
         domains: &Domains,
         keyring: &Keyring,
     ) -> Result<ScalarUDF, StageFault> {
+        self.build_per(leaf, None, domains, keyring)
+    }
+
+    /// As [`Self::build`], with the leaf of [`Declared::key_per`], where there is one: the function
+    /// then takes it as its second argument.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn build_per(
+        &self,
+        leaf: &Leaf,
+        per: Option<&Leaf>,
+        domains: &Domains,
+        keyring: &Keyring,
+    ) -> Result<ScalarUDF, StageFault> {
         let Some(declared) = self.declare(leaf, domains)? else {
             return Err(StageFault::NoFunction(self.verb()));
         };
+        if let (Self::Tokenize(config), Some(path), None) = (self, declared.key_per(), per) {
+            return Err(StageFault::KeyPer {
+                domain: config.domain.clone(),
+                leaf: path.to_owned(),
+                why: "which is no leaf of these records",
+            });
+        }
         let protect = match self {
             Self::Tokenize(config) => config.build(leaf, domains, keyring)?,
             Self::Fpe(config) => config.build(leaf, domains, keyring)?,
@@ -293,7 +330,7 @@ impl Stage {
         Ok(crate::function::scalar(
             self.verb(),
             identity,
-            leaf.leaf_type.arrow(),
+            std::iter::once(leaf).chain(per).map(|leaf| leaf.leaf_type.arrow()).collect(),
             declared.output.arrow(),
             self.on_bad().over(protect),
         ))

@@ -13,6 +13,7 @@ use douane_schemas::leaf::{Leaf, LeafType};
 use douane_schemas::tuple::Tuple;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::cmac::{Batch, Cmac, Head};
 use crate::column::{Protect, each_text};
@@ -24,6 +25,8 @@ use crate::keyring::Keyring;
 use crate::on_bad::OnBad;
 use crate::reversible::Sealer;
 use crate::stage::{Declaration, Declared, Guarantees, Produces};
+use crate::subject_tokens::SubjectSealer;
+use crate::subjects::{Namer, SubjectId};
 
 /// What `tokenize` is.
 pub const DECLARATION: Declaration = Declaration {
@@ -93,10 +96,11 @@ impl Config {
                 version: domain.version.get(),
                 algorithm: domain.algorithm,
                 pad_to: domain.bucket_least(),
+                key_per: domain.key_per.clone(),
             },
             // A reversible token holds its text, which may be too long for one.
             may_fail: dated || domain.normalize.may_fail() || domain.algorithm.reversible(),
-            keys: vec![(domain.algorithm.purpose(), self.domain.clone())],
+            keys: vec![(domain.key_purpose(), self.domain.clone())],
         })
     }
 
@@ -113,10 +117,24 @@ impl Config {
         self.declare(leaf, domains)?;
         let domain = domains.get(DECLARATION.verb, &self.domain)?;
         let (name, version) = (&self.domain, domain.version.get());
-        let purpose = domain.algorithm.purpose();
+        let purpose = domain.key_purpose();
         let key = keyring.key(purpose, name);
         let head = Tuple::new().text(name).number(u64::from(version)).finish();
         let maker = match domain.algorithm {
+            Algorithm::AesSiv if domain.key_per.is_some() => {
+                let keys = keyring.subjects().ok_or_else(|| StageFault::KeyPer {
+                    domain: name.clone(),
+                    leaf: domain.key_per.clone().unwrap_or_default(),
+                    why: "and these keys have no place for those of single subjects",
+                })?;
+                let bucket_least = domain.bucket_least().unwrap_or_default();
+                let number = keyring.version(purpose, name);
+                let keys = Arc::clone(keys);
+                Maker::Subject {
+                    namer: Namer::new(&keyring.subject_namer(name), name),
+                    sealer: SubjectSealer::new(keys, &key, number, name, version, bucket_least)?,
+                }
+            }
             Algorithm::HmacSha256 => Maker::Hmac { key: Hmac::new(key.secret()), head },
             Algorithm::AesCmac => {
                 let key = Cmac::new(key.secret());
@@ -140,9 +158,20 @@ struct Tokenizer {
 
 /// A domain's algorithm with its key. `head` are the tuple's first fields: domain name and version.
 enum Maker {
-    Hmac { key: Hmac, head: Vec<u8> },
-    Cmac { key: Cmac, head: Head },
+    Hmac {
+        key: Hmac,
+        head: Vec<u8>,
+    },
+    Cmac {
+        key: Cmac,
+        head: Head,
+    },
     Siv(Sealer),
+    /// The key hangs on the row.
+    Subject {
+        namer: Namer,
+        sealer: SubjectSealer,
+    },
 }
 
 /// Rows whose tokens are made together: few enough to stay near the processor.
@@ -178,6 +207,39 @@ impl Protect for Tokenizer {
         self.print(&mut rows, &mut out);
         Ok(Arc::new(out.finish()))
     }
+
+    fn apply_per(&self, column: &ArrayRef, per: &ArrayRef) -> Result<ArrayRef, TransformFault> {
+        let Maker::Subject { namer, sealer } = &self.maker else { return self.apply(column) };
+        let names = namer.names(per)?;
+        let mut normal = String::new();
+        let mut values: Vec<Option<(SubjectId, Zeroizing<String>)>> = Vec::new();
+        each_text(column, |value| {
+            let value = value.map(|value| {
+                let name = names.get(values.len()).copied().flatten();
+                let name = name.ok_or(TransformFault::NoSubject)?;
+                let text = self.normalize.apply(value, &mut normal)?;
+                Ok((name, Zeroizing::new(text.to_owned())))
+            });
+            values.push(value.transpose()?);
+            Ok(())
+        })?;
+        // All of the column at once: keys are made together.
+        let texts: Vec<(SubjectId, &str)> =
+            values.iter().flatten().map(|(name, text)| (*name, text.as_str())).collect();
+        let mut tokens = sealer.seal(&texts)?.into_iter();
+        let mut out = StringBuilder::with_capacity(values.len(), values.len() * 90);
+        let mut printed = String::new();
+        for value in &values {
+            match value.as_ref().and_then(|_| tokens.next()) {
+                None => out.append_null(),
+                Some(token) => {
+                    self.form.print_bytes(&token, &mut printed);
+                    out.append_value(&printed);
+                }
+            }
+        }
+        Ok(Arc::new(out.finish()))
+    }
 }
 
 impl Maker {
@@ -197,6 +259,8 @@ impl Maker {
                 key.push(head, &text_head(text), text.as_bytes(), &mut rows.batch);
             }
             Self::Siv(sealer) => sealer.push(text, &mut rows.batch)?,
+            // Without the other column nobody says whose it is.
+            Self::Subject { .. } => return Err(TransformFault::NoSubject),
         }
         Ok(())
     }

@@ -124,7 +124,7 @@ pub(super) fn column(name: &str, class: &str, column_type: &str, shape: Shape) -
 }
 
 pub(super) fn shape_token(form: &str, domain: &str) -> Shape {
-    Shape::Token { form: form.into(), domain: domain.into(), pad_to: None }
+    Shape::Token { form: form.into(), domain: domain.into(), pad_to: None, key_per: None }
 }
 
 pub(super) fn shape_fpe() -> Shape {

@@ -532,7 +532,7 @@ fn reversible_tokens_of_another_shape_or_in_the_clear() {
     let mut release = good.release();
     let at = good.at("ref");
     let (form, domain) = ("base64url".into(), "ref".into());
-    release.columns[at].shape = Shape::Token { form, domain, pad_to: Some(16) };
+    release.columns[at].shape = Shape::Token { form, domain, pad_to: Some(16), key_per: None };
     let mut gate = super::fixture::gate(&release).unwrap();
     let print = |bytes: &[u8]| data_encoding::BASE64URL_NOPAD.encode(bytes);
     // Whatever is enciphered looks like this; equal raw values, equal tokens.

@@ -114,7 +114,7 @@ fn releases_bad_parts() {
     shape("id", shape_token("base32", ""));
     for (form, pad_to) in [("uuid", 16), ("base62", 16), ("base32", 24), ("base64url", 8192)] {
         let (form, domain, pad_to) = (form.into(), "customer".into(), Some(pad_to));
-        shape("id", Shape::Token { form, domain, pad_to });
+        shape("id", Shape::Token { form, domain, pad_to, key_per: None });
     }
     let labels =
         |labels: &[&str]| Shape::Bins { labels: labels.iter().map(ToString::to_string).collect() };

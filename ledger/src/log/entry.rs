@@ -139,10 +139,32 @@ pub enum Entry {
         /// Key id after.
         to: String,
     },
-    /// Keys were destroyed.
-    Shredded {
-        /// Their ids.
+    /// Keys of single subjects are about to be destroyed. Without a SHREDDED for its subjects after it,
+    /// whoever comes next does it again.
+    Shredding {
+        /// The token domain.
+        domain: String,
+        /// Names of the subjects that nobody can read.
+        subjects: Vec<String>,
+        /// Ids of their keys.
         key_ids: Vec<String>,
+        /// Id of the key that they are wrapped under, which goes with them.
+        wrapped_under: String,
+        /// By whom.
+        by: String,
+        /// For people; names no subject.
+        reason: String,
+    },
+    /// Keys of single subjects were destroyed.
+    Shredded {
+        /// The token domain.
+        domain: String,
+        /// As in SHREDDING.
+        subjects: Vec<String>,
+        /// How many keys.
+        keys: u32,
+        /// Digest of the certificate.
+        certificate: String,
         /// By whom.
         by: String,
         /// For people; names no subject.

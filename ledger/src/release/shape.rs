@@ -131,6 +131,10 @@ pub enum Shape {
         /// padded to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pad_to: Option<u32>,
+        /// Of tokens under keys of single subjects: the column of the input that says whose each
+        /// is, such as `after.customer_id`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key_per: Option<String>,
     },
     /// Format-preserving encryption.
     Fpe {

@@ -54,7 +54,12 @@ pub(crate) fn release() -> Release {
         columns: vec![
             column(
                 "id",
-                Shape::Token { form: "base32".into(), domain: "customer".into(), pad_to: None },
+                Shape::Token {
+                    form: "base32".into(),
+                    domain: "customer".into(),
+                    pad_to: None,
+                    key_per: None,
+                },
             ),
             column("card", Shape::Mask { keep_first: 0, keep_last: 4, fill: '*' }),
             column("born", Shape::Year),

@@ -13,7 +13,7 @@ use super::frames::number;
 use super::{Finding, Report};
 use crate::manifest::Manifest;
 
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 19] = [
     "INTENT",
     "COMMITTED",
     "VOID",
@@ -28,6 +28,7 @@ const KINDS: [&str; 18] = [
     "APPROVED",
     "REVOKED",
     "ROTATED",
+    "SHREDDING",
     "SHREDDED",
     "DETOKENIZED",
     "LAYOUT",

@@ -3,18 +3,21 @@
 
 use std::time::Duration;
 
-use douane_schemas::keys::Purpose;
+use douane_schemas::keys::{KeyId, Purpose};
+use douane_transforms::subjects::SubjectId;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::store::{self, Detokenized, Domain, DomainVersion, Opened, Use};
+use super::subjects::{self, Doomed, Epoch};
 use super::wrapping::{KeyStore, Remains, WrappingKey};
 use super::{KeyFault, open_home, process};
 use crate::config::KeysPlace;
 
 /// The purposes that a token domain has keys for.
-pub const DOMAIN_PURPOSES: [Purpose; 4] =
-    [Purpose::TokenHmac, Purpose::TokenCmac, Purpose::TokenSiv, Purpose::Ff1];
+pub const DOMAIN_PURPOSES: [Purpose; 5] =
+    [Purpose::TokenHmac, Purpose::TokenCmac, Purpose::TokenSiv, Purpose::Ff1, Purpose::SubjectMask];
 
 /// What a rotation replaces. [`Rotation::commit`] makes it so; until then nothing has changed.
 pub struct Rotation {
@@ -126,6 +129,99 @@ pub fn rotate_wrapping(
     let opens = store::open_key(&keys.dir, &old, &keys.region, &*home).is_ok();
     let is_final = remains.is_final && !opens;
     Ok((now.generation, Remains { is_final, ..remains }))
+}
+
+/// Which subjects' keys are destroyed, and who wrote it down.
+pub struct Shred<'a> {
+    pub domain: &'a str,
+    pub subjects: &'a [SubjectId],
+    /// Puts the intent into the ledger, with the ids of the keys and of the key that they are wrapped
+    /// under. Nothing was changed before.
+    pub intended: &'a mut dyn FnMut(&[KeyId], &str) -> Result<(), KeyFault>,
+    /// Puts the next wrapping key into the ledger, before the store names it.
+    pub rotated: &'a mut dyn FnMut(&Changed) -> Result<(), KeyFault>,
+    /// Called after each step, with its name: a test may end the process there.
+    pub step: &'a dyn Fn(&'static str),
+}
+
+/// What a shredding came to.
+pub struct Shredded {
+    /// Ids of the keys that were destroyed; none that an earlier try destroyed.
+    pub key_ids: Vec<KeyId>,
+    /// Keys of other subjects and domains, wrapped anew.
+    pub survivors: u64,
+    /// The keys that were replaced: what subjects' keys were wrapped under, and what that was.
+    pub epoch: Changed,
+    pub wrapping: Changed,
+    /// Which wrapping key was destroyed.
+    pub generation: u32,
+    pub remains: Remains,
+    /// PKCS#8 PEM of the key that signs the certificate.
+    pub certificate: Zeroizing<String>,
+}
+
+/// Destroys the keys of single subjects: the others are wrapped anew under a fresh key, that and all
+/// else of the store under a fresh wrapping key, and the old wrapping key is destroyed. Done again
+/// after a crash at any point, it ends in the same state.
+///
+/// # Errors
+/// A subject never had a key, the ledger refused, the home is away. Before the store is written,
+/// nothing has changed.
+pub fn shred(keys: &KeysPlace, request: Shred<'_>) -> Result<Shredded, KeyFault> {
+    let Shred { domain, subjects, intended, rotated, step } = request;
+    let (_lock, mut opened) = open(keys)?;
+    let home = open_home(keys);
+    let none = || KeyFault::NoSubjects { domain: domain.to_owned() };
+    let from = Epoch::of(&keys.dir, &opened).ok_or_else(none)?;
+    let Doomed { key_ids, unknown } = subjects::doomed(&from, domain, subjects)?;
+    if !unknown.is_empty() {
+        let places: Vec<String> = unknown.iter().map(|at| (at + 1).to_string()).collect();
+        let (domain, places) = (domain.to_owned(), places.join(", "));
+        return Err(KeyFault::UnknownSubjects { domain, places });
+    }
+    let old = opened.store.clone();
+    let (before, old_epoch) = (old.wrapping.clone(), old.subjects.clone().ok_or_else(none)?);
+    step("begun");
+    intended(&key_ids, &old_epoch.id)?;
+    step("intended");
+    opened.next_epoch()?;
+    let to = Epoch::of(&keys.dir, &opened).ok_or_else(none)?;
+    let survivors = subjects::rewrite(&from, &to, domain, subjects)?;
+    step("rewritten");
+    let (certificate, is_new) = opened.certificate_key()?;
+    opened.rewrap(&*home)?;
+    step("wrapped");
+    let now = opened.store.wrapping.clone();
+    let wrapping = Changed {
+        purpose: Purpose::Store.label(),
+        context: opened.store.wrapped_by(),
+        from: before.key_id,
+        to: now.key_id,
+    };
+    rotated(&wrapping)?;
+    if is_new {
+        super::write_certificate_public(&keys.dir, &certificate)?;
+    }
+    step("rotated");
+    let new_epoch = opened.store.subjects.clone().ok_or_else(none)?;
+    store::write(&keys.dir, &opened.key, opened.store)?;
+    // Crash from here on: the store names the survivors alone. The old wrapping key opens what a
+    // backup holds; the next try destroys it as well.
+    step("written");
+    subjects::sweep(&keys.dir, &new_epoch)?;
+    let generation = before.generation;
+    let remains = home.destroy(WrappingKey { store: &old.store, generation }, &now.versions)?;
+    step("destroyed");
+    // Final is what was tried.
+    let opens = store::open_key(&keys.dir, &old, &keys.region, &*home).is_ok();
+    let remains = Remains { is_final: remains.is_final && !opens, ..remains };
+    let epoch = Changed {
+        purpose: Purpose::Store.label(),
+        context: format!("subjects {}", new_epoch.number),
+        from: old_epoch.id,
+        to: new_epoch.id,
+    };
+    Ok(Shredded { key_ids, survivors, epoch, wrapping, generation, remains, certificate })
 }
 
 /// Puts what the log and the trust root must hold from now on under the store's MAC.

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::{BASE64, HEXLOWER};
 use douane_ledger::canonical;
-use douane_schemas::keys::{Key, Purpose, RootKey};
+use douane_ledger::signing::SigningKey;
+use douane_schemas::keys::{Key, Purpose, RootKey, id_of};
 use douane_schemas::secret::Secret;
 use douane_schemas::tuple::Tuple;
 use jiff::Timestamp;
@@ -45,8 +46,11 @@ pub struct Store {
     /// None before values were turned back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detokenized: Option<Detokenized>,
-    /// Manifest and checkpoint.
+    /// Manifest and checkpoint; since the first shredding the certificate.
     signing: Vec<Signing>,
+    /// None before a subject had a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subjects: Option<SubjectEpoch>,
     /// HMAC-SHA-256 over the canonical form of all else.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     mac: String,
@@ -166,6 +170,20 @@ struct Signing {
     wrapped: String,
 }
 
+/// The key that keys of single subjects are wrapped under, in a database of their own: it is
+/// replaced where one of them is destroyed, so that the home is asked once and not for each.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubjectEpoch {
+    /// Counts these keys, from 1.
+    pub number: u32,
+    #[serde(with = "moment")]
+    pub made: Timestamp,
+    /// Its id; the database's name has the start of it.
+    pub id: String,
+    wrapped: String,
+}
+
 /// What every secret of a store is bound to beside its name and version.
 pub(super) struct Bound<'a> {
     pub store: &'a str,
@@ -228,6 +246,10 @@ pub(super) struct Opened {
     pub roots: Vec<RootKey>,
     pub manifest: Zeroizing<String>,
     pub checkpoint: Zeroizing<String>,
+    /// As `store.subjects`.
+    pub subjects: Option<Secret>,
+    /// None before the first shredding.
+    pub certificate: Option<Zeroizing<String>>,
 }
 
 /// Times as text, RFC 3339 in UTC.
@@ -268,6 +290,9 @@ mod moment {
 /// Names of the two signing keys; the files of their public halves begin with them.
 const MANIFEST: &str = "manifest";
 const CHECKPOINT: &str = "checkpoint";
+const CERTIFICATE: &str = "certificate";
+/// Name of the key that subjects' keys are wrapped under.
+const SUBJECTS: &str = "subjects";
 
 pub(super) fn path(dir: &Path) -> PathBuf {
     dir.join(NAME)
@@ -313,6 +338,7 @@ pub(super) fn init(
         signing: vec![signing(MANIFEST, manifest)?, signing(CHECKPOINT, checkpoint)?],
         roots: vec![root],
         domains: Vec::new(),
+        subjects: None,
         detokenized: None,
         region: region.to_owned(),
         mac: String::new(),
@@ -394,7 +420,10 @@ pub(super) fn read(dir: &Path) -> Result<Store, KeyFault> {
         && zone(&store.wrapping.home)
         && store.store.len() == 32
         && HEXLOWER.decode(store.store.as_bytes()).is_ok();
+    // A part of a file's name.
+    let id = |id: &String| id.len() == 32 && HEXLOWER.decode(id.as_bytes()).is_ok();
     let whole = store.v == FORMAT
+        && store.subjects.as_ref().is_none_or(|epoch| epoch.number > 0 && id(&epoch.id))
         && named
         && entries <= ENTRIES_MAX
         && !store.roots.is_empty()
@@ -478,7 +507,19 @@ pub(super) fn open(dir: &Path, region: &str, home: &dyn KeyStore) -> Result<Open
     };
     let manifest = signing(MANIFEST).ok_or_else(broken)?;
     let checkpoint = signing(CHECKPOINT).ok_or_else(broken)?;
-    Ok(Opened { roots, manifest, checkpoint, key, store })
+    let certificate = match store.signing.iter().any(|entry| entry.name == CERTIFICATE) {
+        true => Some(signing(CERTIFICATE).ok_or_else(broken)?),
+        false => None,
+    };
+    let epoch = |epoch: &SubjectEpoch| {
+        let secret = secret_of(&opened(SUBJECTS, epoch.number, &epoch.wrapped)?)?;
+        (id_of(secret.bytes()).to_string() == epoch.id).then_some(secret)
+    };
+    let subjects = match &store.subjects {
+        Some(found) => Some(epoch(found).ok_or_else(broken)?),
+        None => None,
+    };
+    Ok(Opened { roots, manifest, checkpoint, subjects, certificate, key, store })
 }
 
 impl Opened {
@@ -512,13 +553,48 @@ impl Opened {
         }
         let mut signing = self.store.signing.clone();
         for entry in &mut signing {
-            let pem = if entry.name == MANIFEST { &self.manifest } else { &self.checkpoint };
+            let pem = match (entry.name.as_str(), &self.certificate) {
+                (MANIFEST, _) => &self.manifest,
+                (CERTIFICATE, Some(certificate)) => certificate,
+                _ => &self.checkpoint,
+            };
             let name = format!("signing/{}", entry.name);
             entry.wrapped = wrapped(&key, &bound, &name, 1, pem.as_bytes())?;
         }
-        self.store = Store { wrapping, roots, signing, ..self.store.clone() };
+        let mut subjects = self.store.subjects.clone();
+        if let (Some(epoch), Some(secret)) = (&mut subjects, &self.subjects) {
+            epoch.wrapped = wrapped(&key, &bound, SUBJECTS, epoch.number, secret.bytes())?;
+        }
+        self.store = Store { wrapping, roots, signing, subjects, ..self.store.clone() };
         self.key = key;
         Ok(())
+    }
+
+    /// A fresh key for subjects' keys to be wrapped under, in the place of the one before. The
+    /// caller has wrapped them under it before the store is written.
+    pub(super) fn next_epoch(&mut self) -> Result<(), KeyFault> {
+        let secret = random()?;
+        let number = self.store.subjects.as_ref().map_or(1, |before| before.number + 1);
+        let wrapped = wrapped(&self.key, &self.bound(), SUBJECTS, number, secret.bytes())?;
+        let id = id_of(secret.bytes()).to_string();
+        self.store.subjects = Some(SubjectEpoch { number, made: Timestamp::now(), id, wrapped });
+        self.subjects = Some(secret);
+        Ok(())
+    }
+
+    /// What certificates are signed with, made where there is none. Says whether it is new.
+    pub(super) fn certificate_key(&mut self) -> Result<(Zeroizing<String>, bool), KeyFault> {
+        if let Some(pem) = &self.certificate {
+            return Ok((pem.clone(), false));
+        }
+        let key = SigningKey::generate().map_err(|_| KeyFault::Random)?;
+        let pem = key.to_pkcs8_pem().map_err(|_| KeyFault::Random)?;
+        let name = format!("signing/{CERTIFICATE}");
+        let wrapped = wrapped(&self.key, &self.bound(), &name, 1, pem.as_bytes())?;
+        let made = Timestamp::now();
+        self.store.signing.push(Signing { name: CERTIFICATE.to_owned(), made, wrapped });
+        self.certificate = Some(pem.clone());
+        Ok((pem, true))
     }
 }
 
@@ -534,6 +610,9 @@ pub(super) fn digest(store: &Store) -> String {
         for version in &domain.versions {
             tuple = tuple.number(u64::from(version.root));
         }
+    }
+    if let Some(epoch) = &store.subjects {
+        tuple = tuple.text(&epoch.id);
     }
     canonical::sha256_hex(&tuple.finish())
 }

@@ -5,6 +5,7 @@ use super::*;
 mod fitness;
 #[cfg(target_os = "linux")]
 mod memory;
+mod subjects;
 
 const STORE: &str = "store.json";
 const WRAPPING: &str = "wrapping.key";
@@ -131,6 +132,7 @@ fn open_bad_any_word_changed() {
     KeyHome::init(&place).unwrap().register("p", &[("a".into(), false)]).unwrap();
     rotate_domain(&place, "a", DAY).unwrap().commit().unwrap();
     rotate_root(&place).unwrap().commit().unwrap();
+    KeyHome::open(&place).unwrap().begin_subjects().unwrap();
     let good = fs::read_to_string(place.store()).unwrap();
     let value: serde_json::Value = serde_json::from_str(&good).unwrap();
     let mut leaves = Vec::new();

@@ -82,7 +82,7 @@ fn a_rotation_that_a_crash_kept_out_of_the_store_stops_nothing() {
     let crash = |rotation: Rotation| {
         let home = open(&yard.place).unwrap();
         let mut book = Book::open(&yard.place, &home).unwrap();
-        book.write(&rotation.changed.iter().map(entry).collect::<Vec<_>>()).unwrap();
+        book.write(&rotation.changed.iter().map(rotated).collect::<Vec<_>>()).unwrap();
     };
     crash(key_home::rotate_root(&yard.place.keys).unwrap());
     status(&yard.yaml).unwrap();

@@ -34,6 +34,9 @@ pub enum Part {
     Row,
 }
 
+/// What the names of a row's columns begin with in a decoded batch, and in `key_per`.
+const ROW: &str = "after.";
+
 impl Part {
     /// The column of a leaf in a decoded batch.
     pub fn column(self, path: &str) -> String {
@@ -108,11 +111,21 @@ impl OutputColumn {
             Image::Own => self.from.part.column(path),
             Image::Before => before(path),
         };
-        let column = Expr::Column(ColumnName::new_unqualified(name));
+        let column = |name: String| Expr::Column(ColumnName::new_unqualified(name));
+        // Whose the row was before says the row before.
+        let per = self.key_per().map(|leaf| match (image, leaf.strip_prefix(ROW)) {
+            (Image::Before, Some(path)) => before(path),
+            _ => leaf.to_owned(),
+        });
         match function {
-            Some(function) => function.call(vec![column]),
-            None => column,
+            Some(function) => function.call(std::iter::once(name).chain(per).map(column).collect()),
+            None => column(name),
         }
+    }
+
+    /// The column of a decoded batch that says whose key a cell is protected under.
+    fn key_per(&self) -> Option<&str> {
+        self.protection.as_ref()?.declared.key_per()
     }
 }
 
@@ -128,6 +141,9 @@ pub struct Plan {
     pub columns: Vec<OutputColumn>,
     /// What the `sql` stage lets cross instead of `columns`.
     pub sql: Option<SqlPlan>,
+    /// Leaves of the row that do not cross and are read all the same: they say whose key a cell is
+    /// protected under.
+    pub subjects: Vec<Leaf>,
 }
 
 /// One column of the output: a leaf's, under its name outside, or one that is computed.
@@ -180,6 +196,7 @@ impl Plan {
         if columns.is_empty() && findings.is_empty() {
             finding(pipeline, &mut findings, None, Kind::Policy, "no column crosses");
         }
+        let subjects = subjects(pipeline, &leaves, (&keys, &columns), &mut findings);
         let mut names = BTreeSet::new();
         for column in &columns {
             if !names.insert(column.name.as_str()) {
@@ -189,7 +206,7 @@ impl Plan {
         }
         let sql = sql::apply(pipeline, &mut columns, known, &mut findings);
         if findings.is_empty() {
-            Ok(Self { leaves, classed, keys, columns, sql })
+            Ok(Self { leaves, classed, keys, columns, sql, subjects })
         } else {
             Err(findings)
         }
@@ -212,7 +229,13 @@ impl Plan {
 
     /// Row leaves whose values are built; of all others only the names are read.
     pub fn built(&self) -> Vec<String> {
-        self.columns.iter().map(|c| c.from.leaf.path.clone()).collect()
+        let crossing = self.columns.iter().map(|c| &c.from.leaf);
+        crossing.chain(&self.subjects).map(|leaf| leaf.path.clone()).collect()
+    }
+
+    /// Whether any column has keys of single subjects.
+    pub fn has_subjects(&self) -> bool {
+        self.columns.iter().any(|column| column.key_per().is_some())
     }
 
     /// The decoder of the records that this plan is for.
@@ -238,13 +261,11 @@ impl Plan {
     /// The batch's schema as the decoder makes it.
     fn input_schema(&self) -> Schema {
         let keys = self.leaves.key.iter().map(|leaf| (Part::Key, leaf));
-        let rows = self.columns.iter().map(|column| (Part::Row, &column.from.leaf));
-        let before = self.columns.iter().map(|column| {
-            let leaf = &column.from.leaf;
-            Field::new(before(&leaf.path), leaf.leaf_type.arrow(), true)
-        });
+        let built = || self.columns.iter().map(|column| &column.from.leaf).chain(&self.subjects);
+        let before =
+            built().map(|leaf| Field::new(before(&leaf.path), leaf.leaf_type.arrow(), true));
         let images = keys
-            .chain(rows)
+            .chain(built().map(|leaf| (Part::Row, leaf)))
             .map(|(part, leaf)| Field::new(part.column(&leaf.path), leaf.leaf_type.arrow(), true));
         // Where no image before is built, nothing refers to its columns.
         Schema::new(images.chain(before).collect::<Vec<_>>())
@@ -262,7 +283,10 @@ impl Plan {
                 let function = column
                     .protection
                     .as_ref()
-                    .map(|p| p.stage.build(&column.from.leaf, &pipeline.domains, keyring))
+                    .map(|p| {
+                        let per = column.key_per().and_then(|per| leaf_of(&self.leaves, per));
+                        p.stage.build_per(&column.from.leaf, per, &pipeline.domains, keyring)
+                    })
                     .transpose()
                     .map_err(|fault| PlanFault::Stage {
                         column: column.name.clone(),
@@ -305,6 +329,64 @@ impl PlanFault {
     fn of(_: DataFusionError) -> Self {
         Self::Planner
     }
+}
+
+/// The leaf of a column of a decoded batch.
+fn leaf_of<'a>(leaves: &'a TableLeaves, column: &str) -> Option<&'a Leaf> {
+    let key = leaves.key.iter().find(|leaf| Part::Key.column(&leaf.path) == column);
+    key.or_else(|| leaves.row.iter().find(|leaf| Part::Row.column(&leaf.path) == column))
+}
+
+/// The leaves of the row that say whose a cell is and do not cross, each once.
+fn subjects(
+    pipeline: &Pipeline,
+    leaves: &TableLeaves,
+    (keys, columns): (&[OutputColumn], &[OutputColumn]),
+    findings: &mut Findings,
+) -> Vec<Leaf> {
+    let mut fault = |column: &OutputColumn, why: &str, next: &str| {
+        let message = format!("`{}`: {why}", column.from.leaf.path);
+        finding(pipeline, findings, None, Kind::Domain, message).next(next);
+    };
+    for key in keys.iter().filter(|key| key.key_per().is_some()) {
+        fault(
+            key,
+            "its domain has a key per subject, and it is in the record key: after `keys shred` no \
+             delete would reach its row outside",
+            "tokenize it in a domain without `key_per`",
+        );
+    }
+    let mut subjects: Vec<Leaf> = Vec::new();
+    for column in columns {
+        use LeafType as T;
+        let Some(per) = column.key_per() else { continue };
+        let Some(leaf) = leaf_of(leaves, per) else {
+            let why =
+                format!("its domain has a key per `{per}`, which is no leaf of these records");
+            fault(column, &why, "name a leaf such as `after.customer_id` or `key.id`");
+            continue;
+        };
+        if matches!(leaf.leaf_type, T::Boolean | T::Json | T::Xml | T::Array | T::Opaque) {
+            let found = leaf.leaf_type;
+            let why = format!("its domain has a key per `{per}`, which is {found}: no one text");
+            fault(column, &why, "name a leaf that identifies the subject");
+        }
+        let refuses = column.protection.as_ref().is_none_or(|p| p.stage.on_bad().is_refuse());
+        if refuses && pipeline.changes.envelope.is_some() {
+            fault(
+                column,
+                "its domain has a key per subject, and the shape is the envelope: after `keys shred` \
+                 a delete, whose row before has that subject, would hold its partition",
+                "write `on_bad: null` in its stage: cells of shredded subjects cross as null",
+            );
+        }
+        let crosses = |c: &OutputColumn| Part::Row.column(&c.from.leaf.path) == per;
+        let known = columns.iter().any(crosses) || subjects.iter().any(|s| s.path == leaf.path);
+        if per.starts_with(ROW) && !known {
+            subjects.push(leaf.clone());
+        }
+    }
+    subjects
 }
 
 /// Why two different keys might become one, if they might.
@@ -579,7 +661,7 @@ impl Stages {
             refused.iter().for_each(|(row, _)| keep[*row] = false);
             keep.into()
         };
-        let rows = filter_record_batch(&batch.rows, &keep).map_err(|_| StageStop)?;
+        let rows = filter_record_batch(&batch.rows, &keep).map_err(|_| StageStop::Whole)?;
         let kept = batch
             .origins
             .iter()
@@ -589,7 +671,7 @@ impl Stages {
         let refused = refused.into_iter().map(|(row, code)| (batch.origins[row], code)).collect();
         let batch = Batch { rows, origins: kept };
         let Sides { columns, keys, before, outside } =
-            self.evaluate(&batch.rows, &batch.origins).map_err(|_| StageStop)?;
+            self.evaluate(&batch.rows, &batch.origins).map_err(|fault| stop(&fault))?;
         Ok(Staged { batch, columns, keys, before, outside, refused })
     }
 
@@ -622,9 +704,13 @@ impl Stages {
         let Err(fault) = self.evaluate(&slice, &batch.origins[start..start + len]) else {
             return Ok(());
         };
+        let code = code_of(&fault);
+        if code == Some(AWAY) {
+            return Err(StageStop::KeysAway);
+        }
         if len == 1 {
             // A fault without a code is not a cell's fault: stop instead of refusing row by row.
-            refused.push((start, code_of(&fault).ok_or(StageStop)?));
+            refused.push((start, code.ok_or(StageStop::Whole)?));
             return Ok(());
         }
         let half = len / 2;
@@ -636,8 +722,23 @@ impl Stages {
 /// A stage failed for a reason that is not a cell's. The text of DataFusion's error may quote
 /// cells, so it is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a stage failed as a whole; nothing of the batch crosses")]
-pub struct StageStop;
+pub enum StageStop {
+    #[error("a stage failed as a whole; nothing of the batch crosses")]
+    Whole,
+    /// Who keeps them says why.
+    #[error("keys of single subjects cannot be read or made; nothing of the batch crosses")]
+    KeysAway,
+}
+
+/// The code of [`TransformFault::KeysAway`], which is no cell's.
+const AWAY: &str = "keys_away";
+
+fn stop(fault: &DataFusionError) -> StageStop {
+    match code_of(fault) {
+        Some(AWAY) => StageStop::KeysAway,
+        _ => StageStop::Whole,
+    }
+}
 
 /// A key leaf without a value: the row could never be deleted outside.
 #[derive(Debug, thiserror::Error)]

@@ -200,7 +200,8 @@ impl Shard<'_> {
         if let Err(code) = self.push(life, record)? {
             return Ok(Err(code));
         }
-        let staged = life.stages.apply(life.decoder.finish())?;
+        let staged =
+            life.stages.apply(life.decoder.finish()).map_err(|stop| self.crossing.stopped(stop))?;
         Ok(match staged.refused.first() {
             Some((_, code)) => Err(code),
             None => Ok(evidence::key_digest(&staged.keys, 0)),

@@ -146,7 +146,22 @@ fn entries_read_back_as_they_were() {
             from: "a".into(),
             to: "b".into(),
         },
-        Entry::Shredded { key_ids: vec!["k".into()], by: "bo".into(), reason: "x".into() },
+        Entry::Shredding {
+            domain: "d".into(),
+            subjects: vec!["s".into()],
+            key_ids: vec!["k".into()],
+            wrapped_under: "w".into(),
+            by: "bo".into(),
+            reason: "x".into(),
+        },
+        Entry::Shredded {
+            domain: "d".into(),
+            subjects: vec!["s".into()],
+            keys: 1,
+            certificate: "c".into(),
+            by: "bo".into(),
+            reason: "x".into(),
+        },
         Entry::Layout {
             epoch: 1,
             tasks: 2,

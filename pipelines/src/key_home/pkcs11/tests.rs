@@ -239,3 +239,74 @@ fn a_refused_pin_is_not_tried_again() {
         assert!(matches!(other.unwrap(key(1), &wrapped, b"a"), Err(KeyFault::Away { .. })));
     });
 }
+
+/// What is shredded stays so whoever put the whole key folder back: the key that wrapped it is no
+/// longer in the token.
+#[test]
+fn a_shredded_subject_has_no_key_in_a_backup_that_is_put_back() {
+    use douane_transforms::subjects::{Namer, Subject, SubjectKeys};
+
+    use super::super::{Shred, shred};
+    with_token("a_shredded_subject_has_no_key_in_a_backup_that_is_put_back", |dir| {
+        let place = place(dir);
+        let home = KeyHome::init(&place).unwrap();
+        home.register("p", &[("a".into(), false)]).unwrap();
+        home.begin_subjects().unwrap();
+        let home = KeyHome::open(&place).unwrap();
+        let namer = Namer::new(&home.keyring().subject_namer("a"), "a");
+        let ids: Vec<_> = ["1", "2", "3"].map(|subject| namer.name(subject)).into();
+        let made = |home: &KeyHome| {
+            let mut keys = vec![None; ids.len()];
+            let each = &mut |at: usize, subject: Subject<'_>| {
+                keys[at] = match subject {
+                    Subject::Key(key) => Some(*key),
+                    Subject::Shredded => None,
+                };
+            };
+            home.subjects().unwrap().keys("a", 1, &ids, each).unwrap();
+            keys
+        };
+        let before = made(&home);
+        let files: Vec<_> = std::fs::read_dir(&place.dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.clone(), std::fs::read(&path).unwrap()))
+            .collect();
+        let put_back = |files: &[(PathBuf, Vec<u8>)]| {
+            for entry in std::fs::read_dir(&place.dir).unwrap() {
+                std::fs::remove_file(entry.unwrap().path()).unwrap();
+            }
+            for (path, bytes) in files {
+                replace(path, 0o600, bytes).unwrap();
+            }
+        };
+        // The control: before the shredding a backup opens, and has the key.
+        put_back(&files);
+        assert_eq!(made(&KeyHome::open(&place).unwrap()), before);
+        let done = shred(
+            &place,
+            Shred {
+                domain: "a",
+                subjects: &ids[1..2],
+                intended: &mut |_, _| Ok(()),
+                rotated: &mut |_| Ok(()),
+                step: &|_| (),
+            },
+        )
+        .unwrap();
+        assert!(done.remains.is_final && done.key_ids.len() == 1, "{:?}", done.remains);
+        let after = [before[0], None, before[2]];
+        assert_eq!(made(&home), after, "a process that ran all the while");
+        assert_eq!(made(&KeyHome::open(&place).unwrap()), after);
+        let now: Vec<_> = std::fs::read_dir(&place.dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.clone(), std::fs::read(&path).unwrap()))
+            .collect();
+        put_back(&files);
+        let refused = KeyHome::open(&place).err();
+        assert!(matches!(refused, Some(KeyFault::NotWrappedHere { .. })), "{refused:?}");
+        put_back(&now);
+        assert_eq!(made(&KeyHome::open(&place).unwrap()), after);
+    });
+}
