@@ -145,6 +145,18 @@ impl Key {
         pair(self.secret())
     }
 
+    /// A key for one use of this one, HKDF-Expand (RFC 5869, 2.3) of it with info = a tuple of its
+    /// purpose's label and the fields of `of`. The key itself serves no algorithm but HKDF then.
+    pub fn subkey(&self, of: Tuple) -> Self {
+        let info = [Tuple::new().text(self.purpose.label()).finish(), of.finish()].concat();
+        let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, self.secret());
+        let Ok(secret) = Secret::fill(|bytes| {
+            expand(&prk, &info, bytes);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        Self::of(self.purpose, secret)
+    }
+
     /// HMAC-SHA-256 over a tuple.
     pub fn mac(&self, tuple: Tuple) -> [u8; 32] {
         mac(self.secret(), &tuple.finish())
@@ -290,6 +302,17 @@ mod tests {
         assert_eq!(key.pair()[32..], second);
         let other = RootKey::new([7; 32]).derive(Purpose::TokenSiv, "phone");
         assert_ne!(key.pair()[..], other.pair()[..]);
+    }
+
+    /// RFC 5869, 2.3 by hand: T(1) = HMAC(PRK, info | 1).
+    #[test]
+    fn a_subkey_is_one_block_of_hkdf() {
+        let key = RootKey::new([7; 32]).derive(Purpose::DpNoise, "customer");
+        let info = Tuple::new().text("douane/v1/dp-noise").number(7).finish();
+        let by_hand = mac(key.secret(), &[&info[..], &[1]].concat());
+        let subkey = key.subkey(Tuple::new().number(7));
+        assert_eq!((subkey.secret(), subkey.purpose()), (&by_hand, Purpose::DpNoise));
+        assert_ne!(subkey.id(), key.subkey(Tuple::new().signed(7)).id());
     }
 
     /// HKDF by hand (RFC 5869 2.2, 2.3), so that the info of each version stands written out.

@@ -28,6 +28,7 @@ pub mod column;
 mod conformance;
 pub mod detectors;
 pub mod domains;
+pub mod dp;
 pub mod drop;
 pub mod fault;
 pub mod ff1;

@@ -1,0 +1,5 @@
+//! Evidence: numbers from elsewhere, the bound that no person passes, and an attack.
+
+mod audit;
+mod golden;
+mod sensitivity;
