@@ -45,6 +45,7 @@ mod cases {
     mod record_key;
     mod redrive;
     mod rig_itself;
+    mod shred;
     mod source_loss;
     mod sql;
     pub mod swap;

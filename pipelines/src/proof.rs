@@ -515,11 +515,12 @@ fn row(name: &str, column: &OutputColumn, envelope: bool) -> Row {
     let leaves: Vec<String> =
         before.then(|| format!("before.{path}")).into_iter().chain([leaf]).collect();
     let may_fail = column.protection.as_ref().is_some_and(|p| p.declared.may_fail);
+    let per = column.protection.as_ref().and_then(|p| p.declared.key_per()).map(str::to_owned);
     Row {
         part: column.from.part,
         column: name.to_owned(),
         column_type: column.output.to_string(),
-        indirect: if may_fail { leaves.clone() } else { Vec::new() },
+        indirect: if may_fail { leaves.iter().cloned().chain(per).collect() } else { Vec::new() },
         direct: leaves,
         class: column.from.class.to_string(),
         residency: column.from.residency.clone(),

@@ -187,7 +187,7 @@ fn a_domain_is_rotated_under_a_running_pipeline_and_no_record_is_lost() {
 }
 
 /// `keys detokenize` of a column's values; each one that opens, or the word of its refusal.
-fn detokenize(place: &Place, column: &str, values: &[&String], more: &[&str]) -> Vec<Value> {
+pub fn detokenize(place: &Place, column: &str, values: &[&String], more: &[&str]) -> Vec<Value> {
     let file = place.pipeline_file();
     let mut args = vec!["keys", "detokenize", &file, "--column", column, "--format", "json"];
     args.extend(["--by", "cleo", "--reason", "case 7"]);
@@ -304,13 +304,13 @@ fn approved_by_two(place: &Place, emails: &BTreeMap<String, Vec<String>>) {
 }
 
 /// A token of SoftHSM2 in a folder of its own.
-struct Token {
+pub struct Token {
     tokens: PathBuf,
-    conf: PathBuf,
+    pub conf: PathBuf,
 }
 
 impl Token {
-    fn new(dir: &Path) -> Self {
+    pub fn new(dir: &Path) -> Self {
         let (tokens, conf) = (dir.join("tokens"), dir.join("softhsm2.conf"));
         std::fs::create_dir_all(&tokens).expect("a folder");
         std::fs::write(&conf, format!("directories.tokendir = {}\n", tokens.display()))

@@ -432,6 +432,61 @@ mod tests {
         assert!(opened >= 7, "{opened}");
     }
 
+    /// Whose it is says the other column: null for null, refused without a subject or where it was
+    /// shredded, and on_bad for those cells alone.
+    #[test]
+    fn a_cell_is_under_the_key_of_its_rows_subject() {
+        use crate::stage::Stage;
+        use crate::subjects::testing::InMemory;
+        let domains: crate::Domains = serde_json::from_value(serde_json::json!({ "domains": {
+            "d": { "algorithm": "aes_siv", "normalize": "email", "key_per": "after.id" }
+        }}))
+        .unwrap();
+        let keys = Arc::new(InMemory::default());
+        let ring = keyring().with_subjects(Arc::clone(&keys) as _);
+        let leaf = Leaf { path: "c".into(), leaf_type: LeafType::Text };
+        let config = |on_bad| Config { columns: vec!["c".into()], domain: "d".into(), on_bad };
+        let bare = config(OnBad::Refuse).build(&leaf, &domains, &keyring()).err();
+        assert!(matches!(bare, Some(StageFault::KeyPer { .. })), "a ring without a place for them");
+        let alone = Stage::Tokenize(config(OnBad::Refuse)).build(&leaf, &domains, &ring).err();
+        assert!(matches!(alone, Some(StageFault::KeyPer { .. })), "no other column");
+
+        let column: ArrayRef =
+            Arc::new(StringArray::from(vec![Some("A@x"), Some("a@x"), None, Some("a@x"), None]));
+        let ids: ArrayRef =
+            Arc::new(Int64Array::from(vec![Some(7), Some(8), Some(9), Some(7), None]));
+        let texts: ArrayRef =
+            Arc::new(StringArray::from(vec![Some("7"), Some("8"), None, Some("7"), None]));
+        let build = |on_bad: OnBad| {
+            on_bad.over(config(OnBad::Refuse).build(&leaf, &domains, &ring).unwrap())
+        };
+        let refusing = build(OnBad::Refuse);
+        let out = refusing.apply_per(&column, &ids).unwrap();
+        assert_eq!(out.to_data(), refusing.apply_per(&column, &texts).unwrap().to_data());
+        assert_eq!(keys.made.lock().unwrap().len(), 2, "none for a subject without a value");
+        let out = out.as_string::<i32>();
+        assert_eq!(out.value(0), out.value(3), "one subject, one value after the normaliser");
+        assert_ne!(out.value(0), out.value(1), "two subjects");
+        assert!(out.is_null(2) && out.is_null(4));
+        assert_eq!(refusing.apply(&column), Err(TransformFault::NoSubject));
+
+        let without: ArrayRef =
+            Arc::new(Int64Array::from(vec![None, Some(8), None, Some(7), None]));
+        assert_eq!(refusing.apply_per(&column, &without).err(), Some(TransformFault::NoSubject));
+        let eight = Namer::new(&ring.subject_namer("d"), "d").name("8");
+        keys.shredded.lock().unwrap().push(eight);
+        assert_eq!(refusing.apply_per(&column, &ids).err(), Some(TransformFault::Shredded));
+        let lenient = build(OnBad::Null).apply_per(&column, &ids).unwrap();
+        let nulls: Vec<bool> = (0..5).map(|row| lenient.is_null(row)).collect();
+        assert_eq!(nulls, [false, true, true, false, true]);
+        // Keys that are away are no cell's fault: nothing becomes null for it.
+        keys.away.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(
+            build(OnBad::Null).apply_per(&column, &ids).err(),
+            Some(TransformFault::KeysAway)
+        );
+    }
+
     /// Nulls stand where they stood, over the border of what is made together.
     #[test]
     fn every_row_has_its_own_token_or_null() {

@@ -26,7 +26,14 @@ trust: trust.json
 tasks: 1
 ";
 
-const DOMAINS: &str = "domains: { customer: {}, phone: {}, folded: { normalize: decimal } }\n";
+const DOMAINS: &str = "\
+domains:
+  customer: {}
+  phone: {}
+  folded: { normalize: decimal }
+  per: { algorithm: aes_siv, key_per: after.owner }
+  per_key: { algorithm: aes_siv, key_per: key.id }
+";
 
 fn pipeline_text(classes: &str, stages: &str, rest: &str) -> String {
     format!(
@@ -362,4 +369,93 @@ impl douane_schemas::debezium::WriterSchemas for NoRegistry {
 fn files_bad_missing() {
     let nowhere = Path::new("nowhere/douane.yaml");
     assert!(config::load(nowhere, nowhere).is_err());
+}
+
+/// A leaf that does not cross decides the key: it is read, it is no column, and it says so of the row
+/// before as well.
+#[test]
+fn whose_a_cell_is_may_stay_behind() {
+    let stages = format!(
+        "{TOKEN}, {{ tokenize: {{ columns: [mail], domain: per, on_bad: null }} }}, \
+         {{ drop: {{ columns: [owner] }} }}"
+    );
+    let classes = "id: identifier, mail: identifier, owner: identifier";
+    let text = pipeline_text(classes, &stages, "").replace("timestamp: 1s }", ENVELOPE);
+    let (place, pipeline) = load(&text).unwrap();
+    let row = [ID, ("mail", LeafType::Text), ("owner", LeafType::Text)];
+    let plan = Plan::new(&pipeline, leaves(&row)).unwrap();
+    assert_eq!(plan.built(), ["id", "mail", "owner"]);
+    let keys = crate::key_home::KeyHome::throw_away().unwrap();
+    let stages = plan.compile(&pipeline, &keys.keyring()).unwrap();
+    let mut decoder = plan.decoder(&pipeline);
+    let image = |owner: &str| format!(r#"{{"id":7,"mail":"a@x","owner":{owner}}}"#);
+    let (ada, bo, nobody) = (image("\"ada\""), image("\"bo\""), image("null"));
+    for (offset, before, after) in
+        [(0, "null", &ada), (1, &*ada, &bo), (2, &*bo, &ada), (3, &*ada, &nobody)]
+    {
+        let value = format!(
+            r#"{{"before":{before},"after":{after},"source":{{"db":"d","table":"t"}},"op":"u"}}"#
+        );
+        let record = RawRecord {
+            topic: 0,
+            partition: 0,
+            offset,
+            timestamp_ms: 0,
+            key: Some(br#"{"id":7}"#),
+            value: Some(value.as_bytes()),
+            headers: &[],
+        };
+        decoder.push(&record, &mut NoRegistry).unwrap();
+    }
+    let staged = stages.apply(decoder.finish()).unwrap();
+    assert!(staged.refused.is_empty());
+    let names: Vec<_> = staged.columns.schema().fields().iter().map(|f| f.name().clone()).collect();
+    assert_eq!(names, ["id", "mail"]);
+    let mails = |rows: &RecordBatch| {
+        let mails = rows.column(1).as_any().downcast_ref::<StringArray>().unwrap().clone();
+        mails.iter().map(|mail| mail.map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let (after, before) = (mails(&staged.columns), mails(&staged.before.unwrap()));
+    assert_ne!(after[0], after[1], "one value, two subjects");
+    assert_eq!((&after[0], &after[3]), (&after[2], &None), "no subject, no key");
+    assert_eq!(before, [None, after[0].clone(), after[1].clone(), after[0].clone()]);
+    let proof = Proof::new(&place, &pipeline, &plan, "print");
+    let mail = proof.columns.iter().find(|row| row.column == "mail").unwrap();
+    assert!(mail.protection.contains("a key per after.owner"), "{}", mail.protection);
+    assert!(mail.keeps.contains(&"joinable within the subject only"), "{:?}", mail.keeps);
+    assert!(!mail.keeps.contains(&"joinability"));
+    assert!(mail.indirect.contains(&"after.owner".to_owned()), "{:?}", mail.indirect);
+    let joins = mail.joins.as_ref().unwrap();
+    assert_eq!(joins.domain, "per, within one after.owner");
+}
+
+#[test]
+fn keys_per_subject_bad_record_key_bad_leaf_bad_type_bad_envelope() {
+    let mail = "{ tokenize: { columns: [mail], domain: per } }";
+    let (text, classes) = (LeafType::Text, "id: identifier, mail: identifier");
+    let in_key = "{ tokenize: { columns: [id], domain: per } }";
+    let owned = "id: identifier, mail: identifier, owner: secret";
+    let of = |stages: &str| format!("{TOKEN}, {stages}");
+    for (classes, stages, row, expected) in [
+        (owned, in_key.to_owned(), vec![ID, ("owner", text)], "`id`: its domain has a key per"),
+        (classes, of(mail), vec![ID, ("mail", text)], "which is no leaf of these records"),
+        (
+            owned,
+            of(mail),
+            vec![ID, ("mail", text), ("owner", LeafType::Boolean)],
+            "which is boolean: no one text",
+        ),
+    ] {
+        let found = findings(classes, &stages, "", &row);
+        assert!(found.iter().any(|m| m.contains(expected)), "{expected}: {found:?}");
+    }
+    let row = [ID, ("mail", text), ("owner", text)];
+    assert_eq!(findings(owned, &of(mail), "", &row), [""; 0], "the control");
+    let enveloped = pipeline_text(owned, &of(mail), "").replace("timestamp: 1s }", ENVELOPE);
+    let (_, pipeline) = load(&enveloped).unwrap();
+    let found = Plan::new(&pipeline, leaves(&row)).unwrap_err();
+    assert!(found.iter().any(|f| f.message.contains("would hold its partition")), "{found:?}");
+    // The key of a record says whose it is as well as its row does.
+    let per_key = of(&mail.replace("domain: per", "domain: per_key"));
+    assert_eq!(findings(owned, &per_key, "", &row), [""; 0]);
 }
