@@ -520,7 +520,7 @@ fn row(name: &str, column: &OutputColumn, envelope: bool) -> Row {
         part: column.from.part,
         column: name.to_owned(),
         column_type: column.output.to_string(),
-        indirect: if may_fail { leaves.iter().cloned().chain(per).collect() } else { Vec::new() },
+        indirect: leaves.iter().filter(|_| may_fail).cloned().chain(per).collect(),
         direct: leaves,
         class: column.from.class.to_string(),
         residency: column.from.residency.clone(),

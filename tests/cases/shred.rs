@@ -123,7 +123,8 @@ fn shredded_under_load(name: &str, keys: Option<String>, env: Vec<(String, Strin
     let before: BTreeSet<&String> = crossed.iter().map(|(_, token)| token).collect();
     assert_eq!(set, before, "no key was made anew");
     let args = ["quarantine", "list", &file, "--format", "json"];
-    let aside = place.verb(&args).fine("quarantine list");
+    let aside = place.verb(&args);
+    assert_eq!(aside.code, 1, "{}{}", aside.out, aside.err);
     assert_eq!(aside.out.matches("\"subject_shredded\"").count(), refused, "{}", aside.out);
     let mut running = running;
     running.stop();

@@ -93,7 +93,13 @@ impl Config {
     /// The domain is unknown, the alphabet or separators unusable, the declared minimum length
     /// below 10^6 values, a check digit of other than digits, or the type not text or an integer.
     pub fn declare(&self, leaf: &Leaf, domains: &Domains) -> Result<Declared, StageFault> {
-        domains.get(DECLARATION.verb, &self.domain)?;
+        if let Some(leaf) = &domains.get(DECLARATION.verb, &self.domain)?.key_per {
+            return Err(StageFault::KeyPer {
+                domain: self.domain.clone(),
+                leaf: leaf.clone(),
+                why: "and encrypted values have one key; next: a domain without `key_per`",
+            });
+        }
         let radix = self.alphabet.check()?;
         let separators = self.separators()?;
         if self.check_digit.is_some() && self.alphabet.characters() != Alphabet::Digits.characters()

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, StringBuilder};
 use douane_schemas::leaf::{Leaf, LeafType};
+use douane_schemas::secret::wipe_stack;
 use douane_schemas::tuple::Tuple;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -226,7 +227,10 @@ impl Protect for Tokenizer {
         // All of the column at once: keys are made together.
         let texts: Vec<(SubjectId, &str)> =
             values.iter().flatten().map(|(name, text)| (*name, text.as_str())).collect();
-        let mut tokens = sealer.seal(&texts)?.into_iter();
+        let sealed = sealer.seal(&texts);
+        // Each subject's cipher was on the stack.
+        wipe_stack();
+        let mut tokens = sealed?.into_iter();
         let mut out = StringBuilder::with_capacity(values.len(), values.len() * 90);
         let mut printed = String::new();
         for value in &values {

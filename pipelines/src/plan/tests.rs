@@ -441,6 +441,12 @@ fn keys_per_subject_bad_record_key_bad_leaf_bad_type_bad_envelope() {
         (classes, of(mail), vec![ID, ("mail", text)], "which is no leaf of these records"),
         (
             owned,
+            of("{ fpe: { columns: [mail], alphabet: base62, domain: per } }"),
+            vec![ID, ("mail", text), ("owner", text)],
+            "encrypted values have one key",
+        ),
+        (
+            owned,
             of(mail),
             vec![ID, ("mail", text), ("owner", LeafType::Boolean)],
             "which is boolean: no one text",
