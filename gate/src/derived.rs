@@ -108,7 +108,10 @@ fn is_hidden(release: &Release, leaf: &ReleasedLeaf, from: &[String]) -> bool {
     let as_it_is = |column: &Column| column.from == leaf.path && column.shape == Shape::Public;
     let by_override = leaf.class == "sensitive"
         && from.contains(&leaf.path)
-        && release.overrides.iter().any(|o| o.columns.contains(&leaf.path));
+        && release
+            .overrides
+            .iter()
+            .any(|o| o.share_domain.is_none() && o.columns.contains(&leaf.path));
     let number = leaf.leaf_type.parse().is_ok_and(|leaf_type: LeafType| {
         let number = leaf_type.arrow().is_numeric() || leaf_type.arrow() == DataType::Boolean;
         number || leaf_type == LeafType::VariableScaleDecimal

@@ -91,6 +91,15 @@ pub fn label(name: &str) -> Option<String> {
     known.then(|| format!("[{}]", name.to_ascii_uppercase()))
 }
 
+/// What redaction leaves in place of a find of a dictionary. `None` for a name that none may have,
+/// a detector's among them.
+pub fn label_of_dictionary(name: &str) -> Option<String> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    let word = name.bytes().all(plain) && name.bytes().next()?.is_ascii_lowercase();
+    (word && name.len() <= 32 && label(name).is_none())
+        .then(|| format!("[{}]", name.to_ascii_uppercase()))
+}
+
 impl Detector {
     /// All of them, in the order in which they are asked.
     pub const ALL: [Self; 17] = [
@@ -637,6 +646,10 @@ mod tests {
         assert_eq!(Detector::named("passport"), None);
         assert_eq!(label("us_ssn").as_deref(), Some("[US_SSN]"));
         assert_eq!(label("passport").as_deref(), Some("[PASSPORT]"));
+        assert_eq!(label_of_dictionary("staff_2").as_deref(), Some("[STAFF_2]"));
+        for bad in ["", "2staff", "Staff", "email", "passport", "st]", &"x".repeat(33)] {
+            assert_eq!(label_of_dictionary(bad), None, "{bad}");
+        }
         for unknown in ["Email", "shoe_size", ""] {
             assert_eq!((Detector::named(unknown), label(unknown)), (None, None));
         }

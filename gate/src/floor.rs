@@ -52,14 +52,52 @@ pub(crate) fn strictest<'c>(classes: &[&'c str]) -> &'c str {
 /// as under a mask of any class.
 const FPE_KEPT_MAX: u64 = 4;
 
-/// Overrides that name the column.
+/// Overrides that name the column. One that shares a domain lets nothing cross by itself.
 pub(crate) fn overrides_of<'r>(
     release: &'r Release,
     column: &'r Column,
 ) -> impl Iterator<Item = &'r Override> {
-    let names =
-        |o: &&Override| o.columns.contains(&column.name) || o.columns.contains(&column.from);
+    let names = |o: &&Override| {
+        let named = o.columns.contains(&column.name) || o.columns.contains(&column.from);
+        named && o.share_domain.is_none()
+    };
     release.overrides.iter().filter(names)
+}
+
+/// Whether finds in a column's text have domains that no column has. Whoever writes a text and
+/// reads the target could else ask for the pseudonym of any value of a column, by writing it into
+/// the text. An override may share one, for one column of records without an image before, and with
+/// a limit that the column's shape has too.
+fn finds_are_apart(release: &Release, column: &Column) -> bool {
+    let Shape::Redacted { in_place, .. } = &column.shape else { return true };
+    let others = || release.key.iter().chain(&release.columns);
+    in_place.iter().all(|place| {
+        let domain = domain_of(&place.shape);
+        if !others().any(|other| domain.is_some() && domain_of(&other.shape) == domain) {
+            return true;
+        }
+        let also = |other: &Column| match &other.shape {
+            Shape::Redacted { in_place, .. } => {
+                in_place.iter().any(|place| domain_of(&place.shape) == domain)
+            }
+            _ => false,
+        };
+        let shares = |o: &Override| {
+            o.share_domain.as_deref() == domain
+                && o.columns == [column.from.as_str()]
+                && o.max_per_record.is_some()
+                && o.max_per_record == place.most
+        };
+        let alone = others().filter(|other| also(other)).count() == 1;
+        alone && release.changes.envelope.is_none() && release.overrides.iter().any(shares)
+    })
+}
+
+fn domain_of(shape: &Shape) -> Option<&str> {
+    match shape {
+        Shape::Token { domain, .. } | Shape::Fpe { domain, .. } => Some(domain),
+        _ => None,
+    }
 }
 
 /// Refuses a column whose class may not cross in its shape.
@@ -90,6 +128,12 @@ pub(crate) fn permit(release: &Release, column: &Column) -> Result<(), GateFault
             shape: shape_name(&column.shape),
         })
     };
+    if !finds_are_apart(release, column) {
+        return Err(GateFault::Shape {
+            column: column.name.clone(),
+            part: "in place: a domain that a column has",
+        });
+    }
     let overridden = overrides_of(release, column).next().is_some();
     let pseudonym = matches!(
         column.shape,

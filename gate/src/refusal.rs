@@ -55,8 +55,11 @@ pub enum RefusalReason {
     Mask,
     /// Not the release's constant.
     Constant,
-    /// Something other than a detected stretch was changed.
+    /// Something other than a detected stretch was changed, or what stands for one is no pseudonym
+    /// of it.
     Redaction,
+    /// More pseudonyms of a domain that columns have in one text than the release allows.
+    TooManyFinds,
     /// A last-line detector found something in what would have crossed.
     Found(Detector),
     /// Not the year or the decade of the raw value, or no year from 1 to 9999.
@@ -105,6 +108,7 @@ impl RefusalReason {
             Self::Mask => "gate_mask",
             Self::Constant => "gate_constant",
             Self::Redaction => "gate_redaction",
+            Self::TooManyFinds => "gate_too_many_finds",
             Self::Found(detector) => detector.code(),
             Self::Year => "gate_year",
             Self::Month => "gate_month",

@@ -25,6 +25,7 @@ use crate::forms::{Form, Reversible};
 use crate::refusal::RefusalReason;
 use crate::twins::coarse::{self, Code, Coded};
 use crate::twins::fpe::{Fpe, FpeParameters};
+use crate::twins::in_place::Pseudonyms;
 use crate::twins::{self, Bin};
 use crate::{GateFault, GateKeys};
 
@@ -42,8 +43,10 @@ enum Check {
     Redacted {
         /// Those that the gate looks for itself: of the release, and as in public text.
         detectors: Vec<Detector>,
-        /// What redaction leaves behind, of every detector of the release.
+        /// What redaction leaves behind, of every detector and dictionary of the release.
         labels: Vec<String>,
+        /// Kinds whose finds stand there as a pseudonym.
+        in_place: Pseudonyms,
     },
     Year,
     Decade,
@@ -400,12 +403,15 @@ impl ColumnCheck {
                 must(twin == found(), RefusalReason::Mask)
             }
             Check::Constant(constant) => must(found() == constant, RefusalReason::Constant),
-            Check::Redacted { detectors, labels } => {
+            Check::Redacted { detectors, labels, in_place } => {
+                // A pseudonym may look like what it stands for: it is held to its form instead.
+                let read = in_place.read(found())?;
                 for detector in detectors {
-                    must(!detector.finds(found()), (*detector).into())?;
+                    must(!detector.finds(&read.marked), (*detector).into())?;
                 }
                 let raw = raw.as_string::<i32>().value(row);
-                must(twins::is_redaction_of(found(), raw, labels), RefusalReason::Redaction)
+                must(!read.shows(raw), RefusalReason::TokenIsRaw)?;
+                must(twins::is_redaction_of(&read.opened, raw, labels), RefusalReason::Redaction)
             }
             Check::Year => {
                 let year = out.as_primitive::<Int32Type>().value(row);
@@ -672,13 +678,23 @@ fn compile(
             Check::Mask { keep_first: *keep_first, keep_last: *keep_last, fill: *fill }
         }
         Shape::Constant { text } => Check::Constant(text.clone()),
-        Shape::Redacted { detectors: names } => {
+        Shape::Redacted { detectors: names, dictionaries, in_place } => {
             if names.is_empty() {
                 return Err(bad("redaction without detectors"));
             }
             let label = |name: &String| detectors::label(name).ok_or_else(|| bad("detector"));
-            let labels = names.iter().map(label).collect::<Result<Vec<_>, _>>()?;
-            Check::Redacted { detectors: Detector::of_redacted(names, residual), labels }
+            let mut labels = names.iter().map(label).collect::<Result<Vec<_>, _>>()?;
+            for dictionary in dictionaries {
+                let label = detectors::label_of_dictionary(&dictionary.name);
+                let label = label.filter(|label| !labels.contains(label));
+                labels.push(label.ok_or_else(|| bad("dictionary"))?);
+            }
+            let known = |name: &str| {
+                let mark = format!("[{}]", name.to_ascii_uppercase());
+                labels.contains(&mark).then_some(mark)
+            };
+            let in_place = Pseudonyms::new(in_place, keys, known).ok_or_else(|| bad("in place"))?;
+            Check::Redacted { detectors: Detector::of_redacted(names, residual), labels, in_place }
         }
         Shape::Year => Check::Year,
         Shape::Decade => Check::Decade,

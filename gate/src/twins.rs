@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 
 pub(crate) mod coarse;
 pub(crate) mod fpe;
+pub(crate) mod in_place;
 
 /// Every character becomes `fill`, but for the first and last ones that are kept; a value with
 /// fewer than twice as many characters as would be kept is filled whole.

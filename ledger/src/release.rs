@@ -15,9 +15,9 @@ use crate::trust::{Role, TrustRoot, is_person};
 
 mod shape;
 pub use shape::{
-    Changes, CheckDigit, Column, Deletes, Envelope as RecordEnvelope, Limits, OnBad, Override,
-    Policy, ReleasedLeaf, Shape, Source, Target, Truncate, Unavailable, UnknownLeaf, is_hidden,
-    is_source_name,
+    Changes, CheckDigit, Column, Deletes, Dictionary, Envelope as RecordEnvelope, InPlace, Limits,
+    OnBad, Override, Policy, ReleasedLeaf, Shape, Source, Target, Truncate, Unavailable,
+    UnknownLeaf, is_hidden, is_source_name,
 };
 
 /// Version of the format.

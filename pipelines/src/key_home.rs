@@ -438,8 +438,13 @@ impl KeyHome {
 
     /// The keys of one pipeline's gate: seals by pipeline, `ff1` by domain, as the release needs.
     pub fn gate_keys(&self, pipeline: &str, release: &Release) -> GateKeys {
-        let shapes = release.key.iter().chain(&release.columns).map(|column| &column.shape);
-        let ff1: HashMap<String, Key> = shapes
+        let columns = release.key.iter().chain(&release.columns).map(|column| &column.shape);
+        let in_place = release.columns.iter().filter_map(|column| match &column.shape {
+            Shape::Redacted { in_place, .. } => Some(in_place.iter().map(|place| &place.shape)),
+            _ => None,
+        });
+        let ff1: HashMap<String, Key> = columns
+            .chain(in_place.flatten())
             .filter_map(|shape| match shape {
                 Shape::Fpe { domain, .. } => {
                     Some((domain.clone(), self.ring.key(Purpose::Ff1, domain)))

@@ -67,7 +67,7 @@ pub fn decide(class: Class, produces: Option<&Produces>, overrides: &[&Override]
         (Class::FreeText, Some(Produces::Constant { .. })) => {
             Some("free_text: redact to a constant".to_owned())
         }
-        (Class::FreeText, Some(Produces::Redacted { detectors })) => named
+        (Class::FreeText, Some(Produces::Redacted { detectors, .. })) => named
             .filter(|o| covers(o, detectors))
             .map(|o| format!("free_text: override `{}`", o.name)),
         _ => None,
@@ -219,6 +219,11 @@ mod tests {
         .unwrap()
     }
 
+    fn redacted() -> Produces {
+        serde_json::from_value(serde_json::json!({"kind": "redacted", "detectors": ["email"]}))
+            .unwrap()
+    }
+
     fn named() -> Override {
         Override {
             name: "notes".into(),
@@ -228,6 +233,8 @@ mod tests {
             min_recall: Some(0.9),
             scorecard: Some("scorecards/notes.json".into()),
             measured: Some(Measured { digest: "0".repeat(64), kinds: Vec::new() }),
+            share_domain: None,
+            max_per_record: None,
         }
     }
 
@@ -251,7 +258,7 @@ mod tests {
         };
         let bins = Produces::Bins { labels: vec!["[0,1)".into()] };
         let constant = Produces::Constant { text: "x".into() };
-        let redacted = Produces::Redacted { detectors: vec!["email".into()] };
+        let redacted = redacted();
         let o = named();
         let coded = |round: Option<&str>| Produces::Coded {
             round: round.map(str::to_owned),
@@ -310,7 +317,7 @@ mod tests {
 
     #[test]
     fn override_bad_that_does_not_say_everything() {
-        let redacted = Produces::Redacted { detectors: vec!["email".into()] };
+        let redacted = redacted();
         let mut other = named();
         other.detectors = vec!["email".into(), "card".into()];
         let mut silent = named();

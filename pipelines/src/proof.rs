@@ -12,7 +12,8 @@ pub use html::page;
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use douane_transforms::check_digit::{CheckDigit, CheckOutcome};
-use douane_transforms::{Guarantees, OnBad, Produces, Stage};
+use douane_transforms::stage::{DictionaryUsed, InPlace};
+use douane_transforms::{Declared, Guarantees, OnBad, Produces, Stage};
 use serde::Serialize;
 
 use crate::config::{Class, Pipeline, Place};
@@ -130,6 +131,23 @@ pub struct OverrideRow {
     /// SHA-256 of the scorecard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scorecard: Option<String>,
+    /// The domain of columns that finds in the text share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share_domain: Option<String>,
+    /// How many of its pseudonyms the text of one record may hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per_record: Option<u32>,
+}
+
+impl OverrideRow {
+    /// What it shares, where it does.
+    fn shares(&self) -> Option<String> {
+        let (domain, most) = self.share_domain.as_ref().zip(self.max_per_record)?;
+        Some(format!(
+            "finds share the domain {domain} of columns, at most {most} a record: who writes the \
+             text can ask for a pseudonym"
+        ))
+    }
 }
 
 /// The whole proof of one pipeline.
@@ -281,6 +299,8 @@ impl Proof {
                     min_recall: o.min_recall,
                     measured: o.measured.as_ref().map(ToString::to_string),
                     scorecard: o.measured.as_ref().map(|measured| measured.digest.clone()),
+                    share_domain: o.share_domain.clone(),
+                    max_per_record: o.max_per_record,
                 })
                 .collect(),
             policy: policy::TABLE,
@@ -373,6 +393,10 @@ impl Proof {
             .collect();
         write_table(out, &behind)?;
         for o in &self.overrides {
+            if let Some(shares) = o.shares() {
+                writeln!(out, "\noverride `{}` on {}: {shares}", o.name, o.columns.join(", "))?;
+                continue;
+            }
             writeln!(
                 out,
                 "\noverride `{}` on {}: detectors {}; what they may leave: {}; minimum recall {}",
@@ -528,11 +552,7 @@ fn row(name: &str, column: &OutputColumn, envelope: bool) -> Row {
         protection: column.protection.as_ref().map_or_else(|| "none".to_owned(), protected),
         keeps: column.protection.as_ref().map_or_else(
             || vec!["the value as it is"],
-            |p| {
-                let mut words = keeps(&p.declared.keeps(p.stage.guarantees()));
-                words.extend(p.declared.key_per().map(|_| "joinable within the subject only"));
-                words
-            },
+            |p| kept(&p.declared, p.stage.guarantees()),
         ),
         joins: column.produces().and_then(domain_of),
         rule: column.rule.clone(),
@@ -594,7 +614,19 @@ fn in_words(produces: &Produces) -> String {
             format!("mask: {keep_first} first and {keep_last} last kept, `{fill}` for the others")
         }
         Produces::Constant { text } => format!("redact: the constant `{text}`"),
-        Produces::Redacted { detectors } => format!("redact: {}", detectors.join(", ")),
+        Produces::Redacted { detectors, dictionaries, in_place } => {
+            let mut words = format!("redact: {}", detectors.join(", "));
+            for DictionaryUsed { name, sha256, .. } in dictionaries {
+                words = format!("{words}, dictionary {name} (SHA-256 {sha256})");
+            }
+            for InPlace { kind, produces, most } in in_place {
+                words = format!("{words}; {kind} in place: {}", in_words(produces));
+                if let Some(most) = most {
+                    words = format!("{words}, at most {most} a record");
+                }
+            }
+            words
+        }
         Produces::Year => "generalize: year".to_owned(),
         Produces::Decade => "generalize: decade".to_owned(),
         Produces::Quarter => "generalize: quarter".to_owned(),
@@ -653,6 +685,26 @@ fn alphabet_in_words(alphabet: &str) -> String {
 
 /// As many as ASCII has visible characters.
 const ALPHABET_SHOWN_MAX: usize = 94;
+
+/// What a protection keeps of the leaf; where finds have pseudonyms, what these keep of the finds.
+fn kept(declared: &Declared, verb: Guarantees) -> Vec<&'static str> {
+    let mut words = keeps(&declared.keeps(verb));
+    if let Produces::Redacted { in_place, .. } = &declared.produces {
+        let any = |holds: fn(&Produces) -> bool| in_place.iter().any(|p| holds(&p.produces));
+        let reversible = any(|made| match made {
+            Produces::Token { algorithm, .. } => algorithm.reversible(),
+            _ => true,
+        });
+        let of_finds = [
+            (any(|_| true), "which finds are equal"),
+            (any(|made| matches!(made, Produces::Fpe { .. })), "length of finds"),
+            (reversible && !in_place.is_empty(), "finds are reversible with the key"),
+        ];
+        words.extend(of_finds.into_iter().filter_map(|(holds, word)| holds.then_some(word)));
+    }
+    words.extend(declared.key_per().map(|_| "joinable within the subject only"));
+    words
+}
 
 fn keeps(guarantees: &Guarantees) -> Vec<&'static str> {
     let all = [
@@ -735,6 +787,8 @@ mod fixture {
                 min_recall: Some(0.9),
                 measured: Some("0.95 measured (email 0.95 of 40)".to_owned()),
                 scorecard: Some("5c".repeat(32)),
+                share_domain: None,
+                max_per_record: None,
             }],
             changes: rules(&Changes::default(), 1000),
             policy: policy::TABLE,

@@ -1,6 +1,7 @@
 //! Releases from the pipeline's side: draft one from the plan, sign it after recomputing it, and
 //! open it for a run.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -303,23 +304,21 @@ fn domains(pipeline: &Pipeline, plan: &Plan) -> Vec<FingerprintedDomain> {
 }
 
 fn detectors(plan: &Plan) -> Vec<Named> {
-    let mut names: Vec<&str> = plan
-        .columns
-        .iter()
-        .filter_map(|column| match column.produces() {
-            Some(Produces::Redacted { detectors }) => Some(detectors),
-            _ => None,
-        })
-        .flatten()
-        .map(String::as_str)
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    Detector::ALL
+    let (mut names, mut files) = (BTreeSet::new(), BTreeMap::new());
+    for column in &plan.columns {
+        if let Some(Produces::Redacted { detectors, dictionaries, .. }) = column.produces() {
+            names.extend(detectors.iter().map(String::as_str));
+            files.extend(dictionaries.iter().map(|used| (&used.name, &used.sha256)));
+        }
+    }
+    let detectors = Detector::ALL
         .into_iter()
-        .filter(|detector| names.contains(&detector.name()))
-        .map(|detector| Named { name: detector.name().to_owned(), digest: detector.digest() })
-        .collect()
+        .filter(|detector| names.contains(detector.name()))
+        .map(|detector| Named { name: detector.name().to_owned(), digest: detector.digest() });
+    let files = files
+        .into_iter()
+        .map(|(name, sha256)| Named { name: format!("dictionary {name}"), digest: sha256.clone() });
+    detectors.chain(files).collect()
 }
 
 fn released_leaves(plan: &Plan) -> Vec<ReleasedLeaf> {
@@ -408,7 +407,26 @@ fn shape(produces: &Produces) -> Shape {
             Shape::Mask { keep_first, keep_last, fill }
         }
         Produces::Constant { text } => Shape::Constant { text },
-        Produces::Redacted { detectors } => Shape::Redacted { detectors },
+        Produces::Redacted { detectors, dictionaries, in_place } => Shape::Redacted {
+            detectors,
+            dictionaries: dictionaries
+                .into_iter()
+                .map(|used| release::Dictionary {
+                    name: used.name,
+                    sha256: used.sha256,
+                    ignore_case: used.ignore_case,
+                    context: used.context,
+                })
+                .collect(),
+            in_place: in_place
+                .into_iter()
+                .map(|place| release::InPlace {
+                    kind: place.kind,
+                    shape: shape(&place.produces),
+                    most: place.most,
+                })
+                .collect(),
+        },
         Produces::Year => Shape::Year,
         Produces::Decade => Shape::Decade,
         Produces::Quarter => Shape::Quarter,
@@ -443,6 +461,8 @@ fn overrides(pipeline: &Pipeline) -> Vec<release::Override> {
             residual: o.residual.clone(),
             min_recall: o.min_recall.map_or_else(|| "0".to_owned(), |r| r.to_string()),
             scorecard: o.measured.as_ref().map(|measured| measured.digest.clone()),
+            share_domain: o.share_domain.clone(),
+            max_per_record: o.max_per_record,
         })
         .collect()
 }

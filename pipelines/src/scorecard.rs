@@ -237,7 +237,7 @@ impl<'d> Tally<'d> {
         let mut finds: Vec<Vec<Range<usize>>> = vec![Vec::new(); self.detectors.len()];
         let mut covered: Vec<Range<usize>> = Vec::new();
         detectors.scan(text, |find| {
-            let at = self.detectors.iter().position(|detector| *detector == find.detector);
+            let at = self.detectors.iter().position(|detector| Some(*detector) == find.detector());
             finds[at.unwrap_or_default()].push(find.start..find.end);
             covered.push(find.start..find.end);
         });

@@ -283,6 +283,6 @@ fn the_schema_of_a_stage_is_closed() {
         assert!(schema.contains(&format!("\"{}\"", declaration.verb)));
     }
     // Each verb and its config (`sql` is a text); `keep`, the custom alphabet, the check digit,
-    // `clamp`, `map`, and the constant of `on_bad`.
-    assert_eq!(schema.matches("\"additionalProperties\":false").count(), 2 * ALL.len() - 1 + 6);
+    // `clamp`, `map`, the constant of `on_bad`, and two verbs in place with their configs.
+    assert_eq!(schema.matches("\"additionalProperties\":false").count(), 2 * ALL.len() - 1 + 10);
 }

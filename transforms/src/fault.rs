@@ -53,8 +53,8 @@ pub enum StageFault {
     OnBad(&'static str),
     #[error("detectors: {0}")]
     Detectors(&'static str),
-    #[error("dictionary: line {line}: expected {expected}")]
-    Dictionary { line: usize, expected: &'static str },
+    #[error("`{key}` names `{name}`, {expected}")]
+    Named { key: &'static str, name: String, expected: &'static str },
     #[error("constant is {found} bytes long; at most {most} are allowed")]
     Constant { found: usize, most: usize },
     #[error(

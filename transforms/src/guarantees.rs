@@ -32,6 +32,10 @@ const STAGES: &[(&str, LeafType)] = &[
     ("mask: { columns: [c], keep: { last: 2 } }", LeafType::Text),
     ("redact: { columns: [c], constant: gone }", LeafType::Text),
     ("redact: { columns: [c], detectors: [email, phone] }", LeafType::Text),
+    (
+        "redact: { columns: [c], detectors: [phone], in_place: { phone: { tokenize: { domain: phone } } } }",
+        LeafType::Text,
+    ),
     ("generalize: { columns: [c], to: decade }", LeafType::Date),
     ("generalize: { columns: [c], to: year }", LeafType::Date),
     ("generalize: { columns: [c], to: quarter }", LeafType::Date),

@@ -159,8 +159,15 @@ pub enum Produces {
     Mask { keep_first: u32, keep_last: u32, fill: char },
     /// Always this text.
     Constant { text: String },
-    /// The input with what the detectors found replaced by `[EMAIL]` and the like.
-    Redacted { detectors: Vec<String> },
+    /// The input with what detectors and dictionaries found replaced by `[EMAIL]` and the like, and
+    /// finds of the kinds in `in_place` by a pseudonym: `[EMAIL:…]`.
+    Redacted {
+        detectors: Vec<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        dictionaries: Vec<DictionaryUsed>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        in_place: Vec<InPlace>,
+    },
     /// An Int32, 1 to 9999.
     Year,
     /// The first year of ten, an Int32.
@@ -190,6 +197,31 @@ pub enum Produces {
     },
     /// The region that the map has for the input.
     Region { regions: BTreeMap<String, String> },
+}
+
+/// A dictionary of a redaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DictionaryUsed {
+    /// The name of its kind.
+    pub name: String,
+    /// SHA-256 of its file, in hexadecimal.
+    pub sha256: String,
+    /// Its entries are found in any case.
+    pub ignore_case: bool,
+    /// Words of which one must stand before an entry.
+    pub context: Vec<String>,
+}
+
+/// What stands in a redacted text in place of finds of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InPlace {
+    /// The detector's or the dictionary's name.
+    pub kind: String,
+    /// A token or a ciphertext.
+    pub produces: Produces,
+    /// At most so many of its domain in one text; without it as many as there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<u32>,
 }
 
 impl Stage {
@@ -264,7 +296,7 @@ impl Stage {
             Self::Tokenize(config) => config.declare(leaf, domains),
             Self::Fpe(config) => config.declare(leaf, domains),
             Self::Mask(config) => config.declare(leaf),
-            Self::Redact(config) => config.declare(leaf),
+            Self::Redact(config) => config.declare(leaf, domains),
             Self::Generalize(config) => config.declare(leaf),
             Self::Drop(_) => return Ok(None),
             Self::Sql(_) => return Err(StageFault::NoFunction(self.verb())),
@@ -316,7 +348,7 @@ impl Stage {
             Self::Tokenize(config) => config.build(leaf, domains, keyring)?,
             Self::Fpe(config) => config.build(leaf, domains, keyring)?,
             Self::Mask(config) => config.build(),
-            Self::Redact(config) => config.build()?,
+            Self::Redact(config) => config.build(domains, keyring)?,
             Self::Generalize(config) => config.build(leaf)?,
             Self::Drop(_) | Self::Sql(_) => {
                 return Err(StageFault::NoFunction(self.verb()));

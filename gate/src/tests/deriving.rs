@@ -150,6 +150,8 @@ fn what_crosses_as_it_is_may_stand_in_a_derived_text() {
         residual: Vec::new(),
         min_recall: "0".into(),
         scorecard: None,
+        share_domain: None,
+        max_per_record: None,
     });
     assert_eq!(without(&release, "AEHREN, Ährenweg 5"), 0);
 }

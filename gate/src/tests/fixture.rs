@@ -1,6 +1,5 @@
 //! One released table with a column of every shape, four good rows, and the keys.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -267,7 +266,11 @@ pub(super) fn table() -> Table {
                 "notes",
                 "free_text",
                 "text",
-                Shape::Redacted { detectors: DETECTORS.map(String::from).to_vec() },
+                Shape::Redacted {
+                    detectors: DETECTORS.map(String::from).to_vec(),
+                    dictionaries: vec![],
+                    in_place: vec![],
+                },
             ),
             "text",
             texts(notes),
@@ -407,6 +410,8 @@ impl Table {
                 residual: vec!["names".into()],
                 min_recall: "0.9".into(),
                 scorecard: None,
+                share_domain: None,
+                max_per_record: None,
             }],
             policy: Policy { version: 1, digest: "cd".repeat(32) },
             explain: "as read by the approvers\n".into(),
@@ -492,13 +497,15 @@ pub(super) fn manifest_key() -> SigningKey {
     SigningKey::from_seed(&[3; 32]).unwrap()
 }
 
-pub(super) fn keys() -> GateKeys {
+pub(crate) fn keys() -> GateKeys {
     let root = root();
     GateKeys {
         seal_position: root.derive(Purpose::Position, "customers"),
         seal_quarantine: root.derive(Purpose::Quarantine, "customers"),
         blind: root.derive(Purpose::Blind, "customers"),
-        ff1: HashMap::from([("phone".to_owned(), root.derive(Purpose::Ff1, "phone"))]),
+        ff1: ["phone", "notes"]
+            .map(|domain| (domain.to_owned(), root.derive(Purpose::Ff1, domain)))
+            .into(),
         manifest: manifest_key(),
     }
 }

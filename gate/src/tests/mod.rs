@@ -8,3 +8,5 @@ mod enveloping;
 mod fixture;
 mod refusing;
 mod releases;
+
+pub(crate) use fixture::keys;

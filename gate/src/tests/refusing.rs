@@ -12,7 +12,7 @@ use arrow::compute::concat;
 use arrow::datatypes::{
     DataType, Date32Type, Field, Int32Type, Schema, TimestampMicrosecondType, i256,
 };
-use douane_ledger::release::Shape;
+use douane_ledger::release::{Dictionary, InPlace, Release, Shape};
 use douane_schemas::batch::Op;
 use douane_schemas::canonical;
 
@@ -682,7 +682,11 @@ fn redaction_that_missed_something() {
         let mut release = good.release();
         let other = DETECTORS.iter().find(|d| d != &detector).unwrap();
         let at = good.at("notes");
-        release.columns[at].shape = Shape::Redacted { detectors: vec![(*other).to_owned()] };
+        release.columns[at].shape = Shape::Redacted {
+            detectors: vec![(*other).to_owned()],
+            dictionaries: vec![],
+            in_place: vec![],
+        };
         let mut gate = super::fixture::gate(&release).unwrap();
         let passed = table.through(&mut gate).unwrap();
         assert!(passed.refused()[0].1.code().ends_with(detector), "{detector}");
@@ -706,13 +710,158 @@ fn redaction_that_missed_something() {
     }
 }
 
+/// A token in base32 that nobody made.
+const TOKEN: &str = "kfzbyk2l2nzpahrwr6ghj7bvqq";
+
+fn in_place(domain: &str, most: Option<u32>) -> Shape {
+    let token =
+        Shape::Token { form: "base32".into(), domain: domain.into(), pad_to: None, key_per: None };
+    let fpe = Shape::Fpe {
+        alphabet: "0123456789".into(),
+        keep_first: 0,
+        keep_last: 0,
+        separators: " -".into(),
+        domain: "notes".into(),
+        context: String::new(),
+        length_min: 6,
+        check_digit: None,
+    };
+    let place = |kind: &str, shape, most| InPlace { kind: kind.into(), shape, most };
+    Shape::Redacted {
+        detectors: DETECTORS.map(String::from).to_vec(),
+        dictionaries: vec![Dictionary {
+            name: "staff".into(),
+            sha256: "ab".repeat(32),
+            ignore_case: false,
+            context: vec![],
+        }],
+        in_place: vec![place("email", token, most), place("card", fpe, None)],
+    }
+}
+
+/// What was encrypted to a text of digits, by the gate's own key for finds.
+fn opened(cipher: &str) -> String {
+    let parameters = crate::twins::fpe::FpeParameters {
+        alphabet: "0123456789",
+        keep_first: 0,
+        keep_last: 0,
+        separators: " -",
+        domain: "notes",
+        context: "",
+        length_min: 6,
+        check_digit: None,
+    };
+    let fpe = crate::twins::fpe::Fpe::new(&parameters, &super::keys().ff1["notes"]).unwrap();
+    fpe.opened(cipher).unwrap()
+}
+
+#[test]
+fn pseudonyms_in_a_text_are_of_their_form_and_of_the_raw_text() {
+    let good = table();
+    let mut release = good.release();
+    let at = good.at("notes");
+    release.columns[at].shape = in_place("notes", None);
+    let refused = |raw: &str, out: &str| {
+        let mut table = good.clone();
+        let case = table.at_mut("notes");
+        case.raw = with_cell(&case.raw, 0, Some(raw));
+        case.out = with_cell(&case.out, 0, Some(out));
+        let mut gate = super::fixture::gate(&release).unwrap();
+        let passed = table.through(&mut gate).unwrap();
+        let first = passed.refused().iter().find(|(row, _)| *row == 0);
+        first.map(|(_, refusal)| refusal.code())
+    };
+    // A card by its look: what was encrypted may look like one, as what stands for it may.
+    let card = "4111 1111-1111 1111";
+    let raw = format!("ada@example.com, x@y.de or Ada: {}!", opened(card));
+    let out =
+        |token: &str, card: &str| format!("[EMAIL:{token}], [EMAIL] or [STAFF]: [CARD:{card}]!");
+    assert_eq!(refused(&raw, &out(TOKEN, card)), None);
+    for (token, card, code) in [
+        ("ada@example.com", card, "gate_redaction"),
+        (&TOKEN[1..], card, "gate_redaction"),
+        (TOKEN, "4111 1111-1111 1112", "gate_redaction"),
+        (TOKEN, &*opened(card), "gate_redaction"),
+        (TOKEN, "4111 1111", "gate_redaction"),
+        (TOKEN, "none", "gate_redaction"),
+    ] {
+        assert_eq!(refused(&raw, &out(token, card)), Some(code), "{token} {card}");
+    }
+    let held = format!("{raw} {TOKEN}");
+    let shown = format!("{} {TOKEN}", out(TOKEN, card));
+    assert_eq!(refused(&held, &shown), Some("gate_token_is_raw"));
+    // What stands beside is searched as ever.
+    let beside = |text: &str| format!("{text} x@y.de");
+    assert_eq!(refused(&beside(&raw), &beside(&out(TOKEN, card))), Some("gate_found_email"));
+}
+
+#[test]
+fn releases_bad_domain_of_finds_that_a_column_has() {
+    let good = table();
+    let at = good.at("notes");
+    let shared = |most: Option<u32>, limit: Option<u32>, columns: &[&str], domain: &str| {
+        let mut release = good.release();
+        let shape = &good.columns.iter().find_map(|case| match &case.column.shape {
+            Shape::Token { domain, .. } => Some(domain.clone()),
+            _ => None,
+        });
+        let of_a_column = shape.clone().unwrap();
+        release.columns[at].shape = in_place(&of_a_column, most);
+        let domain = if domain.is_empty() { of_a_column } else { domain.to_owned() };
+        let mut named = release.overrides[0].clone();
+        named.name = "asked".into();
+        named.columns = columns.iter().map(|column| (*column).to_owned()).collect();
+        (named.detectors, named.residual) = (vec![], vec![]);
+        (named.share_domain, named.max_per_record) = (Some(domain), limit);
+        release.overrides.push(named);
+        release
+    };
+    let refused = |release: &Release| super::fixture::gate(release).is_err();
+    let right = shared(Some(2), Some(2), &["notes"], "");
+    assert!(!refused(&right));
+    for wrong in [
+        shared(None, Some(2), &["notes"], ""),
+        shared(Some(2), None, &["notes"], ""),
+        shared(Some(3), Some(2), &["notes"], ""),
+        shared(Some(2), Some(2), &["notes", "name"], ""),
+        shared(Some(2), Some(2), &["name"], ""),
+        shared(Some(2), Some(2), &["notes"], "another"),
+    ] {
+        assert!(refused(&wrong));
+    }
+    // It lets nothing cross by itself.
+    let mut alone = right.clone();
+    alone.overrides.remove(0);
+    assert!(refused(&alone));
+
+    let mut table = good.clone();
+    let case = table.at_mut("notes");
+    case.raw = with_cell(&case.raw, 0, Some("a@b.de a@b.de a@b.de"));
+    let text =
+        |count: usize| format!("[EMAIL:{TOKEN}] ").repeat(count) + &"[EMAIL] ".repeat(3 - count);
+    let mut codes = |count: usize| {
+        let case = table.at_mut("notes");
+        case.out = with_cell(&case.out, 0, Some(text(count).trim_end()));
+        let mut gate = super::fixture::gate(&right).unwrap();
+        let passed = table.through(&mut gate).unwrap();
+        let first = passed.refused().iter().find(|(row, _)| *row == 0);
+        first.map(|(_, refusal)| refusal.code())
+    };
+    assert_eq!(codes(2), None);
+    assert_eq!(codes(3), Some("gate_too_many_finds"));
+}
+
 /// What opens doors never stays, whatever an override says; and redacted prose is no alarm.
 #[test]
 fn redacted_text_is_searched_as_public_text_is() {
     let good = table();
     let mut release = good.release();
     let at = good.at("notes");
-    release.columns[at].shape = Shape::Redacted { detectors: vec!["person".into()] };
+    release.columns[at].shape = Shape::Redacted {
+        detectors: vec!["person".into()],
+        dictionaries: vec![],
+        in_place: vec![],
+    };
     let secrets = ["url_credentials", "api_key", "private_key"];
     release.overrides[0].residual = secrets.map(str::to_owned).to_vec();
     let refused = |text: &str| {

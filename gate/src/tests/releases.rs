@@ -27,7 +27,16 @@ fn classes_cross_in_their_shapes_only() {
         ("fpe", shape_fpe(), "text", "text"),
         ("mask", Shape::Mask { keep_first: 0, keep_last: 4, fill: '*' }, "text", "text"),
         ("constant", Shape::Constant { text: "x".into() }, "text", "text"),
-        ("redacted", Shape::Redacted { detectors: vec!["email".into()] }, "text", "text"),
+        (
+            "redacted",
+            Shape::Redacted {
+                detectors: vec!["email".into()],
+                dictionaries: vec![],
+                in_place: vec![],
+            },
+            "text",
+            "text",
+        ),
         ("year", Shape::Year, "int32", "date"),
         ("month", Shape::Month, "text", "date"),
         ("day", Shape::Day, "date", "timestamp"),
@@ -122,8 +131,15 @@ fn releases_bad_parts() {
     shape("balance", labels(&["[0,1)"]));
     shape("balance", labels(&["(-inf,0)", "0 and more"]));
     shape("street", Shape::Prefix { length: 0, fill: None });
-    shape("notes", Shape::Redacted { detectors: vec![] });
-    shape("notes", Shape::Redacted { detectors: vec!["shoe_size".into()] });
+    shape("notes", Shape::Redacted { detectors: vec![], dictionaries: vec![], in_place: vec![] });
+    shape(
+        "notes",
+        Shape::Redacted {
+            detectors: vec!["shoe_size".into()],
+            dictionaries: vec![],
+            in_place: vec![],
+        },
+    );
     let mask = |keep_first, keep_last, fill| Shape::Mask { keep_first, keep_last, fill };
     shape("card", mask(0, 5, '*'));
     shape("card", mask(3, 2, '*'));
@@ -163,7 +179,14 @@ fn releases_bad_parts() {
         ("income", Shape::Year),
         ("city", Shape::Hour),
         ("city", Shape::Day),
-        ("active", Shape::Redacted { detectors: vec!["email".into()] }),
+        (
+            "active",
+            Shape::Redacted {
+                detectors: vec!["email".into()],
+                dictionaries: vec![],
+                in_place: vec![],
+            },
+        ),
         ("updated", Shape::Month),
         ("count", Shape::Bins { labels: vec!["(-inf,0)".into(), "[0,inf)".into()] }),
         ("birth", Shape::Public),

@@ -113,6 +113,21 @@ impl Fpe {
         self.column().split(raw, &found.into_iter().collect::<String>()).is_some()
     }
 
+    /// The text that `found` is the encryption of, where nothing is kept and nothing checks: by the
+    /// crate's arithmetic, one value at a time.
+    pub(crate) fn opened(&self, found: &str) -> Option<String> {
+        let mut column = self.column();
+        column.split(found, found)?;
+        let cipher = FlexibleNumeralString::from(column.raw.clone());
+        let plain = self.long.decrypt(&column.tweak(), &cipher).ok()?;
+        let mut numerals = Vec::<u16>::from(plain).into_iter();
+        let sign = |c: char| match self.separators.contains(&c) {
+            true => Some(c),
+            false => self.alphabet.get(usize::from(numerals.next()?)).copied(),
+        };
+        found.chars().map(sign).collect()
+    }
+
     /// Begins with the values of a column.
     pub(crate) fn column(&self) -> Column<'_> {
         Column {
@@ -459,6 +474,20 @@ mod tests {
         column.finish(|row| rows.push(row));
         rows.sort_unstable();
         rows
+    }
+
+    #[test]
+    fn what_was_encrypted_is_opened() {
+        let fpe = make(DIGITS, (0, 0), " -./()+", 6).unwrap();
+        let long = "0123456789 ".repeat(9);
+        for raw in ["4111 1111 1111 1111", "123456", "+49 (30) 1234567", &long] {
+            let cipher = oracle(&fpe, raw).unwrap();
+            assert_eq!(fpe.opened(&cipher).as_deref(), Some(raw));
+            assert_ne!(fpe.opened(raw).as_deref(), Some(raw));
+        }
+        for none in ["12345", "123456x", ""] {
+            assert_eq!(fpe.opened(none), None, "{none}");
+        }
     }
 
     /// What the `fpe` stage makes of the same values, under the same root; a change on either

@@ -174,6 +174,12 @@ pub enum Shape {
     Redacted {
         /// Detector names.
         detectors: Vec<String>,
+        /// Lists of words beside them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        dictionaries: Vec<Dictionary>,
+        /// Kinds whose finds stand there as a token or a ciphertext, in brackets behind the name.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        in_place: Vec<InPlace>,
     },
     /// A year.
     Year,
@@ -246,6 +252,33 @@ pub enum CheckDigit {
     LuhnInvalid,
 }
 
+/// A list of words that are redacted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dictionary {
+    /// The name of its kind.
+    pub name: String,
+    /// SHA-256 of its file, in hexadecimal.
+    pub sha256: String,
+    /// Its words are found in any case.
+    pub ignore_case: bool,
+    /// Words of which one must stand before one of it; empty: none has to.
+    pub context: Vec<String>,
+}
+
+/// What stands in a redacted text in place of finds of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InPlace {
+    /// The name of a detector or of a dictionary.
+    pub kind: String,
+    /// A token or a ciphertext.
+    pub shape: Shape,
+    /// At most so many of its domain in one text; without it as many as there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<u32>,
+}
+
 /// A named exception.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -263,6 +296,12 @@ pub struct Override {
     /// SHA-256 of the scorecard that measured it, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scorecard: Option<String>,
+    /// A domain of columns that finds in these columns' texts share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_domain: Option<String>,
+    /// At most so many of its pseudonyms in the text of one record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_per_record: Option<u32>,
 }
 
 /// How changes become records. What stands at its default is not written, so that a release from

@@ -270,7 +270,7 @@ impl Sample {
         seen.sentences += u64::from(text.split_whitespace().take(4).count() == 4);
         let mut found = vec![(false, false); self.kinds.len()];
         self.detectors.scan(text, |find| {
-            if let Some(at) = self.kinds.iter().position(|kind| *kind == find.detector) {
+            if let Some(at) = self.kinds.iter().position(|kind| Some(*kind) == find.detector()) {
                 found[at].0 = true;
                 found[at].1 |= find.start == 0 && find.end == text.len();
             }

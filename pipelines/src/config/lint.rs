@@ -6,6 +6,7 @@ use std::path::Path;
 use douane_ledger::release::{Changes, Deletes, RecordEnvelope, is_source_name};
 use douane_schemas::leaf::{Leaf, LeafType};
 use douane_schemas::record::Format;
+use douane_transforms::redact::Action;
 use douane_transforms::{Domains, Stage, StageFault};
 
 use super::beside;
@@ -63,6 +64,8 @@ impl Lint<'_> {
             })
             .collect();
         let maps = self.regions(path, &mut stages);
+        let words = self.dictionaries(path, &file.dictionaries, &mut stages);
+        self.shared_domains(&mut stages, &file.overrides, file.sink.is_envelope());
         self.stages(&stages, &classes);
         let sql_marks = self.sql(&stages);
         self.declared(&stages, &types, &domains, source.has_schema(), &classes);
@@ -83,6 +86,7 @@ impl Lint<'_> {
                 .chain(overrides.iter().filter_map(|named| named.scorecard.as_ref()))
                 .filter_map(|name| beside(path, name))
                 .chain(maps)
+                .chain(words)
                 .collect(),
             name: file.name,
             table: self.table.cloned(),
@@ -554,7 +558,7 @@ impl Lint<'_> {
                     // Told at the domain's own place, or about a word that stands for a wrong one.
                     fault.filter(|fault| match fault {
                         StageFault::UnknownDomain { .. } => false,
-                        StageFault::Detectors(_) => !guessed,
+                        StageFault::Detectors(_) | StageFault::Named { .. } => !guessed,
                         _ => true,
                     })
                 };
@@ -598,36 +602,39 @@ impl Lint<'_> {
     fn domains(&mut self, stages: &[(Stage, Mark)], known: &Domains, purpose: &str) {
         let names: Vec<&str> = known.domains.keys().map(String::as_str).collect();
         for (n, (stage, _)) in stages.iter().enumerate() {
-            let name = match stage {
-                Stage::Tokenize(config) => &config.domain,
-                Stage::Fpe(config) => &config.domain,
-                _ => continue,
-            };
-            let mark = self.root.at(&["stages", &n.to_string(), stage.verb(), "domain"]).mark;
-            let shown = quoted(name);
-            match known.domains.get(name) {
-                None => {
-                    let message = format!("domain `{shown}` is not in the domains' file");
-                    let finding = self.error(mark, Kind::Domain, message);
-                    match nearest(name, &names) {
-                        Some(near) => finding.next(format_args!("write `{near}`")),
-                        None if names.is_empty() => {
-                            finding.next("name the file: `domains: domains.yaml`")
-                        }
-                        None => finding
-                            .help(format!("it has {}", listed(&names)))
-                            .next("write one of these, or have one added"),
-                    };
-                }
-                Some(domain) if !domain.allows(purpose) => {
-                    let message =
-                        format!("domain `{shown}` is not for the purpose `{}`", quoted(purpose));
-                    self.error(mark, Kind::Domain, message)
-                        .help("pipelines that share a domain can be joined")
-                        .next("use a domain of this purpose, or have the domain changed");
-                }
-                Some(_) => {}
+            for (name, place) in domains_of(stage) {
+                let n = n.to_string();
+                let place: Vec<&str> =
+                    ["stages", &n, stage.verb()].into_iter().chain(place).collect();
+                self.domain(name, self.root.at(&place).mark, known, &names, purpose);
             }
+        }
+    }
+
+    fn domain(&mut self, name: &str, mark: Mark, known: &Domains, names: &[&str], purpose: &str) {
+        let shown = quoted(name);
+        match known.domains.get(name) {
+            None => {
+                let message = format!("domain `{shown}` is not in the domains' file");
+                let finding = self.error(mark, Kind::Domain, message);
+                match nearest(name, names) {
+                    Some(near) => finding.next(format_args!("write `{near}`")),
+                    None if names.is_empty() => {
+                        finding.next("name the file: `domains: domains.yaml`")
+                    }
+                    None => finding
+                        .help(format!("it has {}", listed(names)))
+                        .next("write one of these, or have one added"),
+                };
+            }
+            Some(domain) if !domain.allows(purpose) => {
+                let message =
+                    format!("domain `{shown}` is not for the purpose `{}`", quoted(purpose));
+                self.error(mark, Kind::Domain, message)
+                    .help("pipelines that share a domain can be joined")
+                    .next("use a domain of this purpose, or have the domain changed");
+            }
+            Some(_) => {}
         }
     }
 
@@ -674,7 +681,9 @@ impl Lint<'_> {
                     let message = format!("an override for `{shown}`, whose class `{class}` {why}");
                     self.error(mark, Kind::Override, message).next("remove it here");
                 }
-                if class == Some(Class::FreeText) && self.free_text(named, column, whole, stages) {
+                // One that shares a domain lets nothing cross by itself.
+                let lets = named.share_domain.is_none() && class == Some(Class::FreeText);
+                if lets && self.free_text(named, column, whole, stages) {
                     let mark = self.root.at(&["overrides", &n, "scorecard"]).mark;
                     named.measured = self.measured(named, path, mark);
                 }
@@ -855,6 +864,26 @@ impl Lint<'_> {
                 .help("one pipeline file serves every place, each with its own release")
                 .next("write a name such as `customers.release.json`");
         }
+    }
+}
+
+/// The domains that a stage uses, and where under its verb each is named.
+pub(super) fn domains_of(stage: &Stage) -> Vec<(&str, Vec<&str>)> {
+    match stage {
+        Stage::Tokenize(config) => vec![(&config.domain, vec!["domain"])],
+        Stage::Fpe(config) => vec![(&config.domain, vec!["domain"])],
+        Stage::Redact(config) => {
+            let place = |(kind, action)| {
+                let (kind, action): (&String, &Action) = (kind, action);
+                let verb = match action {
+                    Action::Tokenize(_) => "tokenize",
+                    Action::Fpe(_) => "fpe",
+                };
+                (action.domain(), vec!["in_place", kind.as_str(), verb, "domain"])
+            };
+            config.in_place.iter().map(place).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

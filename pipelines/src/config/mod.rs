@@ -7,6 +7,7 @@ mod finding;
 mod lint;
 mod pipeline;
 mod place;
+mod redaction;
 mod regions;
 mod schema;
 mod tables;
@@ -329,6 +330,7 @@ fn read_domains(
 
 /// What a place and all tables of a file say together.
 fn fits_all(place: &Place, root: &Node, label: &str, all: &[Pipeline], findings: &mut Findings) {
+    redaction::apart(all, findings);
     let shards = all.len() * place.tasks as usize;
     if all.len() > 1 && shards > SHARDS_MAX {
         let message = format!("{} tables with {} tasks each are {shards}", all.len(), place.tasks);

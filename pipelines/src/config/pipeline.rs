@@ -250,6 +250,15 @@ pub struct Override {
     /// detectors, a file beside this one.
     #[serde(default)]
     pub scorecard: Option<String>,
+    /// A token domain of columns that finds in the text of this one column may share: whoever
+    /// writes the text and reads the target can ask for the token of any value, so often a record.
+    #[serde(default)]
+    pub share_domain: Option<String>,
+    /// With `share_domain`: the most finds of one record that become a pseudonym; those beyond are
+    /// marked.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_per_record: Option<u32>,
     /// What that file says, where it is evidence for this override.
     #[serde(skip)]
     #[schemars(skip)]
@@ -278,6 +287,9 @@ pub(super) struct PipelineFile {
     #[serde(default)]
     #[schemars(schema_with = "types_schema")]
     pub types: BTreeMap<String, String>,
+    /// Lists of words that `redact` finds beside what its detectors do, by the name of their kind.
+    #[serde(default)]
+    pub dictionaries: BTreeMap<String, DictionaryFile>,
     /// What happens, in order. One verb an entry, one protection a leaf.
     #[serde(default)]
     pub stages: Vec<Stage>,
@@ -306,6 +318,22 @@ pub(super) struct PipelineFile {
     /// What goes in, and what must and must not come out: `douane test` runs them.
     #[serde(default)]
     pub tests: Vec<CaseFile>,
+}
+
+/// A list of words: names of staff, projects, streets.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Dictionary")]
+#[serde(deny_unknown_fields)]
+pub(super) struct DictionaryFile {
+    /// A file beside this one, one entry a line; a line that starts with `#` is a remark.
+    pub file: String,
+    /// Entries are found in any case; else as they are written, or all in capitals.
+    #[serde(default)]
+    pub ignore_case: bool,
+    /// Words of which one must stand shortly before an entry.
+    #[serde(default)]
+    #[schemars(length(max = 100))]
+    pub context: Vec<String>,
 }
 
 /// Leaves that name somebody together.
@@ -457,6 +485,13 @@ pub(super) struct SinkFile {
     /// What happens when the source's table is truncated.
     #[serde(default)]
     pub truncate: TruncateFile,
+}
+
+impl SinkFile {
+    /// Whether records hold the row before the change too.
+    pub fn is_envelope(&self) -> bool {
+        self.kafka.as_ref().is_some_and(|kafka| matches!(kafka.shape, Shape::Envelope))
+    }
 }
 
 /// A folder in the global folder; each transaction is a part of it that appears whole.

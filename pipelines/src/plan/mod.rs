@@ -21,7 +21,9 @@ use douane_schemas::debezium::{Decoder, Limits, TableName};
 use douane_schemas::leaf::{Leaf, LeafType, TableLeaves};
 use douane_transforms::{Declared, Keyring, Normalize, Produces, Stage, TransformFault};
 
-use crate::config::{Class, Expected, Finding, Findings, Kind, Mark, Pipeline, nearest, quoted};
+use crate::config::{
+    Class, Expected, Finding, Findings, Kind, Mark, Override, Pipeline, nearest, quoted,
+};
 use crate::policy::{self, Verdict};
 
 pub use sql::{DerivedColumn, SqlOutput, SqlPlan};
@@ -582,8 +584,9 @@ fn output(
         finding(pipeline, findings, None, Kind::Policy, message).next("protect it, or drop it");
         return None;
     }
-    let overrides: Vec<_> =
-        pipeline.overrides.iter().filter(|o| o.columns.iter().any(|c| c == path)).collect();
+    // One that shares a domain lets nothing cross by itself.
+    let names = |o: &&Override| o.share_domain.is_none() && o.columns.contains(path);
+    let overrides: Vec<_> = pipeline.overrides.iter().filter(names).collect();
     if let [first, second, ..] = overrides[..] {
         let message =
             format!("`{path}` is named by two overrides, `{}` and `{}`", first.name, second.name);

@@ -208,7 +208,7 @@ impl Proof {
                 Escaped(&o.name),
                 Escaped(&o.columns.join(", ")),
                 Escaped(&o.detectors.join(", ")),
-                Escaped(&o.residual.join(", ")),
+                Escaped(&o.shares().unwrap_or_else(|| o.residual.join(", "))),
                 Escaped(&super::recall(o)),
             )?;
         }

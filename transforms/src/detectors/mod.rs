@@ -78,7 +78,7 @@ use sha2::{Digest, Sha256};
 
 use context::Context;
 use lead::Lead;
-pub use scan::{Detectors, Found};
+pub use scan::{Detectors, Found, Kind};
 use words::Words;
 
 /// All detectors. Of finds that start at one place and are equally long, the first one's counts:
@@ -276,11 +276,6 @@ impl Detector {
     /// Text that it leaves as it is.
     pub fn refusals(self) -> &'static [&'static str] {
         self.spec().refusals
-    }
-
-    /// Whether a file of words can be added to what it knows.
-    pub fn takes_dictionary(self) -> bool {
-        matches!(self.spec().find, Find::Words { .. })
     }
 
     /// SHA-256 in hexadecimal of everything that it is made of, for the fingerprint: name, mark,

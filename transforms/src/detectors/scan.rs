@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use super::dictionary::Dictionaries;
+use super::dictionary::{Dictionaries, Dictionary};
 use super::lead::{Counts, LEAD_BYTES};
 use super::words::Words;
 use super::{Detector, Find, Pattern, Start};
@@ -17,15 +17,39 @@ use crate::fault::StageFault;
 /// No number is longer, its separators among it.
 const NUMBER_BYTES_MAX: usize = 256;
 
+/// Who found something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A detector.
+    Detector(Detector),
+    /// The dictionary at this place of those that the pass has.
+    Dictionary(u8),
+}
+
 /// A find: bytes `start..end` of the scanned text, on character borders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
     /// What was found.
-    pub detector: Detector,
+    pub kind: Kind,
     /// First byte.
     pub start: usize,
     /// One past the last byte.
     pub end: usize,
+}
+
+impl Found {
+    /// The detector that found it; `None` for a dictionary's find.
+    pub fn detector(&self) -> Option<Detector> {
+        match self.kind {
+            Kind::Detector(detector) => Some(detector),
+            Kind::Dictionary(_) => None,
+        }
+    }
+
+    fn is_of_words(&self) -> bool {
+        let words = |detector: Detector| matches!(detector.spec().find, Find::Words { .. });
+        self.detector().is_none_or(words)
+    }
 }
 
 /// Several detectors as one pass.
@@ -76,16 +100,16 @@ impl Detectors {
     /// # Errors
     /// [`StageFault::Detectors`] where a pattern does not compile.
     pub fn new(named: &[Detector]) -> Result<Self, StageFault> {
-        Self::with_dictionaries(named, Dictionaries::default())
+        Self::with_dictionaries(named, &[])
     }
 
-    /// As [`Self::new`], with further words for those that look for words.
+    /// As [`Self::new`], with dictionaries beside the detectors.
     ///
     /// # Errors
-    /// As [`Self::new`].
+    /// As [`Self::new`]; a dictionary that is too large.
     pub fn with_dictionaries(
         named: &[Detector],
-        dictionaries: Dictionaries,
+        dictionaries: &[Dictionary],
     ) -> Result<Self, StageFault> {
         let mut all = Self {
             needs: Vec::new(),
@@ -93,7 +117,7 @@ impl Detectors {
             follows: [0; 256],
             around: Vec::new(),
             words: Vec::new(),
-            dictionaries,
+            dictionaries: Dictionaries::new(dictionaries)?,
         };
         for detector in Detector::ALL.into_iter().filter(|detector| named.contains(detector)) {
             match &detector.spec().find {
@@ -128,7 +152,7 @@ impl Detectors {
     /// Calls `each` for every find, in order; finds do not overlap.
     pub fn scan(&self, text: &str, each: impl FnMut(Found)) {
         let active = self.active(text.as_bytes());
-        if active != 0 {
+        if active != 0 || !self.dictionaries.is_empty() {
             self.scan_for(text, active, each);
         }
     }
@@ -165,24 +189,21 @@ impl Detectors {
 
     /// Finds of words: in order, the longest at each place, none inside another.
     fn named(&self, text: &str, active: u64) -> Vec<Found> {
-        if !self.words.iter().any(|detector| active & detector.bit() != 0) {
-            return Vec::new();
-        }
-        let words = Words::new(text);
         let mut all = Vec::new();
-        let mut spans = Vec::new();
-        for detector in self.words.iter().filter(|detector| active & detector.bit() != 0) {
-            if let Find::Words { scan, .. } = detector.spec().find {
-                scan(&words, &mut spans);
+        let found =
+            |kind: Kind, span: Range<usize>| Found { kind, start: span.start, end: span.end };
+        self.dictionaries.find(text, |at, span| all.push(found(Kind::Dictionary(at), span)));
+        if self.words.iter().any(|detector| active & detector.bit() != 0) {
+            let words = Words::new(text);
+            let mut spans = Vec::new();
+            for detector in self.words.iter().filter(|detector| active & detector.bit() != 0) {
+                if let Find::Words { scan, .. } = detector.spec().find {
+                    scan(&words, &mut spans);
+                }
+                all.extend(spans.drain(..).map(|span| found(Kind::Detector(*detector), span)));
             }
-            self.dictionaries.find(*detector, text, |span| spans.push(span));
-            all.extend(spans.drain(..).map(|span: Range<usize>| Found {
-                detector: *detector,
-                start: span.start,
-                end: span.end,
-            }));
         }
-        // Stable: of equal ones the first detector's.
+        // Stable: of equal ones a dictionary's, then the first detector's.
         all.sort_by_key(|found| (found.start, std::cmp::Reverse(found.end)));
         let mut end = 0;
         all.retain(|found| {
@@ -268,7 +289,7 @@ impl Detectors {
             if let Some(end) = detector.end_at(row.bytes, at)
                 && longest.is_none_or(|other| other.end < end)
             {
-                longest = Some(Found { detector, start: at, end });
+                longest = Some(Found { kind: Kind::Detector(detector), start: at, end });
             }
         }
         longest
@@ -293,7 +314,7 @@ impl Detectors {
     /// a longer find ends at is a number, and no number is longer.
     fn settle(&self, row: &Row<'_>, mut found: Found) -> usize {
         let bytes = row.bytes;
-        if let Find::Words { .. } = found.detector.spec().find {
+        if found.is_of_words() {
             return self.settle_words(row, found);
         }
         let mut group = found.start.max(found.end.saturating_sub(NUMBER_BYTES_MAX));
@@ -302,7 +323,7 @@ impl Detectors {
             let at = start - usize::from(opened);
             let apart = !bytes[before..at].iter().any(|byte| super::Edge::Word.holds(*byte));
             if apart && let Some(other) = self.beyond(row, at, found.end) {
-                if other.detector != found.detector {
+                if other.kind != found.kind {
                     return before;
                 }
                 found.end = other.end;
@@ -358,7 +379,7 @@ impl Around {
             let start = (self.first)(bytes, byte, from);
             ahead.searched = byte + 1;
             if let Some(end) = self.detector.end_at(bytes, start).filter(|end| *end > byte) {
-                let found = Found { detector: self.detector, start, end };
+                let found = Found { kind: Kind::Detector(self.detector), start, end };
                 ahead.found = Some((byte, found));
                 return Some(found);
             }

@@ -24,7 +24,7 @@ fn replaced(text: &str, scan: impl FnOnce(&mut dyn FnMut(Found))) -> String {
     let mut copied = 0;
     scan(&mut |found| {
         out.push_str(&text[copied..found.start]);
-        out.push_str(found.detector.mark());
+        out.push_str(found.detector().unwrap().mark());
         copied = found.end;
     });
     out + &text[copied..]

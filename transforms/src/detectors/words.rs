@@ -238,7 +238,7 @@ fn lists() -> Option<&'static Lists> {
 }
 
 /// Entries of a list: apart by spaces, `_` for a space inside one, `#` before a remark.
-fn entries_of(text: &str) -> impl Iterator<Item = String> {
+pub(super) fn entries_of(text: &str) -> impl Iterator<Item = String> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.flat_map(str::split_whitespace).map(|entry| entry.replace('_', " "))
 }
