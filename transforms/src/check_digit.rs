@@ -42,29 +42,28 @@ impl CheckDigit {
     }
 }
 
-/// The digit that makes a text valid.
-fn luhn(text: &[u8], at: usize) -> u8 {
-    let mut sum = 0;
-    let mut doubled = false;
-    let mut own = false;
-    for (place, byte) in text.iter().enumerate().rev().filter(|(_, b)| b.is_ascii_digit()) {
-        if place == at {
-            own = doubled;
-        } else {
-            sum += weighed(byte - b'0', doubled);
-        }
-        sum %= 10;
-        doubled = !doubled;
-    }
-    // Doubling with the digit sum is a permutation of the digits: exactly one fits.
-    (0..10).find(|digit| (sum + weighed(*digit, own)) % 10 == 0).unwrap_or_default()
+/// ISO/IEC 7812-1 annex B: the sum of digits from the last one on, every second one doubled. It is
+/// a multiple of ten where the check digit is right.
+pub(crate) fn luhn_sum(from_last: impl Iterator<Item = u8>) -> u32 {
+    from_last.zip([false, true].into_iter().cycle()).map(|(d, twice)| weighed(d, twice)).sum()
 }
 
-fn weighed(digit: u8, doubled: bool) -> u8 {
-    match (doubled, digit) {
-        (false, _) => digit,
-        (true, 0..=4) => 2 * digit,
-        (true, _) => 2 * digit - 9,
+/// The digit that makes a text valid.
+fn luhn(text: &[u8], at: usize) -> u8 {
+    let digits = || text.iter().enumerate().rev().filter(|(_, byte)| byte.is_ascii_digit());
+    // With 0 in its place the digit adds nothing.
+    let sum = luhn_sum(digits().map(|(place, b)| if place == at { 0 } else { b - b'0' }));
+    let own =
+        digits().position(|(place, _)| place == at).is_some_and(|from_last| from_last % 2 == 1);
+    // Doubling with the digit sum is a permutation of the digits: exactly one fits.
+    (0..10).find(|digit| (sum + weighed(*digit, own)).is_multiple_of(10)).unwrap_or_default()
+}
+
+fn weighed(digit: u8, doubled: bool) -> u32 {
+    match (doubled, u32::from(digit)) {
+        (false, digit) => digit,
+        (true, digit @ 0..=4) => 2 * digit,
+        (true, digit) => 2 * digit - 9,
     }
 }
 

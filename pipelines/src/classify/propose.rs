@@ -124,7 +124,16 @@ fn words(name: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use douane_transforms::detectors::Detector;
+
     use super::*;
+
+    #[test]
+    fn detectors_that_are_named_exist() {
+        for name in QUASI.iter().chain(SECRETS) {
+            assert!(Detector::named(name).is_some(), "{name}");
+        }
+    }
 
     #[test]
     fn names_are_taken_apart() {

@@ -181,6 +181,27 @@ fn the_json_example_of_the_readme_has_no_finding() {
     assert!(check(&untyped).is_err(), "the types are needed");
 }
 
+/// The gate shares no code with the detectors, and the page is read by people: their lists are kept by hand, and held here against
+/// the one that stages are made of.
+#[test]
+fn lists_of_detectors_have_the_names_of_all() {
+    use douane_gate::detectors as gate;
+    use douane_transforms::detectors::Detector;
+    let all: Vec<&str> = Detector::ALL.into_iter().map(Detector::name).collect();
+    let sorted = |mut names: Vec<&'static str>| {
+        names.sort_unstable();
+        names
+    };
+    assert_eq!(sorted(gate::names().collect()), sorted(all.clone()));
+    let page = fs::read_to_string("../docs/protections.md").unwrap();
+    let table = page.split("| detector | finds | the gate looks again |\n").nth(1).unwrap();
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+    let rows: Vec<(&str, bool)> =
+        rows.map(|row| (row.split('`').nth(1).unwrap(), row.ends_with("| yes |"))).collect();
+    let looked = |name: &&'static str| (*name, gate::Detector::named(name).is_some());
+    assert_eq!(rows, all.iter().map(looked).collect::<Vec<_>>());
+}
+
 /// Every example of the page of protections, in a pipeline that has its columns: the good ones are taken, each of the others is
 /// refused.
 #[test]
@@ -195,7 +216,11 @@ fn the_examples_of_the_page_of_protections_are_read() {
     for name in ["douane.yaml", "domains.yaml"] {
         fs::copy(Path::new(DIR).join(name), folder.path().join(name)).unwrap();
     }
-    write("domains.yaml", "domains: { customer: {}, phone: {} }\n");
+    write(
+        "domains.yaml",
+        "domains: { customer: {}, phone: {}, notes_email: {}, notes_card: {} }\n",
+    );
+    write("staff.txt", "Quentin Xqzw\n");
     write("regions.csv", "place,region\nGraz,Styria\nLeoben,Styria\n");
     let load = |stage: &str, more: &str| {
         let columns = stage.split_once("columns: [").unwrap().1.split_once(']').unwrap().0;
@@ -220,6 +245,13 @@ fn the_examples_of_the_page_of_protections_are_read() {
     for stage in &refused {
         assert!(load(stage, "").is_err(), "{stage}");
     }
+    let words = lines("```yaml dictionaries\n");
+    let (stages, words): (Vec<_>, Vec<_>) = words.iter().partition(|line| line.contains("- "));
+    let words: String = words
+        .iter()
+        .filter(|line| !line.contains("stages"))
+        .fold(String::new(), |all, line| all + line + "\n");
+    load(stages[0].trim_start(), &words).unwrap_or_else(|findings| panic!("{findings}"));
     let sets: String = lines("```yaml pipeline\n").iter().map(|line| format!("{line}\n")).collect();
     let all = "- mask: { columns: [birth_date, city, country] }";
     let (_, found) = load(all, &sets).unwrap_or_else(|findings| panic!("{findings}"));

@@ -81,6 +81,13 @@ pub(super) fn printable(label: &str) -> String {
 mod tests {
     use super::*;
 
+    #[test]
+    fn detectors_that_are_named_exist() {
+        for (name, words) in WORDS {
+            assert!(Detector::named(name).is_some() && !words.is_empty(), "{name}");
+        }
+    }
+
     fn name_of(label: &str) -> Option<&'static str> {
         kind_of(label).map(Detector::name)
     }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::context::Context;
 use super::{Edge, Find, Pattern, Spec, Start};
+use crate::check_digit::luhn_sum;
 
 static CONTEXT: Context = Context::new(&[
     "card", "cc ", "cc:", "maestro", "karte", "carte", "tarjeta", "carta", "kaart", "kart",
@@ -88,18 +89,8 @@ fn separators(bytes: &[u8]) -> usize {
 
 /// ISO/IEC 7812-1 annex B over the digits of `bytes`, of which there must be 12 to 19.
 fn luhn(bytes: &[u8]) -> bool {
-    let mut count = 0_u32;
-    let mut sum = 0_u32;
-    for byte in bytes.iter().rev().filter(|byte| byte.is_ascii_digit()) {
-        let digit = u32::from(byte - b'0');
-        sum += match (count % 2, digit) {
-            (0, digit) => digit,
-            (_, 0..=4) => 2 * digit,
-            _ => 2 * digit - 9,
-        };
-        count += 1;
-    }
-    (12..=19).contains(&count) && sum.is_multiple_of(10)
+    let digits = || bytes.iter().rev().filter(|byte| byte.is_ascii_digit()).map(|b| b - b'0');
+    (12..=19).contains(&digits().count()) && luhn_sum(digits()).is_multiple_of(10)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::Edge;
+use crate::check_digit::luhn_sum;
 
 /// A match that is no part of a longer word or number and holds what the check asks for.
 pub(super) fn whole(
@@ -50,17 +51,7 @@ pub(super) fn weighted(digits: &[u8], weights: &[u8]) -> u32 {
 
 /// ISO/IEC 7812-1 annex B: the last digit is the check digit.
 pub(super) fn luhn(digits: &[u8]) -> bool {
-    let sum: u32 = digits
-        .iter()
-        .rev()
-        .enumerate()
-        .map(|(place, digit)| match (place % 2, u32::from(*digit)) {
-            (0, digit) => digit,
-            (_, digit @ 0..=4) => 2 * digit,
-            (_, digit) => 2 * digit - 9,
-        })
-        .sum();
-    sum.is_multiple_of(10)
+    luhn_sum(digits.iter().rev().copied()).is_multiple_of(10)
 }
 
 /// ISO/IEC 7064 mod 11,10: the last digit is the check digit.
