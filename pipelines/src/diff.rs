@@ -17,6 +17,7 @@ use crate::fault::RunFault;
 use crate::plan::Plan;
 use crate::release::{self, Standing};
 
+mod shows;
 mod whole;
 
 /// What a change may cost.
@@ -57,7 +58,7 @@ pub struct Change {
     pub part: &'static str,
     pub column: String,
     /// `added`, `removed`, `renamed`, `protection`, `domain`, `domain_version`, `type`, `class`,
-    /// `null`, `from`.
+    /// `null`, `from`, `on_bad`.
     pub what: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
@@ -175,6 +176,8 @@ const LEAVES: &str = "a new column: more of each row can be read outside";
 const REMOVED: &str = "readers of the column find nothing more in it; what has crossed keeps it";
 const RENAMED: &str = "readers find it under another name; what has crossed keeps the old one";
 const BARE: &str = "it crosses as it is from now on: what was protected can be read";
+const FINER: &str = "it may show more of a value than before: compare what `explain` says it keeps";
+const BAD: &str = "cells that its stage cannot take come out otherwise";
 const OTHER: &str = "new values do not compare with those that crossed";
 const JOINS: &str =
     "tokens and encrypted values of new records do not join with those that crossed";
@@ -218,6 +221,7 @@ fn compare(part: &'static str, before: &[Column], after: &[Column], out: &mut Ve
             ("column_type", "type", Risk::Schema, TYPE),
             ("nullable", "null", Risk::Schema, NULL),
             ("class", "class", Risk::Approval, CLASS),
+            ("on_bad", "on_bad", Risk::Readers, BAD),
         ] {
             if was[field] != is[field] {
                 push(name, what, Some(plain(&was[field])), Some(plain(&is[field])), risk, why);
@@ -232,7 +236,8 @@ fn compare(part: &'static str, before: &[Column], after: &[Column], out: &mut Ve
         match (is["kind"].as_str(), domain) {
             (_, true) => push(name, "domain", before, after, Risk::Joins, JOINS),
             (Some("public"), _) => push(name, "protection", before, after, Risk::Disclosure, BARE),
-            _ => push(name, "protection", before, after, Risk::Readers, OTHER),
+            _ if less(was, is) => push(name, "protection", before, after, Risk::Readers, OTHER),
+            _ => push(name, "protection", before, after, Risk::Disclosure, FINER),
         }
     }
     for name in new.keys().filter(|name| !old.contains_key(*name) && !renamed.contains(name)) {
@@ -244,6 +249,15 @@ fn compare(part: &'static str, before: &[Column], after: &[Column], out: &mut Ve
             Risk::Disclosure,
             LEAVES,
         );
+    }
+}
+
+/// The protection shows no more than the one before.
+fn less(was: &Json, is: &Json) -> bool {
+    let shape = |shape: &Json| serde_json::from_value(shape.clone()).ok();
+    match (shape(was), shape(is)) {
+        (Some(was), Some(is)) => shows::shows_no_more(&was, &is),
+        _ => false,
     }
 }
 

@@ -373,13 +373,15 @@ pub fn list(place: &Path, file: &Path) -> Result<Vec<SetAside>, RunFault> {
         .into_iter()
         .map(|(record, at_ms)| {
             let at = At { topic: record.topic, partition: record.partition, offset: record.offset };
-            let since = jiff::Timestamp::from_millisecond(at_ms);
+            // A folder's records have no time of their own.
+            let since =
+                (at_ms >= 0).then(|| jiff::Timestamp::from_millisecond(at_ms).ok()).flatten();
             SetAside {
                 state: told.state(&at),
                 at,
                 code: record.code,
                 since: since.map_or_else(
-                    |_| "-".to_owned(),
+                    || "-".to_owned(),
                     |t| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
                 ),
                 whole: record.record.is_some(),

@@ -100,13 +100,13 @@ fn each_change_is_told_with_its_risk() {
                 "mask: { columns: [email], keep: { last: 4 } }",
             )],
             DOMAINS,
-            &["row email protection: Readers"],
+            &["row email protection: Disclosure"],
             true,
         ),
         (
             &[("bins: [0, 1000]", "bins: [0, 500]")],
             DOMAINS,
-            &["row salary protection: Readers"],
+            &["row salary protection: Disclosure"],
             true,
         ),
         (

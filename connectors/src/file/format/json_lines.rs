@@ -83,7 +83,9 @@ impl Reader for Lines {
             self.bytes += read as u64;
             let whole = self.line.last() == Some(&b'\n');
             if !whole && self.line.len() > RECORD_BYTES_MAX {
-                return Err(self.malformed("a line is longer than 8 MiB"));
+                return Err(self.malformed(
+                    "a line is longer than 8 MiB, which no record may be: take it out of the file",
+                ));
             }
             let line = self.line.trim_ascii();
             if line.is_empty() {
