@@ -5,4 +5,18 @@
 
 pub mod alias_table;
 pub mod chacha20;
+pub mod clip;
+mod device;
+pub mod encode;
+pub mod filter;
+pub mod histogram;
 pub mod noise;
+mod rows;
+pub mod segmented_sum;
+pub mod selftest;
+
+pub use device::{Adapter, Cause, Choice, Device, NoGpu, On, Ran};
+pub use rows::{DIMENSIONS_MAX, EDGES_MAX, ROWS_MAX, RowsFault, SUMS_MAX};
+
+#[cfg(test)]
+mod tests;

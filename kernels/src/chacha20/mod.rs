@@ -1,5 +1,7 @@
 //! The block function of ChaCha20, RFC 8439 section 2.3.
 
+use crate::device::{Cause, Device, Gpu, Job, LANES, Ran, Shader, Step, params};
+
 /// Section 2.3: "expand 32-byte k".
 const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
 /// Words of a block.
@@ -60,8 +62,75 @@ fn quarter<const N: usize>(state: &mut [[u32; N]; WORDS], a: usize, b: usize, c:
     }
 }
 
+params!(Params { key_low: 4, key_high: 4, nonce: 3, counter: 1, count: 1 });
+
+pub(crate) const SHADER: Shader = Shader {
+    name: "chacha20",
+    sources: &[include_str!("block.wgsl"), include_str!("kernel.wgsl")],
+    has_between: false,
+};
+
+/// Most blocks of one call: 64 MiB.
+pub const BLOCKS_MAX: usize = 1 << 20;
+
+/// Why no blocks are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{count} blocks were asked for: at most {BLOCKS_MAX} a call")]
+pub struct TooMany {
+    pub count: usize,
+}
+
+/// `count` blocks that follow each other, word by word; the counter goes round at 2^32.
+///
+/// # Errors
+/// More than [`BLOCKS_MAX`].
+pub fn run(
+    device: &Device,
+    key: &[u8; 32],
+    counter: u32,
+    nonce: [u32; 3],
+    count: usize,
+) -> Result<Ran<Vec<u32>>, TooMany> {
+    if count > BLOCKS_MAX {
+        return Err(TooMany { count });
+    }
+    let key = zeroize::Zeroizing::new(key_words(key));
+    let twin = || twin(&key, counter, nonce, count);
+    Ok(device.batch(|gpu| on(gpu, &SHADER, &key, counter, nonce, count), twin))
+}
+
+pub(crate) fn twin(key: &[u32; 8], counter: u32, nonce: [u32; 3], count: usize) -> Vec<u32> {
+    let block = |at: usize| blocks::<1>(key, counter.wrapping_add(at as u32), nonce);
+    (0..count).flat_map(|at| block(at).map(|[word]| word)).collect()
+}
+
+pub(crate) fn on(
+    gpu: &Gpu,
+    shader: &Shader,
+    key: &[u32; 8],
+    counter: u32,
+    nonce: [u32; 3],
+    count: usize,
+) -> Result<Vec<u32>, Cause> {
+    let (key_low, key_high) = halves_of(key);
+    let params = Params { key_low, key_high, nonce, counter: [counter], count: [count as u32] };
+    let entries = vec![("blocks", count.div_ceil(LANES))];
+    gpu.run(&Job {
+        shader,
+        input_words: Vec::new(),
+        between_words: 0,
+        output_words: count * WORDS,
+        steps: vec![Step { params: params.words(), inputs: Vec::new(), entries }],
+    })
+}
+
+/// The key as two vectors of four words.
+pub(crate) fn halves_of(key: &[u32; 8]) -> ([u32; 4], [u32; 4]) {
+    ([key[0], key[1], key[2], key[3]], [key[4], key[5], key[6], key[7]])
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// RFC 8439: section 2.3.2, and appendix A.1, vectors 1 to 5: key, counter, nonce, block.

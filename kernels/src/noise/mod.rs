@@ -7,6 +7,7 @@
 
 use crate::alias_table::{AliasTable, threshold_of};
 use crate::chacha20;
+use crate::device::{Cause, Device, Gpu, Job, LANES, Ran, Shader, Step, params};
 
 /// Ordinals end here: the block counter has 32 bits.
 pub const ORDINALS_MAX: u64 = 1 << 34;
@@ -19,12 +20,38 @@ pub enum NoiseFault {
 }
 
 /// Blocks that are computed side by side.
-const LANES: usize = 8;
+const TOGETHER: usize = 8;
 
-/// `count` samples from ordinal `first` on. What the words mean here, they mean on every device.
+params!(Params { key_low: 4, key_high: 4, statistic: 1, counter: 1, count: 1, mask: 1, reach: 1 });
+
+pub(crate) const SHADER: Shader = Shader {
+    name: "noise",
+    sources: &[include_str!("../chacha20/block.wgsl"), include_str!("kernel.wgsl")],
+    has_between: false,
+};
+
+/// `count` samples from ordinal `first` on.
 ///
 /// # Errors
 /// The ordinals pass 2^34.
+pub fn run(
+    device: &Device,
+    key: &[u8; 32],
+    table: &AliasTable,
+    statistic: u32,
+    first: u64,
+    count: usize,
+) -> Result<Ran<Vec<i32>>, NoiseFault> {
+    within(first, count)?;
+    let key = zeroize::Zeroizing::new(chacha20::key_words(key));
+    let drawn = Drawn { key: &key, table, statistic, first, count };
+    Ok(device.batch(|gpu| drawn.on(gpu, &SHADER), || drawn.twin()))
+}
+
+/// The same on the processor: what the words mean here, they mean on every device.
+///
+/// # Errors
+/// As [`run`].
 pub fn twin(
     key: &[u8; 32],
     table: &AliasTable,
@@ -32,24 +59,106 @@ pub fn twin(
     first: u64,
     count: usize,
 ) -> Result<Vec<i32>, NoiseFault> {
-    let last = first.checked_add(count as u64).filter(|last| *last <= ORDINALS_MAX);
-    last.ok_or(NoiseFault::Ordinals { first, count })?;
+    within(first, count)?;
     let key = zeroize::Zeroizing::new(chacha20::key_words(key));
-    let mut samples = Vec::with_capacity(count + 4 * LANES);
-    let mut skip = (first & 3) as usize;
-    let mut counter = (first >> 2) as u32;
-    while samples.len() < count {
-        let words = chacha20::blocks::<LANES>(&key, counter, [statistic, 0, 0]);
-        let drawn = (0..4 * LANES).skip(skip).map(|at| {
-            let (block, word) = (at / 4, 4 * (at % 4));
-            sample(table, std::array::from_fn(|next| words[word + next][block]))
-        });
-        samples.extend(drawn);
-        skip = 0;
-        counter = counter.wrapping_add(LANES as u32);
+    Ok(Drawn { key: &key, table, statistic, first, count }.twin())
+}
+
+fn within(first: u64, count: usize) -> Result<(), NoiseFault> {
+    let last = first.checked_add(count as u64).filter(|last| *last <= ORDINALS_MAX);
+    last.map(|_| ()).ok_or(NoiseFault::Ordinals { first, count })
+}
+
+/// What is to be drawn; the ordinals are within their range.
+pub(crate) struct Drawn<'a> {
+    pub key: &'a [u32; 8],
+    pub table: &'a AliasTable,
+    pub statistic: u32,
+    pub first: u64,
+    pub count: usize,
+}
+
+/// Blocks a job: 64 MiB of samples.
+const BLOCKS_A_JOB: usize = 1 << 22;
+/// Samples of each job that the twin draws again.
+const SAMPLES_COMPARED: usize = 1024;
+
+impl Drawn<'_> {
+    pub(crate) fn on(&self, gpu: &Gpu, shader: &Shader) -> Result<Vec<i32>, Cause> {
+        let (mut samples, mut skip) = (Vec::with_capacity(self.count), (self.first & 3) as usize);
+        let mut counter = (self.first >> 2) as u32;
+        while samples.len() < self.count {
+            let left = self.count - samples.len();
+            let blocks = (skip + left).div_ceil(4).min(BLOCKS_A_JOB);
+            let words = self.job(gpu, shader, counter, blocks)?;
+            let from = samples.len();
+            samples.extend(words.iter().skip(skip).take(left).map(|word| *word as i32));
+            self.compare(from, &samples[from..])?;
+            counter = counter.wrapping_add(blocks as u32);
+            skip = 0;
+        }
+        Ok(samples)
     }
-    samples.truncate(count);
-    Ok(samples)
+
+    fn job(
+        &self,
+        gpu: &Gpu,
+        shader: &Shader,
+        counter: u32,
+        blocks: usize,
+    ) -> Result<Vec<u32>, Cause> {
+        let (key_low, key_high) = chacha20::halves_of(self.key);
+        let slots = self.table.slots().as_flattened();
+        let params = Params {
+            key_low,
+            key_high,
+            statistic: [self.statistic],
+            counter: [counter],
+            count: [blocks as u32],
+            mask: [self.table.slots().len() as u32 - 1],
+            reach: [self.table.reach() as u32],
+        };
+        let entries = vec![("noise", blocks.div_ceil(LANES))];
+        gpu.run(&Job {
+            shader,
+            input_words: vec![slots.len()],
+            between_words: 0,
+            output_words: 4 * blocks,
+            steps: vec![Step { params: params.words(), inputs: vec![slots], entries }],
+        })
+    }
+
+    /// A part of what a GPU drew is drawn again: noise that is not the twin's could not be audited.
+    fn compare(&self, from: usize, samples: &[i32]) -> Result<(), Cause> {
+        let step = samples.len().div_ceil(SAMPLES_COMPARED).max(1);
+        for at in (0..samples.len()).step_by(step) {
+            let first = self.first + (from + at) as u64;
+            let again = Drawn { first, count: 1, ..*self };
+            if again.twin() != samples[at..=at] {
+                return Err(Cause::Differs);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn twin(&self) -> Vec<i32> {
+        let Self { key, table, statistic, first, count } = *self;
+        let mut samples = Vec::with_capacity(count + 4 * TOGETHER);
+        let mut skip = (first & 3) as usize;
+        let mut counter = (first >> 2) as u32;
+        while samples.len() < count {
+            let words = chacha20::blocks::<TOGETHER>(key, counter, [statistic, 0, 0]);
+            let drawn = (0..4 * TOGETHER).skip(skip).map(|at| {
+                let (block, word) = (at / 4, 4 * (at % 4));
+                sample(table, std::array::from_fn(|next| words[word + next][block]))
+            });
+            samples.extend(drawn);
+            skip = 0;
+            counter = counter.wrapping_add(TOGETHER as u32);
+        }
+        samples.truncate(count);
+        samples
+    }
 }
 
 /// What four words of a block say.
