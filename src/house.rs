@@ -334,6 +334,15 @@ fn unsafe_code_and_the_foreign_interface_are_one_file() {
 }
 
 #[test]
+fn one_file_names_wgpu() {
+    let sources = sources();
+    let gpu = "kernels/src/device/vulkan.rs";
+    assert_eq!(holders(&sources, |s| &s.code, &["wgpu"], &[gpu]), NONE);
+    // Control: there it is found.
+    assert_eq!(holders(&sources, |s| &s.code, &["wgpu"], &[]), [format!("{gpu}: wgpu")]);
+}
+
+#[test]
 fn nobody_sleeps_but_the_run_loop_and_the_edges() {
     let allowed = [
         // The deadline of a stop.

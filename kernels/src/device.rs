@@ -205,6 +205,7 @@ impl Slot {
 
 /// A shader as it is handed to a GPU. Binding 0 is the parameters, then come the inputs, then a
 /// buffer between steps where there is one, then the output.
+#[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "nothing there reads it"))]
 pub(crate) struct Shader {
     pub name: &'static str,
     /// One after the other they are the shader.
@@ -212,6 +213,7 @@ pub(crate) struct Shader {
     pub has_between: bool,
 }
 
+#[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "nothing there reads it"))]
 impl Shader {
     pub(crate) fn source(&self) -> String {
         self.sources.join("\n")
@@ -219,6 +221,7 @@ impl Shader {
 }
 
 /// What a GPU does for a batch: its steps in order, on the same buffers, and the output at the end.
+#[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "nothing there reads it"))]
 pub(crate) struct Job<'a> {
     pub shader: &'a Shader,
     /// The longest that each input becomes.
@@ -228,6 +231,7 @@ pub(crate) struct Job<'a> {
     pub steps: Vec<Step<'a>>,
 }
 
+#[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "nothing there reads it"))]
 pub(crate) struct Step<'a> {
     pub params: Vec<u32>,
     /// One without words leaves what the step before had.
@@ -249,7 +253,7 @@ macro_rules! params {
         }
 
         impl $name {
-            #[cfg(test)]
+            #[cfg(all(test, feature = "gpu"))]
             pub(crate) const FIELDS: &'static [(&'static str, usize)] =
                 &[$((stringify!($field), std::mem::offset_of!($name, $field))),+];
 

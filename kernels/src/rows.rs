@@ -30,8 +30,8 @@ pub const EDGES_MAX: usize = 1 << 16;
 /// Dimensions of a vector.
 pub const DIMENSIONS_MAX: usize = 1 << 20;
 
-/// Rows a step: 32 MiB of numbers of 64 bits.
-pub(crate) const ROWS_A_STEP: usize = 1 << 22;
+/// Rows a step: 64 MiB of numbers of 64 bits, half of what a small device binds at once.
+pub(crate) const ROWS_A_STEP: usize = 1 << 23;
 
 pub(crate) fn same_length(expected: usize, found: usize) -> Result<(), RowsFault> {
     if found != expected {

@@ -14,8 +14,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 mod acvp;
+mod kernels;
 mod ours;
 mod wycheproof;
+
+pub use douane_kernels::NoGpu;
+pub use kernels::on_gpu;
 
 /// What became of one case.
 enum Outcome {
@@ -40,6 +44,19 @@ pub struct Report {
     pub failures: Vec<Failure>,
     /// Why cases are not supported, by group.
     pub reasons: Vec<Reason>,
+    /// What kernels ran on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<Adapter>,
+}
+
+/// A GPU, in the words of its driver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Adapter {
+    pub name: String,
+    pub backend: String,
+    pub driver: String,
+    /// Executed by the processor.
+    pub software: bool,
 }
 
 /// A failed case.

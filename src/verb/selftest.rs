@@ -1,10 +1,10 @@
-//! `selftest [FILE…]`
+//! `selftest [FILE…] [--gpu]`
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use douane_pipelines::fault::RunFault;
-use douane_pipelines::selftest::{self, Report};
+use douane_pipelines::selftest::{self, NoGpu, Report};
 
 use crate::{Format, verb};
 
@@ -13,6 +13,9 @@ pub struct Args {
     /// Vector files of Project Wycheproof's form (FF1, HMAC-SHA-256, AES-CMAC, AES-SIV, AES-GCM,
     /// AES-GCM-SIV) or ACVP's (FF1), and folders of them. What is built in runs in any case.
     files: Vec<PathBuf>,
+    /// Runs the kernels of aggregates on a GPU too, each against its twin on the processor.
+    #[arg(long)]
+    gpu: bool,
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -21,6 +24,10 @@ pub fn run(args: &Args) -> Result<ExitCode, RunFault> {
     let mut reports = selftest::built_in();
     let given = selftest::files(&args.files);
     reports.extend(given.map_err(|(path, error)| verb::file_fault(&path, &error))?);
+    if args.gpu {
+        let fault = |why: NoGpu| RunFault::Unreachable { what: "a GPU".into(), why: why.to_string() };
+        reports.extend(selftest::on_gpu().map_err(fault)?);
+    }
     match args.format {
         Format::Json => verb::print_json(&reports),
         Format::Text => print(&reports),
@@ -29,6 +36,10 @@ pub fn run(args: &Args) -> Result<ExitCode, RunFault> {
 }
 
 fn print(reports: &[Report]) {
+    if let Some(gpu) = reports.iter().find_map(|report| report.adapter.as_ref()) {
+        let software = if gpu.software { ", software" } else { "" };
+        verb::print(&format!("GPU: {}, {}, {}{software}", gpu.name, gpu.backend, gpu.driver));
+    }
     for report in reports {
         verb::print(&format!(
             "{} ({}): {} passed, {} failed, {} not supported",

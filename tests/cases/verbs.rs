@@ -227,6 +227,15 @@ fn documents_are_as_documented_without_a_broker() {
     let found = is_as_documented("selftest", &selftest, &[]);
     assert!(found.as_array().is_some_and(|reports| reports.len() >= 14), "{found}");
     assert_eq!(place.verb(&["selftest", "nowhere.json"]).code, 2);
+    if cfg!(feature = "gpu") {
+        let found = place.json(&["selftest", "--gpu"]).fine("the kernels on a GPU");
+        is_as_documented("selftest-gpu", &found, &["adapter"]);
+        let text = place.verb(&["selftest", "--gpu"]).fine("in words");
+        assert!(text.out.starts_with("GPU: ") && text.out.contains("kernel: noise"), "{}", text.out);
+    } else {
+        let refused = place.verb(&["selftest", "--gpu"]);
+        assert!(refused.code == 3 && refused.err.contains("--features gpu"), "{}", refused.err);
+    }
     is_as_documented("keys-init", &place.json(&["keys", "init"]).fine("keys init"), &[]);
     let labelled = format!("{HOME}/{LABELLED}");
     let four = ["scorecard", &labelled, "--detectors", "email,phone,card,iban"];

@@ -48,6 +48,24 @@ pub fn run(
     Ok(device.batch(|gpu| drawn.on(gpu, &SHADER), || drawn.twin()))
 }
 
+/// What [`run`] does, `rounds` times over a table that lies on the device already: for a
+/// measurement of the kernel without the way back. The samples are those of one round.
+///
+/// # Errors
+/// As [`run`].
+pub fn repeated(
+    device: &Device,
+    key: &[u8; 32],
+    table: &AliasTable,
+    count: usize,
+    rounds: usize,
+) -> Result<Ran<Vec<i32>>, NoiseFault> {
+    within(0, count)?;
+    let key = zeroize::Zeroizing::new(chacha20::key_words(key));
+    let drawn = Drawn { key: &key, table, statistic: 0, first: 0, count };
+    Ok(device.batch(|gpu| drawn.rounds_on(gpu, &SHADER, rounds), || drawn.twin()))
+}
+
 /// The same on the processor: what the words mean here, they mean on every device.
 ///
 /// # Errors
@@ -85,12 +103,16 @@ const SAMPLES_COMPARED: usize = 1024;
 
 impl Drawn<'_> {
     pub(crate) fn on(&self, gpu: &Gpu, shader: &Shader) -> Result<Vec<i32>, Cause> {
+        self.rounds_on(gpu, shader, 1)
+    }
+
+    fn rounds_on(&self, gpu: &Gpu, shader: &Shader, rounds: usize) -> Result<Vec<i32>, Cause> {
         let (mut samples, mut skip) = (Vec::with_capacity(self.count), (self.first & 3) as usize);
         let mut counter = (self.first >> 2) as u32;
         while samples.len() < self.count {
             let left = self.count - samples.len();
             let blocks = (skip + left).div_ceil(4).min(BLOCKS_A_JOB);
-            let words = self.job(gpu, shader, counter, blocks)?;
+            let words = self.job(gpu, shader, counter, blocks, rounds)?;
             let from = samples.len();
             samples.extend(words.iter().skip(skip).take(left).map(|word| *word as i32));
             self.compare(from, &samples[from..])?;
@@ -106,6 +128,7 @@ impl Drawn<'_> {
         shader: &Shader,
         counter: u32,
         blocks: usize,
+        rounds: usize,
     ) -> Result<Vec<u32>, Cause> {
         let (key_low, key_high) = chacha20::halves_of(self.key);
         let slots = self.table.slots().as_flattened();
@@ -118,7 +141,7 @@ impl Drawn<'_> {
             mask: [self.table.slots().len() as u32 - 1],
             reach: [self.table.reach() as u32],
         };
-        let entries = vec![("noise", blocks.div_ceil(LANES))];
+        let entries = vec![("noise", blocks.div_ceil(LANES)); rounds];
         gpu.run(&Job {
             shader,
             input_words: vec![slots.len()],

@@ -48,8 +48,28 @@ pub(crate) fn on(
     gpu.run(&job(shader, segments, values, groups, 1)).map(|words| joined(&words))
 }
 
-/// `rounds` is more than one for a measurement alone: rows lie there and are summed again.
-pub(crate) fn job<'a>(
+/// What [`run`] does, `rounds` times over rows that lie on the device already: for a measurement of
+/// the kernel without the way there. The sums are `rounds` times as large.
+///
+/// # Errors
+/// As [`run`].
+pub fn repeated(
+    device: &Device,
+    segments: &[u32],
+    values: &[i64],
+    groups: usize,
+    rounds: usize,
+) -> Result<Ran<Vec<i64>>, RowsFault> {
+    same_length(segments.len(), values.len())?;
+    sums_at_most(groups)?;
+    let job = job(&SHADER, segments, values, groups, rounds);
+    let sum = || twin(segments, values, groups);
+    let times = |sum: i64| sum.wrapping_mul(rounds as i64);
+    let twin = || sum().into_iter().map(times).collect();
+    Ok(device.batch(|gpu| gpu.run(&job).map(|words| joined(&words)), twin))
+}
+
+fn job<'a>(
     shader: &'a Shader,
     segments: &'a [u32],
     values: &'a [i64],
@@ -82,6 +102,8 @@ mod tests {
         let values = [i64::MAX, -5, 1, 100, 100, 7];
         let sums = run(&Device::cpu(), &segments, &values, 3).expect("rows");
         assert_eq!(sums.value, [2, 0, i64::MIN]);
+        let thrice = repeated(&Device::cpu(), &segments, &values, 3, 3).expect("rows");
+        assert_eq!(thrice.value, [6, 0, i64::MIN]);
         assert!(run(&Device::cpu(), &[], &[], 0).expect("rows").value.is_empty());
         let short = run(&Device::cpu(), &[0], &[], 1).err();
         assert_eq!(short, Some(RowsFault::Lengths { expected: 1, found: 0 }));

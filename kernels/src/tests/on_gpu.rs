@@ -71,7 +71,7 @@ fn ten_million_samples_are_the_same() {
 #[test]
 fn sums_of_millions_of_rows_are_the_same() {
     let gpu = gpu();
-    let rows = 4_200_003;
+    let rows = 2_100_003;
     let values = numbers(1, rows);
     for groups in [1_usize, 3, 1_000, 1 << 20] {
         // A few segments beyond the last, which nothing sums.
@@ -90,6 +90,10 @@ fn sums_of_millions_of_rows_are_the_same() {
         same("sums", &gpu, |on| segmented_sum::run(on, &segments, values, 5).unwrap());
         same("sums", &gpu, |on| segmented_sum::run(on, &segments, values, 0).unwrap());
     }
+    // More than a step.
+    let (long, words) = (numbers(2, 8_400_003), words(3, 8_400_003));
+    let segments: Vec<u32> = words.into_iter().map(|word| word % 1_001).collect();
+    same("sums", &gpu, |on| segmented_sum::run(on, &segments, &long, 1_000).unwrap());
     let extreme = vec![i64::MIN; 4_097];
     same("sums", &gpu, |on| segmented_sum::run(on, &[0; 4_097], &extreme, 1).unwrap());
 }
