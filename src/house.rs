@@ -334,7 +334,7 @@ fn unsafe_code_and_the_foreign_interface_are_one_file() {
 }
 
 #[test]
-fn one_file_names_wgpu() {
+fn one_file_speaks_to_gpus() {
     let sources = sources();
     let gpu = "kernels/src/device/vulkan.rs";
     assert_eq!(holders(&sources, |s| &s.code, &["wgpu"], &[gpu]), NONE);

@@ -25,7 +25,8 @@ pub fn run(args: &Args) -> Result<ExitCode, RunFault> {
     let given = selftest::files(&args.files);
     reports.extend(given.map_err(|(path, error)| verb::file_fault(&path, &error))?);
     if args.gpu {
-        let fault = |why: NoGpu| RunFault::Unreachable { what: "a GPU".into(), why: why.to_string() };
+        let fault =
+            |why: NoGpu| RunFault::Unreachable { what: "a GPU".into(), why: why.to_string() };
         reports.extend(selftest::on_gpu().map_err(fault)?);
     }
     match args.format {

@@ -231,7 +231,11 @@ fn documents_are_as_documented_without_a_broker() {
         let found = place.json(&["selftest", "--gpu"]).fine("the kernels on a GPU");
         is_as_documented("selftest-gpu", &found, &["adapter"]);
         let text = place.verb(&["selftest", "--gpu"]).fine("in words");
-        assert!(text.out.starts_with("GPU: ") && text.out.contains("kernel: noise"), "{}", text.out);
+        assert!(
+            text.out.starts_with("GPU: ") && text.out.contains("kernel: noise"),
+            "{}",
+            text.out
+        );
     } else {
         let refused = place.verb(&["selftest", "--gpu"]);
         assert!(refused.code == 3 && refused.err.contains("--features gpu"), "{}", refused.err);
