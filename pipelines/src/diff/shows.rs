@@ -24,8 +24,14 @@ pub(super) fn shows_no_more(was: &Shape, is: &Shape) -> bool {
         (Mask { keep_first: first, keep_last: last, .. }, Mask { keep_first, keep_last, .. }) => {
             keep_first <= first && keep_last <= last
         }
-        (Redacted { detectors: was }, Redacted { detectors: is }) => {
+        (
+            Redacted { detectors: was, dictionaries: lists, in_place: shown },
+            Redacted { detectors: is, dictionaries, in_place },
+        ) => {
             was.iter().all(|kind| is.contains(kind))
+                && lists.iter().all(|list| dictionaries.contains(list))
+                // A find that becomes a pseudonym shows more than one that is removed.
+                && in_place.iter().all(|kind| shown.contains(kind))
         }
         // What is filled up shows how long the value was.
         (Prefix { length: was, fill: filled }, Prefix { length, fill }) => {
