@@ -3,8 +3,10 @@
 use std::io::{Seek, SeekFrom};
 use std::process::Command;
 
+use arrow::array::{ArrayRef, StringArray};
 use douane_schemas::leaf::{Leaf, LeafType};
-use douane_transforms::Stage;
+use douane_transforms::subjects::{Namer, Subject};
+use douane_transforms::{Stage, tokenize};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::json;
 
@@ -100,6 +102,99 @@ fn used(place: &KeysPlace, needles: &mut Needles) {
     assert!(live.iter().all(|(_, count)| *count > 0), "the scan does not see live keys: {live:?}");
 }
 
+/// Tokens of three subjects, by the stage. What is looked for are the subjects' keys, the pairs of
+/// their ciphers, and the key that they are wrapped under.
+#[inline(never)]
+fn used_of_subjects(home: &KeyHome, place: &KeysPlace, needles: &mut Needles) {
+    let domains = json!({"domains": {"a": {"algorithm": "aes_siv", "key_per": "after.id"}}});
+    let domains = serde_json::from_value(domains).unwrap();
+    let config: tokenize::Config =
+        serde_json::from_value(json!({"columns": ["a"], "domain": "a"})).unwrap();
+    let leaf = Leaf { path: "a".into(), leaf_type: LeafType::Text };
+    let stage = config.build(&leaf, &domains, &home.keyring()).unwrap();
+    let texts = |texts: [&str; 3]| Arc::new(StringArray::from(texts.to_vec())) as ArrayRef;
+    stage.apply_per(&texts(["x", "y", "z"]), &texts(["1", "2", "3"])).unwrap();
+    let namer = Namer::new(&home.keyring().subject_namer("a"), "a");
+    let ids = ["1", "2", "3"].map(|subject| namer.name(subject));
+    let mut found = 0;
+    let mut add = |_, subject: Option<Subject<'_>>| {
+        let Some(Subject::Key(key)) = subject else { return };
+        needles.add("subject's key", key);
+        let pair = douane_schemas::keys::pair(key);
+        needles.add("first half of its pair", &pair[..32]);
+        needles.add("second half of its pair", &pair[32..]);
+        found += 1;
+    };
+    home.subjects().unwrap().find("a", 1, &ids, &mut add).unwrap();
+    assert_eq!(found, 3);
+    let opened = store::open(&place.dir, &place.region, &*open_home(place)).unwrap();
+    needles.add("epoch's key", opened.subjects.unwrap().bytes());
+    douane_schemas::secret::wipe_stack();
+}
+
+#[test]
+fn of_a_subject_no_key_stays_in_memory_and_of_an_epoch_none_that_ended() {
+    let name = "of_a_subject_no_key_stays_in_memory_and_of_an_epoch_none_that_ended";
+    if let Some(dir) = std::env::var_os(INSIDE) {
+        let place = keys(Path::new(&dir));
+        process::harden().unwrap();
+        set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
+        let home = KeyHome::open(&place).unwrap();
+        let mut needles = Needles(Vec::new());
+        std::thread::scope(|scope| {
+            scope.spawn(|| used_of_subjects(&home, &place, &mut needles)).join().unwrap();
+        });
+        let (last, of_subjects) = (needles.0.len() - 1, needles.count());
+        assert!(of_subjects[..last].iter().all(|(_, n)| *n == 0), "{of_subjects:?}");
+        assert!(of_subjects[last].1 > 0, "the scan does not see a live key: {of_subjects:?}");
+        // Somebody else shreds; this process lets go at its next look.
+        rotate_elsewhere(&dir);
+        home.subjects().unwrap().look();
+        let left = needles.count();
+        assert!(left.iter().all(|(_, n)| *n == 0), "{left:?}");
+        return;
+    }
+    if let Some(dir) = std::env::var_os(ELSEWHERE) {
+        let place = keys(Path::new(&dir));
+        let home = KeyHome::open(&place).unwrap();
+        let namer = Namer::new(&home.keyring().subject_namer("a"), "a");
+        let request = Shred {
+            domain: "a",
+            subjects: &[namer.name("2")],
+            intended: &mut |_, _| Ok(()),
+            rotated: &mut |_| Ok(()),
+            step: &|_| (),
+        };
+        assert_eq!(shred(&place, request).unwrap().key_ids.len(), 1);
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let home = KeyHome::init(&keys(dir.path())).unwrap();
+    home.register("p", &[("a".into(), false)]).unwrap();
+    home.begin_subjects().unwrap();
+    again(name, INSIDE, dir.path().as_os_str());
+}
+
+const ELSEWHERE: &str = "DOUANE_TEST_ELSEWHERE";
+
+fn rotate_elsewhere(dir: &std::ffi::OsStr) {
+    let name = "of_a_subject_no_key_stays_in_memory_and_of_an_epoch_none_that_ended";
+    again(name, ELSEWHERE, dir);
+}
+
+/// Runs a test of this file as a process of its own.
+fn again(name: &str, as_what: &str, dir: &std::ffi::OsStr) {
+    let ran = Command::new(std::env::current_exe().unwrap())
+        .args([format!("key_home::tests::memory::{name}").as_str(), "--exact", "--nocapture"])
+        .env_remove(INSIDE)
+        .env(as_what, dir)
+        .output()
+        .unwrap();
+    let said = [ran.stdout, ran.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+}
+
 #[test]
 fn a_process_that_let_go_of_its_keys_holds_no_copy_of_them() {
     if let Some(dir) = std::env::var_os(INSIDE) {
@@ -124,12 +219,5 @@ fn a_process_that_let_go_of_its_keys_holds_no_copy_of_them() {
     let dir = tempfile::tempdir().unwrap();
     KeyHome::init(&keys(dir.path())).unwrap();
     let name = "a_process_that_let_go_of_its_keys_holds_no_copy_of_them";
-    let ran = Command::new(std::env::current_exe().unwrap())
-        .args([format!("key_home::tests::memory::{name}").as_str(), "--exact", "--nocapture"])
-        .env(INSIDE, dir.path())
-        .output()
-        .unwrap();
-    let said = [ran.stdout, ran.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+    again(name, INSIDE, dir.path().as_os_str());
 }
