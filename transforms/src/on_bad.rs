@@ -82,10 +82,10 @@ impl Protect for Lenient {
 
 impl Lenient {
     fn with(&self, column: &ArrayRef, per: Option<&ArrayRef>) -> Result<ArrayRef, TransformFault> {
-        match self.inner(column, per) {
-            // No cell is at fault: what stands for bad ones stands for none.
-            out @ (Ok(_) | Err(TransformFault::KeysAway)) => return out,
-            Err(_) => {}
+        let out = self.inner(column, per);
+        // Where keys are away no cell is at fault: what stands for bad ones stands for none.
+        if matches!(out, Ok(_) | Err(TransformFault::KeysAway)) {
+            return out;
         }
         let mut bad = vec![false; column.len()];
         self.find(column, per, 0, &mut bad)?;

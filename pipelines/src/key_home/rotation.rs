@@ -131,13 +131,16 @@ pub fn rotate_wrapping(
     Ok((now.generation, Remains { is_final, ..remains }))
 }
 
+/// Takes ids of keys, and the id of the key that they are wrapped under.
+pub type Intended<'a> = dyn FnMut(&[KeyId], &str) -> Result<(), KeyFault> + 'a;
+
 /// Which subjects' keys are destroyed, and who wrote it down.
 pub struct Shred<'a> {
     pub domain: &'a str,
     pub subjects: &'a [SubjectId],
     /// Puts the intent into the ledger, with the ids of the keys and of the key that they are wrapped
     /// under. Nothing was changed before.
-    pub intended: &'a mut dyn FnMut(&[KeyId], &str) -> Result<(), KeyFault>,
+    pub intended: &'a mut Intended<'a>,
     /// Puts the next wrapping key into the ledger, before the store names it.
     pub rotated: &'a mut dyn FnMut(&Changed) -> Result<(), KeyFault>,
     /// Called after each step, with its name: a test may end the process there.
