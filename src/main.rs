@@ -59,6 +59,8 @@ enum Verb {
     Quarantine(verb::quarantine::Args),
     /// Checks a ledger: log, checkpoints, outcomes. 0: all hold.
     Verify(verb::verify::Args),
+    /// What crossed and what it cost: the privacy accounts.
+    Audit(verb::audit::Args),
     /// Keys of this place, and signing keys of persons.
     Keys(verb::keys::Args),
     /// Releases: who approved what, in files that fit in git.
@@ -90,6 +92,7 @@ fn main() -> ExitCode {
         Verb::Doctor(args) => verb::doctor::run(place, &args),
         Verb::Quarantine(args) => verb::quarantine::run(place, &args),
         Verb::Verify(args) => verb::verify::run(place, &args),
+        Verb::Audit(args) => verb::audit::run(place, &args),
         Verb::Keys(args) => verb::keys::run(place, &args),
         Verb::Release(args) => verb::release::run(place, &args),
         Verb::Classify(args) => verb::classify::run(place, &args),

@@ -23,6 +23,7 @@ mod rig;
 mod say;
 
 mod cases {
+    mod aggregates;
     mod bad_input;
     pub mod bench;
     mod broker_faults;

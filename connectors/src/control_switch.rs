@@ -27,3 +27,10 @@ pub fn position_before_fence() -> bool {
 pub fn no_link_guard() -> bool {
     is("no-link-guard")
 }
+
+/// Die here, as a crash would: the tests of what is true after each step ask for it by its name.
+pub fn die_at(step: &str) {
+    if is(&format!("die-at-{step}")) {
+        std::process::abort();
+    }
+}

@@ -9,7 +9,7 @@ use crate::border::{GateKeys, Target};
 use crate::derived::DerivedCheck;
 use crate::shapes::ColumnCheck;
 use crate::tokens::TokenCell;
-use crate::{GateFault, floor};
+use crate::{GateFault, floor, statistics};
 
 /// The smallest record size that a gate is made for: room for a manifest without records.
 const RECORD_BYTES_LEAST: usize = 4096;
@@ -106,6 +106,12 @@ pub(crate) fn check_columns(
             floor::permit(release, column)?;
             let derived = DerivedCheck::new(release, column, from)?;
             checks.push(ColumnCheck::derived(column, derived)?);
+            continue;
+        }
+        if statistics::is_statistic(&column.shape) {
+            let leaf_type = statistics::check_column(release, column)?;
+            floor::permit(release, column)?;
+            checks.push(ColumnCheck::statistic(column, leaf_type));
             continue;
         }
         let raw = format!("{prefix}.{}", column.from);

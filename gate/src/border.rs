@@ -22,6 +22,7 @@ use crate::passed::{FRAMING_BYTES_MAX, Passed, Verdicts};
 use crate::refusal::Place;
 use crate::seal::{self, Destination, SealContext, Sealed};
 use crate::shapes::ColumnCheck;
+use crate::statistics::Statistics;
 use crate::tokens::hold_tokens;
 use crate::{GateFault, quarantine};
 
@@ -111,6 +112,7 @@ pub struct Gate {
     before: Vec<ColumnCheck>,
     pub(crate) values: Values,
     pub(crate) enveloped: Option<Enveloped>,
+    statistics: Option<Statistics>,
 }
 
 impl Gate {
@@ -145,6 +147,7 @@ impl Gate {
             Some(schema_id) => Values::avro(&release, schema_id)?,
             None => Values::json(&release.columns)?,
         };
+        let statistics = Statistics::of(&release)?;
         let (before, enveloped) = match &release.changes.envelope {
             None => (Vec::new(), None),
             Some(envelope) => (
@@ -162,6 +165,7 @@ impl Gate {
             before,
             values,
             enveloped,
+            statistics,
         })
     }
 
@@ -194,6 +198,9 @@ impl Gate {
             return Err(GateFault::Traceparent);
         }
         let raw = self.check_batch(&crossing)?;
+        if let Some(statistics) = &self.statistics {
+            statistics.hold(crossing.columns, crossing.skip)?;
+        }
         let mut order = self.source_order(crossing.origins)?;
         order.retain(|row| !crossing.skip[*row]);
         let mut verdicts = Verdicts(vec![None; crossing.origins.len()]);

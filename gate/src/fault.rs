@@ -223,6 +223,12 @@ pub enum GateFault {
         /// In the release.
         allowed: u64,
     },
+    /// Statistics that are not whole: which part of them is not as the release says.
+    #[error("the statistics are not as the release says: {part}")]
+    Statistics {
+        /// What was expected.
+        part: &'static str,
+    },
     /// Anything else in this header could carry data.
     #[error("traceparent is not of the form 00-<32 hex>-<16 hex>-<2 hex>")]
     Traceparent,

@@ -27,6 +27,9 @@ pub(crate) fn shape_name(shape: &Shape) -> &'static str {
         Shape::Region { .. } => "region",
         Shape::Public => "public",
         Shape::Derived { .. } => "derived",
+        Shape::Window { .. } => "window",
+        Shape::Group { .. } => "group",
+        Shape::Noised { .. } => "dp",
     }
 }
 
@@ -51,6 +54,11 @@ pub(crate) fn strictest<'c>(classes: &[&'c str]) -> &'c str {
 /// Most characters of an identifier that stay as they are under `fpe`, both ends together; as many
 /// as under a mask of any class.
 const FPE_KEPT_MAX: u64 = 4;
+
+/// Classes whose values may be in a sum over many rows, under noise.
+fn may_be_summed(class: &str) -> bool {
+    matches!(class, "public" | "metadata" | "quasi" | "sensitive" | "special")
+}
 
 /// Overrides that name the column. One that shares a domain lets nothing cross by itself.
 pub(crate) fn overrides_of<'r>(
@@ -112,6 +120,9 @@ fn domain_of(shape: &Shape) -> Option<&str> {
 /// | public, metadata | anything |
 /// | secret | nothing, with or without an override |
 ///
+/// Statistics with noise are of public, quasi, sensitive and special leaves; an identifier is
+/// counted, and otherwise in none.
+///
 /// What is derived of columns that may cross each by itself crosses in any class but those that
 /// never do; [`crate::derived`] says what it is held to.
 ///
@@ -163,7 +174,18 @@ pub(crate) fn permit(release: &Release, column: &Column) -> Result<(), GateFault
     };
     let constant = matches!(column.shape, Shape::Constant { .. });
     let derived = matches!(column.shape, Shape::Derived { .. });
+    // Of many rows, with noise: what names somebody is counted, and nothing else of it is in it.
+    let statistic = match &column.shape {
+        Shape::Window { .. } => Some(column.class == "public"),
+        Shape::Group { .. } => Some(may_be_summed(&column.class)),
+        Shape::Noised { statistic, .. } => {
+            let counts = matches!(statistic.as_str(), "units" | "rows");
+            Some(may_be_summed(&column.class) || (counts && column.class == "identifier"))
+        }
+        _ => None,
+    };
     let permitted = match column.class.as_str() {
+        _ if statistic.is_some() => statistic == Some(true),
         "identifier" | "quasi" | "sensitive" | "special" | "free_text" if derived => true,
         "public" | "metadata" => true,
         "identifier" => (pseudonym && keeps_little) || overridden,

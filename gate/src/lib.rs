@@ -33,6 +33,7 @@ mod refusal;
 mod seal;
 mod shapes;
 mod stamp;
+mod statistics;
 #[cfg(test)]
 mod tests;
 mod tokens;

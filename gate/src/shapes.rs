@@ -72,6 +72,8 @@ enum Check {
     Public,
     /// Computed of other columns.
     Derived(DerivedCheck),
+    /// Of many rows: the batch is held as a whole.
+    Statistic,
 }
 
 /// One output column: what it must be, and the leaf it must come from.
@@ -138,7 +140,7 @@ impl ColumnCheck {
             Check::Day => out == LeafType::Date && dated(leaf),
             Check::Hour => out == LeafType::MicroTimestamp && dated(leaf) && leaf != LeafType::Date,
             Check::Public => out == leaf && leaf != LeafType::Opaque,
-            Check::Derived(_) => false,
+            Check::Derived(_) | Check::Statistic => false,
         };
         if !fits {
             return Err(GateFault::ShapeType { column: column.name.clone(), leaf, found: out });
@@ -183,6 +185,21 @@ impl ColumnCheck {
             on_bad: OnBad::Refuse,
             domain: None,
         })
+    }
+
+    /// Compiles a column of statistics, whose type was checked.
+    pub(crate) fn statistic(column: &Column, leaf_type: LeafType) -> Self {
+        Self {
+            name: column.name.clone(),
+            raw: None,
+            out_type: leaf_type.arrow(),
+            raw_type: DataType::Null,
+            nullable: false,
+            leaf_type,
+            check: Check::Statistic,
+            on_bad: OnBad::Refuse,
+            domain: None,
+        }
     }
 
     /// Holds the rows in `rows` of a derived column, which has no one raw value.
@@ -371,7 +388,8 @@ impl ColumnCheck {
             | Check::Redacted { .. }
             | Check::Prefix { .. }
             | Check::Public
-            | Check::Derived(_) => true,
+            | Check::Derived(_)
+            | Check::Statistic => true,
         };
         if takes { Err(RefusalReason::OnBad) } else { Ok(()) }
     }
@@ -497,7 +515,7 @@ impl ColumnCheck {
             }
             Check::Public => self.public(out, row),
             // It has no one raw value; see `hold_derived`.
-            Check::Derived(_) => Err(RefusalReason::NotItsLeaf),
+            Check::Derived(_) | Check::Statistic => Err(RefusalReason::NotItsLeaf),
         }
     }
 
@@ -597,7 +615,11 @@ fn is_number(text: &str) -> bool {
 fn check_on_bad(column: &Column, check: &Check, out: LeafType) -> Result<(), GateFault> {
     let usable = match &column.on_bad {
         OnBad::Refuse => return Ok(()),
-        _ if !column.nullable || matches!(check, Check::Public | Check::Derived(_)) => false,
+        _ if !column.nullable
+            || matches!(check, Check::Public | Check::Derived(_) | Check::Statistic) =>
+        {
+            false
+        }
         OnBad::Null => true,
         OnBad::Constant { text } => {
             let token = match check {
@@ -743,6 +765,9 @@ fn compile(
         }
         Shape::Public => Check::Public,
         Shape::Derived { .. } => return Err(bad("derived column")),
+        Shape::Window { .. } | Shape::Group { .. } | Shape::Noised { .. } => {
+            return Err(bad("column of statistics"));
+        }
     })
 }
 

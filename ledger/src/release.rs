@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::canonical::{self, hex, hex_array, text_u64, text_u64_option};
+use crate::canonical::{self, hex, hex_array, text_i64, text_u64, text_u64_option};
 use crate::dsse::Envelope;
 use crate::signing::{SigningKey, VerifyingKey};
 use crate::statement::{self, Digests, Predicate, StatementFault, StatementSubject};

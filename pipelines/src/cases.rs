@@ -8,18 +8,20 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use douane_gate::{Approved, OutRecord};
 use douane_schemas::leaf::{Leaf, LeafType, TableLeaves};
 use douane_schemas::record::{Format, RawRecord};
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
+use crate::aggregate::trial as aggregate;
 use crate::config::{self, ANY, Case, Cells, Event, Expected, Pipeline, Place, SinkFormat};
 use crate::crossing::NoSchemas;
 use crate::fault::RunFault;
 use crate::hold::Reason;
 use crate::plan::{self, Plan};
 use crate::release;
-use crate::trial::{Passage, Took, Trial};
+use crate::trial::{Refusing, Took, Trial};
 
 /// When the events of all tests happened: 2026-01-01T00:00:00Z.
 const AT_MS: i64 = 1_767_225_600_000;
@@ -220,7 +222,7 @@ fn check(
     };
     let shown = shown.as_ref().unwrap_or(&real);
     let quarantined: Vec<String> =
-        real.passage.refused.iter().map(|refused| refused.code.to_owned()).collect();
+        real.refused.iter().map(|refused| refused.code.to_owned()).collect();
     let found = records(shown, pipeline.changes.envelope.is_some());
     let difference = refusals(case, &real, &quarantined)
         .or_else(|| outputs(case, &found))
@@ -238,8 +240,20 @@ fn check(
 
 /// What one test's input became.
 struct Crossed {
-    passage: Passage,
+    approved: Vec<Approved>,
+    refused: Vec<Refusing>,
     held: Option<Reason>,
+}
+
+impl Crossed {
+    /// The data records, without the manifests behind them.
+    fn data(&self) -> Vec<OutRecord<'_>> {
+        let of = |approved: &'_ Approved| {
+            let all = approved.records().count();
+            all.saturating_sub(1)
+        };
+        self.approved.iter().flat_map(|one| one.records().take(of(one))).collect()
+    }
 }
 
 fn cross(
@@ -251,10 +265,32 @@ fn cross(
 ) -> Result<Crossed, RunFault> {
     // Plain JSON whatever the source's format: a test gives values, not frames.
     let source = Format::DebeziumJson;
-    let mut trial = Trial::new(place, pipeline, plan, source, sink, Box::new(NoSchemas))?;
     let table = table(pipeline);
-    let records = case.input.iter().flat_map(|event| wire(event, plan, table));
-    for (offset, (key, value)) in records.enumerate() {
+    let records: Vec<_> = case.input.iter().flat_map(|event| wire(event, plan, table)).collect();
+    if let Some(aggregate) = &pipeline.aggregate {
+        // Without a time of its own: an event may happen whenever the test says.
+        let record = |(offset, (key, value)): (usize, &'_ (Bytes, Bytes))| {
+            (offset, key.clone(), value.clone())
+        };
+        let kept: Vec<_> = records.iter().enumerate().map(record).collect();
+        let raw: Vec<RawRecord<'_>> = kept
+            .iter()
+            .map(|(offset, key, value)| RawRecord {
+                topic: 0,
+                partition: 0,
+                offset: *offset as i64,
+                timestamp_ms: -1,
+                key: key.as_deref(),
+                value: value.as_deref(),
+                headers: &[],
+            })
+            .collect();
+        let tried = aggregate::run(place, pipeline, plan, aggregate, sink, &raw)?;
+        let (approved, refused, held) = (tried.windows, tried.refused, tried.held);
+        return Ok(Crossed { approved, refused, held });
+    }
+    let mut trial = Trial::new(place, pipeline, plan, source, sink, Box::new(NoSchemas))?;
+    for (offset, (key, value)) in records.iter().enumerate() {
         let record = RawRecord {
             topic: 0,
             partition: 0,
@@ -270,7 +306,7 @@ fn cross(
     }
     let passage = trial.pass()?;
     let held = trial.held().values().next().map(|(_, reason)| reason.clone());
-    Ok(Crossed { passage, held })
+    Ok(Crossed { approved: vec![passage.approved], refused: passage.refused, held })
 }
 
 type Bytes = Option<Vec<u8>>;
@@ -375,10 +411,9 @@ fn records(crossed: &Crossed, envelope: bool) -> Vec<Option<Json>> {
         Some(_) if envelope => value["before"].clone(),
         _ => value,
     };
-    let all: Vec<_> = crossed.passage.approved.records().collect();
-    // The manifest is the last one.
-    let data = all.get(..all.len().saturating_sub(1)).unwrap_or_default();
-    data.iter()
+    crossed
+        .data()
+        .iter()
         .map(|record| Some(row(serde_json::from_slice(record.value?).unwrap_or(Json::Null))))
         .collect()
 }
@@ -392,7 +427,7 @@ fn refusals(case: &Case, crossed: &Crossed, quarantined: &[String]) -> Option<St
         return Some(format!("held: expected {expected}, found {shown}"));
     }
     if quarantined != case.quarantined {
-        let refused = crossed.passage.refused.iter();
+        let refused = crossed.refused.iter();
         let found: Vec<String> = refused
             .map(|r| match &r.column {
                 Some(column) => format!("{} (record {}, column `{column}`)", r.code, r.offset + 1),
@@ -463,7 +498,7 @@ fn absent(text: &str, crossed: [&Crossed; 2]) -> Option<String> {
         if printed.into_iter().any(|printed| holds(printed.as_bytes())) {
             return Some(format!("absent: {text:?} stands in the reason of the hold"));
         }
-        for (n, record) in crossed.passage.approved.records().enumerate() {
+        for (n, record) in crossed.approved.iter().flat_map(Approved::records).enumerate() {
             let number = n + 1;
             let headers = record.headers.iter().map(|(_, value)| value.as_slice());
             let key = record.key.into_iter().map(|key| ("key", key));

@@ -15,6 +15,7 @@ use douane_schemas::debezium::WriterSchemas;
 use douane_schemas::record::RawRecord;
 use serde::Serialize;
 
+use crate::aggregate;
 use crate::config::{self, Pipeline, Place, Start};
 use crate::crossing::{NoSchemas, TRY};
 use crate::edges::Edges;
@@ -159,6 +160,7 @@ pub fn run(place: &Path, file: &Path, records: u64) -> Result<Vec<DryRun>, RunFa
 }
 
 fn count(place: &Place, pipeline: &Pipeline, records: u64) -> Result<DryRun, RunFault> {
+    aggregate::of_rows(pipeline, "a dry run")?;
     let edges = Edges::of(place, pipeline);
     let fault = RunFault::unreachable("sovereign cluster");
     let admin = edges.sovereign.admin().map_err(&fault)?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use douane_connectors::edge::EdgeFault;
+use douane_ledger::budget::BudgetFault;
 use douane_ledger::log::LedgerFault;
 
 use crate::config::Findings;
@@ -44,6 +45,12 @@ pub enum RunFault {
     ControlLog(LedgerFault),
     #[error("ledger: {0}")]
     Ledger(#[from] LedgerFault),
+    /// The account of an identity space: full, held by another process, or not what it must be.
+    #[error("{0}")]
+    Budget(BudgetFault),
+    /// A window of statistics cannot be closed.
+    #[error("{0}")]
+    Window(String),
     #[error(
         "{side} topic `{topic}` changed its identity: {what}\n  nothing crosses until a person \
          decides; positions and data no longer belong together"
@@ -116,6 +123,19 @@ pub enum RunFault {
     ThreadDied,
 }
 
+impl From<BudgetFault> for RunFault {
+    fn from(fault: BudgetFault) -> Self {
+        match fault {
+            // Another pipeline over the same units closes a window.
+            BudgetFault::Ledger(LedgerFault::Locked { .. }) => {
+                Self::Again("the account is held by another process".to_owned())
+            }
+            BudgetFault::Ledger(fault) => Self::Ledger(fault),
+            other => Self::Budget(other),
+        }
+    }
+}
+
 impl From<KeyFault> for RunFault {
     fn from(fault: KeyFault) -> Self {
         match fault {
@@ -164,6 +184,9 @@ impl RunFault {
             Self::Ledger(LedgerFault::LedgerLost { .. }) => "ledger_lost",
             Self::Ledger(LedgerFault::TargetRolledBack { .. }) => "target_rolled_back",
             Self::Ledger(_) => "ledger",
+            Self::Budget(BudgetFault::Full { .. }) => "budget_full",
+            Self::Budget(_) => "budget",
+            Self::Window(_) => "window",
             Self::Identity { .. } => "identity_changed",
             Self::RecordKey { .. } => "record_key",
             Self::Held { .. } => "held",

@@ -9,6 +9,8 @@
     )
 )]
 
+pub mod aggregate;
+pub mod audit;
 pub mod bundle;
 mod carried;
 pub mod cases;

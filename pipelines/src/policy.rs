@@ -6,17 +6,19 @@ use douane_transforms::Produces;
 use crate::config::{Class, Override};
 
 /// Version of this table; it stands in every fingerprint.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The table as text: shown by `explain`, hashed into the fingerprint. It is what [`decide`]
 /// does, in words; a test walks every row.
 pub const TABLE: &str = "\
-default policy, version 3
+default policy, version 4
 identifier: tokenize; fpe or mask (at most 4 characters kept); redact to a constant
 quasi: as identifier, or generalize
 sensitive: generalize to bins; as it is or tokenised only by a named override
 special: only by a named override, and never rounded or bounded
 free_text: denied; a named override with detectors, residual kinds and a minimum recall lets redacted text cross
+statistics of many rows, with noise that hides any one unit (dp): of public, quasi, sensitive and special
+  an identifier is counted as the unit and otherwise not read; groups have a public list of keys
 public: nothing needed
 secret: never
 technical: never
@@ -34,6 +36,25 @@ const PREFIX_CHARS_LEAST: u32 = 6;
 
 /// The name of the rule that lets columns of a `sql` stage cross.
 pub const POST_PROCESSING: &str = "post-processing of columns that may cross";
+
+/// The name of the rule that lets a window's own bounds cross.
+pub const WINDOW: &str = "dp: the windows are public";
+
+/// Decides one column of statistics with noise: the strictest class in it, and whether all it does
+/// with the leaf is to count different ones as the unit of privacy.
+pub fn noised(class: Class, counted: bool) -> Verdict {
+    match class {
+        Class::Identifier if counted => {
+            Verdict::Allowed { rule: "identifier: counted as the unit (dp)".to_owned() }
+        }
+        Class::Public | Class::Quasi | Class::Sensitive | Class::Special => {
+            Verdict::Allowed { rule: format!("{class}: dp") }
+        }
+        Class::Identifier | Class::FreeText | Class::Technical | Class::Secret => Verdict::Denied {
+            why: format!("class {class} is in no statistic: name another leaf, or mend its class"),
+        },
+    }
+}
 
 /// The answer for one output column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -312,6 +333,25 @@ mod tests {
             (Technical, None, vec![&o], false),
         ] {
             assert_eq!(lets(class, how.as_ref(), &overrides), expected, "{class} {how:?}");
+        }
+    }
+
+    #[test]
+    fn statistics_read_an_identifier_as_the_unit_only() {
+        use Class::{FreeText, Identifier, Public, Quasi, Secret, Sensitive, Special, Technical};
+        for (class, counted, expected) in [
+            (Identifier, true, true),
+            (Identifier, false, false),
+            (Quasi, false, true),
+            (Sensitive, false, true),
+            (Special, false, true),
+            (Public, false, true),
+            (FreeText, true, false),
+            (Secret, true, false),
+            (Technical, false, false),
+        ] {
+            let allowed = matches!(noised(class, counted), Verdict::Allowed { .. });
+            assert_eq!(allowed, expected, "{class} {counted}");
         }
     }
 

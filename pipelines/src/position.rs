@@ -60,6 +60,24 @@ pub struct Position {
     pub places: Vec<Place>,
     /// Head of the shard's ledger right after the intent of this transaction.
     pub ledger: Head,
+    /// Of statistics: the window that this transaction closed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub closed: Option<Closed>,
+}
+
+/// A window whose statistics are outside. The places beside it are where a lost store of open
+/// windows begins to read again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Closed {
+    /// Its number.
+    pub window: i64,
+    /// Of its release in the account.
+    pub revision: u32,
+    /// Where it ended in each of the places, in their order.
+    pub pins: Vec<i64>,
+    /// Head of the identity space's account right before this transaction.
+    pub account: Head,
 }
 
 /// A topic as it was when the layout was committed.
@@ -282,6 +300,7 @@ mod tests {
             sequence: 9,
             places: vec![],
             ledger: head(9),
+            closed: None,
         };
         assert_eq!(before.head_of(1, Some(&position)), known(1, 9));
         assert_eq!(before.head_of(1, None), known(1, 5));

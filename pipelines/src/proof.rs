@@ -6,8 +6,10 @@ use std::fmt::Write;
 
 mod dot;
 mod html;
+mod privacy;
 
 pub use html::page;
+pub use privacy::Privacy;
 
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
@@ -17,7 +19,10 @@ use douane_transforms::{Declared, Guarantees, OnBad, Produces, Stage};
 use serde::Serialize;
 
 use crate::config::{Class, Pipeline, Place};
-use crate::plan::{ClassedLeaf, Crosses, DerivedColumn, OutputColumn, Part, Plan, Protection};
+use crate::plan::{
+    AggregateColumn, ClassedLeaf, Crosses, DerivedColumn, OutputColumn, Part, Plan, Protection,
+    Role,
+};
 use crate::policy;
 use douane_ledger::release::{
     Changes, Deletes, RecordEnvelope, Truncate, Unavailable, UnknownLeaf,
@@ -167,6 +172,9 @@ pub struct Proof {
     pub behind: Vec<Behind>,
     /// The `sql` stage as it is signed.
     pub sql: Option<SqlRow>,
+    /// Of statistics: what noise promises.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Privacy>,
     pub overrides: Vec<OverrideRow>,
     pub policy: &'static str,
 }
@@ -199,6 +207,7 @@ impl Proof {
         let values = plan.outputs().into_iter().map(|crosses| match crosses {
             Crosses::Leaf(name, column) => row(name, column, envelope.is_some()),
             Crosses::Derived(column) => derived(plan, column),
+            Crosses::Noised(column) => noised(plan, column),
         });
         let mut rows: Vec<Row> = keys.chain(values).collect();
         join(&mut rows);
@@ -208,7 +217,7 @@ impl Proof {
             let outputs = plan.outputs();
             let mut leaves = outputs.iter().filter_map(|crosses| match crosses {
                 Crosses::Leaf(_, column) => Some(*column),
-                Crosses::Derived(_) => None,
+                Crosses::Derived(_) | Crosses::Noised(_) => None,
             });
             plan.keys.iter().any(is_it) || leaves.any(is_it)
         };
@@ -232,6 +241,7 @@ impl Proof {
                 why: match leaf.class {
                     Class::Secret => "secret: never crosses",
                     Class::Technical => "technical: never crosses",
+                    _ if plan.aggregate.is_some() => "no row crosses: statistics of rows do",
                     _ if staged(leaf) => "only what sql computes of it or decides by it crosses",
                     _ if plan.sql.is_some() && !dropped(leaf) => "not selected by sql",
                     _ => "dropped",
@@ -274,7 +284,11 @@ impl Proof {
             }),
             fingerprint: fingerprint.to_owned(),
             columns: rows,
-            changes: rules(&pipeline.changes, pipeline.sink.timestamp_ms),
+            // No change crosses as one: a window's rows are as they stand at its end.
+            changes: match pipeline.aggregate {
+                None => rules(&pipeline.changes, pipeline.sink.timestamp_ms),
+                Some(_) => Vec::new(),
+            },
             behind,
             sql: plan.sql.as_ref().map(|sql| SqlRow {
                 text: sql.text.clone(),
@@ -288,6 +302,7 @@ impl Proof {
                     Truncate::Drop => WHERE_MEANS_TRUNCATED,
                 },
             }),
+            privacy: pipeline.aggregate.as_ref().map(Privacy::new),
             overrides: pipeline
                 .overrides
                 .iter()
@@ -356,7 +371,9 @@ impl Proof {
             ]);
         }
         write_table(out, &table)?;
-        writeln!(out, "\nhow changes cross")?;
+        if !self.changes.is_empty() {
+            writeln!(out, "\nhow changes cross")?;
+        }
         let rules: Vec<_> = self
             .changes
             .iter()
@@ -385,6 +402,9 @@ impl Proof {
                 )?;
             }
         }
+        if let Some(privacy) = &self.privacy {
+            privacy.write(out)?;
+        }
         writeln!(out, "\nwhat stays behind")?;
         let behind: Vec<_> = self
             .behind
@@ -412,6 +432,9 @@ impl Proof {
             if let Some(scorecard) = &o.scorecard {
                 writeln!(out, "  scorecard {scorecard}")?;
             }
+        }
+        if self.privacy.is_some() {
+            return Ok(());
         }
         writeln!(
             out,
@@ -530,6 +553,48 @@ fn derived(plan: &Plan, column: &DerivedColumn) -> Row {
         joins: None,
         rule: column.rule.clone(),
     }
+}
+
+/// A column of statistics: whose values are in it, and who decides which rows are.
+fn noised(plan: &Plan, column: &AggregateColumn) -> Row {
+    let names = |paths: &[String]| paths.iter().map(|path| Part::Row.column(path)).collect();
+    let all = plan.aggregate.iter().flatten().flat_map(|other| other.direct.iter().cloned());
+    let mut indirect: Vec<String> = all.filter(|path| !column.direct.contains(path)).collect();
+    indirect.sort_unstable();
+    indirect.dedup();
+    let subject = |leaf: &ClassedLeaf| leaf.subject && column.direct.contains(&leaf.leaf.path);
+    let (direct, indirect) = match column.role {
+        Role::Noised { .. } => (names(&column.direct), names(&indirect)),
+        // What stands in it are the words of the release.
+        Role::Window { .. } | Role::Group { .. } => (Vec::new(), Vec::new()),
+    };
+    Row {
+        part: Part::Row,
+        column: column.name.clone(),
+        column_type: column.column_type.to_string(),
+        direct,
+        indirect,
+        class: column.class.to_string(),
+        residency: column.residency.clone(),
+        subject: plan.classed.iter().any(subject),
+        protection: match &column.role {
+            Role::Window { every_ms, .. } => format!("window: every {}", length(*every_ms)),
+            Role::Group { keys } => {
+                format!("group: {} public keys, each in every window", keys.len())
+            }
+            Role::Noised { statistic } => format!("dp: {statistic}, with noise"),
+        },
+        keeps: Vec::new(),
+        joins: None,
+        rule: column.rule.clone(),
+    }
+}
+
+/// A length of time as it is written.
+fn length(ms: u64) -> String {
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let whole = units.iter().find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit));
+    whole.map_or_else(|| format!("{ms}ms"), |(unit, name)| format!("{}{name}", ms / unit))
 }
 
 fn row(name: &str, column: &OutputColumn, envelope: bool) -> Row {
@@ -779,6 +844,7 @@ mod fixture {
                 class: "identifier".to_owned(),
                 why: "dropped",
             }],
+            privacy: None,
             overrides: vec![OverrideRow {
                 name: "notes".to_owned(),
                 columns: vec!["notes".to_owned()],

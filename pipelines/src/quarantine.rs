@@ -19,6 +19,7 @@ use douane_ledger::log::{self, Entry};
 use douane_schemas::keys::{Key, Purpose};
 use serde::{Deserialize, Serialize};
 
+use crate::aggregate;
 use crate::config::{self, Pipeline, Place};
 use crate::crossing::{PositionTopic, TRY, sealer};
 use crate::edges::Edges;
@@ -418,6 +419,7 @@ pub fn redrive(
     stop: &AtomicBool,
 ) -> Result<Vec<(At, Option<Outcome>)>, RunFault> {
     let desk = Desk::open(place, file)?;
+    aggregate::of_rows(&desk.pipeline, "`quarantine redrive`")?;
     let records: Vec<At> =
         list(place, file)?.into_iter().filter(|r| wanted.wants(r)).map(|r| r.at).collect();
     if let Some(unknown) = wanted.records.iter().find(|at| !records.contains(at)) {

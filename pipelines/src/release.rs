@@ -20,12 +20,13 @@ use douane_schemas::keys::Purpose;
 use douane_schemas::leaf::{Leaf, TableLeaves};
 use douane_transforms::check_digit::{CheckDigit, CheckOutcome};
 use douane_transforms::detectors::Detector;
+use douane_transforms::dp::design::Component;
 use douane_transforms::{Produces, Stage};
 
 use crate::bundle;
-use crate::config::{Pipeline, Place};
+use crate::config::{Aggregate, Pipeline, Place};
 use crate::fault::RunFault;
-use crate::plan::{Crosses, OutputColumn, Part, Plan};
+use crate::plan::{Crosses, OutputColumn, Part, Plan, Role};
 use crate::policy;
 use crate::position::Approved;
 use crate::proof::Proof;
@@ -244,11 +245,57 @@ pub(crate) fn fingerprinted(place: &Place, pipeline: &Pipeline, plan: &Plan) -> 
         columns: value_columns(plan),
         domains: domains(pipeline, plan),
         detectors: detectors(plan),
-        dp: None,
+        dp: pipeline.aggregate.as_ref().map(dp),
         overrides: overrides(pipeline),
         policy_digest: canonical::sha256_hex(policy::TABLE.as_bytes()),
         envelope_list: ENVELOPE_LIST_VERSION,
     }
+}
+
+/// What a release of statistics stands on, whole: whoever changes a bound, a share, a cap or the
+/// account asks for other signatures.
+fn dp(aggregate: &Aggregate) -> serde_json::Value {
+    let Aggregate { unit, space, level, period_ms, from_ms, every_ms, time, .. } = aggregate;
+    let Aggregate { closes_after_ms, groups, caps, units_max, design, .. } = aggregate;
+    let parts = aggregate.parts();
+    let parts: Vec<_> = parts.iter().map(|part| (&part.name, &part.words)).collect();
+    let component = |component: &Component| {
+        serde_json::json!({
+            "query": format!("{:?}", component.query),
+            "width": component.width.to_string(),
+            "d_inf": component.d_inf.to_string(),
+            "d2_squared": component.d2_squared.to_string(),
+            "rho": component.rho.in_units().to_string(),
+            "shift": component.shift,
+            "variance": [
+                component.variance.numerator().to_string(),
+                component.variance.denominator().to_string(),
+            ],
+        })
+    };
+    serde_json::json!({
+        "account": space,
+        "unit": unit,
+        "neighbours": "add_remove",
+        "level": level,
+        "period_ms": period_ms.to_string(),
+        "from_ms": from_ms.to_string(),
+        "every_ms": every_ms.to_string(),
+        "time": time,
+        "closes_after_ms": closes_after_ms.to_string(),
+        "groups": groups,
+        "l0": design.limits().groups,
+        "c": design.limits().rows,
+        "units_max": units_max.to_string(),
+        "parts": parts,
+        "components": design.components().iter().map(component).collect::<Vec<_>>(),
+        "caps": {
+            "period": caps.period.to_string(),
+            "life": caps.life.to_string(),
+            "delta": caps.delta.to_string(),
+        },
+        "late": "quarantine",
+    })
 }
 
 fn stage_of(stage: &Stage, plan: &Plan) -> FingerprintedStage {
@@ -358,6 +405,31 @@ fn value_columns(plan: &Plan) -> Vec<Column> {
             },
             on_bad: OnBad::Refuse,
         },
+        Crosses::Noised(column) => {
+            let (from, shape) = match &column.role {
+                Role::Window { from_ms, every_ms } => {
+                    let (from_ms, every_ms) = (*from_ms, *every_ms);
+                    (String::new(), Shape::Window { from_ms, every_ms })
+                }
+                Role::Group { keys } => {
+                    let from = column.direct.first().cloned().unwrap_or_default();
+                    (from, Shape::Group { keys: keys.clone() })
+                }
+                Role::Noised { statistic } => {
+                    let (statistic, from) = (statistic.clone(), column.direct.clone());
+                    (String::new(), Shape::Noised { statistic, from })
+                }
+            };
+            Column {
+                name: column.name.clone(),
+                from,
+                column_type: column.column_type.to_string(),
+                nullable: false,
+                class: column.class.to_string(),
+                shape,
+                on_bad: OnBad::Refuse,
+            }
+        }
     };
     plan.outputs().into_iter().map(column).collect()
 }

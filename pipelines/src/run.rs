@@ -16,6 +16,7 @@ use douane_ledger::log::{Assigned, Entry, Head, LedgerFault, Log};
 use douane_ledger::release::LiveRelease;
 use serde_json::json;
 
+use crate::aggregate::{self, Worker};
 use crate::config::{self, Pipeline, Place, SinkFormat, Start};
 use crate::control::Control;
 use crate::crossing::{Admins, Crossing, Opened, PositionTopic, TRY};
@@ -104,6 +105,7 @@ fn run_one(
     asked: &AtomicBool,
     report: &Report,
 ) -> Result<(), RunFault> {
+    let place = &aggregate::place_of(place, pipeline);
     let held = release::hold(place, pipeline).inspect_err(|fault| {
         // Refused whether or not it can be written down; the next start tries again.
         if matches!(fault, RunFault::Revoked { .. })
@@ -451,8 +453,10 @@ fn cross(crossing: &Crossing, stop: &Stop<'_>, report: &Report) -> Result<(), Ru
             .map(|(sink, number)| {
                 let control = &control;
                 scope.spawn(move || {
-                    let shard = Shard { number, crossing, control, stop, report };
-                    let outcome = shard.run(sink);
+                    let outcome = match crossing.pipeline.aggregate.is_some() {
+                        true => Worker { crossing, control, stop, report }.run(sink),
+                        false => Shard { number, crossing, control, stop, report }.run(sink),
+                    };
                     // One shard that needs a person stops the pipeline: nobody watches half of it.
                     // But a hold is no reason why other files should not be read to their end.
                     let holds = matches!(outcome, Err(RunFault::Held { .. }));

@@ -19,6 +19,7 @@ use douane_schemas::record::{Format, RawRecord};
 use douane_transforms::Produces;
 use serde::Serialize;
 
+use crate::aggregate;
 use crate::config::{self, Class, Pipeline, Place};
 use crate::crossing::TRY;
 use crate::dry_run::{self, BATCH_ROWS_MAX, SHARE_ROWS_MIN, bucket};
@@ -105,6 +106,7 @@ pub fn run(place: &Path, file: &Path, sample: &str, records: u64) -> Result<Vec<
 }
 
 fn of(place: &Place, pipeline: &Pipeline, sample: &str, records: u64) -> Result<Sample, RunFault> {
+    aggregate::of_rows(pipeline, "`--sample`")?;
     let plan = explain::plan(place, pipeline)?;
     let mut measure = Measure::new(pipeline, &plan);
     let held = read(place, pipeline, &plan, sample, records, &mut measure)?;
@@ -231,7 +233,7 @@ impl Measure {
     fn new(pipeline: &Pipeline, plan: &Plan) -> Self {
         let raw = plan.outputs().into_iter().map(|crosses| match crosses {
             Crosses::Leaf(_, column) => Some(Part::Row.column(&column.from.leaf.path)),
-            Crosses::Derived(_) => None,
+            Crosses::Derived(_) | Crosses::Noised(_) => None,
         });
         let keyed = !plan.keys.is_empty();
         debug_assert!(pipeline.quasi_sets.iter().all(|set| !set.is_empty()));
@@ -292,6 +294,7 @@ impl Measure {
             let (class, produces) = match crosses {
                 Crosses::Leaf(_, column) => (column.from.class, column.produces()),
                 Crosses::Derived(column) => (column.class, None),
+                Crosses::Noised(column) => (column.class, None),
             };
             warnings.extend(codebook(crosses.name(), produces, &after));
             columns.push(ColumnSpread {
@@ -319,7 +322,7 @@ impl Measure {
     fn sets(&self, pipeline: &Pipeline, outputs: &[Crosses<'_>]) -> Vec<SetSpread> {
         let leaf = |crosses: &Crosses<'_>| match crosses {
             Crosses::Leaf(_, column) => Some(path(column).to_owned()),
-            Crosses::Derived(_) => None,
+            Crosses::Derived(_) | Crosses::Noised(_) => None,
         };
         let crossing: BTreeMap<String, usize> =
             outputs.iter().enumerate().filter_map(|(at, c)| Some((leaf(c)?, at))).collect();

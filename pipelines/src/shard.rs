@@ -576,6 +576,7 @@ impl Shard<'_> {
             sequence: life.sequence + 1,
             places: life.places.values().cloned().collect(),
             ledger: head,
+            closed: None,
         };
         let sealed = crossing.seal_position(&life.gate, self.number, &position)?;
         let outcome = sink.commit(&crossing.transaction(Some(&approved), &sealed)?);

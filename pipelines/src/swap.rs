@@ -11,6 +11,7 @@ use std::time::Duration;
 use douane_ledger::canonical;
 use serde_json::json;
 
+use crate::aggregate;
 use crate::config::{self, Pipeline, Place};
 use crate::crossing::Crossing;
 use crate::fault::RunFault;
@@ -175,6 +176,7 @@ impl Watch {
         self.files = watched(&self.place, &found, &pipeline);
         vigil.found(&found, &pipeline);
         // Clusters, folders and tasks are the process's own: only the trust root is taken up.
+        let found = aggregate::place_of(&found, &running.pipeline);
         let place = Place { trust: found.trust.clone(), ..running.place.clone() };
         if place != found && self.other_place.as_ref() != Some(&found) {
             let file = self.place.display().to_string();

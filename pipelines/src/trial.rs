@@ -107,23 +107,7 @@ impl Trial {
     ) -> Result<Self, RunFault> {
         let mut pipeline = pipeline.clone();
         (pipeline.source.format, pipeline.source.file) = (source, None);
-        (pipeline.sink.format, pipeline.sink.file) = (sink, None);
-        let keys = KeyHome::throw_away()?;
-        let release = Arc::new(throw_away_release(place, &pipeline, plan)?);
-        let names = Names::of(place, &pipeline);
-        let target = Target {
-            topic: names.data,
-            manifest_topic: names.manifest,
-            partitions: PARTITIONS,
-            record_bytes_max: RECORD_BYTES_MAX,
-            value_schema_id: match sink {
-                SinkFormat::Json => None,
-                SinkFormat::Avro => Some(SCHEMA_ID),
-            },
-        };
-        let gate_keys = keys.gate_keys(&pipeline.name, &release);
-        let gate = Gate::new(release, target, gate_keys, "douane, tried out".to_owned())
-            .map_err(|fault| RunFault::Gate(fault.to_string()))?;
+        let (gate, pipeline, keys) = gate_of(place, pipeline, plan, sink)?;
         Ok(Self {
             decoder: plan.decoder(&pipeline),
             schemas,
@@ -269,27 +253,73 @@ impl Trial {
     }
 
     fn ids(&self) -> TransactionIds {
-        TransactionIds {
-            manifest_id: [0x7e; 16],
-            traceparent: format!("00-{}-{}-01", "7e".repeat(16), "7e".repeat(8)),
-            salt: [0x7e; 16],
-            sequence: self.passages,
-            shard: 0,
-        }
+        ids(self.passages)
     }
 
-    /// There is no ledger to point at.
     fn evidence(&self) -> Evidence {
-        Evidence {
-            spans: Vec::new(),
-            refused: Vec::new(),
-            leaf_index: 0,
-            leaf_hash: [0; 32],
-            head: Head { journal: JournalId([0; 16]), size: 0, root: [0; 32] },
-            schema_ids: Vec::new(),
-            key_ids: self.gate.seal_key_ids(),
-        }
+        evidence(&self.gate)
     }
+}
+
+pub(crate) fn ids(sequence: u64) -> TransactionIds {
+    TransactionIds {
+        manifest_id: [0x7e; 16],
+        traceparent: format!("00-{}-{}-01", "7e".repeat(16), "7e".repeat(8)),
+        salt: [0x7e; 16],
+        sequence,
+        shard: 0,
+    }
+}
+
+/// There is no ledger to point at.
+pub(crate) fn evidence(gate: &Gate) -> Evidence {
+    Evidence {
+        spans: Vec::new(),
+        refused: Vec::new(),
+        leaf_index: 0,
+        leaf_hash: [0; 32],
+        head: Head { journal: JournalId([0; 16]), size: 0, root: [0; 32] },
+        schema_ids: Vec::new(),
+        key_ids: gate.seal_key_ids(),
+    }
+}
+
+/// A gate under a throw-away release, and the pipeline as it is tried: from plain JSON.
+pub(crate) fn gate(
+    place: &Place,
+    pipeline: &Pipeline,
+    plan: &Plan,
+    sink: SinkFormat,
+) -> Result<(Gate, Pipeline), RunFault> {
+    let mut pipeline = pipeline.clone();
+    (pipeline.source.format, pipeline.source.file) = (Format::DebeziumJson, None);
+    gate_of(place, pipeline, plan, sink).map(|(gate, pipeline, _)| (gate, pipeline))
+}
+
+fn gate_of(
+    place: &Place,
+    mut pipeline: Pipeline,
+    plan: &Plan,
+    sink: SinkFormat,
+) -> Result<(Gate, Pipeline, KeyHome), RunFault> {
+    (pipeline.sink.format, pipeline.sink.file) = (sink, None);
+    let keys = KeyHome::throw_away()?;
+    let release = Arc::new(throw_away_release(place, &pipeline, plan)?);
+    let names = Names::of(place, &pipeline);
+    let target = Target {
+        topic: names.data,
+        manifest_topic: names.manifest,
+        partitions: PARTITIONS,
+        record_bytes_max: RECORD_BYTES_MAX,
+        value_schema_id: match sink {
+            SinkFormat::Json => None,
+            SinkFormat::Avro => Some(SCHEMA_ID),
+        },
+    };
+    let gate_keys = keys.gate_keys(&pipeline.name, &release);
+    let gate = Gate::new(release, target, gate_keys, "douane, tried out".to_owned())
+        .map_err(|fault| RunFault::Gate(fault.to_string()))?;
+    Ok((gate, pipeline, keys))
 }
 
 fn refusing(origin: &Origin, by: RefusedBy, code: &'static str) -> Refusing {

@@ -1,5 +1,6 @@
 //! One file per verb: its arguments, what it does, what its exit code means.
 
+pub mod audit;
 pub mod classify;
 pub mod completions;
 pub mod demo;

@@ -8,5 +8,6 @@ mod enveloping;
 mod fixture;
 mod refusing;
 mod releases;
+mod summing;
 
 pub(crate) use fixture::keys;

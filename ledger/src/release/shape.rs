@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Release, text_u64, text_u64_option};
+use super::{Release, text_i64, text_u64, text_u64_option};
 
 /// The most columns, leaves, topics or overrides in one release.
 const PARTS_MAX: usize = 10_000;
@@ -239,6 +239,28 @@ pub enum Shape {
         from: Vec<String>,
         /// How, in the spelling that is signed.
         expression: String,
+    },
+    /// The first instant of the window of time that a statistic is of.
+    Window {
+        /// Where the first one begins, in milliseconds since the epoch.
+        #[serde(with = "text_i64")]
+        from_ms: i64,
+        /// Length of each; they follow one another.
+        #[serde(with = "text_u64")]
+        every_ms: u64,
+    },
+    /// One key of a public list: in each window each of them crosses, once with every combination
+    /// of the other lists.
+    Group {
+        /// All keys, in order.
+        keys: Vec<String>,
+    },
+    /// An integer over many rows, with noise.
+    Noised {
+        /// What it is, in words.
+        statistic: String,
+        /// Paths of the row's leaves whose values are in it.
+        from: Vec<String>,
     },
 }
 

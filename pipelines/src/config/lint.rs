@@ -9,11 +9,12 @@ use douane_schemas::record::Format;
 use douane_transforms::redact::Action;
 use douane_transforms::{Domains, Stage, StageFault};
 
+use super::aggregate::Aggregate;
 use super::beside;
 use super::finding::{Findings, Kind, Mark};
 use super::pipeline::{
     Class, ClassFile, ClassRule, FormatFile, Override, Pipeline, PipelineFile, QuasiSet, RuleFile,
-    Shape, Sink, SinkFile, SinkFormat, Source, SourceFile, Start, UnknownLeafFile,
+    Shape, Sink, SinkFile, SinkFormat, Source, SourceFile, StageFile, Start, UnknownLeafFile,
 };
 use super::place::zone;
 use super::schema::{listed, nearest, plain};
@@ -54,15 +55,7 @@ impl Lint<'_> {
         let classes = self.classes(file.classes);
         let types = self.types(&file.types, &classes);
         let source = self.source(file.source, &classes);
-        let mut stages: Vec<(Stage, Mark)> = file
-            .stages
-            .into_iter()
-            .enumerate()
-            .map(|(n, stage)| {
-                let mark = self.root.mark_at(&["stages", &n.to_string(), stage.verb()]);
-                (stage, mark)
-            })
-            .collect();
+        let (mut stages, aggregate, is_aggregate) = self.split(file.stages, &classes);
         let maps = self.regions(path, &mut stages);
         let words = self.dictionaries(path, &file.dictionaries, &mut stages);
         self.shared_domains(&mut stages, &file.overrides, file.sink.is_envelope());
@@ -73,6 +66,9 @@ impl Lint<'_> {
         let overrides = self.overrides(file.overrides, path, &classes, &stages);
         let quasi_sets = self.quasi_sets(file.quasi_sets, &classes);
         let changes = self.changes(&file.sink, file.unknown_leaf);
+        if is_aggregate {
+            self.beside_aggregate(&file.sink, file.publish.is_some(), source.file.is_some());
+        }
         let sink = self.sink(file.sink);
         let publish_ms = file.publish.as_deref().map(|text| self.publish(text));
         self.release(&file.release);
@@ -97,6 +93,7 @@ impl Lint<'_> {
             classes,
             types,
             stages,
+            aggregate,
             sql_marks,
             sink,
             publish_ms,
@@ -105,6 +102,64 @@ impl Lint<'_> {
             quasi_sets,
             release: place_dir.join(file.release),
             tests,
+        }
+    }
+
+    /// The stages of rows, and the one that makes statistics of them.
+    fn split(
+        &mut self,
+        files: Vec<StageFile>,
+        classes: &[ClassRule],
+    ) -> (Vec<(Stage, Mark)>, Option<Aggregate>, bool) {
+        let all = files.len();
+        let (mut stages, mut aggregate, mut found) = (Vec::new(), None, false);
+        for (n, file) in files.into_iter().enumerate() {
+            match file {
+                StageFile::Row(stage) => {
+                    let mark = self.root.mark_at(&["stages", &n.to_string(), stage.verb()]);
+                    stages.push((stage, mark));
+                }
+                StageFile::Aggregate(stage) => {
+                    let made = self.aggregate(n, *stage.aggregate, classes);
+                    if all > 1 {
+                        let mark = self.root.mark_at(&["stages", &n.to_string(), "aggregate"]);
+                        self.error(mark, Kind::NotAllowed, "`aggregate` stands beside a stage")
+                            .help("it reads the raw rows and lets no row cross")
+                            .next("give it a file, a name and a topic of its own");
+                    }
+                    found = true;
+                    aggregate = made.or(aggregate);
+                }
+            }
+        }
+        (stages, aggregate, found)
+    }
+
+    /// What has no meaning beside statistics, and what they need.
+    fn beside_aggregate(&mut self, sink: &SinkFile, publish: bool, files: bool) {
+        if let Some(table) = self.table {
+            let name = quoted(&table.name);
+            let mark = self.root.mark_at(&["stages"]);
+            self.error(mark, Kind::NotInThisVersion, format!("table `{name}` has `aggregate`"))
+                .next("give the statistics a file of their own, without `tables`");
+        }
+        if publish {
+            let mark = self.root.mark_at(&["publish"]);
+            self.error(mark, Kind::NotAllowed, "`publish` stands beside `aggregate`")
+                .next("remove it: the windows' ends and `closes_after` are the schedule");
+        }
+        let kafka = sink.kafka.as_ref();
+        if files || kafka.is_none() {
+            let mark = self.root.mark_at(&[if files { "source" } else { "sink" }]);
+            self.error(mark, Kind::NotInThisVersion, "`aggregate` beside files")
+                .help("a window is closed by a transaction of a Kafka cluster")
+                .next("read from `kafka` and write to `kafka`");
+        }
+        if kafka.is_some_and(|kafka| matches!(kafka.shape, Shape::Envelope)) {
+            let mark = self.root.at(&["sink", "kafka", "shape"]).mark;
+            self.error(mark, Kind::NotAllowed, "`shape: envelope` stands beside `aggregate`")
+                .help("a statistic is no change of a row")
+                .next("write `state`, or remove it");
         }
     }
 
@@ -267,7 +322,7 @@ impl Lint<'_> {
         }
     }
 
-    fn name(&mut self, path: &[&str], text: &str, what: &str, most: usize) {
+    pub(super) fn name(&mut self, path: &[&str], text: &str, what: &str, most: usize) {
         let fits = (1..=most).contains(&text.len())
             && text.starts_with(|c: char| c.is_ascii_lowercase())
             && text
@@ -400,7 +455,13 @@ impl Lint<'_> {
     }
 
     /// Is the leaf one of `classes`? What it stands in would match nothing otherwise.
-    fn classed(&mut self, path: &str, mark: Mark, classes: &[ClassRule], what: &str) -> bool {
+    pub(super) fn classed(
+        &mut self,
+        path: &str,
+        mark: Mark,
+        classes: &[ClassRule],
+        what: &str,
+    ) -> bool {
         if classes.iter().any(|rule| rule.path == path) {
             return true;
         }
@@ -890,7 +951,7 @@ pub(super) fn domains_of(stage: &Stage) -> Vec<(&str, Vec<&str>)> {
 const DAY_MS: u64 = 86_400_000;
 
 /// `1s`, `5m`: a count and a unit, in milliseconds.
-fn length_ms(text: &str) -> Option<u64> {
+pub(super) fn length_ms(text: &str) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (count, unit) = text.split_at(digits);
     let unit_ms = match unit {

@@ -1,6 +1,7 @@
 //! The YAML files: read, held against their schemas, linted, all faults at once. The place, the
 //! pipeline, its domains and, for many tables, the catalogue of their classes.
 
+pub(crate) mod aggregate;
 mod case;
 mod de;
 mod finding;
@@ -20,6 +21,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
+pub use aggregate::Aggregate;
 pub use case::{ANY, Case, Cells, Event, Expected};
 pub use finding::{Finding, Findings, Kind, Mark, Severity};
 pub use pipeline::{

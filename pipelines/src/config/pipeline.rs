@@ -15,6 +15,7 @@ use douane_transforms::{Domains, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::aggregate::{Aggregate, AggregateFile};
 use super::case::{Case, CaseFile};
 use super::finding::Mark;
 use super::schema::About;
@@ -45,6 +46,8 @@ pub struct Pipeline {
     pub types: BTreeMap<String, LeafType>,
     /// In the order of the file, with the place of each verb.
     pub stages: Vec<(Stage, Mark)>,
+    /// The stage that makes statistics of rows; then there is no other.
+    pub aggregate: Option<Aggregate>,
     /// The place of each character of the `sql` stage's text; empty where it is not known.
     pub sql_marks: Vec<Mark>,
     pub sink: Sink,
@@ -292,7 +295,7 @@ pub(super) struct PipelineFile {
     pub dictionaries: BTreeMap<String, DictionaryFile>,
     /// What happens, in order. One verb an entry, one protection a leaf.
     #[serde(default)]
-    pub stages: Vec<Stage>,
+    pub stages: Vec<StageFile>,
     /// Where records go.
     pub sink: SinkFile,
     /// When records become visible: on the multiples of a period in UTC, `every 1s`. `every 100ms`
@@ -334,6 +337,22 @@ pub(super) struct DictionaryFile {
     #[serde(default)]
     #[schemars(length(max = 100))]
     pub context: Vec<String>,
+}
+
+/// A stage: of rows, or the one that makes statistics of them.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "StageOrAggregate")]
+#[serde(untagged)]
+pub(super) enum StageFile {
+    Aggregate(AggregateStage),
+    Row(Stage),
+}
+
+/// Statistics with differential privacy in place of the rows; the only stage where it stands.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AggregateStage {
+    pub aggregate: Box<AggregateFile>,
 }
 
 /// Leaves that name somebody together.
@@ -691,8 +710,14 @@ fn types_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 
 /// Planned, not built: refused by name.
 pub(super) const LATER: &[About] = &[
-    ("stages.*.aggregate", "remove the stage"),
-    ("stages.*.dp", "`generalize` or `drop` the columns"),
+    ("stages.*.dp", "write `aggregate`: noise is for sums over many rows, not for one"),
+    ("stages.*.enrich", "remove the stage"),
+    ("stages.*.aggregate.min_group", "remove it: public keys are published, however few they are"),
+    ("stages.*.aggregate.select", "list the groups' keys under `groups`"),
+    ("stages.*.aggregate.late=current", "write `quarantine`"),
+    ("stages.*.aggregate.level=w_event", "write `unit_period`"),
+    ("stages.*.aggregate.statistics.*.quantiles", "write `histogram` with edges"),
+    ("stages.*.aggregate.statistics.*.vector_sum", "write a `sum` for each component"),
     ("stages.*.pack", "remove the stage"),
     ("source.postgres", "let Debezium write to Kafka, and read from `kafka`"),
     ("sink.object_store", "write to `kafka`"),

@@ -27,10 +27,19 @@ pub struct Place {
     pub keys: KeysPlace,
     /// The folder of the ledger.
     pub ledger_dir: PathBuf,
+    /// Where open windows of statistics lie.
+    pub state: StatePlace,
     /// The signed trust root.
     pub trust: PathBuf,
     /// Shards of each pipeline, 1 to 64.
     pub tasks: u32,
+}
+
+/// Where open windows of statistics lie, and how much room they have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatePlace {
+    pub dir: PathBuf,
+    pub bytes_max: u64,
 }
 
 /// Where keys live, and what they are bound to.
@@ -102,6 +111,9 @@ pub(super) struct PlaceFile {
     pub keys: KeysFile,
     /// Where the ledger lives.
     pub ledger: Dir,
+    /// Where open windows of statistics lie; `state/` unless said.
+    #[serde(default)]
+    pub state: StateFile,
     /// The signed file of approvers and threshold.
     pub trust: String,
     /// Shards of each pipeline; 1 unless said.
@@ -176,6 +188,25 @@ pub(super) struct TransitFile {
     pub token_file: String,
     /// A file with the certificate authority of the server; the built-in roots unless said.
     pub ca_file: Option<String>,
+}
+
+/// Where open windows of statistics lie.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "State")]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct StateFile {
+    /// The folder of the stores, relative to the folder of douane.yaml; `state/` unless said.
+    pub dir: String,
+    /// MiB that the open windows of one pipeline may take, roughly; 10240 unless said. With that
+    /// much nothing more is read until a window is closed.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub mib_max: u64,
+}
+
+impl Default for StateFile {
+    fn default() -> Self {
+        Self { dir: "state/".to_owned(), mib_max: 10_240 }
+    }
 }
 
 /// A folder on this machine.
@@ -435,6 +466,7 @@ pub(super) fn build(
         sovereign,
         global,
         ledger_dir: dir.join(file.ledger.dir),
+        state: StatePlace { dir: dir.join(file.state.dir), bytes_max: file.state.mib_max << 20 },
         trust: dir.join(file.trust),
         tasks: file.tasks,
         dir,

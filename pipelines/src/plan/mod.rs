@@ -1,6 +1,7 @@
 //! The plan: what each output column is made of. Made once with DataFusion, driven per batch as
 //! physical expressions, so that the borders of batches stay the run loop's.
 
+pub(crate) mod aggregate;
 mod sql;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ use crate::config::{
 };
 use crate::policy::{self, Verdict};
 
+pub use aggregate::{AggregateColumn, Role};
 pub use sql::{DerivedColumn, SqlOutput, SqlPlan};
 
 /// Which part of a record a leaf belongs to. Column names carry it: `key.id`, `after.id`.
@@ -91,6 +93,7 @@ impl<'a> Crosses<'a> {
         match self {
             Self::Leaf(name, _) => name,
             Self::Derived(column) => &column.name,
+            Self::Noised(column) => &column.name,
         }
     }
 }
@@ -146,13 +149,17 @@ pub struct Plan {
     /// Leaves of the row that do not cross and are read all the same: they say whose key a cell is
     /// protected under.
     pub subjects: Vec<Leaf>,
+    /// What the `aggregate` stage lets cross instead of rows; then there is nothing else.
+    pub aggregate: Option<Vec<AggregateColumn>>,
 }
 
-/// One column of the output: a leaf's, under its name outside, or one that is computed.
+/// One column of the output: a leaf's, under its name outside, or one that is computed of rows, or
+/// of many.
 #[derive(Clone, Copy, Debug)]
 pub enum Crosses<'a> {
     Leaf(&'a str, &'a OutputColumn),
     Derived(&'a DerivedColumn),
+    Noised(&'a AggregateColumn),
 }
 
 impl Plan {
@@ -169,6 +176,21 @@ impl Plan {
     ) -> Result<Self, Findings> {
         let mut findings = Findings::default();
         let classed = classify(pipeline, &leaves, &mut findings);
+        if let Some(stage) = &pipeline.aggregate {
+            let columns = aggregate::columns(pipeline, stage, &classed, &mut findings);
+            return match findings.is_empty() {
+                true => Ok(Self {
+                    leaves,
+                    classed,
+                    keys: Vec::new(),
+                    columns: Vec::new(),
+                    sql: None,
+                    subjects: Vec::new(),
+                    aggregate: Some(columns),
+                }),
+                false => Err(findings),
+            };
+        }
         let mut keys = Vec::new();
         let mut columns = Vec::new();
         for leaf in &classed {
@@ -208,7 +230,7 @@ impl Plan {
         }
         let sql = sql::apply(pipeline, &mut columns, known, &mut findings);
         if findings.is_empty() {
-            Ok(Self { leaves, classed, keys, columns, sql, subjects })
+            Ok(Self { leaves, classed, keys, columns, sql, subjects, aggregate: None })
         } else {
             Err(findings)
         }
@@ -216,6 +238,9 @@ impl Plan {
 
     /// The columns of the output, in its order.
     pub fn outputs(&self) -> Vec<Crosses<'_>> {
+        if let Some(columns) = &self.aggregate {
+            return columns.iter().map(Crosses::Noised).collect();
+        }
         match &self.sql {
             None => self.columns.iter().map(|c| Crosses::Leaf(&c.name, c)).collect(),
             Some(sql) => sql
@@ -231,6 +256,9 @@ impl Plan {
 
     /// Row leaves whose values are built; of all others only the names are read.
     pub fn built(&self) -> Vec<String> {
+        if let Some(columns) = &self.aggregate {
+            return columns.iter().flat_map(|column| column.reads.clone()).collect();
+        }
         let crossing = self.columns.iter().map(|c| &c.from.leaf);
         crossing.chain(&self.subjects).map(|leaf| leaf.path.clone()).collect()
     }
@@ -247,6 +275,9 @@ impl Plan {
         let declared: Vec<String> = pipeline.types.keys().cloned().collect();
         let mut decoder = Decoder::new(format, self.leaves.clone(), &columns, Limits::default())
             .declared(&declared);
+        if self.aggregate.is_some() {
+            decoder = decoder.with_images(&columns);
+        }
         if let Some(RecordEnvelope { db, table, .. }) = &changes.envelope {
             let table = TableName { db: db.clone(), table: table.clone() };
             decoder = decoder.with_before(&columns, table, changes.keeps_deletes());
@@ -462,6 +493,9 @@ pub(crate) fn likely_for(
     path: &str,
     fits: impl Fn(LeafType) -> bool,
 ) -> LeafType {
+    if let Some(stage) = &pipeline.aggregate {
+        return aggregate::likely(stage, path);
+    }
     if !pipeline.source.has_schema() {
         return LeafType::Text;
     }

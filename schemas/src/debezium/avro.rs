@@ -63,7 +63,7 @@ pub(super) fn value_plan(
         "op" => Step::Operation(shape.clone()),
         "after" => after(shape, tree, group),
         "before" if hold.is_none() => before_image(shape, before),
-        "source" => source(shape, before.map(|before| &before.table)),
+        "source" => source(shape, before.and_then(|before| before.table.as_ref())),
         _ => Step::Skip(shape.clone()),
     });
     let root = Step::Record(steps.collect());

@@ -86,7 +86,7 @@ pub(super) fn envelope<'a>(
             }
             (Member::After, Token::Null) => seen.after = Some(false),
             (Member::Source, Token::Object) => {
-                source(scan, before.map(|before| &before.table), seen)?;
+                source(scan, before.and_then(|before| before.table.as_ref()), seen)?;
             }
             (Member::Transaction, Token::Object) => transaction(scan, seen)?,
             (Member::Op, Token::Text(op)) => seen.operation(&op.unescape()),

@@ -178,7 +178,17 @@ impl Decoder {
     /// `of_deletes`: of a delete as well, whose values then must be whole. A change that is not
     /// said to be of `table` holds.
     #[must_use]
-    pub fn with_before(mut self, columns: &[String], table: TableName, of_deletes: bool) -> Self {
+    pub fn with_before(self, columns: &[String], table: TableName, of_deletes: bool) -> Self {
+        self.images(columns, Some(table), of_deletes)
+    }
+
+    /// As [`Decoder::with_before`], of a delete as well, whatever table the record says it is of.
+    #[must_use]
+    pub fn with_images(self, columns: &[String]) -> Self {
+        self.images(columns, None, true)
+    }
+
+    fn images(mut self, columns: &[String], table: Option<TableName>, of_deletes: bool) -> Self {
         let (keys, count) = (self.leaves.key.len(), columns.len());
         let column = |path: &str, from: usize| {
             columns.iter().position(|name| name == path).map(|at| from + at)
@@ -313,8 +323,9 @@ impl Decoder {
         if let Err(code) = read {
             return Err(broken(code, &seen, record.value, self.format));
         }
-        if let Some(before) = self.before.as_ref().filter(|_| seen.named != 2) {
-            seen.hold(|| before.table.hold());
+        let table = self.before.as_ref().and_then(|before| before.table.as_ref());
+        if let Some(table) = table.filter(|_| seen.named != 2) {
+            seen.hold(|| table.hold());
         }
         let op = decide(&mut seen)?;
         self.op = Some(op);

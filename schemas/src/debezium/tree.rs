@@ -185,7 +185,8 @@ pub(super) struct Before {
     pub(super) flag: usize,
     /// Also of a delete.
     pub(super) of_deletes: bool,
-    pub(super) table: TableName,
+    /// What it must be a change of; None: whatever it is.
+    pub(super) table: Option<TableName>,
 }
 
 impl Seen {

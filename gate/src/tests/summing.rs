@@ -1,0 +1,184 @@
+//! Statistics of many rows: a batch is one window with every public group once, or nothing of it
+//! crosses.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow::datatypes::{Field, Schema};
+use arrow::record_batch::RecordBatchOptions;
+use douane_ledger::release::{Column, OnBad, Release, Shape};
+use douane_schemas::batch::{Op, Origin};
+
+use super::fixture::{gate, ids, table};
+use crate::{Crossing, GateFault, Passed};
+
+const DAY: i64 = 86_400_000;
+
+fn column(name: &str, from: &str, class: &str, column_type: &str, shape: Shape) -> Column {
+    Column {
+        name: name.into(),
+        from: from.into(),
+        column_type: column_type.into(),
+        nullable: false,
+        class: class.into(),
+        shape,
+        on_bad: OnBad::Refuse,
+    }
+}
+
+fn noised(statistic: &str, from: &str) -> Shape {
+    Shape::Noised { statistic: statistic.into(), from: vec![from.into()] }
+}
+
+fn released() -> Release {
+    let keys =
+        |keys: &[&str]| Shape::Group { keys: keys.iter().map(|k| (*k).to_owned()).collect() };
+    let mut release = table().release();
+    release.key.clear();
+    release.columns = vec![
+        column(
+            "window_start",
+            "",
+            "public",
+            "timestamp",
+            Shape::Window { from_ms: DAY, every_ms: 7 * DAY as u64 },
+        ),
+        column("country", "country", "public", "text", keys(&["AT", "DE"])),
+        column("city", "city", "public", "text", keys(&["x", "y"])),
+        column("people", "", "identifier", "int64", noised("units", "email")),
+        column("spent", "", "sensitive", "int64", noised("sum", "balance")),
+    ];
+    release
+}
+
+/// What a batch holds, cell by cell.
+struct Cells {
+    windows: Vec<i64>,
+    countries: Vec<&'static str>,
+    cities: Vec<&'static str>,
+    people: Vec<Option<i64>>,
+    spent: Vec<i64>,
+    skip: Vec<bool>,
+}
+
+fn whole() -> Cells {
+    Cells {
+        windows: vec![8 * DAY; 4],
+        countries: vec!["AT", "AT", "DE", "DE"],
+        cities: vec!["x", "y", "x", "y"],
+        people: vec![Some(3), Some(-4), Some(0), Some(9)],
+        spent: vec![-12, 5, 0, 1 << 40],
+        skip: vec![false; 4],
+    }
+}
+
+fn through(release: &Release, cells: Cells) -> Result<Passed, GateFault> {
+    let arrays: Vec<(&str, ArrayRef)> = vec![
+        ("window_start", Arc::new(TimestampMillisecondArray::from(cells.windows))),
+        ("country", Arc::new(StringArray::from(cells.countries))),
+        ("city", Arc::new(StringArray::from(cells.cities))),
+        ("people", Arc::new(Int64Array::from(cells.people))),
+        ("spent", Arc::new(Int64Array::from(cells.spent))),
+    ];
+    let nulls = arrays.iter().any(|(_, array)| array.null_count() > 0);
+    let fields: Vec<Field> = arrays
+        .iter()
+        .map(|(name, array)| Field::new(*name, array.data_type().clone(), nulls))
+        .collect();
+    let arrays: Vec<ArrayRef> = arrays.into_iter().map(|(_, array)| array).collect();
+    let columns = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap();
+    let rows = columns.num_rows();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let none =
+        RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options).unwrap();
+    let origins: Vec<Origin> = (0..rows)
+        .map(|row| Origin {
+            topic: 0,
+            partition: 0,
+            offset: row as i64,
+            timestamp_ms: 8 * DAY,
+            op: Op::Create,
+            schema_id: None,
+        })
+        .collect();
+    let crossing = Crossing {
+        columns: &columns,
+        keys: &none,
+        raw: &none,
+        before: None,
+        origins: &origins,
+        skip: &cells.skip,
+        withdrawn: &vec![false; rows],
+    };
+    gate(release)?.pass(crossing, ids())
+}
+
+#[test]
+fn a_whole_window_crosses_in_the_order_of_the_public_keys() {
+    let passed = through(&released(), whole()).unwrap();
+    assert_eq!((passed.records(), passed.refused().len()), (4, 0));
+}
+
+/// What stays out, comes twice or comes elsewhere would tell of the data.
+#[test]
+fn a_window_that_is_not_whole_stops_the_batch() {
+    let cases: Vec<(&str, fn(&mut Cells))> = vec![
+        ("a group is left out", |c| c.skip[2] = true),
+        ("a group twice", |c| c.cities = vec!["x", "x", "x", "y"]),
+        ("another order", |c| c.countries = vec!["DE", "DE", "AT", "AT"]),
+        ("a key that is not public", |c| c.countries = vec!["AT", "AT", "DE", "XX"]),
+        ("two windows", |c| c.windows[3] = 15 * DAY),
+        ("no window's start", |c| c.windows = vec![9 * DAY; 4]),
+        ("before the first window", |c| c.windows = vec![-6 * DAY; 4]),
+        ("a null", |c| c.people[1] = None),
+        ("beyond every bound", |c| c.spent[0] = i64::MAX),
+        ("fewer groups", |c| {
+            c.windows.pop();
+            c.countries.pop();
+            c.cities.pop();
+            c.people.pop();
+            c.spent.pop();
+            c.skip.pop();
+        }),
+    ];
+    for (what, change) in cases {
+        let mut cells = whole();
+        change(&mut cells);
+        assert!(through(&released(), cells).is_err(), "{what}");
+    }
+}
+
+#[test]
+fn what_a_release_may_say_of_statistics() {
+    let cases: Vec<(&str, bool, fn(&mut Release))> = vec![
+        ("as it is", true, |_| {}),
+        ("a row's column beside them", false, |r| {
+            r.columns.push(column("x", "country", "public", "text", Shape::Public));
+        }),
+        ("a key", false, |r| r.key.push(r.columns[1].clone())),
+        ("no window", false, |r| drop(r.columns.remove(0))),
+        ("two windows", false, |r| {
+            let mut second = r.columns[0].clone();
+            second.name = "again".into();
+            r.columns.push(second);
+        }),
+        ("windows without length", false, |r| {
+            r.columns[0].shape = Shape::Window { from_ms: 0, every_ms: 0 };
+        }),
+        ("a list without keys", false, |r| r.columns[1].shape = Shape::Group { keys: vec![] }),
+        ("another type", false, |r| r.columns[4].column_type = "float64".into()),
+        ("nullable", false, |r| r.columns[4].nullable = true),
+        ("another class than its leaf's", false, |r| r.columns[4].class = "public".into()),
+        ("a leaf that is not there", false, |r| r.columns[4].shape = noised("sum", "gone")),
+        ("an identifier in a sum", false, |r| r.columns[3].shape = noised("sum", "email")),
+        ("free text in a sum", false, |r| {
+            r.columns[4].shape = noised("sum", "notes");
+            r.columns[4].class = "free_text".into();
+        }),
+    ];
+    for (what, fits, change) in cases {
+        let mut release = released();
+        change(&mut release);
+        assert_eq!(gate(&release).is_ok(), fits, "{what}");
+    }
+}

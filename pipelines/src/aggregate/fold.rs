@@ -1,0 +1,290 @@
+//! From decoded records to what one unit did in one window. No record says anything about another
+//! unit's: what is left of a unit's records when all others are gone is what it was.
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type,
+    Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType,
+};
+use douane_schemas::batch::{Batch, Op, Origin, RowKind};
+use douane_schemas::canonical as text;
+use douane_schemas::keys::Key;
+use douane_schemas::tuple::Tuple;
+use douane_transforms::dp::bounding::GroupKey;
+use douane_transforms::dp::decimal::Decimal;
+use douane_transforms::dp::sampler::Unit;
+
+use super::store::{State, UnitKey};
+use crate::config::Aggregate;
+
+/// What one record does to one unit's rows of one window. It holds data and has no `Debug`.
+pub struct Change {
+    pub key: UnitKey,
+    pub unit: Unit,
+    /// The record's row in its batch.
+    pub record: usize,
+    /// Grows from change to change of a row.
+    pub order: u64,
+    /// The row: its key, or, where the table has none, its record's place.
+    pub row: Vec<u8>,
+    /// The row's state after it; None: it counts no longer.
+    pub state: Option<Counted>,
+}
+
+/// A row that counts.
+pub struct Counted {
+    pub group: GroupKey,
+    /// For each of the design's columns: whole steps within its bounds.
+    pub values: Vec<i64>,
+}
+
+/// See the module.
+pub struct Folding {
+    aggregate: Aggregate,
+    unit: Key,
+    blind: Key,
+}
+
+/// A record that is set aside: its row in the batch, and why.
+pub type SetAside = (usize, &'static str);
+
+impl Folding {
+    /// `unit` makes the unit, `blind` what the store calls it.
+    pub fn new(aggregate: &Aggregate, unit: Key, blind: Key) -> Self {
+        Self { aggregate: aggregate.clone(), unit, blind }
+    }
+
+    /// What a batch does, record by record, and which of them are set aside.
+    pub fn fold(&self, batch: &Batch, state: &State) -> (Vec<Change>, Vec<SetAside>) {
+        let (mut changes, mut aside) = (Vec::new(), Vec::new());
+        let images = Images::of(batch, self);
+        for (row, origin) in batch.origins.iter().enumerate() {
+            if let Err(code) = self.record(&images, row, origin, state, &mut changes) {
+                aside.push((row, code));
+            }
+        }
+        (changes, aside)
+    }
+
+    fn record(
+        &self,
+        images: &Images<'_>,
+        row: usize,
+        origin: &Origin,
+        state: &State,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), &'static str> {
+        let closed = |window: i64| {
+            window < 0 || state.is_closed(window, origin.topic, origin.partition, origin.offset)
+        };
+        let key = images.row_key(row, origin);
+        let before = images.before.as_ref().filter(|_| images.had_before(row));
+        let was = before.and_then(|image| self.placed(image, row));
+        let change = |(unit, window): (Unit, i64), state| Change {
+            key: UnitKey { window, blind: self.blinded(unit) },
+            unit,
+            record: row,
+            order: origin.offset.unsigned_abs(),
+            row: key.clone(),
+            state,
+        };
+        match origin.kind() {
+            // The delete before it did all that there was to do.
+            RowKind::Tombstone => Ok(()),
+            RowKind::Delete => {
+                let was = was.ok_or("aggregate_delete_without_image")?;
+                // A closed window is what it is.
+                if !closed(was.1) {
+                    changes.push(change(was, None));
+                }
+                Ok(())
+            }
+            RowKind::Upsert => {
+                let after = &images.after;
+                let unit = after.unit(row, self).ok_or("aggregate_no_unit")?;
+                let at_ms = after.time(row).ok_or("aggregate_no_time")?;
+                let every = self.aggregate.every_ms as i64;
+                if origin.timestamp_ms >= 0 && at_ms > origin.timestamp_ms.saturating_add(every) {
+                    return Err("aggregate_future");
+                }
+                let window = self.aggregate.window_of(at_ms);
+                let now = (unit, window);
+                if let Some(was) = was.filter(|was| *was != now && !closed(was.1)) {
+                    changes.push(change(was, None));
+                }
+                if closed(window) {
+                    // A row that changes after its window was closed is no late row; one that
+                    // appears is.
+                    let appears = matches!(origin.op, Op::Create) && window >= 0;
+                    return if appears { Err("aggregate_late") } else { Ok(()) };
+                }
+                let counted = after.counted(row, &self.aggregate);
+                changes.push(change(now, counted));
+                Ok(())
+            }
+        }
+    }
+
+    /// Whose row an image is, and in which window.
+    fn placed(&self, image: &Image<'_>, row: usize) -> Option<(Unit, i64)> {
+        let unit = image.unit(row, self)?;
+        Some((unit, self.aggregate.window_of(image.time(row)?)))
+    }
+
+    fn blinded(&self, unit: Unit) -> [u8; 16] {
+        let mac = self.blind.mac(Tuple::new().text("unit").bytes(&unit.0));
+        let mut blind = [0; 16];
+        blind.copy_from_slice(&mac[..16]);
+        blind
+    }
+}
+
+/// The columns of one image of the rows.
+struct Image<'a> {
+    unit: Option<&'a ArrayRef>,
+    time: Option<&'a ArrayRef>,
+    groups: Vec<Option<&'a ArrayRef>>,
+    values: Vec<Option<&'a ArrayRef>>,
+}
+
+struct Images<'a> {
+    keys: Vec<&'a ArrayRef>,
+    after: Image<'a>,
+    before: Option<Image<'a>>,
+    had: Option<&'a ArrayRef>,
+}
+
+impl<'a> Images<'a> {
+    fn of(batch: &'a Batch, folding: &Folding) -> Self {
+        let named =
+            |prefix: &str, path: &str| batch.rows.column_by_name(&format!("{prefix}.{path}"));
+        let image = |prefix: &str| Image {
+            unit: named(prefix, &folding.aggregate.unit),
+            time: named(prefix, &folding.aggregate.time),
+            groups: folding.aggregate.groups.iter().map(|g| named(prefix, &g.leaf)).collect(),
+            values: folding.aggregate.columns.iter().map(|leaf| named(prefix, leaf)).collect(),
+        };
+        let schema = batch.rows.schema_ref();
+        let key = |at: &usize| schema.field(*at).name().starts_with("key.");
+        let had = batch.rows.column_by_name("before");
+        Self {
+            keys: (0..schema.fields().len()).filter(key).map(|at| batch.rows.column(at)).collect(),
+            after: image("after"),
+            before: had.map(|_| image("before")),
+            had,
+        }
+    }
+
+    fn had_before(&self, row: usize) -> bool {
+        self.had.is_some_and(|had| {
+            let had = had.as_boolean_opt();
+            had.is_some_and(|had| !had.is_null(row) && had.value(row))
+        })
+    }
+
+    /// What tells the row from others: never when it came.
+    fn row_key(&self, row: usize, origin: &Origin) -> Vec<u8> {
+        if self.keys.is_empty() {
+            return Tuple::new()
+                .number(u64::from(origin.topic))
+                .signed(i64::from(origin.partition))
+                .signed(origin.offset)
+                .finish();
+        }
+        let mut tuple = Tuple::new().number(u64::from(origin.topic));
+        for column in &self.keys {
+            tuple = match cell(column, row) {
+                Some(part) => tuple.text(&part),
+                None => tuple.number(0),
+            };
+        }
+        tuple.finish()
+    }
+}
+
+impl Image<'_> {
+    fn unit(&self, row: usize, folding: &Folding) -> Option<Unit> {
+        let subject = cell(self.unit?, row)?;
+        Some(Unit::new(&folding.unit, &folding.aggregate.space, &subject))
+    }
+
+    fn time(&self, row: usize) -> Option<i64> {
+        instant_ms(self.time?, row)
+    }
+
+    /// The row as it counts; None where its group is not published, or where a number is missing.
+    fn counted(&self, row: usize, aggregate: &Aggregate) -> Option<Counted> {
+        let keys: Option<Vec<String>> =
+            self.groups.iter().map(|column| cell((*column)?, row)).collect();
+        let group = GroupKey::new(keys?.iter().map(|key| Some(key.as_str())));
+        if !aggregate.design.admits(&group) {
+            return None;
+        }
+        let bounds = aggregate.design.columns().iter().zip(&self.values);
+        let values: Option<Vec<i64>> =
+            bounds.map(|(bounds, array)| Some(bounds.clamp(number((*array)?, row)?))).collect();
+        Some(Counted { group, values: values? })
+    }
+}
+
+/// A cell's canonical text; None for null and for what has none.
+fn cell(array: &ArrayRef, row: usize) -> Option<String> {
+    let mut out = String::new();
+    (!array.is_null(row) && text::write(array, row, &mut out).is_ok()).then_some(out)
+}
+
+/// Milliseconds since the epoch; None for null and for what is no instant.
+fn instant_ms(array: &ArrayRef, row: usize) -> Option<i64> {
+    if array.is_null(row) {
+        return None;
+    }
+    match array.data_type() {
+        DataType::Date32 => {
+            Some(i64::from(array.as_primitive::<Date32Type>().value(row)) * 86_400_000)
+        }
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            Some(array.as_primitive::<TimestampMillisecondType>().value(row))
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            Some(array.as_primitive::<TimestampMicrosecondType>().value(row).div_euclid(1_000))
+        }
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            Some(array.as_primitive::<TimestampNanosecondType>().value(row).div_euclid(1_000_000))
+        }
+        DataType::Utf8 => {
+            let text = array.as_string::<i32>().value(row);
+            text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
+        }
+        _ => None,
+    }
+}
+
+/// A number, exactly; None for null and for what is no number.
+fn number(array: &ArrayRef, row: usize) -> Option<Decimal> {
+    if array.is_null(row) {
+        return None;
+    }
+    // What has more digits than any bound lies beyond all of them.
+    let scaled = |value: Option<i128>, negative: bool, scale: i8| {
+        let exact = value.and_then(|value| Decimal::new(value, -i32::from(scale)).ok());
+        exact.or_else(|| Decimal::of_f64(if negative { f64::NEG_INFINITY } else { f64::INFINITY }))
+    };
+    let exact = |value: i64| Decimal::new(i128::from(value), 0).ok();
+    match array.data_type() {
+        DataType::Int16 => exact(array.as_primitive::<Int16Type>().value(row).into()),
+        DataType::Int32 => exact(array.as_primitive::<Int32Type>().value(row).into()),
+        DataType::Int64 => exact(array.as_primitive::<Int64Type>().value(row)),
+        DataType::Decimal128(_, scale) => {
+            let value = array.as_primitive::<Decimal128Type>().value(row);
+            scaled(Some(value), value < 0, *scale)
+        }
+        DataType::Decimal256(_, scale) => {
+            let value = array.as_primitive::<Decimal256Type>().value(row);
+            scaled(value.to_i128(), value.is_negative(), *scale)
+        }
+        DataType::Float32 => Decimal::of_f32(array.as_primitive::<Float32Type>().value(row)),
+        DataType::Float64 => Decimal::of_f64(array.as_primitive::<Float64Type>().value(row)),
+        _ => None,
+    }
+}

@@ -1,0 +1,618 @@
+//! The loop: a life begins by fencing, as a shard's does, and by what the store and the target say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use douane_connectors::control_switch;
+use douane_connectors::edge::{Polled, Quarantine, Sink, Source as SourceEdge};
+use douane_gate::Gate;
+use douane_ledger::budget;
+use douane_ledger::log::{Entry, Log, RefusedEntry};
+use douane_ledger::release::Truncate;
+use douane_schemas::debezium::{Decoder, Refusal};
+use douane_schemas::keys::Purpose;
+use douane_schemas::record::RawRecord;
+use douane_transforms::dp::sampler::Sampler;
+use serde_json::json;
+
+use super::fold::{Change, Folding};
+use super::keys::SpaceKeys;
+use super::store::{Read, State, Store, UnitKey};
+use super::sums::Bounding;
+use super::{accounts, store_path};
+use crate::config::Aggregate;
+use crate::control::{Allowance, Control};
+use crate::crossing::{Admins, Crossing};
+use crate::fault::RunFault;
+use crate::hold::{Reason, Retention, Waiting};
+use crate::position::{Closed, Position, ShardHead};
+use crate::quota::Quota;
+use crate::report::Report;
+use crate::schedule::now_ms;
+use crate::stop::Stop;
+use crate::turn::{Refused, Source, Turn};
+
+/// The one shard of a pipeline of statistics.
+pub(super) const SHARD: u32 = 0;
+/// Records folded at once at most.
+const TURN_ROWS_MAX: usize = 20_000;
+/// Bytes of them.
+const TURN_BYTES_MAX: usize = 8 << 20;
+/// A turn closes this long after its first record.
+const TURN: Duration = Duration::from_millis(250);
+/// Records between two looks at the clock.
+const CLOCK_RECORDS: usize = 64;
+/// One poll of the source client.
+const POLL_MS: u64 = 20;
+/// Between two checkpoints of the ledger.
+const PUBLISH: Duration = Duration::from_secs(1);
+/// As a shard's: what commits nothing proves its layout so often.
+const PROVE: Duration = Duration::from_secs(10);
+/// A partition that gives nothing for so long while its pin waits has nothing before it: what stands
+/// there is no record (Kafka's transaction markers). Longer than a broker takes to answer.
+const NOTHING: Duration = Duration::from_secs(30);
+/// First and longest pause between two lives.
+const BACKOFF_MS: (u64, u64) = (50, 1_000);
+
+/// See the module.
+pub struct Worker<'a> {
+    pub crossing: &'a Crossing,
+    pub control: &'a Control<'a>,
+    pub stop: &'a Stop<'a>,
+    pub report: &'a Report,
+}
+
+/// What lives from one fence to the next.
+pub(super) struct Life {
+    pub admin: Admins,
+    source: Box<dyn SourceEdge>,
+    quarantine: Box<dyn Quarantine>,
+    pub gate: Gate,
+    decoder: Decoder,
+    folding: Folding,
+    pub bounding: Bounding,
+    pub store: Store,
+    pub state: State,
+    pub keys: SpaceKeys,
+    pub log: Log,
+    pub committed_size: u64,
+    pub epoch: u64,
+    pub sequence: u64,
+    /// The window that the target's position names as the last one.
+    pub closed: Option<Closed>,
+    pub allowance: Allowance,
+    held: BTreeSet<Source>,
+    ledgered: BTreeMap<Source, i64>,
+    quota: Quota,
+    /// Since when nothing came, though something is due.
+    nothing_since: Option<Instant>,
+    /// The store has no room: nothing is read until a window is closed.
+    full: bool,
+    published: Instant,
+    pub proved: Instant,
+}
+
+impl Worker<'_> {
+    /// Runs until asked to stop. Returns the fault that a person must look at.
+    pub fn run(&self, mut fenced: Option<Box<dyn Sink>>) -> Result<(), RunFault> {
+        let mut backoff_ms = BACKOFF_MS.0;
+        loop {
+            let born = Instant::now();
+            match self.live(fenced.take()) {
+                Err(fault) if fault.passes() => {
+                    self.report.event("again", json!({"shard": SHARD, "why": fault.to_string()}));
+                }
+                Err(RunFault::Stopped(_)) => return Ok(()),
+                other => return other,
+            }
+            if self.stop.is_set() {
+                return Ok(());
+            }
+            if born.elapsed() > Duration::from_secs(10) {
+                backoff_ms = BACKOFF_MS.0;
+            }
+            self.stop.rest(Duration::from_millis(backoff_ms));
+            backoff_ms = (backoff_ms * 2).min(BACKOFF_MS.1);
+        }
+    }
+
+    /// The stage; this loop runs for no other pipeline.
+    pub(super) fn aggregate(&self) -> Result<&Aggregate, RunFault> {
+        let stage = self.crossing.pipeline.aggregate.as_ref();
+        stage.ok_or_else(|| RunFault::Gate("a pipeline without `aggregate`".to_owned()))
+    }
+
+    fn live(&self, fenced: Option<Box<dyn Sink>>) -> Result<(), RunFault> {
+        let crossing = self.crossing;
+        crossing.keys.lease_holds().map_err(RunFault::lapsed)?;
+        let sink = match fenced {
+            Some(sink) => sink,
+            None => crossing.fence(&crossing.names.transactional_id(SHARD), self.stop)?,
+        };
+        // As a shard's life: nobody else can commit, and nobody has begun to start since.
+        self.control.prove()?;
+        let position = crossing.positions.position(SHARD, self.control.layout().epoch)?;
+        let mut life = self.begin(position)?;
+        let outcome = self.turns(&mut life, sink);
+        let Life { source, log, store, .. } = life;
+        drop((log, store));
+        source.close();
+        outcome
+    }
+
+    fn begin(&self, position: Option<Position>) -> Result<Life, RunFault> {
+        let (crossing, aggregate) = (self.crossing, self.aggregate()?);
+        let layout = self.control.layout();
+        let ShardHead { sequence, ledger, .. } = layout.head_of(SHARD, position.as_ref());
+        let log = crossing.take_over(&crossing.names.log(SHARD), ledger.as_ref())?;
+        let committed_size = log.head().size;
+
+        let account = budget::read(&accounts(&crossing.place), &aggregate.space)?;
+        let first = account.releases().next().is_none();
+        let keys = SpaceKeys::open(&crossing.place, &crossing.keys, &aggregate.space, first)?;
+        let wraps = crossing
+            .keys
+            .pipeline_keys(Purpose::Store, &format!("aggregate/{}", crossing.pipeline.name));
+        let path = store_path(&crossing.place, &crossing.pipeline);
+        let (store, known) = Store::open(&path, &wraps)?;
+        let closed = position.as_ref().and_then(|position| position.closed.clone());
+        let places = match &position {
+            Some(position) => position.places.clone(),
+            None => layout.places_of(SHARD),
+        };
+        let fresh = known.is_none();
+        let mut state = known.unwrap_or_else(|| {
+            let closing = closed.as_ref().map_or(0, |closed| closed.window + 1);
+            let pins = closed.iter().flat_map(|closed| closed.pins.iter().copied());
+            let from = pins.map(Some).chain(std::iter::repeat(None));
+            let reads = places.iter().zip(from).map(|(place, from)| Read {
+                from: from.unwrap_or(place.next),
+                ..Read::new(place.topic, place.partition, place.next)
+            });
+            State::new(closing, reads.collect())
+        });
+        agree(&mut state, closed.as_ref())?;
+        for place in &layout.places_of(SHARD) {
+            if state.read(place.topic, place.partition).is_none() {
+                // A partition that was added: nothing of it is in a window that is pinned.
+                let pin = state.is_pinned().then_some(place.next);
+                state
+                    .reads
+                    .push(Read { pin, ..Read::new(place.topic, place.partition, place.next) });
+            }
+        }
+        // Crash here: the store is as it was, and the next life does the same.
+        store.drop_closed(&mut state, &[])?;
+        if fresh && closed.is_some() {
+            let fields = json!({"why": "the store of open windows is not there; reading again"});
+            self.report.event("store_rebuilt", fields);
+        }
+        let mut source = crossing.source()?;
+        let assigned: Vec<(u32, i32, i64)> =
+            state.reads.iter().map(|read| (read.topic, read.partition, read.next)).collect();
+        source.assign(&assigned).map_err(crossing.source_fault())?;
+        for (topic, partition, next) in &assigned {
+            let (low, high) =
+                source.watermarks(*topic, *partition).map_err(crossing.source_fault())?;
+            if *next < low || *next > high {
+                let topic = crossing.topic_name(*topic);
+                return Err(RunFault::Window(format!(
+                    "{topic}[{partition}]: what its open windows are made of, from offset {next} \
+                     on, is not in the source, which holds [{low}, {high})\n  next: put the store \
+                     of open windows back from its backup; without it these windows cannot be \
+                     published"
+                )));
+            }
+        }
+        let ledgered = places
+            .iter()
+            .filter_map(|place| Some(((place.topic, place.partition), place.held?)))
+            .collect();
+        let life = Life {
+            admin: crossing.admins()?,
+            source,
+            quarantine: crossing.quarantine()?,
+            gate: crossing.gate()?,
+            decoder: crossing.plan.decoder(&crossing.pipeline),
+            folding: Folding::new(
+                aggregate,
+                keys.unit.clone(),
+                crossing.keys.root().derive(Purpose::Blind, "aggregate"),
+            ),
+            bounding: Bounding::new(aggregate, &keys)?,
+            store,
+            state,
+            keys,
+            log,
+            committed_size,
+            epoch: layout.epoch,
+            sequence,
+            closed,
+            allowance: Allowance::default(),
+            held: BTreeSet::new(),
+            ledgered,
+            quota: Quota::new(crossing.pipeline.quarantine_max_per_minute),
+            nothing_since: None,
+            full: false,
+            published: Instant::now(),
+            proved: Instant::now(),
+        };
+        self.report.event(
+            "assigned",
+            json!({
+                "shard": SHARD,
+                "epoch": life.epoch,
+                "partitions": life.state.reads.len(),
+                "sequence": life.sequence,
+            }),
+        );
+        Ok(life)
+    }
+
+    fn turns(&self, life: &mut Life, mut sink: Box<dyn Sink>) -> Result<(), RunFault> {
+        let aggregate = self.aggregate()?;
+        // What the last life sent and did not write down.
+        self.settle(life)?;
+        let mut turn = Turn::default();
+        loop {
+            if self.stop.is_set() {
+                life.log.sync()?;
+                return self.publish(life);
+            }
+            let due = now_ms() as i64 >= aggregate.closes_ms(life.state.closing);
+            if due && !life.state.is_pinned() {
+                self.pin(life)?;
+            }
+            if life.state.is_whole() {
+                sink = self.close(life, sink)?;
+                life.full = false;
+            } else if life.full {
+                self.stop.rest(Duration::from_millis(POLL_MS * 10));
+            } else {
+                self.gather(life, &mut turn)?;
+                if !turn.is_empty() {
+                    self.fold(life, &mut turn)?;
+                    turn.clear();
+                }
+            }
+            self.crossing.still_live()?;
+            sink.idle();
+            if life.published.elapsed() >= PUBLISH {
+                self.publish(life)?;
+            }
+        }
+    }
+
+    /// Fixes where the window that is due ends: at what the source holds at this moment. The
+    /// instant is public, and no row decides which other rows are late.
+    fn pin(&self, life: &mut Life) -> Result<(), RunFault> {
+        for read in &mut life.state.reads {
+            let (_, high) = life
+                .source
+                .watermarks(read.topic, read.partition)
+                .map_err(self.crossing.source_fault())?;
+            read.pin = Some(high.max(read.next));
+        }
+        life.nothing_since = None;
+        life.store.put(&BTreeMap::new(), &[], &mut life.state)?;
+        // Crash here: the window ends where it ends.
+        control_switch::die_at("pinned");
+        let window = life.state.closing;
+        self.report.event("closing", json!({"window": window}));
+        Ok(())
+    }
+
+    /// Polls and decodes until the turn is full.
+    fn gather(&self, life: &mut Life, turn: &mut Turn) -> Result<(), RunFault> {
+        let mut first: Option<Instant> = None;
+        let mut waited = false;
+        while turn.len() < TURN_ROWS_MAX && turn.bytes() < TURN_BYTES_MAX {
+            if waited || turn.len().is_multiple_of(CLOCK_RECORDS) {
+                let over = first.is_some_and(|first: Instant| first.elapsed() >= TURN);
+                if over || self.stop.is_set() {
+                    return Ok(());
+                }
+                waited = false;
+            }
+            match life.source.poll(Duration::from_millis(POLL_MS)) {
+                Polled::End => return Ok(()),
+                Polled::Idle if first.is_none() => return self.idle(life),
+                Polled::Idle => waited = true,
+                Polled::Trouble(why) => {
+                    life.nothing_since = None;
+                    self.report.event("source_trouble", json!({"shard": SHARD, "why": why}));
+                    waited = true;
+                }
+                Polled::Broken(why) => {
+                    return Err(RunFault::Again(format!("source cluster: {why}")));
+                }
+                Polled::Fault(fault) => return Err(self.crossing.source_fault()(fault)),
+                Polled::Lost(lost) => {
+                    let why = format!("the source holds [{}, {}) only", lost.low, lost.high);
+                    return Err(RunFault::Window(why));
+                }
+                Polled::Record(fetched) => {
+                    life.nothing_since = None;
+                    let headers = fetched.headers();
+                    let record = fetched.raw(&headers);
+                    let source = (record.topic, record.partition);
+                    let Some(read) = life.state.read_mut(source.0, source.1) else { continue };
+                    if record.offset < read.next || life.held.contains(&source) {
+                        continue;
+                    }
+                    let took = self.take(
+                        &mut life.decoder,
+                        &mut life.quota,
+                        &life.keys,
+                        turn,
+                        read,
+                        &record,
+                    );
+                    match took {
+                        Took::Row => {
+                            first.get_or_insert_with(Instant::now);
+                        }
+                        Took::Hold(reason, made_at_ms) => {
+                            let offset = record.offset;
+                            self.hold(life, source, offset, &reason, made_at_ms)?;
+                        }
+                        Took::Again(why) => {
+                            let offset = record.offset;
+                            life.source
+                                .resume_at(source.0, source.1, offset)
+                                .map_err(self.crossing.source_fault())?;
+                            return match why {
+                                Some(why) if turn.is_empty() => Err(RunFault::Again(why)),
+                                _ => Ok(()),
+                            };
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing came. A pin that no record reaches moves back to where the records end, so that what
+    /// may still come is late and not lost.
+    fn idle(&self, life: &mut Life) -> Result<(), RunFault> {
+        let waits = |read: &Read| read.pin.is_some_and(|pin| read.next < pin);
+        if !life.state.is_pinned() || !life.state.reads.iter().any(waits) {
+            life.nothing_since = None;
+            return Ok(());
+        }
+        if life.nothing_since.get_or_insert_with(Instant::now).elapsed() < NOTHING {
+            return Ok(());
+        }
+        let held = &life.held;
+        for read in &mut life.state.reads {
+            if !waits(read) || held.contains(&(read.topic, read.partition)) {
+                continue;
+            }
+            // The cluster answers, and has nothing more before the pin.
+            life.source
+                .watermarks(read.topic, read.partition)
+                .map_err(self.crossing.source_fault())?;
+            read.pin = Some(read.next);
+            let topic = self.crossing.topic_name(read.topic);
+            let fields = json!({"topic": topic, "partition": read.partition, "offset": read.next});
+            self.report.event("pin_moved", fields);
+        }
+        life.nothing_since = None;
+        life.store.put(&BTreeMap::new(), &[], &mut life.state)
+    }
+
+    fn take(
+        &self,
+        decoder: &mut Decoder,
+        quota: &mut Quota,
+        keys: &SpaceKeys,
+        turn: &mut Turn,
+        read: &mut Read,
+        record: &RawRecord<'_>,
+    ) -> Took {
+        let (source, offset) = ((record.topic, record.partition), record.offset);
+        let mut schemas = self.crossing.schemas();
+        match decoder.push(record, schemas.as_mut()) {
+            Ok(()) => {}
+            Err(Refusal::Quarantine(code)) if !quota.take(Instant::now()) => {
+                let reason = format!("quarantine limit reached: {}", code.code());
+                let reason = Reason::new("quarantine_limit", reason);
+                return Took::Hold(reason, Some(record.timestamp_ms));
+            }
+            Err(Refusal::Quarantine(code)) => {
+                turn.refuse(Refused { source, offset, code: code.code() });
+            }
+            Err(Refusal::Hold(douane_schemas::debezium::Hold::Truncate))
+                if self.crossing.pipeline.changes.truncate == Truncate::Drop =>
+            {
+                turn.pass_over(source, offset);
+            }
+            Err(Refusal::Hold(hold)) => {
+                return Took::Hold(Reason::from(&hold), Some(record.timestamp_ms));
+            }
+            Err(Refusal::Away(why)) => return Took::Again(Some(why.to_string())),
+            Err(Refusal::Full) => return Took::Again(None),
+        }
+        if offset >= read.from {
+            let beyond = read.pin.is_some_and(|pin| offset >= pin);
+            let chain = if beyond { &mut read.beyond } else { &mut read.chain };
+            let parts = (record.key, record.value);
+            *chain = budget::chain(keys.commit().secret(), chain, offset, parts);
+        }
+        turn.take(record, read.next);
+        read.next = offset + 1;
+        Took::Row
+    }
+
+    /// A partition waits for people; so does every window that it has a part in.
+    fn hold(
+        &self,
+        life: &mut Life,
+        source: Source,
+        offset: i64,
+        reason: &Reason,
+        made_at_ms: Option<i64>,
+    ) -> Result<(), RunFault> {
+        if life.held.contains(&source) {
+            return Ok(());
+        }
+        life.source.pause(source.0, source.1).map_err(self.crossing.source_fault())?;
+        let topic = self.crossing.topic_name(source.0);
+        if life.ledgered.get(&source) != Some(&offset) {
+            life.log.append(&reason.entry(topic, source.1, offset))?;
+            life.log.sync()?;
+            life.ledgered.insert(source, offset);
+        }
+        let config = life.admin.sovereign.topic_config(topic);
+        let retention = config.map_or(Retention::Unknown, |config| {
+            Retention::of(config.retention_ms, made_at_ms, now_ms() as i64)
+        });
+        let pipeline = &self.crossing.pipeline;
+        let partition = source.1;
+        let waiting = Waiting { pipeline, topic, partition, offset, reason, retention };
+        self.report.held(SHARD, &waiting);
+        life.held.insert(source);
+        Ok(())
+    }
+
+    /// Folds a turn into the store: what counts, what was set aside, and where reading stands.
+    fn fold(&self, life: &mut Life, turn: &mut Turn) -> Result<(), RunFault> {
+        let batch = life.decoder.finish();
+        let (changes, aside) = life.folding.fold(&batch, &life.state);
+        for (row, code) in aside {
+            let origin = &batch.origins[row];
+            let source = (origin.topic, origin.partition);
+            turn.refuse(Refused { source, offset: origin.offset, code });
+        }
+        let mut by_unit: BTreeMap<UnitKey, Vec<Change>> = BTreeMap::new();
+        for change in changes {
+            let origin = &batch.origins[change.record];
+            if let Some(read) = life.state.read_mut(origin.topic, origin.partition) {
+                let first = read.first.entry(change.key.window).or_insert(origin.offset);
+                *first = origin.offset.min(*first);
+            }
+            by_unit.entry(change.key).or_default().push(change);
+        }
+        let known = life.store.units(by_unit.keys().copied())?;
+        let mut units = BTreeMap::new();
+        // In the order of windows: a window's draws are set up once.
+        let mut sampler: Option<(i64, Sampler)> = None;
+        for (unit, changes) in by_unit {
+            let before = known.get(&unit).map(Vec::as_slice);
+            let mut of = match sampler.take() {
+                Some((window, of)) if window == unit.window => of,
+                _ => life.bounding.sampler(unit.window),
+            };
+            units.insert(unit, life.bounding.apply(&mut of, before, &changes)?);
+            sampler = Some((unit.window, of));
+        }
+        let refused = self.set_aside(life, turn)?;
+        // Crash here: copies in the quarantine that the next life writes again under the same keys.
+        control_switch::die_at("before-store");
+        life.store.put(&units, &refused, &mut life.state)?;
+        control_switch::die_at("after-store");
+        let limit = self.crossing.place.state.bytes_max;
+        if life.state.bytes > limit {
+            life.full = true;
+            let fields = json!({"bytes": life.state.bytes, "bytes_max": limit});
+            self.report.event("store_full", fields);
+        }
+        Ok(())
+    }
+
+    fn set_aside(&self, life: &mut Life, turn: &Turn) -> Result<Vec<RefusedEntry>, RunFault> {
+        let (crossing, gate) = (self.crossing, &life.gate);
+        let sealed = turn
+            .seal_refused(|refused, record| crossing.seal_quarantine(gate, SHARD, refused, record))
+            .into_iter()
+            .collect::<Result<Vec<_>, RunFault>>()?;
+        if !sealed.is_empty() {
+            life.quarantine.send(&sealed, &crossing.names.quarantine).map_err(
+                |fault| match fault.stays() {
+                    true => RunFault::Edge(fault.to_string()),
+                    false => RunFault::Again(format!("quarantine topic: {fault}")),
+                },
+            )?;
+        }
+        let entry = |refused: &Refused| RefusedEntry {
+            topic: crossing.topic_name(refused.source.0).to_owned(),
+            partition: refused.source.1,
+            offset: refused.offset,
+            code: refused.code.to_owned(),
+        };
+        Ok(turn.refused().iter().map(entry).collect())
+    }
+
+    fn publish(&self, life: &mut Life) -> Result<(), RunFault> {
+        life.published = Instant::now();
+        let name = self.crossing.names.log(SHARD);
+        if let Err(fault) = self.crossing.publish(&mut life.log, &name, life.committed_size) {
+            let why = fault.to_string();
+            self.report.event("checkpoint", json!({"shard": SHARD, "why": why}));
+        }
+        self.control.idle();
+        if life.proved.elapsed() >= PROVE {
+            self.control.prove()?;
+            life.proved = Instant::now();
+        }
+        self.report.progress(false);
+        life.admin.check(self.control.layout())
+    }
+
+    /// Writes down that held partitions go on, which the ledger holds.
+    pub(super) fn resumed(&self, life: &mut Life) -> Result<(), RunFault> {
+        let passed: Vec<(Source, i64)> = life
+            .ledgered
+            .iter()
+            .filter(|((topic, partition), offset)| {
+                life.state.read(*topic, *partition).is_some_and(|read| read.next > **offset)
+            })
+            .map(|(source, offset)| (*source, *offset))
+            .collect();
+        for (source, offset) in passed {
+            life.ledgered.remove(&source);
+            life.log.append(&Entry::Resumed {
+                topic: self.crossing.topic_name(source.0).to_owned(),
+                partition: source.1,
+                offset,
+                release: self.crossing.release_digest.clone(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The partitions that wait, for the position.
+    pub(super) fn held_at(life: &Life, source: Source) -> Option<i64> {
+        life.ledgered.get(&source).copied()
+    }
+}
+
+/// The store goes on from where the target stands: at most one window further than it knew.
+fn agree(state: &mut State, closed: Option<&Closed>) -> Result<(), RunFault> {
+    let outside = closed.map_or(-1, |closed| closed.window);
+    if state.closing == outside && state.is_pinned() {
+        // It was sent, and the process died before its rows left the store.
+        state.close();
+    }
+    match state.closing == outside + 1 {
+        true => Ok(()),
+        false => Err(RunFault::Window(format!(
+            "the store of open windows waits for window {}, the target for window {}: one of them is \
+             an older copy\n  next: put the newest back; a store that is moved away is read again \
+             from the source",
+            state.closing,
+            outside + 1
+        ))),
+    }
+}
+
+/// What became of a polled record.
+enum Took {
+    /// It is in the turn, as a row or as a refusal.
+    Row,
+    /// Its partition waits at it.
+    Hold(Reason, Option<i64>),
+    /// It comes again: buffers are full, or what it takes to read it is away.
+    Again(Option<String>),
+}

@@ -1,0 +1,175 @@
+//! What an `aggregate` stage lets cross: the window, the groups' public keys, and integers with
+//! noise. No column is a leaf's.
+
+use douane_schemas::leaf::LeafType;
+
+use super::{ClassedLeaf, Part, finding};
+use crate::config::aggregate::{Aggregate, Part as Noised, WINDOW_COLUMN, column_of};
+use crate::config::{Class, Findings, Kind, Pipeline};
+use crate::policy;
+
+/// One column of the statistics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AggregateColumn {
+    pub name: String,
+    pub column_type: LeafType,
+    /// The strictest class of the leaves whose values are in it.
+    pub class: Class,
+    /// Paths of the row's leaves whose values are in it.
+    pub direct: Vec<String>,
+    pub residency: Option<String>,
+    pub role: Role,
+    /// Leaves that the stage reads, all of them, with the first column; none with the others.
+    pub reads: Vec<String>,
+    /// The rule of the policy that lets it cross.
+    pub rule: String,
+}
+
+/// What a column of the statistics holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The first instant of the window.
+    Window { from_ms: i64, every_ms: u64 },
+    /// One of the published keys.
+    Group { keys: Vec<String> },
+    /// An integer with noise, in these words.
+    Noised { statistic: String },
+}
+
+/// The columns that cross, in order: the window, the groups, the statistics.
+pub(super) fn columns(
+    pipeline: &Pipeline,
+    aggregate: &Aggregate,
+    classed: &[ClassedLeaf],
+    findings: &mut Findings,
+) -> Vec<AggregateColumn> {
+    let mut plan = Planning { pipeline, aggregate, classed, findings };
+    let mut columns = vec![AggregateColumn {
+        name: WINDOW_COLUMN.to_owned(),
+        column_type: LeafType::Timestamp,
+        class: Class::Public,
+        direct: Vec::new(),
+        residency: None,
+        role: Role::Window { from_ms: aggregate.from_ms, every_ms: aggregate.every_ms },
+        reads: aggregate.leaves().into_iter().map(str::to_owned).collect(),
+        rule: policy::WINDOW.to_owned(),
+    }];
+    plan.reads(&aggregate.unit, "the unit", |t| {
+        !matches!(t, LeafType::Float32 | LeafType::Float64 | LeafType::Array | LeafType::Opaque)
+    });
+    plan.reads(&aggregate.time, "the window's time", is_time);
+    for group in &aggregate.groups {
+        plan.reads(&group.leaf, "a group", |t| {
+            !matches!(t, LeafType::Float32 | LeafType::Float64 | LeafType::Array | LeafType::Opaque)
+        });
+        let role = Role::Group { keys: group.keys.clone() };
+        let name = column_of(&group.leaf);
+        let direct = vec![group.leaf.clone()];
+        columns.extend(plan.column(name, LeafType::Text, direct, role));
+    }
+    for leaf in &aggregate.columns {
+        plan.reads(leaf, "a statistic", is_number);
+    }
+    for Noised { name, words, leaf, .. } in aggregate.parts() {
+        let role = Role::Noised { statistic: words };
+        let direct = vec![leaf.unwrap_or_else(|| aggregate.unit.clone())];
+        columns.extend(plan.column(name, LeafType::Int64, direct, role));
+    }
+    columns
+}
+
+fn is_time(leaf_type: LeafType) -> bool {
+    matches!(
+        leaf_type,
+        LeafType::Date
+            | LeafType::Timestamp
+            | LeafType::MicroTimestamp
+            | LeafType::NanoTimestamp
+            | LeafType::ZonedTimestamp
+    )
+}
+
+fn is_number(leaf_type: LeafType) -> bool {
+    matches!(
+        leaf_type,
+        LeafType::Int16
+            | LeafType::Int32
+            | LeafType::Int64
+            | LeafType::Float32
+            | LeafType::Float64
+            | LeafType::Decimal { .. }
+    )
+}
+
+/// A type that the stage reads a leaf as, where only the source knows.
+pub(super) fn likely(aggregate: &Aggregate, path: &str) -> LeafType {
+    let value = aggregate.columns.iter().any(|leaf| leaf == path);
+    match () {
+        () if aggregate.time == path => LeafType::Timestamp,
+        () if value => LeafType::Int64,
+        () => LeafType::Text,
+    }
+}
+
+struct Planning<'a> {
+    pipeline: &'a Pipeline,
+    aggregate: &'a Aggregate,
+    classed: &'a [ClassedLeaf],
+    findings: &'a mut Findings,
+}
+
+impl Planning<'_> {
+    fn leaf(&self, path: &str) -> Option<&ClassedLeaf> {
+        self.classed.iter().find(|leaf| leaf.part == Part::Row && leaf.leaf.path == path)
+    }
+
+    /// The row has the leaf, of a type that serves.
+    fn reads(&mut self, path: &str, what: &str, fits: impl Fn(LeafType) -> bool) {
+        let mark = Some(self.aggregate.mark);
+        let Some(found) = self.leaf(path).map(|leaf| leaf.leaf.leaf_type) else {
+            let message = format!("`aggregate` reads `{path}`, which the row does not have");
+            finding(self.pipeline, self.findings, mark, Kind::MatchesNothing, message)
+                .next("name a leaf of the row");
+            return;
+        };
+        if !fits(found) {
+            let message = format!("`{path}` is of type {found}, which is no type for {what}");
+            finding(self.pipeline, self.findings, mark, Kind::Stage, message)
+                .next(format_args!("give `{path}` its type under `types`, or name another leaf"));
+        }
+    }
+
+    fn column(
+        &mut self,
+        name: String,
+        column_type: LeafType,
+        direct: Vec<String>,
+        role: Role,
+    ) -> Option<AggregateColumn> {
+        let leaf = self.leaf(direct.first()?)?;
+        let (class, residency) = (leaf.class, leaf.residency.clone());
+        let counted = direct.first() == Some(&self.aggregate.unit);
+        match policy::noised(class, counted) {
+            policy::Verdict::Allowed { rule } => {
+                let reads = Vec::new();
+                let column = AggregateColumn {
+                    name,
+                    column_type,
+                    class,
+                    direct,
+                    residency,
+                    role,
+                    reads,
+                    rule,
+                };
+                Some(column)
+            }
+            policy::Verdict::Denied { why } => {
+                let message = format!("column `{name}`: {why}");
+                let mark = Some(self.aggregate.mark);
+                finding(self.pipeline, self.findings, mark, Kind::Policy, message);
+                None
+            }
+        }
+    }
+}

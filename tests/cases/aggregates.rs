@@ -1,0 +1,407 @@
+//! Statistics with differential privacy on real Kafka: a week of invented orders, closed window by
+//! window; killed at every step; charged once, published once.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, Isolation, Record};
+use crate::customers::Random;
+use crate::place::{Place, Setup, last_lines};
+use crate::rig::{self, Kind};
+use crate::say;
+
+const PARTITIONS: i32 = 4;
+const DAY_MS: u64 = 86_400_000;
+const DAYS: u64 = 7;
+const COUNTRIES: [&str; 3] = ["AT", "DE", "CH"];
+/// Steps at which a process can be made to die, in their order.
+const STEPS: [&str; 7] =
+    ["before-store", "after-store", "pinned", "reserved", "computed", "intent", "committed"];
+
+/// A window's statistics of a country, before noise.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Truth {
+    customers: i64,
+    orders: i64,
+    spent: i64,
+}
+
+/// The first midnight of seven whole days that are over.
+fn first_day_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis();
+    (u64::try_from(now).expect("a time") / DAY_MS - DAYS) * DAY_MS
+}
+
+fn rfc3339(ms: u64) -> String {
+    // Of whole days only: civil from days, by Howard Hinnant's algorithm.
+    let days = i64::try_from(ms / DAY_MS).expect("a day") + 719_468;
+    let era = days.div_euclid(146_097);
+    let of_era = days.rem_euclid(146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (month, year) =
+        if month < 10 { (month + 3, year + era * 400) } else { (month - 9, year + era * 400 + 1) };
+    format!("{year:04}-{month:02}-{day:02}T00:00:00Z")
+}
+
+fn columns(from_ms: u64, caps: &str) -> String {
+    format!(
+        "classes:
+  id: identifier
+  customer_id: {{ class: identifier, subject: true, residency: eu }}
+  country: public
+  amount_cents: sensitive
+  diagnosis: special
+  ordered_at: quasi
+types: {{ id: int64, customer_id: int64, amount_cents: int64, ordered_at: timestamp }}
+stages:
+  - aggregate:
+      unit: {{ leaf: customer_id, space: customers }}
+      neighbours: add_remove
+      level: unit_period
+      period: 30d
+      window: {{ every: 1d, from: \"{from}\", time: ordered_at, closes_after: 0s }}
+      groups: [{{ leaf: country, keys: [AT, DE, CH] }}]
+      l0: 3
+      c: 64
+      statistics:
+        - {{ name: customers, count: units, weight: 2 }}
+        - {{ name: orders, count: rows }}
+        - {{ name: spent_cents, sum: amount_cents, low: 0, high: 1000 }}
+      rho: 1
+      caps: {caps}
+      late: quarantine
+",
+        from = rfc3339(from_ms),
+    )
+}
+
+fn setup(name: &str, source: &Cluster, target: &Cluster, from_ms: u64) -> Setup {
+    let mut setup = Setup::customers(name, source.clone(), target.clone());
+    setup.topics = vec![format!("{name}.crm.public.orders")];
+    setup.columns = columns(from_ms, "{ period: 20, life: 40, delta: 1e-9 }");
+    setup.overrides = String::new();
+    setup.tasks = 2;
+    setup
+}
+
+fn value(op: &str, before: &Value, after: &Value) -> Vec<u8> {
+    json!({
+        "before": before, "after": after, "op": op, "ts_ms": 1,
+        "source": {"version": "3.7.0.Final", "connector": "postgresql", "name": "crm", "ts_ms": 1,
+            "snapshot": "false", "db": "crm", "schema": "public", "table": "orders"},
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// Orders of some customers over seven days, with changes and deletes, and what they add up to.
+fn send(
+    cluster: &Cluster,
+    topic: &str,
+    from_ms: u64,
+    orders: u64,
+    seed: u64,
+) -> BTreeMap<(u64, String), Truth> {
+    let feed = cluster.producer();
+    let mut random = Random::new(seed);
+    let mut rows: BTreeMap<u64, Value> = BTreeMap::new();
+    let put = |id: u64, op: &str, before: &Value, after: &Value| {
+        let key = json!({"id": id}).to_string();
+        let partition = i32::try_from(id % 4).expect("a partition");
+        feed.send(topic, partition, Some(key.as_bytes()), Some(&value(op, before, after)), &[]);
+        if op == "d" {
+            feed.send(topic, partition, Some(key.as_bytes()), None, &[]);
+        }
+    };
+    for id in 0..orders {
+        // Every fifth is of a country that is not published.
+        let country = *["AT", "DE", "CH", "AT", "XX"]
+            .get(usize::try_from(random.below(5)).expect("a place"))
+            .expect("a country");
+        let row = json!({
+            "id": id,
+            "customer_id": 7_340_000 + random.below(60),
+            "country": country,
+            "amount_cents": i64::try_from(random.below(1_200)).expect("an amount") - 100,
+            "diagnosis": "none of your business",
+            "ordered_at": from_ms + random.below(DAYS * DAY_MS),
+        });
+        put(id, "c", &Value::Null, &row);
+        rows.insert(id, row);
+        if id % 7 == 3 {
+            let other = random.below(id + 1);
+            if let Some(before) = rows.get(&other).cloned() {
+                let mut after = before.clone();
+                after["amount_cents"] = json!(random.below(900));
+                if id % 2 == 0 {
+                    after["country"] = json!("CH");
+                }
+                put(other, "u", &before, &after);
+                rows.insert(other, after);
+            }
+        }
+        if id % 11 == 5 {
+            let other = random.below(id + 1);
+            if let Some(before) = rows.remove(&other) {
+                put(other, "d", &before, &Value::Null);
+            }
+        }
+    }
+    feed.flush();
+    let mut truth: BTreeMap<(u64, String), Truth> = BTreeMap::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for day in 0..DAYS {
+        for country in COUNTRIES {
+            truth.insert((day, country.to_owned()), Truth::default());
+        }
+    }
+    for row in rows.values() {
+        let day = (row["ordered_at"].as_u64().expect("a time") - from_ms) / DAY_MS;
+        let country = row["country"].as_str().expect("a country").to_owned();
+        let Some(sum) = truth.get_mut(&(day, country.clone())) else { continue };
+        sum.orders += 1;
+        sum.spent += row["amount_cents"].as_i64().expect("an amount").clamp(0, 1_000);
+        sum.customers += i64::from(seen.insert((day, country, row["customer_id"].to_string())));
+    }
+    truth
+}
+
+/// What stands outside, by day and country; every record once.
+fn published(place: &Place, from_ms: u64) -> BTreeMap<(u64, String), Truth> {
+    let records = place.setup.target.read(&place.data_topic(), Isolation::Committed);
+    let mut all = BTreeMap::new();
+    for record in &records {
+        let row = record.json();
+        let start = row["window_start"].as_str().map_or_else(
+            || row["window_start"].as_u64().expect("a time"),
+            |text| {
+                let found =
+                    (0..DAYS).find(|day| rfc3339(from_ms + day * DAY_MS).starts_with(&text[..10]));
+                from_ms + found.unwrap_or_else(|| panic!("no window {text}")) * DAY_MS
+            },
+        );
+        let number = |name: &str| row[name].as_i64().unwrap_or_else(|| panic!("{name} in {row}"));
+        let sums = Truth {
+            customers: number("customers"),
+            orders: number("orders"),
+            spent: number("spent_cents"),
+        };
+        let group =
+            ((start - from_ms) / DAY_MS, row["country"].as_str().expect("a key").to_owned());
+        assert!(record.key.is_none(), "statistics have no key");
+        let before = all.insert(group.clone(), sums);
+        assert!(before.is_none(), "{group:?} twice");
+    }
+    all
+}
+
+/// sigma is `sqrt(L0) D_inf / sqrt(2 rho_s)`: of rho 1 half goes to customers, a quarter to each other.
+fn check(found: &BTreeMap<(u64, String), Truth>, truth: &BTreeMap<(u64, String), Truth>) {
+    assert_eq!(found.len(), truth.len(), "every window has every public group");
+    let sigma = |d_inf: f64, rho: f64| (3.0 * d_inf * d_inf / (2.0 * rho)).sqrt();
+    let (mut off, mut exact) = (0, 0);
+    for (group, was) in truth {
+        let is = found[group];
+        for (is, was, sigma) in [
+            (is.customers, was.customers, sigma(1.0, 0.5)),
+            (is.orders, was.orders, sigma(64.0, 0.25)),
+            (is.spent, was.spent, sigma(64_000.0, 0.25)),
+        ] {
+            let error = (is - was).abs();
+            #[allow(clippy::cast_precision_loss, reason = "a small number")]
+            let far = error as f64 / sigma;
+            assert!(far < 7.0, "{group:?}: {is} for {was}, {far} sigma");
+            off += usize::from(error != 0);
+            exact += usize::from(error == 0);
+        }
+    }
+    assert!(off > exact, "there is noise: {off} differ, {exact} do not");
+}
+
+fn wait_for(place: &Place, records: usize, running: &mut crate::place::Running) {
+    let mut tail = place.setup.target.tail(&place.data_topic(), Isolation::Committed);
+    let all = tail.wait_for(records, Duration::from_secs(90));
+    assert!(all, "only {} of {records}\n{}", tail.records.len(), last_lines(&running.said(), 20));
+    assert_eq!(running.ended(), None, "{}", last_lines(&running.said(), 20));
+}
+
+fn new_place(setup: Setup) -> Place {
+    let topic = setup.topics[0].clone();
+    setup.source.create(&topic, PARTITIONS, &[]);
+    let place = Place::unreleased(setup);
+    // Statistics have no key: compaction is for rows.
+    place.setup.target.set_topic_config(&place.data_topic(), "cleanup.policy", "delete");
+    place.release();
+    place
+}
+
+fn raw_texts(records: &[Record]) -> Vec<String> {
+    let values = records.iter().filter_map(|r| r.value.as_deref());
+    values.map(|value| String::from_utf8_lossy(value).into_owned()).collect()
+}
+
+#[test]
+fn a_week_is_closed_window_by_window_with_noise() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters_of(Kind::asked_for());
+    let from_ms = first_day_ms();
+    let place = new_place(setup("week", &source.cluster(), &target.cluster(), from_ms));
+    let truth = send(&place.setup.source, &place.setup.topics[0], from_ms, 3_000, 5);
+    let groups = truth.len();
+
+    let mut running = place.run();
+    wait_for(&place, groups, &mut running);
+    std::thread::sleep(Duration::from_millis(500));
+    running.stop();
+    check(&published(&place, from_ms), &truth);
+    let records = place.setup.target.read(&place.data_topic(), Isolation::Committed);
+    for text in raw_texts(&records) {
+        assert!(!text.contains("73400") && !text.contains("none of your"), "{text}");
+    }
+    place.verify().fine("verify");
+
+    // A second start publishes nothing more, and charges nothing; what comes now is late.
+    let late = json!({"id": 1_000_001, "customer_id": 7_340_001, "country": "AT",
+        "amount_cents": 5, "diagnosis": "-", "ordered_at": from_ms});
+    let feed = place.setup.source.producer();
+    let key = json!({"id": 1_000_001}).to_string();
+    let record = value("c", &Value::Null, &late);
+    feed.send(&place.setup.topics[0], 1, Some(key.as_bytes()), Some(&record), &[]);
+    feed.flush();
+    let mut again = place.run();
+    assert!(again.wait_for_word("assigned", Duration::from_secs(30)), "{}", again.said());
+    let mut aside = place.setup.source.tail(&place.quarantine_topic(), Isolation::Committed);
+    assert!(aside.wait_for(1, Duration::from_secs(30)), "{}", last_lines(&again.said(), 20));
+    std::thread::sleep(Duration::from_secs(2));
+    again.stop();
+    assert_eq!(published(&place, from_ms).len(), groups);
+    let budget = place.verb(&["audit", "budget", "--format", "json"]).fine("audit budget");
+    let budget: Value = serde_json::from_str(&budget.out).expect("JSON");
+    let account = &budget[0];
+    assert_eq!(account["space"], "customers");
+    assert_eq!(account["releases"], json!(DAYS));
+    let spent = account["spent"]["rho"].as_f64().expect("rho");
+    assert!((spent - 7.0).abs() < 1e-6, "{budget}");
+}
+
+/// Dies at each step once, in a place of its own, and goes on by itself.
+#[test]
+fn a_crash_at_any_step_is_charged_once_and_published_once() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters_of(Kind::asked_for());
+    let from_ms = first_day_ms();
+    let setup = setup("steps", &source.cluster(), &target.cluster(), from_ms);
+    let mut place = new_place(setup);
+    let truth = send(&place.setup.source, &place.setup.topics[0], from_ms, 1_500, 6);
+    let started = Instant::now();
+    for step in STEPS {
+        place.env("DOUANE_TEST_CONTROL", &format!("die-at-{step}"));
+        let mut running = place.run();
+        let code = running.wait(Duration::from_secs(60));
+        assert_eq!(code, Some(-9), "{step}: {}", last_lines(&running.said(), 20));
+    }
+    place.env("DOUANE_TEST_CONTROL", "");
+    let mut running = place.run();
+    wait_for(&place, truth.len(), &mut running);
+    std::thread::sleep(Duration::from_millis(500));
+    running.stop();
+    check(&published(&place, from_ms), &truth);
+    say::figure("aggregate.kills_at_steps", STEPS.len(), "kills");
+    say::note(format!("{} steps in {:?}", STEPS.len(), started.elapsed()));
+    place.verify().fine("verify");
+    let budget = place.verb(&["audit", "budget", "--format", "json"]).fine("audit budget");
+    let budget: Value = serde_json::from_str(&budget.out).expect("JSON");
+    assert_eq!(budget[0]["releases"], json!(DAYS), "charged once a window: {budget}");
+    assert_eq!(budget[0]["committed"], json!(DAYS), "{budget}");
+}
+
+/// A store that is lost is read again from the source, to the same sums and the same bytes: what was
+/// charged and computed before is what is sent. Where the source has lost it too, nothing is sent.
+#[test]
+fn a_lost_store_is_read_again_or_its_window_is_not_published() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters_of(Kind::asked_for());
+    let from_ms = first_day_ms();
+    for (name, gone) in [("lost", false), ("gone", true)] {
+        let setup = setup(name, &source.cluster(), &target.cluster(), from_ms);
+        let mut place = new_place(setup);
+        let topic = place.setup.topics[0].clone();
+        let truth = send(&place.setup.source, &topic, from_ms, 1_000, 7);
+        place.env("DOUANE_TEST_CONTROL", "die-at-computed");
+        let code = place.run().wait(Duration::from_secs(60));
+        assert_eq!(code, Some(-9), "{}", place.log());
+        place.env("DOUANE_TEST_CONTROL", "");
+        std::fs::remove_dir_all(place.dir.join("state")).expect("the store");
+        if gone {
+            for partition in 0..PARTITIONS {
+                place.setup.source.delete_records(&topic, partition, 100);
+            }
+        }
+        let mut running = place.run();
+        if gone {
+            let code = running.wait(Duration::from_secs(60));
+            assert_eq!(code, Some(1), "{}", last_lines(&running.said(), 20));
+            assert!(running.said().contains("is not in the source"), "{}", running.said());
+            assert_eq!(published(&place, from_ms).len(), 0);
+            continue;
+        }
+        wait_for(&place, truth.len(), &mut running);
+        std::thread::sleep(Duration::from_millis(500));
+        running.stop();
+        check(&published(&place, from_ms), &truth);
+        let budget = place.verb(&["audit", "budget", "--format", "json"]).fine("audit budget");
+        let budget: Value = serde_json::from_str(&budget.out).expect("JSON");
+        // One charge a window: the account refuses other bytes for the same release.
+        assert_eq!(budget[0]["releases"], json!(DAYS), "{budget}");
+        assert_eq!(budget[0]["committed"], json!(DAYS), "{budget}");
+    }
+}
+
+#[test]
+fn a_full_account_stops_before_the_first_byte_with_the_day_it_renews() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters_of(Kind::asked_for());
+    let from_ms = first_day_ms();
+    let mut setup = setup("full", &source.cluster(), &target.cluster(), from_ms);
+    setup.columns = columns(from_ms, "{ period: 3.5, life: 40, delta: 1e-9 }");
+    let place = new_place(setup);
+    send(&place.setup.source, &place.setup.topics[0], from_ms, 500, 8);
+    let mut running = place.run();
+    let code = running.wait(Duration::from_secs(90));
+    let said = running.said();
+    assert_eq!(code, Some(1), "{}", last_lines(&said, 20));
+    let renews = rfc3339(from_ms + 30 * DAY_MS);
+    assert!(said.contains("it renews at") && said.contains(&renews[..10]), "{said}");
+    let days: std::collections::BTreeSet<u64> =
+        published(&place, from_ms).keys().map(|(day, _)| *day).collect();
+    assert_eq!(days, (0..3).collect(), "three windows fit");
+    let text = place.verb(&["audit", "budget"]).fine("audit budget").out;
+    assert!(text.contains("0.500000 of 3.500000 left"), "{text}");
+}
+
+/// A process that was asleep while another took over sends nothing.
+#[test]
+fn of_two_processes_one_publishes() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters_of(Kind::asked_for());
+    let from_ms = first_day_ms();
+    let place = new_place(setup("twice", &source.cluster(), &target.cluster(), from_ms));
+    let truth = send(&place.setup.source, &place.setup.topics[0], from_ms, 2_000, 9);
+    let mut first = place.run();
+    assert!(first.wait_for_word("closing", Duration::from_secs(60)), "{}", first.said());
+    first.freeze();
+    let mut second = place.run();
+    std::thread::sleep(Duration::from_secs(4));
+    first.thaw();
+    let code = first.wait(Duration::from_secs(60));
+    assert_eq!(code, Some(1), "the first is fenced\n{}", last_lines(&first.said(), 20));
+    wait_for(&place, truth.len(), &mut second);
+    std::thread::sleep(Duration::from_millis(500));
+    second.stop();
+    check(&published(&place, from_ms), &truth);
+}
