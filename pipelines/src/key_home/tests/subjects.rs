@@ -109,6 +109,72 @@ fn a_subject_has_one_key_whoever_asks_first() {
     assert_eq!(mode(&database), 0o600);
 }
 
+const INSIDE: &str = "DOUANE_TEST_SUBJECTS";
+
+/// Two processes make keys of the same subjects, and are killed in the middle of it, again and again:
+/// what either of them had got, everybody gets for ever.
+#[test]
+fn a_key_that_was_given_out_survives_the_process_that_made_it() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    let name =
+        "key_home::tests::subjects::a_key_that_was_given_out_survives_the_process_that_made_it";
+    if let Some(dir) = std::env::var_os(INSIDE) {
+        let home = KeyHome::open(&keys(Path::new(&dir))).unwrap();
+        for batch in 0.. {
+            let given = made(&home, batch * 7..batch * 7 + 10);
+            for (at, key) in given.iter().enumerate() {
+                let id = douane_schemas::keys::id_of(&key.unwrap());
+                println!("given {} {id}", batch * 7 + at);
+            }
+        }
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let place = place(dir.path());
+    let mut given: BTreeMap<usize, String> = BTreeMap::new();
+    let mut lines = 0;
+    for round in 0..4 {
+        let start = || {
+            Command::new(std::env::current_exe().unwrap())
+                .args([name, "--exact", "--nocapture"])
+                .env(INSIDE, dir.path())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        let mut both = [start(), start()];
+        let mut out = both.each_mut().map(|child| BufReader::new(child.stdout.take().unwrap()));
+        // Both are at work before either is killed, in the middle of a batch.
+        let mut said: Vec<String> = Vec::new();
+        for reader in &mut out {
+            let mut lines = reader.lines().map(Result::unwrap);
+            said.extend(lines.by_ref().filter(|l| l.contains("given")).take(40 + 13 * round));
+        }
+        both.iter_mut().for_each(|child| child.kill().unwrap());
+        both.iter_mut().for_each(|child| drop(child.wait().unwrap()));
+        for reader in &mut out {
+            // The last line may be cut.
+            let mut rest: Vec<String> = reader.lines().map_while(Result::ok).collect();
+            rest.pop();
+            said.extend(rest);
+        }
+        for line in said.iter().filter_map(|line| line.split_once("given ")) {
+            let (subject, id) = line.1.split_once(' ').unwrap();
+            let before = given.entry(subject.parse().unwrap()).or_insert_with(|| id.to_owned());
+            assert_eq!(before, id, "round {round}: subject {subject} has two keys");
+            lines += 1;
+        }
+    }
+    assert!(given.len() > 40 && lines > 2 * given.len(), "{} subjects, {lines} lines", given.len());
+    let home = KeyHome::open(&place).unwrap();
+    for (subject, id) in &given {
+        let key = found(&home, *subject).unwrap().expect("a key");
+        assert_eq!(&douane_schemas::keys::id_of(&key).to_string(), id);
+    }
+}
+
 #[test]
 fn nothing_is_left_of_a_shredded_subject_and_all_of_the_others() {
     let dir = tempfile::tempdir().unwrap();
