@@ -153,7 +153,7 @@ fn a_key_that_was_given_out_survives_the_process_that_made_it() {
             said.extend(lines.by_ref().filter(|l| l.contains("given")).take(40 + 13 * round));
         }
         both.iter_mut().for_each(|child| child.kill().unwrap());
-        both.iter_mut().for_each(|child| drop(child.wait().unwrap()));
+        assert!(both.iter_mut().all(|child| !child.wait().unwrap().success()));
         for reader in &mut out {
             // The last line may be cut.
             let mut rest: Vec<String> = reader.lines().map_while(Result::ok).collect();
