@@ -469,6 +469,7 @@ fn documents_link_to_files_that_are_there() {
         "docs/types.md",
         "docs/json.md",
         "docs/protections.md",
+        "docs/privacy.md",
         "tests/README.md",
         "broker/README.md",
     ];

@@ -118,35 +118,68 @@ pub enum Rows {
 #[error("kept rows of a person cannot be read: damaged, of another version, or of another release")]
 pub struct BoundedFault;
 
+/// A row of a group.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Kept {
-    group: Tag,
     row: Tag,
     order: u64,
     /// Whether the row is still in the group.
     live: bool,
 }
 
+#[derive(Clone, PartialEq, Eq)]
+struct Group {
+    tag: Tag,
+    key: GroupKey,
+    /// How many of the rows are its own.
+    rows: u32,
+    /// The tag of the last of them once no more are taken; the largest number before.
+    full: Tag,
+}
+
 /// What may still count of one person in one window. It holds data and has no `Debug`.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Bounded {
+    /// The tag of the last group once no more are taken; the largest number before. Here, because
+    /// most rows of a person with many groups need nothing else.
+    full: Tag,
     /// By tag.
-    groups: Vec<(Tag, GroupKey)>,
-    /// By group and row.
+    groups: Vec<Group>,
+    /// Each group's in turn, by tag.
     rows: Vec<Kept>,
     /// Integers of each row in turn; zeros where it is not live.
     values: Vec<i64>,
 }
 
+impl Default for Bounded {
+    fn default() -> Self {
+        Self { full: Tag::MAX, groups: Vec::new(), rows: Vec::new(), values: Vec::new() }
+    }
+}
+
 impl Bounded {
+    /// Whether a row may change what is kept. One of [`Rows::Once`] that may not need not be offered.
+    pub fn admits(&self, group_tag: Tag, row_tag: Tag) -> bool {
+        if group_tag > self.full {
+            return false;
+        }
+        let group = self.groups.iter().find(|group| group.tag == group_tag);
+        group.is_none_or(|group| row_tag < group.full)
+    }
+
     /// Takes what a change leaves of a row.
+    ///
+    /// # Panics
+    /// For other than [`Limits::values`] integers: the caller's mistake.
     pub fn offer(&mut self, limits: Limits, rows: Rows, change: Change<'_>) {
+        assert_eq!(change.values.len(), limits.values, "integers of a row");
         let mut live = true;
         if rows == Rows::Change {
             live = self.leave(limits, change.row_tag, change.order, Some(change.group_tag));
         }
-        let kept = Kept { group: change.group_tag, row: change.row_tag, order: change.order, live };
-        self.put(limits, change.group, kept, if live { Some(change.values) } else { None });
+        let kept = Kept { row: change.row_tag, order: change.order, live };
+        let values = live.then_some(change.values);
+        self.put(limits, (change.group_tag, change.group), kept, values);
     }
 
     /// A row is deleted, or is another person's now.
@@ -157,16 +190,12 @@ impl Bounded {
     /// Takes what another worker kept of the same person in the same window. Changes of one row went
     /// to one of the two.
     pub fn merge(&mut self, limits: Limits, other: &Self) {
-        let mut at = 0;
-        for (index, kept) in other.rows.iter().enumerate() {
-            while other.groups.get(at).is_some_and(|(tag, _)| *tag != kept.group) {
-                at += 1;
+        let mut rows = other.rows.iter().enumerate();
+        for group in &other.groups {
+            for (index, kept) in rows.by_ref().take(group.rows as usize) {
+                let values = other.values.get(span(limits, index)).filter(|_| kept.live);
+                self.put(limits, (group.tag, &group.key), *kept, values);
             }
-            let Some((_, key)) = other.groups.get(at) else {
-                break;
-            };
-            let values = other.values.get(index * limits.values..(index + 1) * limits.values);
-            self.put(limits, key, *kept, values.filter(|_| kept.live));
         }
     }
 
@@ -178,87 +207,124 @@ impl Bounded {
     /// What counts: each group with the integers of its rows. A group whose rows all left is none.
     pub fn groups(&self, limits: Limits) -> impl Iterator<Item = (&GroupKey, LiveRows<'_>)> {
         let mut from = 0;
-        self.groups.iter().filter_map(move |(tag, key)| {
-            let rows = self.rows.get(from..).unwrap_or_default();
-            let count = rows.iter().take_while(|kept| kept.group == *tag).count();
-            let rows = rows.get(..count).unwrap_or_default();
-            let all = from * limits.values..(from + count) * limits.values;
+        self.groups.iter().filter_map(move |group| {
+            let here = from..from + group.rows as usize;
+            from = here.end;
+            let all = here.start * limits.values..here.end * limits.values;
+            let rows = self.rows.get(here).unwrap_or_default();
             let values = self.values.get(all).unwrap_or_default();
-            from += count;
             let live = rows.iter().any(|kept| kept.live);
-            live.then_some((key, LiveRows { rows, values, width: limits.values }))
+            live.then_some((&group.key, LiveRows { rows, values, width: limits.values }))
         })
     }
 
     /// Marks the row as gone from all groups but `to`. Whether no later change of it is known.
     fn leave(&mut self, limits: Limits, row: Tag, order: u64, to: Option<Tag>) -> bool {
         let mut newest = true;
-        for (index, kept) in self.rows.iter_mut().enumerate() {
-            if kept.row != row || Some(kept.group) == to {
+        let mut from = 0;
+        for group in &self.groups {
+            let rows = self.rows.iter_mut().enumerate().skip(from).take(group.rows as usize);
+            from += group.rows as usize;
+            if Some(group.tag) == to {
                 continue;
             }
-            if kept.order > order {
-                newest = false;
-            } else if kept.live || kept.order < order {
-                (kept.live, kept.order) = (false, order);
-                let all = index * limits.values..(index + 1) * limits.values;
-                self.values.get_mut(all).unwrap_or_default().fill(0);
+            for (index, kept) in rows.filter(|(_, kept)| kept.row == row) {
+                if kept.order > order {
+                    newest = false;
+                } else {
+                    (kept.live, kept.order) = (false, order);
+                    self.values.get_mut(span(limits, index)).unwrap_or_default().fill(0);
+                }
             }
         }
         newest
     }
 
-    fn put(&mut self, limits: Limits, key: &GroupKey, kept: Kept, values: Option<&[i64]>) {
-        let found = self.groups.binary_search_by(|(tag, _)| tag.cmp(&kept.group));
-        if let Err(place) = found
-            && place >= limits.groups as usize
-        {
-            return;
-        }
-        let place = self.rows.partition_point(|at| (at.group, at.row) < (kept.group, kept.row));
-        let span = place * limits.values..(place + 1) * limits.values;
-        if let Some(before) = self.rows.get_mut(place)
-            && (before.group, before.row) == (kept.group, kept.row)
-        {
+    fn put(
+        &mut self,
+        limits: Limits,
+        (tag, key): (Tag, &GroupKey),
+        kept: Kept,
+        values: Option<&[i64]>,
+    ) {
+        let number = self.groups.partition_point(|group| group.tag < tag);
+        let first: usize = self.groups.iter().take(number).map(|group| group.rows as usize).sum();
+        let known = self.groups.get(number).filter(|group| group.tag == tag);
+        let Some(count) = known.map(|group| group.rows as usize) else {
+            if number >= limits.groups as usize {
+                return;
+            }
+            self.groups.insert(number, Group { tag, key: key.clone(), rows: 0, full: Tag::MAX });
+            if self.groups.len() > limits.groups as usize
+                && let Some(gone) = self.groups.pop()
+            {
+                let end = self.rows.len() - gone.rows as usize;
+                self.rows.truncate(end);
+                self.values.truncate(end * limits.values);
+            }
+            if self.groups.len() == limits.groups as usize {
+                self.full = self.groups.last().map_or(Tag::MAX, |group| group.tag);
+            }
+            return self.insert(limits, number, first, first, kept, values);
+        };
+        let rows = self.rows.get(first..first + count).unwrap_or_default();
+        match rows.binary_search_by(|at| at.row.cmp(&kept.row)) {
             // A change that is seen again, or after a later one, changes nothing.
-            if before.order < kept.order {
-                *before = kept;
-                let here = self.values.get_mut(span).unwrap_or_default();
-                match values {
-                    Some(values) => here.copy_from_slice(values),
-                    None => here.fill(0),
+            Ok(place) => {
+                let index = first + place;
+                if let Some(before) = self.rows.get_mut(index).filter(|at| at.order < kept.order) {
+                    *before = kept;
+                    let here = self.values.get_mut(span(limits, index)).unwrap_or_default();
+                    match values {
+                        Some(values) => here.copy_from_slice(values),
+                        None => here.fill(0),
+                    }
                 }
             }
-            return;
+            Err(place) if place >= limits.rows as usize => {}
+            Err(place) => self.insert(limits, number, first, first + place, kept, values),
         }
-        let first = self.rows.partition_point(|at| at.group < kept.group);
-        if place - first >= limits.rows as usize {
-            return;
+    }
+
+    /// Puts a row before the one at `index` of the group whose rows begin at `first`.
+    fn insert(
+        &mut self,
+        limits: Limits,
+        number: usize,
+        first: usize,
+        index: usize,
+        kept: Kept,
+        values: Option<&[i64]>,
+    ) {
+        let Some(group) = self.groups.get_mut(number) else { return };
+        let (most, width) = (limits.rows as usize, limits.values);
+        if self.rows.is_empty() {
+            // Most persons have few rows; who has more grows twice as large each time.
+            self.rows.reserve_exact(FIRST_ROWS);
+            self.values.reserve_exact(FIRST_ROWS * width);
         }
-        self.rows.insert(place, kept);
-        let at = span.start;
+        // The place of the row that goes: the group's last, or a new one behind all.
+        let free = match group.rows as usize == most {
+            true => first + most - 1,
+            false => {
+                group.rows += 1;
+                self.rows.push(kept);
+                self.values.resize(self.values.len() + width, 0);
+                self.rows.len() - 1
+            }
+        };
+        self.rows.copy_within(index..free, index + 1);
+        self.values.copy_within(index * width..free * width, (index + 1) * width);
+        if let Some(place) = self.rows.get_mut(index) {
+            *place = kept;
+        }
+        let here = self.values.get_mut(span(limits, index)).unwrap_or_default();
         match values {
-            Some(values) => drop(self.values.splice(at..at, values.iter().copied())),
-            None => drop(self.values.splice(at..at, std::iter::repeat_n(0, limits.values))),
+            Some(values) => here.copy_from_slice(values),
+            None => here.fill(0),
         }
-        match found {
-            Ok(_) => {
-                let end = self.rows.partition_point(|at| at.group <= kept.group);
-                if end - first > limits.rows as usize {
-                    self.rows.remove(end - 1);
-                    self.values.drain((end - 1) * limits.values..end * limits.values);
-                }
-            }
-            Err(place) => {
-                self.groups.insert(place, (kept.group, key.clone()));
-                if self.groups.len() > limits.groups as usize {
-                    self.groups.pop();
-                    let last = self.groups.last().map_or(0, |(tag, _)| *tag);
-                    let end = self.rows.partition_point(|at| at.group <= last);
-                    self.rows.truncate(end);
-                    self.values.truncate(end * limits.values);
-                }
-            }
+        if group.rows as usize == most {
+            group.full = self.rows.get(first + most - 1).map_or(Tag::MAX, |kept| kept.row);
         }
     }
 
@@ -266,24 +332,20 @@ impl Bounded {
     pub fn to_bytes(&self, limits: Limits) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&length(self.groups.len()));
-        let mut index = 0;
-        for (tag, key) in &self.groups {
-            bytes.extend_from_slice(&tag.to_be_bytes());
-            bytes.extend_from_slice(&length(key.0.len()));
-            bytes.extend_from_slice(&key.0);
-            let rows = self.rows.iter().skip(index).take_while(|kept| kept.group == *tag);
-            let count = rows.clone().count();
-            bytes.extend_from_slice(&length(count));
-            for kept in rows {
+        let mut rows = self.rows.iter().enumerate();
+        for group in &self.groups {
+            bytes.extend_from_slice(&group.tag.to_be_bytes());
+            bytes.extend_from_slice(&length(group.key.0.len()));
+            bytes.extend_from_slice(&group.key.0);
+            bytes.extend_from_slice(&group.rows.to_be_bytes());
+            for (index, kept) in rows.by_ref().take(group.rows as usize) {
                 bytes.extend_from_slice(&kept.row.to_be_bytes());
                 bytes.extend_from_slice(&kept.order.to_be_bytes());
                 bytes.push(u8::from(kept.live));
                 if kept.live {
-                    let all = index * limits.values..(index + 1) * limits.values;
-                    let values = self.values.get(all).unwrap_or_default();
+                    let values = self.values.get(span(limits, index)).unwrap_or_default();
                     values.iter().for_each(|value| varint(&mut bytes, *value));
                 }
-                index += 1;
             }
         }
         bytes
@@ -301,16 +363,16 @@ impl Bounded {
         let mut read = Self::default();
         let groups = reader.length()?;
         for _ in 0..groups {
-            let group = reader.tag()?;
+            let tag = reader.tag()?;
             let key_length = reader.length()?;
             let key = GroupKey::of_bytes(reader.take(key_length)?)?;
-            let rows = reader.length()?;
-            let ascending = read.groups.last().is_none_or(|(last, _)| *last < group);
-            if !ascending || rows == 0 || rows > limits.rows as usize {
+            let rows = u32::from_be_bytes(reader.array()?);
+            let ascending = read.groups.last().is_none_or(|last| last.tag < tag);
+            if !ascending || rows == 0 || rows > limits.rows {
                 return Err(BoundedFault);
             }
-            read.groups.push((group, key));
-            for at in 0..rows {
+            let mut last = None;
+            for _ in 0..rows {
                 let row = reader.tag()?;
                 let order = u64::from_be_bytes(reader.array()?);
                 let live = match reader.take(1)? {
@@ -318,20 +380,30 @@ impl Bounded {
                     [1] => true,
                     _ => return Err(BoundedFault),
                 };
-                if at > 0 && read.rows.last().is_some_and(|last| last.row >= row) {
+                if last.replace(row).is_some_and(|last| last >= row) {
                     return Err(BoundedFault);
                 }
-                read.rows.push(Kept { group, row, order, live });
+                read.rows.push(Kept { row, order, live });
                 for _ in 0..limits.values {
                     read.values.push(if live { reader.varint()? } else { 0 });
                 }
             }
+            let full = last.filter(|_| rows == limits.rows).unwrap_or(Tag::MAX);
+            read.groups.push(Group { tag, key, rows, full });
+        }
+        if groups == limits.groups as usize {
+            read.full = read.groups.last().map_or(Tag::MAX, |group| group.tag);
         }
         match reader.0.is_empty() && groups <= limits.groups as usize {
             true => Ok(read),
             false => Err(BoundedFault),
         }
     }
+}
+
+/// Where a row's integers are.
+fn span(limits: Limits, index: usize) -> std::ops::Range<usize> {
+    index * limits.values..(index + 1) * limits.values
 }
 
 /// The rows of one group that count.
@@ -352,6 +424,8 @@ impl<'a> LiveRows<'a> {
 }
 
 const VERSION: u8 = 1;
+/// Rows that there is room for at first.
+const FIRST_ROWS: usize = 4;
 
 fn length(length: usize) -> [u8; 4] {
     // Limits and Kafka's largest record are far below 4 Gi.

@@ -2,4 +2,5 @@
 
 mod audit;
 mod golden;
+mod oracles;
 mod sensitivity;
