@@ -90,9 +90,42 @@ pub struct Status {
     /// Leaves that no list names and that stay behind, where the release lets them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stripped: Vec<Stripped>,
+    /// Of statistics: which windows are open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<Windows>,
     /// Why the files are not what the pipeline runs under, where they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<String>,
+}
+
+/// Windows of statistics. How much is in them is nobody's to see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Windows {
+    /// How many are outside.
+    pub closed: u64,
+    /// The first open one: from when, and when it is closed; RFC 3339, UTC.
+    pub opened: String,
+    pub closes: String,
+    /// How many more have begun by the clock.
+    pub more: u64,
+}
+
+impl Windows {
+    /// `closed`: the number of the last window that is outside.
+    fn of(pipeline: &Pipeline, closed: Option<i64>, now_ms: i64) -> Option<Self> {
+        let aggregate = pipeline.aggregate.as_ref()?;
+        let open = closed.map_or(0, |closed| closed + 1);
+        let time = |ms: i64| {
+            jiff::Timestamp::from_millisecond(ms)
+                .map_or_else(|_| "-".to_owned(), |at| at.to_string())
+        };
+        Some(Self {
+            closed: open.unsigned_abs(),
+            opened: time(aggregate.start_ms(open)),
+            closes: time(aggregate.closes_ms(open)),
+            more: u64::try_from(aggregate.window_of(now_ms) - open).unwrap_or(0),
+        })
+    }
 }
 
 impl Status {
@@ -124,6 +157,13 @@ impl Status {
         )?;
         if let Some(files) = &self.files {
             writeln!(out, "files: {files}")?;
+        }
+        if let Some(Windows { closed, opened, closes, more }) = &self.windows {
+            writeln!(
+                out,
+                "{closed} windows are outside; open since {opened}, closes at {closes}, {more} more \
+                 begun; offsets are those that a lost store is read again from"
+            )?;
         }
         for p in &self.partitions {
             let state = match p.state {
@@ -202,8 +242,10 @@ fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
     let mut told = Told::default();
     let mut transactions = 0;
     let home = ledger_home(&place.ledger_dir, &pipeline.name);
+    let mut closed = None;
     for (head, position) in positions.shards(&layout)? {
         transactions += head.sequence;
+        closed = position.as_ref().and_then(|p| Some(p.closed.as_ref()?.window)).or(closed);
         for place in position.into_iter().flat_map(|p| p.places) {
             next.insert((place.topic, place.partition), place.next);
         }
@@ -233,6 +275,7 @@ fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
         quarantined: told.quarantined.saturating_sub(told.redriven),
         partitions: partitions(&edges, &pipeline, &names, &layout, &next, &told.held)?,
         stripped,
+        windows: Windows::of(&pipeline, closed, jiff::Timestamp::now().as_millisecond()),
         files,
         pipeline: pipeline.name,
     })

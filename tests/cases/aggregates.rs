@@ -405,3 +405,36 @@ fn of_two_processes_one_publishes() {
     second.stop();
     check(&published(&place, from_ms), &truth);
 }
+
+/// SIGKILL at any moment, again and again, while a week is read and closed.
+#[test]
+fn sigkill_is_charged_once_and_published_once() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters_of(Kind::asked_for());
+    let from_ms = first_day_ms();
+    let place = new_place(setup("kills", &source.cluster(), &target.cluster(), from_ms));
+    let truth = send(&place.setup.source, &place.setup.topics[0], from_ms, 4_000, 10);
+    let mut random = Random::new(10);
+    let kills = say::count("DOUANE_KILLS", 12);
+    let mut seen = 0;
+    for _ in 0..kills {
+        let mut running = place.run();
+        std::thread::sleep(Duration::from_millis(random.between(300, 2_500)));
+        assert_eq!(running.ended(), None, "{}", last_lines(&running.said(), 20));
+        running.kill();
+        seen = published(&place, from_ms).len();
+    }
+    say::figure("aggregate.sigkills", kills, "kills");
+    say::note(format!("{seen} of {} records were there after the last kill", truth.len()));
+    let mut running = place.run();
+    wait_for(&place, truth.len(), &mut running);
+    std::thread::sleep(Duration::from_millis(500));
+    running.stop();
+    check(&published(&place, from_ms), &truth);
+    place.verify().fine("verify");
+    let budget = place.verb(&["audit", "budget", "--format", "json"]).fine("audit budget");
+    let budget: Value = serde_json::from_str(&budget.out).expect("JSON");
+    assert_eq!(budget[0]["releases"], json!(DAYS), "{budget}");
+    let status = place.status();
+    assert_eq!(status["windows"]["closed"], json!(DAYS), "{status}");
+}

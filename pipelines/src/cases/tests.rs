@@ -233,3 +233,141 @@ fn the_block_itself_is_linted() {
     assert!(found.contains("expects column `contry`, which does not cross"), "{found}");
     assert!(found.contains("write `country`"), "{found}");
 }
+
+const STATISTICS: &str = "name: p
+purpose: test
+source: { kafka: { cluster: sovereign, topics: [t], format: debezium_json, start: earliest, key: [id] } }
+classes:
+  id: identifier
+  customer: { class: identifier, subject: true }
+  country: public
+  amount: sensitive
+  at: quasi
+types: { id: int64, amount: float64, at: timestamp }
+stages:
+  - aggregate:
+      unit: { leaf: customer, space: customers }
+      neighbours: add_remove
+      level: unit_lifetime
+      period: 30d
+      window: { every: 1d, from: '1970-01-01T00:00:00Z', time: at, closes_after: 0s }
+      groups: [{ leaf: country, keys: [AT, DE] }]
+      l0: 1
+      c: 2
+      statistics:
+        - { name: people, count: units }
+        - { name: orders, count: rows }
+        - { name: spent, sum: amount, low: 0, high: 100, grid: 0.5 }
+        - { name: basket, mean: amount, low: 0, high: 100, grid: 0.5 }
+        - { name: sizes, histogram: amount, low: 0, high: 100, edges: [10, 50] }
+      rho: 1
+      caps: { period: 1, life: 1, delta: 1e-9 }
+      late: quarantine
+sink: { kafka: { cluster: global, topic: out, format: json, timestamp: 1s } }
+release: p.release.json
+tests:
+";
+
+fn statistics(tests: &str) -> Report {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("douane.yaml"), PLACE).unwrap();
+    std::fs::write(dir.path().join("p.yaml"), format!("{STATISTICS}{tests}")).unwrap();
+    let report = run(&dir.path().join("douane.yaml"), &dir.path().join("p.yaml"));
+    report.unwrap_or_else(|fault| panic!("{fault}")).remove(0)
+}
+
+fn difference(tests: &str) -> Option<String> {
+    statistics(tests).tests.remove(0).difference
+}
+
+/// What changes, moves, is deleted, has no number or another group: what a window's rows are at
+/// its end. Sums are in steps of half a unit; those of the mean from the middle, which is 100 steps.
+#[test]
+fn statistics_are_of_the_rows_as_they_stand_at_the_end_of_the_window() {
+    let row = |id: u32, who: &str, country: &str, amount: &str, at: u64| {
+        format!("{{ id: {id}, customer: {who}, country: {country}, amount: {amount}, at: {at} }}")
+    };
+    let case = |input: &[String], at: &str| {
+        let input: Vec<String> = input.iter().map(|event| format!("      - {event}\n")).collect();
+        format!(
+            "  - name: n\n    input:\n{}    output:\n      - {at}\n      - {{ country: DE }}\n",
+            input.concat()
+        )
+    };
+    let create = |row: &str| format!("{{ after: {row} }}");
+    let update = |was: &str, is: &str| format!("{{ op: u, before: {was}, after: {is} }}");
+    let delete = |was: &str| format!("{{ op: d, before: {was} }}");
+    let day = 86_400_000;
+    let (one, two) = (row(1, "ada", "AT", "7.25", 5), row(2, "bo", "AT", "99999", 5));
+    for (what, input, at) in [
+        (
+            "clamped, cut to the grid, from the middle, in its bin",
+            vec![create(&one), create(&two)],
+            "{ country: AT, people: 2, orders: 2, spent: 214, basket_sum: 14, sizes_0: 1, sizes_1: 0, sizes_2: 1 }",
+        ),
+        (
+            "an update is one row, with its last value",
+            vec![create(&one), update(&one, &row(1, "ada", "AT", "20", 5))],
+            "{ country: AT, people: 1, orders: 1, spent: 40, sizes_1: 1 }",
+        ),
+        (
+            "a delete is none",
+            vec![create(&one), delete(&one)],
+            "{ country: AT, people: 0, orders: 0, spent: 0 }",
+        ),
+        (
+            "another group, and one that is not published",
+            vec![
+                create(&one),
+                create(&two),
+                update(&one, &row(1, "ada", "XX", "1", 5)),
+                update(&two, &row(2, "bo", "DE", "1", 5)),
+            ],
+            "{ country: AT, people: 0, orders: 0 }",
+        ),
+        (
+            "another unit",
+            vec![create(&one), update(&one, &row(1, "bo", "AT", "1", 5))],
+            "{ country: AT, people: 1, orders: 1, spent: 2 }",
+        ),
+        (
+            "at most two rows of a unit, and null is no row",
+            vec![
+                create(&row(1, "ada", "AT", "1", 5)),
+                create(&row(2, "ada", "AT", "1", 5)),
+                create(&row(3, "ada", "AT", "1", 5)),
+                create(&row(4, "bo", "AT", "null", 5)),
+            ],
+            "{ country: AT, people: 1, orders: 2, spent: 4 }",
+        ),
+    ] {
+        assert_eq!(difference(&case(&input, at)), None, "{what}");
+    }
+    // A row of the next day is in another window; of each all groups are there.
+    let two_days = format!(
+        "  - name: n\n    input:\n      - {}\n      - {}\n    output:\n      - {{ orders: 1 }}\n      - {{ orders: 0 }}\n      - {{ orders: 1 }}\n      - {{ orders: 0 }}\n",
+        create(&one),
+        create(&row(2, "bo", "AT", "1", day))
+    );
+    assert_eq!(difference(&two_days), None);
+    // The control.
+    let wrong = case(&[create(&one)], "{ country: AT, people: 2 }");
+    assert!(difference(&wrong).is_some_and(|why| why.contains("people")), "{wrong}");
+}
+
+#[test]
+fn what_makes_no_statistic_is_set_aside() {
+    let aside = |event: &str, code: &str| {
+        format!("  - name: n\n    input: [{event}]\n    quarantined: [{code}]\n")
+    };
+    for (event, code) in [
+        ("{ after: { id: 1, country: AT, amount: 1, at: 5 } }", "aggregate_no_unit"),
+        ("{ after: { id: 1, customer: ada, country: AT, amount: 1 } }", "aggregate_no_time"),
+        ("{ op: d, before: { id: 1 } }", "aggregate_delete_without_image"),
+    ] {
+        assert_eq!(difference(&aside(event, code)), None, "{code}");
+    }
+    // What happened before the first window is in none, and is no fault.
+    let before = "  - name: n\n    input: [{ after: { id: 1, customer: a, country: AT, amount: 1, at: -1 } }]\n    output: [{ orders: 0 }, { orders: 0 }]\n";
+    assert_eq!(difference(before), None);
+}
