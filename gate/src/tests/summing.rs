@@ -122,7 +122,8 @@ fn a_whole_window_crosses_in_the_order_of_the_public_keys() {
 /// What stays out, comes twice or comes elsewhere would tell of the data.
 #[test]
 fn a_window_that_is_not_whole_stops_the_batch() {
-    let cases: Vec<(&str, fn(&mut Cells))> = vec![
+    type Change = fn(&mut Cells);
+    let cases: Vec<(&str, Change)> = vec![
         ("a group is left out", |c| c.skip[2] = true),
         ("a group twice", |c| c.cities = vec!["x", "x", "x", "y"]),
         ("another order", |c| c.countries = vec!["DE", "DE", "AT", "AT"]),
@@ -150,7 +151,8 @@ fn a_window_that_is_not_whole_stops_the_batch() {
 
 #[test]
 fn what_a_release_may_say_of_statistics() {
-    let cases: Vec<(&str, bool, fn(&mut Release))> = vec![
+    type Change = fn(&mut Release);
+    let cases: Vec<(&str, bool, Change)> = vec![
         ("as it is", true, |_| {}),
         ("a row's column beside them", false, |r| {
             r.columns.push(column("x", "country", "public", "text", Shape::Public));

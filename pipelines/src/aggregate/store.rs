@@ -456,7 +456,12 @@ mod tests {
         store.drop_closed(&mut state, &[]).unwrap();
         assert_eq!(store.units(rows.keys().copied()).unwrap(), rows);
         let mut of_first = Vec::new();
-        store.window(0, |row| Ok(of_first.push(row.to_vec()))).unwrap();
+        store
+            .window(0, |row| {
+                of_first.push(row.to_vec());
+                Ok(())
+            })
+            .unwrap();
         assert_eq!(of_first, [b"secret row".to_vec(), vec![3]]);
         state.close();
         store.drop_closed(&mut state, &[]).unwrap();
