@@ -65,7 +65,7 @@ fn exp_direct(value: u64, variance: Variance) -> BigUint {
     const BITS: usize = 640;
     let (numerator, denominator) =
         (BigUint::from(variance.numerator()) << 1, BigUint::from(variance.denominator()));
-    let exponent = (BigUint::from(value * value) * denominator << BITS) / numerator;
+    let exponent = ((BigUint::from(value * value) * denominator) << BITS) / numerator;
     if exponent > BigUint::from(444_u16) << BITS {
         // Below 2^-640.
         return BigUint::ZERO;
