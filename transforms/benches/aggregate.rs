@@ -3,7 +3,8 @@
 //! One core, the thread's own CPU time. Rows as a decoder would hand them over: a unit, where the
 //! event lies, a group, two quantised cells; events once each. Every row is tagged, offered to its
 //! unit, and at the end all units are added up; the sums are checked against the number of rows that
-//! must count.
+//! must count. Nothing is asked of more persons than a processor's caches hold: there it is memory
+//! that is measured.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench may panic, and prints")]
 

@@ -523,11 +523,11 @@ fn statistics(request: &Request, columns: &[Option<Bounds>], refusals: &mut Refu
                     refusals.add(at, "ranks are not ascending, above 0 and below 1".to_owned());
                 }
             }
-            (Statistic::VectorSum { dimensions, norm, .. }, _) => {
-                if *dimensions == 0 || u64::from(*dimensions) > WIDTH_MAX || *norm == 0 {
-                    let why = format!("expected 1 to {WIDTH_MAX} dimensions, and a norm above 0");
-                    refusals.add(at, why);
-                }
+            (Statistic::VectorSum { dimensions, norm, .. }, _)
+                if !(1..=WIDTH_MAX).contains(&u64::from(*dimensions)) || *norm == 0 =>
+            {
+                let why = format!("expected 1 to {WIDTH_MAX} dimensions, and a norm above 0");
+                refusals.add(at, why);
             }
             _ => {}
         }

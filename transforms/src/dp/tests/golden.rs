@@ -161,7 +161,7 @@ fn sensitivities_and_sigmas_are_those_of_the_table() {
         let component = &design.components()[design.component(query).unwrap()];
         let noise = component.variance.numerator() * u128::from(component.rho.in_units());
         // D2^2 of the steps that are released: sigma^2 = D2^2 * 2^39 / r.
-        let norm = noise / component.variance.denominator() >> 39;
+        let norm = (noise / component.variance.denominator()) >> 39;
         let step = component.d_inf.div_ceil(1 << component.shift);
         let expected = match component.shift {
             0 => component.d2_squared,
@@ -200,7 +200,7 @@ fn large_sums_are_released_in_larger_steps() {
     // The smallest k with 4 * ceil(D/2^k)^2 / (2 rho) <= 2^20.
     let fits = |k: u32| {
         let step = 30_000_000_u128.div_ceil(1 << k);
-        4 * step * step << 39 <= u128::from(design.rho().in_units()) << 20
+        (4 * step * step) << 39 <= u128::from(design.rho().in_units()) << 20
     };
     assert!(fits(component.shift) && !fits(component.shift - 1), "{}", component.shift);
     let grain = 2_f64.powi(component.shift as i32);
@@ -226,7 +226,8 @@ fn thresholds_are_those_of_the_exact_tail() {
 
 #[test]
 fn refuses_request_bad_parts() {
-    let spoil: Vec<(At, fn(&mut Request))> = vec![
+    type Spoil = fn(&mut Request);
+    let spoil: Vec<(At, Spoil)> = vec![
         (At::GroupsPerUnit, |r| r.groups_per_unit = 0),
         (At::GroupsPerUnit, |r| r.groups_per_unit = 1 << 17),
         (At::RowsPerGroup, |r| r.rows_per_group = 0),
@@ -619,7 +620,7 @@ fn decoded_values_are_those_of_the_rows() {
 fn vectors_are_clipped_over_all_groups() {
     let grid = Grid::new(d("1")).unwrap();
     let statistic = Statistic::VectorSum { dimensions: 2, grid, norm: 50 };
-    let mut vectors = request(&[statistic.clone()], rho("0.1"));
+    let mut vectors = request(std::slice::from_ref(&statistic), rho("0.1"));
     vectors.columns.clear();
     let design = Design::new(vectors).unwrap();
     let sum = |parts: &[(&str, u128, [i64; 2])]| {
