@@ -107,18 +107,23 @@ fn cpu() -> f64 {
     counted.split(' ').next().unwrap().parse::<f64>().unwrap() * 1e-9
 }
 
-/// Bytes a second: a warm-up, then the median of five runs.
+/// Bytes a second: a warm-up that finds how often half a second needs, then the median of five such
+/// runs: CPU time is counted in ticks of some milliseconds.
 fn rate(bytes: usize, mut run: impl FnMut()) -> f64 {
-    run();
+    let (start, mut times) = (cpu(), 0);
+    while cpu() - start < 0.5 {
+        run();
+        times += 1;
+    }
     let mut seconds: Vec<f64> = (0..5)
         .map(|_| {
             let start = cpu();
-            run();
+            (0..times).for_each(|_| run());
             cpu() - start
         })
         .collect();
     seconds.sort_by(f64::total_cmp);
-    bytes as f64 / seconds[2]
+    (bytes * times) as f64 / seconds[2]
 }
 
 struct Random(u64);

@@ -2,15 +2,26 @@
 //! match, and which bytes a match begins with. Both are necessary conditions, derived, not
 //! written: a detector that is passed over because of them has no match.
 
+use regex_automata::Anchored;
+#[cfg(test)]
+use regex_automata::Input;
 use regex_automata::dfa::Automaton;
 use regex_automata::dfa::dense::{self, DFA};
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::{start, syntax};
-use regex_automata::{Anchored, Input};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// Bytes that are looked at before a pattern is tried.
-pub(super) const LEAD_BYTES: usize = 4;
+pub(super) const LEAD_BYTES: usize = 8;
+
+/// Bytes from the start of a match among which one is a mark, where the pattern is marked.
+pub(super) const MARK_BYTES: usize = 5;
+
+/// A digit, or a sign that numbers and addresses are written with: `+`, `,`, `-`, `.`, `/`, `:`.
+/// They are neighbours in ASCII, which makes this one comparison for sixteen bytes.
+pub(super) fn is_mark(byte: u8) -> bool {
+    byte.wrapping_sub(b'+') <= b':' - b'+'
+}
 
 /// Most states at one of the first bytes; beyond it any byte may stand there.
 const STATES_MAX: usize = 512;
@@ -33,25 +44,37 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Of a text. Sums of 255 bytes fit a byte each, which makes this a loop without branches.
+    /// Of a text. Sixteen bytes are counted together, each in a byte of its own, of which 255 fit
+    /// one: a loop without branches.
     pub(super) fn of(text: &[u8]) -> Self {
+        let (whole, rest) = text.as_chunks::<16>();
+        let mut last = [0; 16];
+        last[..rest.len()].copy_from_slice(rest);
         let mut counts = Self { bytes: text.len(), ..Self::default() };
-        for part in text.chunks(255) {
-            let [mut digits, mut ats, mut colons, mut points, mut hyphens] = [0_u8; 5];
-            for byte in part {
-                digits += u8::from(byte.is_ascii_digit());
-                ats += u8::from(*byte == b'@');
-                colons += u8::from(*byte == b':');
-                points += u8::from(*byte == b'.');
-                hyphens += u8::from(*byte == b'-');
-            }
-            counts.digits += usize::from(digits);
-            counts.ats += usize::from(ats);
-            counts.colons += usize::from(colons);
-            counts.points += usize::from(points);
-            counts.hyphens += usize::from(hyphens);
+        for parts in whole.chunks(255) {
+            counts.add(parts);
         }
+        counts.add(&[last]);
         counts
+    }
+
+    fn add(&mut self, parts: &[[u8; 16]]) {
+        let [mut digits, mut ats, mut colons, mut points, mut hyphens] = [[0_u8; 16]; 5];
+        for part in parts {
+            for (at, byte) in part.iter().enumerate() {
+                digits[at] += u8::from(byte.is_ascii_digit());
+                ats[at] += u8::from(*byte == b'@');
+                colons[at] += u8::from(*byte == b':');
+                points[at] += u8::from(*byte == b'.');
+                hyphens[at] += u8::from(*byte == b'-');
+            }
+        }
+        let sum = |counts: [u8; 16]| counts.iter().map(|c| u32::from(*c)).sum::<u32>() as usize;
+        self.digits += sum(digits);
+        self.ats += sum(ats);
+        self.colons += sum(colons);
+        self.points += sum(points);
+        self.hyphens += sum(hyphens);
     }
 
     /// Whether a text with these counts can hold a match that needs `least`.
@@ -115,6 +138,10 @@ pub(super) struct Lead {
     pub(super) needs: Vec<Counts>,
     /// Whether a match may have this byte at this place from its start.
     pub(super) starts: [[bool; 256]; LEAD_BYTES],
+    /// Whether each match has a mark among its first bytes.
+    pub(super) marked: bool,
+    /// Of a match at any place: no pattern asks what stands before it.
+    start: StateID,
 }
 
 impl Lead {
@@ -128,24 +155,44 @@ impl Lead {
             .thompson(regex_automata::nfa::thompson::Config::new().utf8(false))
             .build(pattern)
             .ok()?;
-        let starts = starts(&automaton)?;
-        Some(Self { automaton, needs: branches(&hir).iter().map(Counts::least).collect(), starts })
+        if !hir.properties().look_set().is_empty() {
+            return None;
+        }
+        let start = automaton.start_state(&start::Config::new().anchored(Anchored::Yes)).ok()?;
+        Some(Self {
+            needs: branches(&hir).iter().map(Counts::least).collect(),
+            starts: starts(&automaton, start),
+            marked: is_marked(&automaton, start),
+            automaton,
+            start,
+        })
     }
 
-    /// The end of the match that starts at a place.
+    /// The end of the match that starts at a place. As the automaton's own search, without what it
+    /// asks anew at each start.
     pub(super) fn end(&self, bytes: &[u8], start: usize) -> Option<usize> {
         #[cfg(test)]
         READ.set(READ.get().map(|read| read + self.reads(&bytes[start..])));
-        let input = Input::new(bytes).range(start..).anchored(Anchored::Yes);
-        // It fails on quit bytes only, of which there are none.
-        self.automaton.try_search_fwd(&input).ok().flatten().map(|found| found.offset())
+        let (mut state, mut end) = (self.start, None);
+        for (at, byte) in (start..).zip(&bytes[start..]) {
+            state = self.automaton.next_state(state, *byte);
+            if self.automaton.is_special_state(state) {
+                // A match is known one byte late.
+                if self.automaton.is_match_state(state) {
+                    end = Some(at);
+                } else if self.automaton.is_dead_state(state) {
+                    return end;
+                }
+            }
+        }
+        let last = self.automaton.next_eoi_state(state);
+        if self.automaton.is_match_state(last) { Some(bytes.len()) } else { end }
     }
 
     /// Bytes up to the one behind which nothing can match.
     #[cfg(test)]
     fn reads(&self, bytes: &[u8]) -> usize {
-        let anchored = start::Config::new().anchored(Anchored::Yes);
-        let mut state = self.automaton.start_state(&anchored).unwrap();
+        let mut state = self.start;
         let dead = |byte: &u8| {
             state = self.automaton.next_state(state, *byte);
             self.automaton.is_dead_state(state)
@@ -162,8 +209,7 @@ impl Lead {
 
 /// Bytes that may stand at each of the first places of a match: every state that the automaton can
 /// be in there is asked for every byte.
-fn starts(automaton: &DFA<Vec<u32>>) -> Option<[[bool; 256]; LEAD_BYTES]> {
-    let first = automaton.start_state(&start::Config::new().anchored(Anchored::Yes)).ok()?;
+fn starts(automaton: &DFA<Vec<u32>>, first: StateID) -> [[bool; 256]; LEAD_BYTES] {
     let mut starts = [[false; 256]; LEAD_BYTES];
     let mut states: Vec<StateID> = vec![first];
     for place in 0..LEAD_BYTES {
@@ -186,7 +232,27 @@ fn starts(automaton: &DFA<Vec<u32>>) -> Option<[[bool; 256]; LEAD_BYTES]> {
         next.dedup();
         states = next;
     }
-    Some(starts)
+    starts
+}
+
+/// Whether no match begins with [`MARK_BYTES`] bytes of which none is a mark, or ends before that.
+fn is_marked(automaton: &DFA<Vec<u32>>, first: StateID) -> bool {
+    let mut states: Vec<StateID> = vec![first];
+    for _ in 0..MARK_BYTES {
+        let mut next = Vec::new();
+        for state in &states {
+            let others = (0..=255_u8).filter(|byte| !is_mark(*byte));
+            next.extend(others.map(|byte| automaton.next_state(*state, byte)));
+        }
+        next.sort_unstable();
+        next.dedup();
+        next.retain(|state| !automaton.is_dead_state(*state));
+        if next.len() > STATES_MAX || next.iter().any(|state| automaton.is_match_state(*state)) {
+            return false;
+        }
+        states = next;
+    }
+    states.is_empty()
 }
 
 #[cfg(test)]
@@ -229,11 +295,57 @@ mod tests {
     }
 
     #[test]
+    fn marks_are_derived() {
+        for (pattern, marked) in [
+            ("[a-z]{4}:", true),
+            ("[a-z]{5}:", false),
+            (r"\+?[a-z]{2}[0-9]", true),
+            ("[0-9]|a", false),
+            ("a{1,4}", false),
+        ] {
+            assert_eq!(Lead::new(pattern).unwrap().marked, marked, "{pattern}");
+        }
+        let marks: String = (0..=255_u8).filter(|b| is_mark(*b)).map(char::from).collect();
+        assert_eq!(marks, "+,-./0123456789:");
+    }
+
+    /// What asks what stands before it would be answered as at the start of a text.
+    #[test]
+    fn patterns_bad_look_around() {
+        assert!(Lead::new(r"\bx").is_none() && Lead::new("x$").is_none());
+    }
+
+    /// The automaton's own search is the slow twin.
+    #[test]
+    fn ends_are_those_of_the_automatons_search() {
+        for spec in super::super::SPECS {
+            let super::super::Find::Pattern(pattern) = &spec.find else { continue };
+            let lead = Lead::new(pattern.pattern).unwrap();
+            let texts = spec.examples.iter().map(|(text, _)| text).chain(spec.refusals);
+            for text in texts {
+                let bytes = text.as_bytes();
+                for start in 0..bytes.len() {
+                    let input = Input::new(bytes).range(start..).anchored(Anchored::Yes);
+                    let slow = lead.automaton.try_search_fwd(&input).unwrap();
+                    assert_eq!(lead.end(bytes, start), slow.map(|found| found.offset()), "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn counts_are_counted() {
-        let text = "1@:.-".repeat(300);
+        // More of each than a byte counts.
+        let text = "1@:.-".repeat(3_000);
         let counts = Counts::of(text.as_bytes());
-        let all =
-            Counts { digits: 300, ats: 300, colons: 300, points: 300, hyphens: 300, bytes: 1500 };
+        let all = Counts {
+            digits: 3_000,
+            ats: 3_000,
+            colons: 3_000,
+            points: 3_000,
+            hyphens: 3_000,
+            bytes: 15_000,
+        };
         assert_eq!(counts, all);
         assert!(counts.reach(&all) && !Counts::of(&text.as_bytes()[1..]).reach(&all));
     }

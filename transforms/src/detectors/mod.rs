@@ -195,6 +195,8 @@ enum Edge {
     Free,
     /// A digit.
     Digit,
+    /// A digit, where the find begins with one itself: it would begin inside a number.
+    Number,
     /// A letter, also one outside ASCII, a digit or `_`.
     Word,
     /// As [`Edge::Word`], or one of `-`, `+`, `/` and `@`.
@@ -205,7 +207,8 @@ impl Edge {
     fn holds(self, byte: u8) -> bool {
         let word = || byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
         match self {
-            Self::Free => false,
+            // Asked together with the first byte, where the first bytes are.
+            Self::Free | Self::Number => false,
             Self::Digit => byte.is_ascii_digit(),
             Self::Word => word(),
             Self::Slug => word() || b"-+/@".contains(&byte),

@@ -78,7 +78,7 @@ pub(super) const SPEC: Spec = Spec {
         | 0[1-9](?:[\x20.\-][0-9]{2}){4}
         | \(?[0-9] (?:\)?(?:[\x20.\-/]|\xC2\xA0){0,2}\(?[0-9]){5,11}",
         start: Start::Anywhere,
-        not_after: Edge::Free,
+        not_after: Edge::Number,
         not_before: Edge::Free,
         accept,
     }),

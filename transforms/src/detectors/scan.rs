@@ -9,10 +9,13 @@
 use std::ops::Range;
 
 use super::dictionary::{Dictionaries, Dictionary};
-use super::lead::{Counts, LEAD_BYTES};
+use super::lead::{Counts, LEAD_BYTES, MARK_BYTES, is_mark};
 use super::words::Words;
-use super::{Detector, Find, Pattern, Start};
+use super::{Detector, Edge, Find, Pattern, Start};
 use crate::fault::StageFault;
+
+/// Most detectors of one pass that look around a byte: a text has a place for each, not a list.
+const AROUND_MAX: usize = 2;
 
 /// No number is longer, its separators among it.
 const NUMBER_BYTES_MAX: usize = 256;
@@ -60,6 +63,10 @@ pub struct Detectors {
     leads: [[u64; 256]; LEAD_BYTES],
     /// Detectors whose find may stand right after a byte.
     follows: [u64; 256],
+    /// Detectors whose match may begin with a byte: behind any other, and behind a digit.
+    firsts: [[u64; 256]; 2],
+    /// Detectors whose match may begin without a mark.
+    unmarked: u64,
     /// Those that are looked for around a byte.
     around: Vec<Around>,
     /// Those that are looked for word by word.
@@ -89,7 +96,7 @@ struct Row<'t> {
     /// Detectors whose needs it meets.
     active: u64,
     /// Finds around a byte, one for each of `Detectors::around`.
-    ahead: Vec<Ahead>,
+    ahead: [Ahead; AROUND_MAX],
     /// Finds of words, in order.
     named: std::iter::Peekable<std::vec::IntoIter<Found>>,
 }
@@ -115,6 +122,8 @@ impl Detectors {
             needs: Vec::new(),
             leads: [[0; 256]; LEAD_BYTES],
             follows: [0; 256],
+            firsts: [[0; 256]; 2],
+            unmarked: 0,
             around: Vec::new(),
             words: Vec::new(),
             dictionaries: Dictionaries::new(dictionaries)?,
@@ -135,6 +144,9 @@ impl Detectors {
         let lead = detector.lead().ok_or(StageFault::Detectors("a pattern does not compile"))?;
         self.needs.extend(lead.needs.iter().map(|needs| (detector.bit(), *needs)));
         if let Start::Around { byte, first } = pattern.start {
+            if self.around.len() == AROUND_MAX {
+                return Err(StageFault::Detectors("too many that look around a byte"));
+            }
             self.around.push(Around { detector, byte, first });
             return Ok(());
         }
@@ -143,6 +155,13 @@ impl Detectors {
                 *detectors |= detector.bit() * u64::from(*may);
             }
         }
+        for byte in 0..=255_u8 {
+            let bit = detector.bit() * u64::from(lead.starts[0][usize::from(byte)]);
+            let inside = pattern.not_after == Edge::Number && byte.is_ascii_digit();
+            self.firsts[0][usize::from(byte)] |= bit;
+            self.firsts[1][usize::from(byte)] |= bit * u64::from(!inside);
+        }
+        self.unmarked |= detector.bit() * u64::from(!lead.marked);
         for (byte, detectors) in (0..=255).zip(&mut self.follows) {
             *detectors |= detector.bit() * u64::from(!pattern.not_after.holds(byte));
         }
@@ -170,7 +189,7 @@ impl Detectors {
         let mut row = Row {
             bytes,
             active,
-            ahead: self.around.iter().map(|_| Ahead::default()).collect(),
+            ahead: Default::default(),
             named: self.named(text, active).into_iter().peekable(),
         };
         let mut from = 0;
@@ -237,33 +256,47 @@ impl Detectors {
         }
     }
 
-    /// The first place from `from` on, before `stop`, where a match may start; else `stop`. Eight
-    /// places are asked together: most of a text rules all of them out, without a branch each.
+    /// The first place from `from` on, before `stop`, where a match may start; else `stop`. Sixteen
+    /// bytes without a mark rule out all places whose first bytes they hold, where matches have one;
+    /// else eight places are asked together, by four bytes each and without a branch.
     fn candidate(&self, row: &Row<'_>, from: usize, stop: usize) -> usize {
         const PLACES: usize = 8;
+        const ASKED: usize = 4;
+        const MARKED: usize = 16;
         let bytes = row.bytes;
-        let [first, second, third, fourth] = &self.leads;
-        let whole = stop.min(bytes.len().saturating_sub(LEAD_BYTES - 1));
+        let [first, second, third, fourth, ..] = &self.leads;
+        let marked = row.active & self.unmarked == 0;
+        let whole = stop.min(bytes.len().saturating_sub(ASKED - 1));
         let mut at = from;
         while at + PLACES <= whole {
-            let Some(part) = bytes[at..].first_chunk::<{ PLACES + LEAD_BYTES - 1 }>() else {
-                break;
-            };
-            let mut any = 0;
-            for place in 0..PLACES {
-                any |= first[usize::from(part[place])]
+            if marked
+                && let Some(part) = bytes[at..].first_chunk::<MARKED>()
+                && !part.iter().fold(false, |any, byte| any | is_mark(*byte))
+            {
+                at += MARKED - (MARK_BYTES - 1);
+                continue;
+            }
+            let Some(part) = bytes[at..].first_chunk::<{ PLACES + ASKED - 1 }>() else { break };
+            let (mut any, mut here) = (0, [0; PLACES]);
+            for (place, here) in here.iter_mut().enumerate() {
+                *here = first[usize::from(part[place])]
                     & second[usize::from(part[place + 1])]
                     & third[usize::from(part[place + 2])]
-                    & fourth[usize::from(part[place + 3])];
+                    & fourth[usize::from(part[place + 3])]
+                    & row.active;
+                any |= *here;
             }
-            if any & row.active != 0 {
-                let may = |at: &usize| row.active & self.may_start(bytes, *at) != 0;
-                if let Some(found) = (at..at + PLACES).find(may) {
-                    return found;
+            if any != 0 {
+                let may = |(place, here): (usize, &u64)| {
+                    *here != 0 && *here & self.may_start(bytes, at + place) != 0
+                };
+                if let Some(place) = here.iter().enumerate().position(may) {
+                    return at + place;
                 }
             }
             at += PLACES;
         }
+        let at = at.min(stop);
         let may = |at: &usize| row.active & self.may_start(bytes, *at) != 0;
         // What is left is too short to be ruled out by four bytes.
         (at..whole).find(may).unwrap_or(at.max(whole)).min(stop)
@@ -271,7 +304,13 @@ impl Detectors {
 
     /// Detectors of which a match may start at a place, by the bytes around it.
     fn may_start(&self, bytes: &[u8], at: usize) -> u64 {
-        let after = at.checked_sub(1).map_or(u64::MAX, |at| self.follows[usize::from(bytes[at])]);
+        let after = match at.checked_sub(1).map(|before| bytes[before]) {
+            None => u64::MAX,
+            Some(before) => {
+                let firsts = &self.firsts[usize::from(before.is_ascii_digit())];
+                self.follows[usize::from(before)] & firsts[usize::from(bytes[at])]
+            }
+        };
         let lead = self.leads.iter().zip(&bytes[at..]);
         lead.fold(after, |may, (place, byte)| may & place[usize::from(*byte)])
     }
