@@ -340,12 +340,26 @@ pub(super) struct DictionaryFile {
 }
 
 /// A stage: of rows, or the one that makes statistics of them.
-#[derive(Deserialize, JsonSchema)]
-#[schemars(rename = "StageOrAggregate")]
+#[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum StageFile {
     Aggregate(AggregateStage),
     Row(Stage),
+}
+
+/// One list of verbs: editors do not look for them in a list within a list.
+impl JsonSchema for StageFile {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Stage".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let mut verbs = Stage::json_schema(generator);
+        let aggregate = AggregateStage::json_schema(generator).to_value();
+        let list = verbs.ensure_object().get_mut("oneOf").and_then(|list| list.as_array_mut());
+        list.into_iter().for_each(|list| list.push(aggregate.clone()));
+        verbs
+    }
 }
 
 /// Statistics with differential privacy in place of the rows; the only stage where it stands.
