@@ -38,12 +38,9 @@ pub struct Adapter {
 /// Why there is no GPU.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoGpu {
-    #[error("this build has no GPU in it: build with `--features gpu`, or choose `device: cpu`")]
+    #[error("this build has no GPU in it: build with `--features gpu`")]
     NotBuilt,
-    #[error(
-        "no Vulkan device was found: install its driver (Debian: mesa-vulkan-drivers), or choose \
-         `device: cpu`"
-    )]
+    #[error("no Vulkan device was found: install its driver (Debian: mesa-vulkan-drivers)")]
     NotFound,
     #[error("only a Vulkan device of software was found: choose `device: gpu` to use it")]
     SoftwareOnly,

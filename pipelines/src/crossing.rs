@@ -142,9 +142,12 @@ impl PositionTopic {
     /// A shard's committed position, if it has one in this epoch. A record of an earlier epoch is
     /// part of the layout's places already.
     pub fn position(&self, shard: u32, epoch: u64) -> Result<Option<Position>, RunFault> {
-        let partition = Layout::position_partition(shard);
-        let position: Option<Position> = self.read("position", partition, shard)?;
-        Ok(position.filter(|position| position.epoch == epoch))
+        Ok(self.last_position(shard)?.filter(|position| position.epoch == epoch))
+    }
+
+    /// A shard's position as it stands in the target, of whatever epoch.
+    pub fn last_position(&self, shard: u32) -> Result<Option<Position>, RunFault> {
+        self.read("position", Layout::position_partition(shard), shard)
     }
 
     /// Every shard as the target names it: where it stands, and its position of this epoch. Shards

@@ -233,11 +233,15 @@ fn compare(part: &'static str, before: &[Column], after: &[Column], out: &mut Ve
         }
         let (before, after) = (Some(shape(was, is)), Some(shape(is, was)));
         let domain = was["domain"] != is["domain"] && was["kind"] == is["kind"];
-        match (is["kind"].as_str(), domain) {
-            (_, true) => push(name, "domain", before, after, Risk::Joins, JOINS),
-            (Some("public"), _) => push(name, "protection", before, after, Risk::Disclosure, BARE),
-            _ if less(was, is) => push(name, "protection", before, after, Risk::Readers, OTHER),
-            _ => push(name, "protection", before, after, Risk::Disclosure, FINER),
+        let less = less(was, is);
+        if domain {
+            push(name, "domain", before.clone(), after.clone(), Risk::Joins, JOINS);
+        }
+        match is["kind"].as_str() {
+            Some("public") => push(name, "protection", before, after, Risk::Disclosure, BARE),
+            _ if !less => push(name, "protection", before, after, Risk::Disclosure, FINER),
+            _ if domain => {}
+            _ => push(name, "protection", before, after, Risk::Readers, OTHER),
         }
     }
     for name in new.keys().filter(|name| !old.contains_key(*name) && !renamed.contains(name)) {

@@ -252,6 +252,26 @@ pub(crate) fn fingerprinted(place: &Place, pipeline: &Pipeline, plan: &Plan) -> 
     }
 }
 
+/// What decides which rows of a unit are kept, and as what.
+pub(crate) fn kept(aggregate: &Aggregate) -> serde_json::Value {
+    let Aggregate { unit, space, from_ms, every_ms, time, groups, columns, .. } = aggregate;
+    let limits = aggregate.design.limits();
+    let parts = aggregate.parts();
+    let parts: Vec<_> = parts.iter().map(|part| (&part.name, &part.words)).collect();
+    serde_json::json!({
+        "account": space,
+        "unit": unit,
+        "from_ms": from_ms.to_string(),
+        "every_ms": every_ms.to_string(),
+        "time": time,
+        "groups": groups,
+        "columns": columns,
+        "l0": limits.groups,
+        "c": limits.rows,
+        "parts": parts,
+    })
+}
+
 /// What a release of statistics stands on, whole: whoever changes a bound, a share, a cap or the
 /// account asks for other signatures.
 fn dp(aggregate: &Aggregate) -> serde_json::Value {

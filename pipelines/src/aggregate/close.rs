@@ -102,7 +102,9 @@ impl Worker<'_> {
         control_switch::die_at("intent");
         let evidence = Evidence {
             spans,
-            refused: refused.clone(),
+            // The ledger has them. How many there are is a statistic without noise, and would show
+            // in the manifest's size.
+            refused: Vec::new(),
             leaf_index: receipt.index,
             leaf_hash: receipt.leaf_hash,
             head: log_head,
@@ -170,12 +172,17 @@ impl Worker<'_> {
         aggregate: &Aggregate,
         spans: &[SpanEntry],
     ) -> Result<Release, RunFault> {
-        let inputs = spans.iter().zip(&life.state.reads).map(|(span, read)| SourceDigest {
-            topic: span.topic.clone(),
-            partition: span.partition,
-            mac: HEXLOWER.encode(&read.chain),
-        });
-        let inputs: Vec<SourceDigest> = inputs.collect();
+        let mut inputs: Vec<SourceDigest> = life
+            .state
+            .reads
+            .iter()
+            .map(|read| SourceDigest {
+                topic: self.crossing.topic_name(read.topic).to_owned(),
+                partition: read.partition,
+                mac: HEXLOWER.encode(&read.chain),
+            })
+            .collect();
+        inputs.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         let mut revision = 0;
         loop {
             let id = self.release_id(aggregate, life.state.closing, revision);
@@ -221,6 +228,7 @@ impl Worker<'_> {
         }
     }
 
+    /// In the order of topics' names and partitions, as an account wants them.
     fn spans(&self, life: &Life) -> Vec<SpanEntry> {
         let reads = life.state.reads.iter().map(|read| SpanEntry {
             topic: self.crossing.topic_name(read.topic).to_owned(),
@@ -228,7 +236,9 @@ impl Worker<'_> {
             start: read.from,
             end: read.pin.unwrap_or(read.from),
         });
-        reads.collect()
+        let mut spans: Vec<SpanEntry> = reads.collect();
+        spans.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        spans
     }
 
     fn pass(

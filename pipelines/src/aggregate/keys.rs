@@ -79,9 +79,10 @@ impl SpaceKeys {
         }
     }
 
-    /// What all of them follow from.
-    pub fn root(&self) -> &RootKey {
-        &self.root
+    /// What units are called in the store of open windows. Of the space, not of the place's root: a
+    /// rotation in an open window must not make two units of one.
+    pub fn units(&self) -> Key {
+        self.root.derive(Purpose::Blind, &format!("{}/units", self.space))
     }
 
     /// The keys of the space's account.

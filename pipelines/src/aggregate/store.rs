@@ -96,6 +96,9 @@ impl Read {
 #[serde(deny_unknown_fields)]
 pub struct State {
     pub version: u32,
+    /// Digest of what rows were kept by: bounds, grid, groups, the unit's leaf and key.
+    #[serde(with = "hex32")]
+    pub kept_by: [u8; 32],
     /// The window that is closed next; all before it are.
     pub closing: i64,
     pub reads: Vec<Read>,
@@ -105,8 +108,8 @@ pub struct State {
 
 impl State {
     /// Nothing is read yet.
-    pub fn new(closing: i64, reads: Vec<Read>) -> Self {
-        Self { version: VERSION, closing, reads, bytes: 0 }
+    pub fn new(kept_by: [u8; 32], closing: i64, reads: Vec<Read>) -> Self {
+        Self { version: VERSION, kept_by, closing, reads, bytes: 0 }
     }
 
     pub fn read_mut(&mut self, topic: u32, partition: i32) -> Option<&mut Read> {
@@ -439,7 +442,7 @@ mod tests {
         let path = dir.path().join("p.redb");
         let (store, none) = Store::open(&path, &wraps(1)).unwrap();
         assert_eq!(none, None);
-        let mut state = State::new(0, vec![read(0)]);
+        let mut state = State::new([0; 32], 0, vec![read(0)]);
         state.reads[0].next = 7;
         let rows =
             [(unit(0, 1), b"secret row".to_vec()), (unit(1, 1), vec![]), (unit(0, 2), vec![3])];
@@ -489,7 +492,7 @@ mod tests {
 
     #[test]
     fn what_is_read_from_the_pin_on_is_late_for_its_window_alone() {
-        let mut state = State::new(3, vec![read(0), read(1)]);
+        let mut state = State::new([0; 32], 3, vec![read(0), read(1)]);
         assert!(state.is_closed(2, 0, 0, 0));
         assert!(!state.is_closed(3, 0, 0, 100));
         state.reads[0].pin = Some(10);

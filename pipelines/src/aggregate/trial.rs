@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use douane_gate::{Approved, Crossing as AtGate, Gate};
 use douane_schemas::batch::{Op, Origin};
 use douane_schemas::debezium::{Decoder, Refusal};
-use douane_schemas::keys::Purpose;
 use douane_schemas::record::RawRecord;
 
 use super::close;
@@ -42,9 +41,8 @@ pub fn run(
     let keys = SpaceKeys::throw_away(&aggregate.space)?;
     let bounding = Bounding::new(aggregate, &keys)?;
     let (batch, mut refused, held) = decode(plan.decoder(&pipeline), records);
-    let blind = keys.root().derive(Purpose::Blind, "trial");
-    let folding = Folding::new(aggregate, keys.unit.clone(), blind);
-    let state = State::new(0, vec![Read::new(0, 0, 0)]);
+    let folding = Folding::new(aggregate, keys.unit.clone(), keys.units());
+    let state = State::new([0; 32], 0, vec![Read::new(0, 0, 0)]);
     let (changes, aside) = folding.fold(&batch, &state);
     for (row, code) in aside {
         let origin = &batch.origins[row];

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use douane_connectors::control_switch;
 use douane_connectors::edge::{Polled, Quarantine, Sink, Source as SourceEdge};
 use douane_gate::Gate;
-use douane_ledger::budget;
 use douane_ledger::log::{Entry, Log, RefusedEntry};
 use douane_ledger::release::Truncate;
+use douane_ledger::{budget, canonical};
 use douane_schemas::debezium::{Decoder, Refusal};
 use douane_schemas::keys::Purpose;
 use douane_schemas::record::RawRecord;
+use douane_schemas::tuple::Tuple;
 use douane_transforms::dp::sampler::Sampler;
 use serde_json::json;
 
@@ -27,6 +28,7 @@ use crate::fault::RunFault;
 use crate::hold::{Reason, Retention, Waiting};
 use crate::position::{Closed, Position, ShardHead};
 use crate::quota::Quota;
+use crate::release;
 use crate::report::Report;
 use crate::schedule::now_ms;
 use crate::stop::Stop;
@@ -86,7 +88,8 @@ pub(super) struct Life {
     quota: Quota,
     /// Since when nothing came, though something is due.
     nothing_since: Option<Instant>,
-    /// The store has no room: nothing is read until a window is closed.
+    /// The store has no room: nothing is read until a window is due. Then it is read to its end all the
+    /// same: where it ends must not depend on how much others brought.
     full: bool,
     published: Instant,
     pub proved: Instant,
@@ -131,8 +134,8 @@ impl Worker<'_> {
         };
         // As a shard's life: nobody else can commit, and nobody has begun to start since.
         self.control.prove()?;
-        let position = crossing.positions.position(SHARD, self.control.layout().epoch)?;
-        let mut life = self.begin(position)?;
+        let last = crossing.positions.last_position(SHARD)?;
+        let mut life = self.begin(last)?;
         let outcome = self.turns(&mut life, sink);
         let Life { source, log, store, .. } = life;
         drop((log, store));
@@ -140,9 +143,18 @@ impl Worker<'_> {
         outcome
     }
 
-    fn begin(&self, position: Option<Position>) -> Result<Life, RunFault> {
+    /// `last`: the position as it stands in the target, of this epoch or of an earlier one. Which
+    /// windows are outside it says either way.
+    fn begin(&self, last: Option<Position>) -> Result<Life, RunFault> {
         let (crossing, aggregate) = (self.crossing, self.aggregate()?);
         let layout = self.control.layout();
+        let closed = last.as_ref().and_then(|last| last.closed.clone());
+        let pins: BTreeMap<Source, i64> = last
+            .iter()
+            .flat_map(|last| last.places.iter().zip(last.closed.iter().flat_map(|c| &c.pins)))
+            .map(|(place, pin)| ((place.topic, place.partition), *pin))
+            .collect();
+        let position = last.filter(|last| last.epoch == layout.epoch);
         let ShardHead { sequence, ledger, .. } = layout.head_of(SHARD, position.as_ref());
         let log = crossing.take_over(&crossing.names.log(SHARD), ledger.as_ref())?;
         let committed_size = log.head().size;
@@ -155,7 +167,15 @@ impl Worker<'_> {
             .pipeline_keys(Purpose::Store, &format!("aggregate/{}", crossing.pipeline.name));
         let path = store_path(&crossing.place, &crossing.pipeline);
         let (store, known) = Store::open(&path, &wraps)?;
-        let closed = position.as_ref().and_then(|position| position.closed.clone());
+        let kept_by = kept_by(aggregate, &keys)?;
+        if known.as_ref().is_some_and(|known| known.kept_by != kept_by) {
+            return Err(RunFault::Window(format!(
+                "the store of open windows, {}, is of other statistics, bounds, groups or units, or \
+                 of another key of the space than these\n  next: move it away; what is open is read \
+                 again from the source",
+                path.display()
+            )));
+        }
         let places = match &position {
             Some(position) => position.places.clone(),
             None => layout.places_of(SHARD),
@@ -163,13 +183,11 @@ impl Worker<'_> {
         let fresh = known.is_none();
         let mut state = known.unwrap_or_else(|| {
             let closing = closed.as_ref().map_or(0, |closed| closed.window + 1);
-            let pins = closed.iter().flat_map(|closed| closed.pins.iter().copied());
-            let from = pins.map(Some).chain(std::iter::repeat(None));
-            let reads = places.iter().zip(from).map(|(place, from)| Read {
-                from: from.unwrap_or(place.next),
+            let reads = places.iter().map(|place| Read {
+                from: *pins.get(&(place.topic, place.partition)).unwrap_or(&place.next),
                 ..Read::new(place.topic, place.partition, place.next)
             });
-            State::new(closing, reads.collect())
+            State::new(kept_by, closing, reads.collect())
         });
         agree(&mut state, closed.as_ref())?;
         for place in &layout.places_of(SHARD) {
@@ -214,11 +232,7 @@ impl Worker<'_> {
             quarantine: crossing.quarantine()?,
             gate: crossing.gate()?,
             decoder: crossing.plan.decoder(&crossing.pipeline),
-            folding: Folding::new(
-                aggregate,
-                keys.unit.clone(),
-                crossing.keys.root().derive(Purpose::Blind, "aggregate"),
-            ),
+            folding: Folding::new(aggregate, keys.unit.clone(), keys.units()),
             bounding: Bounding::new(aggregate, &keys)?,
             store,
             state,
@@ -266,7 +280,7 @@ impl Worker<'_> {
             if life.state.is_whole() {
                 sink = self.close(life, sink)?;
                 life.full = false;
-            } else if life.full {
+            } else if life.full && !life.state.is_pinned() {
                 self.stop.rest(Duration::from_millis(POLL_MS * 10));
             } else {
                 self.gather(life, &mut turn)?;
@@ -589,6 +603,15 @@ impl Worker<'_> {
 }
 
 /// The store goes on from where the target stands: at most one window further than it knew.
+/// What the rows in a store were kept by. A store of other bounds would give sums that the noise is
+/// too small for.
+fn kept_by(aggregate: &Aggregate, keys: &SpaceKeys) -> Result<[u8; 32], RunFault> {
+    let kept = canonical::to_vec(&release::kept(aggregate))
+        .map_err(|_| RunFault::Gate("statistics without a JSON form".to_owned()))?;
+    let tuple = Tuple::new().text("kept-by").bytes(&kept).bytes(&keys.units().id().0);
+    Ok(canonical::sha256(&tuple.finish()))
+}
+
 fn agree(state: &mut State, closed: Option<&Closed>) -> Result<(), RunFault> {
     let outside = closed.map_or(-1, |closed| closed.window);
     if state.closing == outside && state.is_pinned() {

@@ -415,6 +415,9 @@ fn under<'p>(base: &[&'p str], rest: &[&'p str]) -> Vec<&'p str> {
 const GROUPS_MAX: u64 = 1 << 20;
 /// A second is the shortest window, a year the longest.
 const WINDOW_MS: RangeInclusive<u64> = 1_000..=366 * 86_400_000;
+/// A period is held against every window of its identity space, of whatever pipeline: were it shorter,
+/// a long window of another one would touch more of them than an account adds up.
+const PERIOD_MS: RangeInclusive<u64> = 86_400_000..=*WINDOW_MS.end();
 
 /// What statistics are made of while they are read.
 #[derive(Default)]
@@ -439,7 +442,7 @@ impl Lint<'_> {
         self.name(&under(&base, &["unit", "space"]), &file.unit.space, "an identity space", 48);
         self.used(&under(&base, &["unit", "leaf"]), &file.unit.leaf, classes, Use::Unit);
         self.used(&under(&base, &["window", "time"]), &file.window.time, classes, Use::Time);
-        let period_ms = self.length(&under(&base, &["period"]), &file.period, WINDOW_MS);
+        let period_ms = self.length(&under(&base, &["period"]), &file.period, PERIOD_MS);
         let every = under(&base, &["window", "every"]);
         let every_ms = self.length(&every, &file.window.every, WINDOW_MS);
         let after = under(&base, &["window", "closes_after"]);
@@ -550,7 +553,11 @@ impl Lint<'_> {
         zero.or_else(|| length_ms(text)).filter(|ms| range.contains(ms)).unwrap_or_else(|| {
             let mark = self.root.at(at).mark;
             let name = at.last().copied().unwrap_or_default();
-            let least = if *range.start() == 0 { "0s" } else { "1s" };
+            let least = match *range.start() {
+                0 => "0s",
+                86_400_000 => "1d",
+                _ => "1s",
+            };
             let message = format!("`{name}` is no length of time, expected {least} to 366d");
             self.error(mark, Kind::NotAllowed, message)
                 .next("write a count and `s`, `m`, `h` or `d`: `7d`");

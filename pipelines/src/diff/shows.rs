@@ -12,7 +12,10 @@ pub(super) fn shows_no_more(was: &Shape, is: &Shape) -> bool {
         (_, Constant { .. }) => true,
         (_, Public | Derived { .. }) => false,
         (Public, _) => true,
-        (Token { key_per: was, .. }, Token { key_per: is, .. }) => was.is_none() || was == is,
+        // A reversible token can be turned back, and shows how long the value was.
+        (Token { pad_to: padded, key_per: per, .. }, Token { pad_to, key_per, .. }) => {
+            (pad_to.is_none() || pad_to == padded) && (per.is_none() || per == key_per)
+        }
         (
             Fpe { keep_first: first, keep_last: last, separators: apart, .. },
             Fpe { keep_first, keep_last, separators, .. },

@@ -277,11 +277,11 @@ impl KeyStore for Token {
 
     fn destroy(&self, key: WrappingKey<'_>, _: &BTreeMap<u32, u64>) -> Result<Remains, KeyFault> {
         self.in_session(true, |session| {
-            for generation in (1..=key.generation).rev() {
-                match self.find(session, WrappingKey { generation, ..key })? {
-                    Some(found) => session.destroy_object(found)?,
-                    // What is before it went before it.
-                    None => break,
+            // From the oldest on, and past those that are gone: what dies here leaves the newest,
+            // and what an earlier try left over goes as well.
+            for generation in 1..=key.generation {
+                if let Some(found) = self.find(session, WrappingKey { generation, ..key })? {
+                    session.destroy_object(found)?;
                 }
             }
             Ok(())

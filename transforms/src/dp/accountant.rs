@@ -60,7 +60,7 @@ pub struct Delta(u64);
 impl Delta {
     /// None.
     pub const ZERO: Self = Self(0);
-    /// 2^-16, about 1.5e-5: no delta that protects anybody is larger.
+    /// 2^-17, about 7.6e-6: no delta that protects anybody is larger.
     pub const LARGEST: Self = Self(1 << (DELTA_BITS - 16 - 1));
 
     /// So many units.

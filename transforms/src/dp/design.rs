@@ -427,7 +427,8 @@ fn limits(request: &Request, refusals: &mut Refusals) -> Limits {
         }
         Groups::Selected { delta } => {
             if *delta == Delta::ZERO || *delta > Delta::LARGEST {
-                let why = "selecting groups needs a delta above 0 and up to 1e-5".to_owned();
+                let why =
+                    "selecting groups needs a delta above 0 and up to 2^-17, 7.6e-6".to_owned();
                 refusals.add(At::Groups, why);
             }
         }
