@@ -1,6 +1,7 @@
 //! Drives the `douane` binary as a person would: a place with its files, keys, approvers and release.
 //! Every flag of the command line that the tests use stands in this file.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -517,7 +518,8 @@ pub fn last_lines(text: &str, count: usize) -> String {
 
 /// Sees commits as they become visible: the last stable offsets of the shards' partitions of the position topic.
 pub struct Commits {
-    consumer: Option<BaseConsumer>,
+    cluster: Cluster,
+    consumer: RefCell<Option<BaseConsumer>>,
     topic: String,
     partitions: i32,
 }
@@ -527,40 +529,60 @@ impl Commits {
         let partitions = target.partitions(topic);
         assert!(partitions > 1, "no position topic {topic}");
         Self {
-            consumer: Some(target.consumer(Isolation::Committed)),
+            cluster: target.clone(),
+            consumer: RefCell::new(Some(target.consumer(Isolation::Committed))),
             topic: topic.to_owned(),
             partitions,
         }
     }
 
-    /// Partition 0 is the layout's.
+    /// Where each shard's partition ends, as a reader of committed records sees it.
     pub fn mark(&self) -> Vec<i64> {
-        let consumer = self.consumer.as_ref().expect("open");
-        (1..self.partitions)
-            .map(|p| {
-                consumer
-                    .fetch_watermarks(&self.topic, p, Duration::from_secs(5))
-                    .map_or(-1, |(_, end)| end)
-            })
-            .collect()
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(30) {
+            if let Some(mark) = self.look() {
+                return mark;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("{}: no end of its partitions within 30 s", self.topic)
+    }
+
+    /// Partition 0 is the layout's. A client whose broker was frozen may wait a minute before it connects again; a new
+    /// one does not.
+    fn look(&self) -> Option<Vec<i64>> {
+        let mut consumer = self.consumer.borrow_mut();
+        let end = |p| {
+            let within = Duration::from_secs(2);
+            let ends = consumer.as_ref().expect("open").fetch_watermarks(&self.topic, p, within);
+            ends.ok().map(|(_, end)| end)
+        };
+        let mark: Option<Vec<i64>> = (1..self.partitions).map(end).collect();
+        if mark.is_none() {
+            let old = consumer.replace(self.cluster.consumer(Isolation::Committed));
+            std::thread::spawn(move || drop(old));
+        }
+        mark
     }
 
     /// How long until a commit after the mark is visible.
     pub fn wait_past(&self, mark: &[i64], patience: Duration) -> Option<Duration> {
         let start = Instant::now();
-        while start.elapsed() < patience {
-            if self.mark().iter().zip(mark).any(|(now, then)| now > then) {
+        loop {
+            if self.look().is_some_and(|now| now.iter().zip(mark).any(|(now, then)| now > then)) {
                 return Some(start.elapsed());
+            }
+            if start.elapsed() >= patience {
+                return None;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        None
     }
 }
 
 impl Drop for Commits {
     fn drop(&mut self) {
-        let consumer = self.consumer.take();
+        let consumer = self.consumer.borrow_mut().take();
         std::thread::spawn(move || drop(consumer));
     }
 }
