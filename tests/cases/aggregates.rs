@@ -362,6 +362,66 @@ fn a_lost_store_is_read_again_or_its_window_is_not_published() {
     }
 }
 
+/// Runs until the process dies at a step.
+fn dies_at(place: &mut Place, step: &str) {
+    place.env("DOUANE_TEST_CONTROL", &format!("die-at-{step}"));
+    let mut running = place.run();
+    let code = running.wait(Duration::from_secs(60));
+    assert_eq!(code, Some(-9), "{step}: {}", last_lines(&running.said(), 20));
+    place.env("DOUANE_TEST_CONTROL", "");
+}
+
+/// What a person brings before and after a rotation is one person's: a store that is read again has the same sums, or
+/// the account, which has their digest, would refuse them.
+#[test]
+fn a_rotation_of_the_root_in_an_open_window_moves_no_unit() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters_of(Kind::asked_for());
+    let from_ms = first_day_ms();
+    let mut place = new_place(setup("rooted", &source.cluster(), &target.cluster(), from_ms));
+    let topic = place.setup.topics[0].clone();
+    send(&place.setup.source, &topic, from_ms, 600, 10);
+    dies_at(&mut place, "after-store");
+    place.verb(&["keys", "rotate", "--root"]).fine("keys rotate --root");
+    // The same customers: the first window is pinned already, the others are open.
+    send(&place.setup.source, &topic, from_ms, 600, 11);
+    dies_at(&mut place, "committed");
+    dies_at(&mut place, "computed");
+    std::fs::remove_dir_all(place.dir.join("state")).expect("the store");
+    let mut running = place.run();
+    wait_for(&place, COUNTRIES.len() * usize::try_from(DAYS).expect("a count"), &mut running);
+    std::thread::sleep(Duration::from_millis(500));
+    running.stop();
+    let budget = place.verb(&["audit", "budget", "--format", "json"]).fine("audit budget");
+    let budget: Value = serde_json::from_str(&budget.out).expect("JSON");
+    assert_eq!(budget[0]["releases"], json!(DAYS), "{budget}");
+    assert_eq!(budget[0]["committed"], json!(DAYS), "{budget}");
+}
+
+/// The noise is for the bounds of the release: rows that were kept by others are not added up under it.
+#[test]
+fn rows_kept_by_other_bounds_are_not_published() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters_of(Kind::asked_for());
+    let from_ms = first_day_ms();
+    let mut place = new_place(setup("bounds", &source.cluster(), &target.cluster(), from_ms));
+    send(&place.setup.source, &place.setup.topics[0], from_ms, 600, 12);
+    dies_at(&mut place, "after-store");
+    place.setup.columns = place.setup.columns.replace("high: 1000", "high: 10");
+    place.write_files();
+    place.release();
+    let mut running = place.run();
+    let code = running.wait(Duration::from_secs(60));
+    assert_eq!(code, Some(1), "{}", last_lines(&running.said(), 20));
+    assert!(running.said().contains("move it away"), "{}", last_lines(&running.said(), 20));
+    assert!(published(&place, from_ms).is_empty());
+    // Its next step helps.
+    std::fs::remove_dir_all(place.dir.join("state")).expect("the store");
+    let mut running = place.run();
+    wait_for(&place, COUNTRIES.len() * usize::try_from(DAYS).expect("a count"), &mut running);
+    running.stop();
+}
+
 #[test]
 fn a_full_account_stops_before_the_first_byte_with_the_day_it_renews() {
     let _turn = rig::exclusive();
