@@ -11,13 +11,6 @@ fn is(_: &str) -> bool {
     false
 }
 
-/// End the process after a step of `keys shred`.
-pub fn ends_after(step: &str) {
-    if is(&format!("shred-ends-after-{step}")) {
-        std::process::abort();
-    }
-}
-
 /// Read the position before fencing: the previous holder may still commit after it was read.
 pub fn position_before_fence() -> bool {
     is("position-before-fence")

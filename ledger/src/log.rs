@@ -58,7 +58,7 @@ pub struct Head {
 pub struct LogKeys {
     /// Blinds leaves.
     blind: Box<Zeroizing<[u8; 32]>>,
-    /// Keys the digests of sovereign records ([`crate::manifest::Commitment`]).
+    /// Keys the digests of sums and of what they were made from.
     commit: Box<Zeroizing<[u8; 32]>>,
 }
 
@@ -219,11 +219,6 @@ impl Log {
     /// The intent whose outcome is not known yet.
     pub fn open_intent(&self) -> Option<u64> {
         self.open
-    }
-
-    /// The key for digests of sovereign records.
-    pub fn commitment(&self, salt: [u8; 16]) -> crate::manifest::Commitment {
-        crate::manifest::Commitment::new(self.keys.commit(), salt)
     }
 
     /// Accepts an entry; it is not durable before [`Log::sync`].

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::digest;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -286,38 +286,6 @@ pub fn write_file_record(
     let each = &mut |part: &[u8]| bytes.extend_from_slice(part);
     encode(each, partition, timestamp_ms, key, value, headers);
     to.write_all(&bytes)
-}
-
-/// A keyed digest over source records in the same encoding: what a ledger leaf may hold about
-/// sovereign data. A plain hash of a phone number is a phone number.
-pub struct Commitment(hmac::Context);
-
-impl Commitment {
-    /// `key`: of the purpose ledger-commit; `salt`: the transaction's.
-    pub fn new(key: &[u8; 32], salt: [u8; 16]) -> Self {
-        let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
-        context.update(&salt);
-        context.update(FILE_TAG);
-        Self(context)
-    }
-
-    /// Adds the next record.
-    pub fn record(
-        &mut self,
-        partition: i32,
-        timestamp_ms: i64,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        headers: &[(&str, Option<&[u8]>)],
-    ) {
-        let each = &mut |bytes: &[u8]| self.0.update(bytes);
-        encode(each, partition, timestamp_ms, key, value, headers);
-    }
-
-    /// The MAC in hexadecimal: 64 characters.
-    pub fn hex(self) -> String {
-        hex(self.0.sign().as_ref())
-    }
 }
 
 fn encode(

@@ -137,14 +137,6 @@ pub fn verify(
     Ok((signed.predicate, canonical::hex(&signed.digest)))
 }
 
-/// The digest that the ledger names a certificate by.
-///
-/// # Errors
-/// [`CertificateFault`].
-pub fn digest(certificate: &Certificate) -> Result<String, CertificateFault> {
-    Ok(canonical::sha256_hex(&statement::payload(certificate)?))
-}
-
 fn check(certificate: &Certificate) -> Result<(), CertificateFault> {
     let destroyed = &certificate.destroyed;
     let id = |id: &String| hex_array::<16>(id).is_some();
@@ -232,7 +224,10 @@ mod tests {
         let key = SigningKey::from_seed(&[1; 32]).unwrap();
         let envelope = sign(&certificate(), &key).unwrap();
         let (found, named) = verify(&envelope, key.verifying_key()).unwrap();
-        assert_eq!((found, named), (certificate(), digest(&certificate()).unwrap()));
+        assert_eq!(
+            (found, named),
+            (certificate(), canonical::sha256_hex(&statement::payload(&certificate()).unwrap()))
+        );
         let other = SigningKey::from_seed(&[2; 32]).unwrap();
         assert!(verify(&envelope, other.verifying_key()).is_err());
         // Another statement under the same key is none.

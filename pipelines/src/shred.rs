@@ -178,7 +178,7 @@ fn destroy(
         subjects,
         intended: &mut intended,
         rotated: &mut written,
-        step: &control_switch::ends_after,
+        step: &control_switch::die_at,
     };
     let outcome = key_home::shred(&place.keys, request);
     match ledger.into_inner() {
@@ -245,7 +245,7 @@ fn write_down(
     fs::write(wanted.out, &bytes)
         .and_then(|()| fs::File::open(wanted.out)?.sync_all())
         .map_err(|error| RunFault::File(format!("{}: {}", wanted.out.display(), error.kind())))?;
-    control_switch::ends_after("certified");
+    control_switch::die_at("certified");
     book.write(&[Entry::Shredded {
         domain: wanted.domain.to_owned(),
         subjects: names(subjects),

@@ -245,7 +245,7 @@ fn ended_at_each_step(place: &mut Place) {
             place.verb(&args.iter().map(String::as_str).collect::<Vec<_>>())
         };
         let out = format!("{step}.json");
-        place.env("DOUANE_TEST_CONTROL", &format!("shred-ends-after-{step}"));
+        place.env("DOUANE_TEST_CONTROL", &format!("die-at-{step}"));
         let ended = run(place, args(&out, &["--subject-file", "subjects"]));
         assert!(ended.code < 0, "{step}: {}{}", ended.out, ended.err);
         place.env("DOUANE_TEST_CONTROL", "");

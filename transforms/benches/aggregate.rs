@@ -8,6 +8,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench may panic, and prints")]
 
+mod measure;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -19,6 +21,7 @@ use douane_transforms::dp::design::{Column, Design, Groups, Query, Request, Stat
 use douane_transforms::dp::sampler::{Sampler, Unit};
 use douane_transforms::dp::sums::Sums;
 use douane_transforms::dp::window::Window;
+use measure::cpu;
 
 const ROWS: u64 = 5_000_000;
 const BATCH: usize = 5_000;
@@ -34,12 +37,6 @@ fn main() {
         );
         assert!(rate >= rate_min, "expected {rate_min} rows/s");
     }
-}
-
-/// Seconds of CPU that this thread had, as Linux counts them.
-fn cpu() -> f64 {
-    let counted = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    counted.split(' ').next().unwrap().parse::<f64>().unwrap() * 1e-9
 }
 
 /// Units are keyed bytes: any eight of them are a hash. A length is written before, and is lost.

@@ -7,9 +7,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench may panic, and prints")]
 
+mod measure;
+
 use std::hint::black_box;
 
 use douane_transforms::detectors::{Detector, Detectors};
+use measure::rate;
 use regex::bytes::{Regex, RegexBuilder};
 
 /// Kinds, and what a user would write for them: ASCII only.
@@ -99,31 +102,6 @@ fn replace_each(peers: &[(String, Regex)], text: &str) -> Vec<u8> {
         }
     }
     text
-}
-
-/// Seconds of CPU that this thread had, as Linux counts them.
-fn cpu() -> f64 {
-    let counted = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    counted.split(' ').next().unwrap().parse::<f64>().unwrap() * 1e-9
-}
-
-/// Bytes a second: a warm-up that finds how often half a second needs, then the median of five such
-/// runs: CPU time is counted in ticks of some milliseconds.
-fn rate(bytes: usize, mut run: impl FnMut()) -> f64 {
-    let (start, mut times) = (cpu(), 0);
-    while cpu() - start < 0.5 {
-        run();
-        times += 1;
-    }
-    let mut seconds: Vec<f64> = (0..5)
-        .map(|_| {
-            let start = cpu();
-            (0..times).for_each(|_| run());
-            cpu() - start
-        })
-        .collect();
-    seconds.sort_by(f64::total_cmp);
-    (bytes * times) as f64 / seconds[2]
 }
 
 struct Random(u64);

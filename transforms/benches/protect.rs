@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench may panic, and prints")]
 
+mod measure;
+
 use std::collections::HashMap;
 use std::hint::black_box;
 
@@ -23,6 +25,7 @@ use douane_transforms::hmac::Hmac;
 use douane_transforms::subjects::{KeysAway, Namer, Subject, SubjectId, SubjectKeys};
 use douane_transforms::{Domains, Keyring, fpe as stage, tokenize};
 use fpe::ff1::{FF1, FlexibleNumeralString};
+use measure::rate;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
@@ -48,31 +51,6 @@ const ALL: [(&str, fn(&str)); 10] = [
     ("token cmac 24 bytes", |name| token(name, "aes_cmac", 30.0, 59.0)),
     ("token with a key per subject", subjects),
 ];
-
-/// Seconds of CPU that this thread had, as Linux counts them: to a tick of a few milliseconds.
-fn cpu() -> f64 {
-    let counted = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    counted.split(' ').next().unwrap().parse::<f64>().unwrap() * 1e-9
-}
-
-/// Rows a second: a warm-up that finds how often a quarter of a second needs, then the median of
-/// five such runs.
-fn rate(rows: usize, mut run: impl FnMut()) -> f64 {
-    let (start, mut times) = (cpu(), 0);
-    while cpu() - start < 0.25 {
-        run();
-        times += 1;
-    }
-    let mut seconds: Vec<f64> = (0..5)
-        .map(|_| {
-            let start = cpu();
-            (0..times).for_each(|_| run());
-            cpu() - start
-        })
-        .collect();
-    seconds.sort_by(f64::total_cmp);
-    (rows * times) as f64 / seconds[2]
-}
 
 fn say(name: &str, ours: f64, peer: &str, theirs: f64, must: f64, aim: f64) {
     println!(

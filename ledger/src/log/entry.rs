@@ -337,7 +337,7 @@ pub struct RefusedEntry {
     pub code: String,
 }
 
-/// Keyed digest over one span's records ([`crate::manifest::Commitment`]).
+/// Keyed digest over one span's records (docs/formats.md).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceDigest {
@@ -345,7 +345,7 @@ pub struct SourceDigest {
     pub topic: String,
     /// Source partition.
     pub partition: i32,
-    /// HMAC-SHA-256, hexadecimal.
+    /// Of rows BLAKE3 in its keyed mode, of statistics a chain of HMAC-SHA-256; hexadecimal.
     pub mac: String,
 }
 

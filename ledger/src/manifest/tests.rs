@@ -79,19 +79,6 @@ fn no_two_records_share_an_encoding() {
 }
 
 #[test]
-fn a_commitment_needs_its_key_and_salt() {
-    let mac = |key: u8, salt: u8| {
-        let mut commitment = Commitment::new(&[key; 32], [salt; 16]);
-        commitment.record(0, 5000, Some(b"k"), None, &[("h", Some(b"v"))]);
-        commitment.hex()
-    };
-    assert_eq!(mac(1, 1), mac(1, 1));
-    assert_ne!(mac(1, 1), mac(2, 1));
-    assert_ne!(mac(1, 1), mac(1, 2));
-    assert_ne!(mac(1, 1), one_record().hex());
-}
-
-#[test]
 fn signed_and_compared() {
     let key = SigningKey::generate().unwrap();
     let envelope = sign(&manifest(), &key).unwrap();

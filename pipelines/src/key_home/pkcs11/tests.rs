@@ -165,6 +165,26 @@ fn a_key_that_lies_there_is_taken_over_only_by_a_rotation_and_only_if_it_cannot_
     });
 }
 
+/// A try that died may have left a hole: what lies before it goes all the same, or an old backup
+/// would open though its destruction was called final.
+#[test]
+fn destroying_goes_on_past_a_key_that_is_gone() {
+    with_token("destroying_goes_on_past_a_key_that_is_gone", |dir| {
+        let (home, secret) = (token(dir), secret_of(&[7; 32]).unwrap());
+        let wrapped = [1, 2, 3, 4].map(|g| home.wrap(key(g), &secret, b"a").unwrap());
+        let hole = home.in_session(true, |session| {
+            let second = home.find(session, key(2))?.ok_or(Trouble::NoKey)?;
+            Ok(session.destroy_object(second)?)
+        });
+        hole.unwrap();
+        assert!(home.destroy(key(3), &BTreeMap::new()).unwrap().is_final);
+        for (generation, wrapped) in (1..=4).zip(&wrapped) {
+            let opens = home.unwrap(key(generation), wrapped, b"a").is_ok();
+            assert_eq!(opens, generation == 4, "{generation}");
+        }
+    });
+}
+
 /// Label and token are one: what one place destroys is its own.
 #[test]
 fn two_places_on_one_label_do_not_touch_each_other() {
