@@ -541,8 +541,10 @@ fn the_examples_are_the_readmes_own_and_have_no_finding() {
     .expect("a file");
     let loaded = douane_pipelines::config::load(&place, &examples.join("customers-json.yaml"));
     assert!(loaded.is_ok(), "{}", loaded.expect_err("findings"));
-    // The shipped pipeline of statistics, with its tests.
-    let reports = douane_pipelines::cases::run(&place, &examples.join("orders-weekly.yaml"));
-    let reports = reports.unwrap_or_else(|fault| panic!("{fault}"));
-    assert!(reports.iter().all(douane_pipelines::cases::Report::passes), "{reports:?}");
+    // The shipped pipelines of statistics, with their tests.
+    for name in ["orders-weekly.yaml", "federated.yaml"] {
+        let reports = douane_pipelines::cases::run(&place, &examples.join(name));
+        let reports = reports.unwrap_or_else(|fault| panic!("{fault}"));
+        assert!(reports.iter().all(douane_pipelines::cases::Report::passes), "{reports:?}");
+    }
 }

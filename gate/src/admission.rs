@@ -7,6 +7,7 @@ use douane_schemas::leaf::LeafType;
 
 use crate::border::{GateKeys, Target};
 use crate::derived::DerivedCheck;
+use crate::encode::arrow_of;
 use crate::shapes::ColumnCheck;
 use crate::tokens::TokenCell;
 use crate::{GateFault, floor, statistics};
@@ -111,7 +112,7 @@ pub(crate) fn check_columns(
         if statistics::is_statistic(&column.shape) {
             let leaf_type = statistics::check_column(release, column)?;
             floor::permit(release, column)?;
-            checks.push(ColumnCheck::statistic(column, leaf_type));
+            checks.push(ColumnCheck::statistic(column, leaf_type, arrow_of(column)?));
             continue;
         }
         let raw = format!("{prefix}.{}", column.from);

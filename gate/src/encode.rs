@@ -16,7 +16,7 @@ use arrow::datatypes::{
 use arrow_avro::schema::{FingerprintStrategy, SCHEMA_METADATA_KEY};
 use arrow_avro::writer::format::AvroSoeFormat;
 use arrow_avro::writer::{Encoder, WriterBuilder};
-use douane_ledger::release::{Column, Release};
+use douane_ledger::release::{Column, Release, Shape};
 use douane_schemas::canonical;
 use douane_schemas::leaf::LeafType;
 use serde_json::{Value, json};
@@ -68,8 +68,7 @@ impl Values {
     pub(crate) fn avro(release: &Release, schema_id: u32) -> Result<Self, GateFault> {
         let mut fields = Vec::with_capacity(release.columns.len());
         for column in &release.columns {
-            let leaf_type = leaf_type(column)?;
-            fields.push(Field::new(&column.name, carried(leaf_type.arrow()), column.nullable));
+            fields.push(Field::new(&column.name, carried(arrow_of(column)?), column.nullable));
         }
         let text = row_schema(release, "State")?.1.to_string();
         let schema = Schema::new(fields)
@@ -127,6 +126,16 @@ pub(crate) fn leaf_type(column: &Column) -> Result<LeafType, GateFault> {
     column.column_type.parse().map_err(|_| GateFault::ColumnType { column: column.name.clone() })
 }
 
+/// How a column's values lie in a batch.
+pub(crate) fn arrow_of(column: &Column) -> Result<DataType, GateFault> {
+    Ok(match &column.shape {
+        Shape::Noised { dims: Some(_), .. } => {
+            DataType::List(Arc::new(Field::new("item", DataType::Int64, false)))
+        }
+        _ => leaf_type(column)?.arrow(),
+    })
+}
+
 /// Arrow types that Avro's writer would cut short travel as what they are: `nano_time` is a long,
 /// not truncated `time-micros`.
 fn carried(data_type: DataType) -> DataType {
@@ -169,8 +178,11 @@ pub(crate) fn row_schema(release: &Release, name: &str) -> Result<(String, Value
         if !avro_name(&column.name) {
             return Err(GateFault::AvroName { column: column.name.clone() });
         }
-        let of_type = avro_type(leaf_type(column)?)
-            .ok_or_else(|| GateFault::ColumnType { column: column.name.clone() })?;
+        let of_type = match &column.shape {
+            Shape::Noised { dims: Some(_), .. } => json!({ "type": "array", "items": "long" }),
+            _ => avro_type(leaf_type(column)?)
+                .ok_or_else(|| GateFault::ColumnType { column: column.name.clone() })?,
+        };
         // The one default there is says nothing of the data, and lets a registry that demands
         // backward compatibility take a column that is added later.
         fields.push(match column.nullable {
@@ -271,6 +283,9 @@ fn json_cell(
         return Ok(());
     }
     text.clear();
+    if let Some(list) = array.as_list_opt::<i32>() {
+        return integers(&list.value(row), out);
+    }
     canonical::write(array, row, text).map_err(|_| GateFault::Encode)?;
     let bare = match array.data_type() {
         DataType::Boolean | DataType::Int16 | DataType::Int32 | DataType::Int64 => true,
@@ -283,6 +298,18 @@ fn json_cell(
     } else {
         string(text, out)
     }
+    Ok(())
+}
+
+/// An array of integers.
+fn integers(list: &ArrayRef, out: &mut Vec<u8>) -> Result<(), GateFault> {
+    use std::io::Write;
+    let list = list.as_primitive_opt::<Int64Type>().ok_or(GateFault::Encode)?;
+    for (at, value) in list.values().iter().enumerate() {
+        let before = if at == 0 { "[" } else { "," };
+        write!(out, "{before}{value}").map_err(|_| GateFault::Encode)?;
+    }
+    out.extend_from_slice(if list.is_empty() { b"[]" } else { b"]" });
     Ok(())
 }
 

@@ -188,11 +188,11 @@ impl ColumnCheck {
     }
 
     /// Compiles a column of statistics, whose type was checked.
-    pub(crate) fn statistic(column: &Column, leaf_type: LeafType) -> Self {
+    pub(crate) fn statistic(column: &Column, leaf_type: LeafType, out_type: DataType) -> Self {
         Self {
             name: column.name.clone(),
             raw: None,
-            out_type: leaf_type.arrow(),
+            out_type,
             raw_type: DataType::Null,
             nullable: false,
             leaf_type,

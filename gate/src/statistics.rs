@@ -26,7 +26,8 @@ pub(crate) struct Statistics {
     every_ms: i64,
     /// The groups' columns and their keys.
     groups: Vec<(usize, Vec<String>)>,
-    noised: Vec<usize>,
+    /// Columns of integers, and how many of them lie in an array.
+    noised: Vec<(usize, Option<u32>)>,
     rows: usize,
 }
 
@@ -57,7 +58,7 @@ impl Statistics {
                     rows = rows.saturating_mul(keys.len());
                     groups.push((at, keys.clone()));
                 }
-                Shape::Noised { .. } => noised.push(at),
+                Shape::Noised { dims, .. } => noised.push((at, *dims)),
                 _ => return Err(fault(column)),
             }
         }
@@ -93,9 +94,21 @@ impl Statistics {
                 return fault("the public keys in order");
             }
         }
-        let within = |at: &usize| {
-            let found = batch.column(*at).as_primitive::<Int64Type>();
-            found.values().iter().all(|value| (-NOISED_MAX..=NOISED_MAX).contains(value))
+        let within = |(at, dims): &(usize, Option<u32>)| {
+            let found = batch.column(*at);
+            let found = match dims {
+                None => found.as_primitive::<Int64Type>(),
+                Some(dims) => {
+                    let lists = found.as_list::<i32>();
+                    let whole = |ends: &[i32]| ends[1].abs_diff(ends[0]) == *dims;
+                    if !lists.value_offsets().windows(2).all(whole) {
+                        return false;
+                    }
+                    lists.values().as_primitive::<Int64Type>()
+                }
+            };
+            let fits = |value: &i64| (-NOISED_MAX..=NOISED_MAX).contains(value);
+            found.null_count() == 0 && found.values().iter().all(fits)
         };
         match self.noised.iter().all(within) {
             true => Ok(()),
@@ -113,7 +126,8 @@ pub(crate) fn check_column(release: &Release, column: &Column) -> Result<LeafTyp
     let (expected, from) = match &column.shape {
         Shape::Window { .. } => (LeafType::Timestamp, &[][..]),
         Shape::Group { .. } => (LeafType::Text, std::slice::from_ref(&column.from)),
-        Shape::Noised { from, .. } => (LeafType::Int64, &from[..]),
+        Shape::Noised { from, dims: None, .. } => (LeafType::Int64, &from[..]),
+        Shape::Noised { from, dims: Some(1..), .. } => (LeafType::Array, &from[..]),
         _ => return Err(GateFault::ColumnType { column: column.name.clone() }),
     };
     let found = leaf_type(column)?;

@@ -22,6 +22,7 @@ mod keys;
 mod store;
 mod sums;
 pub(crate) mod trial;
+mod vector;
 mod worker;
 
 pub use worker::Worker;

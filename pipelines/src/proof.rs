@@ -582,7 +582,7 @@ fn noised(plan: &Plan, column: &AggregateColumn) -> Row {
             Role::Group { keys } => {
                 format!("group: {} public keys, each in every window", keys.len())
             }
-            Role::Noised { statistic } => format!("dp: {statistic}, with noise"),
+            Role::Noised { statistic, .. } => format!("dp: {statistic}, with noise"),
         },
         keeps: Vec::new(),
         joins: None,

@@ -435,9 +435,9 @@ fn value_columns(plan: &Plan) -> Vec<Column> {
                     let from = column.direct.first().cloned().unwrap_or_default();
                     (from, Shape::Group { keys: keys.clone() })
                 }
-                Role::Noised { statistic } => {
+                Role::Noised { statistic, dims } => {
                     let (statistic, from) = (statistic.clone(), column.direct.clone());
-                    (String::new(), Shape::Noised { statistic, from })
+                    (String::new(), Shape::Noised { statistic, from, dims: *dims })
                 }
             };
             Column {

@@ -34,7 +34,8 @@ fn first_day_ms() -> u64 {
     (u64::try_from(now).expect("a time") / DAY_MS - DAYS) * DAY_MS
 }
 
-fn rfc3339(ms: u64) -> String {
+/// A midnight.
+pub(super) fn rfc3339(ms: u64) -> String {
     // Of whole days only: civil from days, by Howard Hinnant's algorithm.
     let days = i64::try_from(ms / DAY_MS).expect("a day") + 719_468;
     let era = days.div_euclid(146_097);

@@ -3,13 +3,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
-use arrow::datatypes::{Field, Schema};
+use arrow::array::{
+    Array, ArrayRef, Int64Array, ListArray, RecordBatch, StringArray, TimestampMillisecondArray,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatchOptions;
 use douane_ledger::release::{Column, OnBad, Release, Shape};
 use douane_schemas::batch::{Op, Origin};
 
 use super::fixture::{gate, ids, table};
+use crate::passed::PassedRow;
 use crate::{Crossing, GateFault, Passed};
 
 const DAY: i64 = 86_400_000;
@@ -27,7 +31,16 @@ fn column(name: &str, from: &str, class: &str, column_type: &str, shape: Shape) 
 }
 
 fn noised(statistic: &str, from: &str) -> Shape {
-    Shape::Noised { statistic: statistic.into(), from: vec![from.into()] }
+    Shape::Noised { statistic: statistic.into(), from: vec![from.into()], dims: None }
+}
+
+/// The sums of `spent` as arrays of so many.
+fn wide(mut release: Release, dims: u32) -> Release {
+    let spent = &mut release.columns[4];
+    spent.column_type = "array".into();
+    let from = vec!["balance".into()];
+    spent.shape = Shape::Noised { statistic: "vectors".into(), from, dims: Some(dims) };
+    release
 }
 
 fn released() -> Release {
@@ -58,6 +71,8 @@ struct Cells {
     cities: Vec<&'static str>,
     people: Vec<Option<i64>>,
     spent: Vec<i64>,
+    /// Lengths of arrays that `spent` lies in, where it does.
+    arrays: Option<Vec<usize>>,
     skip: Vec<bool>,
 }
 
@@ -68,17 +83,23 @@ fn whole() -> Cells {
         cities: vec!["x", "y", "x", "y"],
         people: vec![Some(3), Some(-4), Some(0), Some(9)],
         spent: vec![-12, 5, 0, 1 << 40],
+        arrays: None,
         skip: vec![false; 4],
     }
 }
 
 fn through(release: &Release, cells: Cells) -> Result<Passed, GateFault> {
+    let mut spent: ArrayRef = Arc::new(Int64Array::from(cells.spent));
+    if let Some(lengths) = cells.arrays {
+        let of = Arc::new(Field::new("item", DataType::Int64, false));
+        spent = Arc::new(ListArray::new(of, OffsetBuffer::from_lengths(lengths), spent, None));
+    }
     let arrays: Vec<(&str, ArrayRef)> = vec![
         ("window_start", Arc::new(TimestampMillisecondArray::from(cells.windows))),
         ("country", Arc::new(StringArray::from(cells.countries))),
         ("city", Arc::new(StringArray::from(cells.cities))),
         ("people", Arc::new(Int64Array::from(cells.people))),
-        ("spent", Arc::new(Int64Array::from(cells.spent))),
+        ("spent", spent),
     ];
     let nulls = arrays.iter().any(|(_, array)| array.null_count() > 0);
     let fields: Vec<Field> = arrays
@@ -117,6 +138,49 @@ fn through(release: &Release, cells: Cells) -> Result<Passed, GateFault> {
 fn a_whole_window_crosses_in_the_order_of_the_public_keys() {
     let passed = through(&released(), whole()).unwrap();
     assert_eq!((passed.records(), passed.refused().len()), (4, 0));
+}
+
+/// An array leaves as one, in JSON and in Avro, and each has as many numbers as the release says.
+#[test]
+fn arrays_cross_as_arrays_of_the_released_length() {
+    let of = |spent: Vec<i64>, lengths: &[usize]| Cells {
+        spent,
+        arrays: Some(lengths.to_vec()),
+        ..whole()
+    };
+    let numbers: Vec<i64> = vec![1, -2, i64::MAX >> 1, 0, 3, 4, -5, 6];
+    let mut release = wide(released(), 2);
+    let passed = through(&release, of(numbers.clone(), &[2; 4])).unwrap();
+    let row = passed.rows().nth(1).unwrap();
+    let text = String::from_utf8(row.value.unwrap().to_vec()).unwrap();
+    assert!(text.ends_with(r#""people":-4,"spent":[4611686018427387903,0]}"#), "{text}");
+
+    release.target.format = "avro".into();
+    let schema = crate::avro_schema(&release).unwrap();
+    assert!(schema.contains(r#"{"items":"long","type":"array"}"#), "{schema}");
+    let schema = apache_avro::Schema::parse_str(&schema).unwrap();
+    let passed = through(&release, of(numbers, &[2; 4])).unwrap();
+    let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema).build().unwrap();
+    let read = |row: PassedRow<'_>| reader.read_value(&mut &row.value.unwrap()[5..]).unwrap();
+    let rows: Vec<_> = passed.rows().map(read).collect();
+    let long = apache_avro::types::Value::Long;
+    let apache_avro::types::Value::Record(fields) = &rows[3] else { panic!("a record") };
+    assert_eq!(fields[4].1, apache_avro::types::Value::Array(vec![long(-5), long(6)]));
+
+    let release = wide(released(), 2);
+    for (what, cells) in [
+        ("a longer one", of(vec![0; 9], &[2, 3, 2, 2])),
+        ("shorter ones", of(vec![0; 4], &[1; 4])),
+        ("beyond every bound", of(vec![i64::MIN, 0, 0, 0, 0, 0, 0, 0], &[2; 4])),
+        ("no array", whole()),
+    ] {
+        assert!(through(&release, cells).is_err(), "{what}");
+    }
+    assert!(through(&released(), of(vec![0; 8], &[2; 4])).is_err(), "an array for a number");
+    assert!(gate(&wide(released(), 0)).is_err(), "arrays of nothing");
+    let mut typed = wide(released(), 2);
+    typed.columns[4].column_type = "int64".into();
+    assert!(gate(&typed).is_err(), "another type");
 }
 
 /// What stays out, comes twice or comes elsewhere would tell of the data.

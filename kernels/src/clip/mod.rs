@@ -45,12 +45,12 @@ fn twin(vectors: &[i32], dimensions: usize, norm_max: u32) -> Vec<i64> {
     sums
 }
 
-/// One vector.
-fn clipped(vector: &[i32], norm_max: u32) -> impl Iterator<Item = i64> + '_ {
+/// One vector, clipped: what the shader does to each.
+pub fn clipped(vector: &[i32], norm_max: u32) -> impl Iterator<Item = i64> + '_ {
     let square = |value: &i32| u128::from(value.unsigned_abs()).pow(2);
     let squares: u128 = vector.iter().map(square).sum();
     let root = squares.isqrt();
-    // Below 2^42: 2^20 squares of 62 bits.
+    // Below 2^43: 2^20 squares of 62 bits, and of several groups' vectors in one 2^22.
     let norm = (root + u128::from(root * root < squares)) as u64;
     let bound = u64::from(norm_max);
     vector.iter().map(move |value| {

@@ -261,6 +261,9 @@ pub enum Shape {
         statistic: String,
         /// Paths of the row's leaves whose values are in it.
         from: Vec<String>,
+        /// So many integers in an array; without it there is one, and no array.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dims: Option<u32>,
     },
 }
 

@@ -4,8 +4,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
-use arrow::datatypes::{Field, Schema};
+use arrow::array::{
+    Array, ArrayRef, Int64Array, ListArray, RecordBatch, StringArray, TimestampMillisecondArray,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatchOptions;
 use data_encoding::HEXLOWER;
 use douane_connectors::control_switch;
@@ -379,8 +382,7 @@ pub(super) fn batch(
     let mut fields = Vec::new();
     let mut arrays: Vec<ArrayRef> = Vec::new();
     for column in plan.aggregate.iter().flatten() {
-        fields.push(Field::new(&column.name, column.column_type.arrow(), false));
-        arrays.push(match &column.role {
+        let array: ArrayRef = match &column.role {
             Role::Window { .. } => {
                 let start = aggregate.start_ms(window);
                 Arc::new(TimestampMillisecondArray::from(vec![start; groups.len()]))
@@ -390,13 +392,27 @@ pub(super) fn batch(
                 next_group += 1;
                 Arc::new(StringArray::from_iter_values(groups.iter().map(|keys| &keys[at])))
             }
-            Role::Noised { .. } => {
+            Role::Noised { dims, .. } => {
                 let at = next_number;
                 next_number += 1;
-                Arc::new(Int64Array::from_iter_values(noised.column(at)))
+                let numbers = Arc::new(Int64Array::from_iter_values(noised.column(at)));
+                match dims {
+                    None => numbers,
+                    Some(dims) => lists(numbers, groups.len(), *dims)?,
+                }
             }
-        });
+        };
+        fields.push(Field::new(&column.name, array.data_type().clone(), false));
+        arrays.push(array);
     }
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
         .map_err(|_| RunFault::Gate("the statistics do not make a batch".to_owned()))
+}
+
+/// Each group's integers as one array.
+fn lists(numbers: ArrayRef, groups: usize, dims: u32) -> Result<ArrayRef, RunFault> {
+    let of = Arc::new(Field::new("item", DataType::Int64, false));
+    let ends = OffsetBuffer::from_lengths(std::iter::repeat_n(dims as usize, groups));
+    let lists = ListArray::try_new(of, ends, numbers, None);
+    Ok(Arc::new(lists.map_err(|_| RunFault::Gate("the vectors do not make arrays".to_owned()))?))
 }

@@ -16,6 +16,7 @@ use douane_transforms::dp::decimal::Decimal;
 use douane_transforms::dp::sampler::Unit;
 
 use super::store::{State, UnitKey};
+use super::vector;
 use crate::config::Aggregate;
 
 /// What one record does to one unit's rows of one window. It holds data and has no `Debug`.
@@ -35,7 +36,7 @@ pub struct Change {
 /// A row that counts.
 pub struct Counted {
     pub group: GroupKey,
-    /// For each of the design's columns: whole steps within its bounds.
+    /// For each of the design's columns: whole steps within its bounds; then the vector's.
     pub values: Vec<i64>,
 }
 
@@ -110,6 +111,10 @@ impl Folding {
                 }
                 let window = self.aggregate.window_of(at_ms);
                 let now = (unit, window);
+                let counted = match closed(window) {
+                    true => None,
+                    false => after.counted(row, &self.aggregate)?,
+                };
                 if let Some(was) = was.filter(|was| *was != now && !closed(was.1)) {
                     changes.push(change(was, None));
                 }
@@ -119,7 +124,6 @@ impl Folding {
                     let appears = matches!(origin.op, Op::Create) && window >= 0;
                     return if appears { Err("aggregate_late") } else { Ok(()) };
                 }
-                let counted = after.counted(row, &self.aggregate);
                 changes.push(change(now, counted));
                 Ok(())
             }
@@ -146,6 +150,7 @@ struct Image<'a> {
     time: Option<&'a ArrayRef>,
     groups: Vec<Option<&'a ArrayRef>>,
     values: Vec<Option<&'a ArrayRef>>,
+    vector: Option<&'a ArrayRef>,
 }
 
 struct Images<'a> {
@@ -164,6 +169,7 @@ impl<'a> Images<'a> {
             time: named(prefix, &folding.aggregate.time),
             groups: folding.aggregate.groups.iter().map(|g| named(prefix, &g.leaf)).collect(),
             values: folding.aggregate.columns.iter().map(|leaf| named(prefix, leaf)).collect(),
+            vector: folding.aggregate.vector.as_ref().and_then(|leaf| named(prefix, leaf)),
         };
         let schema = batch.rows.schema_ref();
         let key = |at: &usize| schema.field(*at).name().starts_with("key.");
@@ -214,17 +220,25 @@ impl Image<'_> {
     }
 
     /// The row as it counts; None where its group is not published, or where a number is missing.
-    fn counted(&self, row: usize, aggregate: &Aggregate) -> Option<Counted> {
+    /// A vector that is none is a fault of who sends: it is set aside.
+    fn counted(&self, row: usize, aggregate: &Aggregate) -> Result<Option<Counted>, &'static str> {
         let keys: Option<Vec<String>> =
             self.groups.iter().map(|column| cell((*column)?, row)).collect();
-        let group = GroupKey::new(keys?.iter().map(|key| Some(key.as_str())));
-        if !aggregate.design.admits(&group) {
-            return None;
-        }
+        let group = keys.map(|keys| GroupKey::new(keys.iter().map(|key| Some(key.as_str()))));
+        let Some(group) = group.filter(|group| aggregate.design.admits(group)) else {
+            return Ok(None);
+        };
         let bounds = aggregate.design.columns().iter().zip(&self.values);
         let values: Option<Vec<i64>> =
             bounds.map(|(bounds, array)| Some(bounds.clamp(number((*array)?, row)?))).collect();
-        Some(Counted { group, values: values? })
+        let Some(mut values) = values else { return Ok(None) };
+        if let Some(clip) = aggregate.design.clip() {
+            let Some(vector) = self.vector.filter(|vector| !vector.is_null(row)) else {
+                return Ok(None);
+            };
+            values.extend(vector::entries(vector, row, clip).ok_or("aggregate_vector")?);
+        }
+        Ok(Some(Counted { group, values }))
     }
 }
 

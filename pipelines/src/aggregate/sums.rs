@@ -5,6 +5,7 @@ use data_encoding::HEXLOWER;
 use douane_ledger::budget::{ReleaseId, Reserve};
 use douane_schemas::keys::Key;
 use douane_transforms::dp::bounding::{Bounded, Change as Offer, GroupKey, Rows};
+use douane_transforms::dp::design::Query;
 use douane_transforms::dp::release::{self, Noised as Release, Tables};
 use douane_transforms::dp::sampler::Sampler;
 use douane_transforms::dp::sums::{Exact, Sums};
@@ -171,19 +172,23 @@ impl Noised {
         let places: Vec<usize> = keys.iter().map(place).collect();
         let components = aggregate.design.components().iter().zip(&release.components);
         let columns = components.flat_map(|(component, values)| {
-            let (width, places) = (component.width as usize, &places);
-            (0..width).map(move |at| {
+            let width = component.width as usize;
+            // An array is one column, with all of a group's numbers in turn.
+            let wide = if component.query == Query::Vector { width } else { 1 };
+            let places = &places;
+            (0..width).step_by(wide.max(1)).map(move |at| {
                 let of = |place: &usize| {
                     let number = place.saturating_mul(width).saturating_add(at);
-                    values.get(number).copied().unwrap_or(0)
+                    let own = values.get(number..number.saturating_add(wide));
+                    own.map_or(vec![0; wide], <[i64]>::to_vec)
                 };
-                places.iter().map(of).collect()
+                places.iter().flat_map(of).collect()
             })
         });
         Self { columns: columns.collect() }
     }
 
-    /// All groups' integers of one column.
+    /// All groups' integers of one column, an array's in turn.
     pub fn column(&self, at: usize) -> impl Iterator<Item = i64> + '_ {
         self.columns.get(at).into_iter().flatten().copied()
     }

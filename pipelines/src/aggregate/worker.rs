@@ -13,6 +13,7 @@ use douane_schemas::debezium::{Decoder, Refusal};
 use douane_schemas::keys::Purpose;
 use douane_schemas::record::RawRecord;
 use douane_schemas::tuple::Tuple;
+use douane_transforms::dp::design::Design;
 use douane_transforms::dp::sampler::Sampler;
 use serde_json::json;
 
@@ -38,6 +39,8 @@ use crate::turn::{Refused, Source, Turn};
 pub(super) const SHARD: u32 = 0;
 /// Records folded at once at most.
 const TURN_ROWS_MAX: usize = 20_000;
+/// Numbers that are kept of the units of a turn, where they are vectors: 64 MiB of them.
+const TURN_NUMBERS_MAX: usize = 1 << 23;
 /// Bytes of them.
 const TURN_BYTES_MAX: usize = 8 << 20;
 /// A turn closes this long after its first record.
@@ -320,7 +323,8 @@ impl Worker<'_> {
     fn gather(&self, life: &mut Life, turn: &mut Turn) -> Result<(), RunFault> {
         let mut first: Option<Instant> = None;
         let mut waited = false;
-        while turn.len() < TURN_ROWS_MAX && turn.bytes() < TURN_BYTES_MAX {
+        let rows_max = rows_max(&self.aggregate()?.design);
+        while turn.len() < rows_max && turn.bytes() < TURN_BYTES_MAX {
             if waited || turn.len().is_multiple_of(CLOCK_RECORDS) {
                 let over = first.is_some_and(|first: Instant| first.elapsed() >= TURN);
                 if over || self.stop.is_set() {
@@ -599,6 +603,16 @@ impl Worker<'_> {
     /// The partitions that wait, for the position.
     pub(super) fn held_at(life: &Life, source: Source) -> Option<i64> {
         life.ledgered.get(&source).copied()
+    }
+}
+
+/// Records folded at once: of vectors so few that what is kept of all their units fits.
+fn rows_max(design: &Design) -> usize {
+    let limits = design.limits();
+    let kept = (limits.groups as usize) * (limits.rows as usize) * limits.values;
+    match design.clip() {
+        Some(_) => (TURN_NUMBERS_MAX / kept.max(1)).clamp(1, TURN_ROWS_MAX),
+        None => TURN_ROWS_MAX,
     }
 }
 

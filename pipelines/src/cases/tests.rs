@@ -269,9 +269,13 @@ tests:
 ";
 
 fn statistics(tests: &str) -> Report {
+    statistics_of(STATISTICS, tests)
+}
+
+fn statistics_of(pipeline: &str, tests: &str) -> Report {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("douane.yaml"), PLACE).unwrap();
-    std::fs::write(dir.path().join("p.yaml"), format!("{STATISTICS}{tests}")).unwrap();
+    std::fs::write(dir.path().join("p.yaml"), format!("{pipeline}{tests}")).unwrap();
     let report = run(&dir.path().join("douane.yaml"), &dir.path().join("p.yaml"));
     report.unwrap_or_else(|fault| panic!("{fault}")).remove(0)
 }
@@ -370,4 +374,45 @@ fn what_makes_no_statistic_is_set_aside() {
     // What happened before the first window is in none, and is no fault.
     let before = "  - name: n\n    input: [{ after: { id: 1, customer: a, country: AT, amount: 1, at: -1 } }]\n    output: [{ orders: 0 }, { orders: 0 }]\n";
     assert_eq!(difference(before), None);
+}
+
+/// Cut to the grid, clipped over all of a unit's rows to the norm, added up.
+#[test]
+fn vectors_are_summed_as_arrays() {
+    let (before, _) = STATISTICS.split_once("        - { name: people").unwrap();
+    let (_, after) = STATISTICS.split_once("edges: [10, 50] }\n").unwrap();
+    let statistic = "        - { name: update, vector_sum: delta, dims: 3, norm: 5, grid: 0.5 }\n";
+    let array = format!("{before}{statistic}{after}")
+        .replace("  at: quasi\n", "  at: quasi\n  delta: sensitive\n")
+        .replace("amount: float64, at", "amount: float64, delta: array, at");
+    let bytes = array.replace("delta: array", "delta: bytes");
+    let case = |vectors: &[&str], sum: &str| {
+        let row = |(n, vector): (usize, &&str)| {
+            format!(
+                "      - {{ after: {{ id: {n}, customer: c{n}, country: AT, amount: 1, delta: {vector}, at: 5 }} }}\n"
+            )
+        };
+        let input: Vec<String> = vectors.iter().enumerate().map(row).collect();
+        format!(
+            "  - name: n\n    input:\n{}    output:\n      - {{ country: AT, update: {sum} }}\n      - {{ country: DE, update: [0, 0, 0] }}\n",
+            input.concat()
+        )
+    };
+    let run = |pipeline: &str, tests: &str| statistics_of(pipeline, tests).tests.remove(0);
+    for (what, vectors, sum) in [
+        ("in steps of the grid", vec!["[1, -2.6, 0.4]", "[0, 1, 0]"], "[2, -3, 0]"),
+        // (6, 8, 0) in steps is (12, 16, 0) of norm 20, and 10 are allowed.
+        ("clipped to the norm", vec!["[6, 8, 0]", "[0, 0, 1]"], "[6, 8, 2]"),
+        ("null is no row", vec!["null", "[1, 1, 1]"], "[2, 2, 2]"),
+    ] {
+        assert_eq!(run(&array, &case(&vectors, sum)).difference, None, "{what}");
+    }
+    // (1, -2.5, 0.5) as floats of 32 bits, lowest byte first.
+    let floats = case(&["'AACAPwAAIMAAAAA/'"], "[2, -5, 1]");
+    assert_eq!(run(&bytes, &floats).difference, None);
+    let aside = "  - name: n\n    input: [{ after: { id: 1, customer: a, country: AT, delta: [1, 2], at: 5 } }]\n    quarantined: [aggregate_vector]\n";
+    assert_eq!(run(&array, aside).difference, None);
+    // The control.
+    let wrong = run(&array, &case(&["[6, 8, 0]"], "[12, 16, 0]"));
+    assert!(wrong.difference.is_some_and(|why| why.contains("update")));
 }

@@ -125,7 +125,8 @@ pub(super) struct GroupFile {
     pub keys: Vec<String>,
 }
 
-/// One statistic of each group: one of `count`, `sum`, `mean`, `variance` and `histogram`.
+/// One statistic of each group: one of `count`, `sum`, `mean`, `variance`, `histogram` and
+/// `vector_sum`.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[schemars(rename = "Statistic")]
 #[serde(deny_unknown_fields)]
@@ -147,6 +148,9 @@ pub(super) struct StatisticFile {
     /// How many rows lie in each bin between the edges.
     #[serde(default)]
     pub histogram: Option<String>,
+    /// The sum of vectors, each unit's clipped to a norm: an array of numbers, or bytes of floats.
+    #[serde(default)]
+    pub vector_sum: Option<String>,
     /// Values below it count as it is.
     #[serde(default)]
     pub low: Option<Number>,
@@ -160,6 +164,13 @@ pub(super) struct StatisticFile {
     #[serde(default)]
     #[schemars(length(min = 1, max = 256))]
     pub edges: Option<Vec<Number>>,
+    /// Numbers of each vector.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub dims: Option<u32>,
+    /// The L2 norm that all of a unit's vectors together are clipped to, in whole steps of the grid.
+    #[serde(default)]
+    pub norm: Option<Number>,
     /// Its part of rho beside the others'; 1 unless said.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1000))]
@@ -224,6 +235,8 @@ pub struct Aggregate {
     pub names: Vec<String>,
     /// The leaf of each of the design's columns.
     pub columns: Vec<String>,
+    /// The leaf of the design's vector, where there is one.
+    pub vector: Option<String>,
     /// What is added up, and how much noise it takes.
     pub design: Design,
     pub caps: Caps,
@@ -262,6 +275,8 @@ pub struct Part {
     pub leaf: Option<String>,
     /// Which of the design's components it is of.
     pub component: usize,
+    /// So many integers in an array; without it there is one, and no array.
+    pub dims: Option<u32>,
 }
 
 /// The column that says which window a record is of: its first millisecond.
@@ -292,7 +307,7 @@ impl Aggregate {
     /// groups' and the statistics'.
     pub fn leaves(&self) -> Vec<&str> {
         let groups = self.groups.iter().map(|group| group.leaf.as_str());
-        let values = self.columns.iter().map(String::as_str);
+        let values = self.columns.iter().chain(&self.vector).map(String::as_str);
         let mut seen = BTreeSet::new();
         [self.unit.as_str(), self.time.as_str()]
             .into_iter()
@@ -331,7 +346,8 @@ impl Aggregate {
                 direct.clone().or(moments).unwrap_or_default()
             };
             let mut add = |name: String, words: String| {
-                parts.push(Part { name, words, leaf: leaf.clone(), component });
+                let leaf = leaf.clone();
+                parts.push(Part { name, words, leaf, component, dims: None });
             };
             match query {
                 Query::Units => add(direct.unwrap_or("units".to_owned()), "units".to_owned()),
@@ -344,7 +360,8 @@ impl Aggregate {
                     let words = format!("sum of squares from the middle {between}");
                     add(format!("{}_square", stem()), words);
                 }
-                Query::Histogram { .. } | Query::Tree { .. } | Query::Vector => {
+                Query::Vector => parts.extend(self.vector_part(component, direct)),
+                Query::Histogram { .. } | Query::Tree { .. } => {
                     for bin in 0..of.width {
                         add(format!("{}_{bin}", stem()), format!("rows in bin {bin} {between}"));
                     }
@@ -353,13 +370,28 @@ impl Aggregate {
         }
         parts
     }
+
+    fn vector_part(&self, component: usize, name: Option<String>) -> Option<Part> {
+        let (leaf, clip) = (self.vector.clone()?, self.design.clip()?);
+        let words = format!(
+            "sum of the vectors {leaf} of {} numbers, each unit's clipped to the norm {}, in units of \
+             {}",
+            clip.dimensions,
+            clip.grid.value(i64::try_from(clip.norm).unwrap_or(i64::MAX)),
+            clip.grid.step()
+        );
+        let dims = Some(clip.dimensions);
+        Some(Part { name: name?, words, leaf: Some(leaf), component, dims })
+    }
 }
 
 /// The statistic is this query and nothing else.
 fn is_it(statistic: &design::Statistic, query: &Query) -> bool {
     use design::Statistic as S;
     match (statistic, query) {
-        (S::Units, Query::Units) | (S::Rows, Query::Rows) => true,
+        (S::Units, Query::Units)
+        | (S::Rows, Query::Rows)
+        | (S::VectorSum { .. }, Query::Vector) => true,
         (S::Sum { column: a }, Query::Sum { column: b })
         | (S::Histogram { column: a, .. }, Query::Histogram { column: b, .. }) => a == b,
         _ => false,
@@ -424,6 +456,7 @@ const PERIOD_MS: RangeInclusive<u64> = 86_400_000..=*WINDOW_MS.end();
 struct Read {
     names: Vec<String>,
     columns: Vec<(String, design::Column)>,
+    vector: Option<String>,
     statistics: Vec<(design::Statistic, u32)>,
 }
 
@@ -507,6 +540,7 @@ impl Lint<'_> {
             groups,
             names: read.names,
             columns: read.columns.into_iter().map(|(leaf, _)| leaf).collect(),
+            vector: read.vector,
             design,
             caps,
             mark,
@@ -634,7 +668,7 @@ impl Lint<'_> {
                     .next("rename one of them: it is a column outside");
             }
             read.names.push(file.name.clone());
-            if let Some(statistic) = self.statistic(&base, mark, file, classes, &mut read.columns) {
+            if let Some(statistic) = self.statistic(&base, mark, file, classes, &mut read) {
                 read.statistics.push((statistic, file.weight));
             }
         }
@@ -647,21 +681,22 @@ impl Lint<'_> {
         mark: Mark,
         file: &StatisticFile,
         classes: &[ClassRule],
-        columns: &mut Vec<(String, design::Column)>,
+        read: &mut Read,
     ) -> Option<design::Statistic> {
         let leaves = [
             ("sum", &file.sum),
             ("mean", &file.mean),
             ("variance", &file.variance),
             ("histogram", &file.histogram),
+            ("vector_sum", &file.vector_sum),
         ];
         let mut named = leaves.iter().filter_map(|(kind, leaf)| Some((*kind, leaf.as_ref()?)));
         let (kind, leaf) = match (file.count, named.next(), named.next()) {
             (Some(count), None, None) => {
                 let bounds = file.low.is_some() || file.high.is_some() || file.grid.is_some();
-                if bounds || file.edges.is_some() {
+                if bounds || file.edges.is_some() || file.dims.is_some() || file.norm.is_some() {
                     self.error(mark, Kind::NotAllowed, "bounds stand beside a count")
-                        .next("remove `low`, `high`, `grid` and `edges`");
+                        .next("remove `low`, `high`, `grid`, `edges`, `dims` and `norm`");
                 }
                 return Some(match count {
                     CountFile::Units => design::Statistic::Units,
@@ -670,8 +705,9 @@ impl Lint<'_> {
             }
             (None, Some((kind, leaf)), None) => (kind, leaf),
             (None, None, None) => {
-                self.error(mark, Kind::MissingKey, "this statistic says nothing to compute")
-                    .next("add one of `count`, `sum`, `mean`, `variance` and `histogram`");
+                self.error(mark, Kind::MissingKey, "this statistic says nothing to compute").next(
+                    "add one of `count`, `sum`, `mean`, `variance`, `histogram` and `vector_sum`",
+                );
                 return None;
             }
             _ => {
@@ -681,7 +717,15 @@ impl Lint<'_> {
             }
         };
         self.used(&under(at, &[kind]), leaf, classes, Use::Value);
-        let column = self.column(at, mark, file, leaf, columns);
+        if kind == "vector_sum" {
+            read.vector = Some(leaf.clone());
+            return self.vector_sum(at, mark, file);
+        }
+        if file.dims.is_some() || file.norm.is_some() {
+            self.error(mark, Kind::NotAllowed, format!("`dims` or `norm` stands beside `{kind}`"))
+                .next("remove them, or write `vector_sum`");
+        }
+        let column = self.column(at, mark, file, leaf, &mut read.columns);
         if kind != "histogram" && file.edges.is_some() {
             self.error(mark, Kind::NotAllowed, format!("`edges` stand beside `{kind}`"))
                 .next("remove them, or write `histogram`");
@@ -707,6 +751,37 @@ impl Lint<'_> {
         })
     }
 
+    fn vector_sum(
+        &mut self,
+        at: &[&str],
+        mark: Mark,
+        file: &StatisticFile,
+    ) -> Option<design::Statistic> {
+        if file.low.is_some() || file.high.is_some() || file.edges.is_some() {
+            self.error(
+                mark,
+                Kind::NotAllowed,
+                "`low`, `high` or `edges` stands beside `vector_sum`",
+            )
+            .next("remove them: a vector is clipped to its `norm`");
+        }
+        if file.dims.is_none() {
+            self.error(mark, Kind::MissingKey, "this statistic has no `dims`")
+                .next("add how many numbers each vector has: `dims: 16`");
+        }
+        let grid = self.grid(at, mark, file);
+        let norm = self.number(at, mark, "norm", file.norm.as_ref());
+        let (dimensions, grid, norm) = (file.dims?, grid?, norm?);
+        let norm = grid.whole_steps(norm).and_then(|norm| u64::try_from(norm).ok());
+        let Some(norm) = norm else {
+            let mark = self.root.at(&under(at, &["norm"])).mark;
+            self.error(mark, Kind::OutOfRange, "`norm` is not a whole number of steps of the grid")
+                .next("write a norm such as 1, and a grid such as 0.001");
+            return None;
+        };
+        Some(design::Statistic::VectorSum { dimensions, grid, norm })
+    }
+
     /// The column of numbers that a statistic is of, told from others by leaf, bounds and grid.
     fn column(
         &mut self,
@@ -716,23 +791,28 @@ impl Lint<'_> {
         leaf: &str,
         columns: &mut Vec<(String, design::Column)>,
     ) -> Option<usize> {
-        let one = Number::from(1);
         let lower = self.number(at, mark, "low", file.low.as_ref());
         let upper = self.number(at, mark, "high", file.high.as_ref());
-        let grid = self.number(at, mark, "grid", Some(file.grid.as_ref().unwrap_or(&one)));
+        let grid = self.grid(at, mark, file);
         let (lower, upper, grid) = (lower?, upper?, grid?);
-        let Ok(grid) = Grid::new(grid) else {
-            let mark = self.root.at(&under(at, &["grid"])).mark;
-            self.error(mark, Kind::OutOfRange, "`grid` is not above 0, or has over 15 digits")
-                .next("write `grid: 1`");
-            return None;
-        };
         let wanted = (leaf.to_owned(), design::Column { grid, lower, upper });
         let known = columns.iter().position(|known| *known == wanted);
         Some(known.unwrap_or_else(|| {
             columns.push(wanted);
             columns.len() - 1
         }))
+    }
+
+    fn grid(&mut self, at: &[&str], mark: Mark, file: &StatisticFile) -> Option<Grid> {
+        let one = Number::from(1);
+        let grid = self.number(at, mark, "grid", Some(file.grid.as_ref().unwrap_or(&one)))?;
+        let grid = Grid::new(grid).ok();
+        if grid.is_none() {
+            let mark = self.root.at(&under(at, &["grid"])).mark;
+            self.error(mark, Kind::OutOfRange, "`grid` is not above 0, or has over 15 digits")
+                .next("write `grid: 1`");
+        }
+        grid
     }
 
     fn number(

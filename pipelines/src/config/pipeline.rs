@@ -732,7 +732,6 @@ pub(super) const LATER: &[About] = &[
     ("stages.*.aggregate.late=current", "write `quarantine`"),
     ("stages.*.aggregate.level=w_event", "write `unit_period`"),
     ("stages.*.aggregate.statistics.*.quantiles", "write `histogram` with edges"),
-    ("stages.*.aggregate.statistics.*.vector_sum", "write a `sum` for each component"),
     ("stages.*.pack", "remove the stage"),
     ("source.postgres", "let Debezium write to Kafka, and read from `kafka`"),
     ("sink.object_store", "write to `kafka`"),

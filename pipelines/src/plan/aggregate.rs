@@ -32,8 +32,8 @@ pub enum Role {
     Window { from_ms: i64, every_ms: u64 },
     /// One of the published keys.
     Group { keys: Vec<String> },
-    /// An integer with noise, in these words.
-    Noised { statistic: String },
+    /// An integer with noise, in these words, or an array of so many.
+    Noised { statistic: String, dims: Option<u32> },
 }
 
 /// The columns that cross, in order: the window, the groups, the statistics.
@@ -70,10 +70,14 @@ pub(super) fn columns(
     for leaf in &aggregate.columns {
         plan.reads(leaf, "a statistic", is_number);
     }
-    for Noised { name, words, leaf, .. } in aggregate.parts() {
-        let role = Role::Noised { statistic: words };
+    if let Some(leaf) = &aggregate.vector {
+        plan.reads(leaf, "a vector", |t| matches!(t, LeafType::Array | LeafType::Bytes));
+    }
+    for Noised { name, words, leaf, dims, .. } in aggregate.parts() {
+        let role = Role::Noised { statistic: words, dims };
         let direct = vec![leaf.unwrap_or_else(|| aggregate.unit.clone())];
-        columns.extend(plan.column(name, LeafType::Int64, direct, role));
+        let column_type = if dims.is_some() { LeafType::Array } else { LeafType::Int64 };
+        columns.extend(plan.column(name, column_type, direct, role));
     }
     columns
 }
@@ -107,6 +111,7 @@ pub(super) fn likely(aggregate: &Aggregate, path: &str) -> LeafType {
     match () {
         () if aggregate.time == path => LeafType::Timestamp,
         () if value => LeafType::Int64,
+        () if aggregate.vector.as_deref() == Some(path) => LeafType::Array,
         () => LeafType::Text,
     }
 }

@@ -1,6 +1,7 @@
 //! The plan from files as users write them: what crosses, what is refused, and what one bad cell
 //! costs.
 
+mod aggregate;
 mod sql;
 
 use std::path::{Path, PathBuf};

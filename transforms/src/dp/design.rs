@@ -21,6 +21,9 @@ const KEPT_MAX: u64 = 1 << 20;
 const WIDTH_MAX: u64 = 1 << 20;
 /// Numbers that a release of public groups has.
 const COORDINATES_MAX: u64 = 1 << 26;
+/// With vectors: numbers that are kept of one person, and that a release has. Each is held several
+/// times over while a window is closed: 2^22 of them take 200 MiB.
+const VECTORS_MAX: u64 = 1 << 22;
 /// Sums stay below it, whatever the rows are.
 const SUM_BITS: u32 = 62;
 /// Fewer persons are not worth the other choice of bounds; more there are not.
@@ -437,6 +440,14 @@ fn limits(request: &Request, refusals: &mut Refusals) -> Limits {
     for (statistic, _) in &request.statistics {
         if let Statistic::VectorSum { dimensions, .. } = statistic {
             limits.values += *dimensions as usize;
+            let rows = u64::from(limits.groups) * u64::from(limits.rows);
+            let kept = rows.saturating_mul(u64::from(*dimensions));
+            if kept > VECTORS_MAX {
+                let why = format!(
+                    "{rows} vectors of {dimensions}: at most {VECTORS_MAX} numbers of a person"
+                );
+                refusals.add(At::RowsPerGroup, why);
+            }
         }
     }
     limits
@@ -628,9 +639,12 @@ fn components(
         Groups::Public(keys) => keys.len() as u64,
         Groups::Selected { .. } => 1,
     };
-    if width > WIDTH_MAX || width.saturating_mul(keys) > COORDINATES_MAX {
+    let most = if clip.is_some() { VECTORS_MAX } else { COORDINATES_MAX };
+    // A vector may be as wide as a group, and a count stand beside it.
+    let of_counts = width - clip.map_or(0, |clip| u64::from(clip.dimensions)).min(width);
+    if of_counts > WIDTH_MAX || width.saturating_mul(keys) > most {
         let why = format!(
-            "{keys} groups of {width} numbers: at most {WIDTH_MAX} of a group, {COORDINATES_MAX} in all"
+            "{keys} groups of {width} numbers: at most {WIDTH_MAX} of a group, {most} in all"
         );
         refusals.add(At::Statistics, why);
     }

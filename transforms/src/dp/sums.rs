@@ -3,14 +3,11 @@
 
 use std::collections::HashMap;
 
+use douane_kernels::clip::clipped;
 use sha2::{Digest, Sha256};
 
 use super::bounding::{Bounded, GroupKey, LiveRows};
 use super::design::{Bounds, Clip, Design, Groups, Query, tree_nodes};
-
-/// What a vector's entry is clamped to before the norm is taken, so that no sum of squares passes
-/// 128 bits.
-const ENTRY_MAX: i64 = 1 << 40;
 
 /// Running sums of one window. It holds data and has no `Debug`. Sums of several workers are added
 /// up in any order.
@@ -22,7 +19,7 @@ pub struct Sums<'d> {
     starts: Vec<usize>,
     places: HashMap<GroupKey, usize>,
     totals: Vec<i128>,
-    vector: Vec<i64>,
+    vector: Vec<i32>,
 }
 
 impl<'d> Sums<'d> {
@@ -111,52 +108,39 @@ impl<'d> Sums<'d> {
         at
     }
 
-    /// Clips one person's vectors, of all groups together, to the norm: n = ceil(sqrt(sum of
-    /// squares)), and each entry v becomes v * norm / n, cut towards zero. Cutting never raises the
-    /// norm, so the sensitivity is the declared one exactly.
+    /// Clips one person's vectors, of all groups together, to the norm ([`clipped`]): the sensitivity
+    /// is the declared one exactly. Entries that pass 32 bits are clamped before.
     fn add_vector(&mut self, unit: &Bounded, clip: Clip, component: usize) {
         let design = self.design;
         let dimensions = clip.dimensions as usize;
         let scalars = design.columns().len();
         let groups = || unit.groups(design.limits()).filter(|(key, _)| design.admits(key));
-        self.vector.clear();
+        let entry_max = i64::from(i32::MAX);
+        let mut vector = std::mem::take(&mut self.vector);
+        vector.clear();
+        let mut own = vec![0_i64; dimensions];
         for (_, rows) in groups() {
-            let from = self.vector.len();
-            self.vector.resize(from + dimensions, 0);
-            let own = self.vector.get_mut(from..).unwrap_or_default();
+            own.fill(0);
             for row in rows.iter() {
                 let entries = row.get(scalars..).unwrap_or_default();
                 for (sum, entry) in own.iter_mut().zip(entries) {
-                    *sum = sum.saturating_add((*entry).clamp(-ENTRY_MAX, ENTRY_MAX));
+                    *sum = sum.saturating_add((*entry).clamp(-entry_max, entry_max));
                 }
             }
-            own.iter_mut().for_each(|sum| *sum = (*sum).clamp(-ENTRY_MAX, ENTRY_MAX));
+            let entry = |sum: &i64| i32::try_from((*sum).clamp(-entry_max, entry_max)).unwrap_or(0);
+            vector.extend(own.iter().map(entry));
         }
-        clip_to(&mut self.vector, clip.norm);
-        let clipped = std::mem::take(&mut self.vector);
+        let norm = u32::try_from(clip.norm).unwrap_or(u32::MAX);
+        let mut entries = clipped(&vector, norm);
         let start = self.starts.get(component).copied().unwrap_or(0);
-        for ((key, _), own) in groups().zip(clipped.chunks(dimensions.max(1))) {
+        for (key, _) in groups() {
             let at = self.place(key) + start;
             let totals = self.totals.get_mut(at..at + dimensions).unwrap_or_default();
-            totals.iter_mut().zip(own).for_each(|(total, entry)| *total += i128::from(*entry));
+            let own = entries.by_ref().take(dimensions);
+            totals.iter_mut().zip(own).for_each(|(total, entry)| *total += i128::from(entry));
         }
-        self.vector = clipped;
-    }
-}
-
-/// See [`Sums::add_vector`].
-fn clip_to(vector: &mut [i64], norm: u64) {
-    let square = |entry: &i64| u128::from(entry.unsigned_abs()).pow(2);
-    let squares: u128 = vector.iter().map(square).sum();
-    if squares <= u128::from(norm).pow(2) {
-        return;
-    }
-    let root = squares.isqrt();
-    let length = i128::try_from(root + u128::from(root * root < squares)).unwrap_or(i128::MAX);
-    for entry in vector {
-        // Division of integers cuts towards zero.
-        let cut = i128::from(*entry) * i128::from(norm) / length;
-        *entry = i64::try_from(cut).unwrap_or(0);
+        drop(entries);
+        self.vector = vector;
     }
 }
 

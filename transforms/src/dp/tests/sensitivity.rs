@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use douane_schemas::keys::{Purpose, RootKey};
 
 use super::super::accountant::{Delta, Rho};
-use super::super::bounding::{Bounded, Change, GroupKey, Limits, Rows, Tag};
+use super::super::bounding::{Bounded, Change, GroupKey, Limits, LiveRows, Rows, Tag};
 use super::super::decimal::Grid;
-use super::super::design::{Bounds, Column, Design, Groups, Request, Statistic};
+use super::super::design::{Bounds, Column, Design, Groups, Query, Request, Statistic};
 use super::super::sampler::{Sampler, Unit};
 use super::super::sums::{Exact, Sums};
 use super::super::window::{Schedule, Window};
@@ -58,6 +58,12 @@ enum Mutant {
     NoClamp,
     /// An update counts in both groups.
     BothGroups,
+    /// Vectors are clipped to a norm that is longer by one step.
+    NormOneMore,
+    /// Each group's vector is clipped by itself.
+    ClipByGroup,
+    /// One level of a tree is left out of its norm.
+    OneLevelLess,
 }
 
 #[derive(Clone)]
@@ -78,7 +84,7 @@ fn key(name: usize) -> GroupKey {
     GroupKey::new([Some(["north", "south", "east", "west", "centre"][name]), None])
 }
 
-fn design(random: &mut Random) -> Design {
+fn declared(random: &mut Random) -> Request {
     let grid = Grid::new("1".parse().unwrap()).unwrap();
     let number = |n: i64| n.to_string().parse().unwrap();
     let lower = -(random.below(20) as i64);
@@ -100,7 +106,7 @@ fn design(random: &mut Random) -> Design {
         Statistic::Quantiles { column: 0, branching: 2, height: 3, ranks: vec![500] },
         Statistic::VectorSum { dimensions: VECTOR, grid, norm },
     ];
-    Design::new(Request {
+    Request {
         groups,
         groups_per_unit: 1 + random.below(3) as u32,
         rows_per_group: 1 + random.below(3) as u32,
@@ -108,8 +114,17 @@ fn design(random: &mut Random) -> Design {
         columns: vec![column],
         statistics: statistics.into_iter().map(|statistic| (statistic, 1)).collect(),
         rho: Rho::declared("0.1".parse().unwrap()).unwrap(),
-    })
-    .unwrap()
+    }
+}
+
+/// The same with a norm that is longer by one step.
+fn longer(mut request: Request) -> Design {
+    for (statistic, _) in &mut request.statistics {
+        if let Statistic::VectorSum { norm, .. } = statistic {
+            *norm += 1;
+        }
+    }
+    Design::new(request).unwrap()
 }
 
 /// A few persons, each with rows that are made, changed, moved and deleted; some heavy, some alone
@@ -257,6 +272,19 @@ fn sums(design: &Design, units: &BTreeMap<usize, Bounded>) -> Exact {
     sums.finish()
 }
 
+/// What counts of a unit, each group as if it were another unit's.
+fn by_group(limits: Limits, own: &Bounded) -> Vec<Bounded> {
+    let one = |(group, rows): (&GroupKey, LiveRows<'_>)| {
+        let mut alone = Bounded::default();
+        for (row_tag, values) in (0..).zip(rows.iter()) {
+            let change = Change { group, group_tag: 1, row_tag, order: 0, values };
+            alone.offer(limits, Rows::Once, change);
+        }
+        alone
+    };
+    own.groups(limits).map(one).collect()
+}
+
 /// The rows that count, straight from the definition: of all pairs of a row and a group that the row
 /// was ever in, the smallest tags; of these, where the row still is.
 fn by_definition(
@@ -299,7 +327,7 @@ fn by_definition(
 /// One case: what does not hold, if anything.
 fn case(
     bench: &mut Bench,
-    design: &Design,
+    (design, longer): (&Design, &Design),
     random: &mut Random,
     mutant: Mutant,
 ) -> Result<(), String> {
@@ -307,6 +335,14 @@ fn case(
     let end = events.len() as u64 - random.below(events.len() as u64 / 2 + 1);
     let taken = if mutant == Mutant::BothGroups { Rows::Once } else { rows };
     let how = (taken, end, mutant);
+    let sums = |design: &Design, units: &BTreeMap<usize, Bounded>| match mutant {
+        Mutant::NormOneMore => sums(longer, units),
+        Mutant::ClipByGroup => {
+            let parts = units.values().flat_map(|own| by_group(design.limits(), own));
+            sums(design, &parts.enumerate().collect())
+        }
+        _ => sums(design, units),
+    };
     let units = bench.bounded(design, &events, how);
     let f = sums(design, &units);
     if matches!(mutant, Mutant::None | Mutant::BothGroups) {
@@ -376,6 +412,11 @@ fn distance(design: &Design, one: &Exact, two: &Exact, mutant: Mutant) -> Result
                 most_squares /= u128::from(limits.rows).pow(2);
             }
             Mutant::NoGroupsInNorm => most_squares /= u128::from(limits.groups),
+            Mutant::OneLevelLess => {
+                if let Query::Tree { height, .. } = &component.query {
+                    most_squares = most_squares / u128::from(*height) * u128::from(height - 1);
+                }
+            }
             _ => {}
         }
         // sigma^2 = steps^2 * 2^39 / r, so this is the norm that the noise was made for.
@@ -400,10 +441,13 @@ fn distance(design: &Design, one: &Exact, two: &Exact, mutant: Mutant) -> Result
 fn broken(cases: usize, mutant: Mutant) -> Vec<String> {
     let mut random = Random(0x00d0_0a4e);
     let mut bench = Bench::new();
-    let designs: Vec<Design> = (0..24).map(|_| design(&mut random)).collect();
+    let declared: Vec<Request> = (0..24).map(|_| declared(&mut random)).collect();
+    let designs: Vec<Design> =
+        declared.iter().map(|request| Design::new(request.clone()).unwrap()).collect();
+    let longer: Vec<Design> = declared.into_iter().map(longer).collect();
     let mut faults = Vec::new();
     for n in 0..cases {
-        let design = &designs[n % designs.len()];
+        let design = (&designs[n % designs.len()], &longer[n % designs.len()]);
         let mut own = Random(n as u64);
         if let Err(fault) = case(&mut bench, design, &mut own, mutant) {
             faults.push(format!("case {n}: {fault}"));
@@ -429,6 +473,9 @@ fn every_bound_that_is_off_by_one_is_caught() {
         Mutant::DataDrivenClose,
         Mutant::NoClamp,
         Mutant::BothGroups,
+        Mutant::NormOneMore,
+        Mutant::ClipByGroup,
+        Mutant::OneLevelLess,
     ] {
         assert!(!broken(480, mutant).is_empty(), "{mutant:?} goes unseen");
     }

@@ -1,0 +1,69 @@
+//! What an aggregate may declare: what is missing, does not go together or promises nothing is told.
+
+use super::*;
+
+const ROW: &[(&str, LeafType)] = &[
+    ID,
+    ("customer", LeafType::Text),
+    ("country", LeafType::Text),
+    ("amount", LeafType::Int64),
+    ("delta", LeafType::Array),
+    ("at", LeafType::Timestamp),
+];
+
+const CLASSES: &str = "id: identifier, customer: { class: identifier, subject: true }, \
+    country: public, amount: sensitive, delta: sensitive, at: quasi";
+
+fn stage(statistic: &str) -> String {
+    format!(
+        "{{ aggregate: {{ unit: {{ leaf: customer, space: customers }}, neighbours: add_remove, \
+         level: unit_period, period: 30d, window: {{ every: 1d, from: '2026-01-05T00:00:00Z', \
+         time: at, closes_after: 0s }}, groups: [{{ leaf: country, keys: [AT, DE] }}], l0: 2, c: 4, \
+         statistics: [{statistic}], rho: 0.1, caps: {{ period: 5, life: 50, delta: 1e-9 }}, \
+         late: quarantine }} }}"
+    )
+}
+
+fn found(statistic: &str) -> Vec<String> {
+    findings(CLASSES, &stage(statistic), "", ROW)
+}
+
+#[test]
+fn a_vector_has_its_length_and_a_norm_in_whole_steps() {
+    let fine = "{ name: v, vector_sum: delta, dims: 16, norm: 1, grid: 0.001 }";
+    assert_eq!(found(fine), Vec::<String>::new());
+    for (statistic, expected) in [
+        ("{ name: v, vector_sum: delta, norm: 1 }", "has no `dims`"),
+        ("{ name: v, vector_sum: delta, dims: 4 }", "has no `norm`"),
+        ("{ name: v, vector_sum: delta, dims: 4, norm: 0.5 }", "not a whole number of steps"),
+        ("{ name: v, vector_sum: delta, dims: 4, norm: -1 }", "not a whole number of steps"),
+        ("{ name: v, vector_sum: delta, dims: 4, norm: 1, low: 0 }", "stands beside `vector_sum`"),
+        ("{ name: v, sum: amount, low: 0, high: 1, dims: 4 }", "stands beside `sum`"),
+        ("{ name: v, count: rows, norm: 4 }", "stand beside a count"),
+        ("{ name: v, vector_sum: amount, dims: 4, norm: 1 }", "no type for a vector"),
+        ("{ name: v, vector_sum: customer, dims: 4, norm: 1 }", "names one subject"),
+        ("{ name: v, vector_sum: delta, dims: 4, norm: 1, grid: 1e-6 }", "sigma would pass 8192"),
+        // 2 groups of 4 rows of a person, each of so many numbers.
+        ("{ name: v, vector_sum: delta, dims: 600000, norm: 1 }", "at most 4194304 numbers"),
+    ] {
+        let found = found(statistic);
+        assert!(found.iter().any(|why| why.contains(expected)), "{statistic}: {found:?}");
+    }
+    let two = format!("{fine}, {}", fine.replace("name: v", "name: w"));
+    assert!(found(&two).iter().any(|why| why.contains("expected one")));
+}
+
+/// What people sign says of a vector whose it is, how long, and to which norm it is clipped.
+#[test]
+fn a_vector_crosses_as_one_column() {
+    let statistic = "{ name: v, vector_sum: delta, dims: 16, norm: 1, grid: 0.001 }";
+    let (_, pipeline) = load(&pipeline_text(CLASSES, &stage(statistic), "")).unwrap();
+    let plan = Plan::new(&pipeline, leaves(ROW)).unwrap();
+    let columns: Vec<String> = plan.outputs().iter().map(|c| c.name().to_owned()).collect();
+    assert_eq!(columns, ["window_start", "country", "v"]);
+    let column = plan.aggregate.as_ref().unwrap().last().unwrap();
+    let Role::Noised { statistic, dims: Some(16) } = &column.role else { panic!("an array") };
+    assert!(statistic.contains("delta") && statistic.contains("the norm 1,"), "{statistic}");
+    assert_eq!((column.class, column.column_type), (Class::Sensitive, LeafType::Array));
+    assert_eq!(plan.built().last().map(String::as_str), Some("delta"));
+}
