@@ -5,6 +5,7 @@ use data_encoding::HEXLOWER;
 use douane_ledger::budget::{ReleaseId, Reserve};
 use douane_schemas::keys::Key;
 use douane_transforms::dp::bounding::{Bounded, Change as Offer, GroupKey, Rows};
+use douane_transforms::dp::decode::quantile;
 use douane_transforms::dp::design::Query;
 use douane_transforms::dp::release::{self, Noised as Release, Tables};
 use douane_transforms::dp::sampler::Sampler;
@@ -170,20 +171,31 @@ impl Noised {
             release.keys.binary_search(&key).unwrap_or(usize::MAX)
         };
         let places: Vec<usize> = keys.iter().map(place).collect();
-        let components = aggregate.design.components().iter().zip(&release.components);
+        let design = &aggregate.design;
+        let components = design.components().iter().zip(&release.components);
         let columns = components.flat_map(|(component, values)| {
+            if matches!(component.query, Query::Tree { .. }) {
+                let of = |(_, rank): (String, u32)| {
+                    let of = |place: &usize| {
+                        let place = *place;
+                        quantile(design, release, &component.query, rank, place).unwrap_or(0)
+                    };
+                    places.iter().map(of).collect()
+                };
+                return aggregate.ranks_of(&component.query).into_iter().map(of).collect();
+            }
             let width = component.width as usize;
             // An array is one column, with all of a group's numbers in turn.
             let wide = if component.query == Query::Vector { width } else { 1 };
-            let places = &places;
-            (0..width).step_by(wide.max(1)).map(move |at| {
+            let column = |at: usize| {
                 let of = |place: &usize| {
                     let number = place.saturating_mul(width).saturating_add(at);
                     let own = values.get(number..number.saturating_add(wide));
                     own.map_or(vec![0; wide], <[i64]>::to_vec)
                 };
                 places.iter().flat_map(of).collect()
-            })
+            };
+            (0..width).step_by(wide.max(1)).map(column).collect::<Vec<Vec<i64>>>()
         });
         Self { columns: columns.collect() }
     }

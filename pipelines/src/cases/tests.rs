@@ -416,3 +416,31 @@ fn vectors_are_summed_as_arrays() {
     let wrong = run(&array, &case(&["[6, 8, 0]"], "[12, 16, 0]"));
     assert!(wrong.difference.is_some_and(|why| why.contains("update")));
 }
+
+/// Read from the tree of counts: within a leaf of where they are.
+#[test]
+fn quantiles_are_read_from_the_sums_tree() {
+    let (before, _) = STATISTICS.split_once("        - { name: people").unwrap();
+    let (_, after) = STATISTICS.split_once("edges: [10, 50] }\n").unwrap();
+    let statistic = "        - { name: spent, quantiles: amount, ranks: [0.1, 0.5, 0.9], low: 0, high: 511.5, grid: 0.5, branching: 4, levels: 5 }\n";
+    let pipeline = format!("{before}{statistic}{after}");
+    let row = |n: u32| {
+        format!(
+            "      - {{ after: {{ id: {n}, customer: c{n}, country: AT, amount: {}, at: 5 }} }}\n",
+            4 * n
+        )
+    };
+    // 0, 4, …, 396: in steps of half a unit the tenth part lies below 80, half below 400. Each leaf
+    // is one step, and in a leaf with one row its quantile lies at the end.
+    let input: Vec<String> = (0..100).map(row).collect();
+    let case = |at: &str| {
+        format!(
+            "  - name: n\n    input:\n{}    output:\n      - {at}\n      - {{ country: DE }}\n",
+            input.concat()
+        )
+    };
+    let right = "{ country: AT, spent_p10: 73, spent_p50: 393, spent_p90: 713 }";
+    assert_eq!(statistics_of(&pipeline, &case(right)).tests.remove(0).difference, None);
+    let wrong = statistics_of(&pipeline, &case("{ country: AT, spent_p50: 400 }")).tests.remove(0);
+    assert!(wrong.difference.is_some_and(|why| why.contains("spent_p50")));
+}

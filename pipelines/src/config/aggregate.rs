@@ -125,8 +125,8 @@ pub(super) struct GroupFile {
     pub keys: Vec<String>,
 }
 
-/// One statistic of each group: one of `count`, `sum`, `mean`, `variance`, `histogram` and
-/// `vector_sum`.
+/// One statistic of each group: one of `count`, `sum`, `mean`, `variance`, `histogram`,
+/// `quantiles` and `vector_sum`.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[schemars(rename = "Statistic")]
 #[serde(deny_unknown_fields)]
@@ -148,6 +148,9 @@ pub(super) struct StatisticFile {
     /// How many rows lie in each bin between the edges.
     #[serde(default)]
     pub histogram: Option<String>,
+    /// Values below which given shares of the rows lie, read from a tree of counts.
+    #[serde(default)]
+    pub quantiles: Option<String>,
     /// The sum of vectors, each unit's clipped to a norm: an array of numbers, or bytes of floats.
     #[serde(default)]
     pub vector_sum: Option<String>,
@@ -164,6 +167,18 @@ pub(super) struct StatisticFile {
     #[serde(default)]
     #[schemars(length(min = 1, max = 256))]
     pub edges: Option<Vec<Number>>,
+    /// Which quantiles: shares above 0 and below 1, in thousandths: `[0.25, 0.5, 0.999]`.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 32))]
+    pub ranks: Option<Vec<Number>>,
+    /// Parts that each node of the tree is cut into; 8 unless said.
+    #[serde(default)]
+    #[schemars(range(min = 2, max = 256))]
+    pub branching: Option<u32>,
+    /// Levels of the tree; 4 unless said.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 16))]
+    pub levels: Option<u32>,
     /// Numbers of each vector.
     #[serde(default)]
     #[schemars(range(min = 1, max = 1_048_576))]
@@ -361,7 +376,15 @@ impl Aggregate {
                     add(format!("{}_square", stem()), words);
                 }
                 Query::Vector => parts.extend(self.vector_part(component, direct)),
-                Query::Histogram { .. } | Query::Tree { .. } => {
+                Query::Tree { .. } => {
+                    for (name, rank) in self.ranks_of(query) {
+                        let share = format!("{}.{}", rank / 10, rank % 10);
+                        let words =
+                            format!("value that {share} % of the rows do not pass, {between}");
+                        add(name, words);
+                    }
+                }
+                Query::Histogram { .. } => {
                     for bin in 0..of.width {
                         add(format!("{}_{bin}", stem()), format!("rows in bin {bin} {between}"));
                     }
@@ -369,6 +392,27 @@ impl Aggregate {
             }
         }
         parts
+    }
+
+    /// The quantiles that are read from a tree, in the order of their columns: names, and ranks in
+    /// thousandths.
+    pub fn ranks_of(&self, tree: &Query) -> Vec<(String, u32)> {
+        let of = |(statistic, name): (&design::Statistic, &String)| {
+            let design::Statistic::Quantiles { column, branching, height, ranks } = statistic
+            else {
+                return Vec::new();
+            };
+            let (column, branching, height) = (*column, *branching, *height);
+            if (Query::Tree { column, branching, height }) != *tree {
+                return Vec::new();
+            }
+            let named = |rank: &u32| match rank % 10 {
+                0 => (format!("{name}_p{}", rank / 10), *rank),
+                tenth => (format!("{name}_p{}_{tenth}", rank / 10), *rank),
+            };
+            ranks.iter().map(named).collect()
+        };
+        self.design.statistics().iter().zip(&self.names).flat_map(of).collect()
     }
 
     fn vector_part(&self, component: usize, name: Option<String>) -> Option<Part> {
@@ -688,16 +732,17 @@ impl Lint<'_> {
             ("mean", &file.mean),
             ("variance", &file.variance),
             ("histogram", &file.histogram),
+            ("quantiles", &file.quantiles),
             ("vector_sum", &file.vector_sum),
         ];
         let mut named = leaves.iter().filter_map(|(kind, leaf)| Some((*kind, leaf.as_ref()?)));
         let (kind, leaf) = match (file.count, named.next(), named.next()) {
             (Some(count), None, None) => {
-                let bounds = file.low.is_some() || file.high.is_some() || file.grid.is_some();
-                if bounds || file.edges.is_some() || file.dims.is_some() || file.norm.is_some() {
+                if file.low.is_some() || file.high.is_some() || file.grid.is_some() {
                     self.error(mark, Kind::NotAllowed, "bounds stand beside a count")
-                        .next("remove `low`, `high`, `grid`, `edges`, `dims` and `norm`");
+                        .next("remove `low`, `high` and `grid`");
                 }
+                self.only(mark, file, "count");
                 return Some(match count {
                     CountFile::Units => design::Statistic::Units,
                     CountFile::Rows => design::Statistic::Rows,
@@ -706,7 +751,8 @@ impl Lint<'_> {
             (None, Some((kind, leaf)), None) => (kind, leaf),
             (None, None, None) => {
                 self.error(mark, Kind::MissingKey, "this statistic says nothing to compute").next(
-                    "add one of `count`, `sum`, `mean`, `variance`, `histogram` and `vector_sum`",
+                    "add one of `count`, `sum`, `mean`, `variance`, `histogram`, `quantiles` and \
+                     `vector_sum`",
                 );
                 return None;
             }
@@ -717,20 +763,18 @@ impl Lint<'_> {
             }
         };
         self.used(&under(at, &[kind]), leaf, classes, Use::Value);
+        self.only(mark, file, kind);
         if kind == "vector_sum" {
             read.vector = Some(leaf.clone());
             return self.vector_sum(at, mark, file);
         }
-        if file.dims.is_some() || file.norm.is_some() {
-            self.error(mark, Kind::NotAllowed, format!("`dims` or `norm` stands beside `{kind}`"))
-                .next("remove them, or write `vector_sum`");
-        }
         let column = self.column(at, mark, file, leaf, &mut read.columns);
-        if kind != "histogram" && file.edges.is_some() {
-            self.error(mark, Kind::NotAllowed, format!("`edges` stand beside `{kind}`"))
-                .next("remove them, or write `histogram`");
-        }
         Some(match kind {
+            "quantiles" => {
+                let ranks = self.ranks(at, mark, file);
+                let (branching, height) = (file.branching.unwrap_or(8), file.levels.unwrap_or(4));
+                design::Statistic::Quantiles { column: column?, branching, height, ranks: ranks? }
+            }
             "sum" => design::Statistic::Sum { column: column? },
             "mean" => design::Statistic::Mean { column: column? },
             "variance" => design::Statistic::Variance { column: column? },
@@ -751,19 +795,50 @@ impl Lint<'_> {
         })
     }
 
+    /// What belongs to one kind of statistic stands beside no other.
+    fn only(&mut self, mark: Mark, file: &StatisticFile, kind: &str) {
+        for (name, there, of) in [
+            ("edges", file.edges.is_some(), "histogram"),
+            ("ranks", file.ranks.is_some(), "quantiles"),
+            ("branching", file.branching.is_some(), "quantiles"),
+            ("levels", file.levels.is_some(), "quantiles"),
+            ("dims", file.dims.is_some(), "vector_sum"),
+            ("norm", file.norm.is_some(), "vector_sum"),
+        ] {
+            if there && kind != of {
+                self.error(mark, Kind::NotAllowed, format!("`{name}` stands beside `{kind}`"))
+                    .next(format_args!("remove it, or write `{of}`"));
+            }
+        }
+    }
+
+    /// In thousandths.
+    fn ranks(&mut self, at: &[&str], mark: Mark, file: &StatisticFile) -> Option<Vec<u32>> {
+        let Some(ranks) = &file.ranks else {
+            self.error(mark, Kind::MissingKey, "`quantiles` has no `ranks`")
+                .next("add which: `ranks: [0.25, 0.5, 0.75]`");
+            return None;
+        };
+        let thousandth = Decimal::new(1, -3).ok().and_then(|step| Grid::new(step).ok())?;
+        let whole = |rank: &Number| u32::try_from(thousandth.whole_steps(decimal(rank)?)?).ok();
+        let found: Option<Vec<u32>> = ranks.iter().map(whole).collect();
+        if found.is_none() {
+            let mark = self.root.at(&under(at, &["ranks"])).mark;
+            self.error(mark, Kind::OutOfRange, "a rank is not a whole number of thousandths")
+                .next("write shares above 0 and below 1: `[0.25, 0.5, 0.999]`");
+        }
+        found
+    }
+
     fn vector_sum(
         &mut self,
         at: &[&str],
         mark: Mark,
         file: &StatisticFile,
     ) -> Option<design::Statistic> {
-        if file.low.is_some() || file.high.is_some() || file.edges.is_some() {
-            self.error(
-                mark,
-                Kind::NotAllowed,
-                "`low`, `high` or `edges` stands beside `vector_sum`",
-            )
-            .next("remove them: a vector is clipped to its `norm`");
+        if file.low.is_some() || file.high.is_some() {
+            self.error(mark, Kind::NotAllowed, "`low` or `high` stands beside `vector_sum`")
+                .next("remove them: a vector is clipped to its `norm`");
         }
         if file.dims.is_none() {
             self.error(mark, Kind::MissingKey, "this statistic has no `dims`")

@@ -731,7 +731,6 @@ pub(super) const LATER: &[About] = &[
     ("stages.*.aggregate.select", "list the groups' keys under `groups`"),
     ("stages.*.aggregate.late=current", "write `quarantine`"),
     ("stages.*.aggregate.level=w_event", "write `unit_period`"),
-    ("stages.*.aggregate.statistics.*.quantiles", "write `histogram` with edges"),
     ("stages.*.pack", "remove the stage"),
     ("source.postgres", "let Debezium write to Kafka, and read from `kafka`"),
     ("sink.object_store", "write to `kafka`"),

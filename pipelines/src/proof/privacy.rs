@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use douane_transforms::dp::accountant::{Delta, Rho, loss, shown};
+use douane_transforms::dp::design::Query;
 use serde::Serialize;
 
 use super::length;
@@ -43,6 +44,10 @@ pub struct Privacy {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Noise {
     pub columns: Vec<String>,
+    /// Of quantiles: so many counts in a tree, of which the columns are read. The numbers below are
+    /// the counts'.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tree: Option<u64>,
     /// The most that one unit changes one number by.
     pub sensitivity: String,
     /// The square of what it changes all of them together by, in the L2 norm.
@@ -71,6 +76,7 @@ impl Privacy {
         let parts = aggregate.parts();
         let noise = |(at, component): (usize, &douane_transforms::dp::design::Component)| Noise {
             columns: parts.iter().filter(|p| p.component == at).map(|p| p.name.clone()).collect(),
+            tree: matches!(component.query, Query::Tree { .. }).then_some(component.width),
             sensitivity: component.d_inf.to_string(),
             norm_squared: component.d2_squared.to_string(),
             sigma: component.sigma(),
@@ -143,11 +149,17 @@ impl Privacy {
             self.rho, self.cap_period, self.cap_life
         )?;
         for noise in &self.statistics {
-            let Noise { columns, sensitivity, sigma, error_95, .. } = noise;
+            let Noise { columns, tree, sensitivity, sigma, error_95, .. } = noise;
             let names = match columns.as_slice() {
                 [] => String::new(),
                 [one] => one.clone(),
                 [first, .., last] => format!("{first} to {last}"),
+            };
+            let names = match tree {
+                Some(counts) => {
+                    format!("{names}, each of {counts} counts in a tree that is not published")
+                }
+                None => names,
             };
             writeln!(
                 out,

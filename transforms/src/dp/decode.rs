@@ -70,10 +70,29 @@ pub fn value(
             let (column, branching, height) = (*column, *branching, *height);
             let nodes = numbers(&Query::Tree { column, branching, height })?;
             let tree = Tree { bounds: bounds(column)?, branching, height, nodes };
-            Value::Reals(ranks.iter().map(|rank| tree.quantile(*rank)).collect())
+            let step = bounds(column)?.grid.step().approximate();
+            Value::Reals(ranks.iter().map(|rank| tree.quantile(*rank) * step).collect())
         }
         Statistic::VectorSum { .. } => Value::Vector(numbers(&Query::Vector)?.to_vec()),
     })
+}
+
+/// A quantile of one of the groups, in whole steps of the column's grid: the nearest. `None`: it is of
+/// another design, or of a query that is no tree.
+pub fn quantile(
+    design: &Design,
+    noised: &Noised,
+    query: &Query,
+    thousandths: u32,
+    group: usize,
+) -> Option<i64> {
+    let Query::Tree { column, branching, height } = query else { return None };
+    let at = design.component(query)?;
+    let width = design.components().get(at)?.width as usize;
+    let nodes = noised.components.get(at)?.get(group * width..(group + 1) * width)?;
+    let bounds = design.columns().get(*column)?;
+    let tree = Tree { bounds, branching: *branching, height: *height, nodes };
+    Some(tree.quantile(thousandths).round() as i64)
 }
 
 /// The middle of the bounds, and the centred sum over the rows (over one row where there seem to be
@@ -102,7 +121,7 @@ struct Tree<'a> {
 impl Tree<'_> {
     /// From the root down, at each node into the child that holds the rank. Children below 0 count as
     /// 0, and so do those with fewer than a 200th of their siblings' rows; a node whose children are
-    /// all 0 is as far as one can see. In the last node ranks are spread evenly.
+    /// all 0 is as far as one can see. In the last node ranks are spread evenly. In steps of the grid.
     fn quantile(&self, thousandths: u32) -> f64 {
         let branching = self.branching as usize;
         let mut rank = f64::from(thousandths) / 1000.0;
@@ -139,6 +158,6 @@ impl Tree<'_> {
         let leaves = f64::from(self.branching).powi((self.height - level) as i32);
         let start = self.bounds.lower as f64 + node as f64 * leaves * leaf;
         let steps = start + rank * leaves * leaf;
-        steps.min(self.bounds.upper as f64) * self.bounds.grid.step().approximate()
+        steps.min(self.bounds.upper as f64)
     }
 }

@@ -38,8 +38,8 @@ fn a_vector_has_its_length_and_a_norm_in_whole_steps() {
         ("{ name: v, vector_sum: delta, dims: 4, norm: 0.5 }", "not a whole number of steps"),
         ("{ name: v, vector_sum: delta, dims: 4, norm: -1 }", "not a whole number of steps"),
         ("{ name: v, vector_sum: delta, dims: 4, norm: 1, low: 0 }", "stands beside `vector_sum`"),
-        ("{ name: v, sum: amount, low: 0, high: 1, dims: 4 }", "stands beside `sum`"),
-        ("{ name: v, count: rows, norm: 4 }", "stand beside a count"),
+        ("{ name: v, sum: amount, low: 0, high: 1, dims: 4 }", "`dims` stands beside `sum`"),
+        ("{ name: v, count: rows, norm: 4 }", "`norm` stands beside `count`"),
         ("{ name: v, vector_sum: amount, dims: 4, norm: 1 }", "no type for a vector"),
         ("{ name: v, vector_sum: customer, dims: 4, norm: 1 }", "names one subject"),
         ("{ name: v, vector_sum: delta, dims: 4, norm: 1, grid: 1e-6 }", "sigma would pass 8192"),
@@ -66,4 +66,37 @@ fn a_vector_crosses_as_one_column() {
     assert!(statistic.contains("delta") && statistic.contains("the norm 1,"), "{statistic}");
     assert_eq!((column.class, column.column_type), (Class::Sensitive, LeafType::Array));
     assert_eq!(plan.built().last().map(String::as_str), Some("delta"));
+}
+
+#[test]
+fn quantiles_have_ranks_in_thousandths_and_a_tree() {
+    let fine = "{ name: q, quantiles: amount, ranks: [0.25, 0.5, 0.999], low: 0, high: 4095 }";
+    assert_eq!(found(fine), Vec::<String>::new());
+    for (statistic, expected) in [
+        ("{ name: q, quantiles: amount, low: 0, high: 9 }", "has no `ranks`"),
+        ("{ name: q, quantiles: amount, ranks: [0.5], high: 9 }", "has no `low`"),
+        ("{ name: q, quantiles: amount, ranks: [0.12345], low: 0, high: 9 }", "thousandths"),
+        ("{ name: q, quantiles: amount, ranks: [-0.5], low: 0, high: 9 }", "thousandths"),
+        ("{ name: q, quantiles: amount, ranks: [0], low: 0, high: 9 }", "above 0 and below 1"),
+        ("{ name: q, quantiles: amount, ranks: [0.5, 0.5], low: 0, high: 9 }", "not ascending"),
+        ("{ name: q, sum: amount, low: 0, high: 9, levels: 2 }", "`levels` stands beside `sum`"),
+        ("{ name: q, count: rows, ranks: [0.5] }", "`ranks` stands beside `count`"),
+        (
+            "{ name: q, quantiles: amount, ranks: [0.5], low: 0, high: 9, branching: 256, levels: 4 }",
+            "at most 1048576 of a group",
+        ),
+    ] {
+        let found = found(statistic);
+        assert!(found.iter().any(|why| why.contains(expected)), "{statistic}: {found:?}");
+    }
+    let (_, pipeline) = load(&pipeline_text(CLASSES, &stage(fine), "")).unwrap();
+    let plan = Plan::new(&pipeline, leaves(ROW)).unwrap();
+    let columns: Vec<String> = plan.outputs().iter().map(|c| c.name().to_owned()).collect();
+    assert_eq!(columns, ["window_start", "country", "q_p25", "q_p50", "q_p99_9"]);
+    // Two statistics of one tree pay for it once, and each has its columns.
+    let two = format!("{fine}, {}", fine.replace("name: q", "name: r").replace("0.25, ", ""));
+    let (_, pipeline) = load(&pipeline_text(CLASSES, &stage(&two), "")).unwrap();
+    assert_eq!(pipeline.aggregate.as_ref().unwrap().design.components().len(), 1);
+    let plan = Plan::new(&pipeline, leaves(ROW)).unwrap();
+    assert_eq!(plan.outputs().last().unwrap().name(), "r_p99_9");
 }
