@@ -9,7 +9,7 @@ mod html;
 mod privacy;
 
 pub use html::page;
-pub use privacy::Privacy;
+pub use privacy::{Noise, Privacy};
 
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;

@@ -6,6 +6,8 @@ use douane_pipelines::status::{PartitionState, PartitionStatus};
 
 use super::account::Account;
 use super::customers::{CHANGED, Expected, PARTITIONS, SHOWN};
+use super::orders::{COUNTRIES, Orders, WEEKS};
+use super::statistics::ByGroup;
 
 /// Step 4.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +18,7 @@ pub struct Rows {
     pub raw: usize,
 }
 
-/// Steps 7 and 8: what was counted outside, and what an auditor's check said.
+/// Step 7: what was counted outside, and what an auditor's check said.
 #[derive(Clone, Debug, Default)]
 pub struct Outside {
     /// Committed records of the target topic.
@@ -33,6 +35,20 @@ pub struct Outside {
     pub findings: usize,
     pub tied: u64,
     pub signatures_checked: bool,
+}
+
+/// Step 8: what was read outside, and what the account says.
+#[derive(Clone, Debug, Default)]
+pub struct Released {
+    pub sums: ByGroup,
+    pub records: u64,
+    /// Of them, those that hold a raw text or a leaf's name that stays behind.
+    pub raw: u64,
+    /// Windows that were charged and are outside.
+    pub charged: usize,
+    pub spent: f64,
+    /// Findings of `verify` in all logs, the account's too.
+    pub findings: usize,
 }
 
 /// What is missing, in words; nothing where all of it was seen.
@@ -121,7 +137,42 @@ pub fn accounted(account: &Account, outside: &Outside, expected: &Expected) -> M
     missing
 }
 
-/// Step 8: the copy took all of it, so the two rates are of the same work.
+/// A sample of noise beyond so many sigma comes once in 10^11: then something else is wrong.
+const SIGMAS_MAX: f64 = 7.0;
+
+/// Step 8: each week and country once, each number as far from what counted as its noise puts it, and
+/// each week paid for once. `rho`: of a window; `sigma`: of a column.
+pub fn released(
+    released: &Released,
+    orders: &Orders,
+    rho: f64,
+    sigma: &dyn Fn(&str) -> f64,
+) -> Missing {
+    let mut missing = Missing::new();
+    let m = &mut missing;
+    equal(m, "records of statistics outside", released.records, orders.groups() as u64);
+    equal(m, "weeks and countries among them", released.sums.len(), orders.groups());
+    equal(m, "records of statistics with a raw text", released.raw, 0);
+    equal(m, "windows charged and outside", released.charged, WEEKS);
+    let is_spent = (released.spent - rho * WEEKS as f64).abs() < 1e-4;
+    equal(m, "rho spent, once a window", is_spent && rho > 0.0, true);
+    equal(m, "findings in the account and the ledger", released.findings, 0);
+    let mut with_noise = 0;
+    for ((week, country), sums) in &released.sums {
+        let counted = orders.truth[*week].get(country).copied().unwrap_or_default().counted;
+        for ((name, released), (_, counted)) in sums.named().into_iter().zip(counted.named()) {
+            let off = (released - counted).abs();
+            with_noise += usize::from(off > 0);
+            let near = off as f64 <= SIGMAS_MAX * sigma(name);
+            equal(m, &format!("week {week}, {country}: {name} within its noise"), near, true);
+        }
+    }
+    // Of three numbers a group; that all of them drew 0 does not happen.
+    equal(m, "numbers with noise, of each country", with_noise > COUNTRIES.len(), true);
+    missing
+}
+
+/// Step 9: the copy took all of it, so the two rates are of the same work.
 pub fn copied(records: u64, expected: &Expected) -> Missing {
     let mut missing = Missing::new();
     equal(&mut missing, "records that the raw copy took", records, expected.events);
@@ -130,6 +181,7 @@ pub fn copied(records: u64, expected: &Expected) -> Missing {
 
 #[cfg(test)]
 mod tests {
+    use super::super::orders::{Sums, Truth};
     use douane_pipelines::hold::Reason;
     use douane_pipelines::status::Held;
 
@@ -226,6 +278,49 @@ mod tests {
         let mut other = partitions(true);
         other.truncate(3);
         assert_eq!(held(&other, &expected()).len(), 1);
+    }
+
+    #[test]
+    fn control_statistics_that_are_not_the_released_ones_are_named() {
+        let orders = Orders::new(1, 1_000, 1_795_000_000_000);
+        let sigma = |name: &str| if name == "customers" { 1.0 } else { 1_000.0 };
+        let mut good = Released { records: 12, charged: WEEKS, spent: 0.04, ..Released::default() };
+        for (week, countries) in orders.truth.iter().enumerate() {
+            for (country, truth) in countries {
+                let mut sums = truth.counted;
+                (sums.customers, sums.orders) = (sums.customers - 7, sums.orders + 1);
+                good.sums.insert((week, *country), sums);
+            }
+        }
+        assert_eq!(released(&good, &orders, 0.01, &sigma), Missing::new());
+        let at = (WEEKS - 1, COUNTRIES[0].0);
+        let wrong: [fn(&mut Released, (usize, &'static str)); 8] = [
+            |r, _| r.records += 1,
+            |r, at| r.sums.retain(|group, _| *group != at),
+            |r, _| r.raw = 1,
+            |r, _| r.charged -= 1,
+            |r, _| r.spent += 0.01,
+            |r, _| r.findings = 1,
+            |r, at| r.sums.entry(at).or_default().customers -= 1,
+            |r, at| r.sums.entry(at).or_default().orders += 8_000,
+        ];
+        for (number, change) in wrong.into_iter().enumerate() {
+            let mut other = good.clone();
+            change(&mut other, at);
+            assert_eq!(released(&other, &orders, 0.01, &sigma).len(), 1, "{number}");
+        }
+        // Without noise, or with the shop's orders in it.
+        let sums = |of: fn(&Truth) -> Sums| {
+            let mut all = ByGroup::new();
+            for (week, countries) in orders.truth.iter().enumerate() {
+                all.extend(countries.iter().map(|(country, truth)| ((week, *country), of(truth))));
+            }
+            all
+        };
+        let plain = Released { sums: sums(|truth| truth.counted), ..good.clone() };
+        assert_eq!(released(&plain, &orders, 0.01, &sigma).len(), 1);
+        let unbounded = Released { sums: sums(|truth| truth.all), ..good };
+        assert!(!released(&unbounded, &orders, 0.01, &sigma).is_empty());
     }
 
     #[test]

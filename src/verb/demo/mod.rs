@@ -7,9 +7,11 @@ mod account;
 mod checks;
 mod clients;
 mod customers;
+mod orders;
 mod place;
 mod raw_copy;
 mod screen;
+mod statistics;
 mod stream;
 
 use std::path::{Path, PathBuf};
@@ -46,7 +48,7 @@ use screen::{Screen, cut, thousands};
 use stream::{Heard, Mark, Stream};
 
 /// The steps' titles, in order; the README shows them.
-const TITLES: [&str; 8] = [
+const TITLES: [&str; 9] = [
     "Two brokers, in memory",
     "Change events of invented customers",
     "A pipeline, and a release that two people sign",
@@ -54,6 +56,7 @@ const TITLES: [&str; 8] = [
     "A column that nobody approved: its partition is held",
     "A class, a stage, two signatures: it goes on",
     "Every event accounted for",
+    "Statistics with noise in the place of rows",
     "Beside a raw copy",
 ];
 
@@ -247,10 +250,13 @@ impl Demo<'_> {
         );
         judge.hear(screen, 7, checks::accounted(&account, &outside, &expected), &seen);
         title(screen, 8);
+        let (missing, seen) = self.statistics(screen, &place, &sovereign, &global)?;
+        judge.hear(screen, 8, missing, &seen);
+        title(screen, 9);
         let copied = self.raw_copy(screen, &place, &sovereign, &global)?;
         show_rates(screen, &heard, &expected, &copied);
         let seen = format!("the copy took the same {} records", thousands(copied.records));
-        judge.hear(screen, 8, checks::copied(copied.records, &expected), &seen);
+        judge.hear(screen, 9, checks::copied(copied.records, &expected), &seen);
         Ok(judge.missing)
     }
 
@@ -519,7 +525,7 @@ impl Demo<'_> {
 }
 
 impl Demo<'_> {
-    /// Step 8: the same topic once more, by the plainest program that is as careful about
+    /// Step 9: the same topic once more, by the plainest program that is as careful about
     /// transactions.
     fn raw_copy(
         &self,

@@ -18,6 +18,7 @@ use crate::verb;
 use crate::verb::release::{Proposed, make_trust, propose, sign};
 
 const PIPELINE: &str = include_str!("../../../pipelines/examples/customers-json.yaml");
+const STATISTICS: &str = include_str!("../../../pipelines/examples/orders-weekly.yaml");
 const DOMAINS: &str = include_str!("../../../pipelines/examples/domains.yaml");
 const SCORECARD: &str = include_str!("../../../pipelines/examples/scorecards/notes.json");
 const APPROVERS: [&str; 2] = ["ada", "bo"];
@@ -29,6 +30,9 @@ const GROWN: [(&str, &str); 2] = [
     ("  updated_at:    public\n", "  updated_at:    public\n  passport:      identifier\n"),
     ("[national_id, full_name, street]", "[national_id, full_name, street, passport]"),
 ];
+
+/// Where the shipped pipeline of statistics begins; the demo's orders are of weeks that are just over.
+const FROM: &str = "from: \"2026-01-05T00:00:00Z\"";
 
 pub struct Place {
     dir: PathBuf,
@@ -121,6 +125,13 @@ impl Place {
         Ok(grown.lines().filter(|line| !old.contains(line)).map(str::to_owned).collect())
     }
 
+    /// The same place with the pipeline of statistics, whose weeks begin at `from` (RFC 3339).
+    pub fn with_statistics(&self, from: &str) -> Result<Self, RunFault> {
+        let pipeline = self.dir.join("pipelines/orders-weekly.yaml");
+        put(&pipeline, &STATISTICS.replace(FROM, &format!("from: \"{from}\"")))?;
+        Ok(Self { dir: self.dir.clone(), yaml: self.yaml.clone(), pipeline })
+    }
+
     pub fn status(&self) -> Result<Status, RunFault> {
         status::read(&self.yaml, &self.pipeline)
     }
@@ -149,6 +160,11 @@ fn grown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_statistics_begin_where_the_orders_do() {
+        assert_eq!(STATISTICS.matches(FROM).count(), 1);
+    }
 
     #[test]
     fn the_new_column_gets_a_class_and_a_stage() {
