@@ -56,6 +56,8 @@ pub struct Setup {
     pub shape: &'static str,
     /// The sink's keys beside `kafka`.
     pub changes: &'static str,
+    /// Further lines of `douane.yaml`.
+    pub place: &'static str,
     /// Files beside the pipeline's, by name.
     pub beside: &'static [(&'static str, &'static str)],
 }
@@ -155,6 +157,7 @@ impl Setup {
             overrides: CUSTOMER_OVERRIDE.to_owned(),
             shape: "shape: state",
             changes: "  deletes: tombstone\n  unavailable: quarantine\n  truncate: hold\n",
+            place: "",
             beside: &[],
         }
     }
@@ -302,6 +305,7 @@ keys: {{ {} }}
 ledger: {{ dir: ledger/ }}
 trust: trust.json
 tasks: {}
+{}
 ",
             setup.source.id(),
             setup.source.bootstrap,
@@ -312,6 +316,7 @@ tasks: {}
             setup.target_properties,
             setup.keys,
             setup.tasks,
+            setup.place,
         );
         let pipeline = format!(
             "name: {name}

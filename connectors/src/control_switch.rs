@@ -3,7 +3,7 @@
 
 #[cfg(debug_assertions)]
 fn is(name: &str) -> bool {
-    std::env::var("DOUANE_TEST_CONTROL").is_ok_and(|control| control == name)
+    std::env::var("DOUANE_TEST_CONTROL").is_ok_and(|all| all.split(',').any(|one| one == name))
 }
 
 #[cfg(not(debug_assertions))]
@@ -19,6 +19,11 @@ pub fn position_before_fence() -> bool {
 /// Trust the answer to a commit although the link broke on the way.
 pub fn no_link_guard() -> bool {
     is("no-link-guard")
+}
+
+/// Lose the GPU that noise is drawn on, in the middle of the first batch of each window.
+pub fn lose_device() -> bool {
+    is("lose-device")
 }
 
 /// Die here, as a crash would: the tests of what is true after each step ask for it by its name.

@@ -146,8 +146,10 @@ impl Device {
         self.without_gpu.as_ref()
     }
 
-    /// For tests: the next batch meets this. The device is really destroyed, really asked for what
-    /// it refuses, or not waited for; memory is said to be out, and a bit of the result is turned.
+    /// For tests, and in no release build: the next batch meets this. The device is really destroyed,
+    /// really asked for what it refuses, or not waited for; memory is said to be out, and a bit in
+    /// the middle of the result is turned.
+    #[cfg(any(test, debug_assertions))]
     pub fn provoke(&self, cause: Cause) {
         if let Some(slot) = &self.slot {
             slot.lock().unwrap_or_else(PoisonError::into_inner).provoked = Some(cause);

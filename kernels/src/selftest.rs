@@ -41,8 +41,25 @@ const TABLES: [(u128, [u8; 8]); 3] = [
     (256, [0x42, 0x36, 0xb4, 0x13, 0x4a, 0xe0, 0x61, 0x91]),
     (1024, [0x65, 0xd1, 0x50, 0x05, 0x9b, 0xcb, 0x72, 0xdf]),
 ];
-/// RFC 8439, section 2.3.2: the first words of the block.
-const RFC_8439: [u32; 4] = [0xe4e7_f110, 0x1559_3bd1, 0x1fdd_0f50, 0xc471_20a3];
+/// RFC 8439, section 2.3.2: the words of the block.
+const RFC_8439: [u32; chacha20::WORDS] = [
+    0xe4e7_f110,
+    0x1559_3bd1,
+    0x1fdd_0f50,
+    0xc471_20a3,
+    0xc7f4_d1c7,
+    0x0368_c033,
+    0x9aaa_2204,
+    0x4e6c_d4c3,
+    0x4664_82d2,
+    0x09aa_9f07,
+    0x05d7_c214,
+    0xa202_8bd9,
+    0xd19c_12b5,
+    0xb94e_16de,
+    0xe883_d0cb,
+    0x4e3c_50a2,
+];
 /// Rows of a case; odd, and more than a workgroup takes.
 const ROWS: usize = 100_003;
 const KEY: [u8; 32] = *b"a key that is in the source code";
@@ -111,10 +128,11 @@ impl Both<'_> {
         let key = std::array::from_fn(|at| at as u8);
         let nonce = [0x0900_0000, 0x4a00_0000, 0];
         let known = chacha20::run(self.device, &key, 1, nonce, 1);
-        let known = known.map_or(Case { values: 4, differing: 4, on: On::Cpu }, |ran| {
+        let values = RFC_8439.len();
+        let known = known.map_or(Case { values, differing: values, on: On::Cpu }, |ran| {
             let pairs = ran.value.iter().zip(RFC_8439);
             let equal = pairs.filter(|(there, here)| *there == here).count();
-            Case { values: 4, differing: 4 - equal, on: ran.on }
+            Case { values, differing: values - equal, on: ran.on }
         });
         let blocks = SIZES.iter().map(|count| {
             self.case(|on| chacha20::run(on, &KEY, u32::MAX - 3, [1, 2, 3], count / 16))

@@ -17,6 +17,7 @@
 //! Recovery is the start of any life: what the target's position says is outside, is.
 
 mod close;
+pub(crate) mod drawing;
 mod fold;
 mod keys;
 mod store;

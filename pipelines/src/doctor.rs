@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use douane_connectors::edge::{Admin, EdgeFault, Rights};
 use douane_connectors::registry::Registry;
+use douane_kernels::Choice;
 use serde::Serialize;
 
+use crate::aggregate::drawing::Drawing;
 use crate::bundle;
 use crate::config::{self, Pipeline, Place};
 use crate::edges::Edges;
@@ -75,8 +77,10 @@ pub fn examine(place: &Path, files: &[PathBuf], create: bool) -> Result<Vec<Line
     let edges = Edges::of_place(&loaded);
     let sovereign = cluster("sovereign", edges.sovereign.admin(), &loaded.sovereign, &mut lines);
     let global = cluster("global", edges.global.admin(), &loaded.global, &mut lines);
+    let mut of_statistics = loaded.device != Choice::Auto;
     for file in files {
         let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+        of_statistics |= pipelines.iter().any(|pipeline| pipeline.aggregate.is_some());
         for pipeline in &pipelines {
             if let (Some(sovereign), Some(global)) = (&sovereign, &global) {
                 // What stands for topics in a folder, the pipeline says.
@@ -97,6 +101,9 @@ pub fn examine(place: &Path, files: &[PathBuf], create: bool) -> Result<Vec<Line
         if let Some(sovereign) = &sovereign {
             not_read(&pipelines, &**sovereign, &mut lines);
         }
+    }
+    if of_statistics {
+        device(&loaded, &mut lines);
     }
     Ok(lines)
 }
@@ -247,6 +254,17 @@ fn lacking(admin: &dyn Admin, topic: &str, needed: Rights) -> Result<Option<Stri
     let lacks = !words.is_empty();
     Ok(lacks
         .then(|| format!("no right to {} it; next: grant it to this user", words.join(" and to "))))
+}
+
+/// What noise of statistics is drawn on.
+fn device(place: &Place, lines: &mut Vec<Line>) {
+    match Drawing::open(place.device) {
+        Ok(drawing) => line(lines, "device", State::Well, drawing.words()),
+        Err(fault) => {
+            let what = format!("{fault}; next: `device: auto`, or `cpu`: the noise is the same");
+            line(lines, "device", State::Wrong, what);
+        }
+    }
 }
 
 /// The releases' life is measured with this machine's clock. One that stands before the trust root's

@@ -10,6 +10,7 @@ use douane_ledger::log::{self, Entry};
 use douane_schemas::record::RawRecord;
 use serde::Serialize;
 
+use crate::aggregate::drawing::{self, Failed};
 use crate::config::{self, Pipeline, Place};
 use crate::crossing::{PositionTopic, TRY};
 use crate::edges::Edges;
@@ -108,11 +109,14 @@ pub struct Windows {
     pub closes: String,
     /// How many more have begun by the clock.
     pub more: u64,
+    /// How the GPU failed at the last window; the processor drew its noise, which is the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<Failed>,
 }
 
 impl Windows {
     /// `closed`: the number of the last window that is outside.
-    fn of(pipeline: &Pipeline, closed: Option<i64>, now_ms: i64) -> Option<Self> {
+    fn of(place: &Place, pipeline: &Pipeline, closed: Option<i64>, now_ms: i64) -> Option<Self> {
         let aggregate = pipeline.aggregate.as_ref()?;
         let open = closed.map_or(0, |closed| closed + 1);
         let time = |ms: i64| {
@@ -124,6 +128,7 @@ impl Windows {
             opened: time(aggregate.start_ms(open)),
             closes: time(aggregate.closes_ms(open)),
             more: u64::try_from(aggregate.window_of(now_ms) - open).unwrap_or(0),
+            device: drawing::left(place, pipeline),
         })
     }
 }
@@ -158,12 +163,19 @@ impl Status {
         if let Some(files) = &self.files {
             writeln!(out, "files: {files}")?;
         }
-        if let Some(Windows { closed, opened, closes, more }) = &self.windows {
+        if let Some(Windows { closed, opened, closes, more, device }) = &self.windows {
             writeln!(
                 out,
                 "{closed} windows are outside; open since {opened}, closes at {closes}, {more} more \
                  begun; offsets are those that a lost store is read again from"
             )?;
+            if let Some(Failed { code, adapter, at }) = device {
+                writeln!(
+                    out,
+                    "the GPU {adapter} failed at {at} ({code}): the processor drew the same noise\n  \
+                     next: `douane selftest --gpu`; `device: cpu` in douane.yaml does without it"
+                )?;
+            }
         }
         for p in &self.partitions {
             let state = match p.state {
@@ -275,7 +287,7 @@ fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
         quarantined: told.quarantined.saturating_sub(told.redriven),
         partitions: partitions(&edges, &pipeline, &names, &layout, &next, &told.held)?,
         stripped,
-        windows: Windows::of(&pipeline, closed, jiff::Timestamp::now().as_millisecond()),
+        windows: Windows::of(&place, &pipeline, closed, jiff::Timestamp::now().as_millisecond()),
         files,
         pipeline: pipeline.name,
     })

@@ -364,12 +364,13 @@ fn a_lost_store_is_read_again_or_its_window_is_not_published() {
 }
 
 /// Runs until the process dies at a step.
-fn dies_at(place: &mut Place, step: &str) {
+fn dies_at(place: &mut Place, step: &str) -> String {
     place.env("DOUANE_TEST_CONTROL", &format!("die-at-{step}"));
     let mut running = place.run();
     let code = running.wait(Duration::from_secs(60));
     assert_eq!(code, Some(-9), "{step}: {}", last_lines(&running.said(), 20));
     place.env("DOUANE_TEST_CONTROL", "");
+    running.said()
 }
 
 /// What a person brings before and after a rotation is one person's: a store that is read again has the same sums, or
@@ -465,6 +466,47 @@ fn of_two_processes_one_publishes() {
     std::thread::sleep(Duration::from_millis(500));
     second.stop();
     check(&published(&place, from_ms), &truth);
+}
+
+/// Computed by one, published by the other: the account refuses other bytes for a window that it knows,
+/// so noise of a GPU, of the processor, and of the processor because the GPU was lost is one.
+#[test]
+fn a_window_has_the_same_bytes_on_a_gpu_on_the_processor_and_where_one_is_lost() {
+    let _turn = rig::exclusive();
+    if cfg!(not(feature = "gpu")) {
+        say::skipped("noise on a GPU", "this build has none in it");
+        return;
+    }
+    let (source, target) = rig::clusters_of(Kind::asked_for());
+    let from_ms = first_day_ms();
+    let mut setup = setup("device", &source.cluster(), &target.cluster(), from_ms);
+    setup.place = "device: cpu";
+    let mut place = new_place(setup);
+    let truth = send(&place.setup.source, &place.setup.topics[0], from_ms, 700, 13);
+    dies_at(&mut place, "computed");
+    // Bound to what the processor drew; this one is lost on the way.
+    place.setup.place = "device: gpu";
+    place.write_files();
+    let said = dies_at(&mut place, "committed,lose-device");
+    assert!(said.contains("device_failed") && said.contains("device_lost"), "{said}");
+    let status = place.status();
+    assert_eq!(status["windows"]["closed"], json!(1), "{status}");
+    assert_eq!(status["windows"]["device"]["code"], "device_lost", "{status}");
+    // And the other way about.
+    let said = dies_at(&mut place, "computed");
+    assert!(said.contains("vulkan") && !said.contains("device_failed"), "{said}");
+    assert!(place.status()["windows"]["device"].is_null(), "that one went well");
+    place.setup.place = "device: cpu";
+    place.write_files();
+    let mut running = place.run();
+    wait_for(&place, truth.len(), &mut running);
+    running.stop();
+    check(&published(&place, from_ms), &truth);
+    let budget = place.verb(&["audit", "budget", "--format", "json"]).fine("audit budget");
+    let budget: Value = serde_json::from_str(&budget.out).expect("JSON");
+    assert_eq!(budget[0]["releases"], json!(DAYS), "one charge a window: {budget}");
+    let doctor = place.verb(&["doctor"]).out;
+    assert!(doctor.contains("the processor, as douane.yaml says"), "{doctor}");
 }
 
 /// SIGKILL at any moment, again and again, while a week is read and closed.

@@ -98,8 +98,9 @@ impl Gpu {
             return Err(cause);
         }
         let mut output = ran?;
+        let middle = output.len() / 3;
         if provoked == Some(Cause::Differs)
-            && let Some(word) = output.first_mut()
+            && let Some(word) = output.get_mut(middle)
         {
             *word ^= 1;
         }

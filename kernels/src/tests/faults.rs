@@ -27,6 +27,25 @@ fn a_batch_that_a_gpu_fails_is_the_twins_and_the_next_is_the_gpus() {
     }
 }
 
+/// Not at places that could be known beforehand, and at the end as well.
+#[test]
+fn one_wrong_bit_anywhere_is_found() {
+    let gpu = gpu();
+    let table = AliasTable::new(Variance::new(100, 1).unwrap()).unwrap();
+    // The bit is turned in the third part of a job's output: another place for each count.
+    for count in [1, 3, 1_000, 4_097, 30_011, 1_000_003] {
+        let draw = |on: &Device| noise::run(on, &[9; 32], &table, 0, 2, count).unwrap();
+        let expected = draw(&Device::cpu()).value;
+        gpu.provoke(Cause::Differs);
+        let wrong = draw(&gpu);
+        // Of one sample the bit is in a word of the block that nobody asked for.
+        let asked_for = count > 1;
+        assert_eq!(wrong.on == On::CpuInstead(Cause::Differs), asked_for, "{count}");
+        assert!(wrong.value == expected, "{count}");
+        assert_eq!(draw(&gpu).on, On::Gpu);
+    }
+}
+
 #[test]
 fn a_device_that_is_lost_again_and_again_is_not_tried_for_ever() {
     let gpu = gpu();

@@ -21,6 +21,7 @@ use douane_ledger::log::{Entry, Intent, LedgerFault, SourceDigest, SpanEntry};
 use douane_schemas::batch::{Op, Origin};
 
 use super::accounts;
+use super::drawing;
 use super::sums::Noised;
 use super::worker::{Life, SHARD, Worker};
 use crate::config::aggregate::{self, Aggregate};
@@ -81,7 +82,13 @@ impl Worker<'_> {
         // Crash here: charged. The same store gives the same sums, and they the same noise.
         control_switch::die_at("reserved");
         let id = release.reserve.release.clone();
-        let noised = life.bounding.noise(&sums, &id, &release.reserve, &life.keys)?;
+        #[cfg(debug_assertions)]
+        if control_switch::lose_device() {
+            life.drawing.lose();
+        }
+        let (reserve, keys) = (&release.reserve, &life.keys);
+        let noised = life.bounding.noise(&sums, &id, reserve, keys, &mut life.drawing)?;
+        self.drawn(life, window);
         let columns = batch(&crossing.plan, aggregate, window, &noised)?;
         let ids = evidence::transaction_ids(&crossing.blind(), &life.log, SHARD, life.sequence + 1);
         let passed = self.pass(life, &columns, window, ids.clone())?;
@@ -165,6 +172,16 @@ impl Worker<'_> {
         life.store.drop_closed(&mut life.state, &refused)?;
         self.report.committed(records, refused.len() as u64);
         Ok(sink)
+    }
+
+    /// Says how the GPU failed, if it did: the window's bytes are the same.
+    fn drawn(&self, life: &mut Life, window: i64) {
+        let Some(failed) = life.drawing.failed() else { return };
+        for drawing::Failed { code, adapter, .. } in &failed {
+            let fields = serde_json::json!({"window": window, "code": code, "adapter": adapter});
+            self.report.event("device_failed", fields);
+        }
+        drawing::leave(&self.crossing.place, &self.crossing.pipeline, failed.last());
     }
 
     /// The charge of the window: made now, or by a life that died after it.

@@ -2,6 +2,7 @@
 
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
+use douane_kernels::alias_table::AliasTable;
 use douane_ledger::budget::{ReleaseId, Reserve};
 use douane_schemas::keys::Key;
 use douane_transforms::dp::bounding::{Bounded, Change as Offer, GroupKey, Rows};
@@ -12,6 +13,7 @@ use douane_transforms::dp::sampler::Sampler;
 use douane_transforms::dp::sums::{Exact, Sums};
 use douane_transforms::dp::window::Window;
 
+use super::drawing::Drawing;
 use super::fold::Change;
 use super::keys::SpaceKeys;
 use super::store::Store;
@@ -115,13 +117,14 @@ impl Bounding {
         self.tables.digests().iter().map(|digest| HEXLOWER.encode(digest)).collect()
     }
 
-    /// The sums with noise: the same sums of the same release have the same.
+    /// The sums with noise: the same sums of the same release have the same, whatever draws it.
     pub fn noise(
         &self,
         sums: &Exact,
         id: &ReleaseId,
         reserve: &Reserve,
         keys: &SpaceKeys,
+        drawing: &mut Drawing,
     ) -> Result<Noised, RunFault> {
         let policy = HEXLOWER.decode(reserve.digest.as_bytes()).ok();
         let policy: [u8; 32] = policy
@@ -134,8 +137,12 @@ impl Bounding {
             revision: id.revision,
         };
         let (design, tables) = (&self.aggregate.design, &self.tables);
-        let release = release::release(design, tables, &keys.noise, (of, &policy), sums)
-            .map_err(|fault| RunFault::Window(fault.to_string()))?;
+        let of = (of, &policy);
+        let mut draw = |key: &[u8; 32], table: &AliasTable, statistic, first, count| {
+            drawing.draw(key, table, statistic, first, count)
+        };
+        let noised = release::release_with(design, tables, &keys.noise, of, sums, &mut draw);
+        let release = noised.map_err(|fault| RunFault::Window(fault.to_string()))?;
         Ok(Noised::new(&self.aggregate, &release))
     }
 

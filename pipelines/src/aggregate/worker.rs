@@ -17,6 +17,7 @@ use douane_transforms::dp::design::Design;
 use douane_transforms::dp::sampler::Sampler;
 use serde_json::json;
 
+use super::drawing::Drawing;
 use super::fold::{Change, Folding};
 use super::keys::SpaceKeys;
 use super::store::{Read, State, Store, UnitKey};
@@ -76,6 +77,7 @@ pub(super) struct Life {
     decoder: Decoder,
     folding: Folding,
     pub bounding: Bounding,
+    pub drawing: Drawing,
     pub store: Store,
     pub state: State,
     pub keys: SpaceKeys,
@@ -237,6 +239,7 @@ impl Worker<'_> {
             decoder: crossing.plan.decoder(&crossing.pipeline),
             folding: Folding::new(aggregate, keys.unit.clone(), keys.units()),
             bounding: Bounding::new(aggregate, &keys)?,
+            drawing: Drawing::open(crossing.place.device)?,
             store,
             state,
             keys,
@@ -263,6 +266,7 @@ impl Worker<'_> {
                 "sequence": life.sequence,
             }),
         );
+        self.report.event("device", json!({"on": life.drawing.words()}));
         Ok(life)
     }
 

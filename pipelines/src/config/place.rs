@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use douane_connectors::kafka::{ClusterConfig, PropertyFault, check_properties};
+use douane_kernels::Choice;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -33,6 +34,8 @@ pub struct Place {
     pub trust: PathBuf,
     /// Shards of each pipeline, 1 to 64.
     pub tasks: u32,
+    /// What noise of statistics is drawn on.
+    pub device: Choice,
 }
 
 /// Where open windows of statistics lie, and how much room they have.
@@ -120,6 +123,23 @@ pub(super) struct PlaceFile {
     #[serde(default = "one_task")]
     #[schemars(range(min = 1, max = 64))]
     pub tasks: u32,
+    /// What noise of statistics is drawn on: the bytes are the same everywhere. `auto` unless said.
+    #[serde(default)]
+    pub device: DeviceFile,
+}
+
+/// What noise is drawn on.
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "Device")]
+#[serde(rename_all = "snake_case")]
+pub(super) enum DeviceFile {
+    /// A GPU where this build knows any and the machine has one, else the processor.
+    #[default]
+    Auto,
+    /// A Vulkan device, one of software too; without one no window is closed.
+    Gpu,
+    /// The processor.
+    Cpu,
 }
 
 fn one_task() -> u32 {
@@ -469,7 +489,25 @@ pub(super) fn build(
         state: StatePlace { dir: dir.join(file.state.dir), bytes_max: file.state.mib_max << 20 },
         trust: dir.join(file.trust),
         tasks: file.tasks,
+        device: device(file.device, root, label, findings),
         dir,
+    }
+}
+
+fn device(file: DeviceFile, root: &Node, label: &str, findings: &mut Findings) -> Choice {
+    match file {
+        DeviceFile::Auto => Choice::Auto,
+        DeviceFile::Cpu => Choice::Cpu,
+        DeviceFile::Gpu => {
+            if cfg!(not(feature = "gpu")) {
+                let mark = root.mark_at(&["device"]);
+                findings
+                    .error(label, mark, Kind::Place, "this build has no GPU in it")
+                    .help("the noise is the same on the processor")
+                    .next("write `device: auto`, or build with `--features gpu`");
+            }
+            Choice::Gpu
+        }
     }
 }
 

@@ -392,6 +392,32 @@ fn the_environment_and_files_make_the_place() {
 }
 
 #[test]
+fn a_gpu_may_be_asked_for_where_this_build_knows_any() {
+    use douane_kernels::Choice;
+
+    let dir = tempfile::tempdir().unwrap();
+    let good = fs::read_to_string(Path::new(DIR).join("douane.yaml")).unwrap();
+    let pipeline = Path::new(DIR).join("pipeline_good_aggregate.yaml");
+    let load = |line: &str| {
+        let place = dir.path().join("douane.yaml");
+        fs::write(&place, format!("{good}{line}\n")).unwrap();
+        load_with(&place, &pipeline, &env).map(|(place, _)| place.device)
+    };
+    assert_eq!(load("").unwrap(), Choice::Auto);
+    assert_eq!(load("device: auto").unwrap(), Choice::Auto);
+    assert_eq!(load("device: cpu").unwrap(), Choice::Cpu);
+    match load("device: gpu") {
+        Ok(choice) => assert!(cfg!(feature = "gpu") && choice == Choice::Gpu),
+        Err(findings) => {
+            assert!(cfg!(not(feature = "gpu")));
+            assert!(findings.to_string().contains("this build has no GPU in it"), "{findings}");
+        }
+    }
+    let said = load("device: tpu").unwrap_err().to_string();
+    assert!(said.contains("`auto`") && said.contains("`gpu`"), "{said}");
+}
+
+#[test]
 fn faults_of_both_files_are_found_at_once_and_sorted() {
     let dir = Path::new(DIR);
     let place = dir.join("place_bad_tasks.yaml");
