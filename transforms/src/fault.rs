@@ -63,6 +63,11 @@ pub enum StageFault {
     KeyNumber { domain: String, number: u32 },
     #[error("domain `{domain}` has its keys per `{leaf}`, {why}")]
     KeyPer { domain: String, leaf: String, why: &'static str },
+    #[error(
+        "domain `{domain}` pads to {pad_to} bytes; at most {most} for finds in texts, of which one \
+         record may hold millions; next: a domain of its own for them"
+    )]
+    FindsPadded { domain: String, pad_to: u32, most: u32 },
     #[error("{0} makes no column of a leaf: it has no function")]
     NoFunction(&'static str),
 }

@@ -322,7 +322,9 @@ mod tests {
 
     fn domains() -> Domains {
         let of = r#"{"domains":{"mail":{"normalize":"email"},"card":{},
-            "called":{"normalize":"e164"},"per":{"algorithm":"aes_siv","key_per":"after.id"}}}"#;
+            "called":{"normalize":"e164"},"per":{"algorithm":"aes_siv","key_per":"after.id"},
+            "padded":{"algorithm":"aes_siv","pad_to":128},
+            "long":{"algorithm":"aes_siv","pad_to":256}}}"#;
         serde_json::from_str(of).unwrap()
     }
 
@@ -498,6 +500,25 @@ mod tests {
         assert_eq!(dictionaries[0].sha256.len(), 64);
     }
 
+    /// The longest name, the shortest entries and the widest padding that are taken: 20 MiB of them,
+    /// which is more than a batch holds, fit a column, which has 2^31 bytes.
+    #[test]
+    fn what_comes_of_a_batch_of_finds_fits_a_column() {
+        let name = "s".repeat(32);
+        let place = format!("\"{name}\":{{\"tokenize\":{{\"domain\":\"padded\"}}}}");
+        let mut config = parsed(&format!(
+            r#"{{"columns":["n"],"detectors":["email"],"dictionaries":["{name}"],
+                "in_place":{{{place}}}}}"#
+        ));
+        let read = Dictionary::parse(&name, "Qxz\n", false, Vec::new()).unwrap();
+        config.read = vec![read];
+        let raw = "Qxz ".repeat(1 << 12);
+        let out = redacted(&config, &[&raw]);
+        assert_eq!(out[0].matches(&format!("[{}:", name.to_uppercase())).count(), 1 << 12);
+        let largest = out[0].len() as u64 / raw.len() as u64 * (20 << 20);
+        assert!((1 << 30..1 << 31).contains(&largest), "{largest}");
+    }
+
     #[test]
     fn stages_bad_kind_bad_dictionary_bad_bracket_bad_constant() {
         let refused = |json: &str| {
@@ -508,6 +529,7 @@ mod tests {
             (r#""in_place":{"email":{"tokenize":{"domain":"nobody"}}}"#, "does not hold"),
             (r#""dictionaries":["staff"]"#, "`dictionaries` lack"),
             (r#""in_place":{"email":{"tokenize":{"domain":"per"}}}"#, "whose a find"),
+            (r#""in_place":{"email":{"tokenize":{"domain":"long"}}}"#, "at most 128"),
             (
                 r#""in_place":{"email":{"fpe":{"alphabet":{"custom":"0123456789[]"},"domain":"card"}}}"#,
                 "brackets",

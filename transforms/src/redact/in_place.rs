@@ -26,8 +26,13 @@ use crate::fault::{StageFault, TransformFault};
 use crate::keep::Keep;
 use crate::keyring::Keyring;
 use crate::on_bad::OnBad;
-use crate::stage::{Declared, InPlace};
+use crate::stage::{Declared, InPlace, Produces};
 use crate::{fpe, tokenize};
+
+/// The largest `pad_to` of a domain of finds. The shortest find is three characters and a space, and a
+/// column of Arrow has at most 2^31 bytes: so a record of 16 MiB beside 4 MiB of others, all of them
+/// finds, comes out 67 times as long at most.
+const PAD_TO_MAX: u32 = 128;
 
 /// `{ tokenize: { domain: notes_email } }` or `{ fpe: { alphabet: digits, domain: notes_card } }`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,7 +49,8 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizeFinds {
-    /// A domain of the domains' file. A find that its normaliser refuses is marked.
+    /// A domain of the domains' file, with a `pad_to` of at most 128. A find that its normaliser
+    /// refuses is marked.
     pub domain: String,
 }
 
@@ -71,11 +77,21 @@ impl Action {
     /// What comes out, and the keys that it takes.
     ///
     /// # Errors
-    /// As the verb's own; a domain with a key per subject; a bracket in the alphabet.
+    /// As the verb's own; a domain with a key per subject or a large `pad_to`; a bracket in the
+    /// alphabet.
     fn declare(&self, domains: &Domains) -> Result<Declared, StageFault> {
         match self {
             Self::Tokenize(config) => {
                 let declared = config.verb().declare(&find(), domains)?;
+                if let Produces::Token { pad_to: Some(pad_to), .. } = &declared.produces
+                    && *pad_to > PAD_TO_MAX
+                {
+                    return Err(StageFault::FindsPadded {
+                        domain: config.domain.clone(),
+                        pad_to: *pad_to,
+                        most: PAD_TO_MAX,
+                    });
+                }
                 match declared.key_per() {
                     None => Ok(declared),
                     Some(leaf) => Err(StageFault::KeyPer {
