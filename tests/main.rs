@@ -32,6 +32,7 @@ mod cases {
     pub mod debezium;
     mod demo;
     mod editors;
+    mod epochs;
     mod federated;
     mod files;
     mod five_minutes;

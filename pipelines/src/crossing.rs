@@ -22,7 +22,7 @@ use crate::config::{Pipeline, Place};
 use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::identity;
-use crate::key_home::{KeyHome, SubjectStore};
+use crate::key_home::{KeyFault, KeyHome, SubjectStore};
 use crate::merge::Merge;
 use crate::names::{Names, checkpoint_origin, ledger_home};
 use crate::plan::{Plan, StageStop, Staged};
@@ -192,7 +192,7 @@ impl PositionTopic {
 }
 
 /// The key that sealed these bytes, or, where none of these did, the one that would today.
-pub fn sealer<'k>(keys: &'k [Key], sealed: &[u8]) -> &'k Key {
+fn sealer<'k>(keys: &'k [Key], sealed: &[u8]) -> &'k Key {
     let by = douane_gate::sealed_by(sealed);
     keys.iter().find(|key| Some(key.id()) == by).unwrap_or(&keys[0])
 }
@@ -472,6 +472,16 @@ impl Crossing {
         let topic = self.topic_name(record.topic);
         gate.seal_quarantine(record, topic, refused.code, self.quarantine_bytes_max, &context)
             .map_err(|fault| RunFault::Gate(fault.to_string()))
+    }
+
+    /// What is sealed now for the quarantine opens later: for a turn, before it sets records aside. A
+    /// life that may not ends, and begins again with the key of today once the files that came with it
+    /// hold.
+    pub fn may_set_aside(&self) -> Result<(), RunFault> {
+        self.keys.may_set_aside().map_err(|fault| match fault {
+            KeyFault::EpochEnded => RunFault::Again(format!("keys: {fault}")),
+            fault => fault.into(),
+        })
     }
 
     /// The ledger's entries that a head names, and what its holder wrote after it.

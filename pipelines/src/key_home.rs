@@ -38,11 +38,13 @@ pub use lease::Lapsed;
 use lease::Lease;
 use pkcs11::Token;
 pub use rotation::{
-    Changed, DOMAIN_PURPOSES, Rotation, Shred, Shredded, pin_detokenized, rotate_domain,
-    rotate_root, rotate_wrapping, shred,
+    Changed, DOMAIN_PURPOSES, Ending, Expire, Expired, Protects, Rotation, Shred, Shredded, expire,
+    pin_detokenized, rotate_domain, rotate_quarantine, rotate_root, rotate_wrapping, shred,
 };
 use store::Opened;
-pub use store::{Detokenized, Domain, DomainVersion, State, Store, SubjectEpoch, Use};
+pub use store::{
+    Detokenized, Domain, DomainVersion, Of, QuarantineEpoch, State, Store, SubjectEpoch, Use,
+};
 use subjects::ThrowAway;
 pub use subjects::{SubjectCount, SubjectStore};
 use transit::Transit;
@@ -148,6 +150,29 @@ pub enum KeyFault {
          the domains that have some"
     )]
     NoSubjects { domain: String },
+    /// Whoever writes a text chooses what becomes a pseudonym.
+    #[error(
+        "domain `{domain}` is one of columns of `{columns}` and of finds in texts of `{finds}`: whoever \
+         writes such a text and reads both targets could ask for the pseudonym of any value of that \
+         column\n  next: a domain of its own for the finds, or an override with `share_domain` and \
+         `max_per_record` in `{finds}`"
+    )]
+    Mixed { domain: String, columns: String, finds: String },
+    /// Nothing was set aside under a key of its own.
+    #[error(
+        "no epoch of the quarantine has begun\n  next: the first `douane run` begins it; nothing was \
+         changed"
+    )]
+    NoEpoch,
+    /// Records are set aside under it, or nobody ever did.
+    #[error(
+        "epoch {number} of the quarantine cannot end: the newest, {newest}, is in use, and none comes \
+         after it\n  next: `douane keys rotate --quarantine` begins the next one"
+    )]
+    EpochInUse { number: u32, newest: u32 },
+    /// A process that did not hear of the next one.
+    #[error("the key that this process sets records aside under has ended")]
+    EpochEnded,
     /// Names no subject: they are counted as they were given.
     #[error(
         "subjects that never had a key in the domain `{domain}`, as they were given: {places}\n  \
@@ -203,6 +228,8 @@ pub fn read_store(keys: &KeysPlace) -> Result<Store, KeyFault> {
 pub struct KeyHome {
     /// Oldest first; the last is active.
     roots: Vec<RootKey>,
+    /// What records are set aside under, newest first; none before the first epoch.
+    quarantine: Vec<Key>,
     ring: Keyring,
     /// PKCS#8 PEM, read once by [`KeyHome::open`]: each gate gets a key of its own.
     manifest: Zeroizing<String>,
@@ -280,6 +307,7 @@ impl KeyHome {
         Ok(Self {
             ring: Keyring::new(&root).with_subjects(Arc::new(ThrowAway::default())),
             roots: vec![root],
+            quarantine: Vec::new(),
             manifest: manifest_key.to_pkcs8_pem().map_err(|_| KeyFault::Random)?,
             manifest_public: manifest_key.verifying_key(),
             checkpoint,
@@ -300,6 +328,8 @@ impl KeyHome {
         let lease = home.lease().map(|length| Lease::new(length, asked));
         let subjects = Arc::new(SubjectStore::new(keys));
         let ring = keyring(&opened, Timestamp::now()).with_subjects(Arc::clone(&subjects) as _);
+        let epochs = opened.quarantine.iter().rev().flatten();
+        let quarantine = epochs.map(|key| Key::of(Purpose::Quarantine, key.clone())).collect();
         let Opened { store, roots, manifest, checkpoint, .. } = opened;
         if keys.locked && !roots.iter().all(RootKey::is_locked) {
             return Err(KeyFault::NotLocked);
@@ -314,7 +344,15 @@ impl KeyHome {
             return Err(KeyFault::OneKeyTwice);
         }
         let kept = Kept { keys: keys.clone(), home, store, lease, subjects };
-        Ok(Self { roots, ring, manifest, manifest_public, checkpoint, kept: Some(kept) })
+        Ok(Self {
+            roots,
+            quarantine,
+            ring,
+            manifest,
+            manifest_public,
+            checkpoint,
+            kept: Some(kept),
+        })
     }
 
     /// The root that new keys follow from.
@@ -348,6 +386,49 @@ impl KeyHome {
     /// before a rotation opens under an older one.
     pub fn pipeline_keys(&self, purpose: Purpose, pipeline: &str) -> Vec<Key> {
         self.roots.iter().rev().map(|root| root.derive(purpose, pipeline)).collect()
+    }
+
+    /// The keys that open what a pipeline set aside, the one that seals first: of the epochs that have
+    /// not ended, then those that followed from the roots before there were epochs.
+    pub fn quarantine_keys(&self, pipeline: &str) -> Vec<Key> {
+        let of_roots = self.pipeline_keys(Purpose::Quarantine, pipeline);
+        self.quarantine.iter().cloned().chain(of_roots).collect()
+    }
+
+    /// Whether records are to be set aside under another key than these seal with.
+    pub fn epoch_over(&self) -> bool {
+        self.kept
+            .as_ref()
+            .is_some_and(|kept| kept.store.epoch_over(kept.keys.quarantine.epoch, Timestamp::now()))
+    }
+
+    /// Begins the epoch of the quarantine that is due, if one is. Crash after it: a key that nothing
+    /// was sealed under.
+    ///
+    /// # Errors
+    /// The store cannot be read or written, its home is away.
+    pub fn begin_epoch(&self) -> Result<(), KeyFault> {
+        match &self.kept {
+            Some(kept) if self.epoch_over() => rotation::begin_quarantine(&kept.keys, &*kept.home),
+            _ => Ok(()),
+        }
+    }
+
+    /// The key that records are set aside under is not one that has ended: what is sealed under such a
+    /// key opens nowhere. A process hears of the next epoch long before, unless its files are refused.
+    ///
+    /// # Errors
+    /// [`KeyFault::EpochEnded`]; the store cannot be read.
+    pub fn may_set_aside(&self) -> Result<(), KeyFault> {
+        let (Some(kept), Some(seals)) = (&self.kept, self.quarantine.first()) else {
+            return Ok(());
+        };
+        let id = seals.id().to_string();
+        let now = store::read(&kept.keys.dir)?;
+        match now.quarantine.iter().any(|epoch| epoch.id == id && epoch.is_live()) {
+            true => Ok(()),
+            false => Err(KeyFault::EpochEnded),
+        }
     }
 
     /// The keys that stages take.
@@ -397,12 +478,12 @@ impl KeyHome {
         self.kept.as_ref()?.lease.as_ref()
     }
 
-    /// Writes down that a pipeline protects columns in these domains, before the first record does:
-    /// from then on their versions are the store's. `(domain, in the record key)`.
+    /// Writes down what a pipeline protects in which domains, before the first record does: from then
+    /// on their versions are the store's.
     ///
     /// # Errors
-    /// The store cannot be read or written.
-    pub fn register(&self, pipeline: &str, domains: &[(String, bool)]) -> Result<(), KeyFault> {
+    /// [`KeyFault::Mixed`]; the store cannot be read or written.
+    pub fn register(&self, pipeline: &str, domains: &[Protects]) -> Result<(), KeyFault> {
         match &self.kept {
             Some(kept) => rotation::register(&kept.keys, &*kept.home, pipeline, domains),
             None => Ok(()),
@@ -458,7 +539,11 @@ impl KeyHome {
             SigningKey::from_bytes(self.manifest.as_bytes()).expect("a key that was read before");
         GateKeys {
             seal_position: self.root().derive(Purpose::Position, pipeline),
-            seal_quarantine: self.root().derive(Purpose::Quarantine, pipeline),
+            seal_quarantine: match self.quarantine.first() {
+                Some(key) => key.clone(),
+                // Keys of no place: nothing opens what they seal after the process.
+                None => self.root().derive(Purpose::Quarantine, pipeline),
+            },
             // A pipeline's name holds no `/`: no two contexts are one.
             blind: self.root().derive(Purpose::Blind, &format!("{pipeline}/seal")),
             ff1,

@@ -3,18 +3,21 @@
 
 mod history;
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::time::Duration;
 
+use douane_connectors::control_switch;
 use douane_ledger::log::{Entry, LedgerFault, Log};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::config::{self, Place};
+use crate::config::{self, KeysPlace, Place};
+use crate::detokenize::check_words;
 use crate::fault::RunFault;
 use crate::key_home::{
-    self, Changed, DOMAIN_PURPOSES, Detokenized, KeyFault, KeyHome, Remains, Rotation, State,
-    SubjectCount, Use,
+    self, Changed, DOMAIN_PURPOSES, Detokenized, KeyFault, KeyHome, QuarantineEpoch, Remains,
+    Rotation, State, Store, SubjectCount, Use,
 };
 use crate::names::{KEYS_HOME, checkpoint_origin, ledger_home};
 
@@ -35,6 +38,8 @@ pub struct Status {
     pub signing: SigningStatus,
     /// Keys of single subjects; null before the first.
     pub subjects: Option<SubjectsStatus>,
+    /// Keys that records are set aside under, newest first.
+    pub quarantine: Vec<EpochStatus>,
     /// Every key is kept out of swap.
     pub locked: bool,
 }
@@ -57,6 +62,54 @@ pub struct SubjectsStatus {
     pub epoch: u32,
     pub since: String,
     pub domains: Vec<SubjectCount>,
+}
+
+/// An epoch of the quarantine.
+#[derive(Debug, Serialize)]
+pub struct EpochStatus {
+    pub number: u32,
+    pub id: String,
+    pub since: String,
+    pub state: EpochState,
+    /// Until when its key is kept; null for the newest. Of one that ended: when that was.
+    pub until: Option<String>,
+}
+
+/// What is true about an epoch of the quarantine at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EpochState {
+    /// Records are set aside under its key.
+    Active,
+    /// Its key opens what was set aside under it.
+    Kept,
+    /// The same, and its time is over: `keys expire` destroys it.
+    Over,
+    /// Its key is no longer in the store, and the wrapping key of before still is: `keys expire` ends it.
+    Ending,
+    /// What was set aside under it opens nowhere.
+    Ended,
+}
+
+fn epoch_status(keys: &KeysPlace, store: &Store, now: Timestamp) -> Vec<EpochStatus> {
+    let status = |epoch: &QuarantineEpoch| {
+        let until = store.keeps_until(epoch.number, keys.quarantine.keep);
+        let state = match (epoch.is_live(), epoch.ended, until) {
+            (true, _, None) => EpochState::Active,
+            (true, _, Some(until)) if now < until => EpochState::Kept,
+            (true, _, Some(_)) => EpochState::Over,
+            (false, None, _) => EpochState::Ending,
+            (false, Some(_), _) => EpochState::Ended,
+        };
+        EpochStatus {
+            number: epoch.number,
+            id: epoch.id.clone(),
+            since: epoch.made.to_string(),
+            state,
+            until: epoch.ended.or(until).map(|until| until.to_string()),
+        }
+    };
+    store.quarantine.iter().rev().map(status).collect()
 }
 
 #[derive(Debug, Serialize)]
@@ -108,6 +161,7 @@ pub fn status(place: &Path) -> Result<Status, RunFault> {
     let now = Timestamp::now();
     let newest = store.roots.len() as u32;
     let roots = home.roots();
+    let quarantine = epoch_status(&place.keys, &store, now);
     let domains = store.domains.into_iter().map(|domain| {
         let ids = |root: u32, version: u32| {
             let id = |purpose| {
@@ -141,6 +195,7 @@ pub fn status(place: &Path) -> Result<Status, RunFault> {
     };
     Ok(Status {
         subjects,
+        quarantine,
         store: store.store,
         region: store.region,
         home: HomeStatus {
@@ -171,9 +226,14 @@ pub fn status(place: &Path) -> Result<Status, RunFault> {
 /// What is rotated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    Domain { domain: String, overlap: Duration },
+    Domain {
+        domain: String,
+        overlap: Duration,
+    },
     Root,
     Wrapping,
+    /// The key that records are set aside under.
+    Quarantine,
 }
 
 /// What a rotation came to.
@@ -192,6 +252,7 @@ pub fn rotate(place: &Path, what: &What) -> Result<Rotated, RunFault> {
     let rotation: Rotation = match what {
         What::Domain { domain, overlap } => key_home::rotate_domain(&place.keys, domain, *overlap)?,
         What::Root => key_home::rotate_root(&place.keys)?,
+        What::Quarantine => key_home::rotate_quarantine(&place.keys)?,
         What::Wrapping => return rotate_wrapping(&place, &home),
     };
     let mut book = Book::open(&place, &home)?;
@@ -221,6 +282,68 @@ fn rotate_wrapping(place: &Place, home: &KeyHome) -> Result<Rotated, RunFault> {
     let (_, remains) = outcome?;
     book.publish()?;
     Ok(Rotated { changed: told.into_iter().collect(), remains: Some(remains) })
+}
+
+/// Which epochs of the quarantine end, and who has it done.
+#[derive(Clone, Debug)]
+pub struct Expire<'a> {
+    /// One before its time; none: all whose time is over.
+    pub epoch: Option<u32>,
+    pub by: &'a str,
+    pub reason: &'a str,
+}
+
+/// What became of it.
+#[derive(Debug, Serialize)]
+pub struct Expired {
+    /// Numbers of the epochs that ended.
+    pub ended: Vec<u32>,
+    /// What may still open a copy of the store from before; null where none was to end.
+    pub remains: Option<Remains>,
+}
+
+/// Destroys the keys of epochs of the quarantine whose time is over. The ledger has it first; a crash
+/// at any point leaves it to the next call.
+pub fn expire(place: &Path, wanted: &Expire<'_>) -> Result<Expired, RunFault> {
+    let place = config::load_place(place).map_err(RunFault::Findings)?;
+    check_words(wanted.by, wanted.reason)?;
+    let home = open(&place)?;
+    let book = RefCell::new(Book::open(&place, &home)?);
+    let ledger: RefCell<Option<LedgerFault>> = RefCell::new(None);
+    let write = |entries: &[Entry]| {
+        book.borrow_mut().write(entries).map_err(|fault| {
+            ledger.replace(Some(fault));
+            KeyFault::NotLedgered
+        })
+    };
+    let mut intended = |epochs: &[(QuarantineEpoch, Option<Timestamp>)]| {
+        let ended = |(epoch, over): &(QuarantineEpoch, Option<Timestamp>)| Entry::EpochEnded {
+            number: epoch.number,
+            key_id: epoch.id.clone(),
+            since: epoch.made.to_string(),
+            kept_until: over.map(|over| over.to_string()),
+            by: wanted.by.to_owned(),
+            reason: wanted.reason.to_owned(),
+        };
+        write(&epochs.iter().map(ended).collect::<Vec<_>>())
+    };
+    let mut changed = |changed: &Changed| write(&[rotated(changed)]);
+    let request = key_home::Expire {
+        epoch: wanted.epoch,
+        intended: &mut intended,
+        rotated: &mut changed,
+        step: &control_switch::die_at,
+    };
+    let outcome = key_home::expire(&place.keys, request);
+    if let Some(fault) = ledger.into_inner() {
+        return Err(fault.into());
+    }
+    let outcome = outcome?;
+    book.into_inner().publish()?;
+    Ok(Expired {
+        ended: outcome.iter().flat_map(|done| &done.epochs).map(|epoch| epoch.number).collect(),
+        remains: outcome.map(|done| done.remains),
+    })
 }
 
 /// What stands in the log of keys of a ledger.

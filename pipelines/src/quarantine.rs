@@ -16,14 +16,15 @@ use std::time::{Duration, Instant};
 use douane_connectors::edge::{Admin, EdgeFault};
 use douane_gate::{Destination, Quarantined, SealContext, read_quarantined};
 use douane_ledger::log::{self, Entry};
-use douane_schemas::keys::{Key, Purpose};
+use douane_schemas::keys::Key;
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate;
 use crate::config::{self, Pipeline, Place};
-use crate::crossing::{PositionTopic, TRY, sealer};
+use crate::crossing::{PositionTopic, TRY};
 use crate::edges::Edges;
 use crate::fault::RunFault;
+use crate::key_home::KeyHome;
 use crate::keys;
 use crate::names::{Names, ledger_home};
 use crate::position::Layout;
@@ -45,6 +46,16 @@ pub struct At {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
+}
+
+impl At {
+    /// Of the key of a record that was set aside: `topic/partition/offset`.
+    fn of_key(key: &str) -> Option<Self> {
+        let (rest, offset) = key.rsplit_once('/')?;
+        let (topic, partition) = rest.rsplit_once('/')?;
+        let (partition, offset) = (partition.parse().ok()?, offset.parse().ok()?);
+        Some(Self { topic: topic.to_owned(), partition, offset })
+    }
 }
 
 impl std::fmt::Display for At {
@@ -93,6 +104,17 @@ pub enum State {
     Leftover,
     /// It was tried again, with this outcome.
     Tried(Outcome),
+    /// The key of its epoch was destroyed: nobody opens it any more, and it is not tried again.
+    EpochEnded,
+    /// Sealed under a key that this key store never had, or lost.
+    KeyUnknown,
+}
+
+impl State {
+    /// Something can be done about it.
+    pub fn waits(&self) -> bool {
+        matches!(self, Self::Waiting | Self::Tried(_))
+    }
 }
 
 /// What became of a record that was tried again.
@@ -107,6 +129,8 @@ pub enum Outcome {
     OutsideWhere,
     /// Nothing set it aside: it has crossed, or is on its way.
     NotQuarantined,
+    /// The key of its epoch was destroyed; not tried.
+    EpochEnded,
     /// Refused once more.
     Refused(String),
 }
@@ -120,6 +144,7 @@ impl Outcome {
             "newer_unknown" => Self::NewerUnknown,
             "outside_where" => Self::OutsideWhere,
             "not_quarantined" => Self::NotQuarantined,
+            "epoch_ended" => Self::EpochEnded,
             code => Self::Refused(code.to_owned()),
         }
     }
@@ -132,6 +157,7 @@ impl Outcome {
             Self::NewerUnknown => "newer_unknown",
             Self::OutsideWhere => "outside_where",
             Self::NotQuarantined => "not_quarantined",
+            Self::EpochEnded => "epoch_ended",
             Self::Refused(code) => code,
         }
     }
@@ -158,6 +184,9 @@ impl std::fmt::Display for Outcome {
             ),
             Self::OutsideWhere => f.write_str("done: WHERE keeps it back"),
             Self::NotQuarantined => f.write_str("nothing set it aside: it is not tried"),
+            Self::EpochEnded => f.write_str(
+                "not tried: the key of its epoch has ended; next: write the row again at its source",
+            ),
             Self::Refused(code) => write!(f, "refused again: {code}"),
         }
     }
@@ -191,8 +220,17 @@ struct Desk {
     edges: Edges,
     positions: PositionTopic,
     keys: Vec<Key>,
+    /// Ids of keys that were destroyed.
+    ended: BTreeSet<String>,
     topic_id: String,
     partitions: i32,
+}
+
+/// A record of the quarantine topic.
+enum Found {
+    Open(Quarantined),
+    /// Its place is its key; of the rest nothing can be read.
+    Closed(At, State),
 }
 
 impl Desk {
@@ -210,7 +248,8 @@ impl Desk {
         let quarantine = topic(edges.sovereign.admin(), "sovereign", &names.quarantine)?;
         Ok(Self {
             positions: PositionTopic::new(&place, &pipeline, &edges, &keys, &position.id),
-            keys: keys.pipeline_keys(Purpose::Quarantine, &pipeline.name),
+            keys: keys.quarantine_keys(&pipeline.name),
+            ended: ended(&keys),
             topic_id: quarantine.id,
             partitions: quarantine.partitions,
             names,
@@ -227,8 +266,8 @@ impl Desk {
         })
     }
 
-    /// The last record under each key, opened, with the time it was written.
-    fn read(&self, layout: &Layout) -> Result<Vec<(Quarantined, i64)>, RunFault> {
+    /// The last record under each key, opened where its key is there, with the time it was written.
+    fn read(&self, layout: &Layout) -> Result<Vec<(Found, i64)>, RunFault> {
         let mut last: BTreeMap<Vec<u8>, Option<(Vec<u8>, i64)>> = BTreeMap::new();
         for partition in 0..self.partitions {
             let mut take = |record: &douane_schemas::record::RawRecord<'_>| {
@@ -252,10 +291,19 @@ impl Desk {
         Ok(records)
     }
 
-    fn unseal(&self, key: &[u8], sealed: &[u8], shards: u32) -> Result<Quarantined, RunFault> {
+    fn unseal(&self, key: &[u8], sealed: &[u8], shards: u32) -> Result<Found, RunFault> {
         let unreadable = |why: String| RunFault::Unreadable { what: "quarantine", why };
         let key = std::str::from_utf8(key).map_err(|_| unreadable("its key is no text".into()))?;
-        let sealer = sealer(&self.keys, sealed);
+        let by =
+            douane_gate::sealed_by(sealed).ok_or_else(|| unreadable("it is no seal".into()))?;
+        let Some(sealer) = self.keys.iter().find(|key| key.id() == by) else {
+            let state = match self.ended.contains(&by.to_string()) {
+                true => State::EpochEnded,
+                false => State::KeyUnknown,
+            };
+            let at = At::of_key(key).ok_or_else(|| unreadable("its key is no place".into()))?;
+            return Ok(Found::Closed(at, state));
+        };
         let mut fault = None;
         for shard in 0..shards {
             let context = SealContext {
@@ -266,7 +314,8 @@ impl Desk {
             };
             match douane_gate::open(sealer, Destination::Quarantine, key, sealed, &context) {
                 Ok(plain) => {
-                    return read_quarantined(&plain).map_err(|f| unreadable(f.to_string()));
+                    let read = read_quarantined(&plain).map(Found::Open);
+                    return read.map_err(|f| unreadable(f.to_string()));
                 }
                 Err(found) => fault = Some(found),
             }
@@ -288,11 +337,17 @@ impl Desk {
     }
 }
 
+/// Ids of the keys of epochs that are over: what they sealed opens nowhere.
+fn ended(keys: &KeyHome) -> BTreeSet<String> {
+    let epochs = keys.store().into_iter().flat_map(|store| &store.quarantine);
+    epochs.filter(|epoch| !epoch.is_live()).map(|epoch| epoch.id.clone()).collect()
+}
+
 /// Refusals, and what came of trying again, as committed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {
-    /// Named by a committed intent.
-    refused: BTreeSet<At>,
+    /// Named by a committed intent, with their codes.
+    refused: BTreeMap<At, String>,
     /// The last word on each.
     outcomes: BTreeMap<At, Outcome>,
     /// How many attempts there were at each: a new one is told from an old one by it.
@@ -315,10 +370,9 @@ impl Told {
                     if *index >= size || void.contains(index) {
                         continue;
                     }
-                    self.refused.extend(refused.iter().chain(&intent.refused).map(|r| At {
-                        topic: r.topic.clone(),
-                        partition: r.partition,
-                        offset: r.offset,
+                    self.refused.extend(refused.iter().chain(&intent.refused).map(|r| {
+                        let (topic, partition, offset) = (r.topic.clone(), r.partition, r.offset);
+                        (At { topic, partition, offset }, r.code.clone())
                     }));
                     for r in &intent.redriven {
                         let at =
@@ -347,7 +401,7 @@ impl Told {
 
     /// A committed intent refused it.
     pub(crate) fn is_refused(&self, at: &At) -> bool {
-        self.refused.contains(at)
+        self.refused.contains_key(at)
     }
 
     fn attempts(&self, at: &At) -> usize {
@@ -372,20 +426,32 @@ pub fn list(place: &Path, file: &Path) -> Result<Vec<SetAside>, RunFault> {
     let mut list: Vec<SetAside> = desk
         .read(&layout)?
         .into_iter()
-        .map(|(record, at_ms)| {
-            let at = At { topic: record.topic, partition: record.partition, offset: record.offset };
+        .map(|(found, at_ms)| {
+            let (at, code, whole, state) = match found {
+                Found::Open(record) => {
+                    let (topic, partition) = (record.topic, record.partition);
+                    let at = At { topic, partition, offset: record.offset };
+                    let state = told.state(&at);
+                    (at, record.code, record.record.is_some(), state)
+                }
+                // The ledger has the code as well.
+                Found::Closed(at, state) => {
+                    let code = told.refused.get(&at).cloned();
+                    (at, code.unwrap_or_else(|| "-".to_owned()), false, state)
+                }
+            };
             // A folder's records have no time of their own.
             let since =
                 (at_ms >= 0).then(|| jiff::Timestamp::from_millisecond(at_ms).ok()).flatten();
             SetAside {
-                state: told.state(&at),
+                state,
                 at,
-                code: record.code,
+                code,
                 since: since.map_or_else(
                     || "-".to_owned(),
                     |t| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
                 ),
-                whole: record.record.is_some(),
+                whole,
             }
         })
         // Done with: its copy goes with the topic's retention.
@@ -404,6 +470,11 @@ pub struct Wanted {
 
 impl Wanted {
     fn wants(&self, record: &SetAside) -> bool {
+        record.state.waits() && self.names(record)
+    }
+
+    /// Whether it is one of those that are asked for, whatever can be done about it.
+    fn names(&self, record: &SetAside) -> bool {
         record.state != State::Leftover
             && self.code.as_ref().is_none_or(|code| *code == record.code)
             && (self.records.is_empty() || self.records.contains(&record.at))
@@ -420,15 +491,20 @@ pub fn redrive(
 ) -> Result<Vec<(At, Option<Outcome>)>, RunFault> {
     let desk = Desk::open(place, file)?;
     aggregate::of_rows(&desk.pipeline, "`quarantine redrive`")?;
-    let records: Vec<At> =
-        list(place, file)?.into_iter().filter(|r| wanted.wants(r)).map(|r| r.at).collect();
-    if let Some(unknown) = wanted.records.iter().find(|at| !records.contains(at)) {
+    let found = list(place, file)?;
+    let at = |record: &SetAside| record.at.clone();
+    let records: Vec<At> = found.iter().filter(|r| wanted.wants(r)).map(at).collect();
+    let is_ended = |record: &&SetAside| record.state == State::EpochEnded && wanted.names(record);
+    let ended: Vec<_> =
+        found.iter().filter(is_ended).map(|r| (at(r), Some(Outcome::EpochEnded))).collect();
+    let known = |at: &At| records.contains(at) || ended.iter().any(|(ended, _)| ended == at);
+    if let Some(unknown) = wanted.records.iter().find(|at| !known(at)) {
         return Err(RunFault::File(format!(
             "{unknown} does not wait in quarantine\n  next: `douane quarantine list` shows what does"
         )));
     }
     if records.is_empty() {
-        return Ok(Vec::new());
+        return Ok(ended);
     }
     if records.len() > REQUEST_MAX {
         return Err(RunFault::File(format!(
@@ -474,7 +550,8 @@ pub fn redrive(
         let new = told.attempts(at) > before.attempts(at);
         told.outcome(at).filter(|_| new).cloned()
     };
-    Ok(records.iter().map(|at| (at.clone(), outcome(at))).collect())
+    let tried = records.iter().map(|at| (at.clone(), outcome(at)));
+    Ok(tried.chain(ended.iter().cloned()).collect())
 }
 
 /// The request file, there as long as somebody waits for its answer.
@@ -580,5 +657,9 @@ mod tests {
         for bad in ["", "t", "t[1]", "t[x]@1", "t[1]@", "t/1/2"] {
             assert!(bad.parse::<At>().is_err(), "{bad}");
         }
+        // A folder's source may have a path for a topic.
+        let at = At { topic: "in/a.jsonl".into(), partition: 0, offset: 7 };
+        assert_eq!(At::of_key("in/a.jsonl/0/7"), Some(at));
+        assert!(["", "t", "t/1", "t/x/1", "t/1/x"].iter().all(|bad| At::of_key(bad).is_none()));
     }
 }

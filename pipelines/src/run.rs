@@ -1,6 +1,7 @@
 //! `run`: one pipeline until it is stopped. Checks everything once, commits the layout, and gives
 //! each shard a thread.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use douane_connectors::registry::{Registry, RegistryFault};
 use douane_gate::Target;
 use douane_ledger::log::{Assigned, Entry, Head, LedgerFault, Log};
 use douane_ledger::release::LiveRelease;
+use douane_transforms::Produces;
 use serde_json::json;
 
 use crate::aggregate::{self, Worker};
@@ -23,6 +25,7 @@ use crate::crossing::{Admins, Crossing, Opened, PositionTopic, TRY};
 use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::identity;
+use crate::key_home::{Of, Protects};
 use crate::keys;
 use crate::names::{Names, ledger_home};
 use crate::plan::{OutputColumn, Plan};
@@ -255,6 +258,7 @@ pub(crate) fn open(
     if plan.has_subjects() {
         keys.begin_subjects()?;
     }
+    keys.begin_epoch()?;
     let keys = keys::open(&place)?;
     let names = Names::of(&place, &pipeline);
     let edges = Edges::released(&place, &pipeline, &release.release)?;
@@ -295,18 +299,40 @@ pub(crate) fn open(
     Ok(Crossing::new(place, pipeline, plan, keys, opened))
 }
 
-/// The token domains of a plan, and whether they are in its record key.
-fn domains_of(plan: &Plan) -> Vec<(String, bool)> {
-    let of = |columns: &[OutputColumn], in_key: bool| {
-        let protections = columns.iter().filter_map(|column| column.protection.as_ref());
-        let keys = protections.flat_map(|protection| protection.declared.keys.clone());
-        keys.map(|(_, domain)| (domain, in_key)).collect::<Vec<_>>()
+/// The token domains of a plan, and what it protects in each.
+fn domains_of(plan: &Plan) -> Vec<Protects> {
+    let mut all: BTreeMap<String, Protects> = BTreeMap::new();
+    let mut take = |domain: &str, in_key: bool, of: Of| {
+        let new = || Protects { domain: domain.to_owned(), in_key, of: BTreeSet::new() };
+        let known = all.entry(domain.to_owned()).or_insert_with(new);
+        known.in_key |= in_key;
+        known.of.insert(of);
     };
-    let mut all = [of(&plan.keys, true), of(&plan.columns, false)].concat();
-    // In the key first: one entry a domain.
-    all.sort_by(|a, b| (&a.0, !a.1).cmp(&(&b.0, !b.1)));
-    all.dedup_by(|a, b| a.0 == b.0);
-    all
+    let columns = |columns: &'_ [OutputColumn]| {
+        let protections = columns.iter().filter_map(|column| column.protection.as_ref());
+        protections.map(|protection| protection.declared.clone()).collect::<Vec<_>>()
+    };
+    for (of, in_key) in [(&plan.keys, true), (&plan.columns, false)] {
+        for declared in columns(of) {
+            match &declared.produces {
+                Produces::Redacted { in_place, .. } => {
+                    for place in in_place {
+                        let of = match place.most {
+                            Some(_) => Of::SharedFinds,
+                            None => Of::Finds,
+                        };
+                        if let Produces::Token { domain, .. } | Produces::Fpe { domain, .. } =
+                            &place.produces
+                        {
+                            take(domain, in_key, of);
+                        }
+                    }
+                }
+                _ => declared.keys.iter().for_each(|(_, d)| take(d, in_key, Of::Columns)),
+            }
+        }
+    }
+    all.into_values().collect()
 }
 
 /// Both clusters, which are the ones that the files name, and are two.

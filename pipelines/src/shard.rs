@@ -700,15 +700,16 @@ impl Shard<'_> {
     fn quarantine(&self, life: &mut Life, turn: &Turn) -> Result<u64, RunFault> {
         let crossing = self.crossing;
         let gate = &life.gate;
+        if turn.refused().is_empty() {
+            return Ok(0);
+        }
+        crossing.may_set_aside()?;
         let sealed = turn
             .seal_refused(|refused, record| {
                 crossing.seal_quarantine(gate, self.number, refused, record)
             })
             .into_iter()
             .collect::<Result<Vec<_>, RunFault>>()?;
-        if sealed.is_empty() {
-            return Ok(0);
-        }
         life.quarantine.send(&sealed, &crossing.names.quarantine).map_err(|fault| {
             match fault.stays() {
                 true => RunFault::Edge(fault.to_string()),

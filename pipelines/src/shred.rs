@@ -14,10 +14,10 @@ use douane_ledger::shred::{Certificate, Destroyed, FORMAT, Remaining, remaining,
 use douane_ledger::signing::SigningKey;
 use douane_schemas::keys::KeyId;
 use douane_transforms::subjects::{Namer, SubjectId};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
-use crate::config::{self, Place};
+use crate::config::{self, Place, Retention};
 use crate::detokenize::check_words;
 use crate::fault::RunFault;
 use crate::key_home::{self, Changed, KeyFault, Shred, Shredded, Store};
@@ -107,7 +107,7 @@ pub fn shred(place_file: &Path, wanted: &Wanted<'_>) -> Result<Certificate, RunF
         survivors: done.survivors,
         remains,
         not_looked_at,
-        notes: notes(),
+        notes: notes(&store, place.keys.quarantine),
     };
     write_down(wanted, &ordered, &certificate, &done, book.into_inner())?;
     Ok(certificate)
@@ -214,15 +214,34 @@ fn remaining_of(
     (remains, unseen.into_iter().collect())
 }
 
-/// What no key reaches.
-fn notes() -> Vec<String> {
+/// What these keys do not reach.
+fn notes(store: &Store, retention: Retention) -> Vec<String> {
+    let quarantine = match store.quarantine.last() {
+        None => "until the retention of those topics ends".to_owned(),
+        // Its key is kept for so long after it served for so long, if it is not ended before.
+        Some(newest) => {
+            let (at, number) = (newest.made, newest.number);
+            let until = [retention.epoch, retention.keep].into_iter().try_fold(at, |at, length| {
+                at.checked_add(SignedDuration::try_from(length).ok()?).ok()
+            });
+            let until = until.unwrap_or(Timestamp::MAX).strftime("%Y-%m-%d");
+            format!(
+                "until the key of their epoch is destroyed (`keys expire`), which is due for the \
+                 newest, {number}, from {until} on, and for what was set aside before the first \
+                 epoch until the retention of those topics ends"
+            )
+        }
+    };
+    let set_aside = format!(
+        "records that were set aside lie sealed in the quarantine topics, with the source's own \
+         bytes, {quarantine}"
+    );
     [
         "tokens by a MAC stay linkable, and can be made again of a value that is known, while the \
          keys of their domain live",
         "encrypted values (fpe) and reversible tokens of domains without keys per subject open while \
          the keys of their domain live",
-        "records that were set aside lie sealed in the quarantine topics, with the source's own \
-         bytes, until the retention of those topics ends",
+        &set_aside,
         "the source, and what columns show as it is or coarser, are not reached by keys",
     ]
     .map(str::to_owned)

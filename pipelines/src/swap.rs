@@ -6,7 +6,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use douane_ledger::canonical;
 use serde_json::json;
@@ -27,6 +27,8 @@ use crate::vigil::Vigil;
 
 /// Between two looks at the files.
 const LOOK: Duration = Duration::from_secs(1);
+/// Between two tries to begin an epoch of the quarantine.
+const EPOCH_AGAIN: Duration = Duration::from_secs(60);
 /// As much of a file as is looked at: more than any of them may have.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -41,6 +43,8 @@ pub struct Watch {
     waits: String,
     /// The place of douane.yaml that the last `needs_restart` was about.
     other_place: Option<Place>,
+    /// When the next epoch of the quarantine was last begun, or was to be.
+    epoch_tried: Option<Instant>,
 }
 
 /// Why changed files are not swapped in.
@@ -101,6 +105,7 @@ impl Watch {
             seen: String::new(),
             waits: String::new(),
             other_place: None,
+            epoch_tried: None,
         }
     }
 
@@ -120,6 +125,7 @@ impl Watch {
             if let Some(subjects) = running.keys.subjects() {
                 subjects.look();
             }
+            self.begin_epoch(running, report);
             if stop.is_set() && (stop.is_asked() || running.right.halted().is_none()) {
                 return None;
             }
@@ -133,6 +139,19 @@ impl Watch {
                 stop.halt();
                 return Some(next);
             }
+        }
+    }
+
+    /// Begins the next epoch of the quarantine in its time; the changed store is taken up as any
+    /// rotation is. Until its home answers, records are set aside under the key of before.
+    fn begin_epoch(&mut self, running: &Crossing, report: &Report) {
+        let rests = self.epoch_tried.is_some_and(|tried| tried.elapsed() < EPOCH_AGAIN);
+        if rests || !running.keys.epoch_over() {
+            return;
+        }
+        self.epoch_tried = Some(Instant::now());
+        if let Err(fault) = running.keys.begin_epoch() {
+            report.event("epoch_waits", json!({"why": fault.to_string()}));
         }
     }
 

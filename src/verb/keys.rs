@@ -1,4 +1,4 @@
-//! `keys init | status | rotate | shred | detokenize | request | approve`
+//! `keys init | status | rotate | expire | shred | detokenize | request | approve`
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use douane_pipelines::config;
 use douane_pipelines::detokenize::{self, Found, VALUES_MAX};
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::key_home::{KeyHome, init_approver};
-use douane_pipelines::keys::{self, Rotated, Status, What};
+use douane_pipelines::keys::{self, EpochState, Rotated, Status, What};
 use serde_json::json;
 
 use crate::verb::shred;
@@ -46,6 +46,10 @@ enum Keys {
     /// Replaces a key by its next version; a running process takes it up between two transactions.
     /// 0: done.
     Rotate(Rotate),
+    /// Destroys the keys that records were set aside under, of epochs whose time is over: what lies in
+    /// the quarantine under them opens nowhere from then on. The ledger has it first. 0: done, or
+    /// nothing was to be done.
+    Expire(Expire),
     /// Destroys the keys of single subjects, or tenants: what was tokenised under them is never turned
     /// back. The ledger has it first; a certificate says what is gone and what remains. 0: destroyed.
     Shred(shred::Args),
@@ -99,7 +103,9 @@ struct Wanted {
 }
 
 #[derive(clap::Args)]
-#[command(group(clap::ArgGroup::new("what").required(true).args(["domain", "root", "wrapping"])))]
+#[command(group(
+    clap::ArgGroup::new("what").required(true).args(["domain", "root", "wrapping", "quarantine"])
+))]
 struct Rotate {
     /// A token domain: new values get new tokens, in every pipeline that uses it.
     domain: Option<String>,
@@ -109,9 +115,27 @@ struct Rotate {
     /// The key that wraps the store; the old one is destroyed.
     #[arg(long)]
     wrapping: bool,
+    /// The key that records are set aside under, before its time.
+    #[arg(long)]
+    quarantine: bool,
     /// How long the version before is still read back: a number and `d`, `h`, `m` or `s`.
     #[arg(long, default_value = "30d", value_parser = duration, requires = "domain")]
     overlap: Duration,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(clap::Args)]
+struct Expire {
+    /// This one, before its time; the newest is in use.
+    #[arg(long)]
+    epoch: Option<u32>,
+    /// Who has it done; stands in the ledger.
+    #[arg(long)]
+    by: String,
+    /// Why; stands in the ledger.
+    #[arg(long)]
+    reason: String,
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -135,6 +159,10 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         }
         Keys::Rotate(args) => {
             rotate(place, args)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Keys::Expire(args) => {
+            expire(place, args)?;
             Ok(ExitCode::SUCCESS)
         }
         Keys::Shred(args) => shred::run(place, args),
@@ -298,6 +326,19 @@ fn print_status(status: &Status) {
             verb::print(&format!("  domain {domain}  {keys} keys  {shredded} subjects shredded"));
         }
     }
+    for epoch in &status.quarantine {
+        let state = match epoch.state {
+            EpochState::Active => "records are set aside under it",
+            EpochState::Kept => "kept until",
+            EpochState::Over => "over: `douane keys expire` destroys it; kept until",
+            EpochState::Ending => "NOT ended yet: `douane keys expire` once more; kept until",
+            EpochState::Ended => "ended",
+        };
+        let until = epoch.until.as_deref().unwrap_or_default();
+        let line =
+            format!("quarantine epoch {}  since {}  {state} {until}", epoch.number, epoch.since);
+        verb::print(line.trim_end());
+    }
     for domain in &status.domains {
         let used: Vec<String> = domain
             .used_by
@@ -323,6 +364,7 @@ fn rotate(place: &Path, args: &Rotate) -> Result<(), RunFault> {
     let what = match &args.domain {
         Some(domain) => What::Domain { domain: domain.clone(), overlap: args.overlap },
         None if args.root => What::Root,
+        None if args.quarantine => What::Quarantine,
         None => What::Wrapping,
     };
     let Rotated { changed, remains } = &keys::rotate(place, &what)?;
@@ -339,7 +381,31 @@ fn rotate(place: &Path, args: &Rotate) -> Result<(), RunFault> {
             verb::print(&format!("the old wrapping key is destroyed; {word}: {}", remains.what));
         }
         (What::Root, _) => verb::print("domains in use keep their tokens until they are rotated"),
+        (What::Quarantine, _) => verb::print(
+            "a running process takes it up within seconds; `douane keys expire --epoch` ends the one \
+             before",
+        ),
         _ => verb::print("a running process takes it up between two transactions"),
+    }
+    Ok(())
+}
+
+fn expire(place: &Path, args: &Expire) -> Result<(), RunFault> {
+    let wanted = keys::Expire { epoch: args.epoch, by: &args.by, reason: &args.reason };
+    let expired = keys::expire(place, &wanted)?;
+    if args.format == Format::Json {
+        verb::print_json(&expired);
+        return Ok(());
+    }
+    for number in &expired.ended {
+        verb::print(&format!("quarantine epoch {number}: its key is destroyed"));
+    }
+    match &expired.remains {
+        Some(remains) => {
+            let word = if remains.is_final { "final" } else { "NOT final" };
+            verb::print(&format!("the old wrapping key is destroyed; {word}: {}", remains.what));
+        }
+        None => verb::print("no epoch's time is over"),
     }
     Ok(())
 }

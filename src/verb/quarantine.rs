@@ -52,12 +52,19 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
 
 fn list(place: &Path, file: &Path, format: Format) -> Result<ExitCode, RunFault> {
     let list = quarantine::list(place, file)?;
-    let waits = list.iter().filter(|record| record.state != State::Leftover).count();
+    let count = |is: fn(&State) -> bool| list.iter().filter(|record| is(&record.state)).count();
+    let waits = count(State::waits);
+    let leftovers = count(|state| *state == State::Leftover);
+    let closed = list.len() - waits - leftovers;
     match format {
         Format::Json => verb::print_json(&list),
         Format::Text => {
             list.iter().for_each(|record| verb::print(&line(record)));
-            verb::print(&format!("{waits} wait, {} leftovers", list.len() - waits));
+            let closed = match closed {
+                0 => String::new(),
+                closed => format!(", {closed} that nobody opens any more"),
+            };
+            verb::print(&format!("{waits} wait, {leftovers} leftovers{closed}"));
         }
     }
     Ok(verb::answer(waits == 0))
@@ -68,6 +75,14 @@ fn line(record: &SetAside) -> String {
         State::Waiting => "waits".to_owned(),
         State::Leftover => "leftover of a turn that did not come to pass".to_owned(),
         State::Tried(outcome) => outcome.to_string(),
+        State::EpochEnded => {
+            "closed: the key of its epoch has ended (`douane keys status`); next: \
+                              write the row again at its source"
+                .to_owned()
+        }
+        State::KeyUnknown => "closed: this key store never had its key, or lost it; next: put the \
+                              newest `keys/store.json` back"
+            .to_owned(),
     };
     format!("{}  {}  {}  {state}", record.at, record.since, record.code)
 }

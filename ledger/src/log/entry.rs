@@ -170,6 +170,23 @@ pub enum Entry {
         /// For people; names no subject.
         reason: String,
     },
+    /// The key that records were set aside under for a while is about to be destroyed. The ROTATED of the
+    /// wrapping key after it is where that begins.
+    EpochEnded {
+        /// Counts the epochs of the place, from 1.
+        number: u32,
+        /// Id of the key, which stands in the seals under it.
+        key_id: String,
+        /// When it came into use, RFC 3339 in UTC.
+        since: String,
+        /// When its time was over; none where it is ended before that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept_until: Option<String>,
+        /// By whom.
+        by: String,
+        /// For people.
+        reason: String,
+    },
     /// Tokens or encrypted values were turned back, inside the zone. Written before they were shown.
     Detokenized {
         /// Who asked.

@@ -13,7 +13,7 @@ use super::frames::number;
 use super::{Finding, Report};
 use crate::manifest::Manifest;
 
-const KINDS: [&str; 19] = [
+const KINDS: [&str; 20] = [
     "INTENT",
     "COMMITTED",
     "VOID",
@@ -30,6 +30,7 @@ const KINDS: [&str; 19] = [
     "ROTATED",
     "SHREDDING",
     "SHREDDED",
+    "EPOCH_ENDED",
     "DETOKENIZED",
     "LAYOUT",
     "LEASE",

@@ -545,6 +545,9 @@ impl Worker<'_> {
 
     fn set_aside(&self, life: &mut Life, turn: &Turn) -> Result<Vec<RefusedEntry>, RunFault> {
         let (crossing, gate) = (self.crossing, &life.gate);
+        if !turn.refused().is_empty() {
+            crossing.may_set_aside()?;
+        }
         let sealed = turn
             .seal_refused(|refused, record| crossing.seal_quarantine(gate, SHARD, refused, record))
             .into_iter()

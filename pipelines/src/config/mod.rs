@@ -28,7 +28,7 @@ pub use pipeline::{
     Class, ClassRule, Override, Pipeline, Sink, SinkFormat, Source, Start, format_name,
 };
 pub(crate) use place::zone;
-pub use place::{Home, KeysPlace, Pkcs11Home, Place, TransitHome};
+pub use place::{Home, KeysPlace, Pkcs11Home, Place, Retention, TransitHome};
 pub(crate) use schema::nearest;
 pub use tables::{SHARDS_MAX, Table};
 pub(crate) use yaml::quoted;

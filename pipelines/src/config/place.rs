@@ -56,6 +56,26 @@ pub struct KeysPlace {
     pub locked: bool,
     /// Where the key lives that wraps the store.
     pub home: Home,
+    /// How long what is set aside can be opened.
+    pub quarantine: Retention,
+}
+
+/// Each key that records are set aside under serves for `epoch`, and is kept for `keep` after that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    pub epoch: Duration,
+    pub keep: Duration,
+}
+
+impl Retention {
+    /// Of days.
+    pub const fn days(epoch: u32, keep: u32) -> Self {
+        const DAY_S: u64 = 86_400;
+        Self {
+            epoch: Duration::from_secs(epoch as u64 * DAY_S),
+            keep: Duration::from_secs(keep as u64 * DAY_S),
+        }
+    }
 }
 
 impl KeysPlace {
@@ -178,6 +198,29 @@ pub(super) struct KeysFile {
     /// Keys that cannot be kept out of swap are a fault; `false` unless said.
     #[serde(default)]
     pub locked: bool,
+    /// How long records that were set aside can be opened.
+    #[serde(default)]
+    pub quarantine: QuarantineFile,
+}
+
+/// How long records that were set aside can be opened: each is sealed under the key of its epoch.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Epochs")]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct QuarantineFile {
+    /// Days that one key serves; 30 unless said.
+    #[schemars(range(min = 1, max = 3650))]
+    pub epoch_days: u32,
+    /// Days that a key is kept after the next one began; then `douane keys expire` destroys it. 180
+    /// unless said.
+    #[schemars(range(min = 1, max = 3650))]
+    pub keep_days: u32,
+}
+
+impl Default for QuarantineFile {
+    fn default() -> Self {
+        Self { epoch_days: 30, keep_days: 180 }
+    }
 }
 
 /// A token, by PKCS#11.
@@ -564,7 +607,8 @@ fn keys(
         let path = file.wrapping_file.map(|path| place.join(path));
         Home::File { path: path.unwrap_or_else(|| dir.join("wrapping.key")) }
     };
-    KeysPlace { dir, region, locked: file.locked, home }
+    let quarantine = Retention::days(file.quarantine.epoch_days, file.quarantine.keep_days);
+    KeysPlace { dir, region, locked: file.locked, home, quarantine }
 }
 
 fn transit(

@@ -116,7 +116,6 @@ impl Lint<'_> {
         for (n, (stage, _)) in stages.iter_mut().enumerate() {
             let places: Vec<(String, Mark)> = domains_of(stage)
                 .into_iter()
-                .filter(|(domain, _)| of_columns.iter().any(|of| of == domain))
                 .map(|(domain, place)| {
                     let n = n.to_string();
                     let at: Vec<&str> = ["stages", &n, "redact"].into_iter().chain(place).collect();
@@ -132,6 +131,10 @@ impl Lint<'_> {
                 if let Some((at, named)) = named {
                     shares[at] = true;
                     config.shared.extend(named.max_per_record.map(|most| (domain, most)));
+                    continue;
+                }
+                // Whether it is a column's of another pipeline the key store knows, at the start.
+                if !of_columns.contains(&domain) {
                     continue;
                 }
                 let shown = quoted(&domain);
@@ -175,7 +178,7 @@ impl Lint<'_> {
         }
         if !shares {
             let shown = quoted(domain);
-            let message = format!("no text of these columns shares the domain `{shown}`");
+            let message = format!("no find in a text of these columns has the domain `{shown}`");
             self.error(mark, Kind::MatchesNothing, message).next("remove the override");
         }
         let other = !named.detectors.is_empty()

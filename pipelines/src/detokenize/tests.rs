@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::bundle;
+use crate::key_home::Protects;
 use crate::keys::What;
 use crate::plan::Plan;
 use crate::release::Proposal;
@@ -74,7 +75,7 @@ impl Yard {
         }
         let yard = Self { yaml: path("douane.yaml"), file: path("p.yaml"), dir };
         let place = config::load_place(&yard.yaml).unwrap();
-        let used = [("customer".into(), true), ("mail".into(), false)];
+        let used = [Protects::columns("customer", true), Protects::columns("mail", false)];
         KeyHome::init(&place.keys).unwrap().register("p", &used).unwrap();
         yard.trust([1, 2]);
         yard.release(1, &[1, 2]);

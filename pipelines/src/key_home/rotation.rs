@@ -1,6 +1,7 @@
 //! What changes in a store: a pipeline begins to use a domain, a domain or the root gets its next
 //! version, the wrapping key is replaced.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use douane_schemas::keys::{KeyId, Purpose};
@@ -9,7 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::store::{self, Detokenized, Domain, DomainVersion, Opened, Use};
+use super::store::{
+    self, Detokenized, Domain, DomainVersion, Of, Opened, QuarantineEpoch, Store, Use,
+};
 use super::subjects::{self, Doomed, Epoch};
 use super::wrapping::{KeyStore, Remains, WrappingKey};
 use super::{KeyFault, open_home, process};
@@ -108,27 +111,142 @@ pub fn rotate_wrapping(
     written: impl FnOnce(&Changed) -> Result<(), KeyFault>,
 ) -> Result<(u32, Remains), KeyFault> {
     let (_lock, mut opened) = open(keys)?;
-    let home = open_home(keys);
     let old = opened.store.clone();
-    let before = old.wrapping.clone();
+    let remains = replace_wrapping(keys, &mut opened, &old, written, &|_| ())?;
+    Ok((opened.store.wrapping.generation, remains))
+}
+
+/// Wraps what the store holds now under a fresh wrapping key, and destroys the one of `old`, which
+/// is the store as it lies there.
+fn replace_wrapping(
+    keys: &KeysPlace,
+    opened: &mut Opened,
+    old: &Store,
+    written: impl FnOnce(&Changed) -> Result<(), KeyFault>,
+    step: &dyn Fn(&'static str),
+) -> Result<Remains, KeyFault> {
+    let home = open_home(keys);
     opened.rewrap(&*home)?;
     let now = opened.store.wrapping.clone();
     let changed = Changed {
         purpose: Purpose::Store.label(),
         context: opened.store.wrapped_by(),
-        from: before.key_id,
+        from: old.wrapping.key_id.clone(),
         to: now.key_id,
     };
     written(&changed)?;
-    store::write(&keys.dir, &opened.key, opened.store)?;
+    step("rotated");
+    store::write(&keys.dir, &opened.key, opened.store.clone())?;
     // Crash here: the old wrapping key is still there and opens nothing that is in use; the next
     // rotation destroys it as well.
-    let destroyed = WrappingKey { store: &old.store, generation: before.generation };
+    step("written");
+    let destroyed = WrappingKey { store: &old.store, generation: old.wrapping.generation };
     let remains = home.destroy(destroyed, &now.versions)?;
+    step("destroyed");
     // Final is what was tried.
-    let opens = store::open_key(&keys.dir, &old, &keys.region, &*home).is_ok();
-    let is_final = remains.is_final && !opens;
-    Ok((now.generation, Remains { is_final, ..remains }))
+    let opens = store::open_key(&keys.dir, old, &keys.region, &*home).is_ok();
+    Ok(Remains { is_final: remains.is_final && !opens, ..remains })
+}
+
+/// The next key that records are set aside under, before its time: what was set aside until now can
+/// then end apart from what comes.
+pub fn rotate_quarantine(keys: &KeysPlace) -> Result<Rotation, KeyFault> {
+    let (lock, mut opened) = open(keys)?;
+    let id = |opened: &Opened| opened.store.quarantine.last().map(|epoch| epoch.id.clone());
+    let from = id(&opened).ok_or(KeyFault::NoEpoch)?;
+    opened.next_quarantine()?;
+    let changed = Changed {
+        purpose: Purpose::Quarantine.label(),
+        context: String::new(),
+        from,
+        to: id(&opened).unwrap_or_default(),
+    };
+    Ok(Rotation { keys: keys.clone(), _lock: lock, opened, changed: vec![changed] })
+}
+
+/// Begins the next epoch where the time of the newest is over, and the first where there is none.
+/// Whoever comes second finds it begun.
+pub(super) fn begin_quarantine(keys: &KeysPlace, home: &dyn KeyStore) -> Result<(), KeyFault> {
+    let _lock = store::lock(&keys.dir)?;
+    let mut opened = store::open(&keys.dir, &keys.region, home)?;
+    if opened.store.epoch_over(keys.quarantine.epoch, Timestamp::now()) {
+        opened.next_quarantine()?;
+        store::write(&keys.dir, &opened.key, opened.store)?;
+    }
+    Ok(())
+}
+
+/// Takes the epochs that are to end, and since when their time is over, where it is.
+pub type Ending<'a> =
+    dyn FnMut(&[(QuarantineEpoch, Option<Timestamp>)]) -> Result<(), KeyFault> + 'a;
+
+/// Which epochs of the quarantine end, and who wrote it down.
+pub struct Expire<'a> {
+    /// One whose time is not over, too; none: all whose time is.
+    pub epoch: Option<u32>,
+    /// Puts the intent into the ledger. Nothing was changed before.
+    pub intended: &'a mut Ending<'a>,
+    /// Puts the next wrapping key into the ledger, before the store names it.
+    pub rotated: &'a mut dyn FnMut(&Changed) -> Result<(), KeyFault>,
+    /// Called after each step, with its name: a test may end the process there.
+    pub step: &'a dyn Fn(&'static str),
+}
+
+/// What the end of epochs came to.
+pub struct Expired {
+    /// Those that ended.
+    pub epochs: Vec<QuarantineEpoch>,
+    /// Which wrapping key is in force now.
+    pub generation: u32,
+    pub remains: Remains,
+}
+
+/// Destroys the keys of epochs whose time is over: everything else is wrapped anew under a fresh
+/// wrapping key, and the old one is destroyed. `None` where none is to end. Done again after a crash
+/// at any point, it ends in the same state.
+///
+/// # Errors
+/// The epoch is the newest, or there is none of its number; the ledger refused, the home is away.
+/// Before the store is written, nothing has changed.
+pub fn expire(keys: &KeysPlace, request: Expire<'_>) -> Result<Option<Expired>, KeyFault> {
+    let Expire { epoch, intended, rotated, step } = request;
+    let (_lock, mut opened) = open(keys)?;
+    let old = opened.store.clone();
+    let now = Timestamp::now();
+    let newest = old.quarantine.len() as u32;
+    if let Some(number) = epoch.filter(|number| !(1..newest).contains(number)) {
+        return Err(KeyFault::EpochInUse { number, newest });
+    }
+    let is_due = |of: &QuarantineEpoch| {
+        let over = old.keeps_until(of.number, keys.quarantine.keep).filter(|until| *until <= now);
+        let wanted = over.is_some() || epoch == Some(of.number);
+        (of.is_live() && wanted).then(|| (of.clone(), over))
+    };
+    let due: Vec<_> = old.quarantine.iter().filter_map(is_due).collect();
+    // What a crash left without its wrapping key's end.
+    let left = old.quarantine.iter().any(|of| !of.is_live() && of.ended.is_none());
+    if due.is_empty() && !left {
+        return Ok(None);
+    }
+    step("begun");
+    if !due.is_empty() {
+        intended(&due)?;
+    }
+    step("intended");
+    for (of, _) in &due {
+        opened.forget_quarantine(of.number);
+    }
+    let remains = replace_wrapping(keys, &mut opened, &old, rotated, step)?;
+    let mut epochs = Vec::new();
+    let ending = |of: &&mut QuarantineEpoch| !of.is_live() && of.ended.is_none();
+    for of in opened.store.quarantine.iter_mut().filter(ending) {
+        of.ended = Some(Timestamp::now());
+        epochs.push(of.clone());
+    }
+    let generation = opened.store.wrapping.generation;
+    // Crash before it: the next call replaces the wrapping key once more.
+    store::write(&keys.dir, &opened.key, opened.store)?;
+    Ok(Some(Expired { epochs, generation, remains }))
 }
 
 /// Takes ids of keys, and the id of the key that they are wrapped under.
@@ -243,18 +361,37 @@ fn open(keys: &KeysPlace) -> Result<(std::fs::File, Opened), KeyFault> {
     Ok((lock, opened))
 }
 
-/// Writes down who uses which domain. Writes only what is new.
+/// What a pipeline protects in a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protects {
+    pub domain: String,
+    /// In its record key as well.
+    pub in_key: bool,
+    pub of: BTreeSet<Of>,
+}
+
+impl Protects {
+    /// Values of columns.
+    #[cfg(test)]
+    pub fn columns(domain: &str, in_key: bool) -> Self {
+        Self { domain: domain.to_owned(), in_key, of: [Of::Columns].into() }
+    }
+}
+
+/// Writes down who uses which domain, and for what. Writes only what is new.
 pub(super) fn register(
     keys: &KeysPlace,
     home: &dyn KeyStore,
     pipeline: &str,
-    domains: &[(String, bool)],
+    domains: &[Protects],
 ) -> Result<(), KeyFault> {
-    let known = |store: &super::Store| {
-        domains.iter().all(|(domain, in_key)| {
-            let found = store.domains.iter().find(|found| found.domain == *domain);
+    let known = |store: &Store| {
+        domains.iter().all(|used| {
+            let found = store.domains.iter().find(|found| found.domain == used.domain);
             let mut uses = found.into_iter().flat_map(|found| &found.used_by);
-            uses.any(|u| u.pipeline == pipeline && (u.in_key || !in_key))
+            uses.any(|u| {
+                u.pipeline == pipeline && (u.in_key || !used.in_key) && u.of.is_superset(&used.of)
+            })
         })
     };
     if known(&store::read(&keys.dir)?) {
@@ -263,7 +400,7 @@ pub(super) fn register(
     let _lock = store::lock(&keys.dir)?;
     let mut opened = store::open(&keys.dir, &keys.region, home)?;
     let root = opened.store.roots.len() as u32;
-    for (domain, in_key) in domains {
+    for Protects { domain, in_key, of } in domains {
         let at = opened.store.domains.binary_search_by(|d| d.domain.as_str().cmp(domain));
         let at = at.unwrap_or_else(|at| {
             let made = Timestamp::now();
@@ -274,11 +411,31 @@ pub(super) fn register(
         });
         let used_by = &mut opened.store.domains[at].used_by;
         match used_by.iter_mut().find(|u| u.pipeline == pipeline) {
-            // What was in a record key once may be outside under it for ever.
-            Some(known) => known.in_key |= in_key,
-            None => used_by.push(Use { pipeline: pipeline.to_owned(), in_key: *in_key }),
+            // What was in a record key once, or a pseudonym of a find, may be outside for ever.
+            Some(known) => {
+                known.in_key |= in_key;
+                known.of.extend(of);
+            }
+            None => {
+                let (pipeline, in_key) = (pipeline.to_owned(), *in_key);
+                used_by.push(Use { pipeline, in_key, of: of.clone() });
+            }
         }
         used_by.sort();
+        mixed(domain, used_by)?;
     }
     store::write(&keys.dir, &opened.key, opened.store)
+}
+
+/// Finds in texts of one pipeline have a domain of columns of another, or the other way round:
+/// whoever writes a text and reads both targets could ask for the pseudonym of any value of that
+/// column.
+fn mixed(domain: &str, used_by: &[Use]) -> Result<(), KeyFault> {
+    let of = |of: Of| used_by.iter().find(|u| u.of.contains(&of)).map(|u| u.pipeline.clone());
+    match (of(Of::Columns), of(Of::Finds)) {
+        (Some(columns), Some(finds)) => {
+            Err(KeyFault::Mixed { domain: domain.to_owned(), columns, finds })
+        }
+        _ => Ok(()),
+    }
 }

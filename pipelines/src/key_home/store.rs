@@ -4,9 +4,10 @@
 //! The file is whole or not at all: it is replaced by a rename, under a lock that every writer
 //! takes. A MAC covers all of it, so that no state, date or use can be changed without the key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use data_encoding::{BASE64, HEXLOWER};
 use douane_ledger::canonical;
@@ -14,7 +15,7 @@ use douane_ledger::signing::SigningKey;
 use douane_schemas::keys::{Key, Purpose, RootKey, id_of};
 use douane_schemas::secret::Secret;
 use douane_schemas::tuple::Tuple;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -51,6 +52,9 @@ pub struct Store {
     /// None before a subject had a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subjects: Option<SubjectEpoch>,
+    /// Oldest first, numbers from 1 without gaps; the last is active. None before the first run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantine: Vec<QuarantineEpoch>,
     /// HMAC-SHA-256 over the canonical form of all else.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     mac: String,
@@ -111,6 +115,18 @@ pub struct DomainVersion {
 }
 
 impl Store {
+    /// Whether records are to be set aside under another key than the newest at this moment.
+    pub fn epoch_over(&self, epoch: Duration, now: Timestamp) -> bool {
+        self.quarantine.last().is_none_or(|last| last.made.duration_until(now) >= signed(epoch))
+    }
+
+    /// When what was set aside in an epoch has been kept for long enough: so long after the next one
+    /// began. `None` while it is the newest.
+    pub fn keeps_until(&self, number: u32, keep: Duration) -> Option<Timestamp> {
+        let next = self.quarantine.get(number as usize)?;
+        Some(next.made.checked_add(signed(keep)).unwrap_or(Timestamp::MAX))
+    }
+
     /// Its home and the generation of its wrapping key, as the log of keys has them.
     pub fn wrapped_by(&self) -> String {
         format!("{} {}", self.wrapping.home, self.wrapping.generation)
@@ -139,13 +155,34 @@ impl DomainVersion {
     }
 }
 
-/// A pipeline that protects columns in a domain.
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+/// A pipeline that protects something in a domain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Use {
     pub pipeline: String,
     /// The domain is in its record key: then it keeps its version for the topic's life.
     pub in_key: bool,
+    /// What it protects, or ever did: what was made of it is outside. Empty in a store of before,
+    /// until the pipeline runs again.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub of: BTreeSet<Of>,
+}
+
+/// What is protected in a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Of {
+    /// Values of columns.
+    Columns,
+    /// Finds in free text: whoever writes a text and reads the target sees the pseudonym of any
+    /// value of his choice.
+    Finds,
+    /// The same under a signed override, with a limit a record.
+    SharedFinds,
 }
 
 /// Since values were turned back: the log of keys that lacks it, and a trust root that does not
@@ -182,6 +219,33 @@ pub struct SubjectEpoch {
     /// Its id; the database's name has the start of it.
     pub id: String,
     wrapped: String,
+}
+
+/// A key that records are set aside under for a while: random, and destroyed once what it sealed has
+/// been kept for long enough.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuarantineEpoch {
+    /// Counts them, from 1.
+    pub number: u32,
+    #[serde(with = "moment")]
+    pub made: Timestamp,
+    /// The key's id, which stands in each seal under it.
+    pub id: String,
+    /// None from the end on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wrapped: Option<String>,
+    /// When the wrapping key that it lay under was destroyed as well. A crash before that leaves
+    /// it to the next call.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "moment::optional")]
+    pub ended: Option<Timestamp>,
+}
+
+impl QuarantineEpoch {
+    /// Its key is there.
+    pub fn is_live(&self) -> bool {
+        self.wrapped.is_some()
+    }
 }
 
 /// What every secret of a store is bound to beside its name and version.
@@ -248,6 +312,8 @@ pub(super) struct Opened {
     pub checkpoint: Zeroizing<String>,
     /// As `store.subjects`.
     pub subjects: Option<Secret>,
+    /// As `store.quarantine`; none for those that ended.
+    pub quarantine: Vec<Option<Secret>>,
     /// None before the first shredding.
     pub certificate: Option<Zeroizing<String>>,
 }
@@ -293,6 +359,8 @@ const CHECKPOINT: &str = "checkpoint";
 const CERTIFICATE: &str = "certificate";
 /// Name of the key that subjects' keys are wrapped under.
 const SUBJECTS: &str = "subjects";
+/// Name of the keys that records are set aside under.
+const QUARANTINE: &str = "quarantine";
 
 pub(super) fn path(dir: &Path) -> PathBuf {
     dir.join(NAME)
@@ -339,6 +407,7 @@ pub(super) fn init(
         roots: vec![root],
         domains: Vec::new(),
         subjects: None,
+        quarantine: Vec::new(),
         detokenized: None,
         region: region.to_owned(),
         mac: String::new(),
@@ -412,6 +481,7 @@ pub(super) fn read(dir: &Path) -> Result<Store, KeyFault> {
     let store: Store = serde_json::from_slice(&bytes)
         .map_err(|_| KeyFault::Form { path: path.clone(), expected })?;
     let entries: usize = store.domains.iter().map(|d| d.versions.len() + d.used_by.len()).sum();
+    let entries = entries + store.quarantine.len();
     let counted = |versions: &mut dyn Iterator<Item = u32>| {
         versions.enumerate().all(|(at, version)| version as usize == at + 1)
     };
@@ -424,6 +494,12 @@ pub(super) fn read(dir: &Path) -> Result<Store, KeyFault> {
     let id = |id: &String| id.len() == 32 && HEXLOWER.decode(id.as_bytes()).is_ok();
     let whole = store.v == FORMAT
         && store.subjects.as_ref().is_none_or(|epoch| epoch.number > 0 && id(&epoch.id))
+        && counted(&mut store.quarantine.iter().map(|epoch| epoch.number))
+        && store
+            .quarantine
+            .iter()
+            .all(|epoch| id(&epoch.id) && !(epoch.is_live() && epoch.ended.is_some()))
+        && store.quarantine.last().is_none_or(QuarantineEpoch::is_live)
         && named
         && entries <= ENTRIES_MAX
         && !store.roots.is_empty()
@@ -519,7 +595,14 @@ pub(super) fn open(dir: &Path, region: &str, home: &dyn KeyStore) -> Result<Open
         Some(found) => Some(epoch(found).ok_or_else(broken)?),
         None => None,
     };
-    Ok(Opened { roots, manifest, checkpoint, subjects, certificate, key, store })
+    let of_quarantine = |epoch: &QuarantineEpoch| {
+        let Some(wrapped) = &epoch.wrapped else { return Ok(None) };
+        let secret = opened(QUARANTINE, epoch.number, wrapped).and_then(|plain| secret_of(&plain));
+        let right = |secret: &Secret| id_of(secret.bytes()).to_string() == epoch.id;
+        secret.filter(right).map(Some).ok_or_else(broken)
+    };
+    let quarantine = store.quarantine.iter().map(of_quarantine).collect::<Result<_, _>>()?;
+    Ok(Opened { roots, manifest, checkpoint, subjects, quarantine, certificate, key, store })
 }
 
 impl Opened {
@@ -565,7 +648,16 @@ impl Opened {
         if let (Some(epoch), Some(secret)) = (&mut subjects, &self.subjects) {
             epoch.wrapped = wrapped(&key, &bound, SUBJECTS, epoch.number, secret.bytes())?;
         }
-        self.store = Store { wrapping, roots, signing, subjects, ..self.store.clone() };
+        let mut quarantine = self.store.quarantine.clone();
+        for (epoch, secret) in quarantine.iter_mut().zip(&self.quarantine) {
+            epoch.wrapped = match secret {
+                Some(secret) => {
+                    Some(wrapped(&key, &bound, QUARANTINE, epoch.number, secret.bytes())?)
+                }
+                None => None,
+            };
+        }
+        self.store = Store { wrapping, roots, signing, subjects, quarantine, ..self.store.clone() };
         self.key = key;
         Ok(())
     }
@@ -580,6 +672,27 @@ impl Opened {
         self.store.subjects = Some(SubjectEpoch { number, made: Timestamp::now(), id, wrapped });
         self.subjects = Some(secret);
         Ok(())
+    }
+
+    /// A fresh key for records to be set aside under. Those before it only open from now on.
+    pub(super) fn next_quarantine(&mut self) -> Result<(), KeyFault> {
+        let secret = random()?;
+        let number = self.store.quarantine.len() as u32 + 1;
+        let wrapped = wrapped(&self.key, &self.bound(), QUARANTINE, number, secret.bytes())?;
+        let id = id_of(secret.bytes()).to_string();
+        let made = Timestamp::now();
+        let wrapped = Some(wrapped);
+        self.store.quarantine.push(QuarantineEpoch { number, made, id, wrapped, ended: None });
+        self.quarantine.push(Some(secret));
+        Ok(())
+    }
+
+    /// Forgets the key of an epoch. It is gone once the wrapping key is that a copy of the store
+    /// opens with: the caller wraps everything anew.
+    pub(super) fn forget_quarantine(&mut self, number: u32) {
+        let at = number as usize - 1;
+        self.quarantine[at] = None;
+        self.store.quarantine[at].wrapped = None;
     }
 
     /// What certificates are signed with, made where there is none. Says whether it is new.
@@ -612,6 +725,9 @@ pub(super) fn digest(store: &Store) -> String {
         }
     }
     if let Some(epoch) = &store.subjects {
+        tuple = tuple.text(&epoch.id);
+    }
+    for epoch in store.quarantine.iter().filter(|epoch| epoch.is_live()) {
         tuple = tuple.text(&epoch.id);
     }
     canonical::sha256_hex(&tuple.finish())

@@ -1,10 +1,12 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::config::Retention;
 
 mod fitness;
 #[cfg(target_os = "linux")]
 mod memory;
+mod quarantine;
 mod subjects;
 
 const STORE: &str = "store.json";
@@ -21,6 +23,7 @@ fn keys(dir: &Path) -> KeysPlace {
         region: "eu-de".into(),
         locked: false,
         home: Home::File { path: dir.join(WRAPPING) },
+        quarantine: Retention::days(30, 180),
     }
 }
 
@@ -129,10 +132,13 @@ fn open_bad_rights_bad_bytes_bad_missing() {
 fn open_bad_any_word_changed() {
     let dir = tempfile::tempdir().unwrap();
     let place = keys(dir.path());
-    KeyHome::init(&place).unwrap().register("p", &[("a".into(), false)]).unwrap();
+    KeyHome::init(&place).unwrap().register("p", &[Protects::columns("a", false)]).unwrap();
     rotate_domain(&place, "a", DAY).unwrap().commit().unwrap();
     rotate_root(&place).unwrap().commit().unwrap();
     KeyHome::open(&place).unwrap().begin_subjects().unwrap();
+    KeyHome::open(&place).unwrap().begin_epoch().unwrap();
+    rotate_quarantine(&place).unwrap().commit().unwrap();
+    quarantine::expired(&place, Some(1)).unwrap();
     let good = fs::read_to_string(place.store()).unwrap();
     let value: serde_json::Value = serde_json::from_str(&good).unwrap();
     let mut leaves = Vec::new();
@@ -245,7 +251,7 @@ fn a_rotated_domain_has_the_next_version_and_reads_the_last_one_until_its_date()
     let unused = rotate_domain(&place, "a", DAY).err();
     assert!(matches!(unused, Some(KeyFault::UnknownDomain { .. })));
     let first = home.keyring().key(Purpose::TokenSiv, "a").id().to_string();
-    home.register("p", &[("a".into(), false), ("k".into(), true)]).unwrap();
+    home.register("p", &[Protects::columns("a", false), Protects::columns("k", true)]).unwrap();
     assert_eq!(id(&place, "a"), first, "to be used is no rotation");
 
     let rotation = rotate_domain(&place, "a", DAY).unwrap();
@@ -273,7 +279,7 @@ fn a_new_root_moves_no_domain_that_is_in_use() {
     let dir = tempfile::tempdir().unwrap();
     let place = keys(dir.path());
     let home = KeyHome::init(&place).unwrap();
-    home.register("p", &[("a".into(), true)]).unwrap();
+    home.register("p", &[Protects::columns("a", true)]).unwrap();
     let (used, unused) = (id(&place, "a"), id(&place, "b"));
     let sealed_before = home.pipeline_keys(Purpose::Position, "p")[0].id();
     rotate_root(&place).unwrap().commit().unwrap();
@@ -284,17 +290,80 @@ fn a_new_root_moves_no_domain_that_is_in_use() {
     let positions: Vec<_> = now.pipeline_keys(Purpose::Position, "p").iter().map(Key::id).collect();
     assert_eq!(positions.len(), 2);
     assert_eq!(positions[1], sealed_before, "what was sealed before still opens");
-    now.register("p", &[("b".into(), false)]).unwrap();
+    now.register("p", &[Protects::columns("b", false)]).unwrap();
     let b = id(&place, "b");
     rotate_root(&place).unwrap().commit().unwrap();
     assert_eq!(id(&place, "b"), b, "from its first use on it stays");
+}
+
+/// Finds in texts and columns of two pipelines do not share a domain, unless a release says so.
+#[test]
+fn finds_of_one_pipeline_and_columns_of_another_have_domains_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = keys(dir.path());
+    let home = KeyHome::init(&place).unwrap();
+    let uses = |domain: &str, of: &[Of]| Protects {
+        domain: domain.into(),
+        in_key: false,
+        of: of.iter().copied().collect(),
+    };
+    home.register("crm", &[uses("mail", &[Of::Columns])]).unwrap();
+    home.register("notes", &[uses("found", &[Of::Finds])]).unwrap();
+    let before = fs::read(place.store()).unwrap();
+    for (pipeline, domain, of) in [
+        ("notes", "mail", Of::Finds),
+        ("crm", "found", Of::Columns),
+        ("notes", "found", Of::Columns),
+    ] {
+        let refused = home.register(pipeline, &[uses(domain, &[of])]).unwrap_err();
+        let KeyFault::Mixed { columns, finds, .. } = &refused else { panic!("{refused}") };
+        let places = if domain == "mail" { ("crm", "notes") } else { (pipeline, "notes") };
+        assert_eq!((columns.as_str(), finds.as_str()), places);
+        assert!(refused.to_string().contains("`share_domain`"), "{refused}");
+    }
+    assert_eq!(fs::read(place.store()).unwrap(), before, "nothing was written");
+    // With a limit that was signed, and in one pipeline both.
+    home.register("notes", &[uses("mail", &[Of::SharedFinds])]).unwrap();
+    home.register("both", &[uses("mail", &[Of::Columns, Of::SharedFinds])]).unwrap();
+    home.register("more", &[uses("found", &[Of::Finds])]).unwrap();
+    // What is outside of a find stays there: a pipeline that does without now is still in the way.
+    home.register("notes", &[uses("mail", &[Of::SharedFinds])]).unwrap();
+    assert!(home.register("crm", &[uses("found", &[Of::Columns])]).is_err());
+}
+
+/// A store of before says of nobody what is protected: it is taken as each says when it runs next.
+#[test]
+fn uses_of_an_older_store_are_taken_as_they_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = keys(dir.path());
+    let home = KeyHome::init(&place).unwrap();
+    let of = |of: &[Of]| Protects {
+        domain: "mail".into(),
+        in_key: false,
+        of: of.iter().copied().collect(),
+    };
+    home.register("crm", &[of(&[])]).unwrap();
+    home.register("notes", &[of(&[])]).unwrap();
+    let said = |store: &Store| {
+        store.domains[0]
+            .used_by
+            .iter()
+            .map(|u| (u.pipeline.clone(), u.of.len()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(said(&read_store(&place).unwrap()), [("crm".into(), 0), ("notes".into(), 0)]);
+    assert!(!fs::read_to_string(place.store()).unwrap().contains("\"of\""));
+    home.register("notes", &[of(&[Of::Finds])]).unwrap();
+    let refused = home.register("crm", &[of(&[Of::Columns])]);
+    assert!(matches!(refused, Err(KeyFault::Mixed { .. })));
+    assert_eq!(said(&read_store(&place).unwrap()), [("crm".into(), 0), ("notes".into(), 1)]);
 }
 
 #[test]
 fn a_new_wrapping_key_changes_no_key_and_closes_the_old_store() {
     let dir = tempfile::tempdir().unwrap();
     let place = keys(dir.path());
-    KeyHome::init(&place).unwrap().register("p", &[("a".into(), false)]).unwrap();
+    KeyHome::init(&place).unwrap().register("p", &[Protects::columns("a", false)]).unwrap();
     let before = KeyHome::open(&place).unwrap();
     let backup = fs::read(place.store()).unwrap();
     let mut told = None;

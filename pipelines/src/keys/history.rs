@@ -119,6 +119,9 @@ fn has(home: &KeyHome, purpose: &str, context: &str, id: &str) -> bool {
     if purpose == Purpose::KeyId.label() {
         return store.roots.iter().any(|root| root.id == id);
     }
+    if purpose == Purpose::Quarantine.label() {
+        return store.quarantine.iter().any(|epoch| epoch.id == id);
+    }
     if purpose == Purpose::Store.label() {
         let generation = context.rsplit(' ').next().and_then(|number| number.parse().ok());
         return store.wrapping.key_id == id

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
+use crate::key_home::Protects;
 
 const PLACE: &str = "
 clusters:
@@ -28,7 +29,10 @@ impl Yard {
         let yaml = dir.path().join("douane.yaml");
         fs::write(&yaml, PLACE).unwrap();
         let place = config::load_place(&yaml).unwrap();
-        KeyHome::init(&place.keys).unwrap().register("p", &[("a".into(), false)]).unwrap();
+        KeyHome::init(&place.keys)
+            .unwrap()
+            .register("p", &[Protects::columns("a", false)])
+            .unwrap();
         Self { _dir: dir, yaml, place }
     }
 

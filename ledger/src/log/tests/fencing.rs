@@ -162,6 +162,14 @@ fn entries_read_back_as_they_were() {
             by: "bo".into(),
             reason: "x".into(),
         },
+        Entry::EpochEnded {
+            number: 1,
+            key_id: "k".into(),
+            since: "s".into(),
+            kept_until: None,
+            by: "bo".into(),
+            reason: "x".into(),
+        },
         Entry::Layout {
             epoch: 1,
             tasks: 2,

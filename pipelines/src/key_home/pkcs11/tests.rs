@@ -6,8 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::super::wrapping::{replace, secret_of};
-use super::super::{Home, KeyHome, KeysPlace, rotate_wrapping};
+use super::super::{Home, KeyHome, KeysPlace, Protects, rotate_wrapping};
 use super::*;
+use crate::config::Retention;
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 const PIN: &str = "7301-4421";
@@ -61,7 +62,8 @@ fn token(dir: &Path) -> Token {
 
 fn place(dir: &Path) -> KeysPlace {
     let home = Home::Pkcs11 { token: config(dir), lease: Duration::from_secs(300) };
-    KeysPlace { dir: dir.join("keys"), region: "eu-de".into(), locked: false, home }
+    let quarantine = Retention::days(30, 180);
+    KeysPlace { dir: dir.join("keys"), region: "eu-de".into(), locked: false, home, quarantine }
 }
 
 #[test]
@@ -270,7 +272,7 @@ fn a_shredded_subject_has_no_key_in_a_backup_that_is_put_back() {
     with_token("a_shredded_subject_has_no_key_in_a_backup_that_is_put_back", |dir| {
         let place = place(dir);
         let home = KeyHome::init(&place).unwrap();
-        home.register("p", &[("a".into(), false)]).unwrap();
+        home.register("p", &[Protects::columns("a", false)]).unwrap();
         home.begin_subjects().unwrap();
         let home = KeyHome::open(&place).unwrap();
         let namer = Namer::new(&home.keyring().subject_namer("a"), "a");

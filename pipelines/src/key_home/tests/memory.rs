@@ -170,7 +170,7 @@ fn of_a_subject_no_key_stays_in_memory_and_of_an_epoch_none_that_ended() {
     }
     let dir = tempfile::tempdir().unwrap();
     let home = KeyHome::init(&keys(dir.path())).unwrap();
-    home.register("p", &[("a".into(), false)]).unwrap();
+    home.register("p", &[Protects::columns("a", false)]).unwrap();
     home.begin_subjects().unwrap();
     again(name, INSIDE, dir.path().as_os_str());
 }

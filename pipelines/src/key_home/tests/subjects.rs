@@ -11,7 +11,7 @@ const D: &str = "a";
 fn place(dir: &Path) -> KeysPlace {
     let place = keys(dir);
     let home = KeyHome::init(&place).unwrap();
-    home.register("p", &[(D.into(), false)]).unwrap();
+    home.register("p", &[Protects::columns(D, false)]).unwrap();
     home.begin_subjects().unwrap();
     place
 }

@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::super::wrapping::{random, replace, seal, secret_of, unseal};
 use super::super::{Home, KeyHome, KeysPlace, rotate_wrapping};
 use super::*;
+use crate::config::Retention;
 
 /// What the server does beside what the API says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -305,8 +306,13 @@ fn a_service_that_gives_another_secret_opens_no_store() {
     let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
     let service = config(&server.url, dir.path());
     let home = Home::Transit { service, lease: Duration::from_millis(200) };
-    let place =
-        KeysPlace { dir: dir.path().join("keys"), region: "eu-de".into(), locked: false, home };
+    let place = KeysPlace {
+        dir: dir.path().join("keys"),
+        region: "eu-de".into(),
+        locked: false,
+        home,
+        quarantine: Retention::days(30, 180),
+    };
     let home = KeyHome::init(&place).unwrap();
     let begun = server.service.lock().unwrap().asked;
     home.keyring().key(douane_schemas::keys::Purpose::Ff1, "a");
@@ -329,8 +335,13 @@ fn a_store_survives_the_destruction_and_its_backup_does_not() {
     let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
     let service = config(&server.url, dir.path());
     let home = Home::Transit { service, lease: Duration::from_secs(300) };
-    let place =
-        KeysPlace { dir: dir.path().join("keys"), region: "eu-de".into(), locked: false, home };
+    let place = KeysPlace {
+        dir: dir.path().join("keys"),
+        region: "eu-de".into(),
+        locked: false,
+        home,
+        quarantine: Retention::days(30, 180),
+    };
     let before = KeyHome::init(&place).unwrap();
     let backup = std::fs::read(place.store()).unwrap();
     let (_, remains) = rotate_wrapping(&place, |_| Ok(())).unwrap();
@@ -355,7 +366,13 @@ fn two_places_on_one_key_do_not_touch_each_other() {
     let place = |name: &str| {
         let service = config(&server.url, dir.path());
         let home = Home::Transit { service, lease: Duration::from_secs(300) };
-        KeysPlace { dir: dir.path().join(name), region: "eu-de".into(), locked: false, home }
+        KeysPlace {
+            dir: dir.path().join(name),
+            region: "eu-de".into(),
+            locked: false,
+            home,
+            quarantine: Retention::days(30, 180),
+        }
     };
     let places = [place("a"), place("b")];
     for place in &places {
@@ -376,8 +393,13 @@ fn a_version_that_nobody_knows_stays_until_a_person_trims_it() {
     let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
     let service = config(&server.url, dir.path());
     let home = Home::Transit { service, lease: Duration::from_secs(300) };
-    let place =
-        KeysPlace { dir: dir.path().join("keys"), region: "eu-de".into(), locked: false, home };
+    let place = KeysPlace {
+        dir: dir.path().join("keys"),
+        region: "eu-de".into(),
+        locked: false,
+        home,
+        quarantine: Retention::days(30, 180),
+    };
     KeyHome::init(&place).unwrap();
     assert!(rotate_wrapping(&place, |_| Err(KeyFault::NotLedgered)).is_err());
     assert!(!rotate_wrapping(&place, |_| Ok(())).unwrap().1.is_final);
