@@ -48,6 +48,7 @@ mod cases {
     mod record_key;
     mod redrive;
     mod rig_itself;
+    mod selected;
     mod shred;
     mod source_loss;
     mod sql;

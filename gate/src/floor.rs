@@ -29,6 +29,7 @@ pub(crate) fn shape_name(shape: &Shape) -> &'static str {
         Shape::Derived { .. } => "derived",
         Shape::Window { .. } => "window",
         Shape::Group { .. } => "group",
+        Shape::Selected { .. } => "selected",
         Shape::Noised { .. } => "dp",
     }
 }
@@ -177,7 +178,7 @@ pub(crate) fn permit(release: &Release, column: &Column) -> Result<(), GateFault
     // Of many rows, with noise: what names somebody is counted, and nothing else of it is in it.
     let statistic = match &column.shape {
         Shape::Window { .. } => Some(column.class == "public"),
-        Shape::Group { .. } => Some(may_be_summed(&column.class)),
+        Shape::Group { .. } | Shape::Selected { .. } => Some(may_be_summed(&column.class)),
         Shape::Noised { statistic, .. } => {
             let counts = matches!(statistic.as_str(), "units" | "rows");
             Some(may_be_summed(&column.class) || (counts && column.class == "identifier"))

@@ -765,7 +765,10 @@ fn compile(
         }
         Shape::Public => Check::Public,
         Shape::Derived { .. } => return Err(bad("derived column")),
-        Shape::Window { .. } | Shape::Group { .. } | Shape::Noised { .. } => {
+        Shape::Window { .. }
+        | Shape::Group { .. }
+        | Shape::Selected { .. }
+        | Shape::Noised { .. } => {
             return Err(bad("column of statistics"));
         }
     })

@@ -567,6 +567,7 @@ fn noised(plan: &Plan, column: &AggregateColumn) -> Row {
         Role::Noised { .. } => (names(&column.direct), names(&indirect)),
         // What stands in it are the words of the release.
         Role::Window { .. } | Role::Group { .. } => (Vec::new(), Vec::new()),
+        Role::Selected { .. } => (names(&column.direct), names(&indirect)),
     };
     Row {
         part: Part::Row,
@@ -581,6 +582,9 @@ fn noised(plan: &Plan, column: &AggregateColumn) -> Row {
             Role::Window { every_ms, .. } => format!("window: every {}", length(*every_ms)),
             Role::Group { keys } => {
                 format!("group: {} public keys, each in every window", keys.len())
+            }
+            Role::Selected { at_least } => {
+                format!("group: keys of the rows whose noised count of units is {at_least} or more")
             }
             Role::Noised { statistic, .. } => format!("dp: {statistic}, with noise"),
         },

@@ -293,7 +293,7 @@ fn dp(aggregate: &Aggregate) -> serde_json::Value {
             ],
         })
     };
-    serde_json::json!({
+    let mut dp = serde_json::json!({
         "account": space,
         "unit": unit,
         "neighbours": "add_remove",
@@ -315,7 +315,12 @@ fn dp(aggregate: &Aggregate) -> serde_json::Value {
             "delta": caps.delta.to_string(),
         },
         "late": "quarantine",
-    })
+    });
+    if let (Some(threshold), Some(dp)) = (aggregate.threshold, dp.as_object_mut()) {
+        let delta = design.delta().in_units().to_string();
+        dp.insert("select".into(), serde_json::json!({ "delta": delta, "threshold": threshold }));
+    }
+    dp
 }
 
 fn stage_of(stage: &Stage, plan: &Plan) -> FingerprintedStage {
@@ -434,6 +439,10 @@ fn value_columns(plan: &Plan) -> Vec<Column> {
                 Role::Group { keys } => {
                     let from = column.direct.first().cloned().unwrap_or_default();
                     (from, Shape::Group { keys: keys.clone() })
+                }
+                Role::Selected { at_least } => {
+                    let from = column.direct.first().cloned().unwrap_or_default();
+                    (from, Shape::Selected { at_least: *at_least })
                 }
                 Role::Noised { statistic, dims } => {
                     let (statistic, from) = (statistic.clone(), column.direct.clone());

@@ -13,8 +13,8 @@ use crate::rig::{self, Kind};
 use crate::say;
 
 const PARTITIONS: i32 = 4;
-const DAY_MS: u64 = 86_400_000;
-const DAYS: u64 = 7;
+pub(super) const DAY_MS: u64 = 86_400_000;
+pub(super) const DAYS: u64 = 7;
 const COUNTRIES: [&str; 3] = ["AT", "DE", "CH"];
 /// Steps at which a process can be made to die, in their order.
 const STEPS: [&str; 7] =
@@ -29,7 +29,7 @@ struct Truth {
 }
 
 /// The first midnight of seven whole days that are over.
-fn first_day_ms() -> u64 {
+pub(super) fn first_day_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis();
     (u64::try_from(now).expect("a time") / DAY_MS - DAYS) * DAY_MS
 }
@@ -90,7 +90,7 @@ fn setup(name: &str, source: &Cluster, target: &Cluster, from_ms: u64) -> Setup 
     setup
 }
 
-fn value(op: &str, before: &Value, after: &Value) -> Vec<u8> {
+pub(super) fn value(op: &str, before: &Value, after: &Value) -> Vec<u8> {
     json!({
         "before": before, "after": after, "op": op, "ts_ms": 1,
         "source": {"version": "3.7.0.Final", "connector": "postgresql", "name": "crm", "ts_ms": 1,
@@ -231,7 +231,7 @@ fn wait_for(place: &Place, records: usize, running: &mut crate::place::Running) 
     assert_eq!(running.ended(), None, "{}", last_lines(&running.said(), 20));
 }
 
-fn new_place(setup: Setup) -> Place {
+pub(super) fn new_place(setup: Setup) -> Place {
     let topic = setup.topics[0].clone();
     setup.source.create(&topic, PARTITIONS, &[]);
     let place = Place::unreleased(setup);
@@ -241,7 +241,7 @@ fn new_place(setup: Setup) -> Place {
     place
 }
 
-fn raw_texts(records: &[Record]) -> Vec<String> {
+pub(super) fn raw_texts(records: &[Record]) -> Vec<String> {
     let values = records.iter().filter_map(|r| r.value.as_deref());
     values.map(|value| String::from_utf8_lossy(value).into_owned()).collect()
 }
@@ -364,7 +364,7 @@ fn a_lost_store_is_read_again_or_its_window_is_not_published() {
 }
 
 /// Runs until the process dies at a step.
-fn dies_at(place: &mut Place, step: &str) -> String {
+pub(super) fn dies_at(place: &mut Place, step: &str) -> String {
     place.env("DOUANE_TEST_CONTROL", &format!("die-at-{step}"));
     let mut running = place.run();
     let code = running.wait(Duration::from_secs(60));

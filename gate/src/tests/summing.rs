@@ -248,3 +248,74 @@ fn what_a_release_may_say_of_statistics() {
         assert_eq!(gate(&release).is_ok(), fits, "{what}");
     }
 }
+
+/// The same with groups that stand in the rows where their noised count is at least 40.
+fn selecting() -> Release {
+    let mut release = released();
+    release.columns[1].shape = Shape::Selected { at_least: 40 };
+    release.columns[2].shape = Shape::Selected { at_least: 40 };
+    release
+}
+
+fn passing() -> Cells {
+    Cells {
+        countries: vec!["AT", "AT", "DE", "USA"],
+        cities: vec!["y", "xx", "x", "x"],
+        people: vec![Some(40), Some(300), Some(41), Some(40)],
+        ..whole()
+    }
+}
+
+#[test]
+fn selected_groups_pass_the_threshold_each_once_and_in_order() {
+    assert_eq!(through(&selecting(), passing()).unwrap().records(), 4);
+    let none = Cells {
+        windows: vec![],
+        countries: vec![],
+        cities: vec![],
+        people: vec![],
+        spent: vec![],
+        arrays: None,
+        skip: vec![],
+    };
+    assert_eq!(through(&selecting(), none).unwrap().records(), 0, "no group passes");
+    type Change = fn(&mut Cells);
+    let cases: Vec<(&str, Change)> = vec![
+        ("one below the threshold", |c| c.people[2] = Some(39)),
+        ("a group twice", |c| (c.countries[3], c.cities[3]) = ("DE", "x")),
+        ("another order", |c| c.countries[0] = "DE"),
+        ("longer keys first", |c| c.cities.swap(0, 1)),
+        ("a key that is empty", |c| c.cities[0] = ""),
+        ("a key that cannot be seen", |c| c.cities[0] = "\u{7}"),
+        ("a group is left out", |c| c.skip[2] = true),
+        ("two windows", |c| c.windows[3] = 15 * DAY),
+        ("a null", |c| c.people[1] = None),
+    ];
+    for (what, change) in cases {
+        let mut cells = passing();
+        change(&mut cells);
+        assert!(through(&selecting(), cells).is_err(), "{what}");
+    }
+    let cases: Vec<(&str, fn(&mut Release))> = vec![
+        ("no count of units", |r| drop(r.columns.remove(3))),
+        ("a public list beside it", |r| {
+            r.columns[1].shape = Shape::Group { keys: vec!["x".into()] }
+        }),
+        ("two thresholds", |r| r.columns[1].shape = Shape::Selected { at_least: 41 }),
+        ("no threshold", |r| {
+            r.columns[1].shape = Shape::Selected { at_least: 0 };
+            r.columns[2].shape = Shape::Selected { at_least: 0 };
+        }),
+        ("another class than its leaf's", |r| r.columns[1].class = "quasi".into()),
+        ("keys that name somebody", |r| {
+            r.columns[1].from = "email".into();
+            r.columns[1].class = "identifier".into();
+        }),
+    ];
+    assert!(gate(&selecting()).is_ok());
+    for (what, change) in cases {
+        let mut release = selecting();
+        change(&mut release);
+        assert!(gate(&release).is_err(), "{what}");
+    }
+}

@@ -255,6 +255,12 @@ pub enum Shape {
         /// All keys, in order.
         keys: Vec<String>,
     },
+    /// A key that stands in the rows. A group is in a window if its noised count of units is at least
+    /// this, and is mentioned nowhere else.
+    Selected {
+        /// The threshold.
+        at_least: u32,
+    },
     /// An integer over many rows, with noise.
     Noised {
         /// What it is, in words.

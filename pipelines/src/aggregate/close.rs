@@ -212,7 +212,7 @@ impl Worker<'_> {
                 spans: spans.to_vec(),
                 inputs: inputs.clone(),
                 rho: life.bounding.rho(),
-                delta: 0,
+                delta: life.bounding.delta(),
                 coordinates: life.bounding.coordinates(),
                 noise_key: life.keys.noise.id().to_string(),
                 tables: life.bounding.tables(),
@@ -386,14 +386,15 @@ pub(super) fn origins(rows: usize, at_ms: i64) -> Vec<Origin> {
         .collect()
 }
 
-/// The statistics as the release names them: each group once, in the order of the public keys.
+/// The statistics as the release names them: each group once, in the order of the public keys, or, of
+/// those that data select, of their bytes.
 pub(super) fn batch(
     plan: &Plan,
     aggregate: &Aggregate,
     window: i64,
     noised: &Noised,
 ) -> Result<RecordBatch, RunFault> {
-    let groups = aggregate.group_keys();
+    let groups = noised.groups();
     let mut next_group = 0;
     let mut next_number = 0;
     let mut fields = Vec::new();
@@ -404,7 +405,7 @@ pub(super) fn batch(
                 let start = aggregate.start_ms(window);
                 Arc::new(TimestampMillisecondArray::from(vec![start; groups.len()]))
             }
-            Role::Group { .. } => {
+            Role::Group { .. } | Role::Selected { .. } => {
                 let at = next_group;
                 next_group += 1;
                 Arc::new(StringArray::from_iter_values(groups.iter().map(|keys| &keys[at])))

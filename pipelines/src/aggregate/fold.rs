@@ -18,6 +18,7 @@ use douane_transforms::dp::sampler::Unit;
 use super::store::{State, UnitKey};
 use super::vector;
 use crate::config::Aggregate;
+use crate::config::aggregate::is_seen;
 
 /// What one record does to one unit's rows of one window. It holds data and has no `Debug`.
 pub struct Change {
@@ -224,8 +225,10 @@ impl Image<'_> {
     fn counted(&self, row: usize, aggregate: &Aggregate) -> Result<Option<Counted>, &'static str> {
         let keys: Option<Vec<String>> =
             self.groups.iter().map(|column| cell((*column)?, row)).collect();
-        let group = keys.map(|keys| GroupKey::new(keys.iter().map(|key| Some(key.as_str()))));
-        let Some(group) = group.filter(|group| aggregate.design.admits(group)) else {
+        let group = keys.as_ref().map(|keys| GroupKey::new(keys.iter().map(|k| Some(k.as_str()))));
+        // Of groups that data select, those whose keys can be told.
+        let seen = aggregate.threshold.is_none() || keys.iter().flatten().all(|key| is_seen(key));
+        let Some(group) = group.filter(|group| seen && aggregate.design.admits(group)) else {
             return Ok(None);
         };
         let bounds = aggregate.design.columns().iter().zip(&self.values);

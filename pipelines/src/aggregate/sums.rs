@@ -107,9 +107,14 @@ impl Bounding {
         self.aggregate.design.rho().in_units()
     }
 
-    /// How many numbers with noise a release has.
+    /// What selecting its groups costs beside it.
+    pub fn delta(&self) -> u64 {
+        self.aggregate.design.delta().in_units()
+    }
+
+    /// How many numbers with noise a release has, or one unit can change of it.
     pub fn coordinates(&self) -> u64 {
-        self.aggregate.design.width() * self.aggregate.group_keys().len() as u64
+        self.aggregate.coordinates()
     }
 
     /// Digests of the tables of noise.
@@ -167,12 +172,23 @@ fn window_of(aggregate: &Aggregate, window: i64) -> Window {
 
 /// Integers with noise, a column after the other, groups in the order of the release.
 pub struct Noised {
+    /// The keys of each group.
+    groups: Vec<Vec<String>>,
+    /// Whether the groups themselves are a result.
+    selected: bool,
     columns: Vec<Vec<i64>>,
 }
 
 impl Noised {
     fn new(aggregate: &Aggregate, release: &Release) -> Self {
-        let keys = aggregate.group_keys();
+        let selected = aggregate.threshold.is_some();
+        let texts = |key: &GroupKey| -> Vec<String> {
+            key.parts().into_iter().flatten().flatten().map(str::to_owned).collect()
+        };
+        let keys = match selected {
+            true => release.keys.iter().map(texts).collect(),
+            false => aggregate.group_keys(),
+        };
         let place = |keys: &Vec<String>| {
             let key = GroupKey::new(keys.iter().map(|key| Some(key.as_str())));
             release.keys.binary_search(&key).unwrap_or(usize::MAX)
@@ -204,7 +220,13 @@ impl Noised {
             };
             (0..width).step_by(wide.max(1)).map(column).collect::<Vec<Vec<i64>>>()
         });
-        Self { columns: columns.collect() }
+        let columns = columns.collect();
+        Self { columns, groups: keys, selected }
+    }
+
+    /// The keys of each group, in the order of the rows.
+    pub fn groups(&self) -> &[Vec<String>] {
+        &self.groups
     }
 
     /// All groups' integers of one column, an array's in turn.
@@ -218,6 +240,10 @@ impl Noised {
         for column in &self.columns {
             bytes.extend_from_slice(&(column.len() as u64).to_be_bytes());
             column.iter().for_each(|value| bytes.extend_from_slice(&value.to_be_bytes()));
+        }
+        // Public keys are the release's.
+        for key in self.groups.iter().filter(|_| self.selected) {
+            bytes.extend_from_slice(GroupKey::new(key.iter().map(|k| Some(k.as_str()))).bytes());
         }
         let mut out = [0; 32];
         out.copy_from_slice(digest::digest(&digest::SHA256, &bytes).as_ref());

@@ -17,7 +17,7 @@ use crate::config::{Aggregate, Pipeline, Place, SinkFormat};
 use crate::crossing::NoSchemas;
 use crate::fault::RunFault;
 use crate::hold::Reason;
-use crate::plan::Plan;
+use crate::plan::{Plan, Role};
 use crate::trial::{self, RefusedBy, Refusing};
 
 /// What some records became.
@@ -37,6 +37,14 @@ pub fn run(
     sink: SinkFormat,
     records: &[RawRecord<'_>],
 ) -> Result<Tried, RunFault> {
+    // Before noise there is no threshold: every group is looked at.
+    let mut plan = plan.clone();
+    for column in plan.aggregate.iter_mut().flatten() {
+        if let Role::Selected { at_least } = &mut column.role {
+            *at_least = 1;
+        }
+    }
+    let plan = &plan;
     let (mut gate, pipeline) = trial::gate(place, pipeline, plan, sink)?;
     let keys = SpaceKeys::throw_away(&aggregate.space)?;
     let bounding = Bounding::new(aggregate, &keys)?;

@@ -444,3 +444,30 @@ fn quantiles_are_read_from_the_sums_tree() {
     let wrong = statistics_of(&pipeline, &case("{ country: AT, spent_p50: 400 }")).tests.remove(0);
     assert!(wrong.difference.is_some_and(|why| why.contains("spent_p50")));
 }
+
+/// A test sees all groups of the rows, in the order of their bytes: shorter keys first.
+#[test]
+fn selected_groups_are_those_of_the_rows() {
+    let pipeline = STATISTICS
+        .replace(
+            "groups: [{ leaf: country, keys: [AT, DE] }]",
+            "groups: [{ leaf: country }]\n      select: noisy_count",
+        )
+        .replace("      rho: 1\n", "      rho: 1\n      delta: 1e-12\n");
+    let row = |n: u32, country: &str| {
+        format!(
+            "      - {{ after: {{ id: {n}, customer: c{n}, country: {country}, amount: 1, at: 5 }} }}\n"
+        )
+    };
+    let long = "x".repeat(257);
+    let input =
+        [row(1, "PT"), row(2, "Andorra"), row(3, "AT"), row(4, "AT"), row(5, "''"), row(6, &long)];
+    let case = |at: &str| format!("  - name: n\n    input:\n{}    output:\n{at}", input.concat());
+    let right = "      - { country: AT, people: 2 }\n      - { country: PT, people: 1 }\n      - { country: Andorra, people: 1 }\n";
+    assert_eq!(statistics_of(&pipeline, &case(right)).tests.remove(0).difference, None);
+    let wrong = statistics_of(&pipeline, &case("      - { country: AT }\n")).tests.remove(0);
+    assert!(wrong.difference.is_some());
+    // Nobody: no group, and no record.
+    let none = "  - name: n\n    input: [{ after: { id: 1, customer: c, amount: 1, at: 5 } }]\n    output: []\n";
+    assert_eq!(statistics_of(&pipeline, none).tests.remove(0).difference, None);
+}

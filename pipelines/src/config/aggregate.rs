@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use douane_transforms::dp::accountant::Rho;
+use douane_transforms::dp::accountant::{Delta, Rho};
 use douane_transforms::dp::bounding::GroupKey;
 use douane_transforms::dp::decimal::{Decimal, Grid};
 use douane_transforms::dp::design::{self, At, Design, Groups, Query, Refusal, Request};
+use douane_transforms::dp::release;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
@@ -36,11 +37,15 @@ pub(super) struct AggregateFile {
     pub period: String,
     /// Which rows belong together, and when their statistics are published.
     pub window: WindowFile,
-    /// The leaves whose values make the groups, each with its public list of keys. Without it
-    /// there is one group.
+    /// The leaves whose values make the groups, each with its public list of keys, or, with `select`,
+    /// without. Without it there is one group.
     #[serde(default)]
     #[schemars(length(max = 4))]
     pub groups: Vec<GroupFile>,
+    /// Groups are those that stand in the rows, where their noised count of units passes a threshold
+    /// that follows from `delta`.
+    #[serde(default)]
+    pub select: Option<SelectFile>,
     /// Groups that one unit may touch in a window; more are cut by a keyed draw.
     #[schemars(range(min = 1, max = 65536))]
     pub l0: u32,
@@ -53,6 +58,11 @@ pub(super) struct AggregateFile {
     /// What one window costs, in zero-concentrated differential privacy, shared by its statistics.
     #[schemars(range(min = 0, max = 64))]
     pub rho: Number,
+    /// With `select`: the chance, in one window, that a unit which is alone in its groups makes one of
+    /// them appear: `1e-11`.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1))]
+    pub delta: Option<Number>,
     /// What the account may spend. A full account stops the output before its first byte.
     pub caps: CapsFile,
     /// What becomes of a row that is read after its window was pinned.
@@ -121,8 +131,17 @@ pub(super) struct GroupFile {
     /// The leaf.
     pub leaf: String,
     /// All keys that are published, each in every window. A row with another key is left out.
+    #[serde(default)]
     #[schemars(length(min = 1, max = 4096), extend("uniqueItems" = true))]
-    pub keys: Vec<String>,
+    pub keys: Option<Vec<String>>,
+}
+
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[schemars(rename = "Select")]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SelectFile {
+    /// By the noised count of the units in a group.
+    NoisyCount,
 }
 
 /// One statistic of each group: one of `count`, `sum`, `mean`, `variance`, `histogram`,
@@ -245,7 +264,10 @@ pub struct Aggregate {
     /// The leaf that says when a row happened.
     pub time: String,
     pub closes_after_ms: u64,
+    /// With their public keys; without any where noised counts select the groups.
     pub groups: Vec<Group>,
+    /// Where noised counts select the groups: what a count of units must reach.
+    pub threshold: Option<u32>,
     /// The statistics' names, in the design's order.
     pub names: Vec<String>,
     /// The leaf of each of the design's columns.
@@ -335,6 +357,16 @@ impl Aggregate {
     /// All groups that are published, in order: every combination of the public keys.
     pub fn group_keys(&self) -> Vec<Vec<String>> {
         combinations(&self.groups)
+    }
+
+    /// How many numbers with noise one release has. Where noised counts select the groups, how many
+    /// there are is no public number: then those count that one unit can change.
+    pub fn coordinates(&self) -> u64 {
+        let groups = match self.threshold {
+            Some(_) => u64::from(self.design.limits().groups),
+            None => self.group_keys().len() as u64,
+        };
+        self.design.width().saturating_mul(groups)
     }
 
     /// The columns of each component, in order: their names outside, and what they hold in words.
@@ -487,6 +519,11 @@ fn under<'p>(base: &[&'p str], rest: &[&'p str]) -> Vec<&'p str> {
     [base, rest].concat()
 }
 
+/// A group's key can be told, and is no text.
+pub fn is_seen(key: &str) -> bool {
+    (1..=256).contains(&key.len()) && !key.contains(char::is_control)
+}
+
 /// Groups in all at most.
 const GROUPS_MAX: u64 = 1 << 20;
 /// A second is the shortest window, a year the longest.
@@ -530,7 +567,14 @@ impl Lint<'_> {
             self.error(mark, Kind::OutOfRange, "a window is longer than the renewal period")
                 .next("write a period that holds whole windows");
         }
-        let groups = self.groups(&under(&base, &["groups"]), file.groups, classes);
+        let selects = file.select.is_some();
+        let groups = self.groups(&under(&base, &["groups"]), file.groups, selects, classes);
+        if selects && groups.is_empty() {
+            let mark = self.root.at(&under(&base, &["select"])).mark;
+            self.error(mark, Kind::NotAllowed, "`select` without `groups`")
+                .next("add the leaves whose values make groups, or remove it");
+        }
+        let delta = self.selecting(&base, mark, selects, file.delta.as_ref());
         let read =
             self.statistics(&under(&base, &["statistics"]), &file.statistics, &groups, classes);
         let rho = self.units(&under(&base, &["rho"]), &file.rho, 40);
@@ -539,6 +583,14 @@ impl Lint<'_> {
             life: self.units(&under(&base, &["caps", "life"]), &file.caps.life, 40),
             delta: self.units(&under(&base, &["caps", "delta"]), &file.caps.delta, 80),
         };
+        // At the account's delta epsilon is stated: half of it is the conversion's.
+        let windows = period_ms.div_ceil(every_ms) + 1;
+        if delta.is_some_and(|delta| delta.saturating_mul(windows) > caps.delta / 2) {
+            let mark = self.root.at(&under(&base, &["delta"])).mark;
+            let message = "the windows of one period cost more than half of `caps.delta`";
+            self.error(mark, Kind::OutOfRange, message)
+                .next(format_args!("lower `delta`: {windows} windows touch a period"));
+        }
         for (cap, name) in [(caps.period, "period"), (caps.life, "life")] {
             if rho > cap {
                 let mark = self.root.at(&under(&base, &["caps", name])).mark;
@@ -553,7 +605,10 @@ impl Lint<'_> {
         let keys = combinations(&groups);
         let key = |keys: &Vec<String>| GroupKey::new(keys.iter().map(|key| Some(key.as_str())));
         let request = Request {
-            groups: Groups::Public(keys.iter().map(key).collect()),
+            groups: match delta {
+                Some(delta) => Groups::Selected { delta: Delta::units(delta) },
+                None => Groups::Public(keys.iter().map(key).collect()),
+            },
             groups_per_unit: file.l0,
             rows_per_group: file.c,
             units_max: file.unit.max,
@@ -565,6 +620,14 @@ impl Lint<'_> {
             Ok(design) => design,
             Err(refusals) => {
                 refusals.into_iter().for_each(|refusal| self.refused(&base, refusal));
+                return None;
+            }
+        };
+        let threshold = match release::threshold(&design) {
+            Ok(threshold) => threshold.and_then(|tau| u32::try_from(tau).ok()),
+            Err(fault) => {
+                self.error(mark, Kind::OutOfRange, format!("noise of the count of units: {fault}"))
+                    .next("raise `rho`");
                 return None;
             }
         };
@@ -582,6 +645,7 @@ impl Lint<'_> {
             time: file.window.time,
             closes_after_ms,
             groups,
+            threshold,
             names: read.names,
             columns: read.columns.into_iter().map(|(leaf, _)| leaf).collect(),
             vector: read.vector,
@@ -655,7 +719,38 @@ impl Lint<'_> {
         })
     }
 
-    fn groups(&mut self, at: &[&str], groups: Vec<GroupFile>, classes: &[ClassRule]) -> Vec<Group> {
+    /// What selecting groups costs a window, in units of 2^-80.
+    fn selecting(
+        &mut self,
+        base: &[&str],
+        mark: Mark,
+        selects: bool,
+        delta: Option<&Number>,
+    ) -> Option<u64> {
+        match (selects, delta) {
+            (false, None) => None,
+            (true, Some(delta)) => Some(self.units(&under(base, &["delta"]), delta, 80)),
+            (true, None) => {
+                self.error(mark, Kind::MissingKey, "`select` has no `delta` beside it")
+                    .next("add what it costs a window: `delta: 1e-11`");
+                None
+            }
+            (false, Some(_)) => {
+                let mark = self.root.at(&under(base, &["delta"])).mark;
+                self.error(mark, Kind::NotAllowed, "`delta` stands without `select`")
+                    .next("remove it: public groups cost none; `caps.delta` is the account's");
+                None
+            }
+        }
+    }
+
+    fn groups(
+        &mut self,
+        at: &[&str],
+        groups: Vec<GroupFile>,
+        selects: bool,
+        classes: &[ClassRule],
+    ) -> Vec<Group> {
         let mut all: u64 = 1;
         let mut seen = BTreeSet::new();
         for (n, group) in groups.iter().enumerate() {
@@ -666,21 +761,36 @@ impl Lint<'_> {
                 let mark = self.root.at(&leaf).mark;
                 self.error(mark, Kind::DoubleKey, "a leaf makes groups twice").next("remove one");
             }
-            let unseen =
-                |key: &String| key.is_empty() || key.len() > 256 || key.contains(char::is_control);
-            if group.keys.iter().any(unseen) {
+            if selects == group.keys.is_some() {
+                let mark = self.root.at(&under(at, &[n.as_str()])).mark;
+                let (kind, message, next) = match selects {
+                    true => {
+                        let next = "remove them: groups that pass the threshold are published";
+                        (Kind::NotAllowed, "`keys` stand beside `select`", next)
+                    }
+                    false => {
+                        let next = "list what is published, or add `select: noisy_count`";
+                        (Kind::MissingKey, "a group has no `keys`", next)
+                    }
+                };
+                self.error(mark, kind, message).next(next);
+            }
+            let unseen = |key: &String| !is_seen(key);
+            if group.keys.iter().flatten().any(unseen) {
                 let mark = self.root.at(&under(at, &[n.as_str(), "keys"])).mark;
                 self.error(mark, Kind::NotAllowed, "a key is empty, long or cannot be seen")
                     .next("write keys of 1 to 256 bytes: they are published");
             }
-            all = all.saturating_mul(group.keys.len() as u64);
+            all = all.saturating_mul(group.keys.as_ref().map_or(1, |keys| keys.len() as u64));
         }
         if all > GROUPS_MAX {
             let mark = self.root.at(at).mark;
             let message = format!("{all} groups, expected at most {GROUPS_MAX}");
             self.error(mark, Kind::OutOfRange, message).next("list fewer keys");
         }
-        groups.into_iter().map(|group| Group { leaf: group.leaf, keys: group.keys }).collect()
+        let group =
+            |file: GroupFile| Group { leaf: file.leaf, keys: file.keys.unwrap_or_default() };
+        groups.into_iter().map(group).collect()
     }
 
     fn statistics(

@@ -727,7 +727,6 @@ pub(super) const LATER: &[About] = &[
     ("stages.*.dp", "write `aggregate`: noise is for sums over many rows, not for one"),
     ("stages.*.enrich", "remove the stage"),
     ("stages.*.aggregate.min_group", "remove it: public keys are published, however few they are"),
-    ("stages.*.aggregate.select", "list the groups' keys under `groups`"),
     ("stages.*.aggregate.late=current", "write `quarantine`"),
     ("stages.*.aggregate.level=w_event", "write `unit_period`"),
     ("stages.*.pack", "remove the stage"),

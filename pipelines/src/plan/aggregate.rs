@@ -32,6 +32,8 @@ pub enum Role {
     Window { from_ms: i64, every_ms: u64 },
     /// One of the published keys.
     Group { keys: Vec<String> },
+    /// A key of the rows whose noised count of units is at least this.
+    Selected { at_least: u32 },
     /// An integer with noise, in these words, or an array of so many.
     Noised { statistic: String, dims: Option<u32> },
 }
@@ -62,7 +64,10 @@ pub(super) fn columns(
         plan.reads(&group.leaf, "a group", |t| {
             !matches!(t, LeafType::Float32 | LeafType::Float64 | LeafType::Array | LeafType::Opaque)
         });
-        let role = Role::Group { keys: group.keys.clone() };
+        let role = match aggregate.threshold {
+            Some(at_least) => Role::Selected { at_least },
+            None => Role::Group { keys: group.keys.clone() },
+        };
         let name = column_of(&group.leaf);
         let direct = vec![group.leaf.clone()];
         columns.extend(plan.column(name, LeafType::Text, direct, role));

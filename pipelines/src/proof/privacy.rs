@@ -25,8 +25,14 @@ pub struct Privacy {
     pub window: String,
     pub closes_after: String,
     pub late: &'static str,
-    /// Public groups, each in every window.
-    pub groups: usize,
+    /// Public groups, each in every window. None: noised counts select them.
+    pub groups: Option<usize>,
+    /// Where noised counts select the groups: what a count of units must reach, and the chance that one
+    /// unit alone makes a group appear in a window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub select_delta: Option<String>,
     /// Groups and rows of a group that count of one unit.
     pub l0: u32,
     pub c: u32,
@@ -73,6 +79,7 @@ impl Privacy {
         let (design, caps) = (&aggregate.design, &aggregate.caps);
         let rho = |units: u64| format!("{:.6}", Rho::units(units).value());
         let groups: usize = aggregate.groups.iter().map(|group| group.keys.len()).product();
+        let threshold = aggregate.threshold;
         let parts = aggregate.parts();
         let noise = |(at, component): (usize, &douane_transforms::dp::design::Component)| Noise {
             columns: parts.iter().filter(|p| p.component == at).map(|p| p.name.clone()).collect(),
@@ -83,7 +90,7 @@ impl Privacy {
             error_95: component.error_95(),
         };
         let delta = Delta::units(caps.delta).value();
-        let numbers = u128::from(design.width()) * groups as u128;
+        let numbers = u128::from(aggregate.coordinates());
         let cost = |(over, windows): (&'static str, u64)| Cost {
             over,
             windows,
@@ -107,7 +114,9 @@ impl Privacy {
             window: length(aggregate.every_ms),
             closes_after: length(aggregate.closes_after_ms),
             late: "quarantine",
-            groups,
+            groups: threshold.is_none().then_some(groups),
+            threshold,
+            select_delta: threshold.map(|_| format!("{:e}", design.delta().value())),
             l0: design.limits().groups,
             c: design.limits().rows,
             statistics: design.components().iter().enumerate().map(noise).collect(),
@@ -122,7 +131,7 @@ impl Privacy {
     }
 
     pub(super) fn write(&self, out: &mut String) -> std::fmt::Result {
-        let Self { account, unit, period, window, closes_after, groups, l0, c, .. } = self;
+        let Self { account, unit, period, window, closes_after, l0, c, .. } = self;
         writeln!(out, "\ndifferential privacy")?;
         let level = match self.level {
             Level::UnitPeriod => format!("all windows of {period}"),
@@ -133,10 +142,17 @@ impl Privacy {
             "  hidden: whether any one `{unit}` is in the data, with everything it brings to {level} \
              (neighbours: add or remove one)"
         )?;
+        let groups = match (self.groups, self.threshold, &self.select_delta) {
+            (Some(groups), ..) => format!("{groups} groups, all of them in every window"),
+            (None, tau, delta) => format!(
+                "groups of the rows, where {} or more are counted with noise (delta {} a window)",
+                tau.unwrap_or_default(),
+                delta.as_deref().unwrap_or_default()
+            ),
+        };
         writeln!(
             out,
-            "  counted: of one `{unit}` in a window, {l0} groups at most, {c} rows of each; {groups} \
-             groups, all of them in every window"
+            "  counted: of one `{unit}` in a window, {l0} groups at most, {c} rows of each; {groups}"
         )?;
         writeln!(
             out,

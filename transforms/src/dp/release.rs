@@ -8,6 +8,7 @@ use douane_kernels::noise::{self, NoiseFault};
 use douane_schemas::keys::{Key, Purpose};
 use douane_schemas::tuple::Tuple;
 
+use super::accountant::Delta;
 use super::bounding::GroupKey;
 use super::design::{Design, Groups, Query};
 use super::sums::Exact;
@@ -40,14 +41,8 @@ impl Tables {
     pub fn new(design: &Design) -> Result<Self, TableFault> {
         let build = |component: &super::design::Component| AliasTable::new(component.variance);
         let tables = design.components().iter().map(build).collect::<Result<Vec<_>, _>>()?;
-        let threshold = match design.groups() {
-            Groups::Public(_) => None,
-            Groups::Selected { delta } => {
-                let counted = design.component(&Query::Units);
-                let table = counted.and_then(|units| tables.get(units));
-                table.map(|t| t.threshold(delta.in_units().into(), design.limits().groups))
-            }
-        };
+        let of = |units: usize, delta: Delta| Some(threshold_of(design, tables.get(units)?, delta));
+        let threshold = selection(design).and_then(|(units, delta)| of(units, delta));
         Ok(Self { tables, threshold })
     }
 
@@ -65,6 +60,29 @@ impl Tables {
     pub fn tables(&self) -> &[AliasTable] {
         &self.tables
     }
+}
+
+/// The component that counts persons, and what selecting groups by it costs.
+fn selection(design: &Design) -> Option<(usize, Delta)> {
+    match design.groups() {
+        Groups::Public(_) => None,
+        Groups::Selected { delta } => Some((design.component(&Query::Units)?, *delta)),
+    }
+}
+
+fn threshold_of(design: &Design, table: &AliasTable, delta: Delta) -> i32 {
+    table.threshold(delta.in_units().into(), design.limits().groups)
+}
+
+/// The threshold alone, without the tables of the other components. `None`: groups are public.
+///
+/// # Errors
+/// [`TableFault`].
+pub fn threshold(design: &Design) -> Result<Option<i32>, TableFault> {
+    let Some((units, delta)) = selection(design) else { return Ok(None) };
+    let Some(component) = design.components().get(units) else { return Ok(None) };
+    let table = AliasTable::new(component.variance)?;
+    Ok(Some(threshold_of(design, &table, delta)))
 }
 
 /// What may leave: groups and noised integers.

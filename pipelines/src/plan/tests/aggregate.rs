@@ -100,3 +100,49 @@ fn quantiles_have_ranks_in_thousandths_and_a_tree() {
     let plan = Plan::new(&pipeline, leaves(ROW)).unwrap();
     assert_eq!(plan.outputs().last().unwrap().name(), "r_p99_9");
 }
+
+/// Groups of the rows: `select` and `delta` stand together, and `keys` beside neither.
+#[test]
+fn groups_are_public_or_selected_at_a_delta() {
+    let count = "{ name: people, count: units }";
+    let with = |groups: &str, rest: &str| {
+        stage(count)
+            .replace("groups: [{ leaf: country, keys: [AT, DE] }]", groups)
+            .replace("rho: 0.1,", &format!("rho: 0.1, {rest}"))
+    };
+    let selected = |stage: &str| findings(CLASSES, stage, "", ROW);
+    let bare = "groups: [{ leaf: country }]";
+    let fine = with(bare, "select: noisy_count, delta: 1e-12,");
+    assert_eq!(selected(&fine), Vec::<String>::new());
+    for (stage, expected) in [
+        (with(bare, ""), "has no `keys`"),
+        (with(bare, "select: noisy_count,"), "has no `delta`"),
+        (with(bare, "delta: 1e-12,"), "without `select`"),
+        (with("groups: []", "select: noisy_count, delta: 1e-12,"), "without `groups`"),
+        (
+            with("groups: [{ leaf: country, keys: [AT] }]", "select: noisy_count, delta: 1e-12,"),
+            "`keys` stand beside",
+        ),
+        // 31 windows of a day touch a period of 30.
+        (with(bare, "select: noisy_count, delta: 1e-10,"), "more than half of `caps.delta`"),
+    ] {
+        let found = selected(&stage);
+        assert!(found.iter().any(|why| why.contains(expected)), "{expected}: {found:?}");
+    }
+    let (_, pipeline) = load(&pipeline_text(CLASSES, &fine, "")).unwrap();
+    let aggregate = pipeline.aggregate.as_ref().unwrap();
+    // One column, and two groups of a unit: no more numbers hang on one unit.
+    assert_eq!(aggregate.coordinates(), 2);
+    // sigma^2 = 2 / (2 * 0.1) = 10.
+    let tau = aggregate.threshold.unwrap();
+    assert!((20..30).contains(&tau), "{tau}");
+    let plan = Plan::new(&pipeline, leaves(ROW)).unwrap();
+    let roles: Vec<&Role> = plan.aggregate.iter().flatten().map(|c| &c.role).collect();
+    assert_eq!(*roles[1], Role::Selected { at_least: tau });
+    let proof = crate::proof::Privacy::new(aggregate);
+    assert_eq!((proof.groups, proof.threshold), (None, Some(tau)));
+    let loss = &proof.losses[1];
+    // The windows' deltas leave less to the conversion.
+    let without = douane_transforms::dp::accountant::epsilon(loss.rho, loss.delta);
+    assert!(loss.epsilon.unwrap() > without);
+}

@@ -11,7 +11,7 @@ use super::super::bounding::{Bounded, Change, GroupKey, Limits, Rows};
 use super::super::decimal::{Decimal, Grid};
 use super::super::decode::{Value, value};
 use super::super::design::{At, Column, Design, Groups, Query, Request, Statistic};
-use super::super::release::{Noised, ReleaseId, Tables, release};
+use super::super::release::{Noised, ReleaseId, Tables, release, threshold};
 use super::super::sums::{Exact, Sums};
 use super::super::window::Window;
 
@@ -221,6 +221,13 @@ fn thresholds_are_those_of_the_exact_tail() {
         let table = AliasTable::new(Variance::new(sigma * sigma, 1).unwrap()).unwrap();
         let delta = Delta::declared(d(delta)).unwrap();
         assert_eq!(table.threshold(delta.in_units().into(), groups), tau, "sigma {sigma}");
+        // A count of one reaches tau by noise of tau - 1; a threshold lower by one passes delta.
+        let reached = |tau: i32| {
+            let whole = 2_f64.powi(96 + table.slots().len().ilog2() as i32);
+            f64::from(groups) * table.tail(tau - 1) as f64 / whole
+        };
+        let delta = delta.value();
+        assert!(reached(tau) <= delta * (1.0 + 1e-6) && reached(tau - 1) > delta * (1.0 + 1e-6));
     }
 }
 
@@ -537,6 +544,7 @@ fn only_groups_that_pass_the_threshold_are_named() {
         alone += usize::from(out.keys.contains(&key("group 0")));
     }
     assert_eq!((named, alone), (50, 0), "512 persons are, one is not");
+    assert_eq!(threshold(&design).unwrap(), tables.threshold());
     // Control: were the threshold held against rows, who is alone would be named.
     let mut by_rows = 0;
     for revision in 0..50 {
