@@ -51,6 +51,9 @@ enum Verb {
     Run(verb::run::Args),
     /// Runs the tests inside the files, through the real path, with throw-away keys. 0: all pass.
     Test(verb::test::Args),
+    /// Plants markers and looks for them in everything that the pipeline writes or says. 0: no leak,
+    /// and every planted one was found.
+    Leaktest(verb::leaktest::Args),
     /// Per partition: state, lag, and what is held by which leaf. 0: nothing is held.
     Status(verb::status::Args),
     /// Reaches every part that douane.yaml names, a line each. 0: all can be used.
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Verb::Diff(args) => verb::diff::run(place, &args),
         Verb::Run(args) => verb::run::run(place, &args),
         Verb::Test(args) => verb::test::run(place, &args),
+        Verb::Leaktest(args) => verb::leaktest::run(place, &args),
         Verb::Status(args) => verb::status::run(place, &args),
         Verb::Doctor(args) => verb::doctor::run(place, &args),
         Verb::Quarantine(args) => verb::quarantine::run(place, &args),

@@ -41,6 +41,7 @@ mod cases {
     pub mod kill;
     mod late_end_txn;
     mod leak_scan;
+    mod leaktest;
     mod memory;
     mod peers;
     mod protections;

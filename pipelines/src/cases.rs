@@ -24,7 +24,7 @@ use crate::release;
 use crate::trial::{Refusing, Took, Trial};
 
 /// When the events of all tests happened: 2026-01-01T00:00:00Z.
-const AT_MS: i64 = 1_767_225_600_000;
+pub(crate) const AT_MS: i64 = 1_767_225_600_000;
 /// Shorter texts stand in much by chance: they are compared with whole cells.
 const ABSENT_PART_MIN: usize = 6;
 
@@ -309,16 +309,16 @@ fn cross(
     Ok(Crossed { approved: vec![passage.approved], refused: passage.refused, held })
 }
 
-type Bytes = Option<Vec<u8>>;
+pub(crate) type Bytes = Option<Vec<u8>>;
 
 /// The table whose changes a test's events are: the one that the release names, if it names one.
-fn table(pipeline: &Pipeline) -> (&str, &str) {
+pub(crate) fn table(pipeline: &Pipeline) -> (&str, &str) {
     let envelope = pipeline.changes.envelope.as_ref();
     envelope.map_or(("test", "test"), |envelope| (&envelope.db, &envelope.table))
 }
 
 /// The records that Debezium would write of an event: a delete is followed by its tombstone.
-fn wire(event: &Event, plan: &Plan, (db, table): (&str, &str)) -> Vec<(Bytes, Bytes)> {
+pub(crate) fn wire(event: &Event, plan: &Plan, (db, table): (&str, &str)) -> Vec<(Bytes, Bytes)> {
     let image = |cells: &Option<Cells>| match cells {
         None => "null".to_owned(),
         Some(cells) => object(cells, &plan.leaves.row, true),

@@ -30,6 +30,7 @@ pub mod hold;
 mod identity;
 pub mod key_home;
 pub mod keys;
+pub mod leaktest;
 mod merge;
 pub mod names;
 pub mod plan;

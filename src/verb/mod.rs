@@ -8,6 +8,7 @@ pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod keys;
+pub mod leaktest;
 pub mod lint;
 pub mod quarantine;
 pub mod release;

@@ -1,0 +1,308 @@
+//! A place for the time of one test: a folder with a copy of the pipeline's files, keys and
+//! approvers made by the same functions as the verbs make them, and this binary run in it.
+
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use douane_broker::Broker;
+use douane_connectors::kafka::Admin;
+use douane_ledger::release::Limits;
+use douane_pipelines::config::{self, SinkFormat};
+use douane_pipelines::doctor::{self, Line};
+use douane_pipelines::fault::RunFault;
+use douane_pipelines::key_home::{KeyHome, init_approver};
+use douane_pipelines::leaktest::Kit;
+use douane_pipelines::names::Names;
+use douane_pipelines::release::LIFE_DAYS_DEFAULT;
+use douane_pipelines::status::{self, Status};
+use tempfile::TempDir;
+
+use super::fault;
+use crate::verb;
+use crate::verb::release::{make_trust, propose, sign};
+
+const APPROVERS: [&str; 2] = ["ada", "bo"];
+const TASKS: u32 = 2;
+/// What is shown of what a process said before it ended.
+const LAST_LINES: usize = 20;
+/// A process has begun within this time.
+const BEGUN: Duration = Duration::from_secs(2);
+
+/// See the module.
+pub struct Lodging {
+    dir: TempDir,
+    yaml: PathBuf,
+    pub file: PathBuf,
+    /// What is not as the user's files have it.
+    pub instead: Vec<String>,
+}
+
+/// A process that ends with this.
+pub struct Running(Child);
+
+impl Running {
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// What it exited with, where it ended by itself.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, RunFault> {
+        self.0.try_wait().map_err(fault)
+    }
+
+    /// As a lost machine ends it.
+    pub fn kill(mut self) -> Result<(), RunFault> {
+        self.0.kill().and_then(|()| self.0.wait()).map(drop).map_err(fault)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Lodging {
+    /// Writes the files.
+    pub fn build(
+        kit: &Kit,
+        file: &Path,
+        sovereign: &Broker,
+        global: &Broker,
+    ) -> Result<Self, RunFault> {
+        let dir = tempfile::Builder::new()
+            .prefix("douane-leaktest-")
+            .tempdir()
+            .map_err(|error| verb::file_fault(&std::env::temp_dir(), &error))?;
+        let cluster = |config: &douane_connectors::kafka::ClusterConfig, broker: &Broker| {
+            format!(
+                "{{ zone: \"{}\", id: \"{}\", bootstrap: \"{}\", topic_prefix: \"{}\" }}",
+                config.zone,
+                broker.cluster_id(),
+                broker.bootstrap(),
+                config.topic_prefix
+            )
+        };
+        let yaml = format!(
+            "clusters:\n  sovereign: {}\n  global: {}\nkeys: {{ dir: keys/ }}\nledger: {{ dir: \
+             ledger/ }}\ntrust: trust.json\ntasks: {TASKS}\n",
+            cluster(&kit.place.sovereign, sovereign),
+            cluster(&kit.place.global, global)
+        );
+        let home = file.parent().unwrap_or(Path::new(""));
+        let copy = dir.path().join("pipelines");
+        for path in kit.pipeline.beside.iter().map(PathBuf::as_path) {
+            let within = path.strip_prefix(home).unwrap_or(path);
+            put(&copy.join(within), &get(path)?)?;
+        }
+        let name = file.file_name().map_or(Path::new("pipeline.yaml"), Path::new);
+        let (text, instead) = in_json(kit, &get(file)?);
+        put(&copy.join(name), &text)?;
+        let at = dir.path().join("douane.yaml");
+        put(&at, &yaml)?;
+        Ok(Self { dir, yaml: at, file: copy.join(name), instead })
+    }
+
+    fn place(&self) -> Result<(config::Place, config::Pipeline), RunFault> {
+        config::load(&self.yaml, &self.file).map_err(RunFault::Findings)
+    }
+
+    pub fn names(&self) -> Result<Names, RunFault> {
+        let (place, pipeline) = self.place()?;
+        Ok(Names::of(&place, &pipeline))
+    }
+
+    /// A topic of the sovereign side.
+    pub fn create_topic(&self, name: &str, partitions: i32) -> Result<(), RunFault> {
+        let (place, _) = self.place()?;
+        Admin::open(&place.sovereign)
+            .and_then(|admin| admin.create_topic(name, partitions, 1, &[]))
+            .map(drop)
+            .map_err(fault)
+    }
+
+    /// Keys, trust, topics, and a release that two people sign.
+    pub fn open(&self) -> Result<(), RunFault> {
+        let (place, _) = self.place()?;
+        KeyHome::init(&place.keys)?;
+        let folder = self.dir.path().join("approvers");
+        fs::create_dir(&folder).map_err(|error| verb::file_fault(&folder, &error))?;
+        let (mut approvers, mut keys) = (Vec::new(), Vec::new());
+        for name in APPROVERS {
+            let key = folder.join(name);
+            approvers.push(format!("{name}={}", init_approver(name, &key)?.display()));
+            keys.push(key);
+        }
+        make_trust(&self.yaml, &approvers, 2, None, &keys)?;
+        let lines = doctor::examine(&self.yaml, std::slice::from_ref(&self.file), true)?;
+        let wrong: Vec<String> =
+            lines.iter().filter(|line| !line.is_well()).map(Line::to_string).collect();
+        if !wrong.is_empty() {
+            return Err(fault(wrong.join("\n")));
+        }
+        let limits = Limits { records: None, bytes: None, epsilon: None };
+        propose(&self.yaml, &self.file, "author", LIFE_DAYS_DEFAULT, limits)?;
+        keys.iter().try_for_each(|key| sign(&self.yaml, &self.file, key).map(drop))
+    }
+
+    pub fn status(&self) -> Result<Status, RunFault> {
+        status::read(&self.yaml, &self.file)
+    }
+
+    fn command(&self, args: &[&str]) -> Result<Command, RunFault> {
+        let mut command = Command::new(std::env::current_exe().map_err(fault)?);
+        command.arg("-c").arg(&self.yaml).args(args).current_dir(self.dir.path());
+        command.env("RUST_BACKTRACE", "full").stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// `run`; what it prints lies in files of this name.
+    pub fn start(&self, name: &str) -> Result<Running, RunFault> {
+        let file = |stream| File::create(self.print(name, stream)).map_err(fault);
+        let mut command = self.command(&["run", &self.file.display().to_string()])?;
+        command.stdout(file("out")?).stderr(file("err")?);
+        command.spawn().map(Running).map_err(fault)
+    }
+
+    fn print(&self, name: &str, stream: &str) -> PathBuf {
+        self.dir.path().join(format!("{name}.{stream}"))
+    }
+
+    /// What a `run` printed so far.
+    pub fn printed(&self, name: &str, stream: &str) -> Result<Vec<u8>, RunFault> {
+        fs::read(self.print(name, stream)).map_err(fault)
+    }
+
+    /// The end of it, for people. It holds no value, or the test is not needed to find one.
+    pub fn last_said(&self, name: &str) -> String {
+        let bytes = self.printed(name, "err").unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+    }
+
+    /// A verb to its end: what it said on each stream.
+    pub fn say(&self, args: &[&str]) -> Result<[(&'static str, Vec<u8>); 2], RunFault> {
+        let said = self.command(args)?.output().map_err(fault)?;
+        Ok([("standard output", said.stdout), ("standard error", said.stderr)])
+    }
+
+    pub fn ledger(&self) -> String {
+        self.dir.path().join("ledger").display().to_string()
+    }
+
+    /// What the system tells others of a process: its command line and its environment.
+    pub fn proc_of(&self, pid: u32) -> Vec<u8> {
+        let folder = Path::new("/proc").join(pid.to_string());
+        let read = |name: &str| fs::read(folder.join(name)).unwrap_or_default();
+        // A child that has just begun has no environment yet; this binary soon hides its own.
+        let deadline = Instant::now() + BEGUN;
+        let mut environment = read("environ");
+        while environment.is_empty() && Instant::now() < deadline {
+            std::thread::yield_now();
+            environment = read("environ");
+        }
+        [environment, read("cmdline"), read("comm")].concat()
+    }
+
+    /// The same of a child that has this text in its environment, and hides nothing: this binary
+    /// takes itself out of others' sight as soon as it runs.
+    pub fn proc_of_a_child_with(&self, text: &str) -> Result<Vec<u8>, RunFault> {
+        let child = Command::new("sleep").arg("60").env("PLANTED", text).spawn();
+        let child = child.map(Running).map_err(fault)?;
+        Ok(self.proc_of(child.id()))
+    }
+
+    /// Every file in a folder of the place and below it.
+    pub fn files_below(&self, folder: &str) -> Result<Vec<(String, Vec<u8>)>, RunFault> {
+        let mut open = vec![self.dir.path().join(folder)];
+        let mut files = Vec::new();
+        while let Some(path) = open.pop() {
+            if path.is_dir() {
+                let entries = fs::read_dir(&path).map_err(fault)?;
+                open.extend(entries.filter_map(Result::ok).map(|entry| entry.path()));
+            } else {
+                let name = path.strip_prefix(self.dir.path()).unwrap_or(&path);
+                files.push((name.display().to_string(), fs::read(&path).map_err(fault)?));
+            }
+        }
+        Ok(files)
+    }
+
+    /// Looks at the files while one more is among them.
+    pub fn with_a_file_in<T>(
+        &self,
+        folder: &str,
+        text: &str,
+        look: impl Fn(&[(String, Vec<u8>)]) -> T,
+    ) -> Result<T, RunFault> {
+        let path = self.dir.path().join(folder).join("planted");
+        put(&path, text)?;
+        let found = look(&self.files_below(folder)?);
+        fs::remove_file(&path).map_err(fault)?;
+        Ok(found)
+    }
+}
+
+fn get(path: &Path) -> Result<String, RunFault> {
+    fs::read_to_string(path).map_err(|error| verb::file_fault(path, &error))
+}
+
+fn put(path: &Path, text: &str) -> Result<(), RunFault> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(path, text))
+        .map_err(|error| verb::file_fault(path, &error))
+}
+
+/// The file as it runs here, where there is no registry: records are JSON on both sides, and the
+/// types that a schema gave are written out. Says what was changed.
+fn in_json(kit: &Kit, text: &str) -> (String, Vec<String>) {
+    let mut text = text.to_owned();
+    let mut instead = Vec::new();
+    let mut change = |text: &mut String, from: &str, to: &str| {
+        if text.contains(from) {
+            *text = text.replace(from, to);
+            instead.push(format!("ran with {to} in place of {from}: there is no registry here"));
+        }
+    };
+    if kit.pipeline.sink.format == SinkFormat::Avro {
+        change(&mut text, "format: avro", "format: json");
+    }
+    if kit.pipeline.source.has_schema() {
+        change(&mut text, "format: debezium_avro", "format: debezium_json");
+        change(&mut text, "format: debezium_json_schema", "format: debezium_json");
+        if kit.pipeline.types.is_empty() {
+            text.push_str("\ntypes:\n");
+            for (path, of) in kit.types() {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "  \"{path}\": {of}");
+            }
+        }
+    }
+    (text, instead)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_removed_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let lodging = Lodging {
+            yaml: dir.path().join("douane.yaml"),
+            file: dir.path().join("p.yaml"),
+            dir,
+            instead: Vec::new(),
+        };
+        let seen = lodging.with_a_file_in("ledger", "planted text", |files| files.to_vec());
+        assert_eq!(seen.unwrap(), [("ledger/planted".to_owned(), b"planted text".to_vec())]);
+        assert_eq!(lodging.files_below("").unwrap(), []);
+    }
+}

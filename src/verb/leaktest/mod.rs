@@ -1,0 +1,436 @@
+//! `leaktest FILE`: the pipeline as it would run, in a place of its own: two brokers in this
+//! process, keys and approvers that nobody keeps, this binary started as a process, killed and
+//! started again. Then everything that it wrote or said is searched for what was planted; in each
+//! kind of place a leak is planted as well, which must be found.
+
+mod kafka;
+mod lodging;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use douane_broker::{Broker, Options};
+use douane_pipelines::fault::RunFault;
+use douane_pipelines::leaktest::{Kit, LeafSeen, Leak, Marker, Planted, Report, Scanner, Sink};
+use douane_pipelines::names::Names;
+use douane_pipelines::status::{PartitionState, PartitionStatus};
+
+use crate::{Format, verb};
+use lodging::{Lodging, Running};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// A pipeline file.
+    file: PathBuf,
+    /// Records that are well; one more is sent for each way of being wrong.
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(40..=20_000))]
+    records: u64,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Something must happen within this time, on a slow and busy machine as well.
+const PATIENCE: Duration = Duration::from_secs(90);
+const LOOK: Duration = Duration::from_millis(100);
+/// Partitions that hold nothing that is wrong.
+const WELL: usize = 2;
+
+pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
+    let kit = Kit::new(place, &args.file)?;
+    let leaves = kit.pairs()?;
+    let report = Test::new(&kit, &args.file)?.run(args.records as usize, leaves)?;
+    match args.format {
+        Format::Text => verb::print(&report.text()),
+        Format::Json => verb::print_json(&report),
+    }
+    Ok(verb::answer(report.passes()))
+}
+
+fn fault(what: impl std::fmt::Display) -> RunFault {
+    RunFault::Client(format!("leaktest: {what}"))
+}
+
+/// Two brokers and a place beside them.
+struct Test<'a> {
+    kit: &'a Kit,
+    names: Names,
+    // Before the brokers: what is connected to them ends first.
+    lodging: Lodging,
+    sovereign: Broker,
+    global: Broker,
+}
+
+impl<'a> Test<'a> {
+    fn new(kit: &'a Kit, file: &Path) -> Result<Self, RunFault> {
+        let start = || Broker::start(Options::default()).map_err(fault);
+        let (sovereign, global) = (start()?, start()?);
+        let lodging = Lodging::build(kit, file, &sovereign, &global)?;
+        Ok(Self { kit, names: lodging.names()?, lodging, sovereign, global })
+    }
+
+    fn run(&self, records: usize, leaves: Vec<LeafSeen>) -> Result<Report, RunFault> {
+        let wrong = self.kit.wrong()?;
+        let ways: Vec<&'static str> = wrong.iter().map(|planted| planted.wrong).collect();
+        let partitions = WELL + wrong.len();
+        for topic in &self.kit.pipeline.source.topics {
+            self.lodging.create_topic(topic, partitions as i32)?;
+        }
+        self.lodging.open()?;
+        let mut markers = Vec::new();
+        let sent = self.send(records, wrong, partitions, &mut markers)?;
+        let mut not_seen = self.kit.blind(&leaves);
+        let environment = self.cross(partitions, &mut not_seen)?;
+        let scanner = Kit::scanner(&markers);
+        let mut sinks = self.topics(&scanner, &markers)?;
+        sinks.extend(self.said(&scanner, &markers, environment)?);
+        sinks.extend(self.files(&scanner, &markers)?);
+        let data = kafka::read(&self.global.bootstrap(), &self.names.data)?;
+        if data.len() < records / 4 {
+            not_seen.push(format!("{} of {records} records outside", data.len()));
+        }
+        if kafka::read(&self.sovereign.bootstrap(), &self.names.quarantine)?.is_empty() {
+            not_seen.push("a record in quarantine".to_owned());
+        }
+        Ok(Report {
+            pipeline: self.kit.pipeline.name.clone(),
+            records: sent,
+            markers: markers.len() as u64,
+            wrong: ways,
+            instead: self.lodging.instead.clone(),
+            leaves,
+            sinks,
+            not_seen,
+        })
+    }
+
+    /// Each way of being wrong has a partition of its own, with records that are well around it.
+    fn send(
+        &self,
+        records: usize,
+        wrong: Vec<Planted>,
+        partitions: usize,
+        markers: &mut Vec<Marker>,
+    ) -> Result<u64, RunFault> {
+        let topic = &self.kit.pipeline.source.topics[0];
+        let feed = kafka::Feed::open(&self.sovereign.bootstrap())?;
+        let mut sent = 0;
+        let mut put = |planted: Planted, partition: usize| {
+            feed.send(topic, partition as i32, &planted)?;
+            markers.extend(planted.markers);
+            sent += 1;
+            Ok::<(), RunFault>(())
+        };
+        let each = records / 2;
+        for number in 0..each {
+            put(self.kit.well(number)?, number % partitions)?;
+        }
+        for (partition, planted) in (WELL..).zip(wrong) {
+            put(planted, partition)?;
+        }
+        for number in each..records {
+            put(self.kit.well(number)?, number % partitions)?;
+        }
+        feed.flush()?;
+        Ok(sent)
+    }
+
+    /// Killed once in the middle, then run until nothing moves any more. What `/proc` tells of it.
+    fn cross(&self, partitions: usize, not_seen: &mut Vec<String>) -> Result<Vec<u8>, RunFault> {
+        let bootstrap = self.global.bootstrap();
+        let mut running = self.lodging.start("run-killed")?;
+        let seen = self.lodging.proc_of(running.id());
+        let deadline = Instant::now() + PATIENCE;
+        while kafka::read(&bootstrap, &self.names.data)?.is_empty() {
+            self.still_runs(&mut running, "run-killed")?;
+            if Instant::now() > deadline {
+                let said = self.lodging.last_said("run-killed");
+                return Err(fault(format!("nothing crosses; the last it said:\n{said}")));
+            }
+            std::thread::sleep(LOOK);
+        }
+        running.kill()?;
+        let mut running = self.lodging.start("run")?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            std::thread::sleep(LOOK);
+            self.still_runs(&mut running, "run")?;
+            let at_rest = |p: &&PartitionStatus| p.state == PartitionState::Held || p.lag == 0;
+            if self.lodging.status()?.partitions.iter().filter(at_rest).count() >= partitions {
+                break;
+            }
+            if Instant::now() > deadline {
+                not_seen.push("every partition at its end, or held".to_owned());
+                break;
+            }
+        }
+        running.kill()?;
+        Ok(seen)
+    }
+
+    fn still_runs(&self, running: &mut Running, name: &str) -> Result<(), RunFault> {
+        match running.ended()? {
+            None => Ok(()),
+            Some(code) => {
+                let said = self.lodging.last_said(name);
+                Err(fault(format!("it ended by itself, {code}; the last it said:\n{said}")))
+            }
+        }
+    }
+
+    /// Everything that a client of either cluster can read, but the raw topics themselves.
+    fn topics(&self, scanner: &Scanner, markers: &[Marker]) -> Result<Vec<Sink>, RunFault> {
+        let raw = &self.kit.pipeline.source.topics;
+        let Names { data, manifest, position, quarantine, .. } = &self.names;
+        let all = [
+            ("target: data, aborted records too", &self.global, data),
+            ("target: manifests", &self.global, manifest),
+            ("target: positions", &self.global, position),
+            ("sovereign: quarantine, sealed", &self.sovereign, quarantine),
+        ];
+        let mut sinks = Vec::new();
+        for (sink, broker, topic) in all {
+            let records = kafka::read(&broker.bootstrap(), topic)?;
+            let shows = topic == data;
+            let mut search = Search::new(sink, scanner, markers);
+            for record in &records {
+                search.record(topic, record, shows.then_some(self.kit));
+            }
+            let plant = Plant::new()?;
+            plant.send(&broker.bootstrap(), topic)?;
+            let again = kafka::read(&broker.bootstrap(), topic)?;
+            let found = again.iter().filter_map(|record| plant.found_in(record)).collect();
+            sinks.push(search.end(found, 3));
+        }
+        // Others that nobody counts on, and the names of all.
+        let mut search = Search::new("names of topics, and other topics", scanner, markers);
+        for broker in [&self.sovereign, &self.global] {
+            for topic in kafka::topics(&broker.bootstrap())? {
+                search.bytes(&topic, topic.as_bytes());
+                let known = [data, manifest, position, quarantine].contains(&&topic);
+                if known || raw.contains(&topic) {
+                    continue;
+                }
+                for record in kafka::read(&broker.bootstrap(), &topic)? {
+                    search.record(&topic, &record, None);
+                }
+            }
+        }
+        let plant = Plant::new()?;
+        self.lodging.create_topic(&plant.text, 1)?;
+        let names = kafka::topics(&self.sovereign.bootstrap())?;
+        let found: BTreeSet<usize> = names
+            .iter()
+            .any(|name| plant.is_in(name.as_bytes()))
+            .then_some(0)
+            .into_iter()
+            .collect();
+        sinks.push(search.end(found, 1));
+        Ok(sinks)
+    }
+
+    /// What the processes said, in every verb that reads what crossed.
+    fn said(
+        &self,
+        scanner: &Scanner,
+        markers: &[Marker],
+        environment: Vec<u8>,
+    ) -> Result<Vec<Sink>, RunFault> {
+        let mut sinks = Vec::new();
+        let file = self.lodging.file.display().to_string();
+        let ledger = self.lodging.ledger();
+        let verbs: [(&'static str, Vec<&str>); 9] = [
+            ("status", vec!["status", &file]),
+            ("status --format json", vec!["status", &file, "--format", "json"]),
+            ("quarantine list", vec!["quarantine", "list", &file]),
+            ("run --dry-run", vec!["run", &file, "--dry-run", "--records", "1000"]),
+            ("explain --format json", vec!["explain", &file, "--format", "json"]),
+            ("explain --format html", vec!["explain", &file, "--format", "html"]),
+            ("lint", vec!["lint", &file]),
+            ("doctor", vec!["doctor", &file]),
+            ("verify", vec!["verify", &ledger]),
+        ];
+        for (name, args) in verbs {
+            let mut search = Search::new(name, scanner, markers);
+            for (stream, bytes) in self.lodging.say(&args)? {
+                search.bytes(stream, &bytes);
+            }
+            sinks.push(search.end(self.echoed()?, 1));
+        }
+        for (sink, stream) in [("run: standard output", "out"), ("run: standard error", "err")] {
+            let mut search = Search::new(sink, scanner, markers);
+            for run in ["run-killed", "run"] {
+                search.bytes(run, &self.lodging.printed(run, stream)?);
+            }
+            sinks.push(search.end(self.echoed()?, 1));
+        }
+        let mut search = Search::new("run: command line and environment", scanner, markers);
+        search.bytes("/proc", &environment);
+        let plant = Plant::new()?;
+        let found = plant.is_in(&self.lodging.proc_of_a_child_with(&plant.text)?);
+        sinks.push(search.end(found.then_some(0).into_iter().collect(), 1));
+        Ok(sinks)
+    }
+
+    /// Whether what a process prints is heard: told a wrong word, it repeats it.
+    fn echoed(&self) -> Result<BTreeSet<usize>, RunFault> {
+        let plant = Plant::new()?;
+        let said = self.lodging.say(&[plant.text.as_str()])?;
+        let heard = said.iter().any(|(_, bytes)| plant.is_in(bytes));
+        Ok(heard.then_some(0).into_iter().collect())
+    }
+
+    /// What lies on the disk.
+    fn files(&self, scanner: &Scanner, markers: &[Marker]) -> Result<Vec<Sink>, RunFault> {
+        let mut sinks = Vec::new();
+        for (sink, folder) in [("ledger", "ledger"), ("keys", "keys"), ("everything else", "")] {
+            let mut search = Search::new(sink, scanner, markers);
+            for (path, bytes) in self.lodging.files_below(folder)? {
+                search.bytes(&path, &bytes);
+            }
+            let plant = Plant::new()?;
+            let found = self.lodging.with_a_file_in(folder, &plant.text, |files| {
+                files.iter().any(|(_, bytes)| plant.is_in(bytes))
+            })?;
+            sinks.push(search.end(found.then_some(0).into_iter().collect(), 1));
+        }
+        Ok(sinks)
+    }
+}
+
+/// One sink being searched.
+struct Search<'a> {
+    sink: &'static str,
+    scanner: &'a Scanner,
+    markers: &'a [Marker],
+    bytes: u64,
+    leaks: BTreeSet<Leak>,
+}
+
+impl<'a> Search<'a> {
+    fn new(sink: &'static str, scanner: &'a Scanner, markers: &'a [Marker]) -> Self {
+        Self { sink, scanner, markers, bytes: 0, leaks: BTreeSet::new() }
+    }
+
+    fn bytes(&mut self, place: &str, bytes: &[u8]) {
+        self.search(place, bytes, |_| false);
+    }
+
+    /// `shows`: a data record, in whose key and value may stand what the proof lets cross.
+    fn record(&mut self, topic: &str, record: &kafka::Read, shows: Option<&Kit>) {
+        let may = |at: &str| shows.is_some_and(|kit| kit.may_show(at));
+        for bytes in [&record.key, &record.value].into_iter().flatten() {
+            self.search(topic, bytes, may);
+        }
+        for (name, value) in &record.headers {
+            self.bytes(topic, name.as_bytes());
+            self.bytes(topic, value);
+        }
+    }
+
+    fn search(&mut self, place: &str, bytes: &[u8], may: impl Fn(&str) -> bool) {
+        self.bytes += bytes.len() as u64;
+        for (number, form) in self.scanner.scan(bytes) {
+            let of = &self.markers[number].at;
+            if !may(of) {
+                self.leaks.insert(Leak { of: of.clone(), form, place: place.to_owned() });
+            }
+        }
+    }
+
+    /// `found`: which of the `plants` that were put there were found.
+    fn end(self, found: BTreeSet<usize>, plants: usize) -> Sink {
+        let Self { sink, bytes, leaks, .. } = self;
+        Sink { sink, bytes, plant_found: found.len() == plants, leaks: leaks.into_iter().collect() }
+    }
+}
+
+/// A leak on purpose.
+struct Plant {
+    text: String,
+    scanner: Scanner,
+}
+
+impl Plant {
+    fn new() -> Result<Self, RunFault> {
+        let marker = Kit::plant()?;
+        let scanner = Kit::scanner(std::slice::from_ref(&marker));
+        Ok(Self { text: marker.text, scanner })
+    }
+
+    fn is_in(&self, bytes: &[u8]) -> bool {
+        !self.scanner.scan(bytes).is_empty()
+    }
+
+    /// In a key, a value and a header, of three records.
+    fn send(&self, bootstrap: &str, topic: &str) -> Result<(), RunFault> {
+        let feed = kafka::Feed::open(bootstrap)?;
+        let bytes = format!("..{}..", self.text).into_bytes();
+        let empty = Planted::default();
+        let key = Planted { key: Some(bytes.clone()), ..empty.clone() };
+        let value = Planted { value: Some(bytes.clone()), ..empty.clone() };
+        let headers = Planted { headers: vec![("planted".to_owned(), bytes)], ..empty };
+        for planted in [key, value, headers] {
+            feed.send(topic, 0, &planted)?;
+        }
+        feed.flush()
+    }
+
+    /// Which of the three.
+    fn found_in(&self, record: &kafka::Read) -> Option<usize> {
+        let in_headers = || record.headers.iter().any(|(_, value)| self.is_in(value));
+        let holds = |bytes: &Option<Vec<u8>>| bytes.as_deref().is_some_and(|b| self.is_in(b));
+        match () {
+            () if holds(&record.key) => Some(0),
+            () if holds(&record.value) => Some(1),
+            () if in_headers() => Some(2),
+            () => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(key: &str, value: &str, header: &str) -> kafka::Read {
+        kafka::Read {
+            key: Some(key.as_bytes().to_vec()),
+            value: Some(value.as_bytes().to_vec()),
+            headers: vec![("h".to_owned(), header.as_bytes().to_vec())],
+        }
+    }
+
+    #[test]
+    fn a_marker_is_a_leak_in_each_part_of_a_record() {
+        let plant = Plant::new().unwrap();
+        let markers = [Marker { at: "after.email".to_owned(), text: plant.text.clone() }];
+        let t = plant.text.as_str();
+        for (number, record) in
+            [record(t, "", ""), record("", t, ""), record("", "", t)].into_iter().enumerate()
+        {
+            let mut search = Search::new("a topic", &plant.scanner, &markers);
+            search.record("topic", &record, None);
+            let sink = search.end(plant.found_in(&record).into_iter().collect(), 1);
+            assert_eq!(sink.leaks.len(), 1, "{number}");
+            assert_eq!(sink.leaks[0].of, "after.email");
+            assert_eq!(plant.found_in(&record), Some(number));
+        }
+        let mut search = Search::new("a topic", &plant.scanner, &markers);
+        search.record("topic", &record("k", "v", "h"), None);
+        let sink = search.end(BTreeSet::new(), 1);
+        assert!(sink.leaks.is_empty() && !sink.plant_found);
+    }
+
+    #[test]
+    fn what_may_show_may_show_in_key_and_value_only() {
+        let plant = Plant::new().unwrap();
+        let markers = [Marker { at: "after.city".to_owned(), text: plant.text.clone() }];
+        let mut search = Search::new("a topic", &plant.scanner, &markers);
+        search.search("topic", plant.text.as_bytes(), |at| at == "after.city");
+        assert!(search.leaks.is_empty());
+        search.bytes("topic", plant.text.as_bytes());
+        assert_eq!(search.leaks.len(), 1);
+    }
+}
