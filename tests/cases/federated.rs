@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use super::aggregates::{DAY_MS, DAYS, first_day_ms, new_place, rfc3339, value};
 use crate::cluster::Isolation;
 use crate::place::{Place, Setup, last_lines};
 use crate::rig::{self, Kind};
@@ -167,7 +168,7 @@ impl Rounds {
 /// As it stands in a record: `2026-11-22T10:00:02`.
 fn second(ms: u64) -> String {
     let of_day = ms / 1_000 % 86_400;
-    let day = super::aggregates::rfc3339(ms);
+    let day = rfc3339(ms);
     format!("{}T{:02}:{:02}:{:02}", &day[..10], of_day / 3_600, of_day / 60 % 60, of_day % 60)
 }
 
@@ -277,4 +278,65 @@ fn rounds_of_a_trainer_in_python_end_near_the_model_without_noise() {
     assert!(child.wait().expect("its end").success());
     say::note(format!("{said}"));
     assert!(said["distance"].as_f64().expect("a distance") < DISTANCE, "{said}");
+}
+
+/// Vectors as bytes of floats, as wide as a record may be: `DOUANE_DIMS=1048575`, a multiple of three.
+#[test]
+fn a_wide_vector_crosses_in_one_record() {
+    const SUMMED: usize = 99;
+    let dims = say::count("DOUANE_DIMS", 20_001);
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters_of(Kind::asked_for());
+    let from_ms = first_day_ms() + (DAYS - 1) * DAY_MS;
+    let mut setup = Setup::customers("wide", source.cluster(), target.cluster());
+    setup.topics = vec!["wide.training.updates".to_owned()];
+    setup.columns = columns(&rfc3339(from_ms))
+        .replace(&format!("every: {EVERY_S}s"), "every: 1d")
+        .replace("gradient: array", "gradient: bytes")
+        .replace("dims: 6, norm: 1, grid: 0.001", &format!("dims: {dims}, norm: 1000, grid: 1"))
+        .replace("rho:  0.02", "rho:  32")
+        .replace("{ period: 4, life: 8,", "{ period: 64, life: 64,");
+    setup.overrides = String::new();
+    setup.target_partitions = 1;
+    let place = new_place(setup);
+    let bytes = (dims * 16).max(1 << 20).to_string();
+    place.setup.source.set_topic_config(&place.setup.topics[0], "max.message.bytes", &bytes);
+    place.setup.target.set_topic_config(&place.data_topic(), "max.message.bytes", &bytes);
+
+    // 60 three times as floats of 32 bits, lowest byte first, in base64; and 0 three times.
+    let vector = "AABwQgAAcEIAAHBC".repeat(SUMMED / 3) + &"A".repeat((dims - SUMMED) / 3 * 16);
+    let feed = place.setup.source.producer();
+    for patient in 0..3 {
+        let row = json!({"id": patient.to_string(), "patient": patient.to_string(), "site": "north",
+            "round_at": from_ms, "gradient": vector});
+        let key = json!({"id": patient.to_string()}).to_string();
+        let value = value("c", &Value::Null, &row);
+        feed.send(&place.setup.topics[0], 0, Some(key.as_bytes()), Some(&value), &[]);
+    }
+    feed.flush();
+    let mut running = place.run();
+    let mut tail = place.setup.target.tail(&place.data_topic(), Isolation::Committed);
+    assert!(tail.wait_for(1, Duration::from_secs(90)), "{}", last_lines(&running.said(), 20));
+    let (_, peak_mib) = running.used();
+    running.stop();
+    let row = tail.records[0].json();
+    let numbers = row["gradient"].as_array().expect("an array").iter();
+    #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+    let numbers: Vec<f64> =
+        numbers.map(|number| number.as_i64().expect("an integer") as f64).collect();
+    assert_eq!(numbers.len(), dims);
+    // Norm 1000 and rho 32: sigma is 125. Three times 60 in front, and nothing behind; seven sigma.
+    #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let (front, rest) = numbers.split_at(SUMMED);
+    assert!((mean(front) - 180.0).abs() < 7.0 * 125.0 / 99_f64.sqrt(), "{}", mean(front));
+    #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+    let root = (rest.len() as f64).sqrt();
+    assert!(mean(rest).abs() < 7.0 * 125.0 / root, "{}", mean(rest));
+    let squares: Vec<f64> = rest.iter().map(|number| number * number).collect();
+    let sigma = mean(&squares).sqrt();
+    assert!((sigma / 125.0 - 1.0).abs() < 7.0 / root, "{sigma}");
+    let length = tail.records[0].value.as_deref().map_or(0, <[u8]>::len);
+    say::note(format!("{dims} numbers: a record of {length} bytes, peak {peak_mib} MiB"));
+    place.verify().fine("verify");
 }

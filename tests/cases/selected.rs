@@ -29,8 +29,8 @@ stages:
   - aggregate:
       unit: {{ leaf: customer_id, space: customers }}
       neighbours: add_remove
-      level: unit_period
-      period: 30d
+      level: w_event
+      period: 3d
       window: {{ every: 1d, from: \"{from}\", time: ordered_at, closes_after: 0s }}
       groups: [{{ leaf: city }}]
       select: noisy_count
@@ -41,7 +41,7 @@ stages:
         - {{ name: spent, quantiles: amount_cents, ranks: [0.5], low: 0, high: 511, levels: 3 }}
       rho: 4
       delta: 1e-12
-      caps: {{ period: 40, life: 60, delta: 1e-9 }}
+      caps: {{ period: 13, life: 60, delta: 1e-9 }}
       late: quarantine
 ",
         from = rfc3339(from_ms),
@@ -110,4 +110,6 @@ fn groups_that_pass_a_noised_count_are_named_and_no_others() {
     let budget: Value = serde_json::from_str(&budget.out).expect("JSON");
     assert_eq!(budget[0]["releases"], json!(WINDOWS), "charged once a window: {budget}");
     assert_eq!(budget[0]["committed"], json!(WINDOWS), "{budget}");
+    let policy = &budget[0]["policies"][0];
+    assert_eq!((&policy["level"], &policy["cap"]), (&json!("w_event"), &json!(13.0)), "{policy}");
 }

@@ -336,9 +336,10 @@ fn opening(crossing: &Crossing, aggregate: &Aggregate) -> Opening {
                     length_ms: aggregate.period_ms as i64,
                 },
                 aggregate::Level::UnitLifetime => Level::UnitLifetime,
+                aggregate::Level::WEvent => Level::WEvent { length_ms: aggregate.period_ms as i64 },
             },
             rho: match aggregate.level {
-                aggregate::Level::UnitPeriod => aggregate.caps.period,
+                aggregate::Level::UnitPeriod | aggregate::Level::WEvent => aggregate.caps.period,
                 aggregate::Level::UnitLifetime => aggregate.caps.life,
             },
             delta: aggregate.caps.delta,

@@ -31,9 +31,11 @@ pub(super) struct AggregateFile {
     /// What two inputs differ in that nobody can tell apart: all contributions of one unit.
     #[expect(dead_code, reason = "one word is allowed, the schema holds it")]
     pub neighbours: NeighboursFile,
-    /// Over what the guarantee reaches: all windows of a renewal period, or of all time.
+    /// Over what the guarantee reaches: all windows of a renewal period, of any stretch as long as it, or
+    /// of all time.
     pub level: LevelFile,
-    /// The renewal period: `30d`. The account's cap for a period is of this length.
+    /// The renewal period: `30d`. The account's cap for a period is of this length. With `w_event` w
+    /// windows long.
     pub period: String,
     /// Which rows belong together, and when their statistics are published.
     pub window: WindowFile,
@@ -106,6 +108,8 @@ pub(super) enum LevelFile {
     UnitPeriod,
     /// All windows there will ever be: releases stop when the account is full.
     UnitLifetime,
+    /// Any w windows in a row: `period` is w times `every`.
+    WEvent,
 }
 
 /// Which rows belong together, and when their statistics are published.
@@ -286,6 +290,7 @@ pub struct Aggregate {
 pub enum Level {
     UnitPeriod,
     UnitLifetime,
+    WEvent,
 }
 
 /// A leaf whose values make groups, and the keys that are published.
@@ -568,6 +573,15 @@ impl Lint<'_> {
                 .next("write a period that holds whole windows");
         }
         let selects = file.select.is_some();
+        if matches!(file.level, LevelFile::WEvent) && period_ms % every_ms != 0 {
+            let mark = self.root.at(&under(&base, &["period"])).mark;
+            self.error(
+                mark,
+                Kind::OutOfRange,
+                "`w_event` with a period that is no number of windows",
+            )
+            .next("write w times the window's length");
+        }
         let groups = self.groups(&under(&base, &["groups"]), file.groups, selects, classes);
         if selects && groups.is_empty() {
             let mark = self.root.at(&under(&base, &["select"])).mark;
@@ -638,6 +652,7 @@ impl Lint<'_> {
             level: match file.level {
                 LevelFile::UnitPeriod => Level::UnitPeriod,
                 LevelFile::UnitLifetime => Level::UnitLifetime,
+                LevelFile::WEvent => Level::WEvent,
             },
             period_ms,
             from_ms,

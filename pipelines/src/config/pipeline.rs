@@ -728,7 +728,6 @@ pub(super) const LATER: &[About] = &[
     ("stages.*.enrich", "remove the stage"),
     ("stages.*.aggregate.min_group", "remove it: public keys are published, however few they are"),
     ("stages.*.aggregate.late=current", "write `quarantine`"),
-    ("stages.*.aggregate.level=w_event", "write `unit_period`"),
     ("stages.*.pack", "remove the stage"),
     ("source.postgres", "let Debezium write to Kafka, and read from `kafka`"),
     ("sink.object_store", "write to `kafka`"),

@@ -136,6 +136,7 @@ impl Privacy {
         let level = match self.level {
             Level::UnitPeriod => format!("all windows of {period}"),
             Level::UnitLifetime => "all windows there will ever be".to_owned(),
+            Level::WEvent => format!("any windows in a row that end within {period}"),
         };
         writeln!(
             out,

@@ -89,7 +89,8 @@ pub fn quantile(
     let Query::Tree { column, branching, height } = query else { return None };
     let at = design.component(query)?;
     let width = design.components().get(at)?.width as usize;
-    let nodes = noised.components.get(at)?.get(group * width..(group + 1) * width)?;
+    let start = group.checked_mul(width)?;
+    let nodes = noised.components.get(at)?.get(start..start.checked_add(width)?)?;
     let bounds = design.columns().get(*column)?;
     let tree = Tree { bounds, branching: *branching, height: *height, nodes };
     Some(tree.quantile(thousandths).round() as i64)

@@ -146,3 +146,18 @@ fn groups_are_public_or_selected_at_a_delta() {
     let without = douane_transforms::dp::accountant::epsilon(loss.rho, loss.delta);
     assert!(loss.epsilon.unwrap() > without);
 }
+
+#[test]
+fn any_windows_in_a_row_are_as_long_as_the_period() {
+    let of = |period: &str| {
+        stage("{ name: people, count: units }")
+            .replace("level: unit_period", "level: w_event")
+            .replace("period: 30d", &format!("period: {period}"))
+    };
+    let selected = |stage: &str| findings(CLASSES, stage, "", ROW);
+    assert_eq!(selected(&of("7d")), Vec::<String>::new());
+    assert!(selected(&of("36h")).iter().any(|why| why.contains("no number of windows")));
+    let (_, pipeline) = load(&pipeline_text(CLASSES, &of("7d"), "")).unwrap();
+    let level = pipeline.aggregate.as_ref().unwrap().level;
+    assert_eq!(serde_json::to_value(level).unwrap(), "w_event");
+}

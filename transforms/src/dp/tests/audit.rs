@@ -9,6 +9,7 @@
 
 use super::super::accountant::{Rho, epsilon};
 use super::super::bounding::{Bounded, Change, GroupKey, Rows};
+use super::super::decimal::Grid;
 use super::super::design::{Design, Groups, Request, Statistic};
 use super::super::release::{Tables, release};
 use super::super::sums::{Exact, Sums};
@@ -36,17 +37,18 @@ fn input(design: &Design, with: bool, person: Person) -> Exact {
     let bystander = (person != Person::Alone).then_some(10);
     for cell in bystander.into_iter().chain(with.then_some(100)) {
         let mut own = Bounded::default();
+        let values = vec![cell; limits.values];
         for (group_tag, group) in (0..).zip(&names) {
             for row_tag in 0..if person == Person::Alone { 25_000 } else { 5 } {
                 let row_tag = 8 * row_tag + group_tag;
-                let change = Change { group, group_tag, row_tag, order: 0, values: &[cell] };
+                let change = Change { group, group_tag, row_tag, order: 0, values: &values };
                 own.offer(limits, Rows::Once, change);
             }
         }
         for order in 1..if person == Person::Moving { 20 } else { 1 } {
             let (group_tag, row_tag) = (u128::from(order % 4), 1_000_000 + u128::from(order % 3));
             let group = &names[group_tag as usize];
-            let change = Change { group, group_tag, row_tag, order, values: &[cell] };
+            let change = Change { group, group_tag, row_tag, order, values: &values };
             own.offer(limits, Rows::Change, change);
         }
         sums.add(&own);
@@ -134,6 +136,13 @@ fn an_attack_on_a_person_who_is_alone_stays_below_the_stated_epsilon() {
 #[test]
 fn an_attack_on_a_person_who_moves_stays_below_the_stated_epsilon() {
     stays_below(Statistic::Rows, Person::Moving);
+}
+
+#[test]
+fn an_attack_on_a_long_vector_stays_below_the_stated_epsilon() {
+    let grid = Grid::new("1".parse().unwrap()).unwrap();
+    let vector = Statistic::VectorSum { dimensions: 1, grid, norm: 64 };
+    stays_below(vector, Person::Heavy);
 }
 
 /// The same attack on noise that was made for one group where a person is in four.
