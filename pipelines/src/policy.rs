@@ -6,19 +6,20 @@ use douane_transforms::Produces;
 use crate::config::{Class, Override};
 
 /// Version of this table; it stands in every fingerprint.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The table as text: shown by `explain`, hashed into the fingerprint. It is what [`decide`]
 /// does, in words; a test walks every row.
 pub const TABLE: &str = "\
-default policy, version 4
+default policy, version 5
 identifier: tokenize; fpe or mask (at most 4 characters kept); redact to a constant
 quasi: as identifier, or generalize
 sensitive: generalize to bins; as it is or tokenised only by a named override
 special: only by a named override, and never rounded or bounded
 free_text: denied; a named override with detectors, residual kinds and a minimum recall lets redacted text cross
 statistics of many rows, with noise that hides any one unit (dp): of public, quasi, sensitive and special
-  an identifier is counted as the unit and otherwise not read; groups have a public list of keys
+  an identifier is counted as the unit and otherwise not read
+  groups have a public list of keys, or their noised count of units passes a threshold
 public: nothing needed
 secret: never
 technical: never
