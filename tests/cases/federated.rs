@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::aggregates::{DAY_MS, DAYS, first_day_ms, new_place, rfc3339, value};
+use super::aggregates::{DAY_MS, DAYS, dies_at, first_day_ms, new_place, rfc3339, value};
 use crate::cluster::Isolation;
 use crate::place::{Place, Setup, last_lines};
 use crate::rig::{self, Kind};
@@ -298,7 +298,7 @@ fn a_wide_vector_crosses_in_one_record() {
         .replace("{ period: 4, life: 8,", "{ period: 64, life: 64,");
     setup.overrides = String::new();
     setup.target_partitions = 1;
-    let place = new_place(setup);
+    let mut place = new_place(setup);
     let bytes = (dims * 16).max(1 << 20).to_string();
     place.setup.source.set_topic_config(&place.setup.topics[0], "max.message.bytes", &bytes);
     place.setup.target.set_topic_config(&place.data_topic(), "max.message.bytes", &bytes);
@@ -314,6 +314,8 @@ fn a_wide_vector_crosses_in_one_record() {
         feed.send(&place.setup.topics[0], 0, Some(key.as_bytes()), Some(&value), &[]);
     }
     feed.flush();
+    // Its noise is drawn twice, and is the same: the account refuses other bytes.
+    dies_at(&mut place, "computed");
     let mut running = place.run();
     let mut tail = place.setup.target.tail(&place.data_topic(), Isolation::Committed);
     assert!(tail.wait_for(1, Duration::from_secs(90)), "{}", last_lines(&running.said(), 20));
@@ -339,4 +341,11 @@ fn a_wide_vector_crosses_in_one_record() {
     let length = tail.records[0].value.as_deref().map_or(0, <[u8]>::len);
     say::note(format!("{dims} numbers: a record of {length} bytes, peak {peak_mib} MiB"));
     place.verify().fine("verify");
+    let budget = place.verb(&["audit", "budget", "--format", "json"]).fine("audit budget");
+    let budget: Value = serde_json::from_str(&budget.out).expect("JSON");
+    assert_eq!(
+        (&budget[0]["releases"], &budget[0]["committed"]),
+        (&json!(1), &json!(1)),
+        "{budget}"
+    );
 }
