@@ -60,8 +60,14 @@ enum Verb {
     Doctor(verb::doctor::Args),
     /// What was set aside: lists it, or tries it again.
     Quarantine(verb::quarantine::Args),
-    /// Checks a ledger: log, checkpoints, outcomes. 0: all hold.
+    /// Checks a ledger (log, checkpoints, outcomes), or a global topic. 0: all hold.
     Verify(verb::verify::Args),
+    /// Makes again what crossed, from the source and by the recorded plan, and compares the bytes.
+    /// 0: all equal.
+    Replay(verb::replay::Args),
+    /// The trainer's side: verifies what a global topic brought, then hands it over as Arrow or
+    /// Parquet. 0: all of it was verified.
+    Feed(verb::feed::Args),
     /// What crossed and what it cost: the privacy accounts.
     Audit(verb::audit::Args),
     /// Keys of this place, and signing keys of persons.
@@ -96,6 +102,8 @@ fn main() -> ExitCode {
         Verb::Doctor(args) => verb::doctor::run(place, &args),
         Verb::Quarantine(args) => verb::quarantine::run(place, &args),
         Verb::Verify(args) => verb::verify::run(place, &args),
+        Verb::Replay(args) => verb::replay::run(place, &args),
+        Verb::Feed(args) => verb::feed::run(place, &args),
         Verb::Audit(args) => verb::audit::run(place, &args),
         Verb::Keys(args) => verb::keys::run(place, &args),
         Verb::Release(args) => verb::release::run(place, &args),

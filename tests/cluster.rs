@@ -154,6 +154,16 @@ impl Cluster {
         self.wait_for(topic, |partitions_seen| partitions_seen == 0);
     }
 
+    /// Deletes a topic and makes it anew with these records, as whoever owns the cluster can.
+    pub fn rewrite(&self, topic: &str, records: &[Record]) {
+        let partitions = self.partitions(topic);
+        self.delete(topic);
+        self.create(topic, partitions, &[]);
+        let producer = self.producer();
+        records.iter().for_each(|record| producer.again(topic, record));
+        producer.flush();
+    }
+
     pub fn add_partitions(&self, topic: &str, total: i32) {
         let wanted = NewPartitions::new(topic, usize::try_from(total).expect("a count"));
         let answer =
@@ -415,6 +425,24 @@ impl Feed {
                 Err((error, _)) => panic!("sending to {topic}: {error}"),
             }
         }
+    }
+
+    /// A record as it was read, with its own time.
+    pub fn again(&self, topic: &str, record: &Record) {
+        let headers = record.headers.iter().fold(OwnedHeaders::new(), |list, (key, value)| {
+            list.insert(Header { key, value: value.as_deref() })
+        });
+        let mut again = BaseRecord::<[u8], [u8]>::to(topic)
+            .partition(record.partition)
+            .timestamp(record.timestamp_ms)
+            .headers(headers);
+        if let Some(key) = &record.key {
+            again = again.key(key.as_slice());
+        }
+        if let Some(value) = &record.value {
+            again = again.payload(value.as_slice());
+        }
+        self.producer.send(again).map_err(|(error, _)| error).expect("room in the queue");
     }
 
     /// Everything acknowledged, or the case fails.

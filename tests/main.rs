@@ -29,6 +29,7 @@ mod cases {
     mod broker_faults;
     mod captures;
     mod changes;
+    pub mod coverage;
     pub mod debezium;
     mod demo;
     mod editors;
@@ -48,6 +49,7 @@ mod cases {
     mod publish;
     mod record_key;
     mod redrive;
+    mod replay;
     mod rig_itself;
     mod selected;
     mod shred;
@@ -55,6 +57,7 @@ mod cases {
     mod sql;
     pub mod swap;
     mod tables;
+    mod trainer;
     pub mod verbs;
     mod zombie;
 }

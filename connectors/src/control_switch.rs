@@ -26,6 +26,12 @@ pub fn lose_device() -> bool {
     is("lose-device")
 }
 
+/// Make again with whatever files there are: what a replay is worth without the fingerprint, by the
+/// digests alone.
+pub fn replay_any_plan() -> bool {
+    is("replay-any-plan")
+}
+
 /// Die here, as a crash would: the tests of what is true after each step ask for it by its name.
 pub fn die_at(step: &str) {
     if is(&format!("die-at-{step}")) {

@@ -230,6 +230,36 @@ pub trait Global: Send + Sync {
     ) -> Result<Option<KeyAndValue>, EdgeFault>;
 }
 
+/// Topics of the global side, as whoever is outside reads them: committed records only, no group.
+pub trait Topics: Send + Sync {
+    /// First offset of a partition's log, and its end: `whole` with what is not committed yet,
+    /// else up to the first open transaction.
+    ///
+    /// # Errors
+    /// No such topic or partition; the side is away.
+    fn extent(
+        &self,
+        topic: &str,
+        partition: i32,
+        whole: bool,
+        timeout: Duration,
+    ) -> Result<(i64, i64), EdgeFault>;
+
+    /// Gives `each` a partition's committed records from `from` on, until it breaks, or all that
+    /// the log held when this began is decided and read. Gives the offset reached.
+    ///
+    /// # Errors
+    /// As [`Self::extent`]; nothing came for as long as `timeout`.
+    fn read(
+        &self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+        timeout: Duration,
+        each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<i64, EdgeFault>;
+}
+
 /// A position's key and its value.
 pub type KeyAndValue = (Vec<u8>, Vec<u8>);
 

@@ -29,6 +29,8 @@ pub struct Evidence {
     pub schema_ids: Vec<u32>,
     /// Ids of the keys used, exactly as in the intent, [`Gate::seal_key_ids`] among them.
     pub key_ids: Vec<String>,
+    /// Id of the manifest of the transaction that the same log committed last, hexadecimal.
+    pub previous: Option<String>,
 }
 
 /// The sealed part of a manifest, as canonical JSON under the seal.
@@ -230,6 +232,7 @@ impl Gate {
         Ok(Manifest {
             v: FORMAT,
             id: passed.manifest_hex.clone(),
+            previous: evidence.previous,
             pipeline: release.pipeline.clone(),
             purpose: release.purpose.clone(),
             release: release.digest_hex(),

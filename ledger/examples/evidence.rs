@@ -64,6 +64,7 @@ fn manifest_of(salt: String, subjects: Vec<Subject>, leaf: String) -> Manifest {
     Manifest {
         v: FORMAT,
         id: "0f".repeat(16),
+        previous: None,
         pipeline: "customers".to_owned(),
         purpose: "model-training".to_owned(),
         release: "00".repeat(32),

@@ -14,6 +14,7 @@
 
 pub mod budget;
 pub mod canonical;
+pub mod coverage;
 pub mod detokenize;
 pub mod dsse;
 pub mod fingerprint;

@@ -55,6 +55,10 @@ pub struct Manifest {
     pub v: u32,
     /// 16 random bytes in hexadecimal; each record's header carries it.
     pub id: String,
+    /// Id of the manifest that the same log committed before this one: a missing one leaves a gap.
+    /// None for the first, and in manifests from before it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
     /// The pipeline's name.
     pub pipeline: String,
     /// What the data may be used for.
@@ -195,6 +199,9 @@ fn check(manifest: &Manifest) -> Result<(), ManifestFault> {
     match () {
         () if manifest.v != FORMAT => invalid("format version is not 1"),
         () if hex_array::<16>(&manifest.id).is_none() => invalid("id is not 16 bytes"),
+        () if manifest.previous.as_ref().is_some_and(|id| hex_array::<16>(id).is_none()) => {
+            invalid("previous is not 16 bytes")
+        }
         () if hex_array::<16>(&manifest.salt).is_none() => invalid("salt is not 16 bytes"),
         () if digests.iter().any(|digest| hex_array::<32>(digest).is_none()) => {
             invalid("release, fingerprint or leaf is not a digest")

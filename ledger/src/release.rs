@@ -312,4 +312,4 @@ pub fn digest(release: &Release) -> Result<[u8; 32], ReleaseFault> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -266,16 +266,7 @@ impl Crossing {
             Some(registry) => Box::new(registry),
             None => Box::new(NoSchemas),
         };
-        let mut used: Vec<_> = plan
-            .keys
-            .iter()
-            .chain(&plan.columns)
-            .filter_map(|column| column.protection.as_ref())
-            .flat_map(|protection| protection.declared.keys.clone())
-            .collect();
-        used.sort_by_key(|(purpose, domain)| (purpose.label(), domain.clone()));
-        used.dedup();
-        let key_ids = keyring.ids(&used).iter().map(ToString::to_string).collect();
+        let key_ids = keyring.ids(&keys_used(&plan)).iter().map(ToString::to_string).collect();
         Self {
             record_key: record_key::made_by(&pipeline, &plan, &keyring),
             key_ids,
@@ -505,7 +496,19 @@ impl Crossing {
     }
 }
 
+/// The keys that a plan's stages take: purpose and domain, each once.
+pub(crate) fn keys_used(plan: &Plan) -> Vec<(Purpose, String)> {
+    let columns = plan.keys.iter().chain(&plan.columns);
+    let mut used: Vec<_> = columns
+        .filter_map(|column| column.protection.as_ref())
+        .flat_map(|protection| protection.declared.keys.clone())
+        .collect();
+    used.sort_by_key(|(purpose, domain)| (purpose.label(), domain.clone()));
+    used.dedup();
+    used
+}
+
 /// Name and version, as they stand in manifests.
-fn software() -> String {
+pub(crate) fn software() -> String {
     format!("douane {}", env!("CARGO_PKG_VERSION"))
 }

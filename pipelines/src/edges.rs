@@ -4,11 +4,24 @@ use std::sync::Arc;
 
 use douane_connectors::edge::{Global, Sovereign};
 use douane_connectors::file::{FileFormat, GlobalFolder, SovereignFolder};
-use douane_connectors::kafka::Cluster;
+use douane_connectors::kafka::{Cluster, ClusterConfig};
 use douane_ledger::release::LiveRelease;
 
 use crate::config::{Pipeline, Place, SinkFormat};
 use crate::fault::RunFault;
+
+/// The global cluster's topics, as whoever is outside reads them. A folder has none.
+pub fn topics(global: &ClusterConfig) -> Result<Cluster, RunFault> {
+    match &global.dir {
+        None => Ok(Cluster(global.clone())),
+        Some(dir) => Err(RunFault::File(format!(
+            "{}: a folder has no topics\n  next: name its parts' manifests, `verify --manifest \
+             {}/…/part-…/_manifest.json`",
+            dir.display(),
+            dir.display()
+        ))),
+    }
+}
 
 /// Both sides. Nothing is reached yet.
 #[derive(Clone)]

@@ -111,8 +111,8 @@ pub fn stamp(
     gate: &Gate,
     turn: &Turn,
     origins: &[Origin],
-    receipt: &Receipt,
-    head: &Head,
+    (receipt, head): (&Receipt, &Head),
+    previous: Option<String>,
 ) -> Evidence {
     Evidence {
         spans: spans(crossing, &turn.spans()),
@@ -122,6 +122,7 @@ pub fn stamp(
         head: *head,
         schema_ids: schema_ids(origins),
         key_ids: key_ids(crossing, gate),
+        previous,
     }
 }
 

@@ -13,7 +13,7 @@ mod subjects;
 mod transit;
 mod wrapping;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -28,6 +28,7 @@ use douane_ledger::release::{Release, Shape};
 use douane_ledger::signing::{SigningKey, VerifyingKey};
 use douane_ledger::trust::is_person;
 use douane_schemas::keys::{Key, Purpose, RootKey};
+use douane_transforms::subjects::{KeysAway, Subject, SubjectId, SubjectKeys};
 use douane_transforms::{Keyring, Versions};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
@@ -436,6 +437,35 @@ impl KeyHome {
         self.ring.clone()
     }
 
+    /// The keys that stages took when these were the ids of all keys in use: of each domain the version
+    /// that is among them, retired or not. `None` where one of `used` is not. No subject gets a key.
+    pub fn keyring_of(&self, ids: &BTreeSet<&str>, used: &[(Purpose, String)]) -> Option<Keyring> {
+        let Some(kept) = &self.kept else { return Some(self.keyring()) };
+        let root = |version: &DomainVersion| self.roots[version.root as usize - 1].clone();
+        let named = |key: &Key| ids.contains(key.id().to_string().as_str());
+        let mut domains = BTreeMap::new();
+        for domain in &kept.store.domains {
+            let mut mine = used.iter().filter(|(_, of)| *of == domain.domain).peekable();
+            if mine.peek().is_none() {
+                continue;
+            }
+            let mine: Vec<Purpose> = mine.map(|(purpose, _)| *purpose).collect();
+            let made = |version: &&DomainVersion| {
+                let key = |of: &Purpose| {
+                    root(version).derive_version(*of, &domain.domain, version.version)
+                };
+                mine.iter().all(|purpose| named(&key(purpose)))
+            };
+            let version = domain.versions.iter().rev().find(made)?;
+            let versions = Versions::active(version.version, root(version));
+            domains.insert(domain.domain.clone(), versions.since(root(&domain.versions[0])));
+        }
+        let ring = Keyring::with_versions(self.root(), domains);
+        let known = used.iter().all(|(purpose, domain)| named(&ring.key(*purpose, domain)));
+        let subjects = Arc::new(Existing(Arc::clone(&kept.subjects)));
+        known.then(|| ring.with_subjects(subjects as _))
+    }
+
     /// Whether both are keys of one place, whatever was rotated in between.
     pub fn same_store(&self, other: &Self) -> bool {
         let store = |keys: &Self| keys.store().map(|store| store.store.clone());
@@ -519,6 +549,11 @@ impl KeyHome {
 
     /// The keys of one pipeline's gate: seals by pipeline, `ff1` by domain, as the release needs.
     pub fn gate_keys(&self, pipeline: &str, release: &Release) -> GateKeys {
+        self.gate_keys_of(&self.ring, pipeline, release)
+    }
+
+    /// As [`Self::gate_keys`], with the domains' keys of another time.
+    pub fn gate_keys_of(&self, ring: &Keyring, pipeline: &str, release: &Release) -> GateKeys {
         let columns = release.key.iter().chain(&release.columns).map(|column| &column.shape);
         let in_place = release.columns.iter().filter_map(|column| match &column.shape {
             Shape::Redacted { in_place, .. } => Some(in_place.iter().map(|place| &place.shape)),
@@ -527,9 +562,7 @@ impl KeyHome {
         let ff1: HashMap<String, Key> = columns
             .chain(in_place.flatten())
             .filter_map(|shape| match shape {
-                Shape::Fpe { domain, .. } => {
-                    Some((domain.clone(), self.ring.key(Purpose::Ff1, domain)))
-                }
+                Shape::Fpe { domain, .. } => Some((domain.clone(), ring.key(Purpose::Ff1, domain))),
                 _ => None,
             })
             .collect();
@@ -559,6 +592,25 @@ impl KeyHome {
     }
 }
 
+/// Keys of the subjects that have one: nobody gets one for what crossed long ago.
+#[derive(Debug)]
+struct Existing(Arc<SubjectStore>);
+
+impl SubjectKeys for Existing {
+    fn keys(
+        &self,
+        domain: &str,
+        version: u32,
+        subjects: &[SubjectId],
+        each: &mut dyn FnMut(usize, Subject<'_>),
+    ) -> Result<(), KeysAway> {
+        let found = self.0.find(domain, version, subjects, &mut |place, subject| {
+            each(place, subject.unwrap_or(Subject::Shredded));
+        });
+        found.map_err(|_| KeysAway)
+    }
+}
+
 /// The public halves of a place's signing keys: all that an auditor needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublicKeys {
@@ -571,24 +623,33 @@ pub struct PublicKeys {
 }
 
 impl PublicKeys {
+    /// Who signs manifests, where a folder says so: all that a reader of topics needs.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn manifest(dir: &Path) -> Result<Option<VerifyingKey>, KeyFault> {
+        public_key(dir, MANIFEST)
+    }
+
     /// Reads the `.pub` files in a key folder; `None` where it holds none of them.
     ///
     /// # Errors
     /// [`KeyFault::Form`] and [`KeyFault::Io`] for files that are there and cannot be used.
     pub fn open(dir: &Path) -> Result<Option<Self>, KeyFault> {
-        let read = |name: &str| {
-            let path = public(&dir.join(name));
-            if !path.exists() {
-                return Ok(None);
-            }
-            let text = fs::read_to_string(&path).map_err(io_fault(&path))?;
-            let expected = "an ed25519 public key";
-            VerifyingKey::parse(&text).map(Some).map_err(|_| KeyFault::Form { path, expected })
-        };
-        let certificate = read(CERTIFICATE)?;
-        let both = read(MANIFEST)?.zip(read(CHECKPOINT)?);
+        let certificate = public_key(dir, CERTIFICATE)?;
+        let both = public_key(dir, MANIFEST)?.zip(public_key(dir, CHECKPOINT)?);
         Ok(both.map(|(manifest, checkpoint)| Self { manifest, checkpoint, certificate }))
     }
+}
+
+fn public_key(dir: &Path, name: &str) -> Result<Option<VerifyingKey>, KeyFault> {
+    let path = public(&dir.join(name));
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(&path).map_err(io_fault(&path))?;
+    let expected = "an ed25519 public key";
+    VerifyingKey::parse(&text).map(Some).map_err(|_| KeyFault::Form { path, expected })
 }
 
 /// Puts the public half of the key that signs certificates beside the others. Crash after it, before

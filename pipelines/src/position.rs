@@ -60,6 +60,10 @@ pub struct Position {
     pub places: Vec<Place>,
     /// Head of the shard's ledger right after the intent of this transaction.
     pub ledger: Head,
+    /// Id of its manifest, hexadecimal: the next one names it. Absent in positions from before
+    /// manifests did.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub manifest: Option<String>,
     /// Of statistics: the window that this transaction closed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub closed: Option<Closed>,
@@ -137,6 +141,9 @@ pub struct ShardHead {
     pub sequence: u64,
     /// `None`: it has no log yet.
     pub ledger: Option<Head>,
+    /// Id of its last manifest, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub manifest: Option<String>,
 }
 
 /// A record of a later version may mean something else by the same names: it is refused.
@@ -174,10 +181,15 @@ impl Layout {
     /// its first one, as the epoch began.
     pub fn head_of(&self, shard: u32, position: Option<&Position>) -> ShardHead {
         if let Some(position) = position {
-            return ShardHead { shard, sequence: position.sequence, ledger: Some(position.ledger) };
+            return ShardHead {
+                shard,
+                sequence: position.sequence,
+                ledger: Some(position.ledger),
+                manifest: position.manifest.clone(),
+            };
         }
         let began = self.shards.iter().find(|head| head.shard == shard).cloned();
-        began.unwrap_or(ShardHead { shard, sequence: 0, ledger: None })
+        began.unwrap_or(ShardHead { shard, sequence: 0, ledger: None, manifest: None })
     }
 
     /// The next epoch's layout. `committed`: the places of every shard's last position, which
@@ -287,7 +299,7 @@ mod tests {
     }
 
     fn known(shard: u32, size: u64) -> ShardHead {
-        ShardHead { shard, sequence: size, ledger: Some(head(size)) }
+        ShardHead { shard, sequence: size, ledger: Some(head(size)), manifest: None }
     }
 
     #[test]
@@ -300,11 +312,12 @@ mod tests {
             sequence: 9,
             places: vec![],
             ledger: head(9),
+            manifest: None,
             closed: None,
         };
         assert_eq!(before.head_of(1, Some(&position)), known(1, 9));
         assert_eq!(before.head_of(1, None), known(1, 5));
-        let none = ShardHead { shard: 0, sequence: 0, ledger: None };
+        let none = ShardHead { shard: 0, sequence: 0, ledger: None, manifest: None };
         assert_eq!(before.head_of(0, None), none);
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use douane_connectors::control_switch;
 use douane_ledger::canonical;
 use douane_ledger::dsse::Envelope;
 use douane_ledger::fingerprint::{
@@ -131,6 +132,19 @@ pub fn hold(place: &Place, pipeline: &Pipeline) -> Result<(Signed, Plan), RunFau
     Ok((signed, plan))
 }
 
+/// The pipeline's release and its plan, as of the instant at which the release was made: to make again
+/// what crossed under it. It may have expired or been revoked since; nothing may be written under it.
+pub(crate) fn of_then(place: &Place, pipeline: &Pipeline) -> Result<(Signed, Plan), RunFault> {
+    let draft = release::draft(&envelope(pipeline)?).map_err(fault)?;
+    let created: jiff::Timestamp = draft.created.parse().map_err(fault)?;
+    let signed = signed_at(place, pipeline, SystemTime::from(created))?;
+    let plan = released_plan(pipeline, &signed.release)?;
+    if !control_switch::replay_any_plan() {
+        check_fingerprint(place, pipeline, &plan, &signed.release)?;
+    }
+    Ok((signed, plan))
+}
+
 /// Opens the pipeline's release: enough approvers, not expired, not revoked.
 pub fn live(place: &Place, pipeline: &Pipeline) -> Result<Signed, RunFault> {
     let signed = signed(place, pipeline)?;
@@ -142,9 +156,13 @@ pub fn live(place: &Place, pipeline: &Pipeline) -> Result<Signed, RunFault> {
 
 /// Opens the pipeline's release, whether it was revoked or not.
 pub(crate) fn signed(place: &Place, pipeline: &Pipeline) -> Result<Signed, RunFault> {
+    signed_at(place, pipeline, SystemTime::now())
+}
+
+fn signed_at(place: &Place, pipeline: &Pipeline, at: SystemTime) -> Result<Signed, RunFault> {
     let root = trust_root(place)?;
     let envelope = envelope(pipeline)?;
-    let release = release::verify(&envelope, &root, SystemTime::now()).map_err(|f| {
+    let release = release::verify(&envelope, &root, at).map_err(|f| {
         fault(format!(
             "{}: {f}\n  next: `douane release show {}` says who signed",
             pipeline.release.display(),

@@ -177,3 +177,72 @@ impl Report {
         let _ = out.flush();
     }
 }
+
+/// How far a long piece of work is: a line on a terminal that is drawn over itself, nothing elsewhere.
+pub struct Bar {
+    what: &'static str,
+    total: u64,
+    shown: bool,
+    started: Instant,
+    /// Done so far, and when it was drawn last.
+    state: Mutex<(u64, Option<Instant>)>,
+}
+
+impl Bar {
+    /// `total`: records.
+    pub fn new(what: &'static str, total: u64) -> Self {
+        let shown = std::io::stderr().is_terminal();
+        Self { what, total, shown, started: Instant::now(), state: Mutex::new((0, None)) }
+    }
+
+    /// So many more are done.
+    pub fn step(&self, records: u64) {
+        let Ok(mut state) = self.state.lock() else { return };
+        state.0 += records;
+        let recent = state.1.is_some_and(|drawn| drawn.elapsed().as_millis() < 100);
+        if !self.shown || recent {
+            return;
+        }
+        state.1 = Some(Instant::now());
+        let mut out = std::io::stderr().lock();
+        let _ = write!(out, "\r\x1b[K{}", self.line(state.0, self.started.elapsed().as_secs_f64()));
+        let _ = out.flush();
+    }
+
+    /// Takes the line away.
+    pub fn end(&self) {
+        if self.shown {
+            let mut out = std::io::stderr().lock();
+            let _ = write!(out, "\r\x1b[K");
+            let _ = out.flush();
+        }
+    }
+
+    fn line(&self, done: u64, seconds: f64) -> String {
+        let share = done as f64 / self.total.max(1) as f64;
+        let filled = (share.min(1.0) * 20.0) as usize;
+        let rate = done as f64 / seconds.max(0.001);
+        let left = self.total.saturating_sub(done) as f64 / rate.max(0.001);
+        let bar = format!("{}{}", "#".repeat(filled), ".".repeat(20 - filled));
+        format!(
+            "{} [{bar}] {done} of {} records, {rate:.0}/s, {left:.0} s left",
+            self.what, self.total
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_says_how_far_how_fast_and_how_long() {
+        let bar = Bar::new("replay", 400);
+        assert_eq!(
+            bar.line(100, 2.0),
+            "replay [#####...............] 100 of 400 records, 50/s, 6 s left"
+        );
+        assert!(bar.line(400, 2.0).contains("[####################] 400 of 400"));
+        assert!(Bar::new("nothing", 0).line(0, 0.0).contains("0 of 0"));
+    }
+}

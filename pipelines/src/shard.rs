@@ -9,6 +9,7 @@ mod redrive;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use douane_connectors::control_switch;
 use douane_connectors::edge::{CommitOutcome, Polled, Quarantine, Sink, Source as SourceEdge};
 use douane_gate::{Gate, GateFault};
@@ -76,6 +77,8 @@ struct Life {
     committed_size: u64,
     epoch: u64,
     sequence: u64,
+    /// Id of the last manifest that was committed.
+    manifest: Option<String>,
     places: BTreeMap<Source, Place>,
     held: BTreeSet<Source>,
     /// The source has an end, and nothing more comes of what is not held.
@@ -161,7 +164,8 @@ impl Shard<'_> {
     fn begin(&self, position: Option<Position>, carried: Carried) -> Result<Life, RunFault> {
         let crossing = self.crossing;
         let layout = self.control.layout();
-        let ShardHead { sequence, ledger, .. } = layout.head_of(self.number, position.as_ref());
+        let ShardHead { sequence, ledger, manifest, .. } =
+            layout.head_of(self.number, position.as_ref());
         let places =
             position.map_or_else(|| layout.places_of(self.number), |position| position.places);
         let name = crossing.names.log(self.number);
@@ -193,6 +197,7 @@ impl Shard<'_> {
             committed_size,
             epoch: layout.epoch,
             sequence,
+            manifest,
             places: places.into_iter().map(|p| ((p.topic, p.partition), p)).collect(),
             held: BTreeSet::new(),
             ended: false,
@@ -564,7 +569,9 @@ impl Shard<'_> {
         })?;
         let head = life.log.sync()?;
         // Crash here: a durable intent beyond the target's position; the next life appends VOID.
-        let stamp = evidence::stamp(crossing, &life.gate, turn, origins, &receipt, &head);
+        let previous = life.manifest.clone();
+        let stamp =
+            evidence::stamp(crossing, &life.gate, turn, origins, (&receipt, &head), previous);
         let approved = life.gate.stamp(passed, stamp).map_err(|fault| match fault {
             GateFault::Manifest(_) => RunFault::TurnTooLarge(fault.to_string()),
             other => RunFault::Gate(other.to_string()),
@@ -576,6 +583,7 @@ impl Shard<'_> {
             sequence: life.sequence + 1,
             places: life.places.values().cloned().collect(),
             ledger: head,
+            manifest: Some(HEXLOWER.encode(&ids.manifest_id)),
             closed: None,
         };
         let sealed = crossing.seal_position(&life.gate, self.number, &position)?;
@@ -597,6 +605,7 @@ impl Shard<'_> {
         life.carried.went_through();
         life.proved = Instant::now();
         life.sequence += 1;
+        life.manifest = position.manifest;
         life.committed_size = head.size;
         life.log.append(&Entry::Committed { of: receipt.index })?;
         let next: Vec<(u32, i32, i64)> =

@@ -281,6 +281,7 @@ pub(crate) fn evidence(gate: &Gate) -> Evidence {
         head: Head { journal: JournalId([0; 16]), size: 0, root: [0; 32] },
         schema_ids: Vec::new(),
         key_ids: gate.seal_key_ids(),
+        previous: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! `verify [LEDGER]`
+//! `verify [LEDGER]`, `verify --topic TOPIC`
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,6 +9,7 @@ use douane_ledger::log::verifier_key;
 use douane_ledger::shred as paper;
 use douane_ledger::verify::{self, Expect, Report};
 use douane_pipelines::config;
+use douane_pipelines::coverage::{self, Ask};
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::key_home::PublicKeys;
 use douane_pipelines::names::checkpoint_origin;
@@ -35,11 +36,50 @@ pub struct Args {
     /// given. No secret is needed.
     #[arg(long)]
     keys: Option<PathBuf>,
+    /// In the place of a ledger a global topic: everything visible in it is covered by exactly one
+    /// manifest, nothing is missing, order and digests hold. From outside: it reads the global
+    /// cluster and public keys alone.
+    #[arg(long, conflicts_with_all = ["ledger", "checkpoints", "manifests", "certificates"])]
+    topic: Option<String>,
+    /// With `--topic`: a release file that records may have crossed under, and the revocations
+    /// beside it. Once for each.
+    #[arg(long = "release", requires = "topic")]
+    releases: Vec<PathBuf>,
+    /// The trust root's file; the place's own where none is given.
+    #[arg(long, requires = "releases")]
+    trust: Option<PathBuf>,
+    /// With `--topic`: an answer kept from earlier, as JSON; what it saw must still be there.
+    /// Without one the newest transactions may be missing.
+    #[arg(long, requires = "topic")]
+    earlier: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
+    match &args.topic {
+        Some(topic) => of_topic(place, topic, args),
+        None => of_ledger(place, args),
+    }
+}
+
+fn of_topic(place: &Path, topic: &str, args: &Args) -> Result<ExitCode, RunFault> {
+    let ask = Ask {
+        topic: topic.to_owned(),
+        keys: args.keys.clone(),
+        trust: args.trust.clone(),
+        releases: args.releases.clone(),
+        earlier: args.earlier.clone(),
+    };
+    let answer = coverage::verify(place, &ask)?;
+    match args.format {
+        Format::Json => verb::print_json(&answer),
+        Format::Text => verb::print(&answer.text()),
+    }
+    Ok(verb::answer(answer.holds))
+}
+
+fn of_ledger(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     let place = config::load_place(place);
     let ledger = match (&args.ledger, &place) {
         (Some(ledger), _) => ledger.clone(),

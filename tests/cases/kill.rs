@@ -159,6 +159,7 @@ pub fn check_the_rest(place: &Place, load: &Load) {
     let verified = place.verify();
     assert_eq!(verified.code, 0, "verify: {}{}", verified.out, verified.err);
     let report: serde_json::Value = serde_json::from_str(&verified.out).expect("verify's JSON");
+    crate::cases::coverage::holds(place);
     let manifests = place.setup.target.read(&place.manifest_topic(), Isolation::Committed);
     let logs = report.as_array().unwrap_or_else(|| panic!("no list of logs in {report}"));
     let committed: u64 = logs.iter().filter_map(|log| log["committed"].as_u64()).sum();

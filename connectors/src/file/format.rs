@@ -14,6 +14,8 @@ use douane_schemas::record::RawRecord;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use parquet_file::properties as parquet_properties;
+
 use super::{FileFault, rows};
 
 /// How rows lie in a file.

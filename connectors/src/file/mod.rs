@@ -10,6 +10,7 @@ mod folder;
 mod format;
 mod quarantine;
 mod rows;
+mod shard;
 mod sink;
 mod source;
 
@@ -22,6 +23,7 @@ use douane_schemas::record::RawRecord;
 
 pub use fault::FileFault;
 pub use format::FileFormat;
+pub use shard::{ShardFile, Values};
 pub use source::FileRecord;
 
 use crate::edge::{self, EdgeFault, Global, KeyAndValue, SinkFault, Sovereign};

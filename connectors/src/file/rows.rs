@@ -414,7 +414,18 @@ pub(super) fn approved(
     }
     let decoded = decoder.flush().map_err(|_| BAD)?;
     let decoded = decoded.unwrap_or_else(|| RecordBatch::new_empty(decoder.schema()));
-    if decoded.num_rows() != values as usize {
+    beside(records, &decoded, taken)
+}
+
+/// Decoded values beside what their records say of themselves. `taken`: of each record the number of
+/// its value, or none.
+pub(super) fn beside(
+    records: &[OutRecord<'_>],
+    decoded: &RecordBatch,
+    taken: Vec<Option<u32>>,
+) -> Result<RecordBatch, &'static str> {
+    const BAD: &str = "approved values could not be decoded";
+    if decoded.num_rows() != taken.iter().flatten().count() {
         return Err(BAD);
     }
     let keys = records

@@ -8,7 +8,7 @@ use douane_schemas::record::RawRecord;
 
 use super::cluster::ClusterConfig;
 use super::position::Reach;
-use super::{Admin, QuarantineProducer, Sink, Source};
+use super::{Admin, KafkaFault, QuarantineProducer, Sink, Source};
 use crate::edge::{
     self, Created, EdgeFault, Global, KeyAndValue, Polled, Rights, SinkFault, Sovereign,
     TopicConfig, TopicIdentity,
@@ -64,6 +64,37 @@ impl Global for Cluster {
         timeout: Duration,
     ) -> Result<Option<KeyAndValue>, EdgeFault> {
         Ok(super::read_last(&self.0, topic, partition, timeout)?)
+    }
+}
+
+impl edge::Topics for Cluster {
+    fn extent(
+        &self,
+        topic: &str,
+        partition: i32,
+        whole: bool,
+        timeout: Duration,
+    ) -> Result<(i64, i64), EdgeFault> {
+        let reach = if whole { Reach::HighWatermark } else { Reach::LastStable };
+        Ok(super::position::extent(&self.0, topic, partition, reach, timeout)?)
+    }
+
+    fn read(
+        &self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+        timeout: Duration,
+        each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<i64, EdgeFault> {
+        let reach = Reach::HighWatermark;
+        let mut from = from;
+        loop {
+            match super::scan(&self.0, topic, partition, from, reach, timeout, each) {
+                Err(KafkaFault::Unfinished { reached, .. }) if reached > from => from = reached,
+                read => return Ok(read?),
+            }
+        }
     }
 }
 

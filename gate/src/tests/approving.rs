@@ -35,6 +35,7 @@ fn evidence() -> Evidence {
         head: Head { journal: JournalId([6; 16]), size: 4712, root: [8; 32] },
         schema_ids: vec![7],
         key_ids: vec!["00".repeat(16)],
+        previous: None,
     }
 }
 

@@ -209,6 +209,25 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request: Option<String>,
     },
+    /// Transactions were made again from the source, inside the zone, and compared. Written before the
+    /// answers were shown.
+    Replayed {
+        /// Who asked.
+        by: String,
+        /// For people.
+        reason: String,
+        /// The pipeline's name.
+        pipeline: String,
+        /// How many.
+        #[serde(with = "text_u64")]
+        transactions: u64,
+        /// Of them the same.
+        #[serde(with = "text_u64")]
+        equal: u64,
+        /// Of them different; the rest cannot be made again.
+        #[serde(with = "text_u64")]
+        different: u64,
+    },
     /// Which shard reads what.
     Layout {
         /// Counts layouts, from 1.

@@ -4,6 +4,7 @@ pub(crate) fn manifest() -> Manifest {
     Manifest {
         v: FORMAT,
         id: "0f".repeat(16),
+        previous: None,
         pipeline: "customers".into(),
         purpose: "model-training".into(),
         release: "ab".repeat(32),

@@ -89,6 +89,12 @@ fn people(threshold: u32, names: &[&str]) -> People {
     People { keys, root: TrustRoot::load(&file, None).unwrap() }
 }
 
+/// A root of two who must both approve, and neither of whom is the author.
+pub(crate) fn two() -> (TrustRoot, Vec<SigningKey>) {
+    let People { keys, root } = people(2, &["bo", "cy"]);
+    (root, keys)
+}
+
 #[test]
 fn two_of_three_approve() {
     let p = people(2, &["ada", "bo", "cy"]);

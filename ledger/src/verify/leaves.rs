@@ -13,7 +13,7 @@ use super::frames::number;
 use super::{Finding, Report};
 use crate::manifest::Manifest;
 
-const KINDS: [&str; 20] = [
+const KINDS: [&str; 21] = [
     "INTENT",
     "COMMITTED",
     "VOID",
@@ -32,6 +32,7 @@ const KINDS: [&str; 20] = [
     "SHREDDED",
     "EPOCH_ENDED",
     "DETOKENIZED",
+    "REPLAYED",
     "LAYOUT",
     "LEASE",
 ];

@@ -120,6 +120,7 @@ impl Worker<'_> {
             head: log_head,
             schema_ids: Vec::new(),
             key_ids: life.gate.seal_key_ids(),
+            previous: life.manifest.clone(),
         };
         let approved = life.gate.stamp(passed, evidence).map_err(|fault| match fault {
             GateFault::Manifest(_) => RunFault::TurnTooLarge(fault.to_string()),
@@ -138,6 +139,7 @@ impl Worker<'_> {
             sequence: life.sequence + 1,
             places: places(life, window),
             ledger: log_head,
+            manifest: Some(HEXLOWER.encode(&ids.manifest_id)),
             closed: Some(closed.clone()),
         };
         let sealed = crossing.seal_position(&life.gate, SHARD, &position)?;
@@ -158,6 +160,7 @@ impl Worker<'_> {
         }?;
         life.proved = Instant::now();
         life.sequence += 1;
+        life.manifest = position.manifest;
         life.committed_size = log_head.size;
         life.log.append(&Entry::Committed { of: receipt.index })?;
         account.committed(&id)?;

@@ -85,6 +85,8 @@ pub(super) struct Life {
     pub committed_size: u64,
     pub epoch: u64,
     pub sequence: u64,
+    /// Id of the last manifest that was committed.
+    pub manifest: Option<String>,
     /// The window that the target's position names as the last one.
     pub closed: Option<Closed>,
     pub allowance: Allowance,
@@ -160,7 +162,7 @@ impl Worker<'_> {
             .map(|(place, pin)| ((place.topic, place.partition), *pin))
             .collect();
         let position = last.filter(|last| last.epoch == layout.epoch);
-        let ShardHead { sequence, ledger, .. } = layout.head_of(SHARD, position.as_ref());
+        let ShardHead { sequence, ledger, manifest, .. } = layout.head_of(SHARD, position.as_ref());
         let log = crossing.take_over(&crossing.names.log(SHARD), ledger.as_ref())?;
         let committed_size = log.head().size;
 
@@ -247,6 +249,7 @@ impl Worker<'_> {
             committed_size,
             epoch: layout.epoch,
             sequence,
+            manifest,
             closed,
             allowance: Allowance::default(),
             held: BTreeSet::new(),

@@ -28,14 +28,14 @@ pub use pipeline::{
     Class, ClassRule, Override, Pipeline, Sink, SinkFormat, Source, Start, format_name,
 };
 pub(crate) use place::zone;
-pub use place::{Home, KeysPlace, Pkcs11Home, Place, Retention, TransitHome};
+pub use place::{Home, KeysPlace, Outside, Pkcs11Home, Place, Retention, TransitHome};
 pub(crate) use schema::nearest;
 pub use tables::{SHARDS_MAX, Table};
 pub(crate) use yaml::quoted;
 
 use lint::Lint;
 use pipeline::PipelineFile;
-use place::PlaceFile;
+use place::{OutsideFile, PlaceFile};
 use schema::{About, Rules};
 use tables::Expanded;
 use yaml::Node;
@@ -76,6 +76,43 @@ pub fn load_place(place: &Path) -> Result<Place, Findings> {
     let mut findings = Findings::default();
     let read = read_place(place, &|name| std::env::var(name).ok(), &mut findings);
     finish(read.map(|(place, _)| place), findings)
+}
+
+/// What a `douane.yaml` says to somebody outside: a whole place's, or one with the global cluster
+/// alone.
+///
+/// # Errors
+/// Everything wrong with it.
+pub fn load_outside(path: &Path) -> Result<Outside, Findings> {
+    let mut findings = Findings::default();
+    let env = |name: &str| std::env::var(name).ok();
+    let read = read_outside(path, &env, &mut findings);
+    finish(read, findings)
+}
+
+fn read_outside(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    findings: &mut Findings,
+) -> Option<Outside> {
+    let label = label(path);
+    let mut root = read_tree(path, &label, findings)?;
+    expect_sort(&root, &label, Sort::Place, findings)?;
+    if root.get("clusters").is_some_and(|clusters| clusters.get("sovereign").is_some()) {
+        let (place, _) = read_place(path, env, findings)?;
+        let Place { global, keys, trust, .. } = place;
+        return Some(Outside { global, keys: Some(keys.dir), trust: Some(trust) });
+    }
+    let told = place::secrets(&mut root, &label, env, findings);
+    let of_file = OfFile {
+        schema: schema_of::<OutsideFile>(),
+        later: place::LATER,
+        advice: place::ADVICE,
+        told: &told,
+        show_values: false,
+    };
+    let file: OutsideFile = typed(&mut root, &label, &of_file, findings)?;
+    Some(place::build_outside(file, &root, path, &label, &told, findings))
 }
 
 /// The JSON schema of pipeline files of both forms, as the repository holds it in

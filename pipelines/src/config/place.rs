@@ -469,6 +469,57 @@ fn substitute(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String
     Ok(out)
 }
 
+/// What somebody outside the zone knows of a place: the global cluster, and where public keys and
+/// the trust root lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outside {
+    pub global: ClusterConfig,
+    /// A folder with `manifest.key.pub`.
+    pub keys: Option<PathBuf>,
+    pub trust: Option<PathBuf>,
+}
+
+/// douane.yaml of somebody outside the zone: the global cluster alone.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Outside")]
+#[serde(deny_unknown_fields)]
+pub(super) struct OutsideFile {
+    /// The global cluster.
+    pub clusters: OutsideClusters,
+    /// Where public keys lie.
+    pub keys: Option<Dir>,
+    /// The signed file of approvers and threshold.
+    pub trust: Option<String>,
+}
+
+/// The global cluster.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OutsideClusters {
+    /// Where training lives.
+    pub global: ClusterConfig,
+}
+
+/// As [`build`], for a file of somebody outside.
+pub(super) fn build_outside(
+    file: OutsideFile,
+    root: &Node,
+    path: &Path,
+    label: &str,
+    told: &[Mark],
+    findings: &mut Findings,
+) -> Outside {
+    let dir = path.parent().unwrap_or(Path::new(""));
+    let mut global = file.clusters.global;
+    global.resolve(dir);
+    cluster("global", &mut global, root, label, told, findings);
+    Outside {
+        global,
+        keys: file.keys.map(|keys| dir.join(keys.dir)),
+        trust: file.trust.map(|trust| dir.join(trust)),
+    }
+}
+
 /// Checks what the schema cannot say, and makes the place.
 pub(super) fn build(
     file: PlaceFile,

@@ -25,15 +25,18 @@ pub(super) fn batches(path: &Path, file: File) -> Result<Batches, FileFault> {
 }
 
 /// The program's version is no part of the bytes: the same records give the same file.
-pub(super) fn write(batch: &RecordBatch) -> Result<Vec<u8>, &'static str> {
-    const BAD: &str = "records could not be written as Parquet";
-    let properties = WriterProperties::builder()
+pub(in crate::file) fn properties() -> WriterProperties {
+    WriterProperties::builder()
         .set_created_by("douane".to_owned())
         .set_compression(Compression::SNAPPY)
-        .build();
+        .build()
+}
+
+pub(super) fn write(batch: &RecordBatch) -> Result<Vec<u8>, &'static str> {
+    const BAD: &str = "records could not be written as Parquet";
     let mut out = Vec::new();
     let mut writer =
-        ArrowWriter::try_new(&mut out, batch.schema(), Some(properties)).map_err(|_| BAD)?;
+        ArrowWriter::try_new(&mut out, batch.schema(), Some(properties())).map_err(|_| BAD)?;
     writer.write(batch).map_err(|_| BAD)?;
     writer.close().map_err(|_| BAD)?;
     Ok(out)

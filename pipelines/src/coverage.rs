@@ -1,0 +1,377 @@
+//! A global topic held against its manifests, from outside: `verify --topic`, and what a trainer
+//! takes (`feed`). Needs public keys and the global cluster; neither ledger nor key store.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use douane_connectors::edge::{EdgeFault, Global, Topics};
+use douane_connectors::kafka::Cluster;
+use douane_ledger::coverage::{
+    Chain, Expect, Finding, Findings, Lane, Manifests, Record, Releases, Walked,
+};
+use douane_ledger::dsse::Envelope;
+use douane_ledger::trust::TrustRoot;
+use douane_schemas::record::RawRecord;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{self, Outside};
+use crate::edges;
+use crate::fault::RunFault;
+use crate::key_home::PublicKeys;
+
+/// How long nothing may come of a topic that has more. Longer than a transaction may stay open.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is asked, as on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    pub topic: String,
+    /// A folder with `manifest.key.pub`, in the place of the file's.
+    pub keys: Option<PathBuf>,
+    /// The trust root's file, in the place of the file's.
+    pub trust: Option<PathBuf>,
+    /// Releases that records may have crossed under. None: that is not looked at.
+    pub releases: Vec<PathBuf>,
+    /// An answer of before, as JSON.
+    pub earlier: Option<PathBuf>,
+}
+
+/// What a topic came to.
+#[derive(Debug, Serialize)]
+pub struct Answer {
+    pub topic: String,
+    pub holds: bool,
+    /// Records that are covered by exactly one manifest.
+    pub records: u64,
+    pub partitions: i32,
+    pub manifests: usize,
+    /// Of each log that writes here, the newest manifest. Keep them: a later answer can be asked
+    /// whether they are still there.
+    pub chains: Vec<Chain>,
+    /// Parts of transactions, by partition, of which retention took records.
+    pub retired: u64,
+    pub releases_checked: bool,
+    pub earlier_checked: bool,
+    /// All there were; `findings` has the first thousand.
+    pub findings_total: u64,
+    pub findings: Vec<Said>,
+    /// Records may be gone by compaction, which nothing outside can tell from a removal.
+    pub compacted: bool,
+}
+
+/// A finding in words.
+#[derive(Debug, Serialize)]
+pub struct Said {
+    pub code: &'static str,
+    pub message: String,
+}
+
+impl From<&Finding> for Said {
+    fn from(finding: &Finding) -> Self {
+        Self { code: finding.code(), message: finding.to_string() }
+    }
+}
+
+/// Reads the whole topic and says what it came to.
+pub fn verify(file: &Path, ask: &Ask) -> Result<Answer, RunFault> {
+    let opened = Opened::with(file, ask, Vec::new())?;
+    let walked = opened.walk()?;
+    let mut findings = opened.manifests.findings().clone();
+    let (mut records, mut retired) = (0, 0);
+    for one in walked {
+        records += one.records;
+        retired += one.retired;
+        findings.extend(one.findings);
+    }
+    Ok(Answer {
+        topic: ask.topic.clone(),
+        holds: findings.is_empty(),
+        records,
+        partitions: opened.partitions(),
+        manifests: opened.manifests.len(),
+        chains: opened.manifests.chains(),
+        retired,
+        releases_checked: !ask.releases.is_empty(),
+        earlier_checked: ask.earlier.is_some(),
+        findings_total: findings.total(),
+        findings: said(&findings),
+        compacted: opened.compacted,
+    })
+}
+
+/// Findings in words, for people and JSON.
+pub fn said(findings: &Findings) -> Vec<Said> {
+    findings.iter().map(Said::from).collect()
+}
+
+impl Answer {
+    /// As a person reads it.
+    pub fn text(&self) -> String {
+        let Self { topic, records, partitions, manifests, chains, retired, .. } = self;
+        let mut out = format!(
+            "{topic}: {records} records in {partitions} partitions, {manifests} manifests of {} logs\n",
+            chains.len()
+        );
+        for Said { message, .. } in &self.findings {
+            out.push_str(&format!("  {message}\n"));
+        }
+        let more = self.findings_total - self.findings.len() as u64;
+        if more > 0 {
+            out.push_str(&format!("  … and {more} more\n"));
+        }
+        if *retired > 0 {
+            out.push_str(&format!(
+                "  retention took records of {retired} transactions, which nobody can check any more\n"
+            ));
+        }
+        if self.compacted && self.findings.iter().any(|finding| finding.code == "missing") {
+            out.push_str(
+                "  the topic is compacted: records that were replaced may have gone lawfully, and \
+                 nothing outside tells that from a removal\n",
+            );
+        }
+        let releases = match self.releases_checked {
+            true => "releases checked",
+            false => "releases NOT checked: no --release",
+        };
+        let earlier = match self.earlier_checked {
+            true => "what an earlier answer saw is there",
+            false => "the newest transactions could be missing: no --earlier",
+        };
+        out.push_str(&match self.holds {
+            true => format!(
+                "all hold: each record is covered by one manifest, in number, order and bytes; \
+                 signatures checked; {releases}; {earlier}"
+            ),
+            false => "NOT as it was signed".to_owned(),
+        });
+        out
+    }
+}
+
+/// A topic whose manifests were read.
+pub(crate) struct Opened {
+    pub topic: String,
+    pub topics: Cluster,
+    pub manifests: Manifests,
+    /// Of each partition the end of what was committed before the manifests were read.
+    pub until: Vec<i64>,
+    /// Of each partition of the manifest topic, how far it was read.
+    read_to: Vec<i64>,
+    compacted: bool,
+}
+
+impl Opened {
+    /// Asks how far the data reaches, then reads every manifest. `chains`: what must still be there,
+    /// beside what `ask` says.
+    pub fn with(file: &Path, ask: &Ask, chains: Vec<Chain>) -> Result<Self, RunFault> {
+        let outside = config::load_outside(file).map_err(RunFault::Findings)?;
+        let mut expect = expect(&outside, ask)?;
+        expect.earlier.extend(chains);
+        let topics = edges::topics(&outside.global)?;
+        let away = RunFault::unreachable("global cluster");
+        let admin = topics.admin().map_err(|f: EdgeFault| RunFault::Client(f.to_string()))?;
+        let found = admin.cluster_id().map_err(&away)?;
+        if found != outside.global.id {
+            let expected = outside.global.id.clone();
+            return Err(RunFault::Cluster { side: "global", expected, found });
+        }
+        let names = [ask.topic.clone(), format!("{}.manifest", ask.topic)];
+        let [data, manifest] = &names;
+        let identities = admin.topics(&[data, manifest]).map_err(&away)?;
+        let mut partitions = Vec::with_capacity(2);
+        for (name, identity) in names.iter().zip(identities) {
+            let identity = identity.ok_or_else(|| RunFault::Topic {
+                topic: name.clone(),
+                what: "does not exist in the global cluster\n  next: name a topic that a pipeline \
+                       writes to"
+                    .to_owned(),
+            })?;
+            partitions.push(identity.partitions);
+        }
+        let compacted =
+            admin.topic_config(data).is_ok_and(|config| config.cleanup_policy.contains("compact"));
+        let mut opened = Self {
+            topic: ask.topic.clone(),
+            topics,
+            manifests: Manifests::new(expect),
+            until: vec![0; usize::try_from(partitions[0]).unwrap_or(0)],
+            read_to: vec![0; usize::try_from(partitions[1]).unwrap_or(0)],
+            compacted,
+        };
+        for low in opened.take_manifests()? {
+            opened.manifests.settle(low);
+        }
+        Ok(opened)
+    }
+
+    /// What came since.
+    pub fn look_again(&mut self) -> Result<(), RunFault> {
+        self.take_manifests().map(drop)
+    }
+
+    /// In this order: what is committed now has its manifest in the log now, though its marker may
+    /// still be on the way. What comes later may have one that is not read. Gives the first offsets
+    /// of the manifests' logs.
+    fn take_manifests(&mut self) -> Result<Vec<i64>, RunFault> {
+        let away = RunFault::unreachable("global cluster");
+        let Self { topic, topics, manifests, until, read_to, .. } = self;
+        for (partition, until) in (0..).zip(until.iter_mut()) {
+            let extent = topics.extent(topic, partition, false, PATIENCE).map_err(&away)?;
+            *until = extent.1;
+        }
+        let name = format!("{topic}.manifest");
+        let mut lows = Vec::with_capacity(read_to.len());
+        for (partition, read_to) in (0..).zip(read_to.iter_mut()) {
+            let (low, _) = topics.extent(&name, partition, true, PATIENCE).map_err(&away)?;
+            let from = low.max(*read_to);
+            let mut each = |raw: &RawRecord<'_>| {
+                manifests.take(&record(raw), low);
+                ControlFlow::Continue(())
+            };
+            let reached = topics.read(&name, partition, from, PATIENCE, &mut each);
+            *read_to = reached.map_err(&away)?;
+            lows.push(low);
+        }
+        Ok(lows)
+    }
+
+    /// Of the data topic.
+    pub fn partitions(&self) -> i32 {
+        i32::try_from(self.until.len()).unwrap_or(i32::MAX)
+    }
+
+    /// First offset of a partition's log.
+    pub fn low(&self, partition: i32) -> Result<i64, RunFault> {
+        let extent = self.topics.extent(&self.topic, partition, false, PATIENCE);
+        extent.map(|(low, _)| low).map_err(RunFault::unreachable("global cluster"))
+    }
+
+    /// Reads a partition to its end, or until `each` breaks. Gives the offset reached.
+    pub fn read(
+        &self,
+        partition: i32,
+        from: i64,
+        each: &mut dyn FnMut(&Record<'_>) -> ControlFlow<()>,
+    ) -> Result<i64, RunFault> {
+        self.topics
+            .read(&self.topic, partition, from, PATIENCE, &mut |raw| each(&record(raw)))
+            .map_err(RunFault::unreachable("global cluster"))
+    }
+
+    /// All partitions, side by side: nothing of one hangs on another.
+    fn walk(&self) -> Result<Vec<Walked>, RunFault> {
+        let next = AtomicI32::new(0);
+        let walked = Mutex::new(Vec::new());
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let one = || -> Result<(), RunFault> {
+            loop {
+                let partition = next.fetch_add(1, Ordering::SeqCst);
+                let Some(until) = self.until.get(partition as usize) else { return Ok(()) };
+                let scope = 0..self.manifests.len();
+                let mut lane = Lane::new(&self.manifests, partition, scope, *until);
+                self.read(partition, 0, &mut |record| {
+                    lane.record(record);
+                    ControlFlow::Continue(())
+                })?;
+                // Asked afterwards: retention may take records while this reads.
+                let one = lane.finish(self.low(partition)?);
+                walked.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(one);
+            }
+        };
+        let outcomes: Vec<Result<(), RunFault>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
+            threads.into_iter().map(|t| t.join().unwrap_or(Err(RunFault::ThreadDied))).collect()
+        });
+        outcomes.into_iter().collect::<Result<(), RunFault>>()?;
+        Ok(walked.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+fn record<'a>(raw: &RawRecord<'a>) -> Record<'a> {
+    Record {
+        partition: raw.partition,
+        offset: raw.offset,
+        timestamp_ms: raw.timestamp_ms,
+        key: raw.key,
+        value: raw.value,
+        headers: raw.headers,
+    }
+}
+
+fn expect(outside: &Outside, ask: &Ask) -> Result<Expect, RunFault> {
+    let keys = ask.keys.as_ref().or(outside.keys.as_ref());
+    let next = "next: name a folder with `manifest.key.pub` with `--keys`";
+    let no_keys = |why: String| RunFault::Keys(format!("{why}\n  {next}"));
+    let dir = keys.ok_or_else(|| no_keys("no public key of manifests is named".to_owned()))?;
+    let public = PublicKeys::manifest(dir).map_err(|fault| no_keys(fault.to_string()))?;
+    let public = public.ok_or_else(|| no_keys(format!("{}: no public key", dir.display())))?;
+    let releases = match ask.releases.is_empty() {
+        true => None,
+        false => Some(releases(ask.trust.as_ref().or(outside.trust.as_ref()), &ask.releases)?),
+    };
+    let earlier = ask.earlier.as_deref().map(|path| earlier(path, &ask.topic)).transpose()?;
+    Ok(Expect {
+        topic: ask.topic.clone(),
+        keys: vec![public],
+        releases,
+        earlier: earlier.unwrap_or_default(),
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, RunFault> {
+    std::fs::read(path).map_err(|error| {
+        let why = error.kind();
+        RunFault::File(format!("{}: {why}\n  next: mend the name or its rights", path.display()))
+    })
+}
+
+/// Releases and, from the files beside them, what revoked them.
+fn releases(trust: Option<&PathBuf>, files: &[PathBuf]) -> Result<Releases, RunFault> {
+    let trust = trust.ok_or_else(|| {
+        RunFault::Release("no trust root\n  next: name its file with `--trust`".to_owned())
+    })?;
+    let no = |path: &Path, why: &dyn std::fmt::Display| {
+        RunFault::Release(format!("{}: {why}", path.display()))
+    };
+    let root = TrustRoot::load(&read(trust)?, None).map_err(|fault| no(trust, &fault))?;
+    let mut releases = Releases::default();
+    for path in files {
+        for line in read(path)?.split_inclusive(|byte| *byte == b'\n') {
+            let envelope = Envelope::from_bytes(line).map_err(|fault| no(path, &fault))?;
+            releases.add(&envelope, &root).map_err(|fault| no(path, &fault))?;
+        }
+    }
+    for path in files.iter().map(|path| path.with_extension("revocations.json")) {
+        if !path.exists() {
+            continue;
+        }
+        for line in read(&path)?.split_inclusive(|byte| *byte == b'\n') {
+            let envelope = Envelope::from_bytes(line).map_err(|fault| no(&path, &fault))?;
+            releases.revoke(&envelope, &root).map_err(|fault| no(&path, &fault))?;
+        }
+    }
+    Ok(releases)
+}
+
+/// The chains of an answer that was kept.
+fn earlier(path: &Path, topic: &str) -> Result<Vec<Chain>, RunFault> {
+    #[derive(Deserialize)]
+    struct Kept {
+        topic: String,
+        chains: Vec<Chain>,
+    }
+    let no = |why: &str| {
+        let next = "next: name what `verify --topic --format json` printed for this topic";
+        RunFault::File(format!("{}: {why}\n  {next}", path.display()))
+    };
+    let kept: Kept =
+        serde_json::from_slice(&read(path)?).map_err(|_| no("this is no answer of `verify`"))?;
+    match kept.topic == topic {
+        true => Ok(kept.chains),
+        false => Err(no("it is of another topic")),
+    }
+}

@@ -1,0 +1,516 @@
+//! The trainer's side: what a global topic brought since the last time, verified, then handed over as
+//! Arrow or Parquet.
+//!
+//! A shard is a folder that is renamed into place once every transaction in it was verified whole:
+//! `shard-NUMBER`, with a file a partition, and `_feed.json`, which says where the next one begins.
+//! So the newest folder is all the memory there is. Whoever dies leaves a temporary folder at most,
+//! which the next start removes.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::ops::{ControlFlow, Range};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use arrow::datatypes::{DataType, Field, Fields, Schema};
+use douane_connectors::control_switch;
+use douane_connectors::file::{FileFormat, ShardFile, Values};
+use douane_gate::OutRecord;
+use douane_ledger::coverage::{Chain, Findings, Lane, Record, Seen};
+use douane_ledger::release::Release;
+use douane_schemas::leaf::LeafType;
+use serde::{Deserialize, Serialize};
+
+use crate::coverage::{Ask, Opened, Said, said};
+use crate::fault::RunFault;
+use crate::stop::Stop;
+
+/// Version of `_feed.json`.
+const VERSION: u32 = 1;
+/// Between two looks for what waits.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What is asked beside the topic.
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub ask: Ask,
+    /// Where shards go.
+    pub out: PathBuf,
+    pub format: FileFormat,
+    /// Rows of a shard, but for a transaction that has more.
+    pub rows_max: u64,
+    /// Nothing is handed over before so many rows wait.
+    pub wait_for: Option<u64>,
+}
+
+/// What was handed over.
+#[derive(Debug, Default, Serialize)]
+pub struct Fed {
+    pub topic: String,
+    /// Nothing was refused.
+    pub holds: bool,
+    /// New ones, by name.
+    pub shards: Vec<String>,
+    /// In the new ones.
+    pub rows: u64,
+    pub transactions: u64,
+    /// Rows in all shards of this folder.
+    pub rows_in_all: u64,
+    /// Why the rest was refused; the first thousand.
+    pub findings: Vec<Said>,
+    pub findings_total: u64,
+}
+
+/// `_feed.json`: where the next shard begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    v: u32,
+    topic: String,
+    format: FileFormat,
+    /// Counts shards, from 1.
+    number: u64,
+    /// Digest of the release that this shard's records crossed under.
+    release: String,
+    rows: u64,
+    rows_in_all: u64,
+    /// First offset of the manifest topic that was not handed over.
+    manifests: i64,
+    /// Of each partition the first offset that may hold what was not handed over.
+    next: Vec<i64>,
+    /// As they stood: the topic must still hold them.
+    chains: Vec<Chain>,
+}
+
+/// Hands over what there is. `asked`: a person wants it to end.
+pub fn feed(file: &Path, order: &Order, asked: &AtomicBool) -> Result<Fed, RunFault> {
+    if order.ask.releases.is_empty() {
+        return Err(RunFault::Release(
+            "no release: nobody can tell what may be used\n  next: name the files that the zone's \
+             approvers signed with `--release`"
+                .to_owned(),
+        ));
+    }
+    let folder = Folder::open(&order.out)?;
+    let mut state = folder.newest()?;
+    if let Some(state) = &state
+        && (state.topic != order.ask.topic || state.format != order.format)
+    {
+        return Err(RunFault::File(format!(
+            "{}: holds shards of `{}` in another format or of another topic\n  next: name another \
+             folder with `--out`",
+            order.out.display(),
+            state.topic
+        )));
+    }
+    let chains = state.as_ref().map_or_else(Vec::new, |state| state.chains.clone());
+    let mut opened = Opened::with(file, &order.ask, chains.clone())?;
+    let stop = Stop::new(asked);
+    if let Some(rows) = order.wait_for {
+        wait(&mut opened, state.as_ref(), rows, &stop)?;
+        // What was revoked while it waited is revoked.
+        opened = Opened::with(file, &order.ask, chains)?;
+    }
+    let mut fed = Fed { topic: order.ask.topic.clone(), holds: true, ..Fed::default() };
+    fed.rows_in_all = state.as_ref().map_or(0, |state| state.rows_in_all);
+    if !opened.manifests.findings().is_empty() {
+        return Ok(fed.refused(opened.manifests.findings()));
+    }
+    loop {
+        let from = waiting(&opened, state.as_ref()).start;
+        let scope = opened.manifests.take_of(from, order.rows_max);
+        if scope.is_empty() || stop.is_set() {
+            break;
+        }
+        let transactions = scope.len() as u64;
+        match hand_over(&folder, &opened, order, state.as_ref(), scope)? {
+            Ok(next) => {
+                fed.shards.push(name(next.number));
+                fed.rows += next.rows;
+                fed.rows_in_all = next.rows_in_all;
+                fed.transactions += transactions;
+                state = Some(next);
+            }
+            Err(findings) => return Ok(fed.refused(&findings)),
+        }
+    }
+    // Behind the last transaction nothing may lie that no manifest covers.
+    let findings = rest(&opened, state.as_ref())?;
+    Ok(if findings.is_empty() { fed } else { fed.refused(&findings) })
+}
+
+impl Fed {
+    fn refused(mut self, findings: &Findings) -> Self {
+        self.holds = false;
+        self.findings = said(findings);
+        self.findings_total = findings.total();
+        self
+    }
+
+    /// As a person reads it.
+    pub fn text(&self) -> String {
+        let Self { topic, shards, rows, transactions, rows_in_all, .. } = self;
+        let mut out = format!(
+            "{topic}: {rows} rows of {transactions} transactions in {} new shards, each verified \
+             whole; {rows_in_all} rows in all\n",
+            shards.len()
+        );
+        for Said { message, .. } in &self.findings {
+            out.push_str(&format!("  {message}\n"));
+        }
+        if !self.holds {
+            out.push_str("REFUSED from here on: nothing of it was handed over");
+        }
+        out
+    }
+}
+
+/// Manifests that were not handed over yet.
+fn waiting(opened: &Opened, state: Option<&State>) -> Range<usize> {
+    let from = state.map_or(0, |state| opened.manifests.from_offset(state.manifests));
+    from..opened.manifests.len()
+}
+
+/// Rests until so many rows wait.
+fn wait(
+    opened: &mut Opened,
+    state: Option<&State>,
+    rows: u64,
+    stop: &Stop<'_>,
+) -> Result<(), RunFault> {
+    loop {
+        // What is refused is told at once, however little waits.
+        let scope = waiting(opened, state);
+        if opened.manifests.records(scope) >= rows || !opened.manifests.findings().is_empty() {
+            return Ok(());
+        }
+        stop.rest(LOOK);
+        if stop.is_set() {
+            return Err(RunFault::Stopped(format!("{rows} rows do not wait yet")));
+        }
+        opened.look_again()?;
+    }
+}
+
+/// The rows of one transaction in one partition, until the last of them has come. No `Debug`:
+/// it is data.
+#[derive(Default)]
+struct Held {
+    rows: Vec<(Option<Vec<u8>>, Option<Vec<u8>>, i64)>,
+}
+
+impl Held {
+    fn take(&mut self, record: &Record<'_>) {
+        let own = |bytes: &[u8]| bytes.to_vec();
+        self.rows.push((record.key.map(own), record.value.map(own), record.timestamp_ms));
+    }
+
+    fn write(&self, partition: i32, to: &mut ShardFile) -> Result<(), RunFault> {
+        let records: Vec<OutRecord<'_>> = self
+            .rows
+            .iter()
+            .map(|(key, value, timestamp_ms)| OutRecord {
+                topic: "",
+                partition,
+                key: key.as_deref(),
+                value: value.as_deref(),
+                timestamp_ms: *timestamp_ms,
+                headers: &[],
+            })
+            .collect();
+        to.add(&records).map_err(|fault| RunFault::File(fault.to_string()))
+    }
+}
+
+/// Verifies some transactions and hands them over as one shard, or says why not.
+fn hand_over(
+    folder: &Folder,
+    opened: &Opened,
+    order: &Order,
+    state: Option<&State>,
+    scope: Range<usize>,
+) -> Result<Result<State, Findings>, RunFault> {
+    let Some(approved) = opened.manifests.release(scope.start) else {
+        return Err(RunFault::Release("a manifest without its release".to_owned()));
+    };
+    let values = values(&approved.release)?;
+    let number = state.map_or(1, |state| state.number + 1);
+    let draft = folder.draft(number)?;
+    let (mut rows, mut findings) = (0, Findings::default());
+    let mut next = Vec::new();
+    for partition in 0..opened.partitions() {
+        let at = partition as usize;
+        let from = state.and_then(|state| state.next.get(at)).copied().unwrap_or(0);
+        let path = draft.join(format!("part-{partition}.{}", extension(order.format)));
+        let mut file = ShardFile::new(&path, order.format, values.clone());
+        let mut lane = Lane::new(&opened.manifests, partition, scope.clone(), opened.until[at]);
+        let mut held: BTreeMap<usize, Held> = BTreeMap::new();
+        let (mut later, mut fault) = (None, None);
+        let mut reached = from;
+        if !lane.is_done() {
+            reached = opened.read(partition, from, &mut |record| {
+                match lane.record(record) {
+                    Seen::Of { manifest, whole } => {
+                        held.entry(manifest).or_default().take(record);
+                        let done = whole.then(|| held.remove(&manifest)).flatten();
+                        fault = done.and_then(|done| done.write(partition, &mut file).err());
+                    }
+                    Seen::Later => {
+                        later.get_or_insert(record.offset);
+                    }
+                    Seen::Before => {}
+                    Seen::Wrong => return ControlFlow::Break(()),
+                }
+                match fault.is_some() || lane.is_done() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            })?;
+        }
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        findings.extend(lane.finish(opened.low(partition)?).findings);
+        rows += file.rows();
+        file.close().map_err(|fault| RunFault::File(fault.to_string()))?;
+        next.push(later.unwrap_or(reached));
+    }
+    if !findings.is_empty() {
+        return Ok(Err(findings));
+    }
+    let made = State {
+        v: VERSION,
+        topic: order.ask.topic.clone(),
+        format: order.format,
+        number,
+        release: approved.release.digest_hex(),
+        rows,
+        rows_in_all: rows + state.map_or(0, |state| state.rows_in_all),
+        manifests: opened.manifests.offset(scope.end - 1) + 1,
+        next,
+        chains: opened.manifests.chains(),
+    };
+    // Crash here: a temporary folder that the next start removes.
+    control_switch::die_at("feed-verified");
+    folder.publish(&draft, &made)?;
+    // Crash here: the shard is there, with what says where the next one begins.
+    control_switch::die_at("feed-published");
+    Ok(Ok(made))
+}
+
+/// What lies behind everything that was handed over.
+fn rest(opened: &Opened, state: Option<&State>) -> Result<Findings, RunFault> {
+    let all = opened.manifests.len();
+    let mut findings = Findings::default();
+    for partition in 0..opened.partitions() {
+        let at = partition as usize;
+        let from = state.and_then(|state| state.next.get(at)).copied().unwrap_or(0);
+        let until = opened.until[at];
+        if from >= until {
+            continue;
+        }
+        let mut lane = Lane::new(&opened.manifests, partition, all..all, until);
+        opened.read(partition, from, &mut |record| {
+            lane.record(record);
+            match record.offset >= until {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        findings.extend(lane.finish(opened.low(partition)?).findings);
+    }
+    Ok(findings)
+}
+
+/// How a release's values are read.
+fn values(release: &Release) -> Result<Values, RunFault> {
+    match release.target.format.as_str() {
+        "avro" => {
+            let schema = douane_gate::avro_schema(release);
+            Ok(Values::Avro(schema.map_err(|fault| RunFault::Gate(fault.to_string()))?))
+        }
+        "json" => json_schema(release).map(|schema| Values::Json(Arc::new(schema))),
+        other => Err(RunFault::Release(format!("values in `{other}` are not of this version"))),
+    }
+}
+
+/// The columns of a release whose values are JSON: what has no number there is text, as it crossed.
+fn json_schema(release: &Release) -> Result<Schema, RunFault> {
+    let columns = release
+        .columns
+        .iter()
+        .map(|column| {
+            let leaf: LeafType = column.column_type.parse().map_err(|_| {
+                RunFault::Release(format!(
+                    "column `{}`: type `{}` is not of this version",
+                    column.name, column.column_type
+                ))
+            })?;
+            let of = match leaf {
+                LeafType::Boolean => DataType::Boolean,
+                LeafType::Int16 => DataType::Int16,
+                LeafType::Int32 => DataType::Int32,
+                LeafType::Int64 => DataType::Int64,
+                LeafType::Float32 => DataType::Float32,
+                LeafType::Float64 => DataType::Float64,
+                _ => DataType::Utf8,
+            };
+            Ok(Field::new(&column.name, of, true))
+        })
+        .collect::<Result<Fields, RunFault>>()?;
+    if release.changes.envelope.is_none() {
+        return Ok(Schema::new(columns));
+    }
+    let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    let image = |name: &str| Field::new(name, DataType::Struct(columns.clone()), true);
+    let table = Fields::from(vec![text("db"), text("table")]);
+    Ok(Schema::new(vec![
+        image("before"),
+        image("after"),
+        text("op"),
+        Field::new("source", DataType::Struct(table), true),
+        Field::new("ts_ms", DataType::Int64, true),
+    ]))
+}
+
+fn extension(format: FileFormat) -> &'static str {
+    match format {
+        FileFormat::Arrow => "arrow",
+        _ => "parquet",
+    }
+}
+
+fn name(number: u64) -> String {
+    format!("shard-{number:012}")
+}
+
+/// Where shards lie. One process at a time.
+struct Folder {
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    fn open(dir: &Path) -> Result<Self, RunFault> {
+        let fault = |path: &Path, what: &str| {
+            RunFault::File(format!(
+                "{}: {what}\n  next: mend the name or its rights",
+                path.display()
+            ))
+        };
+        let io = |path: &Path, error: &std::io::Error| fault(path, &error.kind().to_string());
+        fs::create_dir_all(dir).map_err(|error| io(dir, &error))?;
+        let lock = dir.join("_lock");
+        let file = File::options().create(true).append(true).open(&lock);
+        let file = file.map_err(|error| io(&lock, &error))?;
+        file.try_lock().map_err(|_| fault(dir, "another `feed` writes here"))?;
+        let folder = Self { dir: dir.to_owned(), _lock: file };
+        for name in folder.names()?.iter().filter(|name| name.starts_with(".shard-")) {
+            let path = dir.join(name);
+            fs::remove_dir_all(&path).map_err(|error| io(&path, &error))?;
+        }
+        Ok(folder)
+    }
+
+    fn fault(path: &Path) -> impl Fn(std::io::Error) -> RunFault + '_ {
+        |error| RunFault::File(format!("{}: {}", path.display(), error.kind()))
+    }
+
+    fn names(&self) -> Result<Vec<String>, RunFault> {
+        let fault = Self::fault(&self.dir);
+        fs::read_dir(&self.dir)
+            .map_err(&fault)?
+            .map(|entry| Ok(entry.map_err(&fault)?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    /// What the newest shard says of itself. Older ones may have been moved away.
+    fn newest(&self) -> Result<Option<State>, RunFault> {
+        let number = |file: &String| -> Option<u64> {
+            let number = file.strip_prefix("shard-")?.parse().ok()?;
+            (name(number) == *file).then_some(number)
+        };
+        let Some(newest) = self.names()?.iter().filter_map(number).max() else { return Ok(None) };
+        let path = self.dir.join(name(newest)).join("_feed.json");
+        let bytes = fs::read(&path).map_err(Self::fault(&path))?;
+        let state: Option<State> = serde_json::from_slice(&bytes).ok();
+        match state.filter(|state| state.v == VERSION && state.number == newest) {
+            Some(state) => Ok(Some(state)),
+            None => Err(RunFault::File(format!(
+                "{}: cannot be read, so nobody knows where to go on\n  next: name an empty folder \
+                 with `--out`, which takes all of it again",
+                path.display()
+            ))),
+        }
+    }
+
+    fn draft(&self, number: u64) -> Result<PathBuf, RunFault> {
+        let draft = self.dir.join(format!(".{}.tmp", name(number)));
+        if draft.exists() {
+            fs::remove_dir_all(&draft).map_err(Self::fault(&draft))?;
+        }
+        fs::create_dir(&draft).map_err(Self::fault(&draft))?;
+        Ok(draft)
+    }
+
+    /// Everything in the draft is on disk, then it has its name.
+    fn publish(&self, draft: &Path, state: &State) -> Result<(), RunFault> {
+        let fault = Self::fault(draft);
+        let path = draft.join("_feed.json");
+        let bytes = serde_json::to_vec_pretty(state)
+            .map_err(|_| RunFault::File(format!("{}: has no JSON form", path.display())))?;
+        fs::write(&path, bytes).map_err(&fault)?;
+        for path in [path.as_path(), draft] {
+            File::open(path).and_then(|file| file.sync_all()).map_err(&fault)?;
+        }
+        fs::rename(draft, self.dir.join(name(state.number))).map_err(&fault)?;
+        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(&fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(number: u64) -> State {
+        State {
+            v: VERSION,
+            topic: "t".into(),
+            format: FileFormat::Arrow,
+            number,
+            release: "ab".repeat(32),
+            rows: 3,
+            rows_in_all: 3 * number,
+            manifests: 7,
+            next: vec![1, 2],
+            chains: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_folder_goes_on_where_its_newest_shard_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        assert_eq!(folder.newest().unwrap(), None);
+        for number in 1..=11 {
+            let draft = folder.draft(number).unwrap();
+            folder.publish(&draft, &state(number)).unwrap();
+        }
+        assert_eq!(folder.newest().unwrap(), Some(state(11)));
+        assert!(Folder::open(dir.path()).is_err(), "one at a time");
+        drop(folder);
+        // What died before it was renamed is removed, and counts for nothing.
+        let left = dir.path().join(format!(".{}.tmp", name(12)));
+        fs::create_dir(&left).unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        assert!(!left.exists() && folder.newest().unwrap() == Some(state(11)));
+        // Older shards may go, and other names are nobody's.
+        fs::remove_dir_all(dir.path().join(name(3))).unwrap();
+        fs::create_dir(dir.path().join("shard-99")).unwrap();
+        assert_eq!(folder.newest().unwrap(), Some(state(11)));
+        fs::write(dir.path().join(name(11)).join("_feed.json"), "{}").unwrap();
+        assert!(folder.newest().is_err());
+    }
+}

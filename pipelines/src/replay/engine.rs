@@ -1,0 +1,546 @@
+//! One transaction made again: read, decode, stages, merge, gate, as a shard's turn does it, and by
+//! the same code.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow::compute::concat_batches;
+use arrow::record_batch::RecordBatch;
+use douane_connectors::control_switch;
+use douane_connectors::edge::EdgeFault;
+use douane_connectors::kafka::OwnedRecord;
+use douane_connectors::registry::Registry;
+use douane_gate::{Crossing as AtGate, Gate, Passed, Target, TransactionIds};
+use douane_ledger::canonical::hex_array;
+use douane_ledger::log::{RefusedEntry, SpanEntry};
+use douane_ledger::release::{LiveRelease, Truncate};
+use douane_schemas::batch::{Batch, RowKind};
+use douane_schemas::debezium::{Decoder, Hold, Refusal, WriterSchemas};
+use douane_schemas::keys::{Key, Purpose};
+use douane_schemas::record::RawRecord;
+
+use super::Answer;
+use super::select::Recorded;
+use crate::config::{Pipeline, Place, SinkFormat};
+use crate::crossing::{TRY, keys_used, software};
+use crate::dry_run;
+use crate::edges::Edges;
+use crate::evidence;
+use crate::fault::RunFault;
+use crate::key_home::KeyHome;
+use crate::merge::{Deletes, Filter, Merge, Withdrawal};
+use crate::names::Names;
+use crate::plan::{Plan, Staged, Stages};
+use crate::release::{self, Signed};
+use crate::turn::{Refused, Source, Turn};
+
+/// Records before a range that are looked at for a delete that its first tombstone repeats.
+const BEFORE: i64 = 64;
+/// What a target refuses for a record's own sake; the stages know nothing of it.
+const BY_TARGET: [&str; 4] =
+    ["too_large", "invalid_timestamp", "invalid_record", "policy_violation"];
+/// What a stage says of a value whose key was destroyed.
+const SHREDDED: &str = "subject_shredded";
+
+/// What all threads share.
+pub struct Shared {
+    pub place: Place,
+    pub pipeline: Pipeline,
+    pub plan: Plan,
+    pub release: Arc<LiveRelease>,
+    pub keys: KeyHome,
+    pub edges: Edges,
+    pub names: Names,
+    fingerprint: String,
+    record_bytes_max: usize,
+    value_schema_id: Option<u32>,
+    /// Of each root: the key of the digests of source records.
+    source_digests: Vec<Key>,
+}
+
+impl Shared {
+    pub fn new(
+        place: Place,
+        pipeline: Pipeline,
+        plan: Plan,
+        signed: Signed,
+        keys: KeyHome,
+        edges: Edges,
+        names: Names,
+    ) -> Result<Self, RunFault> {
+        let away = RunFault::unreachable("global cluster");
+        let admin = edges.global.admin().map_err(&away)?;
+        let config = admin.topic_config(&names.data).map_err(&away)?;
+        let value_schema_id = match pipeline.sink.format {
+            SinkFormat::Json => None,
+            SinkFormat::Avro if pipeline.sink.file.is_some() => Some(0),
+            SinkFormat::Avro => Some(schema_id(&place, &pipeline, &names)?),
+        };
+        Ok(Self {
+            fingerprint: release::fingerprint(&place, &pipeline, &plan)?,
+            source_digests: keys.pipeline_keys(Purpose::SourceDigest, &pipeline.name),
+            release: Arc::new(signed.release),
+            record_bytes_max: config.max_message_bytes,
+            value_schema_id,
+            place,
+            pipeline,
+            plan,
+            keys,
+            edges,
+            names,
+        })
+    }
+}
+
+/// The id under which the registry has the output's schema. Nothing is registered here.
+fn schema_id(place: &Place, pipeline: &Pipeline, names: &Names) -> Result<u32, RunFault> {
+    let registry = Registry::new(&place.global);
+    let registry = registry.map_err(|fault| RunFault::Registry(fault.to_string()))?;
+    let subject = pipeline.sink.subject.replace("{topic}", &names.data);
+    let latest =
+        registry.latest(&subject).map_err(|fault| RunFault::Registry(fault.to_string()))?;
+    let none = || RunFault::Registry(format!("subject `{subject}` is gone from the registry"));
+    latest.map(|(id, _)| id).ok_or_else(none)
+}
+
+/// Stages and gate under the keys of one time, for a number of target partitions.
+struct Made {
+    stages: Stages,
+    gate: Gate,
+}
+
+/// One thread's.
+pub struct Engine<'s> {
+    shared: &'s Shared,
+    decoder: Decoder,
+    schemas: Box<dyn WriterSchemas>,
+    made: BTreeMap<(Vec<String>, u32), Option<Made>>,
+    turn: Turn,
+    batch_rows: usize,
+}
+
+type Told = (Answer, Vec<String>);
+
+impl<'s> Engine<'s> {
+    pub fn new(shared: &'s Shared, batch_rows: usize) -> Result<Self, RunFault> {
+        Ok(Self {
+            decoder: shared.plan.decoder(&shared.pipeline),
+            schemas: dry_run::schemas(&shared.place)?,
+            shared,
+            made: BTreeMap::new(),
+            turn: Turn::default(),
+            batch_rows: batch_rows.max(1),
+        })
+    }
+
+    /// Makes a transaction again.
+    pub fn again(&mut self, one: &Recorded) -> Result<Told, RunFault> {
+        let intent = &one.intent;
+        let any = control_switch::replay_any_plan();
+        if intent.fingerprint != self.shared.fingerprint && !any {
+            let then = intent.fingerprint.get(..12).unwrap_or_default();
+            let why = format!(
+                "it crossed under fingerprint {then}…, and these files have {}…: replay it with the \
+                 files of then",
+                &self.shared.fingerprint[..12]
+            );
+            return Ok((Answer::SemanticsGone, vec![why]));
+        }
+        let at = (intent.key_ids.clone(), intent.target_partitions);
+        if !self.made.contains_key(&at) {
+            let made = self.make(&intent.key_ids, intent.target_partitions)?;
+            self.made.insert(at.clone(), made);
+        }
+        let (mut made, key) = (self.made.remove(&at).flatten(), at);
+        let told = match &mut made {
+            Some(made) => self.compare(one, made),
+            None => {
+                let why = "a key that it was made with is not in this place's store".to_owned();
+                Ok((Answer::KeysGone, vec![why]))
+            }
+        };
+        self.made.insert(key, made);
+        self.turn.clear();
+        self.decoder.finish();
+        told
+    }
+
+    fn make(&self, key_ids: &[String], partitions: u32) -> Result<Option<Made>, RunFault> {
+        let shared = self.shared;
+        let ids: BTreeSet<&str> = key_ids.iter().map(String::as_str).collect();
+        let Some(ring) = shared.keys.keyring_of(&ids, &keys_used(&shared.plan)) else {
+            return Ok(None);
+        };
+        let keys = shared.keys.gate_keys_of(&ring, &shared.pipeline.name, &shared.release);
+        let target = Target {
+            topic: shared.names.data.clone(),
+            manifest_topic: shared.names.manifest.clone(),
+            partitions,
+            record_bytes_max: shared.record_bytes_max,
+            value_schema_id: shared.value_schema_id,
+        };
+        let gate = Gate::new(Arc::clone(&shared.release), target, keys, software())
+            .map_err(|fault| RunFault::Gate(fault.to_string()))?;
+        let stages = shared.plan.compile(&shared.pipeline, &ring)?;
+        Ok(Some(Made { stages, gate }))
+    }
+
+    fn compare(&mut self, one: &Recorded, made: &mut Made) -> Result<Told, RunFault> {
+        let intent = &one.intent;
+        let (ids, Some(spans)) = (ids(one), self.spans(&intent.spans)) else {
+            let why = "it read a topic that this pipeline does not".to_owned();
+            return Ok((Answer::SemanticsGone, vec![why]));
+        };
+        let Some(ids) = ids else {
+            return Ok((Answer::Different, vec!["its ids in the ledger are malformed".to_owned()]));
+        };
+        let mut staged = Vec::new();
+        let mut before = Vec::new();
+        for (source, span) in spans.iter().zip(&intent.spans) {
+            let records = self.read(*source, span.start - BEFORE, span.end)?;
+            let from = records.partition_point(|record| record.offset < span.start);
+            let mut next = span.start;
+            for record in &records[from..] {
+                let headers = record.headers();
+                let raw = RawRecord { topic: source.0, ..record.raw(&headers) };
+                self.turn.take(&raw, next);
+                next = record.offset + 1;
+                if let Some(why) = self.push(&raw, made, &mut staged)? {
+                    return Ok((Answer::Different, vec![why]));
+                }
+            }
+            before.push((*source, records, from));
+        }
+        for again in &intent.redriven {
+            let Some(source) = self.source(&again.topic, again.partition) else { continue };
+            for record in &self.read(source, again.offset, again.offset + 1)? {
+                let headers = record.headers();
+                let raw = RawRecord { topic: source.0, ..record.raw(&headers) };
+                self.turn.take_again(&raw);
+                if let Some(why) = self.push(&raw, made, &mut staged)? {
+                    return Ok((Answer::Different, vec![why]));
+                }
+            }
+        }
+        if let Some(why) = self.input_gone(one, &spans)? {
+            return Ok((Answer::InputGone, vec![why]));
+        }
+        staged.push(made.stages.apply(self.decoder.finish())?);
+        let staged = joined(staged)?;
+        let deletes = self.deletes(&staged, before, one, made)?;
+        let passed = self.pass(one, made, &staged, deletes, ids)?;
+        Ok(self.told(one, &passed))
+    }
+
+    /// Puts a record into the batch; where that is full, through the stages first. `Some`: what is
+    /// wrong with it, which nothing was when it crossed.
+    fn push(
+        &mut self,
+        raw: &RawRecord<'_>,
+        made: &Made,
+        staged: &mut Vec<Staged>,
+    ) -> Result<Option<String>, RunFault> {
+        if self.decoder.len() >= self.batch_rows {
+            staged.push(made.stages.apply(self.decoder.finish())?);
+        }
+        let mut pushed = self.decoder.push(raw, self.schemas.as_mut());
+        if matches!(pushed, Err(Refusal::Full)) {
+            staged.push(made.stages.apply(self.decoder.finish())?);
+            pushed = self.decoder.push(raw, self.schemas.as_mut());
+        }
+        let (source, offset) = ((raw.topic, raw.partition), raw.offset);
+        let drops = self.shared.pipeline.changes.truncate == Truncate::Drop;
+        match pushed {
+            Ok(()) => {}
+            Err(Refusal::Quarantine(code)) => {
+                self.turn.refuse(Refused { source, offset, code: code.code() });
+            }
+            Err(Refusal::Hold(Hold::Truncate)) if drops => self.turn.pass_over(source, offset),
+            Err(Refusal::Hold(_) | Refusal::Full) => {
+                let at = self.at(source, offset);
+                return Ok(Some(format!("{at} would hold its partition, and did not")));
+            }
+            Err(Refusal::Away(why)) => {
+                let what = "the sovereign registry".to_owned();
+                return Err(RunFault::Unreachable { what, why: why.to_string() });
+            }
+        }
+        Ok(None)
+    }
+
+    /// What was read is not what is there.
+    fn input_gone(&self, one: &Recorded, spans: &[Source]) -> Result<Option<String>, RunFault> {
+        let recorded: BTreeSet<(&str, i32, &str)> = one
+            .intent
+            .source_digests
+            .iter()
+            .map(|digest| (digest.topic.as_str(), digest.partition, digest.mac.as_str()))
+            .collect();
+        let same = self.shared.source_digests.iter().any(|key| {
+            let found: Vec<(Source, String)> = self
+                .turn
+                .digests(key)
+                .into_iter()
+                .map(|(source, mac)| (source, douane_ledger::canonical::hex(&mac)))
+                .collect();
+            let found = found
+                .iter()
+                .map(|(source, mac)| (self.shared.topic(source.0), source.1, mac.as_str()));
+            found.collect::<BTreeSet<_>>() == recorded
+        });
+        if same {
+            return Ok(None);
+        }
+        let edge = &self.shared.edges.sovereign;
+        let source = edge
+            .source(&self.shared.names.group, &self.shared.pipeline.source.topics)
+            .map_err(away)?;
+        for (at, span) in spans.iter().zip(&one.intent.spans) {
+            let (low, _) = source.watermarks(at.0, at.1).map_err(away)?;
+            if low > span.start {
+                let SpanEntry { topic, partition, start, .. } = span;
+                return Ok(Some(format!(
+                    "{topic}[{partition}]@{start}: retention took it; the log begins at {low}"
+                )));
+            }
+        }
+        source.close();
+        let why = "the records there are not those that were read: compaction took some, or the \
+                   topic is another";
+        Ok(Some(why.to_owned()))
+    }
+
+    /// Which partitions' last record before the batch was a delete, where that may matter.
+    fn deletes(
+        &mut self,
+        staged: &Staged,
+        before: Vec<(Source, Vec<OwnedRecord>, usize)>,
+        one: &Recorded,
+        made: &Made,
+    ) -> Result<Deletes, RunFault> {
+        let withdrawal = self.withdrawal();
+        let mut deletes = Deletes::new();
+        for (source, mut records, from) in before {
+            let mine = |o: &&douane_schemas::batch::Origin| (o.topic, o.partition) == source;
+            let first = staged.batch.origins.iter().find(mine);
+            let matters = first.is_some_and(|o| o.kind() == RowKind::Tombstone);
+            if !matters && withdrawal.is_none() {
+                continue;
+            }
+            records.truncate(from);
+            let mut earlier = Turn::default();
+            for record in &records {
+                let headers = record.headers();
+                let raw = RawRecord { topic: source.0, ..record.raw(&headers) };
+                if self.decoder.push(&raw, self.schemas.as_mut()).is_err() {
+                    earlier.refuse(Refused { source, offset: raw.offset, code: "earlier" });
+                }
+            }
+            let before = made.stages.apply(self.decoder.finish())?;
+            for (origin, code) in &before.refused {
+                earlier.refuse(Refused { source, offset: origin.offset, code });
+            }
+            let merge = self.merge(&earlier, &before, Deletes::new(), withdrawal);
+            deletes.extend(merge.deletes);
+        }
+        // What was tried again was passed long before.
+        if !one.intent.redriven.is_empty() {
+            deletes.clear();
+        }
+        Ok(deletes)
+    }
+
+    fn withdrawal(&self) -> Option<Withdrawal> {
+        Withdrawal::of(&self.shared.plan, &self.shared.pipeline.changes)
+    }
+
+    fn merge(
+        &self,
+        turn: &Turn,
+        staged: &Staged,
+        before: Deletes,
+        withdrawal: Option<Withdrawal>,
+    ) -> Merge {
+        let digest = |row| evidence::key_digest(&staged.keys, row);
+        let keeps = self.shared.pipeline.changes.keeps_deletes();
+        let filter = Filter { outside: &staged.outside, withdrawal };
+        Merge::new(turn, &staged.batch.origins, filter, before, keeps, digest)
+    }
+
+    /// Merge and gate, as in a shard's turn: a row that was taken out again lies in no span.
+    fn pass(
+        &mut self,
+        one: &Recorded,
+        made: &mut Made,
+        staged: &Staged,
+        deletes: Deletes,
+        ids: TransactionIds,
+    ) -> Result<Passed, RunFault> {
+        for (origin, code) in &staged.refused {
+            let source = (origin.topic, origin.partition);
+            self.turn.refuse(Refused { source, offset: origin.offset, code });
+        }
+        for refused in &one.refused {
+            let code = BY_TARGET.into_iter().find(|code| *code == refused.code);
+            let source = self.source(&refused.topic, refused.partition);
+            let (Some(code), Some(source)) = (code, source) else { continue };
+            let known = self.turn.refused();
+            if !known.iter().any(|r| (r.source, r.offset) == (source, refused.offset)) {
+                self.turn.refuse(Refused { source, offset: refused.offset, code });
+            }
+        }
+        let withdrawal = self.withdrawal().filter(|_| !self.turn.is_again());
+        let merge = self.merge(&self.turn, staged, deletes, withdrawal);
+        let crossing = AtGate {
+            columns: &staged.columns,
+            keys: &staged.keys,
+            before: staged.before.as_ref(),
+            raw: &staged.batch.rows,
+            origins: &staged.batch.origins,
+            skip: &merge.skip,
+            withdrawn: &merge.withdrawn,
+        };
+        let passed =
+            made.gate.pass(crossing, ids).map_err(|fault| RunFault::Gate(fault.to_string()))?;
+        for (row, refusal) in passed.refused() {
+            let origin = &staged.batch.origins[*row];
+            let (source, offset) = ((origin.topic, origin.partition), origin.offset);
+            self.turn.refuse(Refused { source, offset, code: refusal.code() });
+        }
+        Ok(passed)
+    }
+
+    /// What came of it, beside what was signed.
+    fn told(&self, one: &Recorded, passed: &Passed) -> Told {
+        let entry = |refused: &Refused| RefusedEntry {
+            topic: self.shared.topic(refused.source.0).to_owned(),
+            partition: refused.source.1,
+            offset: refused.offset,
+            code: refused.code.to_owned(),
+        };
+        let found: Vec<RefusedEntry> = self.turn.refused().iter().map(entry).collect();
+        let place = |r: &RefusedEntry| (r.topic.clone(), r.partition, r.offset, r.code.clone());
+        let then: BTreeSet<_> = one.refused.iter().map(place).collect();
+        let now: BTreeSet<_> = found.iter().map(place).collect();
+        let mut why = Vec::new();
+        let gone = now.difference(&then).any(|(.., code)| code == SHREDDED);
+        for (topic, partition, offset, code) in now.difference(&then).take(10) {
+            why.push(format!("{topic}[{partition}]@{offset} is refused now ({code})"));
+        }
+        for (topic, partition, offset, code) in then.difference(&now).take(10) {
+            why.push(format!("{topic}[{partition}]@{offset} was refused then ({code})"));
+        }
+        let of = |subjects: &[douane_ledger::manifest::Subject]| -> BTreeMap<(String, i32), (u64, String)> {
+            let each = subjects.iter();
+            each.map(|s| ((s.topic.clone(), s.partition), (s.count, s.digest.clone()))).collect()
+        };
+        let made = of(passed.subjects());
+        let sides = [
+            ("the ledger", Some(of(&one.intent.subjects))),
+            ("its manifest", one.manifest.as_ref().map(|manifest| of(&manifest.subjects))),
+        ];
+        for (side, signed) in sides {
+            let Some(signed) = signed else { continue };
+            let places: BTreeSet<_> = signed.keys().chain(made.keys()).collect();
+            for place in places.into_iter().filter(|place| signed.get(*place) != made.get(*place)) {
+                let count = |of: Option<&(u64, String)>| of.map_or(0, |(count, _)| *count);
+                let (then, now) = (count(signed.get(place)), count(made.get(place)));
+                let what = match then == now {
+                    true => format!("{now} records of other bytes"),
+                    false => format!("{now} records, and {side} says {then}"),
+                };
+                why.push(format!("{}[{}]: {what}", place.0, place.1));
+            }
+        }
+        why.dedup();
+        match (why.is_empty(), gone) {
+            (true, _) => (Answer::Equal, why),
+            (false, true) => (Answer::KeysGone, why),
+            (false, false) => (Answer::Different, why),
+        }
+    }
+
+    fn at(&self, source: Source, offset: i64) -> String {
+        format!("{}[{}]@{offset}", self.shared.topic(source.0), source.1)
+    }
+
+    fn source(&self, topic: &str, partition: i32) -> Option<Source> {
+        let topics = &self.shared.pipeline.source.topics;
+        let index = topics.iter().position(|name| name == topic)?;
+        Some((u32::try_from(index).ok()?, partition))
+    }
+
+    fn spans(&self, spans: &[SpanEntry]) -> Option<Vec<Source>> {
+        spans.iter().map(|span| self.source(&span.topic, span.partition)).collect()
+    }
+
+    /// The committed records of a range. No group is joined, and nothing is committed.
+    fn read(&self, source: Source, start: i64, end: i64) -> Result<Vec<OwnedRecord>, RunFault> {
+        let mut records = Vec::new();
+        let topic = self.shared.topic(source.0);
+        let mut each = |record: &RawRecord<'_>| {
+            if record.offset >= end {
+                return ControlFlow::Break(());
+            }
+            records.push(OwnedRecord::of(record));
+            match record.offset + 1 >= end {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        let edge = &self.shared.edges.sovereign;
+        edge.scan(topic, source.1, start.max(0), TRY * 6, &mut each).map_err(away)?;
+        Ok(records)
+    }
+}
+
+impl Shared {
+    fn topic(&self, index: u32) -> &str {
+        self.pipeline.source.topics.get(index as usize).map_or("?", String::as_str)
+    }
+}
+
+fn away(fault: EdgeFault) -> RunFault {
+    RunFault::unreachable("sovereign cluster")(fault)
+}
+
+/// What the records' headers and digests began with.
+fn ids(one: &Recorded) -> Option<TransactionIds> {
+    Some(TransactionIds {
+        manifest_id: hex_array(&one.intent.manifest_id)?,
+        traceparent: one.intent.traceparent.clone(),
+        salt: hex_array(&one.intent.salt)?,
+        sequence: one.intent.seq,
+        shard: one.shard,
+    })
+}
+
+/// Batches that went through the stages apart, as one.
+fn joined(mut parts: Vec<Staged>) -> Result<Staged, RunFault> {
+    if parts.len() == 1 {
+        // unwrap safety: one is there.
+        return parts.pop().ok_or(RunFault::ThreadDied);
+    }
+    let join =
+        |pick: &dyn Fn(&Staged) -> Option<RecordBatch>| -> Result<Option<RecordBatch>, RunFault> {
+            let all: Option<Vec<RecordBatch>> = parts.iter().map(pick).collect();
+            let Some(all) = all.filter(|all| !all.is_empty()) else { return Ok(None) };
+            let joined = concat_batches(&all[0].schema(), &all);
+            joined.map(Some).map_err(|_| RunFault::Gate("batches do not join".to_owned()))
+        };
+    let needed = |batch: Option<RecordBatch>| {
+        batch.ok_or_else(|| RunFault::Gate("batches do not join".to_owned()))
+    };
+    Ok(Staged {
+        columns: needed(join(&|one| Some(one.columns.clone()))?)?,
+        keys: needed(join(&|one| Some(one.keys.clone()))?)?,
+        before: join(&|one| one.before.clone())?,
+        batch: Batch {
+            rows: needed(join(&|one| Some(one.batch.rows.clone()))?)?,
+            origins: parts.iter().flat_map(|one| one.batch.origins.iter().cloned()).collect(),
+        },
+        outside: parts.iter().flat_map(|one| one.outside.iter().copied()).collect(),
+        refused: parts.into_iter().flat_map(|one| one.refused).collect(),
+    })
+}

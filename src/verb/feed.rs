@@ -1,0 +1,88 @@
+//! `feed TOPIC --out DIR`
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use clap::ValueEnum;
+use douane_connectors::file::FileFormat;
+use douane_pipelines::coverage::Ask;
+use douane_pipelines::fault::RunFault;
+use douane_pipelines::feed::{self, Order};
+
+use crate::{Format, verb};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// A global topic, with its manifests in `TOPIC.manifest`.
+    topic: String,
+    /// Where shards go; it goes on where the newest one there ends.
+    #[arg(long)]
+    out: PathBuf,
+    /// What they are written as.
+    #[arg(long = "as", value_enum, default_value = "parquet")]
+    shards: Shards,
+    /// A release that records may have crossed under, and the revocations beside it. Once for each.
+    #[arg(long = "release", required = true)]
+    releases: Vec<PathBuf>,
+    /// The trust root's file; the place's own where none is given.
+    #[arg(long)]
+    trust: Option<PathBuf>,
+    /// A folder with `manifest.key.pub`; the place's own where none is given.
+    #[arg(long)]
+    keys: Option<PathBuf>,
+    /// Rows of a shard.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    rows: u64,
+    /// Hands nothing over before so many new rows wait.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    wait_for: Option<u64>,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Started once new rows were handed over; `DOUANE_FEED` names the folder.
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Shards {
+    Arrow,
+    Parquet,
+}
+
+pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
+    let order = Order {
+        ask: Ask {
+            topic: args.topic.clone(),
+            keys: args.keys.clone(),
+            trust: args.trust.clone(),
+            releases: args.releases.clone(),
+            earlier: None,
+        },
+        out: args.out.clone(),
+        format: match args.shards {
+            Shards::Arrow => FileFormat::Arrow,
+            Shards::Parquet => FileFormat::Parquet,
+        },
+        rows_max: args.rows,
+        wait_for: args.wait_for,
+    };
+    let asked = verb::asked_to_stop()?;
+    let fed = feed::feed(place, &order, &asked)?;
+    match args.format {
+        Format::Json => verb::print_json(&fed),
+        Format::Text => verb::print(&fed.text()),
+    }
+    match args.command.split_first() {
+        Some((program, rest)) if fed.holds && fed.rows > 0 => start(program, rest, &args.out),
+        _ => Ok(verb::answer(fed.holds)),
+    }
+}
+
+/// Runs a command to its end; its answer is the answer.
+fn start(program: &str, rest: &[String], out: &Path) -> Result<ExitCode, RunFault> {
+    let status = Command::new(program).args(rest).env("DOUANE_FEED", out).status();
+    let status = status.map_err(|error| {
+        RunFault::File(format!("{program}: {}\n  next: mend the command after `--`", error.kind()))
+    })?;
+    Ok(verb::answer(status.success()))
+}

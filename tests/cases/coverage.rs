@@ -1,0 +1,204 @@
+//! A global topic held against its manifests by somebody who has public keys and the global cluster alone: all is well, and
+//! then each fraud that whoever owns that cluster can plant is found, with its place and without a value.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::cases::kill::finish;
+use crate::cases::verbs::is_as_documented;
+use crate::cluster::{Isolation, Record};
+use crate::customers::{Customers, Format};
+use crate::feed::{Load, Plants};
+use crate::place::{Place, Said, Setup};
+use crate::rig;
+use crate::say;
+
+/// Everything visible is covered by exactly one manifest, and nothing is missing.
+#[track_caller]
+pub fn holds(place: &Place) {
+    let topic = place.data_topic();
+    let said = place.verb(&["verify", "--topic", &topic, "--format", "json"]);
+    assert_eq!(said.code, 0, "verify --topic: {}{}", said.out, said.err);
+    let answer: Value = serde_json::from_str(&said.out).expect("JSON");
+    let records = place.setup.target.read(&topic, Isolation::Committed).len();
+    assert_eq!(answer["records"].as_u64(), Some(records as u64), "{answer}");
+}
+
+/// A pipeline that ran over so many events, with so many tasks, and stopped.
+pub fn ran(name: &str, setup: impl FnOnce(&mut Setup), events: usize) -> (Place, Load) {
+    let (source, target) = rig::clusters();
+    let mut made = Setup::customers(name, source.cluster(), target.cluster());
+    setup(&mut made);
+    let topic = made.topics[0].clone();
+    made.source.create(&topic, 4, &[]);
+    let place = Place::new(made);
+    let mut customers = Customers::new(91, 1, true);
+    let mut whole = Load::new(4);
+    let mut running = place.run();
+    // In four waves, so that each shard has four transactions at least, whatever the machine's speed.
+    for _ in 0..4 {
+        let wave =
+            Load::new(4).customers(&mut customers, events / 4, Format::Json, &Plants::default());
+        wave.send(&place.setup.source, &topic);
+        whole.expected.extend(wave.expected);
+        whole.secrets.extend(wave.secrets);
+        finish(&place, &whole, &mut running);
+    }
+    running.stop();
+    (place, whole)
+}
+
+/// A folder with what somebody outside has: where the global cluster is, public keys, the trust root, the release.
+pub fn outside(place: &Place) -> PathBuf {
+    let dir = place.dir.join("outside");
+    std::fs::create_dir_all(dir.join("keys")).expect("a folder");
+    let target = &place.setup.target;
+    let file = format!(
+        "clusters:\n  global: {{ zone: global, id: \"{}\", bootstrap: \"{}\" }}\nkeys: {{ dir: keys/ }}\ntrust: trust.json\n",
+        target.id(),
+        target.bootstrap
+    );
+    std::fs::write(dir.join("douane.yaml"), file).expect("a file");
+    let release = format!("{}.release.json", place.setup.name);
+    for (from, to) in [
+        ("keys/manifest.key.pub", "keys/manifest.key.pub"),
+        ("trust.json", "trust.json"),
+        (&format!("pipelines/{release}"), "release.json"),
+        (&release, "release.json"),
+    ] {
+        if place.dir.join(from).exists() {
+            std::fs::copy(place.dir.join(from), dir.join(to)).expect("a copy");
+        }
+    }
+    dir
+}
+
+pub fn verb_in(place: &Place, dir: &Path, args: &[&str]) -> Said {
+    let file = dir.join("douane.yaml");
+    let file = file.to_str().expect("a path");
+    place.verb(&[&["-c", file], args].concat())
+}
+
+fn verified(place: &Place, dir: &Path, more: &[&str]) -> Said {
+    let topic = place.data_topic();
+    let args = ["verify", "--topic", &topic, "--format", "json"];
+    verb_in(place, dir, &[&args[..], more].concat())
+}
+
+fn codes(said: &Said) -> BTreeSet<String> {
+    let answer: Value = serde_json::from_str(&said.out).unwrap_or_else(|e| panic!("{e}: {said:?}"));
+    let findings = answer["findings"].as_array().expect("a list").iter();
+    findings.map(|f| f["code"].as_str().expect("a code").to_owned()).collect()
+}
+
+fn manifest_of(record: &Record) -> String {
+    String::from_utf8_lossy(record.header("douane-manifest").expect("a header")).into_owned()
+}
+
+type Plant = fn(&mut Vec<Record>, &mut Vec<Record>);
+
+const FRAUDS: &[(&str, Plant)] = &[
+    ("changed", |data, _| data[40].value = Some(b"{\"city\":\"Elsewhere\"}".to_vec())),
+    ("missing", |data, _| drop(data.remove(40))),
+    ("added", |data, _| data.insert(41, data[40].clone())),
+    ("no_manifest", |data, _| {
+        let mut bare = data[40].clone();
+        bare.headers.clear();
+        data.push(bare);
+    }),
+    ("changed", |data, _| {
+        let next = data[41..].iter().position(|record| {
+            record.partition == data[40].partition && manifest_of(record) == manifest_of(&data[40])
+        });
+        data.swap(40, 41 + next.expect("another of its transaction"));
+    }),
+    // A whole transaction is taken out, records and manifest.
+    ("gap", |data, manifests| {
+        let gone = manifests.remove(1).key_text();
+        data.retain(|record| manifest_of(record) != gone);
+    }),
+    ("doubled", |_, manifests| manifests.push(manifests[1].clone())),
+    ("unsigned", |_, manifests| {
+        let value = manifests[1].value.as_mut().expect("a manifest");
+        let text = String::from_utf8(value.clone()).expect("JSON");
+        let at = text.find("\"sig\":\"").expect("a signature") + 10;
+        value[at] = if value[at] == b'A' { b'B' } else { b'A' };
+    }),
+];
+
+#[test]
+fn whoever_is_outside_finds_each_planted_fraud() {
+    let _turn = rig::exclusive();
+    let (place, load) = ran("coverage", |_| {}, 2_400);
+    let dir = outside(&place);
+    let (topic, target) = (place.data_topic(), place.setup.target.clone());
+    let text = verb_in(&place, &dir, &["verify", "--topic", &topic]).fine("verify --topic");
+    assert!(text.out.contains("all hold") && text.out.contains("NOT checked"), "{}", text.out);
+    let well = verified(&place, &dir, &["--release", "outside/release.json"]);
+    let answer =
+        is_as_documented("verify-topic", &well.clone().fine("verify"), &["code", "message"]);
+    let data = target.read(&topic, Isolation::Committed);
+    let manifests = target.read(&place.manifest_topic(), Isolation::Committed);
+    assert_eq!(answer["records"].as_u64(), Some(data.len() as u64));
+    assert_eq!(answer["manifests"].as_u64(), Some(manifests.len() as u64));
+    assert_eq!(answer["chains"].as_array().map(Vec::len), Some(2), "two shards: {answer}");
+    assert!(manifests.len() >= 8 && data.len() > 1_500, "{} manifests", manifests.len());
+    std::fs::write(dir.join("earlier.json"), &well.out).expect("a file");
+    let earlier = ["--earlier", "outside/earlier.json"];
+    verified(&place, &dir, &earlier).fine("nothing went since the earlier answer");
+
+    // Written anew as it was, it holds: what is found below is the fraud.
+    let rewrite = |data: &[Record], manifests: &[Record]| {
+        target.rewrite(&topic, data);
+        target.rewrite(&place.manifest_topic(), manifests);
+    };
+    rewrite(&data, &manifests);
+    assert_eq!(codes(&verified(&place, &dir, &[])), BTreeSet::new());
+    for (n, (code, plant)) in FRAUDS.iter().enumerate() {
+        let (mut data, mut manifests) = (data.clone(), manifests.clone());
+        plant(&mut data, &mut manifests);
+        rewrite(&data, &manifests);
+        let said = verified(&place, &dir, &[]);
+        assert!(said.code == 1 && codes(&said).contains(*code), "fraud {n}, {code}: {}", said.out);
+        let spoken = format!("{}{}", said.out, said.err);
+        let told = load.secrets.iter().find(|secret| secret.len() > 5 && spoken.contains(*secret));
+        assert!(told.is_none() && !spoken.contains("Elsewhere"), "{spoken}");
+    }
+    // The newest transaction is taken out as a whole: only the earlier answer knows of it.
+    let (mut data, mut manifests) = (data, manifests);
+    let gone = manifests.pop().expect("a manifest").key_text();
+    data.retain(|record| manifest_of(record) != gone);
+    rewrite(&data, &manifests);
+    assert_eq!(codes(&verified(&place, &dir, &[])), BTreeSet::new(), "nobody can see it");
+    assert!(codes(&verified(&place, &dir, &earlier)).contains("vanished"));
+    say::figure("coverage.frauds", FRAUDS.len() + 1, "kinds planted and found on real Kafka");
+}
+
+/// With a zone's own file the same is answered; a wrong key, a wrong cluster and no topic are faults.
+#[test]
+fn what_cannot_be_answered_is_said() {
+    let _turn = rig::exclusive();
+    let (place, _) = ran("coverage-no", |_| {}, 300);
+    holds(&place);
+    let dir = outside(&place);
+    let nothing = verb_in(&place, &dir, &["verify", "--topic", "no.such.topic"]);
+    assert!(nothing.code == 1 && nothing.err.contains("does not exist"), "{}", nothing.err);
+    std::fs::remove_file(dir.join("keys/manifest.key.pub")).expect("a file");
+    let keyless = verified(&place, &dir, &[]);
+    assert!(keyless.code == 2 && keyless.err.contains("--keys"), "{}", keyless.err);
+    std::fs::write(dir.join("other.json"), "{\"topic\":\"another\",\"chains\":[]}")
+        .expect("a file");
+    std::fs::copy(place.dir.join("keys/checkpoint.key.pub"), dir.join("keys/manifest.key.pub"))
+        .expect("a copy");
+    let earlier = verified(&place, &dir, &["--earlier", "outside/other.json"]);
+    assert!(earlier.code == 2 && earlier.err.contains("another topic"), "{}", earlier.err);
+    let foreign = verified(&place, &dir, &[]);
+    assert!(foreign.code == 1 && codes(&foreign).contains("unsigned"), "{}", foreign.out);
+    let file = dir.join("douane.yaml");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    std::fs::write(&file, text.replace(&place.setup.target.id(), "another")).expect("written");
+    let wrong = verified(&place, &dir, &[]);
+    assert!(wrong.code == 1 && wrong.err.contains("expected id"), "{}", wrong.err);
+}

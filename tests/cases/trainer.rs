@@ -1,0 +1,182 @@
+//! The trainer's side: a global topic taken as Parquet by somebody who has public keys and a release, killed on the way,
+//! and each row is there once, in its order; what is not as it was signed is refused with the reason.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
+
+use crate::cases::coverage::{outside, ran, verb_in};
+use crate::cases::verbs::is_as_documented;
+use crate::cluster::{Isolation, Record};
+use crate::customers::{Customers, Format};
+use crate::feed::{Load, Plants};
+use crate::place::{Place, Said, last_lines};
+use crate::rig::{self, Registry};
+use crate::say;
+
+/// Key, serial (none for a deleted row) and time of a row.
+type Row = (String, Option<i64>, i64);
+
+fn rows(batch: &RecordBatch) -> Vec<Row> {
+    let keys = batch.column_by_name("_key").expect("a key").as_string::<i32>().clone();
+    let deleted = batch.column_by_name("_deleted").expect("a flag").as_boolean().clone();
+    let times = batch.column_by_name("_timestamp").expect("a time");
+    let times = times.as_primitive::<arrow::datatypes::TimestampMillisecondType>().clone();
+    let serials = batch.column_by_name("serial").expect("a serial").as_primitive::<Int64Type>();
+    (0..batch.num_rows())
+        .map(|row| {
+            assert_eq!(deleted.value(row), serials.is_null(row), "a deleted row is null");
+            let serial = (!serials.is_null(row)).then(|| serials.value(row));
+            (keys.value(row).to_owned(), serial, times.value(row))
+        })
+        .collect()
+}
+
+/// Everything in the shards of a folder, in their order; how many shards there are.
+fn fed(out: &Path) -> (Vec<Row>, usize) {
+    let names = |dir: &Path| {
+        let entries = std::fs::read_dir(dir).expect("a folder");
+        let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        names.sort();
+        names
+    };
+    let is_shard = |path: &std::path::PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("shard-"))
+    };
+    let shards: Vec<_> = names(out).into_iter().filter(is_shard).collect();
+    let files = shards.iter().flat_map(|shard| names(shard));
+    let mut all = Vec::new();
+    for file in files.filter(|file| file.extension().is_some_and(|e| e == "parquet")) {
+        let file = std::fs::File::open(file).expect("a file");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build();
+        for batch in reader.expect("Parquet") {
+            all.extend(rows(&batch.expect("a batch")));
+        }
+    }
+    (all, shards.len())
+}
+
+/// By key the row's states in their order.
+fn by_key(rows: impl IntoIterator<Item = Row>) -> BTreeMap<String, Vec<(Option<i64>, i64)>> {
+    let mut keys: BTreeMap<String, Vec<(Option<i64>, i64)>> = BTreeMap::new();
+    for (key, serial, time) in rows {
+        keys.entry(key).or_default().push((serial, time));
+    }
+    keys
+}
+
+fn in_topic(records: &[Record]) -> Vec<Row> {
+    let row = |record: &Record| {
+        (record.key_text(), record.json()["serial"].as_i64(), record.timestamp_ms)
+    };
+    records.iter().map(row).collect()
+}
+
+const OUT: &str = "outside/fed";
+
+fn feed(place: &Place, more: &[&str]) -> Said {
+    let topic = place.data_topic();
+    let release = "outside/release.json";
+    let args = ["feed", &topic, "--out", OUT, "--release", release, "--format", "json"];
+    verb_in(place, &place.dir.join("outside"), &[&args[..], more].concat())
+}
+
+#[track_caller]
+fn refused(said: &Said, code: &str) {
+    let answer: Value = serde_json::from_str(&said.out).unwrap_or_else(|e| panic!("{e}: {said:?}"));
+    let findings = answer["findings"].as_array().expect("a list");
+    assert!(said.code == 1 && findings.iter().any(|f| f["code"] == code), "{code}: {}", said.out);
+    assert_eq!(answer["rows"], 0, "nothing is handed over");
+}
+
+#[test]
+fn a_killed_trainer_has_each_row_once_and_takes_nothing_that_is_not_approved() {
+    let _turn = rig::exclusive();
+    let (mut place, _) = ran("trainer", |_| {}, 2_500);
+    let dir = outside(&place);
+    let target = place.setup.target.clone();
+    let topic = place.data_topic();
+    // Killed before and after a shard has its name, again and again.
+    let mut kills = 0;
+    for step in ["verified", "published", "verified", "published", "published"] {
+        place.env("DOUANE_TEST_CONTROL", &format!("die-at-feed-{step}"));
+        let said = feed(&place, &["--rows", "300"]);
+        place.env("DOUANE_TEST_CONTROL", "");
+        kills += usize::from(said.code == -1);
+    }
+    let done = feed(&place, &["--rows", "300"]).fine("feed");
+    is_as_documented("feed", &done, &["code", "message"]);
+    let (got, shards) = fed(&dir.join("fed"));
+    let due = in_topic(&target.read(&topic, Isolation::Committed));
+    assert!(due.len() > 1_500 && shards >= 4, "{} rows, {shards} shards", due.len());
+    assert_eq!(got.len(), due.len(), "each once");
+    assert_eq!(by_key(got), by_key(due), "and in the order of its key");
+    if cfg!(debug_assertions) && std::env::var_os("DOUANE_BIN").is_none() {
+        assert_eq!(kills, 5);
+    }
+    let again = feed(&place, &[]).fine("nothing new");
+    let again: Value = serde_json::from_str(&again.out).expect("JSON");
+    assert_eq!((&again["rows"], again["shards"].as_array().map(Vec::len)), (&0.into(), Some(0)));
+
+    // It waits until enough is there, takes it, and starts what trains.
+    let args = ["-c", "outside/douane.yaml", "feed", &topic, "--out", OUT];
+    let more = ["--release", "outside/release.json", "--wait-for", "200"];
+    let command = ["--", "sh", "-c", "ls \"$DOUANE_FEED\" > outside/started"];
+    let mut waiting = place.spawn(&[&args[..], &more, &command].concat());
+    assert_eq!(waiting.wait(Duration::from_secs(2)), None, "nothing waits yet");
+    let mut running = place.run();
+    let mut customers = Customers::new(92, 500_000, true);
+    let new = Load::new(4).customers(&mut customers, 400, Format::Json, &Plants::default());
+    new.send(&place.setup.source, &place.setup.topics[0]);
+    let code = waiting.wait(Duration::from_secs(60));
+    assert_eq!(code, Some(0), "{}", last_lines(&waiting.said(), 20));
+    running.stop();
+    let started = std::fs::read_to_string(dir.join("started")).expect("the command ran");
+    assert!(started.lines().count() > shards, "{started}");
+
+    // What is not as it was signed is refused, with the reason.
+    feed(&place, &[]).fine("the rest");
+    let producer = target.producer();
+    producer.send(&topic, 0, Some(b"k"), Some(b"{}"), &[]);
+    producer.flush();
+    refused(&feed(&place, &[]), "no_manifest");
+    let file = place.pipeline_file();
+    let revoke = ["release", "revoke", &file, "--key", "approvers/ada", "--reason", "wrong"];
+    place.verb(&revoke).fine("release revoke");
+    let revoked = place.setup.name.clone() + ".release.revocations.json";
+    std::fs::copy(place.dir.join(revoked), dir.join("release.revocations.json")).expect("a copy");
+    refused(&feed(&place, &[]), "release_revoked");
+    std::fs::remove_file(dir.join("release.revocations.json")).expect("a file");
+    let wrong = feed(&place, &["--as", "arrow"]);
+    assert!(wrong.code == 2 && wrong.err.contains("another format"), "{}", wrong.err);
+    say::figure("trainer.kills", kills, "kills, each row once");
+}
+
+/// Avro in the topic, with the types of the release.
+#[test]
+fn avro_is_handed_over_with_its_types() {
+    let _turn = rig::exclusive();
+    let registry = Registry::start("trainer");
+    let avro = |setup: &mut crate::place::Setup| {
+        setup.sink_format = "avro";
+        setup.target_registry = Some(registry.url());
+    };
+    let (place, _) = ran("trainer-avro", avro, 300);
+    let dir = outside(&place);
+    feed(&place, &[]).fine("feed");
+    let (got, shards) = fed(&dir.join("fed"));
+    let records = place.setup.target.read(&place.data_topic(), Isolation::Committed);
+    assert_eq!((got.len(), shards), (records.len(), 1));
+    let keys = |rows: &mut dyn Iterator<Item = String>| {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        rows.for_each(|key| *counts.entry(key).or_default() += 1);
+        counts
+    };
+    let found = keys(&mut got.into_iter().map(|(key, ..)| key));
+    assert_eq!(found, keys(&mut records.iter().map(Record::key_text)));
+}
