@@ -368,7 +368,12 @@ release: {name}.release.json
 
     /// Runs a verb to its end.
     pub fn verb(&self, args: &[&str]) -> Said {
-        let out = self.command(args).output().expect("the binary");
+        self.verb_at(&self.dir, args)
+    }
+
+    /// As `verb`, from another folder.
+    pub fn verb_at(&self, dir: &Path, args: &[&str]) -> Said {
+        let out = self.command(args).current_dir(dir).output().expect("the binary");
         Said {
             code: out.status.code().unwrap_or(-1),
             out: String::from_utf8_lossy(&out.stdout).into_owned(),

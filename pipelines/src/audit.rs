@@ -1,6 +1,8 @@
 //! `audit budget`: what the accounts of identity spaces have spent, by whom, what is left, and the
 //! day they run out at the present rate. Derived from the log, as every charge is.
 
+pub mod crossed;
+
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;

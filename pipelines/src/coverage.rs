@@ -13,6 +13,7 @@ use douane_ledger::coverage::{
     Chain, Expect, Finding, Findings, Lane, Manifests, Record, Releases, Walked,
 };
 use douane_ledger::dsse::Envelope;
+use douane_ledger::signing::VerifyingKey;
 use douane_ledger::trust::TrustRoot;
 use douane_schemas::record::RawRecord;
 use serde::{Deserialize, Serialize};
@@ -303,12 +304,7 @@ fn record<'a>(raw: &RawRecord<'a>) -> Record<'a> {
 }
 
 fn expect(outside: &Outside, ask: &Ask) -> Result<Expect, RunFault> {
-    let keys = ask.keys.as_ref().or(outside.keys.as_ref());
-    let next = "next: name a folder with `manifest.key.pub` with `--keys`";
-    let no_keys = |why: String| RunFault::Keys(format!("{why}\n  {next}"));
-    let dir = keys.ok_or_else(|| no_keys("no public key of manifests is named".to_owned()))?;
-    let public = PublicKeys::manifest(dir).map_err(|fault| no_keys(fault.to_string()))?;
-    let public = public.ok_or_else(|| no_keys(format!("{}: no public key", dir.display())))?;
+    let public = manifest_key(outside, ask.keys.as_ref())?;
     let releases = match ask.releases.is_empty() {
         true => None,
         false => Some(releases(ask.trust.as_ref().or(outside.trust.as_ref()), &ask.releases)?),
@@ -320,6 +316,19 @@ fn expect(outside: &Outside, ask: &Ask) -> Result<Expect, RunFault> {
         releases,
         earlier: earlier.unwrap_or_default(),
     })
+}
+
+/// Who signs manifests. `keys`: a folder in the place of the file's.
+pub(crate) fn manifest_key(
+    outside: &Outside,
+    keys: Option<&PathBuf>,
+) -> Result<VerifyingKey, RunFault> {
+    let next = "next: name a folder with `manifest.key.pub` with `--keys`";
+    let no_keys = |why: String| RunFault::Keys(format!("{why}\n  {next}"));
+    let dir = keys.or(outside.keys.as_ref());
+    let dir = dir.ok_or_else(|| no_keys("no public key of manifests is named".to_owned()))?;
+    let public = PublicKeys::manifest(dir).map_err(|fault| no_keys(fault.to_string()))?;
+    public.ok_or_else(|| no_keys(format!("{}: no public key", dir.display())))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, RunFault> {

@@ -1,12 +1,14 @@
-//! `audit budget`
+//! `audit budget`, `audit crossed TOPIC`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use douane_pipelines::audit;
+use douane_pipelines::audit::crossed::{self, Ask};
 use douane_pipelines::fault::RunFault;
 
+use crate::verb::replay::instant;
 use crate::{Format, verb};
 
 #[derive(clap::Args)]
@@ -22,14 +24,42 @@ enum What {
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
+    /// What a global topic took, for which purpose, under which release, and who approved: from its
+    /// signed manifests. 0: all of them are signed.
+    Crossed {
+        topic: String,
+        /// Sent from this instant on: RFC 3339.
+        #[arg(long, value_parser = instant)]
+        from: Option<i64>,
+        /// Sent before this instant.
+        #[arg(long, value_parser = instant)]
+        to: Option<i64>,
+        /// A folder with `manifest.key.pub`; the place's own where none is given.
+        #[arg(long)]
+        keys: Option<PathBuf>,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
 }
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
-    let What::Budget { format } = &args.what;
-    let accounts = audit::budget(place)?;
-    match format {
-        Format::Json => verb::print_json(&accounts),
-        Format::Text => verb::print(&audit::text(&accounts)),
+    match &args.what {
+        What::Budget { format } => {
+            let accounts = audit::budget(place)?;
+            match format {
+                Format::Json => verb::print_json(&accounts),
+                Format::Text => verb::print(&audit::text(&accounts)),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        What::Crossed { topic, from, to, keys, format } => {
+            let ask = Ask { topic: topic.clone(), keys: keys.clone(), from_ms: *from, to_ms: *to };
+            let found = crossed::crossed(place, &ask)?;
+            match format {
+                Format::Json => verb::print_json(&found),
+                Format::Text => verb::print(&found.text()),
+            }
+            Ok(verb::answer(found.holds))
+        }
     }
-    Ok(ExitCode::SUCCESS)
 }

@@ -92,7 +92,7 @@ fn range(text: &str) -> Result<Range, String> {
     read().ok_or_else(|| "expected TOPIC[PARTITION]@FROM-TO, TO not among them".to_owned())
 }
 
-fn instant(text: &str) -> Result<i64, String> {
+pub fn instant(text: &str) -> Result<i64, String> {
     replay::instant(text).ok_or_else(|| "expected RFC 3339, as 2026-05-20T00:00:00Z".to_owned())
 }
 

@@ -97,6 +97,48 @@ fn manifest_of(record: &Record) -> String {
     String::from_utf8_lossy(record.header("douane-manifest").expect("a header")).into_owned()
 }
 
+/// The second implementation's answer, where `DOUANE_PYTHON` names an interpreter with `cryptography` and `pyarrow`: codes of
+/// what it finds, and the rows that it gives.
+fn in_python(
+    place: &Place,
+    data: &[Record],
+    manifests: &[Record],
+) -> Option<(BTreeSet<String>, u64)> {
+    let python = std::env::var_os("DOUANE_PYTHON")?;
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let raw = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(hex);
+    let record = |record: &Record| {
+        let headers: Vec<_> = record.headers.iter().map(|(n, v)| (n.clone(), raw(v))).collect();
+        serde_json::json!({
+            "partition": record.partition, "offset": record.offset, "timestamp_ms": record.timestamp_ms,
+            "key": raw(&record.key), "value": raw(&record.value), "headers": headers,
+        })
+    };
+    let key = std::fs::read_to_string(place.dir.join("keys/manifest.key.pub")).expect("a key");
+    let dump = serde_json::json!({
+        "topic": place.data_topic(), "key": key,
+        "manifests": manifests.iter().map(record).collect::<Vec<_>>(),
+        "records": data.iter().map(record).collect::<Vec<_>>(),
+    });
+    let file = place.dir.join("dump.json");
+    std::fs::write(&file, dump.to_string()).expect("a dump");
+    let out = std::process::Command::new(python)
+        .args(["-m", "douane_feed"])
+        .arg(&file)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("python"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .expect("an interpreter");
+    let said = String::from_utf8_lossy(&out.stdout);
+    let answer: Value = serde_json::from_str(&said)
+        .unwrap_or_else(|e| panic!("{e}: {said}{}", String::from_utf8_lossy(&out.stderr)));
+    let codes = answer["codes"].as_array().expect("a list").iter();
+    let codes: BTreeSet<String> =
+        codes.map(|code| code.as_str().expect("a code").to_owned()).collect();
+    assert_eq!(answer["refused"].as_bool(), Some(!codes.is_empty()), "{answer}");
+    Some((codes, answer["rows"].as_u64().expect("a count")))
+}
+
 type Plant = fn(&mut Vec<Record>, &mut Vec<Record>);
 
 const FRAUDS: &[(&str, Plant)] = &[
@@ -145,22 +187,42 @@ fn whoever_is_outside_finds_each_planted_fraud() {
     assert_eq!(answer["manifests"].as_u64(), Some(manifests.len() as u64));
     assert_eq!(answer["chains"].as_array().map(Vec::len), Some(2), "two shards: {answer}");
     assert!(manifests.len() >= 8 && data.len() > 1_500, "{} manifests", manifests.len());
+    let crossed = verb_in(&place, &dir, &["audit", "crossed", &topic, "--format", "json"]);
+    let crossed = is_as_documented("audit-crossed", &crossed.fine("audit crossed"), &[]);
+    assert_eq!(crossed["records"].as_u64(), Some(data.len() as u64), "{crossed}");
+    assert_eq!(crossed["releases"][0]["approvers"], serde_json::json!(["ada", "bo"]));
+    let none = ["audit", "crossed", &topic, "--to", "2000-01-01T00:00:00Z"];
+    let none = verb_in(&place, &dir, &none).fine("nothing by then");
+    assert!(none.out.contains("0 records in 0 transactions"), "{}", none.out);
     std::fs::write(dir.join("earlier.json"), &well.out).expect("a file");
     let earlier = ["--earlier", "outside/earlier.json"];
     verified(&place, &dir, &earlier).fine("nothing went since the earlier answer");
 
     // Written anew as it was, it holds: what is found below is the fraud.
-    let rewrite = |data: &[Record], manifests: &[Record]| {
-        target.rewrite(&topic, data);
-        target.rewrite(&place.manifest_topic(), manifests);
+    let mut written = (Vec::new(), Vec::new());
+    let mut rewrite = |data: &[Record], manifests: &[Record]| {
+        if written.0 != data {
+            target.rewrite(&topic, data);
+        }
+        if written.1 != manifests {
+            target.rewrite(&place.manifest_topic(), manifests);
+        }
+        written = (data.to_vec(), manifests.to_vec());
     };
     rewrite(&data, &manifests);
     assert_eq!(codes(&verified(&place, &dir, &[])), BTreeSet::new());
+    match in_python(&place, &data, &manifests) {
+        Some(other) => assert_eq!(other, (BTreeSet::new(), data.len() as u64)),
+        None => say::note("left out: no DOUANE_PYTHON, so no second implementation beside it"),
+    }
     for (n, (code, plant)) in FRAUDS.iter().enumerate() {
         let (mut data, mut manifests) = (data.clone(), manifests.clone());
         plant(&mut data, &mut manifests);
         rewrite(&data, &manifests);
         let said = verified(&place, &dir, &[]);
+        if let Some((other, _)) = in_python(&place, &data, &manifests) {
+            assert_eq!(other, codes(&said), "fraud {n}, {code}: two implementations, one answer");
+        }
         assert!(said.code == 1 && codes(&said).contains(*code), "fraud {n}, {code}: {}", said.out);
         let spoken = format!("{}{}", said.out, said.err);
         let told = load.secrets.iter().find(|secret| secret.len() > 5 && spoken.contains(*secret));
@@ -174,6 +236,38 @@ fn whoever_is_outside_finds_each_planted_fraud() {
     assert_eq!(codes(&verified(&place, &dir, &[])), BTreeSet::new(), "nobody can see it");
     assert!(codes(&verified(&place, &dir, &earlier)).contains("vanished"));
     say::figure("coverage.frauds", FRAUDS.len() + 1, "kinds planted and found on real Kafka");
+}
+
+/// docs/audit.md as it stands there: its commands, outside and inside, with this place's names.
+#[test]
+fn an_auditor_walks_as_the_document_says() {
+    let _turn = rig::exclusive();
+    let (place, _) = ran("audit", |_| {}, 400);
+    let dir = outside(&place);
+    std::fs::rename(dir.join("release.json"), dir.join("customers.release.json")).expect("a file");
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/audit.md");
+    let document = std::fs::read_to_string(document).expect("docs/audit.md");
+    let mut walked = 0;
+    for (mark, at) in
+        [("<!-- outside -->\n```console\n", &dir), ("<!-- inside -->\n```console\n", &place.dir)]
+    {
+        for block in document.split(mark).skip(1) {
+            let block = block.split("```").next().unwrap_or_default();
+            for line in block.lines() {
+                let typed = line.strip_prefix("$ douane ").expect("a prompt");
+                let typed = typed.replace("training.customers", &place.data_topic());
+                let typed = typed.replace("pipelines/customers.yaml", &place.pipeline_file());
+                let (args, file) = typed.split_once(" > ").unwrap_or((&typed, ""));
+                let args: Vec<&str> = args.split_whitespace().collect();
+                let said = place.verb_at(at, &args).fine(line);
+                if !file.is_empty() {
+                    std::fs::write(at.join(file), &said.out).expect("a file");
+                }
+                walked += 1;
+            }
+        }
+    }
+    assert_eq!(walked, 6, "every command of the document");
 }
 
 /// With a zone's own file the same is answered; a wrong key, a wrong cluster and no topic are faults.

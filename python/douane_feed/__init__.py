@@ -1,0 +1,292 @@
+"""What crossed into a global topic, held against its manifests, with the place's public key alone.
+
+Written from docs/formats.md, beside the implementation in Rust and not after it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import struct
+from typing import Iterable, Iterator, NamedTuple, Optional, Sequence
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENT = "https://in-toto.io/Statement/v1"
+MANIFEST = "https://github.com/douane/douane/attestation/manifest/v1"
+HEADER = "douane-manifest"
+
+
+class Record(NamedTuple):
+    """A committed record. Headers are pairs of name and value, which may be None."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: Optional[bytes]
+    value: Optional[bytes]
+    headers: Sequence[tuple[str, Optional[bytes]]]
+
+
+class Finding(NamedTuple):
+    """What does not hold, and where. Never a value."""
+
+    code: str
+    place: str
+
+
+class Refused(Exception):
+    """Something is not as it was signed."""
+
+    def __init__(self, findings: list[Finding]):
+        super().__init__("; ".join(f"{f.code} at {f.place}" for f in findings[:10]))
+        self.findings = findings
+
+
+class _Unsigned(Exception):
+    pass
+
+
+def _canonical(value) -> bytes:
+    # RFC 8785 for what these documents hold: text, small integers, no floats, ASCII names.
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode()
+
+
+def _document(data: bytes):
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise _Unsigned("no JSON") from error
+    if _canonical(value) != data:
+        raise _Unsigned("not canonical")
+    return value
+
+
+def _strict(text) -> bytes:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (TypeError, ValueError) as error:
+        raise _Unsigned("not base64") from error
+    if base64.b64encode(raw).decode() != text:
+        raise _Unsigned("not strict base64")
+    return raw
+
+
+def _keyid(key: Ed25519PublicKey) -> str:
+    raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    name = b"ssh-ed25519"
+    wire = struct.pack(">I", len(name)) + name + struct.pack(">I", len(raw)) + raw
+    return "SHA256:" + base64.b64encode(hashlib.sha256(wire).digest()).decode().rstrip("=")
+
+
+def _verified(envelope: bytes, key: Ed25519PublicKey) -> dict:
+    """The predicate of an envelope that the key alone signed."""
+    document = _document(envelope.removesuffix(b"\n"))
+    if set(document) != {"payload", "payloadType", "signatures"}:
+        raise _Unsigned("no envelope")
+    if document["payloadType"] != PAYLOAD_TYPE or len(document["signatures"]) != 1:
+        raise _Unsigned("payload type or signatures")
+    signature = document["signatures"][0]
+    if set(signature) != {"keyid", "sig"} or signature["keyid"] != _keyid(key):
+        raise _Unsigned("another signer")
+    payload = _strict(document["payload"])
+    kind = PAYLOAD_TYPE.encode()
+    message = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+    try:
+        key.verify(_strict(signature["sig"]), message)
+    except InvalidSignature as error:
+        raise _Unsigned("signature") from error
+    statement = _document(payload)
+    if statement.get("_type") != STATEMENT or statement.get("predicateType") != MANIFEST:
+        raise _Unsigned("another statement")
+    predicate = statement["predicate"]
+    if predicate.get("v") != 1:
+        raise _Unsigned("another version")
+    return predicate
+
+
+class _Manifest(NamedTuple):
+    id: str
+    salt: bytes
+    offset: int
+    chain: int
+    depth: int
+    subjects: dict[int, tuple[int, str]]
+
+
+class Manifests:
+    """Every manifest of a topic, in the order of their offsets."""
+
+    def __init__(self, topic: str, public_key_pem: bytes):
+        key = serialization.load_pem_public_key(public_key_pem)
+        if not isinstance(key, Ed25519PublicKey):
+            raise ValueError("expected an Ed25519 public key")
+        self.topic, self._key = topic, key
+        self.by_id: dict[str, _Manifest] = {}
+        self._heads: list[str] = []
+        self.findings: list[Finding] = []
+
+    def take(self, offset: int, key: Optional[bytes], value: Optional[bytes], low: int = 0):
+        """Takes the next one. `low`: the first offset of the manifest topic's log."""
+        place = f"{self.topic}.manifest@{offset}"
+        try:
+            said = _verified(value or b"", self._key)
+        except _Unsigned:
+            self.findings.append(Finding("unsigned", place))
+            return
+        name = said["id"]
+        code = None
+        if key != name.encode():
+            code = "wrong_key"
+        elif any(s["topic"] != self.topic for s in said["subjects"]):
+            code = "foreign"
+        elif name in self.by_id:
+            code = "doubled"
+        if code:
+            self.findings.append(Finding(code, place))
+            return
+        previous = said.get("previous")
+        before = self.by_id.get(previous) if previous else None
+        if before and self._heads[before.chain] == before.id:
+            chain, depth = before.chain, before.depth + 1
+            self._heads[chain] = name
+        else:
+            if previous and (before or low == 0):
+                self.findings.append(Finding("forked" if before else "gap", place))
+            chain, depth = len(self._heads), 0
+            self._heads.append(name)
+        subjects = {s["partition"]: (int(s["count"]), s["digest"]) for s in said["subjects"]}
+        salt = bytes.fromhex(said["salt"])
+        self.by_id[name] = _Manifest(name, salt, offset, chain, depth, subjects)
+
+
+def _part(data: Optional[bytes]) -> bytes:
+    return b"\0" if data is None else b"\1" + struct.pack(">I", len(data)) + data
+
+
+def _encoded(record: Record) -> bytes:
+    parts = [struct.pack(">iq", record.partition, record.timestamp_ms)]
+    parts += [_part(record.key), _part(record.value), struct.pack(">I", len(record.headers))]
+    for name, value in record.headers:
+        raw = name.encode()
+        parts += [struct.pack(">I", len(raw)), raw, _part(value)]
+    return b"".join(parts)
+
+
+class Lane:
+    """One partition of the data, in the order of its offsets."""
+
+    def __init__(self, manifests: Manifests, partition: int):
+        self._manifests, self.partition = manifests, partition
+        self._open: dict[str, tuple] = {}
+        self._done: set[str] = set()
+        self._newest: dict[int, int] = {}
+        self._first: dict[int, int] = {}
+        self._unknown: set[str] = set()
+        self.findings: list[Finding] = []
+
+    def record(self, record: Record) -> Optional[list[Record]]:
+        """Takes the next one. Gives a transaction's records once all of them are verified."""
+        place = f"{self._manifests.topic}[{self.partition}]@{record.offset}"
+
+        def wrong(code: str) -> None:
+            self.findings.append(Finding(code, place))
+
+        named = [value for name, value in record.headers if name == HEADER]
+        if len(named) != 1 or not named[0] or len(named[0]) != 32:
+            return wrong("no_manifest")
+        name = named[0].decode("ascii", "replace")
+        manifest = self._manifests.by_id.get(name)
+        if manifest is None:
+            if name not in self._unknown:
+                self._unknown.add(name)
+                wrong("unknown_manifest")
+            return None
+        if manifest.depth < self._newest.get(manifest.chain, 0):
+            return wrong("order")
+        if self.partition not in manifest.subjects:
+            return wrong("not_named")
+        self._newest[manifest.chain] = manifest.depth
+        self._first.setdefault(manifest.chain, manifest.depth)
+        if name in self._done:
+            return wrong("added")
+        count, signed = manifest.subjects[self.partition]
+        if name not in self._open:
+            self._open[name] = (hashlib.sha256(manifest.salt + b"douane-records-v1\n"), [])
+        digest, records = self._open[name]
+        digest.update(_encoded(record))
+        records.append(record)
+        if len(records) < count:
+            return None
+        del self._open[name]
+        self._done.add(name)
+        if digest.hexdigest() != signed:
+            return wrong("changed")
+        return records
+
+    def finish(self, low: int = 0) -> list[Finding]:
+        """All that is there has come. `low`: the first offset of the partition's log."""
+        for manifest in self._manifests.by_id.values():
+            if self.partition not in manifest.subjects or manifest.id in self._done:
+                continue
+            first = self._first.get(manifest.chain)
+            # Retention takes records from the front.
+            if low > 0 and (first is None or manifest.depth <= first):
+                continue
+            place = f"{self._manifests.topic}[{self.partition}], manifest {manifest.id}"
+            self.findings.append(Finding("missing", place))
+        return self.findings
+
+
+def _batch(records: list[Record]):
+    import pyarrow as pa
+
+    keys = pa.array([None if r.key is None else r.key.decode() for r in records], pa.string())
+    deleted = pa.array([r.value is None for r in records], pa.bool_())
+    times = pa.array([r.timestamp_ms for r in records], pa.timestamp("ms", "UTC"))
+    columns = {"_key": keys, "_deleted": deleted, "_timestamp": times}
+    if any(r.value is not None and r.value[:1] == b"\0" for r in records):
+        columns["value"] = pa.array([r.value for r in records], pa.binary())
+    else:
+        rows = [json.loads(r.value) if r.value is not None else {} for r in records]
+        for name in {name: None for row in rows for name in row}:
+            columns[name] = pa.array([row.get(name) for row in rows])
+    return pa.record_batch(columns)
+
+
+def batches(manifests: Manifests, records: Iterable[Record]) -> Iterator:
+    """Arrow batches of whole, verified transactions. Raises `Refused`."""
+    if manifests.findings:
+        raise Refused(manifests.findings)
+    lanes: dict[int, Lane] = {}
+    for record in records:
+        if record.partition not in lanes:
+            lanes[record.partition] = Lane(manifests, record.partition)
+        whole = lanes[record.partition].record(record)
+        if lanes[record.partition].findings:
+            raise Refused(lanes[record.partition].findings)
+        if whole:
+            yield _batch(whole)
+    # A partition that brought nothing may lack everything.
+    for partition in {p for m in manifests.by_id.values() for p in m.subjects}:
+        lane = lanes.get(partition) or Lane(manifests, partition)
+        if lane.finish():
+            raise Refused(lane.findings)
+
+
+def findings(manifests: Manifests, records: Iterable[Record]) -> list[Finding]:
+    """All that does not hold."""
+    lanes: dict[int, Lane] = {}
+    for record in records:
+        lanes.setdefault(record.partition, Lane(manifests, record.partition)).record(record)
+    for partition in {p for m in manifests.by_id.values() for p in m.subjects}:
+        lanes.setdefault(partition, Lane(manifests, partition))
+    found = list(manifests.findings)
+    for lane in lanes.values():
+        found += lane.finish()
+    return found
