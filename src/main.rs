@@ -81,6 +81,9 @@ enum Verb {
     Scorecard(verb::scorecard::Args),
     /// Vectors of the standards, built in and in files, on this machine. 0: none fails.
     Selftest(verb::selftest::Args),
+    /// A connector's configuration of Kafka Connect as a pipeline file, a line for each key, and what
+    /// the connector let out. 0: all could be kept.
+    Import(verb::import::Args),
     /// The JSON schema of a sort of file, for editors.
     Schema(verb::schema::Args),
     /// A script that completes this command line in a shell.
@@ -110,6 +113,7 @@ fn main() -> ExitCode {
         Verb::Classify(args) => verb::classify::run(place, &args),
         Verb::Scorecard(args) => verb::scorecard::run(&args),
         Verb::Selftest(args) => verb::selftest::run(&args),
+        Verb::Import(args) => verb::import::run(&args),
         Verb::Schema(args) => Ok(verb::schema::run(&args)),
         Verb::Completions(args) => Ok(verb::completions::run(&args)),
     };

@@ -30,6 +30,7 @@ pub mod fault;
 pub mod feed;
 pub mod hold;
 mod identity;
+pub mod import;
 pub mod key_home;
 pub mod keys;
 pub mod leaktest;

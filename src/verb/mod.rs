@@ -8,6 +8,7 @@ pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod feed;
+pub mod import;
 pub mod keys;
 pub mod leaktest;
 pub mod lint;

@@ -182,6 +182,20 @@ fn documents_are_as_documented_without_a_broker() {
     write("new.yaml", text.replace("format: json,", "format: avro,").replace("city: ", "town: "));
     write("failing.yaml", text.replace("country: AT } ]", "country: DE } ]"));
 
+    let connector = serde_json::json!({ "name": "Out", "config": {
+        "connector.class": "FileStreamSink", "topics": "crm.public.customers", "transforms": "key,mask",
+        "transforms.key.type": "org.apache.kafka.connect.transforms.ValueToKey", "transforms.key.fields": "id",
+        "transforms.mask.type": "org.apache.kafka.connect.transforms.MaskField$Value",
+        "transforms.mask.fields": "email", "value.converter": "org.apache.kafka.connect.json.JsonConverter",
+    } });
+    std::fs::write(place.0.join("connector.json"), connector.to_string()).expect("a file");
+    let imported = place.json(&["import", "connector.json", "--out", "imported"]);
+    is_as_documented("import", &imported.fine("import"), &[]);
+    let linted = place.verb(&["lint", "imported/out.yaml"]);
+    assert_eq!(linted.code, 0, "{}{}", linted.out, linted.err);
+    let again = place.verb(&["import", "connector.json", "--out", "imported"]);
+    assert_eq!(again.code, 2, "nothing is overwritten: {}", again.out);
+
     let lint = place.json(&["lint", "pipelines/bad.yaml"]);
     assert_eq!(lint.code, 1, "{}", lint.out);
     is_as_documented("lint", &lint, &[]);
