@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use douane_connectors::control_switch;
-use douane_connectors::file::{FileFormat, ShardFile, Values};
+pub use douane_connectors::file::FileFormat;
+use douane_connectors::file::{ShardFile, Values};
 use douane_gate::OutRecord;
 use douane_ledger::coverage::{Chain, Findings, Lane, Record, Seen};
 use douane_ledger::release::Release;

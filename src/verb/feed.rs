@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::ValueEnum;
-use douane_connectors::file::FileFormat;
 use douane_pipelines::coverage::Ask;
 use douane_pipelines::fault::RunFault;
-use douane_pipelines::feed::{self, Order};
+use douane_pipelines::feed::{self, FileFormat, Order};
 
 use crate::{Format, verb};
 
