@@ -3,8 +3,7 @@
 //! One core, the thread's own CPU time. Rows as a decoder would hand them over: a unit, where the
 //! event lies, a group, two quantised cells; events once each. Every row is tagged, offered to its
 //! unit, and at the end all units are added up; the sums are checked against the number of rows that
-//! must count. Nothing is asked of more persons than a processor's caches hold: there it is memory
-//! that is measured.
+//! must count. Of a million persons nothing is asked: there it is memory that is measured.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench may panic, and prints")]
 
@@ -15,7 +14,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use douane_schemas::keys::{Purpose, RootKey};
 use douane_transforms::dp::accountant::Rho;
-use douane_transforms::dp::bounding::{Bounded, Change, GroupKey, Rows};
+use douane_transforms::dp::bounding::{Bounded, Change, GroupKey, Limits, Rows, Tag};
 use douane_transforms::dp::decimal::Grid;
 use douane_transforms::dp::design::{Column, Design, Groups, Query, Request, Statistic};
 use douane_transforms::dp::sampler::{Sampler, Unit};
@@ -27,7 +26,7 @@ const ROWS: u64 = 5_000_000;
 const BATCH: usize = 5_000;
 
 fn main() {
-    for (units, rate_min) in [(1_000, 5e6), (10_000, 5e6), (100_000, 0.0), (1_000_000, 0.0)] {
+    for (units, rate_min) in [(1_000, 5e6), (10_000, 5e6), (100_000, 5e6), (1_000_000, 0.0)] {
         let mut rates: Vec<f64> = (0..3).map(|_| rate(units)).collect();
         rates.sort_by(f64::total_cmp);
         let rate = rates[1];
@@ -61,6 +60,70 @@ struct Row {
     place: [u8; 12],
     group: usize,
     values: [i64; 2],
+}
+
+/// A row with its tags.
+struct Tagged {
+    unit: Unit,
+    group: usize,
+    values: [i64; 2],
+    group_tag: Tag,
+    row_tag: Tag,
+}
+
+/// All persons of a window. What is kept of a hundred thousand of them is larger than a cache, so rows
+/// that may change anything wait until there are many of a part of the persons, who lie in a cache
+/// while it has its turn; the tag that most rows fail at lies apart.
+struct Persons {
+    /// The upper half of [`Bounded::groups_to`].
+    groups_to: HashMap<Unit, u64, BuildHasherDefault<AsItIs>>,
+    parts: Vec<Part>,
+}
+
+#[derive(Default)]
+struct Part {
+    waiting: Vec<Tagged>,
+    all: HashMap<Unit, Bounded, BuildHasherDefault<AsItIs>>,
+}
+
+/// Units are keyed bytes: any of them deals them out. Not one that the maps look at.
+const PARTS: usize = 256;
+const ROWS_WAITING: usize = 4_096;
+
+fn upper(tag: Tag) -> u64 {
+    (tag >> 64) as u64
+}
+
+impl Persons {
+    fn new() -> Self {
+        Self { groups_to: HashMap::default(), parts: (0..PARTS).map(|_| Part::default()).collect() }
+    }
+
+    fn take(&mut self, row: Tagged) {
+        if self.groups_to.get(&row.unit).is_none_or(|to| upper(row.group_tag) <= *to) {
+            self.parts[usize::from(row.unit.0[8])].waiting.push(row);
+        }
+    }
+
+    /// Where more than so many rows wait, they have their turn.
+    fn offer(&mut self, limits: Limits, groups: &[GroupKey], rows_max: usize) {
+        let Self { groups_to, parts } = self;
+        for Part { waiting, all } in parts.iter_mut().filter(|p| p.waiting.len() > rows_max) {
+            for Tagged { unit, group, values, group_tag, row_tag } in waiting.drain(..) {
+                let kept = all.entry(unit).or_default();
+                if !kept.admits(group_tag, row_tag) {
+                    continue;
+                }
+                let before = kept.groups_to();
+                let (group, values) = (&groups[group], &values[..]);
+                let change = Change { group, group_tag, row_tag, order: 0, values };
+                kept.offer(limits, Rows::Once, change);
+                if kept.groups_to() != before {
+                    groups_to.insert(unit, upper(kept.groups_to()));
+                }
+            }
+        }
+    }
 }
 
 fn rate(units: u64) -> f64 {
@@ -108,27 +171,19 @@ fn rate(units: u64) -> f64 {
         })
         .collect();
     let start = cpu();
-    let mut all: HashMap<Unit, Bounded, BuildHasherDefault<AsItIs>> = HashMap::default();
-    let mut admitted = Vec::new();
+    let mut persons = Persons::new();
     for rows in rows.chunks(BATCH) {
         let row_tags = sampler.rows(rows.iter().map(|row| (row.unit, row.place.as_slice())));
         let group_tags = sampler.groups(rows.iter().map(|row| (row.unit, &groups[row.group])));
-        // First who may change anything: these look-ups wait for memory side by side.
-        admitted.clear();
-        let tagged = rows.iter().zip(group_tags.into_iter().zip(row_tags));
-        admitted.extend(tagged.filter(|(row, (group_tag, row_tag))| {
-            let kept = all.get(&row.unit);
-            kept.is_none_or(|kept| kept.admits(*group_tag, *row_tag))
-        }));
-        for (row, (group_tag, row_tag)) in &admitted {
-            let (group_tag, row_tag) = (*group_tag, *row_tag);
-            let (group, values) = (&groups[row.group], &row.values[..]);
-            let change = Change { group, group_tag, row_tag, order: 0, values };
-            all.entry(row.unit).or_default().offer(limits, Rows::Once, change);
+        for (row, (group_tag, row_tag)) in rows.iter().zip(group_tags.into_iter().zip(row_tags)) {
+            let Row { unit, group, values, .. } = *row;
+            persons.take(Tagged { unit, group, values, group_tag, row_tag });
         }
+        persons.offer(limits, &groups, ROWS_WAITING);
     }
+    persons.offer(limits, &groups, 0);
     let mut sums = Sums::new(&design);
-    all.values().for_each(|unit| sums.add(unit));
+    persons.parts.iter().flat_map(|part| part.all.values()).for_each(|unit| sums.add(unit));
     let f = sums.finish();
     let took = cpu() - start;
     let counted: i64 = f.component(design.component(&Query::Rows).unwrap()).iter().sum();

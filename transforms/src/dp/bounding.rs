@@ -167,6 +167,12 @@ impl Bounded {
         group.is_none_or(|group| row_tag < group.full)
     }
 
+    /// A row of a group with a greater tag is not taken. It is all that most rows of a person with many
+    /// groups need: for who keeps it apart from the rows, which are far larger.
+    pub fn groups_to(&self) -> Tag {
+        self.full
+    }
+
     /// Takes what a change leaves of a row.
     ///
     /// # Panics
