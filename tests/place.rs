@@ -242,7 +242,11 @@ impl Place {
         place.setup.target.create(
             &data,
             place.setup.target_partitions,
-            &[("cleanup.policy", "compact")],
+            // Statistics have no key: compaction is for rows.
+            &[(
+                "cleanup.policy",
+                if place.setup.columns.contains("- aggregate:") { "delete" } else { "compact" },
+            )],
         );
         place.doctor();
         place

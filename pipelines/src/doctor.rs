@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use douane_connectors::edge::{Admin, EdgeFault, Rights};
+use douane_connectors::edge::{Admin, EdgeFault, Rights, TopicConfig};
 use douane_connectors::registry::Registry;
 use douane_kernels::Choice;
 use serde::Serialize;
@@ -242,6 +242,73 @@ fn topics(
             Err(fault) => line(lines, part, State::Wrong, fault.to_string()),
         }
     }
+    kept(pipeline, &names, sovereign, global, lines);
+}
+
+/// What Kafka deletes although it is needed still: records of windows that are open, and evidence. And a
+/// topic that would refuse statistics, which have no key.
+fn kept(
+    pipeline: &Pipeline,
+    names: &Names,
+    sovereign: &dyn Admin,
+    global: &dyn Admin,
+    lines: &mut Vec<Line>,
+) {
+    let mut look = |side: &str,
+                    admin: &dyn Admin,
+                    topic: &str,
+                    wrong: &dyn Fn(&TopicConfig) -> Option<String>| {
+        let part = format!("{side} topic {topic}, retention");
+        if !matches!(admin.topic(topic), Ok(Some(_))) {
+            return;
+        }
+        match admin.topic_config(topic) {
+            Ok(config) => {
+                if let Some(what) = wrong(&config) {
+                    line(lines, part, State::Wrong, what);
+                }
+            }
+            Err(fault) => line(lines, part, State::Unreachable, fault.to_string()),
+        }
+    };
+    look("global", global, &names.manifest, &|config| {
+        let ends = deletes_after(config)?;
+        Some(format!(
+            "manifests are deleted {} h after they were written, and with them the proof of what \
+             crossed; next: `retention.ms=-1`",
+            ends / HOUR_MS
+        ))
+    });
+    let Some(aggregate) = &pipeline.aggregate else { return };
+    look("global", global, &names.data, &|config| {
+        config.cleanup_policy.contains("compact").then(|| {
+            "statistics have no key, and a compacted topic refuses them; next: \
+             `cleanup.policy=delete`"
+                .to_owned()
+        })
+    });
+    // From a window's first record to its close; of the one after it there may be records already.
+    let open_ms = aggregate.every_ms.saturating_add(aggregate.closes_after_ms);
+    for topic in &pipeline.source.topics {
+        look("sovereign", sovereign, topic, &|config| {
+            let ends = deletes_after(config).filter(|ends| *ends <= open_ms)?;
+            Some(format!(
+                "records are deleted after {} h, a window is open for {} h: what a lost store is \
+                 read again from would be gone; next: a `retention.ms` of {} or more",
+                ends / HOUR_MS,
+                open_ms.div_ceil(HOUR_MS),
+                open_ms.saturating_mul(2)
+            ))
+        });
+    }
+}
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// Milliseconds after which a topic's records are deleted by age, if ever.
+fn deletes_after(config: &TopicConfig) -> Option<u64> {
+    let by_age = config.cleanup_policy.contains("delete");
+    u64::try_from(config.retention_ms).ok().filter(|_| by_age)
 }
 
 /// The rights that this process's user lacks on a topic, in words.
@@ -316,7 +383,7 @@ fn released(place: &Place, pipeline: &Pipeline, lines: &mut Vec<Line>) {
 
 #[cfg(test)]
 mod tests {
-    use douane_connectors::edge::{Created, TopicConfig, TopicIdentity};
+    use douane_connectors::edge::{Created, TopicIdentity};
 
     use super::*;
 
@@ -349,6 +416,20 @@ mod tests {
         ) -> Result<Created, EdgeFault> {
             unreachable!()
         }
+    }
+
+    #[test]
+    fn only_what_is_deleted_by_age_ends() {
+        let config = |policy: &str, retention_ms| TopicConfig {
+            max_message_bytes: 1,
+            min_insync_replicas: 1,
+            cleanup_policy: policy.into(),
+            retention_ms,
+        };
+        assert_eq!(deletes_after(&config("delete", 7)), Some(7));
+        assert_eq!(deletes_after(&config("compact,delete", 7)), Some(7));
+        assert_eq!(deletes_after(&config("delete", -1)), None);
+        assert_eq!(deletes_after(&config("compact", 7)), None);
     }
 
     #[test]

@@ -39,7 +39,8 @@ impl Demo<'_> {
         let (files, pipeline, names) = place.names()?;
         let topic = &pipeline.source.topics[0];
         Admin::open(&files.sovereign)
-            .and_then(|admin| admin.create_topic(topic, 1, 1, &[]))
+            // Longer than a window is open, or `doctor` would say so.
+            .and_then(|admin| admin.create_topic(topic, 1, 1, &[("retention.ms", "-1")]))
             .map_err(|fault| DemoFault::Outside(fault.to_string()))?;
         let events = std::mem::take(&mut orders.events);
         let all = events.len() as u64;
