@@ -20,6 +20,9 @@ const COUNTRIES: [&str; 3] = ["AT", "DE", "CH"];
 const STEPS: [&str; 7] =
     ["before-store", "after-store", "pinned", "reserved", "computed", "intent", "committed"];
 
+/// Peak resident memory that open windows may take.
+const OPEN_MIB_MAX: u64 = 512;
+
 /// A window's statistics of a country, before noise.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Truth {
@@ -233,10 +236,9 @@ fn wait_for(place: &Place, records: usize, running: &mut crate::place::Running) 
 
 pub(super) fn new_place(setup: Setup) -> Place {
     let topic = setup.topics[0].clone();
-    setup.source.create(&topic, PARTITIONS, &[]);
+    // Longer than a window is open, or `doctor` would say so.
+    setup.source.create(&topic, PARTITIONS, &[("retention.ms", "-1")]);
     let place = Place::unreleased(setup);
-    // Statistics have no key: compaction is for rows.
-    place.setup.target.set_topic_config(&place.data_topic(), "cleanup.policy", "delete");
     place.release();
     place
 }
@@ -507,6 +509,138 @@ fn a_window_has_the_same_bytes_on_a_gpu_on_the_processor_and_where_one_is_lost()
     assert_eq!(budget[0]["releases"], json!(DAYS), "one charge a window: {budget}");
     let doctor = place.verb(&["doctor"]).out;
     assert!(doctor.contains("the processor, as douane.yaml says"), "{doctor}");
+}
+
+/// Orders of many customers, all in one window that is over, made without a tree: there may be 10^7 of them.
+fn send_many(cluster: &Cluster, topic: &str, from_ms: u64, records: usize) {
+    let feed = cluster.producer();
+    let mut random = Random::new(14);
+    let customers = (records as u64 / 10).max(100);
+    for id in 0..records as u64 {
+        let country = COUNTRIES[usize::try_from(random.below(3)).expect("a place")];
+        let value = format!(
+            "{{\"before\":null,\"after\":{{\"id\":{id},\"customer_id\":{},\"country\":\"{country}\",\
+             \"amount_cents\":{},\"diagnosis\":\"-\",\"ordered_at\":{}}},\"op\":\"c\",\"ts_ms\":1,\"source\":\
+             {{\"version\":\"3.7.0.Final\",\"connector\":\"postgresql\",\"name\":\"crm\",\"ts_ms\":1,\
+             \"snapshot\":\"false\",\"db\":\"crm\",\"schema\":\"public\",\"table\":\"orders\"}}}}",
+            random.below(customers),
+            random.below(1_200),
+            from_ms + random.below(DAYS * DAY_MS),
+        );
+        let key = format!("{{\"id\":{id}}}");
+        let partition = i32::try_from(id % 4).expect("a partition");
+        feed.send(topic, partition, Some(key.as_bytes()), Some(value.as_bytes()), &[]);
+    }
+    feed.flush();
+}
+
+/// Until a window's statistics are outside: what they are, and the most bytes of the store meanwhile.
+fn values(
+    place: &Place,
+    running: &mut crate::place::Running,
+    patience: Duration,
+) -> (Vec<Vec<u8>>, u64) {
+    let mut tail = place.setup.target.tail(&place.data_topic(), Isolation::Committed);
+    let (since, mut store) = (Instant::now(), 0);
+    while !tail.wait_for(COUNTRIES.len(), Duration::from_millis(200)) {
+        store = store.max(store_bytes(place));
+        assert_eq!(running.ended(), None, "{}", last_lines(&running.said(), 20));
+        assert!(since.elapsed() < patience, "{}", last_lines(&running.said(), 20));
+    }
+    let mut values: Vec<Vec<u8>> = tail.records.iter().filter_map(|r| r.value.clone()).collect();
+    values.sort();
+    (values, store)
+}
+
+fn store_bytes(place: &Place) -> u64 {
+    std::fs::metadata(place.dir.join("state/open.redb")).map_or(0, |found| found.len())
+}
+
+/// Records in an open window, killed again and again while they are read: the statistics are those of a run that
+/// nobody stopped, byte for byte, and their noise hangs on every bit of the sums. The whole of it:
+/// `DOUANE_OPEN_RECORDS=10000000 DOUANE_OPEN_KILLS=20`.
+#[test]
+fn records_in_an_open_window_count_once_however_often_it_is_killed() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters_of(Kind::asked_for());
+    let (records, kills) =
+        (say::count("DOUANE_OPEN_RECORDS", 100_000), say::count("DOUANE_OPEN_KILLS", 3));
+    let patience = Duration::from_secs(60 + records as u64 / 4_000);
+    let from_ms = first_day_ms();
+    let mut setup = setup("open", &source.cluster(), &target.cluster(), from_ms);
+    setup.columns = setup.columns.replace("every: 1d", "every: 7d");
+    let mut place = new_place(setup);
+    let copied = |from: &std::path::Path, to: &std::path::Path| {
+        let status = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status();
+        assert!(status.expect("cp").success());
+    };
+    let before = place.dir.with_extension("before");
+    copied(&place.dir, &before);
+    let started = Instant::now();
+    send_many(&place.setup.source, &place.setup.topics[0], from_ms, records);
+    say::note(format!("{records} records sent in {:.1?}", started.elapsed()));
+
+    let started = Instant::now();
+    let mut running = place.run();
+    let (straight, mut store) = values(&place, &mut running, patience);
+    let took = started.elapsed();
+    let (_, mut peak) = running.used();
+    running.stop();
+    say::note(format!("a straight run: {took:.1?}"));
+
+    // The same place once more, as it was before it ran, but for the key that its first start drew; and nothing outside.
+    copied(&place.dir.join("keys/spaces"), &before.join("keys/spaces"));
+    std::fs::remove_dir_all(&place.dir).expect("the place");
+    std::fs::rename(&before, &place.dir).expect("the place as it was");
+    for topic in [
+        place.data_topic(),
+        format!("{}.position", place.data_topic()),
+        format!("{}.manifest", place.data_topic()),
+    ] {
+        place.setup.target.delete(&topic);
+    }
+    place.setup.target.create(&place.data_topic(), 4, &[("cleanup.policy", "delete")]);
+    place.doctor();
+    let mut random = Random::new(15);
+    let most_ms = 500 + records as u64 / kills as u64 / 30;
+    let mut bitten = 0;
+    let started = Instant::now();
+    for kill in 0..kills {
+        // The first falls between the records and their position, whatever the machine's speed.
+        let control = if kill == 0 { "die-at-before-store" } else { "" };
+        place.env("DOUANE_TEST_CONTROL", control);
+        let mut running = place.run();
+        let rest = Duration::from_millis(random.between(100, most_ms));
+        if control.is_empty() || running.wait(Duration::from_secs(10)).is_none() {
+            // Where the window ends is fixed when a life begins, and from then on it reads.
+            assert!(running.wait_for_word("assigned", patience), "{}", running.said());
+            std::thread::sleep(rest);
+            assert_eq!(running.ended(), None, "{}", last_lines(&running.said(), 20));
+            peak = peak.max(running.used().1);
+            running.kill();
+        }
+        store = store.max(store_bytes(&place));
+        let outside = place.setup.target.read(&place.data_topic(), Isolation::Committed);
+        bitten += usize::from(outside.is_empty());
+    }
+    place.env("DOUANE_TEST_CONTROL", "");
+    let mut running = place.run();
+    let (killed, last) = values(&place, &mut running, patience);
+    store = store.max(last);
+    peak = peak.max(running.used().1);
+    running.stop();
+    assert!(killed == straight, "other statistics than those of a straight run");
+    assert!(bitten > 0, "no kill fell into the open window");
+    say::figure("aggregate.open.records", records, "records");
+    say::figure("aggregate.open.kills", format!("{bitten} of {kills}"), "in the open window");
+    say::figure("aggregate.open.straight", format!("{:.1}", took.as_secs_f64()), "s");
+    say::figure("aggregate.open.killed", format!("{:.1}", started.elapsed().as_secs_f64()), "s");
+    say::figure("aggregate.open.store", store >> 20, "MiB");
+    say::figure("aggregate.open.memory", peak, "MiB");
+    assert!(peak <= OPEN_MIB_MAX, "{peak} MiB");
+    let budget = place.verb(&["audit", "budget", "--format", "json"]).fine("audit budget");
+    let budget: Value = serde_json::from_str(&budget.out).expect("JSON");
+    assert_eq!(budget[0]["releases"], json!(1), "{budget}");
 }
 
 /// SIGKILL at any moment, again and again, while a week is read and closed.

@@ -30,6 +30,9 @@ const BUCKET: usize = 64;
 /// What a row of the store costs beside its value, roughly: what the limit counts.
 const OVERHEAD: u64 = 96;
 
+/// Pages that are kept in memory: a window may hold far more than a process may take.
+const CACHE_BYTES: usize = 64 << 20;
+
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const UNITS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("units");
 /// Records that were set aside and that no transaction names yet: by topic, partition and offset.
@@ -165,7 +168,8 @@ impl Store {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).map_err(|e| fault(path, &e.kind()))?;
         }
-        let db = Database::create(path).map_err(|error| match error {
+        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(path);
+        let db = opened.map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => {
                 RunFault::Again("another process has the store of open windows".to_owned())
             }
