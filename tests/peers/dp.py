@@ -6,7 +6,7 @@ environment of its own in ~/.cache/douane-peers (or DOUANE_PEERS), and has each 
 the same invented rows: 100,000 persons, 16 public groups, of one person four groups and four rows
 of each; the number of rows, a sum of numbers in [0, 1000] and a mean of numbers in [0, 100] by
 group, with Gaussian noise. It prints rows, the time by the clock and the processor's time of each.
-FILE is what `cargo bench -p douane-transforms --bench aggregate` printed, whose rows are these:
+FILE is what `cargo bench --workspace --bench aggregate` printed, whose rows are these:
 then both sides stand beside each other, by processor time.
 
 PipelineDP runs on its local backend and takes a tenth of the rows, of a tenth of the
