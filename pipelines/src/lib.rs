@@ -34,6 +34,7 @@ pub mod import;
 pub mod key_home;
 pub mod keys;
 pub mod leaktest;
+pub mod lineage;
 mod merge;
 pub mod names;
 pub mod plan;

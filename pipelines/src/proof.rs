@@ -807,7 +807,7 @@ pub(crate) fn write_table<const N: usize>(
 }
 
 #[cfg(test)]
-mod fixture {
+pub(crate) mod fixture {
     use super::*;
 
     /// A proof with a key, an override, and a column of several leaves.

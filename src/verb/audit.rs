@@ -1,12 +1,14 @@
-//! `audit budget`, `audit crossed TOPIC`
+//! `audit budget`, `audit crossed TOPIC`, `audit lineage FILE`
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::Subcommand;
 use douane_pipelines::audit;
 use douane_pipelines::audit::crossed::{self, Ask};
 use douane_pipelines::fault::RunFault;
+use douane_pipelines::lineage;
 
 use crate::verb::replay::instant;
 use crate::{Format, verb};
@@ -40,6 +42,15 @@ enum What {
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
+    /// The proof as OpenLineage events, a line a pipeline: columns, the leaves that they are made
+    /// of, and whether they are masked. 0: written, or taken.
+    Lineage {
+        /// A pipeline file.
+        file: PathBuf,
+        /// Posts them to this address in place of printing them.
+        #[arg(long, value_name = "URL")]
+        to: Option<String>,
+    },
 }
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
@@ -60,6 +71,14 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
                 Format::Text => verb::print(&found.text()),
             }
             Ok(verb::answer(found.holds))
+        }
+        What::Lineage { file, to } => {
+            let events = lineage::events(place, file, SystemTime::now())?;
+            match to {
+                Some(url) => lineage::send(url, &events)?,
+                None => events.iter().for_each(|event| verb::print(&event.to_string())),
+            }
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

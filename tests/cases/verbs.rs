@@ -182,6 +182,20 @@ fn documents_are_as_documented_without_a_broker() {
     write("new.yaml", text.replace("format: json,", "format: avro,").replace("city: ", "town: "));
     write("failing.yaml", text.replace("country: AT } ]", "country: DE } ]"));
 
+    let lineage = place.verb(&["audit", "lineage", "pipelines/p.yaml"]).fine("audit lineage");
+    let event: Value = serde_json::from_str(&lineage.out).expect("an event");
+    let of = |column: &str| {
+        &event["outputs"][0]["facets"]["columnLineage"]["fields"][column]["inputFields"][0]
+    };
+    for (column, leaf, masking) in
+        [("email", "after.email", true), ("city", "after.city", false), ("key.id", "key.id", true)]
+    {
+        assert_eq!(
+            (&of(column)["field"], &of(column)["transformations"][0]["masking"]),
+            (&leaf.into(), &masking.into())
+        );
+    }
+
     let connector = serde_json::json!({ "name": "Out", "config": {
         "connector.class": "FileStreamSink", "topics": "crm.public.customers", "transforms": "key,mask",
         "transforms.key.type": "org.apache.kafka.connect.transforms.ValueToKey", "transforms.key.fields": "id",
