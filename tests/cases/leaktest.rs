@@ -45,7 +45,7 @@ fn list<'a>(document: &'a Value, name: &str) -> &'a Vec<Value> {
 fn the_shipped_pipeline_is_tight_and_every_plant_is_found() {
     let _turn = rig::exclusive();
     let dir = place("leaktest", str::to_owned);
-    let records = say::count("DOUANE_LEAKTEST_RECORDS", 1_000).to_string();
+    let records = say::count("DOUANE_LEAKTEST_RECORDS", 10_000).to_string();
     let said = leaktest(&dir, &records);
     assert_eq!(said.code, 0, "{}{}", said.out, said.err);
     let report = is_as_documented("leaktest", &said, &[]);
