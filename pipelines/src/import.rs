@@ -151,8 +151,9 @@ impl Config {
         };
         let mut config = BTreeMap::new();
         for (key, value) in &map {
-            let text = text(value)
-                .ok_or_else(|| ImportFault::Json(format!("`{key}` is neither text nor number")))?;
+            let text = text(value).ok_or_else(|| {
+                ImportFault::Json(format!("`{}` is neither text nor number", shown(key)))
+            })?;
             config.insert(key.clone(), text);
         }
         if let Some(Json::String(name)) = name {
@@ -316,15 +317,17 @@ fn name(of: &str) -> String {
         _ => '-',
     };
     let text: String = of.chars().map(sign).collect();
-    let text = text.trim_start_matches(|c: char| !c.is_ascii_lowercase());
-    match text.is_empty() {
-        true => "imported".to_owned(),
-        false => text.chars().take(48).collect(),
+    match text.trim_start_matches(|c: char| !c.is_ascii_lowercase()) {
+        // The other file beside it is called so.
+        "" | "domains" => "imported".to_owned(),
+        text => text.chars().take(48).collect(),
     }
 }
 
 fn line(lines: &mut Vec<Line>, key: &str, fate: Fate, what: impl Into<String>) {
-    lines.push(Line { key: key.to_owned(), fate, what: what.into() });
+    // Names come from outside, and are printed to a terminal.
+    let printable = |text: String| text.replace(|c: char| c.is_control(), " ");
+    lines.push(Line { key: printable(key.to_owned()), fate, what: printable(what.into()) });
 }
 
 /// Topics, formats and key.

@@ -725,6 +725,9 @@ impl Shard<'_> {
                 false => RunFault::Again(format!("quarantine topic: {fault}")),
             }
         })?;
+        // Its key may have been destroyed while the topic took its time: then the position stays, and
+        // the next life sets the records aside again.
+        crossing.may_set_aside()?;
         Ok(sealed.len() as u64)
     }
 

@@ -562,6 +562,8 @@ impl Worker<'_> {
                     false => RunFault::Again(format!("quarantine topic: {fault}")),
                 },
             )?;
+            // As a shard: its key may have been destroyed meanwhile.
+            crossing.may_set_aside()?;
         }
         let entry = |refused: &Refused| RefusedEntry {
             topic: crossing.topic_name(refused.source.0).to_owned(),

@@ -183,7 +183,9 @@ fn no_secret_is_repeated() {
     );
     assert!(!all.contains(secret), "{all}");
     assert!(!imported.is_whole());
+    let salted = format!(r#"{{"connector.class": "x", "mask.with.salt.{secret}": ["a"]}}"#);
     for wrong in [
+        salted,
         format!(r#"{{"connector.class": ["{secret}"]}}"#),
         format!("{{ {secret} }}"),
         secret.to_owned(),

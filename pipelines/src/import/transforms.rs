@@ -35,7 +35,10 @@ impl Chain {
             let class = keys.remove("type").unwrap_or_default();
             let of_key = class.ends_with("$Key");
             let class = class.trim_end_matches("$Key").trim_end_matches("$Value");
-            let kind = class.rsplit('.').next().unwrap_or_default().to_owned();
+            let simple = class.rsplit('.').next().unwrap_or_default();
+            // What is no name of a class is none that is known.
+            let is_name = simple.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            let kind = if is_name { simple } else { "" }.to_owned();
             chain.push(Transform { kind, of_key, keys });
         }
         let predicates: BTreeMap<String, String> = config
