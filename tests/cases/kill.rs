@@ -70,7 +70,13 @@ fn kill_loop(case: &Case) -> Outcome {
     running.wait(Duration::from_secs(30));
     running.kill(); // a build without that switch lives on
     place.env("DOUANE_TEST_CONTROL", "");
+    let mut killed = 1;
     for kill in 0..case.kills {
+        // A slow machine has fewer kills while records come; without records nothing commits.
+        if sending.sent() == load.len() {
+            break;
+        }
+        killed += 1;
         if kill == case.kills / 2 && case.tasks_later != case.tasks {
             place.setup.tasks = case.tasks_later;
             place.write_files();
@@ -100,7 +106,6 @@ fn kill_loop(case: &Case) -> Outcome {
         running.kill();
         productive += usize::from(commits.mark() != mark);
     }
-    let killed = case.kills + 1;
     say::note(format!(
         "{}: {killed} kills while {} of {} records were there",
         case.name,
