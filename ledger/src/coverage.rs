@@ -90,6 +90,7 @@ pub(crate) enum Check {
     Topic,
     Doubled,
     Chain,
+    Cut,
     Earlier,
     Release,
     Header,
@@ -98,6 +99,7 @@ pub(crate) enum Check {
     Added,
     Digest,
     Missing,
+    Front,
     Order,
 }
 
@@ -142,13 +144,15 @@ impl Manifests {
         true
     }
 
-    /// Takes the next record of the manifest topic. `low`: the first offset of its log; what lies
-    /// before was taken by retention.
-    pub fn take(&mut self, record: &Record<'_>, low: i64) {
+    /// Takes the next record of the manifest topic. Gives the manifest where it holds.
+    pub fn take(&mut self, record: &Record<'_>) -> Option<Manifest> {
         let at = self.manifest_at(record);
-        match self.hold(record, &at, low) {
-            Ok(()) => {}
-            Err(finding) => self.findings.add(finding),
+        match self.hold(record, &at) {
+            Ok(manifest) => Some(manifest),
+            Err(finding) => {
+                self.findings.add(finding);
+                None
+            }
         }
     }
 
@@ -160,7 +164,7 @@ impl Manifests {
         }
     }
 
-    fn hold(&mut self, record: &Record<'_>, at: &At, low: i64) -> Result<(), Finding> {
+    fn hold(&mut self, record: &Record<'_>, at: &At) -> Result<Manifest, Finding> {
         let (at, unsigned) = (at.clone(), |why: String| Finding::Unsigned { at: at.clone(), why });
         let bytes = record.value.ok_or_else(|| unsigned("it has no value".to_owned()))?;
         let envelope = Envelope::from_bytes(bytes).map_err(|f| unsigned(f.to_string()))?;
@@ -195,7 +199,7 @@ impl Manifests {
                 why,
             })?;
         }
-        let (chain, depth) = self.link(&manifest, &at, low);
+        let (chain, depth) = self.link(&manifest, &at);
         let release = self.releases.iter().position(|known| *known == manifest.release);
         let release = release.unwrap_or_else(|| {
             self.releases.push(manifest.release.clone());
@@ -203,11 +207,11 @@ impl Manifests {
         });
         let (release, offset) = (u32::try_from(release).unwrap_or(u32::MAX), record.offset);
         self.add(&manifest, Known { id, salt, offset, chain, depth, records: 0, release });
-        Ok(())
+        Ok(manifest)
     }
 
     /// The chain that a manifest goes on with, and its place in it.
-    fn link(&mut self, manifest: &Manifest, at: &At, low: i64) -> (u32, u32) {
+    fn link(&mut self, manifest: &Manifest, at: &At) -> (u32, u32) {
         let index = self.list.len();
         let previous = manifest.previous.as_deref().and_then(hex_array::<16>);
         let known = previous.and_then(|id| self.by_id.get(&id).copied());
@@ -220,9 +224,7 @@ impl Manifests {
             }
         }
         let begun = u32::try_from(self.heads.len()).unwrap_or(u32::MAX);
-        // A manifest whose predecessor retention took begins what can be seen of its chain.
-        let lost = previous.is_some() && !(known.is_none() && low > 0);
-        if lost && self.checks(Check::Chain) {
+        if previous.is_some() && self.checks(Check::Chain) {
             let (at, id) = (at.clone(), manifest.id.clone());
             self.findings.add(match known {
                 Some(_) => Finding::Forked { at, id },
@@ -246,16 +248,23 @@ impl Manifests {
         self.list.push(known);
     }
 
-    /// All that is there was taken: is what an earlier answer saw still among it? `low` as in
-    /// [`Self::take`].
+    /// All that is there was taken: does the log begin where it began, and is what an earlier answer
+    /// saw still where it was, with as many before it? `low`: the first offset of the manifest
+    /// topic's log. Its retention is forever, so nothing lawful raises it.
     pub fn settle(&mut self, low: i64) {
+        if low > 0 && self.checks(Check::Cut) {
+            let topic = format!("{}.manifest", self.expect.topic);
+            self.findings.add(Finding::Cut { topic, low });
+        }
         if !self.checks(Check::Earlier) {
             return;
         }
         for chain in &self.expect.earlier {
             let known = hex_array(&chain.head).and_then(|id| self.by_id.get(&id));
-            let there = known.is_some_and(|index| self.list[*index].offset == chain.offset);
-            if !there && chain.offset >= low {
+            let there = known.map(|index| &self.list[*index]).is_some_and(|known| {
+                known.offset == chain.offset && u64::from(known.depth) + 1 >= chain.length
+            });
+            if !there {
                 let id = chain.head.clone();
                 self.findings.add(Finding::Vanished { id, offset: chain.offset });
             }
@@ -504,16 +513,26 @@ impl<'m> Lane<'m> {
     /// asked after it was read.
     pub fn finish(mut self, low: i64) -> Walked {
         let mut retired = 0;
+        // By chain: how many of those so far have records here. `passed`: two of one chain have.
+        let (mut counts, mut passed) = (BTreeMap::new(), false);
         for (slot, subject) in self.subjects.iter().enumerate() {
+            let known = &self.manifests.list[subject.of];
+            let was_passed = passed && self.manifests.checks(Check::Front);
+            if !matches!(self.states[slot], State::Unseen) {
+                let count: &mut u32 = counts.entry(known.chain).or_default();
+                *count += 1;
+                passed |= *count > 1;
+            }
             let found = match &self.states[slot] {
                 State::Unseen => 0,
                 State::Open { count, .. } => *count,
                 State::Whole | State::Wrong => continue,
             };
-            let known = &self.manifests.list[subject.of];
-            // Retention takes records from the front: what came before anything of its chain.
+            // Retention takes records from the front: what came before anything of its chain. A
+            // log has one transaction open at a time, so where two of another log that were signed
+            // earlier still lie here, the front is not reached.
             let first = self.seen.get(&known.chain).map(|(_, first)| *first);
-            if low > 0 && first.is_none_or(|first| known.depth <= first) {
+            if low > 0 && !was_passed && first.is_none_or(|first| known.depth <= first) {
                 retired += 1;
             } else if self.manifests.checks(Check::Missing) {
                 self.findings.add(Finding::Missing {

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use douane_connectors::edge::{EdgeFault, Global, Topics};
+use douane_connectors::edge::{Admin, EdgeFault, Global, Topics};
 use douane_connectors::kafka::Cluster;
 use douane_ledger::coverage::{
     Chain, Expect, Finding, Findings, Lane, Manifests, Record, Releases, Walked,
@@ -160,8 +160,8 @@ pub(crate) struct Opened {
     pub manifests: Manifests,
     /// Of each partition the end of what was committed before the manifests were read.
     pub until: Vec<i64>,
-    /// Of each partition of the manifest topic, how far it was read.
-    read_to: Vec<i64>,
+    /// How far the manifests were read.
+    read_to: i64,
     compacted: bool,
 }
 
@@ -173,39 +173,21 @@ impl Opened {
         let mut expect = expect(&outside, ask)?;
         expect.earlier.extend(chains);
         let topics = edges::topics(&outside.global)?;
-        let away = RunFault::unreachable("global cluster");
-        let admin = topics.admin().map_err(|f: EdgeFault| RunFault::Client(f.to_string()))?;
-        let found = admin.cluster_id().map_err(&away)?;
-        if found != outside.global.id {
-            let expected = outside.global.id.clone();
-            return Err(RunFault::Cluster { side: "global", expected, found });
-        }
-        let names = [ask.topic.clone(), format!("{}.manifest", ask.topic)];
-        let [data, manifest] = &names;
-        let identities = admin.topics(&[data, manifest]).map_err(&away)?;
-        let mut partitions = Vec::with_capacity(2);
-        for (name, identity) in names.iter().zip(identities) {
-            let identity = identity.ok_or_else(|| RunFault::Topic {
-                topic: name.clone(),
-                what: "does not exist in the global cluster\n  next: name a topic that a pipeline \
-                       writes to"
-                    .to_owned(),
-            })?;
-            partitions.push(identity.partitions);
-        }
-        let compacted =
-            admin.topic_config(data).is_ok_and(|config| config.cleanup_policy.contains("compact"));
+        let admin = admin_of(&topics, &outside.global.id)?;
+        let partitions = partitions_of(admin.as_ref(), &ask.topic)?;
+        let compacted = admin
+            .topic_config(&ask.topic)
+            .is_ok_and(|config| config.cleanup_policy.contains("compact"));
         let mut opened = Self {
             topic: ask.topic.clone(),
             topics,
             manifests: Manifests::new(expect),
-            until: vec![0; usize::try_from(partitions[0]).unwrap_or(0)],
-            read_to: vec![0; usize::try_from(partitions[1]).unwrap_or(0)],
+            until: vec![0; usize::try_from(partitions).unwrap_or(0)],
+            read_to: 0,
             compacted,
         };
-        for low in opened.take_manifests()? {
-            opened.manifests.settle(low);
-        }
+        let low = opened.take_manifests()?;
+        opened.manifests.settle(low);
         Ok(opened)
     }
 
@@ -215,29 +197,20 @@ impl Opened {
     }
 
     /// In this order: what is committed now has its manifest in the log now, though its marker may
-    /// still be on the way. What comes later may have one that is not read. Gives the first offsets
-    /// of the manifests' logs.
-    fn take_manifests(&mut self) -> Result<Vec<i64>, RunFault> {
+    /// still be on the way. What comes later may have one that is not read. Gives the first offset
+    /// of the manifests' log.
+    fn take_manifests(&mut self) -> Result<i64, RunFault> {
         let away = RunFault::unreachable("global cluster");
         let Self { topic, topics, manifests, until, read_to, .. } = self;
         for (partition, until) in (0..).zip(until.iter_mut()) {
             let extent = topics.extent(topic, partition, false, PATIENCE).map_err(&away)?;
             *until = extent.1;
         }
-        let name = format!("{topic}.manifest");
-        let mut lows = Vec::with_capacity(read_to.len());
-        for (partition, read_to) in (0..).zip(read_to.iter_mut()) {
-            let (low, _) = topics.extent(&name, partition, true, PATIENCE).map_err(&away)?;
-            let from = low.max(*read_to);
-            let mut each = |raw: &RawRecord<'_>| {
-                manifests.take(&record(raw), low);
-                ControlFlow::Continue(())
-            };
-            let reached = topics.read(&name, partition, from, PATIENCE, &mut each);
-            *read_to = reached.map_err(&away)?;
-            lows.push(low);
-        }
-        Ok(lows)
+        let (low, reached) = read_manifests(topics, topic, *read_to, &mut |record| {
+            manifests.take(record);
+        })?;
+        *read_to = reached;
+        Ok(low)
     }
 
     /// Of the data topic.
@@ -292,6 +265,67 @@ impl Opened {
     }
 }
 
+fn admin_of(topics: &Cluster, expected: &str) -> Result<Box<dyn Admin>, RunFault> {
+    let admin = topics.admin().map_err(|f: EdgeFault| RunFault::Client(f.to_string()))?;
+    let found = admin.cluster_id().map_err(RunFault::unreachable("global cluster"))?;
+    match found == expected {
+        true => Ok(admin),
+        false => Err(RunFault::Cluster { side: "global", expected: expected.to_owned(), found }),
+    }
+}
+
+/// Partitions of a data topic that has manifests beside it.
+fn partitions_of(admin: &dyn Admin, topic: &str) -> Result<i32, RunFault> {
+    let identity = admin.topic(topic).map_err(RunFault::unreachable("global cluster"))?;
+    identity.map(|identity| identity.partitions).ok_or_else(|| no_topic(topic))
+}
+
+fn no_topic(topic: &str) -> RunFault {
+    RunFault::Topic {
+        topic: topic.to_owned(),
+        what:
+            "does not exist in the global cluster\n  next: name a topic that a pipeline writes to"
+                .to_owned(),
+    }
+}
+
+/// Manifests have one order, so one partition.
+fn one_partition(topic: &str, partitions: i32) -> Result<(), RunFault> {
+    match partitions {
+        1 => Ok(()),
+        found => Err(RunFault::Topic {
+            topic: topic.to_owned(),
+            what: format!(
+                "has {found} partitions, expected 1: douane writes manifests to partition 0 alone, \
+                 and beside it they have no order\n  next: ask who owns the cluster what was added \
+                 and why; nothing here can be verified until the topic has 1 partition again"
+            ),
+        }),
+    }
+}
+
+/// Gives `each` the records of a topic's manifest topic, from an offset on: every verb that reads
+/// manifests reads them here. Gives the log's first offset, and the one that was reached.
+pub(crate) fn read_manifests(
+    topics: &Cluster,
+    topic: &str,
+    from: i64,
+    each: &mut dyn FnMut(&Record<'_>),
+) -> Result<(i64, i64), RunFault> {
+    let away = RunFault::unreachable("global cluster");
+    let name = format!("{topic}.manifest");
+    let admin = topics.admin().map_err(|f: EdgeFault| RunFault::Client(f.to_string()))?;
+    let identity = admin.topic(&name).map_err(&away)?.ok_or_else(|| no_topic(&name))?;
+    one_partition(&name, identity.partitions)?;
+    let (low, _) = topics.extent(&name, 0, true, PATIENCE).map_err(&away)?;
+    let mut each = |raw: &RawRecord<'_>| {
+        each(&record(raw));
+        ControlFlow::Continue(())
+    };
+    let reached = topics.read(&name, 0, low.max(from), PATIENCE, &mut each);
+    Ok((low, reached.map_err(&away)?))
+}
+
 fn record<'a>(raw: &RawRecord<'a>) -> Record<'a> {
     Record {
         partition: raw.partition,
@@ -338,6 +372,16 @@ fn read(path: &Path) -> Result<Vec<u8>, RunFault> {
     })
 }
 
+/// A file that may not be there. A link that leads nowhere, or a folder that nobody may look into, is
+/// no absence: it would be taken for nothing revoked.
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, RunFault> {
+    let absent = |found: &std::io::Error| found.kind() == std::io::ErrorKind::NotFound;
+    match std::fs::symlink_metadata(path) {
+        Err(error) if absent(&error) => Ok(None),
+        _ => read(path).map(Some),
+    }
+}
+
 /// Releases and, from the files beside them, what revoked them.
 fn releases(trust: Option<&PathBuf>, files: &[PathBuf]) -> Result<Releases, RunFault> {
     let trust = trust.ok_or_else(|| {
@@ -355,10 +399,8 @@ fn releases(trust: Option<&PathBuf>, files: &[PathBuf]) -> Result<Releases, RunF
         }
     }
     for path in files.iter().map(|path| path.with_extension("revocations.json")) {
-        if !path.exists() {
-            continue;
-        }
-        for line in read(&path)?.split_inclusive(|byte| *byte == b'\n') {
+        let Some(bytes) = read_if_there(&path)? else { continue };
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             let envelope = Envelope::from_bytes(line).map_err(|fault| no(&path, &fault))?;
             releases.revoke(&envelope, &root).map_err(|fault| no(&path, &fault))?;
         }
@@ -382,5 +424,34 @@ fn earlier(path: &Path, topic: &str) -> Result<Vec<Chain>, RunFault> {
     match kept.topic == topic {
         true => Ok(kept.chains),
         false => Err(no("it is of another topic")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manifests_have_one_partition() {
+        assert!(one_partition("t.manifest", 1).is_ok());
+        for found in [0, 2, 50] {
+            let fault = one_partition("t.manifest", found).unwrap_err().to_string();
+            assert!(fault.contains("expected 1") && fault.contains("next:"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_nothing_revoked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.revocations.json");
+        assert!(read_if_there(&path).unwrap().is_none());
+        std::os::unix::fs::symlink(dir.path().join("nowhere"), &path).unwrap();
+        assert!(read_if_there(&path).is_err(), "a link that leads nowhere");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(read_if_there(&path).is_err(), "a folder");
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, "x").unwrap();
+        assert_eq!(read_if_there(&path).unwrap().as_deref(), Some(&b"x"[..]));
     }
 }

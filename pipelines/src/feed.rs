@@ -19,7 +19,7 @@ use douane_connectors::control_switch;
 pub use douane_connectors::file::FileFormat;
 use douane_connectors::file::{ShardFile, Values};
 use douane_gate::OutRecord;
-use douane_ledger::coverage::{Chain, Findings, Lane, Record, Seen};
+use douane_ledger::coverage::{Chain, Finding, Findings, Lane, Record, Seen};
 use douane_ledger::release::Release;
 use douane_schemas::leaf::LeafType;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,8 @@ pub struct Order {
     pub rows_max: u64,
     /// Nothing is handed over before so many rows wait.
     pub wait_for: Option<u64>,
+    /// Goes on where retention took records before they were taken.
+    pub retired: bool,
 }
 
 /// What was handed over.
@@ -59,6 +61,9 @@ pub struct Fed {
     pub transactions: u64,
     /// Rows in all shards of this folder.
     pub rows_in_all: u64,
+    /// Parts of transactions, by partition, of which retention took records before they were
+    /// taken, in all shards: only where that was allowed.
+    pub retired: u64,
     /// Why the rest was refused; the first thousand.
     pub findings: Vec<Said>,
     pub findings_total: u64,
@@ -77,6 +82,8 @@ struct State {
     release: String,
     rows: u64,
     rows_in_all: u64,
+    /// Of all shards until here: parts of transactions that retention took records of.
+    retired: u64,
     /// First offset of the manifest topic that was not handed over.
     manifests: i64,
     /// Of each partition the first offset that may hold what was not handed over.
@@ -116,6 +123,7 @@ pub fn feed(file: &Path, order: &Order, asked: &AtomicBool) -> Result<Fed, RunFa
     }
     let mut fed = Fed { topic: order.ask.topic.clone(), holds: true, ..Fed::default() };
     fed.rows_in_all = state.as_ref().map_or(0, |state| state.rows_in_all);
+    fed.retired = state.as_ref().map_or(0, |state| state.retired);
     if !opened.manifests.findings().is_empty() {
         return Ok(fed.refused(opened.manifests.findings()));
     }
@@ -131,6 +139,7 @@ pub fn feed(file: &Path, order: &Order, asked: &AtomicBool) -> Result<Fed, RunFa
                 fed.shards.push(name(next.number));
                 fed.rows += next.rows;
                 fed.rows_in_all = next.rows_in_all;
+                fed.retired = next.retired;
                 fed.transactions += transactions;
                 state = Some(next);
             }
@@ -158,8 +167,17 @@ impl Fed {
              whole; {rows_in_all} rows in all\n",
             shards.len()
         );
+        if self.retired > 0 {
+            out.push_str(&format!(
+                "  without the records of {} transactions that retention took\n",
+                self.retired
+            ));
+        }
         for Said { message, .. } in &self.findings {
             out.push_str(&format!("  {message}\n"));
+        }
+        if self.findings.iter().any(|finding| finding.code == "retired") {
+            out.push_str("  `--allow-retired` takes what is left\n");
         }
         if !self.holds {
             out.push_str("REFUSED from here on: nothing of it was handed over");
@@ -239,7 +257,7 @@ fn hand_over(
     let values = values(&approved.release)?;
     let number = state.map_or(1, |state| state.number + 1);
     let draft = folder.draft(number)?;
-    let (mut rows, mut findings) = (0, Findings::default());
+    let (mut rows, mut retired, mut findings) = (0, 0, Findings::default());
     let mut next = Vec::new();
     for partition in 0..opened.partitions() {
         let at = partition as usize;
@@ -273,7 +291,15 @@ fn hand_over(
         if let Some(fault) = fault {
             return Err(fault);
         }
-        findings.extend(lane.finish(opened.low(partition)?).findings);
+        // Asked afterwards: retention may take records while this reads.
+        let low = opened.low(partition)?;
+        let walked = lane.finish(ahead(low, from));
+        if walked.retired > 0 && !order.retired {
+            let (topic, parts) = (order.ask.topic.clone(), walked.retired);
+            findings.add(Finding::Retired { topic, partition, parts, low });
+        }
+        retired += walked.retired;
+        findings.extend(walked.findings);
         rows += file.rows();
         file.close().map_err(|fault| RunFault::File(fault.to_string()))?;
         next.push(later.unwrap_or(reached));
@@ -289,6 +315,7 @@ fn hand_over(
         release: approved.release.digest_hex(),
         rows,
         rows_in_all: rows + state.map_or(0, |state| state.rows_in_all),
+        retired: retired + state.map_or(0, |state| state.retired),
         manifests: opened.manifests.offset(scope.end - 1) + 1,
         next,
         chains: opened.manifests.chains(),
@@ -299,6 +326,12 @@ fn hand_over(
     // Crash here: the shard is there, with what says where the next one begins.
     control_switch::die_at("feed-published");
     Ok(Ok(made))
+}
+
+/// The log's first offset, where it is beyond what this feed has taken; else 0: what is deleted
+/// before it was handed over already, and excuses nothing behind it.
+fn ahead(low: i64, from: i64) -> i64 {
+    if low > from { low } else { 0 }
 }
 
 /// What lies behind everything that was handed over.
@@ -484,6 +517,7 @@ mod tests {
             release: "ab".repeat(32),
             rows: 3,
             rows_in_all: 3 * number,
+            retired: 0,
             manifests: 7,
             next: vec![1, 2],
             chains: Vec::new(),

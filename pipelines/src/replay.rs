@@ -93,6 +93,8 @@ pub struct Transaction {
     /// Records that crossed.
     pub records: u64,
     pub answer: Answer,
+    /// The manifest topic has its manifest, which the bytes were held against beside the ledger.
+    pub manifest_seen: bool,
     /// What differs or is gone, and where: names and numbers.
     pub why: Vec<String>,
 }
@@ -101,6 +103,7 @@ pub struct Transaction {
 #[derive(Debug, Serialize)]
 pub struct Replay {
     pub pipeline: String,
+    /// All are equal, and the manifest of each is there.
     pub holds: bool,
     pub transactions: usize,
     pub records: u64,
@@ -109,6 +112,9 @@ pub struct Replay {
     pub input_gone: usize,
     pub keys_gone: usize,
     pub semantics_gone: usize,
+    /// Transactions whose manifest is not in the manifest topic; of a folder, whose parts hold
+    /// their manifests, all.
+    pub manifests_unseen: usize,
     pub ms: u64,
     /// In the order of the logs.
     pub answers: Vec<Transaction>,
@@ -137,6 +143,12 @@ impl Replay {
             "{pipeline}: {transactions} transactions of {records} records made again at {rate:.0} \
              records/s: {equal} equal, {different} different, {gone} that cannot be made again"
         ));
+        if self.manifests_unseen > 0 {
+            let unseen = self.manifests_unseen;
+            out.push_str(&format!(
+                "\n{unseen} held against the ledger alone: no manifest topic has their manifests"
+            ));
+        }
         out
     }
 }
@@ -163,7 +175,7 @@ pub fn replay(place: &Path, ask: &Ask) -> Result<Replay, RunFault> {
     let count = |of: Answer| answers.iter().filter(|one| one.answer == of).count();
     let told = Replay {
         pipeline: shared.pipeline.name.clone(),
-        holds: !answers.is_empty() && count(Answer::Equal) == answers.len(),
+        holds: holds(&answers, shared.place.global.dir.is_none()),
         transactions: answers.len(),
         records: answers.iter().map(|one| one.records).sum(),
         equal: count(Answer::Equal),
@@ -171,6 +183,7 @@ pub fn replay(place: &Path, ask: &Ask) -> Result<Replay, RunFault> {
         input_gone: count(Answer::InputGone),
         keys_gone: count(Answer::KeysGone),
         semantics_gone: count(Answer::SemanticsGone),
+        manifests_unseen: answers.iter().filter(|one| !one.manifest_seen).count(),
         ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         answers,
     };
@@ -185,6 +198,12 @@ pub fn replay(place: &Path, ask: &Ask) -> Result<Replay, RunFault> {
     // Crash here: the ledger says more than anybody saw.
     book.publish()?;
     Ok(told)
+}
+
+/// `has_topic`: manifests go to a topic, from which nothing lawful takes one.
+fn holds(answers: &[Transaction], has_topic: bool) -> bool {
+    let fine = |one: &Transaction| one.answer == Answer::Equal && (one.manifest_seen || !has_topic);
+    !answers.is_empty() && answers.iter().all(fine)
 }
 
 /// Each transaction by one of the threads, which share nothing but the list.
@@ -206,6 +225,7 @@ fn all(shared: &Shared, wanted: &[Recorded], ask: &Ask) -> Result<Vec<Transactio
                 sequence: one.intent.seq,
                 records: one.intent.records,
                 answer,
+                manifest_seen: one.manifest.is_some(),
                 why,
             };
             let mut answers = answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -222,4 +242,27 @@ fn all(shared: &Shared, wanted: &[Recorded], ask: &Ask) -> Result<Vec<Transactio
     let mut answers = answers.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     answers.sort_by_key(|(index, _)| *index);
     Ok(answers.into_iter().map(|(_, told)| told).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_without_its_manifest_does_not_hold() {
+        let one = |answer, manifest_seen| Transaction {
+            manifest: "aa".into(),
+            log: "shard-0".into(),
+            sequence: 1,
+            records: 3,
+            answer,
+            manifest_seen,
+            why: Vec::new(),
+        };
+        let (seen, unseen) = (one(Answer::Equal, true), one(Answer::Equal, false));
+        assert!(holds(std::slice::from_ref(&seen), true));
+        assert!(!holds(&[seen.clone(), unseen.clone()], true));
+        assert!(holds(&[unseen], false), "a folder's parts hold their manifests");
+        assert!(!holds(&[seen, one(Answer::InputGone, true)], true) && !holds(&[], true));
+    }
 }

@@ -35,6 +35,9 @@ pub struct Args {
     /// Hands nothing over before so many new rows wait.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     wait_for: Option<u64>,
+    /// Takes what is left where retention took records before they were taken; else that is refused.
+    #[arg(long)]
+    allow_retired: bool,
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
     /// Started once new rows were handed over; `DOUANE_FEED` names the folder.
@@ -64,6 +67,7 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         },
         rows_max: args.rows,
         wait_for: args.wait_for,
+        retired: args.allow_retired,
     };
     let asked = verb::asked_to_stop()?;
     let fed = feed::feed(place, &order, &asked)?;

@@ -37,8 +37,16 @@ pub enum Finding {
     Gap { at: At, id: String },
     #[error("{at}: manifest {id} follows one that another follows already")]
     Forked { at: At, id: String },
-    #[error("manifest {id} was at offset {offset} in the earlier answer, and is not there now")]
+    #[error(
+        "manifest {id} was at offset {offset} in the earlier answer, and is not there now, or not with \
+         all those before it"
+    )]
     Vanished { id: String, offset: i64 },
+    #[error(
+        "{topic}: the log of manifests begins at offset {low}: what lay before was deleted, and \
+         nothing shows what it was"
+    )]
+    Cut { topic: String, low: i64 },
     #[error("{at}: manifest {id}: {why}")]
     Release { at: At, id: String, why: Doubt },
     #[error("{at}: a record that names no manifest")]
@@ -55,6 +63,11 @@ pub enum Finding {
     Changed { at: At, id: String, last: i64 },
     #[error("{topic}[{partition}]: {found} of {expected} records of manifest {id} are there")]
     Missing { topic: String, partition: i32, id: String, expected: u64, found: u64 },
+    #[error(
+        "{topic}[{partition}]: retention took records of {parts} transactions before they were \
+         taken; the log begins at offset {low}"
+    )]
+    Retired { topic: String, partition: i32, parts: u64, low: i64 },
     #[error("{at}: a record of manifest {id} lies behind records of one that came after it")]
     Order { at: At, id: String },
 }
@@ -70,6 +83,7 @@ impl Finding {
             Self::Gap { .. } => "gap",
             Self::Forked { .. } => "forked",
             Self::Vanished { .. } => "vanished",
+            Self::Cut { .. } => "cut",
             Self::Release { why, .. } => why.code(),
             Self::NoManifest { .. } => "no_manifest",
             Self::Unknown { .. } => "unknown_manifest",
@@ -77,6 +91,7 @@ impl Finding {
             Self::Added { .. } => "added",
             Self::Changed { .. } => "changed",
             Self::Missing { .. } => "missing",
+            Self::Retired { .. } => "retired",
             Self::Order { .. } => "order",
         }
     }
@@ -90,7 +105,8 @@ pub struct Findings {
 }
 
 impl Findings {
-    pub(super) fn add(&mut self, finding: Finding) {
+    /// Takes one in.
+    pub fn add(&mut self, finding: Finding) {
         self.total += 1;
         if self.kept.len() < FINDINGS_MAX {
             self.kept.insert(finding);

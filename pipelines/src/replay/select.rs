@@ -1,23 +1,18 @@
 //! Which transactions a replay is about: committed ones, as the target's positions name the ledger.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
-use std::time::Duration;
 
-use douane_connectors::edge::Topics;
-use douane_ledger::dsse::Envelope;
+use douane_ledger::coverage::{Expect, Manifests};
 use douane_ledger::log::{self, Entry, Intent, RefusedEntry};
-use douane_ledger::manifest::{self, Manifest};
+use douane_ledger::manifest::Manifest;
 
 use super::engine::Shared;
 use super::{Ask, Range};
+use crate::coverage;
 use crate::crossing::PositionTopic;
 use crate::edges;
 use crate::fault::RunFault;
 use crate::names::ledger_home;
-
-/// How long nothing may come of the manifest topic.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A transaction as it was written down.
 pub struct Recorded {
@@ -44,6 +39,15 @@ pub fn recorded(shared: &Shared, ask: &Ask) -> Result<Vec<Recorded>, RunFault> {
             is_wanted(&one, at, ask).then_some(one)
         })
         .collect();
+    let unknown = unknown(&ask.manifests, &found);
+    if !unknown.is_empty() {
+        return Err(RunFault::File(format!(
+            "the ledger has no such transaction, or the rest of what was asked excludes it:\n  {}\n  \
+             next: `douane verify --topic TOPIC --format json` lists manifests; name those that this \
+             pipeline wrote",
+            unknown.join("\n  ")
+        )));
+    }
     if let Some((part, parts)) = ask.part {
         let mut number = 0;
         found.retain(|_| {
@@ -61,6 +65,12 @@ pub fn recorded(shared: &Shared, ask: &Ask) -> Result<Vec<Recorded>, RunFault> {
     Ok(found)
 }
 
+/// Manifests that were asked for by name and are not among what was found.
+fn unknown(asked: &[String], found: &[Recorded]) -> Vec<String> {
+    let is_found = |id: &&String| found.iter().any(|one| one.intent.manifest_id == **id);
+    asked.iter().filter(|id| !is_found(id)).cloned().collect()
+}
+
 fn is_wanted(one: &Recorded, sent_ms: Option<i64>, ask: &Ask) -> bool {
     let intent = &one.intent;
     let reads = |range: &Range| {
@@ -71,9 +81,9 @@ fn is_wanted(one: &Recorded, sent_ms: Option<i64>, ask: &Ask) -> bool {
                 && range.start < span.end
         })
     };
-    // What the manifest topic has lost, nobody knows the time of.
-    let since = ask.from_ms.is_none_or(|from| sent_ms.is_some_and(|at| at >= from));
-    let until = ask.to_ms.is_none_or(|to| sent_ms.is_some_and(|at| at < to));
+    // What the manifest topic has lost, nobody knows the time of: it may be of any.
+    let since = ask.from_ms.is_none_or(|from| sent_ms.is_none_or(|at| at >= from));
+    let until = ask.to_ms.is_none_or(|to| sent_ms.is_none_or(|at| at < to));
     (ask.manifests.is_empty() || ask.manifests.contains(&intent.manifest_id))
         && (ask.ranges.is_empty() || ask.ranges.iter().any(reads))
         && ask.release.as_ref().is_none_or(|digest| intent.release.starts_with(digest))
@@ -130,18 +140,43 @@ fn manifests(shared: &Shared) -> Result<BTreeMap<String, Sent>, RunFault> {
         return Ok(sent);
     }
     let topics = edges::topics(global)?;
-    let away = RunFault::unreachable("global cluster");
-    let (topic, key) = (&shared.names.manifest, [shared.keys.manifest_public()]);
-    let mut each = |record: &douane_schemas::record::RawRecord<'_>| {
-        let envelope = record.value.and_then(|value| Envelope::from_bytes(value).ok());
-        let signed = envelope.and_then(|envelope| manifest::verify(&envelope, &key).ok());
-        // What is not signed says nothing; `verify --topic` says so.
-        if let Some(signed) = signed {
-            let manifest = signed.predicate;
+    let topic = &shared.names.data;
+    let keys = vec![shared.keys.manifest_public()];
+    let expect = Expect { topic: topic.clone(), keys, ..Expect::default() };
+    let mut manifests = Manifests::new(expect);
+    coverage::read_manifests(&topics, topic, 0, &mut |record| {
+        // What is not signed, or there already, says nothing; `verify --topic` says so.
+        if let Some(manifest) = manifests.take(record) {
             sent.insert(manifest.id.clone(), (manifest, record.timestamp_ms));
         }
-        ControlFlow::Continue(())
-    };
-    topics.read(topic, 0, 0, PATIENCE, &mut each).map_err(away)?;
+    })?;
     Ok(sent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorded(id: &str) -> Recorded {
+        let intent = Intent { manifest_id: id.into(), ..Intent::default() };
+        let log = "shard-0".to_owned();
+        Recorded { log, shard: 0, intent, refused: Vec::new(), manifest: None }
+    }
+
+    #[test]
+    fn what_is_asked_for_by_name_and_not_found_is_told() {
+        let found = [recorded("aa"), recorded("bb")];
+        let asked = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        assert_eq!(unknown(&asked(&["bb", "cc", "aa", "dd"]), &found), ["cc", "dd"]);
+        assert_eq!(unknown(&asked(&["aa"]), &found), asked(&[]));
+        assert_eq!(unknown(&[], &found), asked(&[]));
+    }
+
+    #[test]
+    fn what_nobody_knows_the_time_of_may_be_of_any() {
+        let ask = Ask { from_ms: Some(10), to_ms: Some(20), ..Ask::default() };
+        let times = [None, Some(9), Some(10), Some(19), Some(20)];
+        let wanted = times.map(|at| is_wanted(&recorded("aa"), at, &ask));
+        assert_eq!(wanted, [true, false, true, true, false]);
+    }
 }
