@@ -60,6 +60,8 @@ pub struct Chain {
     pub offset: i64,
     /// How many were read.
     pub length: u64,
+    /// Offset of the first of them, which names none before it.
+    pub first: i64,
 }
 
 /// One manifest that holds.
@@ -111,6 +113,8 @@ pub struct Manifests {
     subjects: BTreeMap<i32, Vec<Subject>>,
     /// Index of each chain's newest.
     heads: Vec<usize>,
+    /// Offset of each chain's first.
+    firsts: Vec<i64>,
     /// Digests of the releases that manifests name, hexadecimal.
     releases: Vec<String>,
     findings: Findings,
@@ -126,6 +130,7 @@ impl Manifests {
             by_id: HashMap::new(),
             subjects: BTreeMap::new(),
             heads: Vec::new(),
+            firsts: Vec::new(),
             releases: Vec::new(),
             findings: Findings::default(),
             #[cfg(test)]
@@ -232,6 +237,7 @@ impl Manifests {
             });
         }
         self.heads.push(index);
+        self.firsts.push(at.offset);
         (begun, 0)
     }
 
@@ -319,11 +325,12 @@ impl Manifests {
 
     /// Each chain's newest.
     pub fn chains(&self) -> Vec<Chain> {
-        let chain = |index: &usize| {
+        let chain = |(index, first): (&usize, &i64)| {
             let known = &self.list[*index];
-            Chain { head: hex(&known.id), offset: known.offset, length: u64::from(known.depth) + 1 }
+            let length = u64::from(known.depth) + 1;
+            Chain { head: hex(&known.id), offset: known.offset, length, first: *first }
         };
-        self.heads.iter().map(chain).collect()
+        self.heads.iter().zip(&self.firsts).map(chain).collect()
     }
 
     /// What is wrong with the manifests themselves.

@@ -103,6 +103,14 @@ pub fn verify(file: &Path, ask: &Ask) -> Result<Answer, RunFault> {
     })
 }
 
+/// Where logs begin; the first few.
+fn begins(chains: &[Chain]) -> String {
+    const SHOWN: usize = 16;
+    let firsts: Vec<String> = chains.iter().take(SHOWN).map(|one| one.first.to_string()).collect();
+    let more = if chains.len() > SHOWN { ", …" } else { "" };
+    format!("{}{more}", firsts.join(", "))
+}
+
 /// Findings in words, for people and JSON.
 pub fn said(findings: &Findings) -> Vec<Said> {
     findings.iter().map(Said::from).collect()
@@ -116,6 +124,12 @@ impl Answer {
             "{topic}: {records} records in {partitions} partitions, {manifests} manifests of {} logs\n",
             chains.len()
         );
+        if chains.len() > 1 {
+            out.push_str(&format!(
+                "  the logs begin at offsets {} of the manifests\n",
+                begins(chains)
+            ));
+        }
         for Said { message, .. } in &self.findings {
             out.push_str(&format!("  {message}\n"));
         }

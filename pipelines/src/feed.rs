@@ -3,8 +3,9 @@
 //!
 //! A shard is a folder that is renamed into place once every transaction in it was verified whole:
 //! `shard-NUMBER`, with a file a partition, and `_feed.json`, which says where the next one begins.
-//! So the newest folder is all the memory there is. Whoever dies leaves a temporary folder at most,
-//! which the next start removes.
+//! `_state.json` beside them says the same, so that shards may be moved away; where it is older than
+//! the newest folder, that counts. Whoever dies leaves a temporary folder at most, which the next
+//! start removes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -46,6 +47,8 @@ pub struct Order {
     pub wait_for: Option<u64>,
     /// Goes on where retention took records before they were taken.
     pub retired: bool,
+    /// A command is to be started after what is handed over.
+    pub command: bool,
 }
 
 /// What was handed over.
@@ -67,6 +70,9 @@ pub struct Fed {
     /// Why the rest was refused; the first thousand.
     pub findings: Vec<Said>,
     pub findings_total: u64,
+    /// A command was to be started after this shard, and did not end well yet.
+    #[serde(skip)]
+    due: Option<u64>,
 }
 
 /// `_feed.json`: where the next shard begins.
@@ -84,6 +90,8 @@ struct State {
     rows_in_all: u64,
     /// Of all shards until here: parts of transactions that retention took records of.
     retired: u64,
+    /// The newest shard that a command was to be started after; 0 where none was.
+    command_after: u64,
     /// First offset of the manifest topic that was not handed over.
     manifests: i64,
     /// Of each partition the first offset that may hold what was not handed over.
@@ -102,7 +110,8 @@ pub fn feed(file: &Path, order: &Order, asked: &AtomicBool) -> Result<Fed, RunFa
         ));
     }
     let folder = Folder::open(&order.out)?;
-    let mut state = folder.newest()?;
+    let mut state = folder.last()?;
+    let done = command_done_up_to(&order.out)?;
     if let Some(state) = &state
         && (state.topic != order.ask.topic || state.format != order.format)
     {
@@ -116,7 +125,9 @@ pub fn feed(file: &Path, order: &Order, asked: &AtomicBool) -> Result<Fed, RunFa
     let chains = state.as_ref().map_or_else(Vec::new, |state| state.chains.clone());
     let mut opened = Opened::with(file, &order.ask, chains.clone())?;
     let stop = Stop::new(asked);
-    if let Some(rows) = order.wait_for {
+    // A command that a kill took is started without another wait.
+    let is_due = order.command && due(state.as_ref(), done).is_some();
+    if let Some(rows) = order.wait_for.filter(|_| !is_due) {
         wait(&mut opened, state.as_ref(), rows, &stop)?;
         // What was revoked while it waited is revoked.
         opened = Opened::with(file, &order.ask, chains)?;
@@ -146,12 +157,23 @@ pub fn feed(file: &Path, order: &Order, asked: &AtomicBool) -> Result<Fed, RunFa
             Err(findings) => return Ok(fed.refused(&findings)),
         }
     }
+    fed.due = due(state.as_ref(), done);
     // Behind the last transaction nothing may lie that no manifest covers.
     let findings = rest(&opened, state.as_ref())?;
     Ok(if findings.is_empty() { fed } else { fed.refused(&findings) })
 }
 
+/// The shard after which a command is due.
+fn due(state: Option<&State>, done: u64) -> Option<u64> {
+    state.map(|state| state.command_after).filter(|after| *after > done)
+}
+
 impl Fed {
+    /// The shard up to which a command is to be started now: nothing was refused, and one is due.
+    pub fn starts(&self) -> Option<u64> {
+        self.due.filter(|_| self.holds)
+    }
+
     fn refused(mut self, findings: &Findings) -> Self {
         self.holds = false;
         self.findings = said(findings);
@@ -316,6 +338,10 @@ fn hand_over(
         rows,
         rows_in_all: rows + state.map_or(0, |state| state.rows_in_all),
         retired: retired + state.map_or(0, |state| state.retired),
+        command_after: match order.command {
+            true => number,
+            false => state.map_or(0, |state| state.command_after),
+        },
         manifests: opened.manifests.offset(scope.end - 1) + 1,
         next,
         chains: opened.manifests.chains(),
@@ -360,6 +386,15 @@ fn rest(opened: &Opened, state: Option<&State>) -> Result<Findings, RunFault> {
 
 /// How a release's values are read.
 fn values(release: &Release) -> Result<Values, RunFault> {
+    let own = |name: &str| ["_key", "_deleted", "_timestamp"].contains(&name);
+    let clash = release.columns.iter().find(|column| own(&column.name));
+    if let Some(column) = clash.filter(|_| release.changes.envelope.is_none()) {
+        return Err(RunFault::Release(format!(
+            "column `{}` has the name of a column of every shard\n  next: name it otherwise in the \
+             pipeline",
+            column.name
+        )));
+    }
     match release.target.format.as_str() {
         "avro" => {
             let schema = douane_gate::avro_schema(release);
@@ -420,6 +455,59 @@ fn name(number: u64) -> String {
     format!("shard-{number:012}")
 }
 
+/// Beside the shards: what the newest of them said of itself.
+const STATE: &str = "_state.json";
+/// Beside the shards: up to which of them a command ended well.
+const COMMAND: &str = "_command.json";
+
+/// The command after what was handed over ended well: it is due no more, up to this shard. Needs no
+/// lock: where two write it, a command is started twice and never left out.
+pub fn command_done(out: &Path, number: u64) -> Result<(), RunFault> {
+    put(out, COMMAND, &serde_json::json!({ "v": VERSION, "done": number }))
+}
+
+fn command_done_up_to(out: &Path) -> Result<u64, RunFault> {
+    #[derive(Deserialize)]
+    struct Done {
+        v: u32,
+        done: u64,
+    }
+    let done: Option<Done> = kept(&out.join(COMMAND), |done: &Done| done.v == VERSION)?;
+    Ok(done.map_or(0, |done| done.done))
+}
+
+/// A file of the folder's own; `None` where it is not there.
+fn kept<T: serde::de::DeserializeOwned>(
+    path: &Path,
+    is_fine: impl Fn(&T) -> bool,
+) -> Result<Option<T>, RunFault> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(Folder::fault(path))?,
+    };
+    match serde_json::from_slice(&bytes).ok().filter(is_fine) {
+        Some(value) => Ok(Some(value)),
+        None => Err(RunFault::File(format!(
+            "{}: cannot be read, so nobody knows where to go on\n  next: name an empty folder with \
+             `--out`, which takes all of it again",
+            path.display()
+        ))),
+    }
+}
+
+/// Writes a file of the folder's own: all of it or nothing, and on disk.
+fn put(dir: &Path, name: &str, value: &impl Serialize) -> Result<(), RunFault> {
+    let path = dir.join(name);
+    let draft = dir.join(format!(".{name}.{}.tmp", std::process::id()));
+    let bytes = serde_json::to_vec_pretty(value)
+        .map_err(|_| RunFault::File(format!("{}: has no JSON form", path.display())))?;
+    fs::write(&draft, bytes)
+        .and_then(|()| File::open(&draft)?.sync_all())
+        .and_then(|()| fs::rename(&draft, &path))
+        .and_then(|()| File::open(dir)?.sync_all())
+        .map_err(Folder::fault(&path))
+}
+
 /// Where shards lie. One process at a time.
 struct Folder {
     dir: PathBuf,
@@ -441,9 +529,14 @@ impl Folder {
         let file = file.map_err(|error| io(&lock, &error))?;
         file.try_lock().map_err(|_| fault(dir, "another `feed` writes here"))?;
         let folder = Self { dir: dir.to_owned(), _lock: file };
-        for name in folder.names()?.iter().filter(|name| name.starts_with(".shard-")) {
-            let path = dir.join(name);
-            fs::remove_dir_all(&path).map_err(|error| io(&path, &error))?;
+        for name in folder.names()? {
+            let path = dir.join(&name);
+            if name.starts_with(".shard-") {
+                fs::remove_dir_all(&path).map_err(|error| io(&path, &error))?;
+            }
+            if name.starts_with(&format!(".{STATE}.")) {
+                fs::remove_file(&path).map_err(|error| io(&path, &error))?;
+            }
         }
         Ok(folder)
     }
@@ -460,24 +553,26 @@ impl Folder {
             .collect()
     }
 
-    /// What the newest shard says of itself. Older ones may have been moved away.
-    fn newest(&self) -> Result<Option<State>, RunFault> {
+    /// Where the last shard ended: what lies beside the shards says it, also of those that were moved
+    /// away, unless a folder is newer.
+    fn last(&self) -> Result<Option<State>, RunFault> {
         let number = |file: &String| -> Option<u64> {
             let number = file.strip_prefix("shard-")?.parse().ok()?;
             (name(number) == *file).then_some(number)
         };
-        let Some(newest) = self.names()?.iter().filter_map(number).max() else { return Ok(None) };
-        let path = self.dir.join(name(newest)).join("_feed.json");
-        let bytes = fs::read(&path).map_err(Self::fault(&path))?;
-        let state: Option<State> = serde_json::from_slice(&bytes).ok();
-        match state.filter(|state| state.v == VERSION && state.number == newest) {
-            Some(state) => Ok(Some(state)),
-            None => Err(RunFault::File(format!(
-                "{}: cannot be read, so nobody knows where to go on\n  next: name an empty folder \
-                 with `--out`, which takes all of it again",
-                path.display()
-            ))),
+        let newest = self.names()?.iter().filter_map(number).max().unwrap_or(0);
+        let beside = kept(&self.dir.join(STATE), |state: &State| state.v == VERSION)?;
+        if newest <= beside.as_ref().map_or(0, |state| state.number) {
+            return Ok(beside);
         }
+        let path = self.dir.join(name(newest)).join("_feed.json");
+        let is_fine = |state: &State| state.v == VERSION && state.number == newest;
+        let state = kept(&path, is_fine)?.ok_or_else(|| {
+            Self::fault(&path)(std::io::Error::from(std::io::ErrorKind::NotFound))
+        })?;
+        // It died between the two: from now on this folder may go too.
+        put(&self.dir, STATE, &state)?;
+        Ok(Some(state))
     }
 
     fn draft(&self, number: u64) -> Result<PathBuf, RunFault> {
@@ -500,7 +595,10 @@ impl Folder {
             File::open(path).and_then(|file| file.sync_all()).map_err(&fault)?;
         }
         fs::rename(draft, self.dir.join(name(state.number))).map_err(&fault)?;
-        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(&fault)
+        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(&fault)?;
+        // Crash here: the folder is newer than what lies beside it, and counts.
+        control_switch::die_at("feed-renamed");
+        put(&self.dir, STATE, state)
     }
 }
 
@@ -518,6 +616,7 @@ mod tests {
             rows: 3,
             rows_in_all: 3 * number,
             retired: 0,
+            command_after: 0,
             manifests: 7,
             next: vec![1, 2],
             chains: Vec::new(),
@@ -528,24 +627,66 @@ mod tests {
     fn a_folder_goes_on_where_its_newest_shard_ends() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path()).unwrap();
-        assert_eq!(folder.newest().unwrap(), None);
+        assert_eq!(folder.last().unwrap(), None);
         for number in 1..=11 {
             let draft = folder.draft(number).unwrap();
             folder.publish(&draft, &state(number)).unwrap();
         }
-        assert_eq!(folder.newest().unwrap(), Some(state(11)));
+        assert_eq!(folder.last().unwrap(), Some(state(11)));
         assert!(Folder::open(dir.path()).is_err(), "one at a time");
         drop(folder);
         // What died before it was renamed is removed, and counts for nothing.
         let left = dir.path().join(format!(".{}.tmp", name(12)));
         fs::create_dir(&left).unwrap();
         let folder = Folder::open(dir.path()).unwrap();
-        assert!(!left.exists() && folder.newest().unwrap() == Some(state(11)));
-        // Older shards may go, and other names are nobody's.
+        assert!(!left.exists() && folder.last().unwrap() == Some(state(11)));
+        // Shards may go, the newest too, and other names are nobody's.
         fs::remove_dir_all(dir.path().join(name(3))).unwrap();
         fs::create_dir(dir.path().join("shard-99")).unwrap();
-        assert_eq!(folder.newest().unwrap(), Some(state(11)));
-        fs::write(dir.path().join(name(11)).join("_feed.json"), "{}").unwrap();
-        assert!(folder.newest().is_err());
+        assert_eq!(folder.last().unwrap(), Some(state(11)));
+        (1..=11).for_each(|number| drop(fs::remove_dir_all(dir.path().join(name(number)))));
+        assert_eq!(folder.last().unwrap(), Some(state(11)), "what was moved away was taken");
+        fs::write(dir.path().join(STATE), "{}").unwrap();
+        assert!(folder.last().is_err());
+    }
+
+    #[test]
+    fn of_folder_and_state_the_newer_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        for number in 1..=2 {
+            folder.publish(&folder.draft(number).unwrap(), &state(number)).unwrap();
+        }
+        // It died after the folder had its name, before the file beside it was written.
+        put(dir.path(), STATE, &state(1)).unwrap();
+        assert_eq!(folder.last().unwrap(), Some(state(2)));
+        fs::remove_dir_all(dir.path().join(name(2))).unwrap();
+        assert_eq!(folder.last().unwrap(), Some(state(2)), "it was noted meanwhile");
+        put(dir.path(), STATE, &state(1)).unwrap();
+        fs::create_dir(dir.path().join(name(3))).unwrap();
+        assert!(folder.last().is_err(), "a folder without its word");
+    }
+
+    #[test]
+    fn a_command_is_due_until_it_ended_well() {
+        let dir = tempfile::tempdir().unwrap();
+        let after = |number| State { command_after: number, ..state(4) };
+        assert_eq!(command_done_up_to(dir.path()).unwrap(), 0);
+        assert_eq!(due(Some(&after(3)), 0), Some(3), "killed before it was started");
+        assert_eq!((due(Some(&after(0)), 0), due(None, 0)), (None, None));
+        command_done(dir.path(), 3).unwrap();
+        let done = command_done_up_to(dir.path()).unwrap();
+        assert_eq!((due(Some(&after(3)), done), due(Some(&after(4)), done)), (None, Some(4)));
+        let fed = |holds| Fed { holds, due: Some(4), ..Fed::default() };
+        assert_eq!((fed(true).starts(), fed(false).starts()), (Some(4), None));
+        fs::write(dir.path().join(COMMAND), "x").unwrap();
+        assert!(command_done_up_to(dir.path()).is_err());
+    }
+
+    /// What is deleted before it was taken is told; what was taken already excuses nothing.
+    #[test]
+    fn only_a_log_that_begins_ahead_of_the_feed_has_lost_what_it_would_take() {
+        assert_eq!((ahead(0, 0), ahead(5, 9), ahead(9, 9)), (0, 0, 0));
+        assert_eq!((ahead(1, 0), ahead(10, 9)), (1, 10));
     }
 }

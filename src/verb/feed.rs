@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::Ordering;
 
 use clap::ValueEnum;
 use douane_pipelines::coverage::Ask;
@@ -14,7 +15,7 @@ use crate::{Format, verb};
 pub struct Args {
     /// A global topic, with its manifests in `TOPIC.manifest`.
     topic: String,
-    /// Where shards go; it goes on where the newest one there ends.
+    /// Where shards go; it goes on where the last one ended, moved away or not.
     #[arg(long)]
     out: PathBuf,
     /// What they are written as.
@@ -40,7 +41,8 @@ pub struct Args {
     allow_retired: bool,
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// Started once new rows were handed over; `DOUANE_FEED` names the folder.
+    /// Started once new rows were handed over, and again by the next call until it ends well;
+    /// `DOUANE_FEED` names the folder.
     #[arg(last = true)]
     command: Vec<String>,
 }
@@ -68,6 +70,7 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         rows_max: args.rows,
         wait_for: args.wait_for,
         retired: args.allow_retired,
+        command: !args.command.is_empty(),
     };
     let asked = verb::asked_to_stop()?;
     let fed = feed::feed(place, &order, &asked)?;
@@ -75,17 +78,26 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         Format::Json => verb::print_json(&fed),
         Format::Text => verb::print(&fed.text()),
     }
-    match args.command.split_first() {
-        Some((program, rest)) if fed.holds && fed.rows > 0 => start(program, rest, &args.out),
-        _ => Ok(verb::answer(fed.holds)),
+    let (Some((program, rest)), Some(shard)) = (args.command.split_first(), fed.starts()) else {
+        return Ok(verb::answer(fed.holds));
+    };
+    if asked.load(Ordering::Relaxed) {
+        let why = "the command after `--` was not started; the next call with one starts it";
+        return Err(RunFault::Stopped(why.to_owned()));
     }
+    let ended_well = start(program, rest, &args.out)?;
+    // Crash here: it is started once more.
+    if ended_well {
+        feed::command_done(&args.out, shard)?;
+    }
+    Ok(verb::answer(ended_well))
 }
 
-/// Runs a command to its end; its answer is the answer.
-fn start(program: &str, rest: &[String], out: &Path) -> Result<ExitCode, RunFault> {
+/// Runs a command to its end.
+fn start(program: &str, rest: &[String], out: &Path) -> Result<bool, RunFault> {
     let status = Command::new(program).args(rest).env("DOUANE_FEED", out).status();
     let status = status.map_err(|error| {
         RunFault::File(format!("{program}: {}\n  next: mend the command after `--`", error.kind()))
     })?;
-    Ok(verb::answer(status.success()))
+    Ok(status.success())
 }

@@ -235,7 +235,24 @@ fn whoever_is_outside_finds_each_planted_fraud() {
     rewrite(&data, &manifests);
     assert_eq!(codes(&verified(&place, &dir, &[])), BTreeSet::new(), "nobody can see it");
     assert!(codes(&verified(&place, &dir, &earlier)).contains("vanished"));
-    say::figure("coverage.frauds", FRAUDS.len() + 1, "kinds planted and found on real Kafka");
+    // The oldest manifest is deleted, as retention would: it is kept forever, so nothing lawful does that.
+    target.delete_records(&place.manifest_topic(), 0, 1);
+    assert!(
+        codes(&verified(&place, &dir, &[]))
+            .is_superset(&BTreeSet::from(["cut", "gap"].map(String::from)))
+    );
+    let crossed = || verb_in(&place, &dir, &["audit", "crossed", &topic, "--format", "json"]);
+    assert!(codes(&crossed()).contains("cut") && crossed().code == 1);
+    // A second partition of it has no order beside the first: nothing is read.
+    target.add_partitions(&place.manifest_topic(), 2);
+    for said in [verified(&place, &dir, &[]), crossed()] {
+        assert!(
+            said.code == 1 && said.err.contains("has 2 partitions, expected 1"),
+            "{}",
+            said.err
+        );
+    }
+    say::figure("coverage.frauds", FRAUDS.len() + 3, "kinds planted and found on real Kafka");
 }
 
 /// docs/audit.md as it stands there: its commands, outside and inside, with this place's names.

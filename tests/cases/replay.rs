@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::cases::coverage::ran;
 use crate::cases::kill::finish;
 use crate::cases::verbs::is_as_documented;
+use crate::cluster::Isolation;
 use crate::customers::{Customers, Format};
 use crate::feed::{Load, Plants};
 use crate::place::{Place, Said};
@@ -79,6 +80,17 @@ fn what_crossed_is_made_again_byte_for_byte() {
     let spoken = format!("{}{}", replay(&place, &[]).out, place.log());
     let secret = load.secrets.iter().find(|secret| secret.len() > 5 && spoken.contains(*secret));
     assert_eq!(secret, None);
+    // What is asked for by name and is not there is no answer of what is.
+    let nobody = "0f".repeat(16);
+    let unknown = replay(&place, &["--manifest", one, "--manifest", &nobody]);
+    assert!(unknown.code == 2 && unknown.err.contains(&nobody), "{}{}", unknown.out, unknown.err);
+    // A transaction whose manifest was taken out may be of any time, and does not hold.
+    let manifests = place.setup.target.read(&place.manifest_topic(), Isolation::Committed);
+    place.setup.target.rewrite(&place.manifest_topic(), &manifests[1..]);
+    let lost = replay(&place, &["--from", "2100-01-01T00:00:00Z"]);
+    let all = told(&lost);
+    let found = ["transactions", "equal", "manifests_unseen"].map(|of| count(&all, of));
+    assert_eq!((lost.code, found), (1, [1, 1, 1]), "{all}");
     say::figure("replay.transactions", transactions, "made again, all equal");
 }
 

@@ -86,6 +86,14 @@ fn feed(place: &Place, more: &[&str]) -> Said {
     verb_in(place, &place.dir.join("outside"), &[&args[..], more].concat())
 }
 
+/// All of it in another folder, with a command that notes each of its starts.
+fn feed_and_train(place: &Place, more: &[&str]) -> Said {
+    let topic = place.data_topic();
+    let args = ["feed", &topic, "--out", "outside/other", "--release", "outside/release.json"];
+    let command = ["--format", "json", "--", "sh", "-c", "echo started >> outside/trained"];
+    verb_in(place, &place.dir.join("outside"), &[&args[..], more, &command].concat())
+}
+
 #[track_caller]
 fn refused(said: &Said, code: &str) {
     let answer: Value = serde_json::from_str(&said.out).unwrap_or_else(|e| panic!("{e}: {said:?}"));
@@ -115,6 +123,7 @@ fn a_killed_trainer_has_each_row_once_and_takes_nothing_that_is_not_approved() {
     let due = in_topic(&target.read(&topic, Isolation::Committed));
     assert!(due.len() > 1_500 && shards >= 4, "{} rows, {shards} shards", due.len());
     assert_eq!(got.len(), due.len(), "each once");
+    let due_rows = due.len() as u64;
     assert_eq!(by_key(got), by_key(due), "and in the order of its key");
     if cfg!(debug_assertions) && std::env::var_os("DOUANE_BIN").is_none() {
         assert_eq!(kills, 5);
@@ -122,6 +131,36 @@ fn a_killed_trainer_has_each_row_once_and_takes_nothing_that_is_not_approved() {
     let again = feed(&place, &[]).fine("nothing new");
     let again: Value = serde_json::from_str(&again.out).expect("JSON");
     assert_eq!((&again["rows"], again["shards"].as_array().map(Vec::len)), (&0.into(), Some(0)));
+
+    // Killed between its last shard and the command: the next call starts it without a wait, and the one after it does not. Shards
+    // that were moved away were taken.
+    let starts = || std::fs::read_to_string(dir.join("trained")).map_or(0, |t| t.lines().count());
+    place.env("DOUANE_TEST_CONTROL", "die-at-feed-renamed");
+    feed_and_train(&place, &[]);
+    place.env("DOUANE_TEST_CONTROL", "");
+    if cfg!(debug_assertions) && std::env::var_os("DOUANE_BIN").is_none() {
+        assert_eq!(starts(), 0, "killed before it");
+    }
+    feed_and_train(&place, &["--wait-for", "1"]).fine("the command that is due");
+    assert_eq!(starts(), 1);
+    std::fs::rename(dir.join("other/shard-000000000001"), dir.join("taken")).expect("moved away");
+    let nothing = feed_and_train(&place, &[]).fine("nothing new");
+    let nothing: Value = serde_json::from_str(&nothing.out).expect("JSON");
+    assert_eq!((&nothing["rows"], &nothing["rows_in_all"]), (&0.into(), &due_rows.into()));
+    assert_eq!(starts(), 1, "it is started once");
+    // Retention took what a new folder would take first: that is said, and taken without it where that is allowed. Whoever has it
+    // already goes on.
+    let records = target.read(&topic, Isolation::Committed);
+    let (partition, offset) = (records[0].partition, records[0].offset);
+    target.set_topic_config(&topic, "cleanup.policy", "delete");
+    target.delete_records(&topic, partition, offset + 1);
+    feed(&place, &[]).fine("nothing that it wants is gone");
+    std::fs::remove_dir_all(dir.join("other")).expect("a folder");
+    refused(&feed_and_train(&place, &[]), "retired");
+    let left = feed_and_train(&place, &["--allow-retired"]).fine("what is left");
+    let left: Value = serde_json::from_str(&left.out).expect("JSON");
+    assert!(left["retired"] == 1 && left["rows"].as_u64() < Some(due_rows), "{left}");
+    assert_eq!(starts(), 2);
 
     // It waits until enough is there, takes it, and starts what trains.
     let args = ["-c", "outside/douane.yaml", "feed", &topic, "--out", OUT];
