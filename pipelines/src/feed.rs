@@ -170,8 +170,15 @@ fn due(state: Option<&State>, done: u64) -> Option<u64> {
 
 impl Fed {
     /// The shard up to which a command is to be started now: nothing was refused, and one is due.
-    pub fn starts(&self) -> Option<u64> {
-        self.due.filter(|_| self.holds)
+    /// Whoever asked to stop starts none: it stays due.
+    pub fn starts(&self, is_stopped: bool) -> Result<Option<u64>, RunFault> {
+        match self.due.filter(|_| self.holds) {
+            Some(_) if is_stopped => Err(RunFault::Stopped(
+                "the command after `--` was not started; the next call with one starts it"
+                    .to_owned(),
+            )),
+            due => Ok(due),
+        }
     }
 
     fn refused(mut self, findings: &Findings) -> Self {
@@ -678,7 +685,10 @@ mod tests {
         let done = command_done_up_to(dir.path()).unwrap();
         assert_eq!((due(Some(&after(3)), done), due(Some(&after(4)), done)), (None, Some(4)));
         let fed = |holds| Fed { holds, due: Some(4), ..Fed::default() };
-        assert_eq!((fed(true).starts(), fed(false).starts()), (Some(4), None));
+        assert_eq!(fed(true).starts(false).unwrap(), Some(4));
+        assert_eq!(fed(false).starts(false).unwrap(), None);
+        let stopped = fed(true).starts(true);
+        assert!(matches!(stopped, Err(RunFault::Stopped(_))), "{stopped:?}");
         fs::write(dir.path().join(COMMAND), "x").unwrap();
         assert!(command_done_up_to(dir.path()).is_err());
     }

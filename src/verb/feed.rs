@@ -78,13 +78,12 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         Format::Json => verb::print_json(&fed),
         Format::Text => verb::print(&fed.text()),
     }
-    let (Some((program, rest)), Some(shard)) = (args.command.split_first(), fed.starts()) else {
+    let Some((program, rest)) = args.command.split_first() else {
         return Ok(verb::answer(fed.holds));
     };
-    if asked.load(Ordering::Relaxed) {
-        let why = "the command after `--` was not started; the next call with one starts it";
-        return Err(RunFault::Stopped(why.to_owned()));
-    }
+    let Some(shard) = fed.starts(asked.load(Ordering::Relaxed))? else {
+        return Ok(verb::answer(fed.holds));
+    };
     let ended_well = start(program, rest, &args.out)?;
     // Crash here: it is started once more.
     if ended_well {
