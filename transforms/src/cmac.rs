@@ -33,8 +33,21 @@ pub struct Head {
 /// Padded messages back to back. It holds data and has no `Debug`.
 #[derive(Default)]
 pub struct Batch {
+    /// Zeros from `used` on: those of a whole batch are made at once.
     pub(crate) blocks: Vec<[u8; BLOCK]>,
+    used: usize,
+    /// Where messages lie; none while all are of one shape, which needs no look at each.
     pub(crate) lanes: Vec<Lane>,
+    /// How many there are of that shape.
+    alike: usize,
+    shape: Shape,
+}
+
+/// What decides how a message goes through the cipher.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Shape {
+    blocks: usize,
+    padded: bool,
 }
 
 /// Where one message of a batch lies, in blocks.
@@ -76,6 +89,7 @@ impl Cmac {
     /// Adds the message `head`, `field`, `text`; all messages of a batch begin with one head. The
     /// field's width is a constant because a short copy of any width costs as much as a block of
     /// the cipher; and nothing is read here that was written here, which would cost even more.
+    #[inline]
     pub fn push<const N: usize>(
         &self,
         head: &Head,
@@ -85,10 +99,18 @@ impl Cmac {
     ) {
         let length = head.filled + N + text.len();
         let padded = length == 0 || !length.is_multiple_of(BLOCK);
-        let at = batch.add(length / BLOCK + usize::from(padded), padded);
+        let shape = Shape { blocks: length / BLOCK + usize::from(padded), padded };
+        let at = if batch.lanes.is_empty() && (batch.alike == 0 || batch.shape == shape) {
+            batch.shape = shape;
+            batch.alike += 1;
+            batch.room(shape.blocks)
+        } else {
+            batch.part();
+            batch.add(shape.blocks, padded)
+        };
         let bytes = &mut batch.blocks[at..].as_flattened_mut()[head.filled..];
         bytes[..N].copy_from_slice(field);
-        bytes[N..N + text.len()].copy_from_slice(text);
+        copy(&mut bytes[N..], text);
         if padded {
             bytes[N + text.len()] = 0x80;
         }
@@ -97,6 +119,10 @@ impl Cmac {
     /// Appends the tags of all messages, in the order in which they were added, and empties the
     /// batch.
     pub fn finish(&self, head: &Head, batch: &mut Batch, out: &mut Vec<[u8; BLOCK]>) {
+        if batch.lanes.is_empty() {
+            self.finish_alike(head, batch, out);
+            return batch.clear();
+        }
         let from = out.len();
         out.resize(from + batch.lanes.len(), [0; BLOCK]);
         batch.side_by_side(|blocks, lanes| {
@@ -120,6 +146,26 @@ impl Cmac {
         batch.clear();
     }
 
+    /// Messages of one shape, in their order.
+    fn finish_alike(&self, head: &Head, batch: &Batch, out: &mut Vec<[u8; BLOCK]>) {
+        let Shape { blocks, padded } = batch.shape;
+        // SP 800-38B, 6.2, step 4.
+        let last = &self.subkeys[usize::from(padded)];
+        for messages in batch.blocks[..batch.used].chunks(blocks.max(1) * LANES) {
+            let mut states = [head.block; LANES];
+            let states = &mut states[..messages.len() / blocks];
+            for block in 0..blocks {
+                let subkey = if block + 1 == blocks { *last } else { [0; BLOCK] };
+                for (state, message) in states.iter_mut().zip(messages.chunks_exact(blocks)) {
+                    xor(state, &message[block]);
+                    xor(state, &subkey);
+                }
+                encrypt(&self.cipher, states);
+            }
+            out.extend_from_slice(states);
+        }
+    }
+
     /// The tag of one message.
     pub fn tag(&self, message: &[u8]) -> [u8; BLOCK] {
         let (mut batch, mut out) = (Batch::default(), Vec::with_capacity(1));
@@ -135,12 +181,56 @@ impl Cmac {
     }
 }
 
+/// Copies a text to where there is room for it. Short ones go in two pieces that overlap: a call for
+/// any length costs as much as a block of the cipher.
+#[inline]
+pub(crate) fn copy(to: &mut [u8], text: &[u8]) {
+    fn ends<const N: usize>(to: &mut [u8], text: &[u8]) {
+        let to = &mut to[..text.len()];
+        if let (Some(to), Some(text)) = (to.first_chunk_mut::<N>(), text.first_chunk()) {
+            *to = *text;
+        }
+        if let (Some(to), Some(text)) = (to.last_chunk_mut::<N>(), text.last_chunk()) {
+            *to = *text;
+        }
+    }
+    match text.len() {
+        16..=32 => ends::<16>(to, text),
+        8..=15 => ends::<8>(to, text),
+        4..=7 => ends::<4>(to, text),
+        length => to[..length].copy_from_slice(text),
+    }
+}
+
 impl Batch {
+    /// Where the next blocks of zeros are.
+    fn room(&mut self, blocks: usize) -> usize {
+        let at = self.used;
+        self.used += blocks;
+        if self.used > self.blocks.len() {
+            self.grow();
+        }
+        at
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.blocks.resize(self.used.next_power_of_two().max(LANES), [0; BLOCK]);
+    }
+
+    /// Gives messages of one shape lanes, where one of another comes.
+    #[cold]
+    fn part(&mut self) {
+        let Shape { blocks, padded } = self.shape;
+        for number in 0..std::mem::take(&mut self.alike) {
+            self.lanes.push(Lane { number, at: number * blocks, blocks, padded });
+        }
+    }
+
     /// Adds a lane of so many blocks of zeros and says where it begins.
     pub(crate) fn add(&mut self, blocks: usize, padded: bool) -> usize {
-        let at = self.blocks.len();
+        let at = self.room(blocks);
         self.lanes.push(Lane { number: self.lanes.len(), at, blocks, padded });
-        self.blocks.resize(at + blocks, [0; BLOCK]);
         at
     }
 
@@ -156,8 +246,10 @@ impl Batch {
     }
 
     pub(crate) fn clear(&mut self) {
-        self.blocks.clear();
+        self.blocks[..self.used].fill([0; BLOCK]);
+        self.used = 0;
         self.lanes.clear();
+        self.alike = 0;
     }
 }
 

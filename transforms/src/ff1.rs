@@ -11,6 +11,7 @@ use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
 pub use aes::{Aes128, Aes192, Aes256};
 use fpe::ff1::{FF1, FlexibleNumeralString};
 
+use crate::cmac::copy;
 use crate::fault::TransformFault;
 
 /// SP 800-38G Rev. 1: radix^minlen must be at least this.
@@ -122,7 +123,7 @@ impl<C: Cipher> Ff1<C> {
         }
         let Some(length) = length else { return self.long(way, tweak, numerals) };
         let mut column = self.column(way);
-        column.tweak(tweak);
+        column.tweak().extend_from_slice(tweak);
         column.push(length, length.halves(numerals));
         for halves in column.finish() {
             length.write(halves, numerals);
@@ -365,11 +366,15 @@ pub struct Column<'f, C = Aes256> {
 }
 
 impl<C: Cipher> Column<'_, C> {
-    /// The tweak of the values to come, empty until then.
-    pub fn tweak(&mut self, tweak: &[u8]) {
-        self.tweak.clear();
-        self.tweak.extend_from_slice(tweak);
+    /// The tweak of the values that came last.
+    pub fn tweaked(&self) -> &[u8] {
+        &self.tweak
+    }
+
+    /// The tweak of the values to come, empty until then: to be written over.
+    pub fn tweak(&mut self) -> &mut Vec<u8> {
         self.turn += 1;
+        &mut self.tweak
     }
 
     /// Takes a value. It comes out of [`Self::finish`] at the place of its turn.
@@ -384,7 +389,7 @@ impl<C: Cipher> Column<'_, C> {
             groups.len() - 1
         });
         let group = &mut groups[place];
-        group.push(at, halves, self.turn, &self.tweak);
+        group.push(&self.ff1.cipher, at, halves, self.turn, &self.tweak);
         if group.at.len() == LANES {
             group.run(&self.ff1.cipher, self.way, &mut self.done);
         }
@@ -410,8 +415,15 @@ struct Group {
     b: Vec<u64>,
     /// Which of `starts` each value has; neighbours often share one.
     start_of: Vec<usize>,
-    /// `P || Q` of tweaks whose start is not known yet.
+    /// `P || Q` of the last tweak.
+    message: Vec<u8>,
+    /// Bytes of that tweak.
+    filled: usize,
+    /// CBC state before the last block of tweaks that begin as that one; none before two did.
+    lead: Option<u128>,
+    /// `P || Q` of tweaks whose start is not known yet, and which it is.
     messages: Vec<u8>,
+    waiting: Vec<usize>,
     /// CBC state before the last block, the fixed part of that block added.
     starts: Vec<u128>,
     /// That of each value.
@@ -431,7 +443,11 @@ impl Group {
             a: lanes(),
             b: lanes(),
             start_of: Vec::with_capacity(LANES),
+            message: Vec::new(),
+            filled: 0,
+            lead: None,
             messages: Vec::new(),
+            waiting: Vec::new(),
             starts: Vec::new(),
             before_last: Vec::with_capacity(LANES),
             turn: None,
@@ -439,16 +455,45 @@ impl Group {
         }
     }
 
-    fn push(&mut self, at: usize, halves: Halves, turn: u64, tweak: &[u8]) {
+    fn push<C: Cipher>(&mut self, cipher: &C, at: usize, halves: Halves, turn: u64, tweak: &[u8]) {
         if self.turn != Some(turn) {
             self.turn = Some(turn);
-            self.length.message(tweak, &mut self.messages);
+            self.start(cipher, tweak);
         }
-        let starts = self.starts.len() + self.messages.len() / (16 * self.blocks);
-        self.start_of.push(starts - 1);
+        self.start_of.push(self.starts.len() - 1);
         self.at.push(at);
         self.a.push(halves.a);
         self.b.push(halves.b);
+    }
+
+    /// A start for a tweak. Kept characters stand at the tweak's end, so most of them differ in the
+    /// last block alone: then what is before it is enciphered once. Others wait for company.
+    fn start<C: Cipher>(&mut self, cipher: &C, tweak: &[u8]) {
+        let lead = 16 * (self.blocks - 1);
+        // Of the tweak: the last block has the rest, or none of it.
+        let (before, rest) = tweak.split_at(tweak.len().min(lead - 16));
+        let alike = !self.message.is_empty()
+            && self.filled == tweak.len()
+            && self.message[16..16 + before.len()] == *before;
+        if !alike {
+            self.message.clear();
+            self.length.message(tweak, &mut self.message);
+            (self.filled, self.lead) = (tweak.len(), None);
+            self.waiting.push(self.starts.len());
+            self.messages.extend_from_slice(&self.message);
+            return self.starts.push(0);
+        }
+        copy(&mut self.message[lead..], rest);
+        let (blocks, _) = self.message.as_chunks::<16>();
+        let state = *self.lead.get_or_insert_with(|| {
+            let mut state = Block::default();
+            for block in &blocks[..self.blocks - 1] {
+                state.iter_mut().zip(block).for_each(|(state, byte)| *state ^= byte);
+                cipher.encrypt_block(&mut state);
+            }
+            u128::from_be_bytes(state.0)
+        });
+        self.starts.push(state ^ u128::from_be_bytes(blocks[self.blocks - 1]));
     }
 
     /// Ten rounds over all that wait.
@@ -485,7 +530,9 @@ impl Group {
                 state.iter_mut().zip(message[at]).for_each(|(state, byte)| *state ^= byte);
             }
         }
-        self.starts.extend(self.buffer.iter().map(|state| u128::from_be_bytes(state.0)));
+        for (at, state) in self.waiting.drain(..).zip(&self.buffer) {
+            self.starts[at] = u128::from_be_bytes(state.0);
+        }
         self.messages.clear();
     }
 

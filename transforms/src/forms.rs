@@ -23,9 +23,6 @@ pub enum Form {
     Decimal,
 }
 
-/// The widest token of 128 bits.
-pub const WIDTH_MAX: usize = 39;
-
 impl Form {
     /// As written in YAML.
     pub fn name(self) -> &'static str {
@@ -53,20 +50,20 @@ impl Form {
         matches!(self, Self::Base32 | Self::Base64url)
     }
 
-    /// Prints a token of 128 bits.
-    pub fn print(self, token: [u8; 16], out: &mut [u8; WIDTH_MAX]) -> &str {
-        let width = self.width();
+    /// Prints tokens of 128 bits side by side: `out` has [`Self::width`] bytes for each.
+    pub(crate) fn print_all(self, tokens: &[[u8; 16]], out: &mut [u8]) {
+        let slots = out.chunks_exact_mut(self.width()).zip(tokens);
         match self {
-            Self::Base32 => base32(u128::from_be_bytes(token), out),
-            Self::Base62 => radix(u128::from_be_bytes(token), BASE62, 10, &mut out[..width]),
-            Self::Base64url => BASE64URL_NOPAD.encode_mut(&token, &mut out[..width]),
-            Self::Decimal => {
-                radix(u128::from_be_bytes(token), b"0123456789", 19, &mut out[..width])
+            Self::Base32 => slots.for_each(|(to, of)| base32(u128::from_be_bytes(*of), to)),
+            Self::Base62 => {
+                slots.for_each(|(to, of)| radix(u128::from_be_bytes(*of), BASE62, 10, to));
             }
-            Self::Uuid => uuid(token, out),
+            Self::Base64url => slots.for_each(|(to, of)| BASE64URL_NOPAD.encode_mut(of, to)),
+            Self::Decimal => {
+                slots.for_each(|(to, of)| radix(u128::from_be_bytes(*of), b"0123456789", 19, to));
+            }
+            Self::Uuid => slots.for_each(|(to, of)| uuid(*of, to)),
         }
-        // The printers write ASCII only.
-        std::str::from_utf8(&out[..width]).unwrap_or_default()
     }
 
     /// Prints any count of bytes in place of what `out` holds; nothing in a form that does not
@@ -98,13 +95,32 @@ impl Form {
 
 const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-fn base32(value: u128, out: &mut [u8; WIDTH_MAX]) {
+/// Both signs of ten bits.
+static BASE32: [[u8; 2]; 1024] = {
     const SIGNS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    for (i, sign) in out.iter_mut().enumerate().take(25) {
-        *sign = SIGNS[(value >> (123 - 5 * i)) as usize & 31];
+    let mut pairs = [[0; 2]; 1024];
+    let mut bits = 0;
+    while bits < 1024 {
+        pairs[bits] = [SIGNS[bits >> 5], SIGNS[bits & 31]];
+        bits += 1;
+    }
+    pairs
+};
+
+fn base32(value: u128, out: &mut [u8]) {
+    let (high, low) = ((value >> 64) as u64, value as u64);
+    let bits = |bits: u64| BASE32[(bits & 1023) as usize];
+    let (pairs, _) = out.as_chunks_mut::<2>();
+    let [a, b, c, d, e, f, middle, g, h, i, j, k, end] = pairs else { return };
+    for (n, pair) in (1..).zip([a, b, c, d, e, f]) {
+        *pair = bits(high >> (64 - 10 * n));
+    }
+    *middle = bits(high << 6 | low >> 58);
+    for (n, pair) in (1..).zip([g, h, i, j, k]) {
+        *pair = bits(low >> (58 - 10 * n));
     }
     // RFC 4648 section 6: the last quantum is filled with zero bits on the right.
-    out[25] = SIGNS[(value as usize & 7) << 2];
+    *end = bits(low << 2);
 }
 
 /// Big-endian digits of `value`, zeros in front. `step` digits are taken from one 64-bit limb,
@@ -124,7 +140,7 @@ fn radix(mut value: u128, signs: &[u8], step: u32, out: &mut [u8]) {
     }
 }
 
-fn uuid(mut token: [u8; 16], out: &mut [u8; WIDTH_MAX]) {
+fn uuid(mut token: [u8; 16], out: &mut [u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     // RFC 9562 section 5.8: version 8, variant 0b10; the other 122 bits are the token's.
     token[6] = token[6] & 0x0f | 0x80;
@@ -145,26 +161,33 @@ fn uuid(mut token: [u8; 16], out: &mut [u8; WIDTH_MAX]) {
 mod tests {
     use super::*;
 
+    fn printed(form: Form, token: [u8; 16]) -> String {
+        let mut out = vec![0; form.width()];
+        form.print_all(&[token], &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
     #[test]
     fn forms_print_the_same_number() {
         let value = u128::from_be_bytes(*b"\x00\x01douane tokens!");
-        let all = |form: Form| form.print(value.to_be_bytes(), &mut [0; WIDTH_MAX]).to_owned();
+        let all = |form: Form| printed(form, value.to_be_bytes());
         assert_eq!(all(Form::Base32), BASE32_NOPAD.encode(&value.to_be_bytes()).to_lowercase());
         assert_eq!(all(Form::Decimal), format!("{value:039}"));
         let back = all(Form::Base62).bytes().fold(0_u128, |n, sign| {
             n * 62 + BASE62.iter().position(|s| *s == sign).unwrap() as u128
         });
         assert_eq!(back, value);
-        assert_eq!(Form::Base62.print([0xff; 16], &mut [0; WIDTH_MAX]), "7n42DGM5Tflk9n8mt7Fhc7");
-        assert_eq!(
-            Form::Decimal.print([0xff; 16], &mut [0; WIDTH_MAX]),
-            "340282366920938463463374607431768211455"
-        );
-        assert_eq!(
-            Form::Uuid.print([0xff; 16], &mut [0; WIDTH_MAX]),
-            "ffffffff-ffff-8fff-bfff-ffffffffffff"
-        );
-        assert_eq!(Form::Base32.print([0; 16], &mut [0; WIDTH_MAX]), "a".repeat(26));
+        assert_eq!(printed(Form::Base62, [0xff; 16]), "7n42DGM5Tflk9n8mt7Fhc7");
+        assert_eq!(printed(Form::Decimal, [0xff; 16]), "340282366920938463463374607431768211455");
+        assert_eq!(printed(Form::Uuid, [0xff; 16]), "ffffffff-ffff-8fff-bfff-ffffffffffff");
+        assert_eq!(printed(Form::Base32, [0; 16]), "a".repeat(26));
+        // Each bit by itself, and tokens side by side.
+        let tokens: Vec<[u8; 16]> = (0..128).map(|bit| (1_u128 << bit).to_be_bytes()).collect();
+        let mut out = vec![0; 26 * tokens.len()];
+        Form::Base32.print_all(&tokens, &mut out);
+        for (printed, token) in out.chunks(26).zip(&tokens) {
+            assert_eq!(printed, BASE32_NOPAD.encode(token).to_lowercase().as_bytes());
+        }
     }
 
     #[test]
@@ -180,7 +203,7 @@ mod tests {
             }
             let mut text = String::new();
             form.print_bytes(&[7; 16], &mut text);
-            assert_eq!(text, form.print([7; 16], &mut [0; WIDTH_MAX]));
+            assert_eq!(text, printed(form, [7; 16]));
         }
         assert_eq!(Form::Base32.read_bytes("AE"), None);
         // Bits that the last character has too many are zero: one token, one text.

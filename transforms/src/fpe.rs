@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alphabet::{Alphabet, Signs};
 use crate::check_digit::CheckDigit;
+use crate::cmac::copy;
 use crate::column::{Protect, each_text};
 use crate::domains::Domains;
 use crate::fault::{StageFault, TransformFault};
@@ -288,6 +289,11 @@ impl Fpe {
         self.keep.cut(value).ok_or(TransformFault::DomainTooSmall)
     }
 
+    /// Where the kept characters begin in a tweak: behind its head and their own type and length.
+    fn kept_at(&self) -> usize {
+        self.head.len() + 5
+    }
+
     fn is_separator(&self, sign: char) -> bool {
         self.is_separator.get(sign as usize).copied().unwrap_or_default()
     }
@@ -303,9 +309,8 @@ struct Read<'f> {
     waiting: usize,
     /// Numerals of values with long halves.
     long: Vec<u16>,
-    /// Of the value at hand, and of the one before until then.
+    /// Of a value with separators.
     kept: String,
-    tweak: Vec<u8>,
     numerals: Vec<u16>,
 }
 
@@ -319,10 +324,9 @@ impl<'f> Read<'f> {
             waiting: 0,
             long: Vec::new(),
             kept: String::new(),
-            tweak: Vec::new(),
             numerals: Vec::new(),
         };
-        read.retweak();
+        read.retweak("", "");
         read
     }
 
@@ -361,10 +365,7 @@ impl<'f> Read<'f> {
             return Err(TransformFault::DomainTooSmall);
         }
         if !self.keeps(first, last) {
-            self.kept.clear();
-            self.kept.push_str(first);
-            self.kept.push_str(last);
-            self.retweak();
+            self.retweak(first, last);
         }
         Ok(Some(Cell::Solid(self.wait(length, Halves { a, b }))))
     }
@@ -408,7 +409,9 @@ impl<'f> Read<'f> {
         if self.numerals.len() < fpe.length_min {
             return Err(TransformFault::DomainTooSmall);
         }
-        self.retweak();
+        let kept = std::mem::take(&mut self.kept);
+        self.retweak(&kept, "");
+        self.kept = kept;
         match fpe.ff1.length(self.numerals.len())? {
             Some(length) => {
                 let halves = length.halves(&self.numerals);
@@ -417,7 +420,7 @@ impl<'f> Read<'f> {
             None => {
                 let start = self.long.len();
                 self.long.extend_from_slice(&self.numerals);
-                fpe.ff1.long(self.way, &self.tweak, &mut self.long[start..])?;
+                fpe.ff1.long(self.way, self.halves.tweaked(), &mut self.long[start..])?;
                 Ok(Cell::Long(start, self.long.len()))
             }
         }
@@ -427,7 +430,7 @@ impl<'f> Read<'f> {
     /// memcmp reads an empty text under a mask, and where its pointer dangles each read is a
     /// suppressed fault of 100 ns.
     fn keeps(&self, first: &str, last: &str) -> bool {
-        let (at, kept) = (first.len(), self.kept.as_bytes());
+        let (at, kept) = (first.len(), &self.halves.tweaked()[self.fpe.kept_at()..]);
         kept.len() == at + last.len()
             && (at == 0 || kept[..at] == *first.as_bytes())
             && (last.is_empty() || kept[at..] == *last.as_bytes())
@@ -439,16 +442,25 @@ impl<'f> Read<'f> {
         self.waiting - 1
     }
 
-    /// tuple(domain, context, kept), without building a tuple for every cell.
-    fn retweak(&mut self) {
-        self.tweak.clear();
-        self.tweak.extend_from_slice(&self.fpe.head);
-        // A value is far below 4 GiB.
-        let length = u32::try_from(self.kept.len()).unwrap_or(u32::MAX);
-        self.tweak.push(b't');
-        self.tweak.extend_from_slice(&length.to_be_bytes());
-        self.tweak.extend_from_slice(self.kept.as_bytes());
-        self.halves.tweak(&self.tweak);
+    /// tuple(domain, context, kept), without building a tuple for every cell: of as many kept
+    /// characters as before, those alone are written.
+    fn retweak(&mut self, first: &str, last: &str) {
+        let (fpe, count) = (self.fpe, first.len() + last.len());
+        let tweak = self.halves.tweak();
+        if tweak.len() != fpe.kept_at() + count {
+            tweak.clear();
+            tweak.extend_from_slice(&fpe.head);
+            // A value is far below 4 GiB.
+            let length = u32::try_from(count).unwrap_or(u32::MAX);
+            tweak.push(b't');
+            tweak.extend_from_slice(&length.to_be_bytes());
+            tweak.resize(fpe.kept_at() + count, 0);
+        }
+        let kept = &mut tweak[fpe.kept_at()..];
+        copy(kept, first.as_bytes());
+        if !last.is_empty() {
+            copy(&mut kept[first.len()..], last.as_bytes());
+        }
     }
 }
 

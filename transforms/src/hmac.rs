@@ -1,11 +1,17 @@
 //! HMAC-SHA-256 (FIPS 198-1) of many short messages under one key: both padded key blocks are
 //! compressed once, so that a message of up to 55 bytes costs two compressions.
 //!
-//! One message at a time: sixteen lanes of plain Rust, compiled for AVX2 behind a dispatching crate,
-//! made a third more on a machine with SHA instructions, which one lane uses.
+//! A message alone waits for itself twice: its second compression needs the first, and a block is
+//! read in vectors where it was just written in bytes. So a column's messages are written first, then
+//! all inner hashes are made, then all outer ones: neighbours do not need each other, and the
+//! processor has the next one under way before the last is done. Nearly twice as many come out.
+//! Sixteen lanes of plain Rust, compiled for AVX2 behind a dispatching crate, made a third more than
+//! one message at a time on a machine with SHA instructions.
 
 use sha2::block_api::compress256;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
+
+use crate::cmac::copy;
 
 /// FIPS 180-4, 5.3.3.
 const INITIAL: [u32; 8] = [
@@ -18,6 +24,34 @@ const INITIAL: [u32; 8] = [
     0x1f83_d9ab,
     0x5be0_cd19,
 ];
+
+/// Bytes of a block.
+const BLOCK: usize = 64;
+/// Messages whose inner hashes are made before their outer ones.
+const LANES: usize = 64;
+/// Bytes of a tag that a batch gives.
+pub const TAG: usize = 16;
+
+/// How messages begin that begin alike: its whole blocks are compressed once.
+#[derive(Clone)]
+pub struct Head {
+    /// The state after the key and those blocks.
+    state: [u32; 8],
+    /// Bytes that are in it.
+    before: usize,
+    /// The rest of the head, and zeros.
+    block: [u8; BLOCK],
+    /// Bytes of that rest.
+    filled: usize,
+}
+
+/// Padded messages back to back. It holds data and has no `Debug`.
+#[derive(Default)]
+pub struct Batch {
+    blocks: Vec<[u8; BLOCK]>,
+    /// Where each message ends, in blocks.
+    ends: Vec<usize>,
+}
 
 /// A prepared key. It has no `Debug`: its states are as good as the key.
 #[derive(ZeroizeOnDrop)]
@@ -39,6 +73,67 @@ impl Hmac {
         Self { inner: padded(0x36), outer: padded(0x5c) }
     }
 
+    /// What is the same in all messages that begin so.
+    pub fn head(&self, head: &[u8]) -> Head {
+        let (whole, rest) = head.as_chunks::<BLOCK>();
+        let mut state = self.inner;
+        compress256(&mut state, whole);
+        let mut block = [0; BLOCK];
+        block[..rest.len()].copy_from_slice(rest);
+        Head { state, before: BLOCK * (1 + whole.len()), block, filled: rest.len() }
+    }
+
+    /// Adds the message `head`, `field`, `text`; all messages of a batch begin with one head. The
+    /// field's width is a constant for the reason that it is in [`crate::cmac::Cmac::push`].
+    #[inline]
+    pub fn push<const N: usize>(
+        &self,
+        head: &Head,
+        field: &[u8; N],
+        text: &[u8],
+        batch: &mut Batch,
+    ) {
+        let length = head.filled + N + text.len();
+        let at = batch.blocks.len();
+        // FIPS 180-4, 5.1.1: a one bit, zeros, and the length in bits, the key block counted.
+        let end = at + (length + 9).div_ceil(BLOCK);
+        batch.blocks.push(head.block);
+        batch.blocks.resize(end, [0; BLOCK]);
+        let bytes = batch.blocks[at..].as_flattened_mut();
+        bytes[head.filled..head.filled + N].copy_from_slice(field);
+        copy(&mut bytes[head.filled + N..], text);
+        bytes[length] = 0x80;
+        let bits = (head.before + length) as u64 * 8;
+        if let Some(last) = bytes.last_chunk_mut() {
+            *last = bits.to_be_bytes();
+        }
+        batch.ends.push(end);
+    }
+
+    /// Appends the first 16 bytes of the tags of all messages, in the order in which they were added,
+    /// and empties the batch. [`Self::tag`] is its slow twin.
+    pub fn finish(&self, head: &Head, batch: &mut Batch, out: &mut Vec<[u8; TAG]>) {
+        let mut outer = [OUTER; LANES];
+        let mut start = 0;
+        for ends in batch.ends.chunks(LANES) {
+            for (block, end) in outer.iter_mut().zip(ends) {
+                let mut state = head.state;
+                compress256(&mut state, &batch.blocks[start..*end]);
+                start = *end;
+                block[..32].copy_from_slice(&bytes(state));
+            }
+            for block in &outer[..ends.len()] {
+                let mut state = self.outer;
+                compress256(&mut state, std::slice::from_ref(block));
+                let mut tag = [0; TAG];
+                tag.copy_from_slice(&bytes(state)[..TAG]);
+                out.push(tag);
+            }
+        }
+        batch.blocks.clear();
+        batch.ends.clear();
+    }
+
     /// The tag of a message, which is padded in place and is of no more use after.
     pub fn tag(&self, message: &mut Vec<u8>) -> [u8; 32] {
         // FIPS 180-4, 5.1.1: a one bit, zeros, and the length in bits, the key block counted.
@@ -49,15 +144,22 @@ impl Hmac {
         let mut state = self.inner;
         compress256(&mut state, message.as_chunks::<64>().0);
 
-        let mut block = [0; 64];
+        let mut block = OUTER;
         block[..32].copy_from_slice(&bytes(state));
-        block[32] = 0x80;
-        block[56..].copy_from_slice(&(96_u64 * 8).to_be_bytes());
         let mut state = self.outer;
         compress256(&mut state, &[block]);
         bytes(state)
     }
 }
+
+/// The outer message, without the inner tag: 32 bytes behind the key block.
+const OUTER: [u8; BLOCK] = {
+    let mut block = [0; BLOCK];
+    block[32] = 0x80;
+    let [.., high, low] = (96_u64 * 8).to_be_bytes();
+    (block[62], block[63]) = (high, low);
+    block
+};
 
 fn bytes(state: [u32; 8]) -> [u8; 32] {
     let mut out = [0; 32];
@@ -71,6 +173,7 @@ fn bytes(state: [u32; 8]) -> [u8; 32] {
 mod tests {
     use aws_lc_rs::hmac;
     use data_encoding::HEXLOWER;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -92,6 +195,43 @@ mod tests {
             HEXLOWER.encode(&tag),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Any heads and texts together, against one message at a time: heads over a block, more
+        /// messages than lanes.
+        #[test]
+        fn a_batch_equals_its_slow_twin(
+            key in any::<[u8; 32]>(),
+            head in prop::collection::vec(any::<u8>(), 0..150),
+            texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..140), 0..150),
+        ) {
+            let hmac = Hmac::new(&key);
+            let prepared = hmac.head(&head);
+            let (mut batch, mut out) = (Batch::default(), vec![[7; TAG]]);
+            let mut expected = out.clone();
+            for text in &texts {
+                match text.split_first_chunk::<5>() {
+                    Some((field, text)) => hmac.push(&prepared, field, text, &mut batch),
+                    None => hmac.push(&prepared, &[], text, &mut batch),
+                }
+                let tag = hmac.tag(&mut [&head[..], text].concat());
+                expected.push(*tag.first_chunk().unwrap());
+            }
+            hmac.finish(&prepared, &mut batch, &mut out);
+            prop_assert_eq!(&out, &expected);
+            // The batch is empty again, and tags are appended.
+            hmac.push(&prepared, b"x", b"", &mut batch);
+            hmac.finish(&prepared, &mut batch, &mut out);
+            prop_assert_eq!(out.len(), expected.len() + 1);
+            // The control: another head.
+            let other = hmac.head(b"another");
+            hmac.push(&other, b"x", b"", &mut batch);
+            hmac.finish(&other, &mut batch, &mut out);
+            prop_assert_ne!(out.pop(), out.pop());
+        }
     }
 
     /// Every length over three blocks, against AWS-LC.

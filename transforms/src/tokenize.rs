@@ -8,7 +8,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, StringBuilder};
+use arrow::array::{Array, ArrayRef, StringArray, StringBuilder};
+use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use douane_schemas::leaf::{Leaf, LeafType};
 use douane_schemas::secret::wipe_stack;
 use douane_schemas::tuple::Tuple;
@@ -20,8 +21,8 @@ use crate::cmac::{Batch, Cmac, Head};
 use crate::column::{Protect, each_text};
 use crate::domains::{Algorithm, Domains, Normalize};
 use crate::fault::{StageFault, TransformFault};
-use crate::forms::{Form, WIDTH_MAX};
-use crate::hmac::Hmac;
+use crate::forms::Form;
+use crate::hmac::{self, Hmac};
 use crate::keyring::Keyring;
 use crate::on_bad::OnBad;
 use crate::reversible::Sealer;
@@ -136,7 +137,10 @@ impl Config {
                     sealer: SubjectSealer::new(keys, &key, number, name, version, bucket_least)?,
                 }
             }
-            Algorithm::HmacSha256 => Maker::Hmac { key: Hmac::new(key.secret()), head },
+            Algorithm::HmacSha256 => {
+                let key = Hmac::new(key.secret());
+                Maker::Hmac { head: key.head(&head), key }
+            }
             Algorithm::AesCmac => {
                 let key = Cmac::new(key.secret());
                 Maker::Cmac { head: key.head(&head), key }
@@ -157,11 +161,11 @@ struct Tokenizer {
     form: Form,
 }
 
-/// A domain's algorithm with its key. `head` are the tuple's first fields: domain name and version.
+/// A domain's algorithm with its key. `head` is of the tuple's first fields: domain name and version.
 enum Maker {
     Hmac {
         key: Hmac,
-        head: Vec<u8>,
+        head: hmac::Head,
     },
     Cmac {
         key: Cmac,
@@ -178,35 +182,43 @@ enum Maker {
 /// Rows whose tokens are made together: few enough to stay near the processor.
 const ROWS: usize = 1_024;
 
-/// The rows of one call until they are printed.
+/// The values of one call until they are printed.
 #[derive(Default)]
 struct Rows {
-    /// One a row: it has a value.
-    present: Vec<bool>,
-    /// One a value.
+    count: usize,
     tags: Vec<[u8; 16]>,
-    message: Vec<u8>,
+    hmac: hmac::Batch,
     batch: Batch,
+}
+
+/// Printed tokens back to back, and where each of them ends.
+struct Tokens {
+    text: Vec<u8>,
+    ends: Vec<usize>,
 }
 
 impl Protect for Tokenizer {
     fn apply(&self, column: &ArrayRef) -> Result<ArrayRef, TransformFault> {
-        let count = column.len();
-        let mut out = StringBuilder::with_capacity(count, count * self.form.width());
+        let count = column.len() - column.null_count();
+        let room = count * self.form.width();
+        let mut out = Tokens { text: Vec::with_capacity(room), ends: Vec::new() };
         let mut normal = String::new();
         let mut rows = Rows::default();
         each_text(column, |value| {
-            rows.present.push(value.is_some());
-            if let Some(value) = value {
-                self.maker.push(self.normalize.apply(value, &mut normal)?, &mut rows)?;
-            }
-            if rows.present.len() == ROWS {
+            let Some(value) = value else { return Ok(()) };
+            let text = match self.normalize {
+                Normalize::None => value,
+                normalize => normalize.apply(value, &mut normal)?,
+            };
+            self.maker.push(text, &mut rows)?;
+            rows.count += 1;
+            if rows.count == ROWS {
                 self.print(&mut rows, &mut out);
             }
             Ok(())
         })?;
         self.print(&mut rows, &mut out);
-        Ok(Arc::new(out.finish()))
+        self.column(column, out)
     }
 
     fn apply_per(&self, column: &ArrayRef, per: &ArrayRef) -> Result<ArrayRef, TransformFault> {
@@ -250,14 +262,7 @@ impl Maker {
     fn push(&self, text: &str, rows: &mut Rows) -> Result<(), TransformFault> {
         match self {
             Self::Hmac { key, head } => {
-                rows.message.clear();
-                rows.message.extend_from_slice(head);
-                rows.message.extend_from_slice(&text_head(text));
-                rows.message.extend_from_slice(text.as_bytes());
-                let tag = key.tag(&mut rows.message);
-                let mut token = [0; 16];
-                token.copy_from_slice(&tag[..16]);
-                rows.tags.push(token);
+                key.push(head, &text_head(text), text.as_bytes(), &mut rows.hmac);
             }
             Self::Cmac { key, head } => {
                 key.push(head, &text_head(text), text.as_bytes(), &mut rows.batch);
@@ -271,35 +276,49 @@ impl Maker {
 }
 
 impl Tokenizer {
-    /// Makes what is not made yet, prints all rows, and empties them.
-    fn print(&self, rows: &mut Rows, out: &mut StringBuilder) {
-        let Rows { present, tags, batch, .. } = rows;
-        let mut present = present.drain(..);
-        // Nulls up to the next value; at the end of all rows none is left.
-        let mut nulls = |out: &mut StringBuilder| {
-            present.by_ref().take_while(|present| !present).for_each(|_| out.append_null());
-        };
-        let mut printed = [0; WIDTH_MAX];
+    /// Makes the tokens of all rows, prints them, and empties the rows.
+    fn print(&self, rows: &mut Rows, out: &mut Tokens) {
+        let Rows { count, tags, hmac, batch } = rows;
+        *count = 0;
         match &self.maker {
             Maker::Siv(sealer) => {
                 let mut text = String::new();
                 sealer.finish(batch, |token| {
-                    nulls(out);
                     self.form.print_bytes(token, &mut text);
-                    out.append_value(&text);
+                    out.text.extend_from_slice(text.as_bytes());
+                    out.ends.push(out.text.len());
                 });
             }
-            maker => {
-                if let Maker::Cmac { key, head } = maker {
-                    key.finish(head, batch, tags);
-                }
-                for tag in tags.drain(..) {
-                    nulls(out);
-                    out.append_value(self.form.print(tag, &mut printed));
-                }
-            }
+            Maker::Hmac { key, head } => key.finish(head, hmac, tags),
+            Maker::Cmac { key, head } => key.finish(head, batch, tags),
+            // Nothing was pushed.
+            Maker::Subject { .. } => {}
         }
-        nulls(out);
+        let at = out.text.len();
+        out.text.resize(at + tags.len() * self.form.width(), 0);
+        self.form.print_all(tags, &mut out.text[at..]);
+        tags.clear();
+    }
+
+    /// The column of the tokens, null for null. Those of 128 bits have one width, and no ends.
+    fn column(&self, of: &ArrayRef, tokens: Tokens) -> Result<ArrayRef, TransformFault> {
+        let (width, nulls) = (self.form.width(), of.nulls());
+        i32::try_from(tokens.text.len()).map_err(|_| TransformFault::OutOfRange)?;
+        let mut ends = tokens.ends.iter().copied();
+        let mut end = 0;
+        let mut offsets = Vec::with_capacity(of.len() + 1);
+        offsets.push(0);
+        offsets.extend((0..of.len()).map(|row| {
+            if nulls.is_none_or(|nulls| nulls.is_valid(row)) {
+                end = ends.next().unwrap_or(end + width);
+            }
+            // None is beyond the text.
+            end as i32
+        }));
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+        let texts = Buffer::from_vec(tokens.text);
+        let out = StringArray::try_new(offsets, texts, of.nulls().cloned());
+        Ok(Arc::new(out.map_err(|_| TransformFault::OutOfRange)?))
     }
 }
 

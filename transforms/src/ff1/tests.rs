@@ -202,7 +202,7 @@ fn columns_equal_the_oracle_at_every_border() {
             let sealed: Vec<u16> = ff1.long.encrypt(tweak, &text).unwrap().into();
             match ff1.length(n).unwrap() {
                 Some(length) => {
-                    column.tweak(tweak);
+                    column.tweak().clone_from(tweak);
                     column.push(length, length.halves(&plain));
                     waiting.push((length, tweak, plain, sealed));
                 }
@@ -217,7 +217,7 @@ fn columns_equal_the_oracle_at_every_border() {
         let mut back = ff1.column(Way::Decrypt);
         for ((length, tweak, _, sealed), found) in waiting.iter().zip(column.finish()) {
             assert!(found == length.halves(sealed), "radix {radix} n {}", length.count);
-            back.tweak(tweak);
+            back.tweak().clone_from(tweak);
             back.push(length, found);
         }
         for ((length, _, plain, _), found) in waiting.iter().zip(back.finish()) {
@@ -229,6 +229,46 @@ fn columns_equal_the_oracle_at_every_border() {
         assert!(waiting.len() > 3_000, "radix {radix}: {} in columns", waiting.len());
     }
     assert!(compared > 100_000);
+}
+
+/// Neighbours whose tweaks are alike but for their ends, or their starts, or that are of two lengths: of
+/// these the state before the last block is taken over, or is not. More of them than lanes.
+#[test]
+fn neighbours_with_tweaks_alike_equal_the_oracle() {
+    let mut cases = Cases(23);
+    let key: [u8; 32] = std::array::from_fn(|_| cases.next() as u8);
+    let ff1 = Ff1::<Aes256>::new(&key, 10).unwrap();
+    let mut taken_over = 0;
+    for bytes in 0..70 {
+        let mut tweak: Vec<u8> = (0..bytes).map(|_| cases.next() as u8).collect();
+        let other: Vec<u8> = (0..bytes + 3).map(|_| cases.next() as u8).collect();
+        let mut column = ff1.column(Way::Encrypt);
+        let mut waiting = Vec::new();
+        for n in 0..150 {
+            // Runs of ends, then a start now and then, then another length.
+            match cases.below(8) {
+                0 if bytes > 0 => tweak[cases.below(bytes)] ^= 1,
+                1..=5 if bytes > 0 => tweak[bytes - 1] ^= cases.next() as u8,
+                _ => {}
+            }
+            let tweak = if n % 50 == 49 { &other } else { &tweak };
+            let count = [16, 16, 16, 19, 7][cases.below(5)];
+            let plain = cases.numerals(10, count);
+            let text = FlexibleNumeralString::from(plain.clone());
+            let sealed: Vec<u16> = ff1.long.encrypt(tweak, &text).unwrap().into();
+            let length = ff1.length(plain.len()).unwrap().unwrap();
+            column.tweak().clone_from(tweak);
+            column.push(length, length.halves(&plain));
+            waiting.push((length, sealed));
+        }
+        let groups = column.groups.iter().flatten();
+        taken_over += groups.filter(|group| group.lead.is_some()).count();
+        for ((length, sealed), found) in waiting.iter().zip(column.finish()) {
+            assert!(found == length.halves(sealed), "tweak of {bytes}, n {}", length.count);
+        }
+    }
+    // The control: the short way was taken.
+    assert!(taken_over > 50, "{taken_over}");
 }
 
 /// Each kind of arithmetic is met by the lengths above; a change of kinds shows here.
