@@ -1,6 +1,6 @@
 //! What a log adds up to: the same fold for what is read back and for what is appended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::entry::{PERIODS_MAX, check_why};
 use super::{BudgetFault, Caps, Computed, Level, Opening, ReleaseId, Reserve, What, Window};
@@ -78,8 +78,11 @@ pub struct Balance {
     releases: BTreeMap<ReleaseId, Release>,
     by_index: BTreeMap<u64, ReleaseId>,
     total: Spent,
-    /// By the end of the windows.
-    by_end: BTreeMap<i64, Spent>,
+    /// By the windows' end and start.
+    windows: BTreeMap<(i64, i64), Spent>,
+    starts: BTreeSet<i64>,
+    /// Length of the longest window: none that ends later than that after an instant begins before it.
+    longest_ms: i64,
     /// For each way to cut time that a policy ever had, (origin, length): number of period to sum.
     periods: BTreeMap<(i64, i64), BTreeMap<i64, Spent>>,
 }
@@ -92,7 +95,9 @@ impl Balance {
             releases: BTreeMap::new(),
             by_index: BTreeMap::new(),
             total: Spent::default(),
-            by_end: BTreeMap::new(),
+            windows: BTreeMap::new(),
+            starts: BTreeSet::new(),
+            longest_ms: 0,
             periods: BTreeMap::new(),
         }
     }
@@ -147,7 +152,7 @@ impl Balance {
                 let periods = self.periods.get(&(origin_ms, length_ms));
                 periods.and_then(|sums| sums.get(&number)).copied().unwrap_or_default()
             }
-            Level::WEvent { length_ms } => self.ending_in(at_ms.saturating_sub(length_ms), at_ms),
+            Level::WEvent { length_ms } => self.touching(at_ms.saturating_sub(length_ms), at_ms),
         }
     }
 
@@ -295,8 +300,10 @@ impl Balance {
     fn charge(&mut self, reserve: &Reserve) {
         let (charge, window) = (Spent::of(reserve), reserve.release.window);
         self.total = self.total.and(charge);
-        let ending = self.by_end.entry(window.end_ms).or_default();
-        *ending = ending.and(charge);
+        let same = self.windows.entry((window.end_ms, window.start_ms)).or_default();
+        *same = same.and(charge);
+        self.starts.insert(window.start_ms);
+        self.longest_ms = self.longest_ms.max(window.end_ms - window.start_ms);
         for (cut, sums) in &mut self.periods {
             for number in touched(*cut, window) {
                 let sum = sums.entry(number).or_default();
@@ -321,15 +328,32 @@ impl Balance {
         self.periods.insert(cut, sums);
     }
 
-    /// Charges of windows that end after `from` and not after `to`.
-    fn ending_in(&self, from: i64, to: i64) -> Spent {
-        match from < to {
-            true => self
-                .by_end
-                .range(from.saturating_add(1)..=to)
-                .fold(Spent::default(), |sum, (_, spent)| sum.and(*spent)),
-            false => Spent::default(),
+    /// Charges of windows of which some is in the stretch from `from` to before `to`.
+    fn touching(&self, from: i64, to: i64) -> Spent {
+        if from >= to {
+            return Spent::default();
         }
+        self.windows
+            .range(
+                (from.saturating_add(1), i64::MIN)..=(to.saturating_add(self.longest_ms), i64::MAX),
+            )
+            .filter(|((_, start), _)| *start < to)
+            .fold(Spent::default(), |sum, (_, spent)| sum.and(*spent))
+    }
+
+    /// The first end after `after` of a stretch that begins or ends where a window does, this one or
+    /// one that is charged. Only these are held against a cap: w windows in a row are such a
+    /// stretch, and one that lies across them touches w + 1.
+    fn end_of_stretch(&self, after: i64, length_ms: i64, window: Window) -> i64 {
+        let known = self.windows.range((after.saturating_add(1), i64::MIN)..).next();
+        let begun = self.starts.range(after.saturating_sub(length_ms).saturating_add(1)..).next();
+        let own = [window.end_ms, window.start_ms.saturating_add(length_ms)];
+        own.into_iter()
+            .filter(|end| *end > after)
+            .chain(known.map(|((end, _), _)| *end))
+            .chain(begun.map(|start| start.saturating_add(length_ms)))
+            .min()
+            .unwrap_or(i64::MAX)
     }
 
     /// Every policy's caps, with this charge.
@@ -363,8 +387,8 @@ impl Balance {
             () if passes(worst.rho, rho, caps.rho) => {
                 Err(full(What::Rho, rho, caps.rho, worst.rho, renews()))
             }
-            () if passes(worst.delta, delta, caps.delta) => {
-                Err(full(What::Delta, delta, caps.delta, worst.delta, renews()))
+            () if passes(worst.delta, delta, caps.selecting()) => {
+                Err(full(What::Delta, delta, caps.selecting(), worst.delta, renews()))
             }
             () => Ok(()),
         }
@@ -380,20 +404,24 @@ impl Balance {
                 Some((last + 1).saturating_mul(length_ms).saturating_add(origin_ms))
             }
             Level::WEvent { length_ms } => {
-                // The oldest charges leave the stretch first.
-                let from = window.end_ms.saturating_sub(length_ms).saturating_add(1);
-                let mut left = self.ending_in(from - 1, i64::MAX);
-                for (end, spent) in self.by_end.range(from..) {
-                    left.rho -= spent.rho;
-                    left.delta -= spent.delta;
-                    let rho = left.rho + u128::from(reserve.rho) <= u128::from(caps.rho);
-                    let delta = left.delta + u128::from(reserve.delta) <= u128::from(caps.delta);
-                    if rho && (delta || reserve.delta == 0) {
-                        let length = window.end_ms - window.start_ms;
-                        return Some(end.saturating_add(length_ms).saturating_sub(length));
-                    }
-                }
-                None
+                let long = window.end_ms - window.start_ms;
+                // Where a window that is charged and this one are in no stretch together any more.
+                let apart = |(end, start): (i64, i64)| {
+                    let own = end.saturating_add(length_ms).saturating_sub(long);
+                    own.max(start.saturating_add(length_ms)).max(end)
+                };
+                let from = window.start_ms.saturating_sub(length_ms);
+                let near = self.windows.range((from.saturating_add(1), i64::MIN)..);
+                let starts: BTreeSet<i64> = near.map(|(at, _)| apart(*at)).collect();
+                let fits = |start: &i64| {
+                    let end_ms = start.saturating_add(long);
+                    let worst = self.worst(caps.level, Window { start_ms: *start, end_ms }).ok()?;
+                    let rho = worst.rho + u128::from(reserve.rho) <= u128::from(caps.rho);
+                    let delta =
+                        worst.delta + u128::from(reserve.delta) <= u128::from(caps.selecting());
+                    (rho && (delta || reserve.delta == 0)).then_some(*start)
+                };
+                starts.range(window.start_ms.saturating_add(1)..).find_map(fits)
             }
         }
     }
@@ -418,13 +446,15 @@ impl Balance {
                 Ok(spent.fold(Spent::default(), most))
             }
             Level::WEvent { length_ms } => {
-                let end = window.end_ms;
-                // The stretches that hold `end`, each told by its last window.
-                let until = end.saturating_add(length_ms);
-                let lasts = self.by_end.range(end..until).map(|(last, _)| *last);
-                let spent = std::iter::once(end)
-                    .chain(lasts)
-                    .map(|last| self.ending_in(last.saturating_sub(length_ms), last));
+                // What is in a stretch grows only where a window begins; from there to the end of the
+                // next stretch windows only leave it.
+                let (start, until) = (window.start_ms, window.end_ms.saturating_add(length_ms));
+                let later = self.starts.range(start.saturating_add(1)..until).copied();
+                let spent = std::iter::once(start)
+                    .chain(later)
+                    .map(|after| self.end_of_stretch(after, length_ms, window))
+                    .filter(|end| *end < until)
+                    .map(|end| self.touching(end.saturating_sub(length_ms), end));
                 Ok(spent.fold(Spent::default(), most))
             }
         }

@@ -73,7 +73,8 @@ pub enum Level {
     },
     /// All that there ever are.
     UnitLifetime,
-    /// All whose window ends within any stretch of `length_ms`: w windows of a w-th of it.
+    /// All whose window touches any stretch of `length_ms` that begins or ends where a window of the
+    /// account does, whichever policy's: w windows in a row of a w-th of it, and what lies across.
     WEvent {
         /// Of the stretch.
         #[serde(with = "text_i64")]
@@ -90,12 +91,20 @@ pub struct Caps {
     /// zCDP's rho, in units of 2^-40.
     #[serde(with = "text_u64")]
     pub rho: u64,
-    /// The deltas of selecting groups, in units of 2^-80.
+    /// At which epsilon is stated, in units of 2^-80. Selecting groups may spend half of it.
     #[serde(with = "text_u64")]
     pub delta: u64,
     /// Over all releases that there ever are, beside the level's own.
     #[serde(with = "text_u64_option")]
     pub rho_life: Option<u64>,
+}
+
+impl Caps {
+    /// What selecting groups may spend. Where it spent all, no epsilon could be stated: turning rho
+    /// into one, and the tables of noise, have a part of delta too.
+    pub const fn selecting(&self) -> u64 {
+        self.delta / 2
+    }
 }
 
 /// A policy: the body of OPEN.

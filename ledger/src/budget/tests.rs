@@ -33,7 +33,10 @@ fn weeks() -> Level {
 }
 
 fn reserve(policy: &str, day: i64, rho: u64) -> Reserve {
-    let window = Window { start_ms: day * DAY, end_ms: (day + 1) * DAY };
+    reserve_of(policy, Window { start_ms: day * DAY, end_ms: (day + 1) * DAY }, rho)
+}
+
+fn reserve_of(policy: &str, window: Window, rho: u64) -> Reserve {
     let release = ReleaseId { policy: policy.into(), window, query: "visits".into(), revision: 0 };
     Reserve {
         release,
@@ -158,6 +161,53 @@ fn any_w_windows_in_a_row_stay_below_a_cap() {
     assert_eq!(full(a.reserve(&reserve("p", 5, 11)).unwrap_err()).3, None, "never");
 }
 
+fn window(start_halves: i64, halves: i64) -> Window {
+    let start_ms = start_halves * DAY / 2;
+    Window { start_ms, end_ms: start_ms + halves * DAY / 2 }
+}
+
+/// Windows of one length that begin where others are half over: one day touches three of them.
+#[test]
+fn windows_of_another_phase_are_in_the_same_stretch() {
+    let home = tempfile::tempdir().unwrap();
+    let mut a = account(&home);
+    a.open_policy(&opening("a", Level::WEvent { length_ms: DAY }, 2)).unwrap();
+    a.open_policy(&opening("b", Level::UnitLifetime, 1000)).unwrap();
+    a.reserve(&reserve("a", 0, 1)).unwrap();
+    a.reserve(&reserve_of("b", window(1, 2), 1)).unwrap();
+    // From noon to noon there would be three.
+    let over = a.reserve(&reserve("a", 1, 1)).unwrap_err();
+    assert_eq!(full(over), ("a".into(), What::Rho, 0, Some(3 * DAY / 2)));
+    a.reserve(&reserve("a", 2, 1)).unwrap();
+    a.reserve(&reserve_of("b", window(3, 2), 1)).unwrap();
+    // And on day 2, with the halves of `b` before and after it.
+    let over = a.reserve(&reserve_of("b", window(5, 2), 1)).unwrap_err();
+    assert_eq!(full(over), ("a".into(), What::Rho, 0, Some(3 * DAY)));
+    // Control: where it no longer touches day 2 it fits, as it says.
+    a.reserve(&reserve_of("b", window(6, 2), 1)).unwrap();
+}
+
+/// A month that is charged at its end lies over days that are charged after it.
+#[test]
+fn a_long_window_is_in_every_stretch_that_it_touches() {
+    let home = tempfile::tempdir().unwrap();
+    let mut a = account(&home);
+    a.open_policy(&opening("days", Level::WEvent { length_ms: 7 * DAY }, 7)).unwrap();
+    a.open_policy(&opening("month", Level::UnitLifetime, 1000)).unwrap();
+    let month = Window { start_ms: 0, end_ms: 30 * DAY };
+    a.reserve(&reserve_of("month", month, 6)).unwrap();
+    a.reserve(&reserve("days", 1, 1)).unwrap();
+    let (_, what, left, renews) = full(a.reserve(&reserve("days", 2, 1)).unwrap_err());
+    assert_eq!((what, left), (What::Rho, 0));
+    // One a week beside the month, and all of them in the weeks that do not touch it.
+    assert_eq!(renews, Some(8 * DAY));
+    a.reserve(&reserve("days", 8, 1)).unwrap();
+    assert!(a.reserve(&reserve("days", 9, 1)).is_err());
+    for day in 36..45 {
+        a.reserve(&reserve("days", day, 1)).unwrap();
+    }
+}
+
 #[test]
 fn delta_and_life_have_caps_of_their_own() {
     let home = tempfile::tempdir().unwrap();
@@ -165,11 +215,12 @@ fn delta_and_life_have_caps_of_their_own() {
     let mut policy = opening("p", weeks(), 100);
     policy.caps.rho_life = Some(120);
     a.open_policy(&policy).unwrap();
-    a.reserve(&Reserve { delta: 600, ..reserve("p", 0, 50) }).unwrap();
-    let fault = a.reserve(&Reserve { delta: 401, ..reserve("p", 1, 5) }).unwrap_err();
+    // Of 1000, half: the rest is that of stating an epsilon at all.
+    a.reserve(&Reserve { delta: 300, ..reserve("p", 0, 50) }).unwrap();
+    let fault = a.reserve(&Reserve { delta: 201, ..reserve("p", 1, 5) }).unwrap_err();
     assert!(fault.to_string().contains("renews at 1970-01-08T00:00:00Z"), "{fault}");
     assert_eq!(full(fault).1, What::Delta);
-    a.reserve(&Reserve { delta: 400, ..reserve("p", 1, 50) }).unwrap();
+    a.reserve(&Reserve { delta: 200, ..reserve("p", 1, 50) }).unwrap();
     let fault = full(a.reserve(&reserve("p", 7, 21)).unwrap_err());
     assert_eq!((fault.1, fault.2, fault.3), (What::RhoLife, 20, None));
     a.reserve(&reserve("p", 7, 20)).unwrap();
@@ -375,15 +426,18 @@ fn what_was_read_is_chained_from_record_to_record() {
 #[derive(Clone, Debug)]
 enum Step {
     Open(usize, u64),
-    Reserve(usize, i64, u64),
-    Computed(usize, i64, u8),
-    Committed(usize, i64),
-    Void(usize, i64),
+    Reserve(usize, Window, u64),
+    Computed(usize, Window, u8),
+    Committed(usize, Window),
+    Void(usize, Window),
     Crash,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let (policy, day) = (0..3_usize, 0..9_i64);
+    let policy = 0..3_usize;
+    // Of several lengths, and beginning at noon as well as at midnight.
+    let day = (0..10_i64, prop_oneof![4 => Just(2_i64), 1 => Just(5)])
+        .prop_map(|(start, halves)| window(start, halves));
     prop_oneof![
         1 => (policy.clone(), 1..60_u64).prop_map(|(p, rho)| Step::Open(p, rho)),
         4 => (policy.clone(), day.clone(), 1..12_u64).prop_map(|(p, d, r)| Step::Reserve(p, d, r)),
@@ -406,11 +460,11 @@ proptest! {
         let names = ["a", "b", "c"];
         let mut a = account(&home);
         for step in &steps {
-            let id = |p: usize, day| reserve(names[p], day, 1).release;
+            let id = |p: usize, day| reserve_of(names[p], day, 1).release;
             // Each may be refused; what is written is looked at below.
             let _ = match step {
                 Step::Open(p, rho) => a.open_policy(&opening(names[*p], levels[*p], *rho)),
-                Step::Reserve(p, day, rho) => a.reserve(&reserve(names[*p], *day, *rho)).map(drop),
+                Step::Reserve(p, day, rho) => a.reserve(&reserve_of(names[*p], *day, *rho)).map(drop),
                 Step::Computed(p, day, out) => a.computed(&id(*p, *day), b"f", &[*out; 32]),
                 Step::Committed(p, day) => a.committed(&id(*p, *day)),
                 Step::Void(p, day) => a.void(&id(*p, *day), "x"),
@@ -441,16 +495,21 @@ proptest! {
                         };
                         match cap.level {
                             Level::UnitLifetime => prop_assert!(sum(&|_| true) <= cap.rho),
-                            Level::UnitPeriod { length_ms, .. } => for week in 0..2 {
+                            Level::UnitPeriod { length_ms, .. } => for week in 0..3 {
                                 let from = week * length_ms;
                                 let to = from + length_ms;
                                 let touches = |w: Window| w.start_ms < to && w.end_ms > from;
                                 prop_assert!(sum(&touches) <= cap.rho);
                             },
-                            Level::WEvent { length_ms } => for end in 0..12 {
-                                let to = end * DAY;
-                                let ends = |w: Window| w.end_ms <= to && w.end_ms > to - length_ms;
-                                prop_assert!(sum(&ends) <= cap.rho);
+                            // At every instant at which a window begins or ends.
+                            Level::WEvent { length_ms } => for half in -8..50 {
+                                let to = half * DAY / 2;
+                                let from = to - length_ms;
+                                if !charges.iter().any(|c| c.0.end_ms == to || c.0.start_ms == from) {
+                                    continue;
+                                }
+                                let touches = |w: Window| w.start_ms < to && w.end_ms > from;
+                                prop_assert!(sum(&touches) <= cap.rho);
                             },
                         }
                     }
