@@ -598,12 +598,28 @@ impl Lint<'_> {
             delta: self.units(&under(&base, &["caps", "delta"]), &file.caps.delta, 80),
         };
         // At the account's delta epsilon is stated: half of it is the conversion's.
-        let windows = period_ms.div_ceil(every_ms) + 1;
-        if delta.is_some_and(|delta| delta.saturating_mul(windows) > caps.delta / 2) {
+        if let Some(delta) = delta {
             let mark = self.root.at(&under(&base, &["delta"])).mark;
-            let message = "the windows of one period cost more than half of `caps.delta`";
-            self.error(mark, Kind::OutOfRange, message)
-                .next(format_args!("lower `delta`: {windows} windows touch a period"));
+            let paid = (caps.delta / 2) / delta.max(1);
+            let (windows, message) = match file.level {
+                LevelFile::UnitLifetime => {
+                    let windows = caps.life / rho.max(1);
+                    let message = format!(
+                        "half of `caps.delta` pays for {paid} windows, `caps.life` for {windows}"
+                    );
+                    (windows, message)
+                }
+                LevelFile::UnitPeriod | LevelFile::WEvent => {
+                    let message = "the windows of one period cost more than half of `caps.delta`";
+                    (period_ms.div_ceil(every_ms) + 1, message.to_owned())
+                }
+            };
+            if windows > paid {
+                self.error(mark, Kind::OutOfRange, message).next(match file.level {
+                    LevelFile::UnitLifetime => "lower `delta`, or `caps.life`".to_owned(),
+                    _ => format!("lower `delta`: {windows} windows touch a period"),
+                });
+            }
         }
         for (cap, name) in [(caps.period, "period"), (caps.life, "life")] {
             if rho > cap {
@@ -645,7 +661,7 @@ impl Lint<'_> {
                 return None;
             }
         };
-        Some(Aggregate {
+        let aggregate = Aggregate {
             unit: file.unit.leaf,
             space: file.unit.space,
             units_max: file.unit.max,
@@ -667,7 +683,23 @@ impl Lint<'_> {
             design,
             caps,
             mark,
-        })
+        };
+        self.columns_differ(&aggregate).then_some(aggregate)
+    }
+
+    /// Names of columns follow from leaves and statistics: `units` of a count that nobody declared,
+    /// and `m_sum` of a mean `m`.
+    fn columns_differ(&mut self, aggregate: &Aggregate) -> bool {
+        let groups = aggregate.groups.iter().map(|group| column_of(&group.leaf));
+        let parts = aggregate.parts().into_iter().map(|part| part.name);
+        let mut seen = BTreeSet::from([WINDOW_COLUMN.to_owned()]);
+        let double = groups.chain(parts).find(|name| !seen.insert(name.clone()));
+        if let Some(name) = &double {
+            let message = format!("two columns have the name `{}`", quoted(name));
+            self.error(aggregate.mark, Kind::DoubleKey, message)
+                .next("rename a statistic, or group by another leaf");
+        }
+        double.is_none()
     }
 
     /// What the arithmetic cannot promise, at its place in the file.

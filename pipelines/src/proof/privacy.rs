@@ -104,6 +104,15 @@ impl Privacy {
             .map(|loss| loss.epsilon),
             delta,
         };
+        // All that a cap lets be released of this pipeline alone.
+        let cap = match aggregate.level {
+            Level::UnitPeriod | Level::WEvent => caps.period,
+            Level::UnitLifetime => caps.life,
+        };
+        let last = match design.delta().in_units() {
+            0 => cap / design.rho().in_units().max(1),
+            delta => (cap / design.rho().in_units().max(1)).min(caps.delta / 2 / delta),
+        };
         let within = |days: u64| (days * DAY_MS).div_ceil(aggregate.every_ms);
         Self {
             account: aggregate.space.clone(),
@@ -124,9 +133,14 @@ impl Privacy {
             cap_period: rho(caps.period),
             cap_life: rho(caps.life),
             delta: format!("{delta:e}"),
-            losses: [("one window", 1), ("30 days", within(30)), ("365 days", within(365))]
-                .map(cost)
-                .to_vec(),
+            losses: [
+                ("one window", 1),
+                ("30 days", within(30)),
+                ("365 days", within(365)),
+                ("at the cap", last),
+            ]
+            .map(cost)
+            .to_vec(),
         }
     }
 

@@ -101,6 +101,29 @@ fn quantiles_have_ranks_in_thousandths_and_a_tree() {
     assert_eq!(plan.outputs().last().unwrap().name(), "r_p99_9");
 }
 
+/// A count of units that nobody declared is the column `units`, and a mean has columns of its own.
+#[test]
+fn two_columns_have_two_names() {
+    let sum = |name: &str| format!("{{ name: {name}, sum: amount, low: 0, high: 9 }}");
+    let mean = "{ name: m, mean: amount, low: 0, high: 9 }";
+    for (leaf, statistics, double) in [
+        ("country", mean.to_owned(), false),
+        ("rows", mean.to_owned(), true),
+        ("units", sum("s"), false),
+        ("rows", sum("s"), false),
+        ("country", format!("{mean}, {}", sum("m_sum")), true),
+        ("country", format!("{mean}, {}", sum("m_of")), false),
+    ] {
+        let named = |text: &str| text.replace("country", leaf);
+        let text = pipeline_text(&named(CLASSES), &named(&stage(&statistics)), "");
+        let found = load(&text).err().unwrap_or_default();
+        let found: Vec<String> = found.iter().map(|finding| finding.message.clone()).collect();
+        let told = found.iter().any(|why| why.contains("two columns have the name"));
+        assert_eq!(told, double, "{leaf}, {statistics}: {found:?}");
+        assert!(double || found.is_empty(), "{leaf}, {statistics}: {found:?}");
+    }
+}
+
 /// Groups of the rows: `select` and `delta` stand together, and `keys` beside neither.
 #[test]
 fn groups_are_public_or_selected_at_a_delta() {
@@ -125,10 +148,28 @@ fn groups_are_public_or_selected_at_a_delta() {
         ),
         // 31 windows of a day touch a period of 30.
         (with(bare, "select: noisy_count, delta: 1e-10,"), "more than half of `caps.delta`"),
+        // rho 0.1 of 50 for life.
+        (
+            with(bare, "select: noisy_count, delta: 2e-12,")
+                .replace("unit_period", "unit_lifetime"),
+            "half of `caps.delta` pays for 250 windows, `caps.life` for 500",
+        ),
+        // 4,681 numbers a group, of 65,536 groups that one unit may make.
+        (
+            with(bare, "select: noisy_count, delta: 1e-12,")
+                .replace("l0: 2, c: 4", "l0: 65536, c: 1")
+                .replace(
+                    count,
+                    "{ name: q, quantiles: amount, ranks: [0.5], low: 0, high: 50000 }",
+                ),
+            "65536 groups of one person",
+        ),
     ] {
         let found = selected(&stage);
         assert!(found.iter().any(|why| why.contains(expected)), "{expected}: {found:?}");
     }
+    let lives = with(bare, "select: noisy_count, delta: 9e-13,");
+    assert_eq!(selected(&lives.replace("unit_period", "unit_lifetime")), Vec::<String>::new());
     let (_, pipeline) = load(&pipeline_text(CLASSES, &fine, "")).unwrap();
     let aggregate = pipeline.aggregate.as_ref().unwrap();
     // One column, and two groups of a unit: no more numbers hang on one unit.
