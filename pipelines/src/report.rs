@@ -41,7 +41,8 @@ pub struct Report {
 struct State {
     records: u64,
     transactions: u64,
-    quarantined: u64,
+    /// None where it is nobody's to see.
+    quarantined: Option<u64>,
     /// Records and transactions that the last progress line told of, and when it did.
     told: (u64, u64),
     told_at: Instant,
@@ -49,11 +50,11 @@ struct State {
 
 impl State {
     fn totals(&self) -> Value {
-        json!({
-            "records": self.records,
-            "transactions": self.transactions,
-            "quarantined": self.quarantined,
-        })
+        let mut totals = json!({"records": self.records, "transactions": self.transactions});
+        if let Some(quarantined) = self.quarantined {
+            totals["quarantined"] = json!(quarantined);
+        }
+        totals
     }
 }
 
@@ -70,7 +71,7 @@ impl Report {
             state: Mutex::new(State {
                 records: 0,
                 transactions: 0,
-                quarantined: 0,
+                quarantined: Some(0),
                 told: (0, 0),
                 told_at: now,
             }),
@@ -124,12 +125,13 @@ impl Report {
         self.event("held", fields);
     }
 
-    /// A transaction was committed.
-    pub fn committed(&self, records: u64, quarantined: u64) {
+    /// A transaction was committed. `quarantined`: records that were set aside in it; None where how
+    /// many is not told.
+    pub fn committed(&self, records: u64, quarantined: Option<u64>) {
         let Ok(mut state) = self.state.lock() else { return };
         state.records += records;
         state.transactions += 1;
-        state.quarantined += quarantined;
+        state.quarantined = state.quarantined.zip(quarantined).map(|(all, own)| all + own);
         // A listener draws its own picture, at its own pace.
         let now = state.transactions == 1 || matches!(self.voice, Voice::Listener(_));
         drop(state);
@@ -150,12 +152,13 @@ impl Report {
         state.told = (state.records, state.transactions);
         drop(state);
         if matches!(self.voice, Voice::Terminal) {
+            let quarantined = fields.get("quarantined");
+            let quarantined = quarantined.map_or(String::new(), |n| format!(", {n} quarantined"));
             let text = format!(
-                "\r\x1b[K{}: {} records, {} transactions, {} quarantined, {}/s",
+                "\r\x1b[K{}: {} records, {} transactions{quarantined}, {}/s",
                 self.pipeline,
                 fields["records"],
                 fields["transactions"],
-                fields["quarantined"],
                 fields["records_per_second"]
             );
             self.write(&text, false);
@@ -234,6 +237,31 @@ impl Bar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is heard after these commits.
+    fn heard(commits: &[(u64, Option<u64>)]) -> Vec<Value> {
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let hear = Arc::clone(&said);
+        let listener: Listener = Arc::new(move |_, fields| {
+            hear.lock().unwrap().push(fields.clone());
+        });
+        let report = Report::new("p", Voice::Listener(listener));
+        commits.iter().for_each(|(records, refused)| report.committed(*records, *refused));
+        report.stopped();
+        let said = said.lock().unwrap();
+        said.clone()
+    }
+
+    #[test]
+    fn how_many_were_set_aside_is_not_told_of_statistics() {
+        for fields in heard(&[(3, None), (3, None)]) {
+            assert_eq!(fields.get("quarantined"), None, "{fields}");
+            assert!(fields["records"].as_u64() >= Some(3));
+        }
+        // Control: of rows it is.
+        let rows = heard(&[(3, Some(1)), (3, Some(2))]);
+        assert_eq!(rows.last().unwrap()["quarantined"], 3);
+    }
 
     #[test]
     fn a_bar_says_how_far_how_fast_and_how_long() {

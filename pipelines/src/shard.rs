@@ -611,7 +611,7 @@ impl Shard<'_> {
         let next: Vec<(u32, i32, i64)> =
             spans.iter().map(|s| (s.topic, s.partition, s.end)).collect();
         life.source.commit_group(&next);
-        self.report.committed(records, quarantined);
+        self.report.committed(records, Some(quarantined));
         Ok(sink)
     }
 

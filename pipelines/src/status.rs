@@ -86,7 +86,9 @@ pub struct Status {
     pub tasks: u32,
     pub transactions: u64,
     pub records: u64,
-    pub quarantined: u64,
+    /// Not of statistics: how many rows of a window were late or bad is a count without noise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<u64>,
     pub partitions: Vec<PartitionStatus>,
     /// Leaves that no list names and that stay behind, where the release lets them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -155,11 +157,11 @@ impl Status {
             "{}: release {}, until {}; layout {} with {} tasks",
             self.pipeline, self.release, self.release_expires, self.epoch, self.tasks
         )?;
-        writeln!(
-            out,
-            "{} records in {} transactions, {} quarantined",
-            self.records, self.transactions, self.quarantined
-        )?;
+        write!(out, "{} records in {} transactions", self.records, self.transactions)?;
+        match self.quarantined {
+            Some(quarantined) => writeln!(out, ", {quarantined} quarantined")?,
+            None => writeln!(out)?,
+        }
         if let Some(files) = &self.files {
             writeln!(out, "files: {files}")?;
         }
@@ -284,7 +286,10 @@ fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
         tasks: layout.tasks,
         transactions,
         records: told.records,
-        quarantined: told.quarantined.saturating_sub(told.redriven),
+        quarantined: match pipeline.aggregate {
+            Some(_) => None,
+            None => Some(told.quarantined.saturating_sub(told.redriven)),
+        },
         partitions: partitions(&edges, &pipeline, &names, &layout, &next, &told.held)?,
         stripped,
         windows: Windows::of(&place, &pipeline, closed, jiff::Timestamp::now().as_millisecond()),

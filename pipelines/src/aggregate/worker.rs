@@ -1,6 +1,7 @@
 //! The loop: a life begins by fencing, as a shard's does, and by what the store and the target say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use douane_connectors::control_switch;
@@ -57,6 +58,8 @@ const PROVE: Duration = Duration::from_secs(10);
 /// A partition that gives nothing for so long while its pin waits has nothing before it: what stands
 /// there is no record (Kafka's transaction markers). Longer than a broker takes to answer.
 const NOTHING: Duration = Duration::from_secs(30);
+/// Looking whether that is so.
+const LOOK: Duration = Duration::from_secs(5);
 /// First and longest pause between two lives.
 const BACKOFF_MS: (u64, u64) = (50, 1_000);
 
@@ -93,8 +96,7 @@ pub(super) struct Life {
     held: BTreeSet<Source>,
     ledgered: BTreeMap<Source, i64>,
     quota: Quota,
-    /// Since when nothing came, though something is due.
-    nothing_since: Option<Instant>,
+    silence: Silence,
     /// The store has no room: nothing is read until a window is due. Then it is read to its end all the
     /// same: where it ends must not depend on how much others brought.
     full: bool,
@@ -255,7 +257,7 @@ impl Worker<'_> {
             held: BTreeSet::new(),
             ledgered,
             quota: Quota::new(crossing.pipeline.quarantine_max_per_minute),
-            nothing_since: None,
+            silence: Silence::default(),
             full: false,
             published: Instant::now(),
             proved: Instant::now(),
@@ -298,6 +300,7 @@ impl Worker<'_> {
                     self.fold(life, &mut turn)?;
                     turn.clear();
                 }
+                self.silent(life)?;
             }
             self.crossing.still_live()?;
             sink.idle();
@@ -317,7 +320,7 @@ impl Worker<'_> {
                 .map_err(self.crossing.source_fault())?;
             read.pin = Some(high.max(read.next));
         }
-        life.nothing_since = None;
+        life.silence = Silence::default();
         life.store.put(&BTreeMap::new(), &[], &mut life.state)?;
         // Crash here: the window ends where it ends.
         control_switch::die_at("pinned");
@@ -341,10 +344,10 @@ impl Worker<'_> {
             }
             match life.source.poll(Duration::from_millis(POLL_MS)) {
                 Polled::End => return Ok(()),
-                Polled::Idle if first.is_none() => return self.idle(life),
+                Polled::Idle if first.is_none() => return Ok(()),
                 Polled::Idle => waited = true,
                 Polled::Trouble(why) => {
-                    life.nothing_since = None;
+                    life.silence = Silence::default();
                     self.report.event("source_trouble", json!({"shard": SHARD, "why": why}));
                     waited = true;
                 }
@@ -357,10 +360,10 @@ impl Worker<'_> {
                     return Err(RunFault::Window(why));
                 }
                 Polled::Record(fetched) => {
-                    life.nothing_since = None;
                     let headers = fetched.headers();
                     let record = fetched.raw(&headers);
                     let source = (record.topic, record.partition);
+                    life.silence.heard(source);
                     let Some(read) = life.state.read_mut(source.0, source.1) else { continue };
                     if record.offset < read.next || life.held.contains(&source) {
                         continue;
@@ -398,33 +401,43 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Nothing came. A pin that no record reaches moves back to where the records end, so that what
-    /// may still come is late and not lost.
-    fn idle(&self, life: &mut Life) -> Result<(), RunFault> {
-        let waits = |read: &Read| read.pin.is_some_and(|pin| read.next < pin);
-        if !life.state.is_pinned() || !life.state.reads.iter().any(waits) {
-            life.nothing_since = None;
-            return Ok(());
-        }
-        if life.nothing_since.get_or_insert_with(Instant::now).elapsed() < NOTHING {
-            return Ok(());
-        }
-        let held = &life.held;
-        for read in &mut life.state.reads {
-            if !waits(read) || held.contains(&(read.topic, read.partition)) {
+    /// A pin that no record reaches moves back to where the records end, so that what may still come is
+    /// late and not lost. How busy other partitions are does not matter: a row would put off what is
+    /// published on a public day.
+    fn silent(&self, life: &mut Life) -> Result<(), RunFault> {
+        let waits = |read: &&Read| {
+            let source = (read.topic, read.partition);
+            read.pin.is_some_and(|pin| read.next < pin) && !life.held.contains(&source)
+        };
+        let waiting = life.state.reads.iter().filter(waits);
+        let waiting: BTreeSet<Source> = waiting.map(|read| (read.topic, read.partition)).collect();
+        let now = Instant::now();
+        for (topic, partition) in life.silence.over(&waiting, now) {
+            life.silence.heard((topic, partition));
+            let name = self.crossing.topic_name(topic);
+            let Some(read) = life.state.read_mut(topic, partition) else { continue };
+            let mut next = None;
+            let mut look = |record: &RawRecord<'_>| {
+                next = Some(record.offset);
+                ControlFlow::Break(())
+            };
+            // The cluster answers up to the end of what is committed, or this is tried again.
+            if let Err(why) =
+                self.crossing.edges.sovereign.scan(name, partition, read.next, LOOK, &mut look)
+            {
+                let why = why.to_string();
+                self.report.event("source_trouble", json!({"shard": SHARD, "why": why}));
                 continue;
             }
-            // The cluster answers, and has nothing more before the pin.
-            life.source
-                .watermarks(read.topic, read.partition)
-                .map_err(self.crossing.source_fault())?;
+            if next.is_some_and(|next| read.pin.is_some_and(|pin| next < pin)) {
+                continue;
+            }
             read.pin = Some(read.next);
-            let topic = self.crossing.topic_name(read.topic);
-            let fields = json!({"topic": topic, "partition": read.partition, "offset": read.next});
+            let fields = json!({"topic": name, "partition": partition, "offset": read.next});
             self.report.event("pin_moved", fields);
+            life.store.put(&BTreeMap::new(), &[], &mut life.state)?;
         }
-        life.nothing_since = None;
-        life.store.put(&BTreeMap::new(), &[], &mut life.state)
+        Ok(())
     }
 
     fn take(
@@ -538,10 +551,8 @@ impl Worker<'_> {
         life.store.put(&units, &refused, &mut life.state)?;
         control_switch::die_at("after-store");
         let limit = self.crossing.place.state.bytes_max;
-        if life.state.bytes > limit {
-            life.full = true;
-            let fields = json!({"bytes": life.state.bytes, "bytes_max": limit});
-            self.report.event("store_full", fields);
+        if gets_full(&mut life.full, life.state.bytes, limit) {
+            self.report.event("store_full", json!({"bytes_max": limit}));
         }
         Ok(())
     }
@@ -618,6 +629,33 @@ impl Worker<'_> {
     }
 }
 
+/// Says so once. How much is in the store is a statistic without noise.
+fn gets_full(full: &mut bool, bytes: u64, limit: u64) -> bool {
+    let gets = bytes > limit && !*full;
+    *full |= gets;
+    gets
+}
+
+/// Since when partitions that are waited for have given nothing, each by itself.
+#[derive(Default)]
+struct Silence(BTreeMap<Source, Instant>);
+
+impl Silence {
+    /// It gave something, or was looked at.
+    fn heard(&mut self, source: Source) {
+        self.0.remove(&source);
+    }
+
+    /// Those of `waiting` that have given nothing for [`NOTHING`]. What is not waited for has no time.
+    fn over(&mut self, waiting: &BTreeSet<Source>, now: Instant) -> Vec<Source> {
+        self.0.retain(|source, _| waiting.contains(source));
+        let over = waiting.iter().filter(|source| {
+            now.saturating_duration_since(*self.0.entry(**source).or_insert(now)) >= NOTHING
+        });
+        over.copied().collect()
+    }
+}
+
 /// Records folded at once: of vectors so few that what is kept of all their units fits.
 fn rows_max(design: &Design) -> usize {
     let limits = design.limits();
@@ -664,4 +702,37 @@ enum Took {
     Hold(Reason, Option<i64>),
     /// It comes again: buffers are full, or what it takes to read it is away.
     Again(Option<String>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_partition_is_told_however_busy_others_are() {
+        let (quiet, busy, done) = ((0, 0), (0, 1), (0, 2));
+        let born = Instant::now();
+        let waiting = BTreeSet::from([quiet, busy]);
+        let mut silence = Silence::default();
+        let step = NOTHING / 10;
+        for tenth in 0..10 {
+            assert!(silence.over(&waiting, born + step * tenth).is_empty(), "{tenth}");
+            silence.heard(busy);
+            silence.heard(done);
+        }
+        assert_eq!(silence.over(&waiting, born + NOTHING), [quiet]);
+        // Its own record begins anew, and so does waiting for it again.
+        silence.heard(quiet);
+        assert!(silence.over(&waiting, born + NOTHING).is_empty());
+        assert!(silence.over(&BTreeSet::new(), born + NOTHING * 2).is_empty());
+        assert!(silence.over(&waiting, born + NOTHING * 3).is_empty());
+    }
+
+    #[test]
+    fn a_full_store_is_told_once() {
+        let mut full = false;
+        let told = [9, 11, 12, 13].map(|bytes| gets_full(&mut full, bytes, 10));
+        assert_eq!(told, [false, true, false, false]);
+        assert!(full);
+    }
 }
