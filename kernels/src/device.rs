@@ -232,7 +232,8 @@ pub(crate) struct Job<'a> {
 
 #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "nothing there reads it"))]
 pub(crate) struct Step<'a> {
-    pub params: Vec<u32>,
+    /// There may be a key in them.
+    pub params: zeroize::Zeroizing<Vec<u32>>,
     /// One without words leaves what the step before had.
     pub inputs: Vec<&'a [u32]>,
     /// Entry points in order, each with its workgroups.
@@ -256,10 +257,10 @@ macro_rules! params {
             pub(crate) const FIELDS: &'static [(&'static str, usize)] =
                 &[$((stringify!($field), std::mem::offset_of!($name, $field))),+];
 
-            pub(crate) fn words(&self) -> Vec<u32> {
+            pub(crate) fn words(&self) -> zeroize::Zeroizing<Vec<u32>> {
                 let mut words = Vec::with_capacity(size_of::<Self>() / 4);
                 $(words.extend(self.$field);)+
-                words
+                words.into()
             }
         }
     };

@@ -76,7 +76,10 @@ impl Gpu {
         let provoked = self.provoked.take();
         let filters = [ErrorFilter::Validation, ErrorFilter::OutOfMemory, ErrorFilter::Internal];
         let scopes = filters.map(|filter| self.device.push_error_scope(filter));
-        let ran = self.steps(job, provoked);
+        let buffers = Buffers::new(&self.device, job);
+        let ran = self.steps(&buffers, job, provoked);
+        // Whatever came of it.
+        self.clear(&buffers);
         // The last that was pushed is the first to be taken.
         let errors = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop()));
         let errors: Vec<wgpu::Error> = errors.flatten().collect();
@@ -107,8 +110,12 @@ impl Gpu {
         Ok(output)
     }
 
-    fn steps(&self, job: &Job<'_>, provoked: Option<Cause>) -> Result<Vec<u32>, Cause> {
-        let buffers = Buffers::new(&self.device, job);
+    fn steps(
+        &self,
+        buffers: &Buffers,
+        job: &Job<'_>,
+        provoked: Option<Cause>,
+    ) -> Result<Vec<u32>, Cause> {
         let mut under_way = Vec::new();
         for (index, step) in job.steps.iter().enumerate() {
             self.queue.write_buffer(&buffers.params, 0, &bytes_of(&step.params));
@@ -138,15 +145,13 @@ impl Gpu {
                 self.wait(under_way[index - STEPS_UNDER_WAY].clone(), provoked)?;
             }
         }
-        self.read(&buffers, provoked)
+        self.read(buffers, provoked)
     }
 
     fn read(&self, buffers: &Buffers, provoked: Option<Cause>) -> Result<Vec<u32>, Cause> {
         let size = buffers.output.size();
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&buffers.output, 0, &buffers.read, 0, size);
-        // A key stays nowhere on the device; parameters may hold one.
-        encoder.clear_buffer(&buffers.params, 0, None);
         let submitted = self.queue.submit([encoder.finish()]);
         let (said, heard) = mpsc::channel();
         let slice = buffers.read.slice(..);
@@ -154,14 +159,26 @@ impl Gpu {
             // Nobody listens any more only after a timeout.
             let _ = said.send(result);
         });
-        self.wait(submitted, provoked)?;
-        match heard.try_recv() {
-            Ok(Ok(())) => {}
-            _ => return Err(Cause::DeviceLost),
-        }
-        let view = slice.get_mapped_range().map_err(|_| Cause::Internal)?;
-        let words = view.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
-        Ok(words.take(buffers.output_words).collect())
+        let waited = self.wait(submitted, provoked);
+        let words = waited.and_then(|()| match heard.try_recv() {
+            Ok(Ok(())) => {
+                let view = slice.get_mapped_range().map_err(|_| Cause::Internal)?;
+                let words = view.as_chunks::<4>().0.iter().map(|four| u32::from_le_bytes(*four));
+                Ok(words.take(buffers.output_words).collect())
+            }
+            _ => Err(Cause::DeviceLost),
+        });
+        // Only so may it be written again; a mapping that did not come is called off.
+        buffers.read.unmap();
+        words
+    }
+
+    /// Nothing of a job stays on the device: parameters may hold a key, the rest are rows or noise. It
+    /// is done before anything else that is asked of the queue.
+    fn clear(&self, buffers: &Buffers) {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        buffers.all().for_each(|buffer| encoder.clear_buffer(buffer, 0, None));
+        self.queue.submit([encoder.finish()]);
     }
 
     fn wait(&self, for_index: wgpu::SubmissionIndex, provoked: Option<Cause>) -> Result<(), Cause> {
@@ -235,6 +252,7 @@ fn bytes_of(words: &[u32]) -> zeroize::Zeroizing<Vec<u8>> {
 struct Buffers {
     params: wgpu::Buffer,
     inputs: Vec<wgpu::Buffer>,
+    between: Option<wgpu::Buffer>,
     output: wgpu::Buffer,
     output_words: usize,
     read: wgpu::Buffer,
@@ -262,10 +280,9 @@ impl Buffers {
         let params = buffer(params_words, BufferUsages::UNIFORM | BufferUsages::COPY_DST);
         let given = BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let inputs: Vec<_> = job.input_words.iter().map(|words| buffer(*words, given)).collect();
-        let between =
-            job.shader.has_between.then(|| buffer(job.between_words, BufferUsages::STORAGE));
+        let between = job.shader.has_between.then(|| buffer(job.between_words, given));
         // wgpu fills new buffers with zeros.
-        let output = buffer(job.output_words, BufferUsages::STORAGE | BufferUsages::COPY_SRC);
+        let output = buffer(job.output_words, given | BufferUsages::COPY_SRC);
         let read = buffer(job.output_words, BufferUsages::MAP_READ | BufferUsages::COPY_DST);
 
         let all: Vec<(&wgpu::Buffer, wgpu::BufferBindingType)> =
@@ -289,7 +306,13 @@ impl Buffers {
             entries: &bound.collect::<Vec<_>>(),
         });
         drop(all);
-        Self { params, inputs, output, output_words: job.output_words, read, layout, group }
+        let output_words = job.output_words;
+        Self { params, inputs, between, output, output_words, read, layout, group }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &wgpu::Buffer> {
+        let inputs = self.inputs.iter().chain(&self.between);
+        [&self.params, &self.output, &self.read].into_iter().chain(inputs)
     }
 }
 
@@ -303,5 +326,62 @@ fn layout_entry(binding: u32, ty: wgpu::BufferBindingType) -> wgpu::BindGroupLay
         visibility: wgpu::ShaderStages::COMPUTE,
         ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
         count: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Step;
+
+    #[test]
+    fn nothing_of_a_job_stays_on_the_device() {
+        let gpu = Gpu::open(Choice::Gpu).unwrap();
+        let shader = Shader {
+            name: "doubled",
+            sources: &["@group(0) @binding(0) var<uniform> params: vec4<u32>;
+                @group(0) @binding(1) var<storage, read> given: array<u32>;
+                @group(0) @binding(2) var<storage, read_write> made: array<u32>;
+                @compute @workgroup_size(4)
+                fn doubled(@builtin(global_invocation_id) at: vec3<u32>) {
+                    made[at.x] = params.x * given[at.x];
+                }"],
+            has_between: false,
+        };
+        let step = Step {
+            params: vec![2, 0, 0, 0].into(),
+            inputs: vec![&[1, 2, 3, 4]],
+            entries: vec![("doubled", 1)],
+        };
+        let job = Job {
+            shader: &shader,
+            input_words: vec![4],
+            between_words: 0,
+            output_words: 4,
+            steps: vec![step],
+        };
+        let buffers = Buffers::new(&gpu.device, &job);
+        assert_eq!(gpu.steps(&buffers, &job, None).unwrap(), [2, 4, 6, 8]);
+        // Control: it lies there until it is cleared.
+        assert_eq!(gpu.read(&buffers, None).unwrap(), [2, 4, 6, 8]);
+        gpu.clear(&buffers);
+        assert_eq!(gpu.read(&buffers, None).unwrap(), [0; 4]);
+        // Neither does what it was made of: the same again makes nothing.
+        let nothing = Step {
+            params: vec![3, 0, 0, 0].into(),
+            inputs: vec![&[]],
+            entries: vec![("doubled", 1)],
+        };
+        let again = Job { input_words: vec![4], steps: vec![nothing], ..job };
+        assert_eq!(gpu.steps(&buffers, &again, None).unwrap(), [0; 4]);
+        // Control: with what it is made of it does.
+        let full = Step {
+            params: vec![3, 0, 0, 0].into(),
+            inputs: vec![&[1, 2, 3, 4]],
+            entries: vec![("doubled", 1)],
+        };
+        let again = Job { steps: vec![full], ..again };
+        assert_eq!(gpu.steps(&buffers, &again, None).unwrap(), [3, 6, 9, 12]);
+        assert_eq!(gpu.run(&again).unwrap(), [3, 6, 9, 12]);
     }
 }

@@ -5,6 +5,8 @@
 //! three, highest first, are compared with the slot's threshold. No sample has a loop or a branch
 //! that hangs on a secret; the slot's address does.
 
+use zeroize::Zeroizing;
+
 use crate::alias_table::{AliasTable, threshold_of};
 use crate::chacha20;
 use crate::device::{Cause, Device, Gpu, Job, LANES, Ran, Shader, Step, params};
@@ -44,7 +46,7 @@ pub fn run(
     count: usize,
 ) -> Result<Ran<Vec<i32>>, NoiseFault> {
     within(first, count)?;
-    let key = zeroize::Zeroizing::new(chacha20::key_words(key));
+    let key = Zeroizing::new(chacha20::key_words(key));
     let drawn = Drawn { key: &key, table, statistic, first, count };
     Ok(device.batch(|gpu| drawn.on(gpu, &SHADER), || drawn.twin()))
 }
@@ -62,7 +64,7 @@ pub fn repeated(
     rounds: usize,
 ) -> Result<Ran<Vec<i32>>, NoiseFault> {
     within(0, count)?;
-    let key = zeroize::Zeroizing::new(chacha20::key_words(key));
+    let key = Zeroizing::new(chacha20::key_words(key));
     let drawn = Drawn { key: &key, table, statistic: 0, first: 0, count };
     let on_gpu = |gpu: &Gpu| drawn.confirmed(drawn.rounds_on(gpu, &SHADER, rounds)?);
     Ok(device.batch(on_gpu, || drawn.twin()))
@@ -80,7 +82,7 @@ pub fn twin(
     count: usize,
 ) -> Result<Vec<i32>, NoiseFault> {
     within(first, count)?;
-    let key = zeroize::Zeroizing::new(chacha20::key_words(key));
+    let key = Zeroizing::new(chacha20::key_words(key));
     Ok(Drawn { key: &key, table, statistic, first, count }.twin())
 }
 
@@ -109,7 +111,9 @@ impl Drawn<'_> {
     }
 
     fn confirmed(&self, samples: Vec<i32>) -> Result<Vec<i32>, Cause> {
-        if samples == self.twin() { Ok(samples) } else { Err(Cause::Differs) }
+        let mut samples = Zeroizing::new(samples);
+        let twin = Zeroizing::new(self.twin());
+        if *samples == *twin { Ok(std::mem::take(&mut *samples)) } else { Err(Cause::Differs) }
     }
 
     /// Nobody has looked at what this gives.
@@ -124,7 +128,7 @@ impl Drawn<'_> {
         while samples.len() < self.count {
             let left = self.count - samples.len();
             let blocks = (skip + left).div_ceil(4).min(BLOCKS_A_JOB);
-            let words = self.job(gpu, shader, counter, blocks, rounds)?;
+            let words = Zeroizing::new(self.job(gpu, shader, counter, blocks, rounds)?);
             samples.extend(words.iter().skip(skip).take(left).map(|word| *word as i32));
             counter = counter.wrapping_add(blocks as u32);
             skip = 0;

@@ -7,6 +7,7 @@ use douane_kernels::alias_table::{AliasTable, TableFault};
 use douane_kernels::noise::{self, NoiseFault};
 use douane_schemas::keys::{Key, Purpose};
 use douane_schemas::tuple::Tuple;
+use zeroize::Zeroizing;
 
 use super::accountant::Delta;
 use super::bounding::GroupKey;
@@ -131,10 +132,11 @@ pub fn release_with(
         let sums = f.component(at);
         // unwrap safety: there are fewer than 2^32 components.
         let statistic = u32::try_from(at).unwrap_or(u32::MAX);
-        let noise = draw(key.secret(), table, statistic, 0, sums.len())?;
+        // Who has it takes it off.
+        let noise = Zeroizing::new(draw(key.secret(), table, statistic, 0, sums.len())?);
         let shift = component.shift;
         let noised = |(sum, z): (&i64, &i32)| ((sum >> shift) + i64::from(*z)) << shift;
-        components.push(sums.iter().zip(&noise).map(noised).collect::<Vec<i64>>());
+        components.push(sums.iter().zip(noise.iter()).map(noised).collect::<Vec<i64>>());
     }
     let mut noised = Noised { keys: f.keys().to_vec(), components };
     if let (Some(least), Some(units)) = (tables.threshold, design.component(&Query::Units)) {
