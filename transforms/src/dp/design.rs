@@ -21,6 +21,8 @@ const KEPT_MAX: u64 = 1 << 20;
 const WIDTH_MAX: u64 = 1 << 20;
 /// Numbers that a release of public groups has.
 const COORDINATES_MAX: u64 = 1 << 26;
+/// Numbers of the groups that one person can make appear, where data select them: 4 MiB of sums.
+const SELECTED_MAX: u64 = 1 << 18;
 /// With vectors: numbers that are kept of one person, and that a release has. Each is held several
 /// times over while a window is closed: 2^22 of them take 200 MiB.
 const VECTORS_MAX: u64 = 1 << 22;
@@ -637,14 +639,21 @@ fn components(
     let width: u64 = components.iter().map(|component| component.width).sum();
     let keys = match &request.groups {
         Groups::Public(keys) => keys.len() as u64,
-        Groups::Selected { .. } => 1,
+        // What one person makes room for while a window is closed.
+        Groups::Selected { .. } => u64::from(limits.groups),
     };
-    let most = if clip.is_some() { VECTORS_MAX } else { COORDINATES_MAX };
+    let selected = matches!(request.groups, Groups::Selected { .. });
+    let most = match (clip.is_some(), selected) {
+        (true, _) => VECTORS_MAX,
+        (false, true) => SELECTED_MAX,
+        (false, false) => COORDINATES_MAX,
+    };
     // A vector may be as wide as a group, and a count stand beside it.
     let of_counts = width - clip.map_or(0, |clip| u64::from(clip.dimensions)).min(width);
     if of_counts > WIDTH_MAX || width.saturating_mul(keys) > most {
+        let of = if selected { "groups of one person" } else { "groups" };
         let why = format!(
-            "{keys} groups of {width} numbers: at most {WIDTH_MAX} of a group, {most} in all"
+            "{keys} {of}, of {width} numbers each: at most {WIDTH_MAX} of a group, {most} in all"
         );
         refusals.add(At::Statistics, why);
     }
