@@ -107,7 +107,7 @@ fn differences(written: &Imports, built: &Imports) -> Vec<String> {
 fn rooms_import_each_other_as_the_table_says() {
     let written = imports_as_written(&read(&Path::new(HOME).join("ARCHITECTURE.md")));
     let built = imports_as_built();
-    assert_eq!(built.len(), 9, "eight rooms and the executable");
+    assert_eq!(built.len(), 10, "nine rooms and the executable");
     assert_eq!(differences(&written, &built), Vec::<String>::new());
 }
 
@@ -208,8 +208,17 @@ struct Source {
 
 fn sources() -> Vec<Source> {
     let mut sources = Vec::new();
-    let rooms =
-        ["broker", "schemas", "kernels", "transforms", "ledger", "gate", "connectors", "pipelines"];
+    let rooms = [
+        "broker",
+        "schemas",
+        "kernels",
+        "transforms",
+        "ledger",
+        "gate",
+        "connectors",
+        "pipelines",
+        "serve",
+    ];
     for room in rooms {
         walk(&Path::new(HOME).join(room).join("src"), &mut sources);
     }
@@ -406,7 +415,8 @@ fn keys_stay_away_from_the_edges_and_the_planner_from_the_rooms() {
     assert_eq!(holders(&sources, |s| &s.shipped, &["datafusion"], &planner), NONE);
     let physical = ["datafusion_physical"];
     assert_eq!(holders(&sources, |s| &s.shipped, &physical, &["pipelines/src/plan/"]), NONE);
-    assert_eq!(holders(&sources, |s| &s.shipped, &["async fn", "async move", ".await"], &[]), NONE);
+    let words = ["async fn", "async move", ".await"];
+    assert_eq!(holders(&sources, |s| &s.shipped, &words, &["serve/src/listener.rs"]), NONE);
 }
 
 #[test]

@@ -1,0 +1,1 @@
+//! Many pipelines in one process, behind the REST API of Kafka Connect.
