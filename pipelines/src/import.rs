@@ -414,13 +414,10 @@ fn source(config: &mut Config, class: &str, draft: &mut Draft, lines: &mut Vec<L
         let what = "the address of the registry stands in douane.yaml, at its cluster";
         line(lines, "value.converter.schema.registry.url", Instead, what);
     }
-    for key in ["message.key.columns"] {
-        if let Some(columns) = config.take(key) {
-            let first = columns.split(';').next().unwrap_or_default();
-            let columns = first.rsplit(':').next().map(list).unwrap_or_default();
-            draft.key.clone_from(&columns);
-            line(lines, key, Kept, format!("key: {}", columns.join(", ")));
-        }
+    if let Some(columns) = config.take("message.key.columns") {
+        let first = columns.split(';').next().unwrap_or_default();
+        draft.key = first.rsplit(':').next().map(list).unwrap_or_default();
+        line(lines, "message.key.columns", Kept, format!("key: {}", draft.key.join(", ")));
     }
     for key in ["column.exclude.list", "column.include.list"] {
         for column in config.list(key) {
@@ -453,77 +450,67 @@ fn source(config: &mut Config, class: &str, draft: &mut Draft, lines: &mut Vec<L
 /// Keys that are of no transform.
 fn rest(config: &mut Config, lines: &mut Vec<Line>) {
     use Fate::{Instead, Needless, NotKept};
-    /// Exact names or beginnings (with a dot at the end), the fate, and the words.
-    const KNOWN: [(&str, Fate, &str); 24] = [
-        ("tasks.max", Instead, "`tasks` of douane.yaml: shards of each pipeline"),
+    /// Names, or beginnings where a dot ends them; the fate, and the words.
+    const KNOWN: [(&[&str], Fate, &str); 14] = [
+        (&["tasks.max"], Instead, "`tasks` of douane.yaml: shards of each pipeline"),
         (
-            "errors.tolerance",
+            &["errors.tolerance"],
             Instead,
-            "a bad record is sealed into the quarantine; `quarantine: { max_per_minute }` says when it holds instead",
+            "a bad record is sealed into the quarantine; `quarantine: { max_per_minute }` says when it \
+             holds instead",
         ),
         (
-            "errors.deadletterqueue.",
+            &["errors.deadletterqueue."],
             Instead,
             "the quarantine, inside and sealed: `douane quarantine list`",
         ),
-        ("errors.log.", Needless, "no log line holds a record"),
-        ("errors.retry.", Needless, "what is away is tried again until it answers"),
-        ("exactly.once.support", Needless, "always exactly once"),
-        ("transaction.boundary", Needless, "transactions follow load and `publish:`"),
-        ("offsets.storage.topic", Needless, "positions ride in the target's transaction"),
+        (&["errors.log."], Needless, "no log line holds a record"),
+        (&["errors.retry."], Needless, "what is away is tried again until it answers"),
+        (&["exactly.once.support"], Needless, "always exactly once"),
         (
-            "consumer.override.",
+            &["transaction.boundary", "transaction.boundary."],
+            Needless,
+            "transactions follow load and `publish:`",
+        ),
+        (&["offsets.storage.topic"], Needless, "positions ride in the target's transaction"),
+        (
+            &["consumer.override.", "producer.override.", "admin.override."],
             NotKept,
             "client settings: those that are allowed stand at the cluster in douane.yaml",
         ),
+        (&["header.converter"], Needless, "no header of the source crosses"),
+        (&["tombstones.on.delete"], Needless, "a delete and its tombstone become one record"),
         (
-            "producer.override.",
-            NotKept,
-            "client settings: those that are allowed stand at the cluster in douane.yaml",
-        ),
-        (
-            "admin.override.",
-            NotKept,
-            "client settings: those that are allowed stand at the cluster in douane.yaml",
-        ),
-        ("header.converter", Needless, "no header of the source crosses"),
-        ("tombstones.on.delete", Needless, "a delete and its tombstone become one record"),
-        ("database.", Needless, "of the database: the connector that writes the topics keeps it"),
-        ("slot.", Needless, "of the database: the connector that writes the topics keeps it"),
-        (
-            "publication.",
+            &[
+                "database.",
+                "slot.",
+                "publication.",
+                "plugin.name",
+                "snapshot.",
+                "schema.history.",
+                "heartbeat.",
+                "schema.include.list",
+                "file",
+            ],
             Needless,
-            "of the database: the connector that writes the topics keeps it",
+            "of the connector, which keeps it or is there no more",
         ),
-        ("plugin.name", Needless, "of the database: the connector that writes the topics keeps it"),
-        ("snapshot.", Needless, "of the database: the connector that writes the topics keeps it"),
+        (&["table.exclude.list"], Needless, "a topic that no pipeline names does not cross"),
         (
-            "schema.history.",
+            &["config.action.reload"],
             Needless,
-            "of the database: the connector that writes the topics keeps it",
+            "changed files are swapped in between two transactions",
         ),
-        ("heartbeat.", Needless, "of the database: the connector that writes the topics keeps it"),
-        (
-            "schema.include.list",
-            Needless,
-            "of the database: the connector that writes the topics keeps it",
-        ),
-        ("table.exclude.list", Needless, "a topic that no pipeline names does not cross"),
-        ("config.action.reload", Needless, "changed files are swapped in between two transactions"),
-        ("file", Needless, "of the connector that stands there no more"),
     ];
     let mut seen = BTreeSet::new();
-    for (key, _) in std::mem::take(&mut config.0) {
-        let known = KNOWN.iter().find(|(name, ..)| {
-            key == *name
-                || key.starts_with(name) && (name.ends_with('.') || name.ends_with("boundary"))
+    for key in std::mem::take(&mut config.0).into_keys() {
+        let is_it = |name: &&&str| key == **name || name.ends_with('.') && key.starts_with(**name);
+        let known = KNOWN.iter().find_map(|(names, fate, what)| {
+            names.iter().find(is_it).map(|name| (name.trim_end_matches('.'), *fate, *what))
         });
         match known {
-            Some((name, fate, what)) => {
-                if seen.insert(*name) {
-                    line(lines, name.trim_end_matches('.'), *fate, *what);
-                }
-            }
+            Some((name, fate, what)) if seen.insert(name) => line(lines, name, fate, what),
+            Some(_) => {}
             None => line(lines, &shown(&key), NotKept, "not known to this import"),
         }
     }

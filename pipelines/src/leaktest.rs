@@ -16,6 +16,7 @@ use std::path::Path;
 
 use douane_schemas::leaf::LeafType;
 use douane_schemas::record::{Format, RawRecord};
+use douane_transforms::Produces;
 use serde::Serialize;
 use serde_json::Value as Json;
 
@@ -26,7 +27,7 @@ use crate::cases;
 use crate::config::{self, Cells, Pipeline, Place, SinkFormat};
 use crate::crossing::NoSchemas;
 use crate::fault::RunFault;
-use crate::plan::{Part, Plan};
+use crate::plan::{OutputColumn, Part, Plan};
 use crate::proof::{self, Proof};
 use crate::trial::{Took, Trial};
 use markers::Kind;
@@ -321,9 +322,13 @@ impl Kit {
 
     /// Why the pairs would see nothing: a leaf that crosses decided nothing.
     pub fn blind(&self, leaves: &[LeafSeen]) -> Vec<String> {
-        let crosses = self.proof.columns.iter().filter(|row| {
-            !row.direct.is_empty() && !row.protection.starts_with("redact: the constant")
-        });
+        let columns = || self.plan.columns.iter().chain(&self.plan.keys);
+        let is_constant = |row: &proof::Row| {
+            let of = columns().find(|c| c.name == row.column && c.from.part == row.part);
+            matches!(of.and_then(OutputColumn::produces), Some(Produces::Constant { .. }))
+        };
+        let rows = self.proof.columns.iter();
+        let crosses = rows.filter(|row| !row.direct.is_empty() && !is_constant(row));
         let decided = |column: &str, part| {
             leaves.iter().any(|leaf| match part {
                 Part::Key => leaf.decides.contains("key"),

@@ -4,6 +4,7 @@
 //! OpenLineage 2-0-2, `JobEvent`: lineage as it is designed, of no single run. The facets are
 //! `SchemaDatasetFacet` 1-1-1, `ColumnLineageDatasetFacet` 1-2-0 and `JobTypeJobFacet` 2-0-3.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +14,7 @@ use ureq::Agent;
 use crate::config::{self, Pipeline, Place};
 use crate::explain;
 use crate::fault::RunFault;
-use crate::plan::Part;
+use crate::plan::{Crosses, Part, Plan};
 use crate::proof::{Proof, Row};
 
 const EVENT: &str = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/JobEvent";
@@ -29,14 +30,58 @@ const ANSWER: Duration = Duration::from_secs(20);
 
 /// The events of a file's pipelines, as they are at this moment.
 pub fn events(place: &Path, file: &Path, now: SystemTime) -> Result<Vec<Json>, RunFault> {
-    let (place_read, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
-    let proofs = explain::proofs(place, file)?;
+    let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
     let at = jiff::Timestamp::try_from(now)
         .map_err(|_| RunFault::Client("the clock is outside of time".to_owned()))?
         .to_string();
-    let of =
-        |(pipeline, (proof, _)): (&Pipeline, &(Proof, _))| event(&place_read, pipeline, proof, &at);
-    Ok(pipelines.iter().zip(&proofs).map(of).collect())
+    let of = |pipeline: &Pipeline| {
+        let plan = explain::plan(&place, pipeline)?;
+        let proof = Proof::new(&place, pipeline, &plan, "");
+        Ok(event(&place, pipeline, &proof, &Masks::of(&plan), &at))
+    };
+    pipelines.iter().map(of).collect()
+}
+
+/// What stands between a leaf and what crosses of it. Of an expression over several leaves each has
+/// its own answer.
+#[derive(Default)]
+struct Masks {
+    /// Leaves that a protection changes, as the proof names them.
+    leaves: BTreeSet<String>,
+    /// Columns that are a leaf's own values.
+    as_they_are: BTreeSet<(Part, String)>,
+    /// Nothing but noised statistics crosses.
+    statistics: bool,
+}
+
+impl Masks {
+    fn of(plan: &Plan) -> Self {
+        let mut masks = Self { statistics: plan.aggregate.is_some(), ..Self::default() };
+        for column in plan.columns.iter().chain(&plan.keys).filter(|c| c.protection.is_some()) {
+            let path = &column.from.leaf.path;
+            masks.leaves.extend([column.from.part.column(path), format!("before.{path}")]);
+        }
+        let keys = plan.keys.iter().map(|key| (key.name.as_str(), key));
+        let leaves = plan.outputs().into_iter().filter_map(|crosses| match crosses {
+            Crosses::Leaf(name, column) => Some((name, column)),
+            Crosses::Derived(_) | Crosses::Noised(_) => None,
+        });
+        let plain = keys.chain(leaves).filter(|(_, column)| column.protection.is_none());
+        masks.as_they_are = plain.map(|(name, c)| (c.from.part, name.to_owned())).collect();
+        masks
+    }
+
+    fn is_masked(&self, leaf: &str) -> bool {
+        self.statistics || self.leaves.contains(leaf)
+    }
+
+    fn subtype(&self, row: &Row) -> &'static str {
+        match () {
+            () if self.statistics => "AGGREGATION",
+            () if self.as_they_are.contains(&(row.part, row.column.clone())) => "IDENTITY",
+            () => "TRANSFORMATION",
+        }
+    }
 }
 
 /// Sends events to a catalogue, each with a POST, as OpenLineage's HTTP transport does.
@@ -61,7 +106,7 @@ pub fn send(url: &str, events: &[Json]) -> Result<(), RunFault> {
     Ok(())
 }
 
-fn event(place: &Place, pipeline: &Pipeline, proof: &Proof, at: &str) -> Json {
+fn event(place: &Place, pipeline: &Pipeline, proof: &Proof, masks: &Masks, at: &str) -> Json {
     let (from, to) = (namespace(place, true), namespace(place, false));
     let inputs: Vec<Json> = pipeline
         .source
@@ -79,7 +124,10 @@ fn event(place: &Place, pipeline: &Pipeline, proof: &Proof, at: &str) -> Json {
         .columns
         .iter()
         .map(|row| {
-            (name(row), json!({ "inputFields": sources(row, &pipeline.source.topics, &from) }))
+            (
+                name(row),
+                json!({ "inputFields": sources(row, masks, &pipeline.source.topics, &from) }),
+            )
         })
         .collect();
     let filter = proof.sql.iter().flat_map(|sql| &sql.filter);
@@ -135,30 +183,20 @@ fn name(row: &Row) -> String {
     }
 }
 
-fn sources(row: &Row, topics: &[String], namespace: &str) -> Vec<Json> {
-    let masked = row.protection != "none" && !is_plain_sql(row);
-    let subtype = match () {
-        () if row.protection == "none" => "IDENTITY",
-        () if row.protection.starts_with("dp:") => "AGGREGATION",
-        () => "TRANSFORMATION",
-    };
-    let direct = transformation("DIRECT", subtype, &row.protection, masked);
+fn sources(row: &Row, masks: &Masks, topics: &[String], namespace: &str) -> Vec<Json> {
     let why = "a cell that is refused, or a condition, decides whether it crosses";
-    let indirect = transformation("INDIRECT", "CONDITIONAL", why, masked);
     let leaves = row.direct.iter().chain(row.indirect.iter().filter(|l| !row.direct.contains(l)));
     leaves
         .flat_map(|leaf| {
-            let parts = [(&row.direct, &direct), (&row.indirect, &indirect)];
-            let of = parts.iter().filter(|(leaves, _)| leaves.contains(leaf));
-            let changes: Vec<Json> = of.map(|(_, change)| (*change).clone()).collect();
+            let masked = masks.is_masked(leaf);
+            let direct = transformation("DIRECT", masks.subtype(row), &row.protection, masked);
+            let indirect = transformation("INDIRECT", "CONDITIONAL", why, masked);
+            let parts = [(&row.direct, direct), (&row.indirect, indirect)];
+            let of = parts.into_iter().filter(|(leaves, _)| leaves.contains(leaf));
+            let changes: Vec<Json> = of.map(|(_, change)| change).collect();
             input_fields(leaf, topics, namespace, &changes)
         })
         .collect()
-}
-
-/// An expression over columns that nothing protects.
-fn is_plain_sql(row: &Row) -> bool {
-    row.protection.starts_with("sql: ") && !row.protection.contains("; beneath it ")
 }
 
 fn input_fields(leaf: &str, topics: &[String], namespace: &str, changes: &[Json]) -> Vec<Json> {
@@ -182,32 +220,78 @@ mod tests {
     use super::*;
     use crate::proof::fixture;
 
-    fn row(protection: &str) -> Row {
+    fn plan(stages: &str) -> Plan {
+        let text = format!(
+            "name: p\npurpose: t\ndomains: domains.yaml\nsource:\n  kafka: {{ cluster: sovereign, topics: [t], format: \
+             debezium_json, start: earliest, key: [id] }}\nclasses: {{ id: {{ class: identifier, subject: true }}, \
+             city: public, country: public, email: identifier, zip: quasi }}\nstages:\n  - tokenize: {{ columns: [id, \
+             email], domain: d }}\n  - generalize: {{ columns: [zip], prefix: 2 }}\n{stages}sink:\n  kafka: {{ cluster: global, topic: o, format: json, timestamp: 1s \
+             }}\nrelease: p.json\n"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("p.yaml"), text).unwrap();
+        std::fs::write(at("domains.yaml"), "domains:\n  d: {}\n").unwrap();
+        let place = "clusters:\n  sovereign: { zone: eu-de, id: a, bootstrap: \"localhost:1\" }\n  global: \
+                     { zone: global, id: b, bootstrap: \"localhost:2\" }\nkeys: { dir: keys/ }\nledger: \
+                     { dir: ledger/ }\ntrust: trust.json\ntasks: 1\n";
+        std::fs::write(at("douane.yaml"), place).unwrap();
+        let (_, pipeline) = config::load(&at("douane.yaml"), &at("p.yaml"))
+            .unwrap_or_else(|findings| panic!("{findings}"));
+        crate::cases::plan(&pipeline).unwrap_or_else(|fault| panic!("{fault}"))
+    }
+
+    fn row(column: &str, part: Part, direct: &[&str]) -> Row {
         let mut row = fixture::proof().columns.remove(0);
-        row.protection = protection.to_owned();
+        (row.column, row.part) = (column.to_owned(), part);
+        row.direct = direct.iter().map(|leaf| (*leaf).to_owned()).collect();
+        row.indirect.clear();
         row
+    }
+
+    /// The subtype, and of each leaf whether it is masked.
+    fn told(masks: &Masks, row: &Row) -> (String, Vec<bool>) {
+        let found = sources(row, masks, &["t".to_owned()], "kafka://a:1");
+        let change = |field: &Json| field["transformations"][0].clone();
+        let subtype = change(&found[0])["subtype"].as_str().unwrap().to_owned();
+        (subtype, found.iter().map(|field| change(field)["masking"] == true).collect())
     }
 
     #[test]
     fn what_is_protected_is_masked_and_what_is_public_is_not() {
-        for (protection, subtype, masking) in [
-            ("none", "IDENTITY", false),
-            ("tokenize: domain a v1, base32", "TRANSFORMATION", true),
-            ("sql: upper(city)", "TRANSFORMATION", false),
-            ("sql: upper(id); beneath it id: tokenize: …", "TRANSFORMATION", true),
-            ("dp: sum, with noise", "AGGREGATION", true),
-        ] {
-            let found = sources(&row(protection), &["t".to_owned()], "kafka://a:1");
-            let change = &found[0]["transformations"][0];
-            assert_eq!(change["subtype"], subtype, "{protection}");
-            assert_eq!(change["masking"], masking, "{protection}");
-            assert_eq!((&found[0]["name"], &found[0]["field"]), (&json!("t"), &json!("key.id")));
-        }
+        let masks = Masks::of(&plan(""));
+        let key = row("id", Part::Key, &["key.id"]);
+        assert_eq!(told(&masks, &key), ("TRANSFORMATION".to_owned(), vec![true]));
+        let email = row("email", Part::Row, &["before.email", "after.email"]);
+        assert_eq!(told(&masks, &email), ("TRANSFORMATION".to_owned(), vec![true, true]));
+        let city = row("city", Part::Row, &["after.city"]);
+        assert_eq!(told(&masks, &city), ("IDENTITY".to_owned(), vec![false]));
+    }
+
+    /// An expression hides of one leaf what its protection hides, and of the other nothing.
+    #[test]
+    fn each_leaf_of_an_expression_has_its_own_answer() {
+        let sql = "  - sql: \"select concat(zip, city) as area, country from batch\"\n";
+        let masks = Masks::of(&plan(sql));
+        let area = row("area", Part::Row, &["after.zip", "after.city"]);
+        assert_eq!(told(&masks, &area), ("TRANSFORMATION".to_owned(), vec![true, false]));
+        let country = row("country", Part::Row, &["after.country"]);
+        assert_eq!(told(&masks, &country), ("IDENTITY".to_owned(), vec![false]));
+    }
+
+    #[test]
+    fn a_statistic_is_an_aggregation_and_masks_all() {
+        let masks = Masks { statistics: true, ..Masks::default() };
+        let sum = row("sum", Part::Row, &["after.amount"]);
+        assert_eq!(told(&masks, &sum), ("AGGREGATION".to_owned(), vec![true]));
     }
 
     #[test]
     fn a_leaf_that_flows_both_ways_is_one_field_with_two_transformations() {
-        let found = sources(&row("none"), &["t".to_owned(), "u".to_owned()], "kafka://a:1");
+        let mut row = row("id", Part::Key, &["key.id"]);
+        row.indirect = row.direct.clone();
+        let topics = ["t".to_owned(), "u".to_owned()];
+        let found = sources(&row, &Masks::default(), &topics, "kafka://a:1");
         assert_eq!(found.len(), 2, "one a topic");
         let kinds = found[0]["transformations"].as_array().unwrap().iter();
         let kinds: Vec<_> = kinds.map(|change| change["type"].as_str().unwrap()).collect();

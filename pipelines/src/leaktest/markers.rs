@@ -8,7 +8,7 @@ use douane_transforms::Produces;
 use serde_json::{Value as Json, json};
 
 use crate::cases;
-use crate::config::{Cells, Event, Pipeline};
+use crate::config::{Cells, Class, Event, Pipeline};
 use crate::fault::RunFault;
 use crate::plan::Plan;
 
@@ -129,7 +129,7 @@ pub(super) fn kinds(pipeline: &Pipeline, plan: &Plan, path: &str, of: LeafType) 
     let mut kinds = Vec::new();
     let column = plan.columns.iter().chain(&plan.keys).find(|c| c.from.leaf.path == path);
     let produces = column.and_then(|c| c.produces());
-    let free_text = column.is_some_and(|c| c.rule.contains("override `"));
+    let free_text = column.is_some_and(|c| c.from.class == Class::FreeText);
     if let Some(Produces::Region { regions }) = produces {
         kinds.push(Kind::Chosen(regions.keys().map(|place| Json::from(place.as_str())).collect()));
     }

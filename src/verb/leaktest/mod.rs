@@ -9,6 +9,8 @@ mod lodging;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use douane_broker::{Broker, Options};
@@ -56,6 +58,7 @@ fn fault(what: impl std::fmt::Display) -> RunFault {
 struct Test<'a> {
     kit: &'a Kit,
     names: Names,
+    stop: Arc<AtomicBool>,
     // Before the brokers: what is connected to them ends first.
     lodging: Lodging,
     sovereign: Broker,
@@ -67,7 +70,9 @@ impl<'a> Test<'a> {
         let start = || Broker::start(Options::default()).map_err(fault);
         let (sovereign, global) = (start()?, start()?);
         let lodging = Lodging::build(kit, file, &sovereign, &global)?;
-        Ok(Self { kit, names: lodging.names()?, lodging, sovereign, global })
+        // From here on there is something to leave behind.
+        let stop = verb::asked_to_stop()?;
+        Ok(Self { kit, names: lodging.names()?, stop, lodging, sovereign, global })
     }
 
     fn run(&self, records: usize, leaves: Vec<LeafSeen>) -> Result<Report, RunFault> {
@@ -169,14 +174,23 @@ impl<'a> Test<'a> {
         Ok(seen)
     }
 
-    /// For a moment, or until Ctrl-C ends the process.
+    /// For a moment.
     fn rest(&self) {
         // Nobody ever sends: it is a clock that needs no sleep.
         let (_keep, clock) = std::sync::mpsc::channel::<()>();
         let _ = clock.recv_timeout(LOOK);
     }
 
+    /// Ctrl-C ends it between two steps: what it made goes with it.
+    fn go_on(&self) -> Result<(), RunFault> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(fault("stopped; nothing is left behind")),
+            false => Ok(()),
+        }
+    }
+
     fn still_runs(&self, running: &mut Running, name: &str) -> Result<(), RunFault> {
+        self.go_on()?;
         match running.ended()? {
             None => Ok(()),
             Some(code) => {
@@ -198,6 +212,7 @@ impl<'a> Test<'a> {
         ];
         let mut sinks = Vec::new();
         for (sink, broker, topic) in all {
+            self.go_on()?;
             let records = kafka::read(&broker.bootstrap(), topic)?;
             let shows = topic == data;
             let mut search = Search::new(sink, scanner, markers);
@@ -259,6 +274,7 @@ impl<'a> Test<'a> {
             ("verify", vec!["verify", &ledger]),
         ];
         for (name, args) in verbs {
+            self.go_on()?;
             let mut search = Search::new(name, scanner, markers);
             for (stream, bytes) in self.lodging.say(&args)? {
                 search.bytes(stream, &bytes);
