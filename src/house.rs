@@ -457,38 +457,99 @@ fn control_planted_words_are_found_in_code_only() {
 
 // The documents.
 
-/// Links of a document to files that are not there.
+/// All documents of the repository, from its folder.
+fn documents() -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![PathBuf::from(HOME)];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() && !name.starts_with('.') && name != "target" {
+                open.push(path);
+            } else if name.ends_with(".md") {
+                let short = path.strip_prefix(HOME).unwrap_or(&path).to_string_lossy();
+                found.push(short.into_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A document without its blocks of code.
+fn prose(document: &str) -> String {
+    let mut fenced = false;
+    let mut kept = String::new();
+    for line in document.lines() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        } else if !fenced {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// Places of a document that a link can name: its headings, as the repository and the site write them.
+fn anchors(document: &str) -> BTreeSet<String> {
+    let text = prose(document);
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let slug = |line: &str| {
+        let kept = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect::<String>()
+    };
+    headings.map(slug).collect()
+}
+
+/// Links of a document that lead nowhere: to a file that is not there, or to no heading of it.
 fn dead_links(folder: &Path, document: &str) -> Vec<String> {
-    let links = document.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let files = links.filter(|link| !link.contains("://") && !link.starts_with('#'));
-    let target = |link: &str| link.split('#').next().unwrap_or_default().to_owned();
-    files.map(target).filter(|link| !folder.join(link).exists()).collect()
+    let text = prose(document);
+    // What stands in code within a line is no link.
+    let text: Vec<&str> = text.split('`').step_by(2).collect();
+    let text = text.concat();
+    let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let leads_nowhere = |link: &&str| {
+        let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+        let target = folder.join(path);
+        if !path.is_empty() && !target.exists() {
+            return true;
+        }
+        if anchor.is_empty() || !(path.is_empty() || path.ends_with(".md")) {
+            return false;
+        }
+        let other = if path.is_empty() { document.to_owned() } else { read(&target) };
+        !anchors(&other).contains(anchor)
+    };
+    let local = links.filter(|link| !link.contains("://"));
+    local.filter(leads_nowhere).map(str::to_owned).collect()
 }
 
 #[test]
-fn documents_link_to_files_that_are_there() {
+fn documents_link_to_places_that_are_there() {
     let home = Path::new(HOME);
-    let documents = [
-        "README.md",
-        "ARCHITECTURE.md",
-        "CONTRIBUTING.md",
-        "CHANGELOG.md",
-        "docs/threats.md",
-        "docs/formats.md",
-        "docs/figures.md",
-        "docs/types.md",
-        "docs/json.md",
-        "docs/protections.md",
-        "docs/privacy.md",
-        "tests/README.md",
-        "broker/README.md",
-    ];
-    for document in documents {
+    let documents = documents();
+    assert!(documents.len() > 15, "found {documents:?} only");
+    let pages = home.join("docs/site/SUMMARY.md");
+    for document in &documents {
         let path = home.join(document);
-        let folder = path.parent().unwrap_or(home);
+        // The site's contents are written from the repository's folder.
+        let folder = if path == pages { home } else { path.parent().unwrap_or(home) };
         assert_eq!(dead_links(folder, &read(&path)), Vec::<String>::new(), "{document}");
     }
-    assert_eq!(dead_links(home, "[a](nowhere.md) [b](https://x.y/z)"), ["nowhere.md"]);
+    let planted = "# A `b` c\n[a](nowhere.md) [b](https://x.y/z) [c](#a-b-c) [d](#a-c) `[e](no.md)`\n\
+        [f](README.md#what-is-guaranteed-and-what-is-not) [g](README.md#nothing)\n";
+    assert_eq!(dead_links(home, planted), ["nowhere.md", "#a-c", "README.md#nothing"]);
+    // Whoever reads the site finds every document of users in it.
+    let contents = read(&pages);
+    let missing = |document: &&String| {
+        document.starts_with("docs/")
+            && !document.starts_with("docs/site/")
+            && !contents.contains(&format!("({document})"))
+    };
+    assert_eq!(documents.iter().filter(missing).collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
 /// The files of the README's own example, in a folder of their own, and what the linter finds.

@@ -88,6 +88,8 @@ enum Verb {
     Schema(verb::schema::Args),
     /// A script that completes this command line in a shell.
     Completions(verb::completions::Args),
+    /// Man pages of all verbs, a file each, into a folder.
+    Man(verb::man::Args),
 }
 
 fn main() -> ExitCode {
@@ -116,6 +118,7 @@ fn main() -> ExitCode {
         Verb::Import(args) => verb::import::run(&args),
         Verb::Schema(args) => Ok(verb::schema::run(&args)),
         Verb::Completions(args) => Ok(verb::completions::run(&args)),
+        Verb::Man(args) => verb::man::run(&args),
     };
     match outcome {
         Ok(code) => code,

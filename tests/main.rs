@@ -38,6 +38,7 @@ mod cases {
     mod files;
     mod five_minutes;
     mod formats;
+    mod install;
     mod keys;
     pub mod kill;
     mod late_end_txn;

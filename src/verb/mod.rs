@@ -12,6 +12,7 @@ pub mod import;
 pub mod keys;
 pub mod leaktest;
 pub mod lint;
+pub mod man;
 pub mod quarantine;
 pub mod release;
 pub mod replay;
