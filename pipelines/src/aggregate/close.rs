@@ -15,13 +15,14 @@ use douane_connectors::control_switch;
 use douane_connectors::edge::{CommitOutcome, Sink};
 use douane_gate::{Crossing as AtGate, Evidence, GateFault, Passed, TransactionIds};
 use douane_ledger::budget::{
-    Account, Caps, Level, Neighbours, Opening, Release, ReleaseId, Reserve, State, Window,
+    Account, Balance, Caps, Level, Neighbours, Opening, Release, ReleaseId, Reserve, State, Window,
 };
 use douane_ledger::log::{Entry, Intent, LedgerFault, SourceDigest, SpanEntry};
 use douane_schemas::batch::{Op, Origin};
 
 use super::accounts;
 use super::drawing;
+use super::store;
 use super::sums::Noised;
 use super::worker::{Life, SHARD, Worker};
 use crate::config::aggregate::{self, Aggregate};
@@ -62,6 +63,34 @@ impl Worker<'_> {
             query: QUERY.to_owned(),
             revision,
         }
+    }
+
+    /// A store that was lost after its window was charged reads to where the charge says, whatever the
+    /// source has got since: what was charged for is what is sent.
+    pub(super) fn pin_as_charged(
+        &self,
+        account: &Balance,
+        open: &mut store::State,
+    ) -> Result<(), RunFault> {
+        let aggregate = self.aggregate()?;
+        let mut revision = 0;
+        let charged = loop {
+            let release = account.release(&self.release_id(aggregate, open.closing, revision));
+            match release {
+                Some(Release { state: State::Void { .. }, .. }) => revision += 1,
+                Some(release) => break &release.reserve,
+                None => return Ok(()),
+            }
+        };
+        for read in &mut open.reads {
+            let topic = self.crossing.topic_name(read.topic);
+            let is_its =
+                |span: &&SpanEntry| (&*span.topic, span.partition) == (topic, read.partition);
+            let span = charged.spans.iter().find(is_its);
+            // A partition that was added since has nothing of it.
+            read.pin = Some(span.map_or(read.next, |span| span.end.max(read.next)));
+        }
+        Ok(())
     }
 
     /// Everything before the pins is in the store: the window's statistics, once.

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use douane_ledger::canonical::hex32;
@@ -16,7 +17,9 @@ use douane_ledger::log::{RefusedEntry, SpanEntry};
 use douane_schemas::keys::{Key, KeyId, Purpose};
 use douane_schemas::secret::Secret;
 use douane_schemas::tuple::Tuple;
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::RunFault;
@@ -32,6 +35,11 @@ const OVERHEAD: u64 = 96;
 
 /// Pages that are kept in memory: a window may hold far more than a process may take.
 const CACHE_BYTES: usize = 64 << 20;
+/// Rows wait in memory up to this size, or this long, before they and their position go into the file. A
+/// transaction writes every page that it touches, and units lie in no order: a page holds several of them, so
+/// the more units go at once, the fewer pages are written for each.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+const WAITING: Duration = Duration::from_secs(1);
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const UNITS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("units");
@@ -150,11 +158,22 @@ impl State {
     }
 }
 
+/// What the file does not have yet. It goes into it with the position that it is of, or is lost with the
+/// process and read again.
+#[derive(Default)]
+struct Waiting {
+    units: BTreeMap<UnitKey, Vec<u8>>,
+    aside: Vec<RefusedEntry>,
+    bytes: usize,
+    since: Option<Instant>,
+}
+
 /// See the module.
 pub struct Store {
     path: PathBuf,
     db: Database,
     key: LessSafeKey,
+    waiting: Waiting,
 }
 
 impl Store {
@@ -176,7 +195,7 @@ impl Store {
             other => fault(path, &other),
         })?;
         let key = key(path, &db, wraps)?;
-        let store = Self { path: path.to_owned(), db, key };
+        let store = Self { path: path.to_owned(), db, key, waiting: Waiting::default() };
         let state = store.state()?;
         Ok((store, state))
     }
@@ -205,6 +224,10 @@ impl Store {
         let units = read.open_table(UNITS).map_err(|e| fault(&e))?;
         let mut found = BTreeMap::new();
         for unit in wanted {
+            if let Some(plain) = self.waiting.units.get(&unit) {
+                found.insert(unit, plain.clone());
+                continue;
+            }
             let key = unit.bytes();
             if let Some(sealed) = units.get(&key[..]).map_err(|e| fault(&e))? {
                 found.insert(unit, self.unseal(&key, sealed.value())?);
@@ -213,40 +236,78 @@ impl Store {
         Ok(found)
     }
 
-    /// Puts units, what was set aside, and the position that they are of, at once and durably.
-    pub fn put(
-        &self,
-        units: &BTreeMap<UnitKey, Vec<u8>>,
-        aside: &[RefusedEntry],
-        state: &mut State,
-    ) -> Result<(), RunFault> {
+    /// Takes units and what was set aside. They are durable once [`Store::commit`] has put them.
+    pub fn take(&mut self, units: BTreeMap<UnitKey, Vec<u8>>, aside: Vec<RefusedEntry>) {
+        let waiting = &mut self.waiting;
+        waiting.since.get_or_insert_with(Instant::now);
+        waiting.aside.extend(aside);
+        for (unit, plain) in units {
+            let cost = plain.len() + OVERHEAD as usize;
+            let before = waiting.units.insert(unit, plain);
+            let was = before.map_or(0, |before| before.len() + OVERHEAD as usize);
+            waiting.bytes = (waiting.bytes + cost).saturating_sub(was);
+        }
+    }
+
+    /// Something was taken and is not put.
+    pub fn waits(&self) -> bool {
+        self.waiting.since.is_some()
+    }
+
+    /// What was taken should be put now: it is large, or has waited.
+    pub fn is_due(&self) -> bool {
+        let waits = self.waiting.since.is_some_and(|since| since.elapsed() >= WAITING);
+        waits || self.waiting.bytes >= WAITING_BYTES_MAX
+    }
+
+    /// Puts all that was taken, and the position that it is of, at once and durably.
+    ///
+    /// # Errors
+    /// A life ends with one: what was taken is gone, and what the file has is what the next life begins with.
+    pub fn commit(&mut self, state: &mut State) -> Result<(), RunFault> {
+        let Waiting { units, aside, .. } = std::mem::take(&mut self.waiting);
         let fault = |error: &dyn std::fmt::Display| fault(&self.path, error);
         let write = self.db.begin_write().map_err(|e| fault(&e))?;
         {
             let mut table = write.open_table(UNITS).map_err(|e| fault(&e))?;
             for (unit, plain) in units {
                 let key = unit.bytes();
-                let sealed = self.seal(&key, plain)?;
+                let sealed = self.seal(&key, &plain)?;
                 let cost = sealed.len() as u64 + OVERHEAD;
                 let before = table.insert(&key[..], &sealed[..]).map_err(|e| fault(&e))?;
                 let was = before.map_or(0, |before| before.value().len() as u64 + OVERHEAD);
                 state.bytes = state.bytes.saturating_add(cost).saturating_sub(was);
             }
             let mut table = write.open_table(ASIDE).map_err(|e| fault(&e))?;
-            for refused in aside {
+            for refused in &aside {
                 let at = (refused.topic.as_str(), refused.partition, refused.offset);
                 table.insert(at, refused.code.as_str()).map_err(|e| fault(&e))?;
             }
-            let plain = serde_json::to_vec(state).map_err(|_| fault(&"no JSON form"))?;
-            let sealed = self.seal(b"state", &plain)?;
-            let mut meta = write.open_table(META).map_err(|e| fault(&e))?;
-            meta.insert("state", &sealed[..]).map_err(|e| fault(&e))?;
+            self.put_state(&write, state)?;
         }
         write.commit().map_err(|e| fault(&e))
     }
 
+    fn put_state(&self, write: &WriteTransaction, state: &State) -> Result<(), RunFault> {
+        let fault = |error: &dyn std::fmt::Display| fault(&self.path, error);
+        let plain = serde_json::to_vec(state).map_err(|_| fault(&"no JSON form"))?;
+        let sealed = self.seal(b"state", &plain)?;
+        let mut meta = write.open_table(META).map_err(|e| fault(&e))?;
+        meta.insert("state", &sealed[..]).map_err(|e| fault(&e))?;
+        Ok(())
+    }
+
+    /// The file is read as a whole, or a position is put by itself: nothing may be left out of it.
+    fn nothing_waits(&self) -> Result<(), RunFault> {
+        match self.waits() {
+            false => Ok(()),
+            true => Err(fault(&self.path, &"rows were taken and not put")),
+        }
+    }
+
     /// What was set aside in these spans.
     pub fn aside(&self, spans: &[SpanEntry]) -> Result<Vec<RefusedEntry>, RunFault> {
+        self.nothing_waits()?;
         let fault = |error: &dyn std::fmt::Display| fault(&self.path, error);
         let read = self.db.begin_read().map_err(|e| fault(&e))?;
         let table = read.open_table(ASIDE).map_err(|e| fault(&e))?;
@@ -269,6 +330,7 @@ impl Store {
         window: i64,
         mut each: impl FnMut(&[u8]) -> Result<(), RunFault>,
     ) -> Result<(), RunFault> {
+        self.nothing_waits()?;
         let fault = |error: &dyn std::fmt::Display| fault(&self.path, error);
         let read = self.db.begin_read().map_err(|e| fault(&e))?;
         let units = read.open_table(UNITS).map_err(|e| fault(&e))?;
@@ -283,6 +345,7 @@ impl Store {
     /// Deletes the rows of every window before `state.closing`, and puts the state. `aside`: what
     /// the transaction of the last of them named.
     pub fn drop_closed(&self, state: &mut State, aside: &[RefusedEntry]) -> Result<(), RunFault> {
+        self.nothing_waits()?;
         let fault = |error: &dyn std::fmt::Display| fault(&self.path, error);
         let write = self.db.begin_write().map_err(|e| fault(&e))?;
         {
@@ -301,10 +364,7 @@ impl Store {
                 let at = (refused.topic.as_str(), refused.partition, refused.offset);
                 table.remove(at).map_err(|e| fault(&e))?;
             }
-            let plain = serde_json::to_vec(state).map_err(|_| fault(&"no JSON form"))?;
-            let sealed = self.seal(b"state", &plain)?;
-            let mut meta = write.open_table(META).map_err(|e| fault(&e))?;
-            meta.insert("state", &sealed[..]).map_err(|e| fault(&e))?;
+            self.put_state(&write, state)?;
         }
         write.commit().map_err(|e| fault(&e))
     }
@@ -444,14 +504,15 @@ mod tests {
     fn rows_and_position_are_there_together_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p.redb");
-        let (store, none) = Store::open(&path, &wraps(1)).unwrap();
+        let (mut store, none) = Store::open(&path, &wraps(1)).unwrap();
         assert_eq!(none, None);
         let mut state = State::new([0; 32], 0, vec![read(0)]);
         state.reads[0].next = 7;
         let rows =
             [(unit(0, 1), b"secret row".to_vec()), (unit(1, 1), vec![]), (unit(0, 2), vec![3])];
         let rows: BTreeMap<UnitKey, Vec<u8>> = rows.into_iter().collect();
-        store.put(&rows, &[], &mut state).unwrap();
+        store.take(rows.clone(), Vec::new());
+        store.commit(&mut state).unwrap();
         assert!(state.bytes > 3 * OVERHEAD);
         assert!(matches!(Store::open(&path, &wraps(1)), Err(RunFault::Again(_))));
         drop(store);
@@ -480,6 +541,45 @@ mod tests {
         // Another root does not open it; after a rotation the old one is still there.
         assert!(matches!(Store::open(&path, &wraps(2)), Err(RunFault::File(_))));
         assert!(Store::open(&path, &[wraps(2), wraps(1)].concat()).is_ok());
+    }
+
+    #[test]
+    fn what_waits_is_seen_by_units_and_by_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p.redb");
+        let (mut store, _) = Store::open(&path, &wraps(1)).unwrap();
+        let mut state = State::new([0; 32], 0, vec![read(0)]);
+        assert!(!store.is_due());
+        store.commit(&mut state).unwrap();
+        let of = |value: u8| BTreeMap::from([(unit(0, 1), vec![value])]);
+        store.take(of(1), Vec::new());
+        store.commit(&mut state).unwrap();
+        let bytes = state.bytes;
+        // The later one counts, for what it takes and for what it is.
+        store.take(of(2), Vec::new());
+        store.take(of(3), Vec::new());
+        assert_eq!(store.waiting.bytes, 1 + OVERHEAD as usize);
+        assert_eq!(store.units([unit(0, 1)].into_iter()).unwrap(), of(3));
+        // Whoever reads or moves a window would leave it out.
+        assert!(store.window(0, |_| Ok(())).is_err());
+        assert!(store.aside(&[]).is_err());
+        assert!(store.drop_closed(&mut state, &[]).is_err());
+        state.reads[0].next = 9;
+        drop(store);
+        // It dies: rows and position are those of before.
+        let (mut store, found) = Store::open(&path, &wraps(1)).unwrap();
+        assert_eq!(found.unwrap().reads[0].next, 0);
+        assert_eq!(store.units([unit(0, 1)].into_iter()).unwrap(), of(1));
+        store.take(of(3), Vec::new());
+        store.commit(&mut state).unwrap();
+        assert_eq!(state.bytes, bytes);
+        drop(store);
+        let (mut store, found) = Store::open(&path, &wraps(1)).unwrap();
+        assert_eq!(found, Some(state));
+        assert_eq!(store.units([unit(0, 1)].into_iter()).unwrap(), of(3));
+        // Much of it does not wait.
+        store.take(BTreeMap::from([(unit(0, 2), vec![0; WAITING_BYTES_MAX])]), Vec::new());
+        assert!(store.is_due());
     }
 
     #[test]

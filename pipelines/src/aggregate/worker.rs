@@ -199,6 +199,9 @@ impl Worker<'_> {
             State::new(kept_by, closing, reads.collect())
         });
         agree(&mut state, closed.as_ref())?;
+        if fresh {
+            self.pin_as_charged(&account, &mut state)?;
+        }
         for place in &layout.places_of(SHARD) {
             if state.read(place.topic, place.partition).is_none() {
                 // A partition that was added: nothing of it is in a window that is pinned.
@@ -282,6 +285,7 @@ impl Worker<'_> {
         let mut turn = Turn::default();
         loop {
             if self.stop.is_set() {
+                self.commit(life)?;
                 life.log.sync()?;
                 return self.publish(life);
             }
@@ -290,6 +294,7 @@ impl Worker<'_> {
                 self.pin(life)?;
             }
             if life.state.is_whole() {
+                self.commit(life)?;
                 sink = self.close(life, sink)?;
                 life.full = false;
             } else if life.full && !life.state.is_pinned() {
@@ -299,6 +304,9 @@ impl Worker<'_> {
                 if !turn.is_empty() {
                     self.fold(life, &mut turn)?;
                     turn.clear();
+                }
+                if life.store.is_due() {
+                    self.commit(life)?;
                 }
                 self.silent(life)?;
             }
@@ -321,7 +329,7 @@ impl Worker<'_> {
             read.pin = Some(high.max(read.next));
         }
         life.silence = Silence::default();
-        life.store.put(&BTreeMap::new(), &[], &mut life.state)?;
+        life.store.commit(&mut life.state)?;
         // Crash here: the window ends where it ends.
         control_switch::die_at("pinned");
         let window = life.state.closing;
@@ -435,7 +443,7 @@ impl Worker<'_> {
             read.pin = Some(read.next);
             let fields = json!({"topic": name, "partition": partition, "offset": read.next});
             self.report.event("pin_moved", fields);
-            life.store.put(&BTreeMap::new(), &[], &mut life.state)?;
+            life.store.commit(&mut life.state)?;
         }
         Ok(())
     }
@@ -514,7 +522,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Folds a turn into the store: what counts, what was set aside, and where reading stands.
+    /// Folds a turn into what the store has: what counts, and what was set aside.
     fn fold(&self, life: &mut Life, turn: &mut Turn) -> Result<(), RunFault> {
         let batch = life.decoder.finish();
         let (changes, aside) = life.folding.fold(&batch, &life.state);
@@ -546,9 +554,18 @@ impl Worker<'_> {
             sampler = Some((unit.window, of));
         }
         let refused = self.set_aside(life, turn)?;
+        life.store.take(units, refused);
+        Ok(())
+    }
+
+    /// What was folded, with where reading stands, into the file.
+    fn commit(&self, life: &mut Life) -> Result<(), RunFault> {
+        if !life.store.waits() {
+            return Ok(());
+        }
         // Crash here: copies in the quarantine that the next life writes again under the same keys.
         control_switch::die_at("before-store");
-        life.store.put(&units, &refused, &mut life.state)?;
+        life.store.commit(&mut life.state)?;
         control_switch::die_at("after-store");
         let limit = self.crossing.place.state.bytes_max;
         if gets_full(&mut life.full, life.state.bytes, limit) {

@@ -330,3 +330,48 @@ fn rows_bad_moved_bad_bytes_bad_missing_file() {
     assert!(home.subjects().unwrap().keys(D, 1, &[id(&home, 0)], &mut |_, _| ()).is_err());
     assert!(matches!(home.subjects().unwrap().fault(), Some(KeyFault::Missing(_))));
 }
+
+/// Of many subjects each key is found again by another process, and one that is shredded leaves all others
+/// as they were. The whole of it, with its figures: `DOUANE_SUBJECTS=1000000`.
+#[test]
+fn of_many_subjects_all_keys_are_kept_but_those_that_are_destroyed() {
+    /// As many as a turn brings.
+    const BATCH: usize = 5_000;
+    let asked = std::env::var("DOUANE_SUBJECTS").ok().and_then(|count| count.parse().ok());
+    let subjects: usize = asked.unwrap_or(6_000);
+    let dir = tempfile::tempdir().unwrap();
+    let place = place(dir.path());
+    let in_turns = |place: &KeysPlace| {
+        let (home, since) = (KeyHome::open(place).unwrap(), std::time::Instant::now());
+        let turns = (0..subjects).step_by(BATCH);
+        let keys = turns.flat_map(|from| made(&home, from..subjects.min(from + BATCH)));
+        (keys.collect::<Vec<_>>(), since.elapsed())
+    };
+    let (given, making) = in_turns(&place);
+    assert_eq!(given.iter().flatten().collect::<std::collections::BTreeSet<_>>().len(), subjects);
+    let (again, finding) = in_turns(&place);
+    assert!(again == given, "another process has other keys");
+    let bytes = |place: &KeysPlace| -> u64 {
+        let all = fs::read_dir(&place.dir).unwrap().map(|entry| entry.unwrap());
+        let of = all.filter(|entry| entry.path().extension().is_some_and(|e| e == "redb"));
+        of.map(|entry| entry.metadata().unwrap().len()).sum()
+    };
+    let before = bytes(&place);
+    let since = std::time::Instant::now();
+    let last = subjects - 1;
+    let shredded = destroy(&place, &[last], "").unwrap();
+    let shredding = since.elapsed();
+    assert_eq!(shredded.survivors, last as u64);
+    let (after, _) = in_turns(&place);
+    assert!(after[..last] == given[..last] && after[last].is_none());
+    if asked.is_some() {
+        println!(
+            "figure: keys.subjects: {subjects} made in {making:.1?}, found again in {finding:.1?}"
+        );
+        println!(
+            "figure: keys.subjects: {} MiB, one shredded in {shredding:.1?}, then {} MiB",
+            before >> 20,
+            bytes(&place) >> 20
+        );
+    }
+}
