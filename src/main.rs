@@ -49,6 +49,9 @@ enum Verb {
     Diff(verb::diff::Args),
     /// Runs a file's pipelines in the foreground until stopped. 0: stopped cleanly.
     Run(verb::run::Args),
+    /// Runs the pipelines of a folder in one process, behind the REST API of Kafka Connect. 0: stopped
+    /// cleanly.
+    Serve(verb::serve::Args),
     /// Runs the tests inside the files, through the real path, with throw-away keys. 0: all pass.
     Test(verb::test::Args),
     /// Plants markers and looks for them in everything that the pipeline writes or says. 0: no leak,
@@ -101,6 +104,7 @@ fn main() -> ExitCode {
         Verb::Explain(args) => verb::explain::run(place, &args),
         Verb::Diff(args) => verb::diff::run(place, &args),
         Verb::Run(args) => verb::run::run(place, &args),
+        Verb::Serve(args) => verb::serve::run(place, &args),
         Verb::Test(args) => verb::test::run(place, &args),
         Verb::Leaktest(args) => verb::leaktest::run(place, &args),
         Verb::Status(args) => verb::status::run(place, &args),

@@ -29,6 +29,7 @@ mod cases {
     mod broker_faults;
     mod captures;
     mod changes;
+    mod connect_rest;
     pub mod coverage;
     pub mod debezium;
     mod demo;

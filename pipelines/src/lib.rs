@@ -12,6 +12,7 @@
 pub mod aggregate;
 pub mod audit;
 pub mod bundle;
+pub mod calls;
 mod carried;
 pub mod cases;
 pub mod classify;

@@ -67,6 +67,9 @@ pub fn ledger_home(ledger_dir: &Path, pipeline: &str) -> PathBuf {
 /// In the ledger's directory, the place's own log of keys. No pipeline has such a name.
 pub const KEYS_HOME: &str = "_keys";
 
+/// In the ledger's directory, the log of calls to the service.
+pub const CALLS_HOME: &str = "_serve";
+
 /// Name of a log in its checkpoints, and of the key that signs them.
 pub fn checkpoint_origin(pipeline: &str, log: &str) -> String {
     format!("douane/{pipeline}/{log}")

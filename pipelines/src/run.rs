@@ -50,19 +50,7 @@ const LOOK_FOR_TOPICS: Duration = Duration::from_secs(10);
 /// set or something needs a person. A table that stops does not stop the others.
 pub fn run(place: &Path, file: &Path, asked: &AtomicBool, voice: Voice) -> Result<(), RunFault> {
     let (loaded, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
-    let told = |pipeline: &Pipeline| {
-        let report = Report::new(&pipeline.name, voice.clone());
-        let watch = Watch::new(place, file, &loaded, pipeline);
-        let outcome = run_one(&loaded, pipeline, watch, asked, &report);
-        match &outcome {
-            Ok(()) => report.stopped(),
-            Err(fault) if pipeline.table.is_some() => {
-                report.event("fault", json!({"code": fault.code(), "why": fault.to_string()}));
-            }
-            Err(fault) => report.event("fault", json!({"code": fault.code()})),
-        }
-        outcome
-    };
+    let told = |pipeline: &Pipeline| one(place, file, &loaded, pipeline, asked, voice.clone());
     if let [one] = pipelines.as_slice()
         && one.table.is_none()
     {
@@ -82,6 +70,28 @@ pub fn run(place: &Path, file: &Path, asked: &AtomicBool, voice: Voice) -> Resul
         ended.halt();
         outcomes.into_iter().collect()
     })
+}
+
+/// Runs one pipeline of a loaded file until `asked` is set or something needs a person.
+pub fn one(
+    place: &Path,
+    file: &Path,
+    loaded: &Place,
+    pipeline: &Pipeline,
+    asked: &AtomicBool,
+    voice: Voice,
+) -> Result<(), RunFault> {
+    let report = Report::new(&pipeline.name, voice);
+    let watch = Watch::new(place, file, loaded, pipeline);
+    let outcome = run_one(loaded, pipeline, watch, asked, &report);
+    match &outcome {
+        Ok(()) => report.stopped(),
+        Err(fault) if pipeline.table.is_some() => {
+            report.event("fault", json!({"code": fault.code(), "why": fault.to_string()}));
+        }
+        Err(fault) => report.event("fault", json!({"code": fault.code()})),
+    }
+    outcome
 }
 
 /// Names each topic that fits a pattern and is not read, once.

@@ -20,6 +20,7 @@ pub mod run;
 pub mod schema;
 pub mod scorecard;
 pub mod selftest;
+pub mod serve;
 pub mod shred;
 pub mod status;
 pub mod test;

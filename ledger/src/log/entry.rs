@@ -228,6 +228,29 @@ pub enum Entry {
         #[serde(with = "text_u64")]
         different: u64,
     },
+    /// Somebody called the service to change something. Written before anything is done about it.
+    Called {
+        /// The caller's name in the file of tokens; `anonymous` for one without a token.
+        by: String,
+        /// The method.
+        method: String,
+        /// The route, with its parameters' names in the place of their values.
+        route: String,
+        /// The connector's name, where the route has one and it has the form of one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        connector: Option<String>,
+        /// SHA-256 of the body, hexadecimal; none without one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        body: Option<String>,
+    },
+    /// What the call at this index was answered. Without it the process ended meanwhile.
+    Answered {
+        /// Index of the CALLED.
+        #[serde(with = "text_u64")]
+        of: u64,
+        /// The status of HTTP.
+        status: u16,
+    },
     /// Which shard reads what.
     Layout {
         /// Counts layouts, from 1.

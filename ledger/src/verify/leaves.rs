@@ -13,7 +13,7 @@ use super::frames::number;
 use super::{Finding, Report};
 use crate::manifest::Manifest;
 
-const KINDS: [&str; 21] = [
+const KINDS: [&str; 23] = [
     "INTENT",
     "COMMITTED",
     "VOID",
@@ -33,6 +33,8 @@ const KINDS: [&str; 21] = [
     "EPOCH_ENDED",
     "DETOKENIZED",
     "REPLAYED",
+    "CALLED",
+    "ANSWERED",
     "LAYOUT",
     "LEASE",
 ];

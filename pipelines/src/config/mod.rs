@@ -11,6 +11,7 @@ mod place;
 mod redaction;
 mod regions;
 mod schema;
+mod serve;
 mod tables;
 mod yaml;
 
@@ -30,6 +31,7 @@ pub use pipeline::{
 pub(crate) use place::zone;
 pub use place::{Home, KeysPlace, Outside, Pkcs11Home, Place, Retention, TransitHome};
 pub(crate) use schema::nearest;
+pub use serve::{Role, ServePlace, ServeTls};
 pub use tables::{SHARDS_MAX, Table};
 pub(crate) use yaml::quoted;
 
@@ -76,6 +78,15 @@ pub fn load_place(place: &Path) -> Result<Place, Findings> {
     let mut findings = Findings::default();
     let read = read_place(place, &|name| std::env::var(name).ok(), &mut findings);
     finish(read.map(|(place, _)| place), findings)
+}
+
+/// Whether a file is a pipeline, of one table or many: domains and catalogues lie beside them. What
+/// cannot be told apart is taken for one, and its findings say what it is.
+pub fn is_pipeline(path: &Path) -> bool {
+    let mut findings = Findings::default();
+    let root = read_tree(path, &label(path), &mut findings);
+    let sort = root.as_ref().and_then(Sort::of);
+    !matches!(sort, Some(Sort::Place | Sort::Domains | Sort::Catalogue))
 }
 
 /// What a `douane.yaml` says to somebody outside: a whole place's, or one with the global cluster

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::finding::{Findings, Kind, Mark};
 use super::schema::About;
+use super::serve::{self, ServeFile, ServePlace};
 use super::yaml::{Node, Value, quoted};
 
 /// An environment as it was loaded. Paths are relative to the folder of `douane.yaml`.
@@ -36,6 +37,8 @@ pub struct Place {
     pub tasks: u32,
     /// What noise of statistics is drawn on.
     pub device: Choice,
+    /// How `douane serve` is reached.
+    pub serve: ServePlace,
 }
 
 /// Where open windows of statistics lie, and how much room they have.
@@ -146,6 +149,9 @@ pub(super) struct PlaceFile {
     /// What noise of statistics is drawn on: the bytes are the same everywhere. `auto` unless said.
     #[serde(default)]
     pub device: DeviceFile,
+    /// How `douane serve` is reached.
+    #[serde(default)]
+    pub serve: ServeFile,
 }
 
 /// What noise is drawn on.
@@ -284,12 +290,8 @@ pub(super) struct Dir {
 const LEASE_S: u32 = 300;
 
 /// Planned, not built: refused by name.
-pub(super) const LATER: &[About] = &[
-    ("ledger.topic", "write `dir`"),
-    ("witness", "remove it"),
-    ("serve", "remove it"),
-    ("telemetry", "remove it"),
-];
+pub(super) const LATER: &[About] =
+    &[("ledger.topic", "write `dir`"), ("witness", "remove it"), ("telemetry", "remove it")];
 
 /// What people write and what they should write instead.
 pub(super) const ADVICE: &[About] = &[
@@ -584,6 +586,7 @@ pub(super) fn build(
         trust: dir.join(file.trust),
         tasks: file.tasks,
         device: device(file.device, root, label, findings),
+        serve: serve::build(file.serve, &dir, root, label, findings),
         dir,
     }
 }

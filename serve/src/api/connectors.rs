@@ -1,0 +1,281 @@
+//! `/connectors`: create, read, change, delete.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use douane_pipelines::config as files;
+use serde_json::{Map, Value, json};
+
+use super::lifecycle;
+use crate::call::{Answer, Call, flat};
+use crate::config::{self, CLASS, PIPELINE};
+use crate::connector::Connector;
+use crate::fleet::CONNECTORS_MAX;
+use crate::service::Service;
+use crate::store::{Keys, Saved, Store, Target};
+use crate::tokens::is_name;
+
+/// More than any pipeline's file may have.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+pub fn list(service: &Service, call: &Call) -> Answer {
+    let all = service.fleet.all();
+    let expands: Vec<&str> =
+        call.query.iter().filter(|(k, _)| k == "expand").map(|(_, v)| v.as_str()).collect();
+    if expands.is_empty() {
+        let names: Vec<&str> = all.iter().map(|connector| connector.name.as_str()).collect();
+        return Answer::json(200, &json!(names));
+    }
+    let mut listed = Map::new();
+    for connector in all {
+        let mut one = Map::new();
+        if expands.contains(&"status") {
+            one.insert("status".to_owned(), lifecycle::state_json(service, &connector));
+        }
+        if expands.contains(&"info") {
+            one.insert("info".to_owned(), info_json(service, &connector));
+        }
+        listed.insert(connector.name.clone(), one.into());
+    }
+    Answer::json(200, &listed.into())
+}
+
+pub fn info(service: &Service, call: &Call) -> Answer {
+    match super::connector(service, call) {
+        Ok(connector) => Answer::json(200, &info_json(service, &connector)),
+        Err(answer) => answer,
+    }
+}
+
+pub fn config(service: &Service, call: &Call) -> Answer {
+    match super::connector(service, call) {
+        Ok(connector) => Answer::json(200, &json!(keys_of(service, &connector))),
+        Err(answer) => answer,
+    }
+}
+
+/// The config of a connector: its pipeline's file, and the keys that were given with it or follow
+/// from it.
+pub fn keys_of(service: &Service, connector: &Connector) -> Keys {
+    let mut keys = connector.state().saved.config.unwrap_or_else(|| {
+        let mut keys = Keys::new();
+        keys.insert("connector.class".to_owned(), CLASS.to_owned());
+        keys.insert("name".to_owned(), connector.name.clone());
+        keys.insert("tasks.max".to_owned(), service.place.tasks.to_string());
+        if let Ok((_, pipelines)) = files::load_all(&service.place_file, &connector.file) {
+            keys.insert("topics".to_owned(), config::source_topics(&pipelines).join(","));
+        }
+        keys
+    });
+    let small = std::fs::metadata(&connector.file).is_ok_and(|meta| meta.len() <= FILE_BYTES_MAX);
+    if small && let Ok(yaml) = std::fs::read_to_string(&connector.file) {
+        keys.insert(PIPELINE.to_owned(), yaml);
+    }
+    keys
+}
+
+fn info_json(service: &Service, connector: &Connector) -> Value {
+    info_with(service, connector, lifecycle::task_count(&connector.state()))
+}
+
+fn info_with(service: &Service, connector: &Connector, tasks: u32) -> Value {
+    let name = &connector.name;
+    let tasks: Vec<Value> = (0..tasks).map(|n| json!({"connector": name, "task": n})).collect();
+    json!({
+        "name": name,
+        "config": keys_of(service, connector),
+        "tasks": tasks,
+        "type": "sink",
+    })
+}
+
+pub fn create(service: &Service, call: &Call) -> Answer {
+    asked(call)
+        .and_then(|(name, keys, target)| make(service, call, &name, keys, target))
+        .unwrap_or_else(|answer| answer)
+}
+
+/// Name, keys and aim of a request to create.
+fn asked(call: &Call) -> Result<(String, Keys, Target), Answer> {
+    let body = call.json()?;
+    let object = body
+        .as_object()
+        .ok_or_else(|| Answer::error(400, "expected an object with `name` and `config`"))?;
+    let known = ["name", "config", "initial_state"];
+    if object.keys().any(|key| !known.contains(&key.as_str())) {
+        let what = "Unrecognized field: known are \"name\", \"config\" and \"initial_state\"";
+        return Err(Answer::error(400, what));
+    }
+    let target = match object.get("initial_state").unwrap_or(&Value::Null) {
+        Value::Null => Target::Running,
+        Value::String(word) if word.eq_ignore_ascii_case("running") => Target::Running,
+        Value::String(word) if word.eq_ignore_ascii_case("paused") => Target::Paused,
+        Value::String(word) if word.eq_ignore_ascii_case("stopped") => Target::Stopped,
+        _ => {
+            let what = "`initial_state` is one of RUNNING, PAUSED, STOPPED";
+            return Err(Answer::error(400, what));
+        }
+    };
+    let name = match object.get("name").unwrap_or(&Value::Null) {
+        Value::Null => String::new(),
+        Value::String(name) => name.trim().to_owned(),
+        _ => return Err(Answer::error(400, "`name` is no text")),
+    };
+    let config = object.get("config").filter(|config| !config.is_null());
+    let config = config.ok_or_else(|| Answer::error(400, "`config` is missing"))?;
+    Ok((name, without_nulls(flat(config)?)?, target))
+}
+
+/// A key without a value is an error in a whole config; only a patch removes keys so.
+fn without_nulls(
+    config: std::collections::BTreeMap<String, Option<String>>,
+) -> Result<Keys, Answer> {
+    config
+        .into_iter()
+        .map(|(key, value)| {
+            let what = || {
+                let errors = [(
+                    key.clone(),
+                    vec![format!(
+                        "Null value can not be supplied as the configuration value for `{key}`"
+                    )],
+                )];
+                let checked = config::Checked { errors: errors.into(), ..Default::default() };
+                Answer::error(400, &checked.message())
+            };
+            value.map(|value| (key.clone(), value)).ok_or_else(what)
+        })
+        .collect()
+}
+
+/// The name inside a config is the connector's.
+fn named(name: &str, keys: &mut Keys) -> Result<(), Answer> {
+    let inside = keys.entry("name".to_owned()).or_insert_with(|| name.to_owned());
+    if inside.trim() == name {
+        name.clone_into(inside);
+        return Ok(());
+    }
+    let shown: String = inside.chars().filter(|c| !c.is_control()).take(48).collect();
+    Err(Answer::error(
+        400,
+        &format!(
+            "Connector name configuration ({shown}) doesn't match connector name in the URL ({name})"
+        ),
+    ))
+}
+
+/// What is wrong with a config that is to be in force.
+fn checked(service: &Service, name: &str, keys: &mut Keys) -> Result<(), Answer> {
+    named(name, keys)?;
+    let Some(class) = keys.get("connector.class") else {
+        return Err(Answer::error(400, "Connector config contains no connector type"));
+    };
+    if !config::is_class(class) {
+        return Err(Answer::error(400, &unknown_class(class)));
+    }
+    let found = config::check(&service.place_file, &service.place, &service.fleet.store, keys);
+    match found.count() {
+        0 => Ok(()),
+        _ => Err(Answer::error(400, &found.message())),
+    }
+}
+
+pub fn unknown_class(class: &str) -> String {
+    let shown: String = class.chars().filter(|c| !c.is_control()).take(100).collect();
+    format!(
+        "Failed to find any class that implements Connector and which name matches {shown}, \
+         available connectors are: {CLASS}\n  next: `douane import FILE` turns a config of Kafka \
+         Connect into a pipeline"
+    )
+}
+
+/// Makes a connector. Crash after its keys are written and before its pipeline is: nothing is
+/// there; what was written is replaced by the next try.
+fn make(
+    service: &Service,
+    call: &Call,
+    name: &str,
+    mut keys: Keys,
+    target: Target,
+) -> Result<Answer, Answer> {
+    let fleet = &service.fleet;
+    if fleet.get(name).is_some() {
+        return Err(Answer::error(409, &format!("Connector {name} already exists")));
+    }
+    // Of domains, a catalogue, or a pipeline that came since the start: it is not written over.
+    let file: PathBuf = fleet.store.file_of(name);
+    if is_name(name) && file.exists() {
+        let what = format!(
+            "`{name}.yaml` lies in the folder of pipelines already, and is no connector\n  next: choose \
+             another name; a pipeline that was put there is one after a restart"
+        );
+        return Err(Answer::error(409, &what));
+    }
+    checked(service, name, &mut keys)?;
+    if fleet.all().len() >= CONNECTORS_MAX {
+        let what = format!("there are {CONNECTORS_MAX} connectors already");
+        return Err(Answer::error(400, &what));
+    }
+    let yaml = keys.remove(PIPELINE).unwrap_or_default();
+    let saved = Saved { config: Some(keys), target };
+    fleet.store.save(name, &saved).map_err(|error| super::disk(&error))?;
+    Store::write(&file, yaml.as_bytes()).map_err(|error| super::disk(&error))?;
+    let connector = fleet.add(name, &file, saved);
+    // Nothing of it runs yet.
+    let location = format!("{}/connectors/{name}", call.origin);
+    Ok(Answer::json(201, &info_with(service, &connector, 0)).header("Location", location))
+}
+
+/// Gives a connector another config. What runs takes it up by itself once its release holds, and
+/// goes on as it was until then; `status` says so.
+fn change(service: &Service, connector: &Arc<Connector>, mut keys: Keys) -> Result<Answer, Answer> {
+    checked(service, &connector.name, &mut keys)?;
+    let yaml = keys.remove(PIPELINE).unwrap_or_default();
+    let saved = Saved { config: Some(keys), ..connector.state().saved };
+    let store = &service.fleet.store;
+    store.save(&connector.name, &saved).map_err(|error| super::disk(&error))?;
+    let same = std::fs::read(&connector.file).is_ok_and(|bytes| bytes == yaml.as_bytes());
+    if !same {
+        Store::write(&connector.file, yaml.as_bytes()).map_err(|error| super::disk(&error))?;
+    }
+    connector.changed(saved);
+    Ok(Answer::json(200, &info_json(service, connector)))
+}
+
+pub fn put_config(service: &Service, call: &Call) -> Answer {
+    let name = call.param("c").trim();
+    let put = || {
+        let keys = without_nulls(call.map()?)?;
+        match service.fleet.get(name) {
+            Some(connector) => change(service, &connector, keys),
+            None => make(service, call, name, keys, Target::Running),
+        }
+    };
+    put().unwrap_or_else(|answer| answer)
+}
+
+pub fn patch_config(service: &Service, call: &Call) -> Answer {
+    let patch = || {
+        let connector = super::connector(service, call)?;
+        let mut keys = keys_of(service, &connector);
+        for (key, value) in call.map()? {
+            match value {
+                Some(value) => keys.insert(key, value),
+                None => keys.remove(&key),
+            };
+        }
+        change(service, &connector, keys)
+    };
+    patch().unwrap_or_else(|answer| answer)
+}
+
+pub fn delete(service: &Service, call: &Call) -> Answer {
+    let connector = match super::connector(service, call) {
+        Ok(connector) => connector,
+        Err(answer) => return answer,
+    };
+    match service.fleet.remove(&connector) {
+        Ok(()) => Answer::empty(204),
+        Err(error) => super::disk(&error),
+    }
+}

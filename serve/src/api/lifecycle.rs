@@ -1,0 +1,225 @@
+//! States of connectors and tasks, and what changes them.
+
+use serde_json::{Value, json};
+
+use crate::call::{Answer, Call};
+use crate::config::PIPELINE;
+use crate::connector::{Connector, Member, Phase, State};
+use crate::service::Service;
+use crate::store::Target;
+
+/// What a task's state says.
+struct Task {
+    state: &'static str,
+    trace: Option<String>,
+}
+
+impl Task {
+    fn of(state: &State, member: &Member, shard: u32) -> Self {
+        let plain = |state| Self { state, trace: None };
+        match (&state.saved.target, &member.phase) {
+            (_, Phase::Resting { trace } | Phase::Failed { trace }) => {
+                Self { state: "FAILED", trace: Some(trace.clone()) }
+            }
+            (Target::Paused, _) => plain("PAUSED"),
+            (_, Phase::Starting) => plain("UNASSIGNED"),
+            // It waits for people at one place and goes on at others: running, and it says why not
+            // everywhere.
+            (_, Phase::Running) => Self { state: "RUNNING", trace: waits(member, shard) },
+            (_, Phase::Ended) => plain("RUNNING"),
+        }
+    }
+
+    fn json(&self, worker: &str, id: Option<u32>) -> Value {
+        let version = env!("CARGO_PKG_VERSION");
+        let mut json = json!({"state": self.state, "worker_id": worker, "version": version});
+        if let Some(id) = id {
+            json["id"] = json!(id);
+        }
+        if let Some(trace) = &self.trace {
+            json["trace"] = json!(trace);
+        }
+        json
+    }
+}
+
+/// What a shard that runs waits for.
+fn waits(member: &Member, shard: u32) -> Option<String> {
+    let held = member.held.values().filter(|held| held.shard == shard).map(|held| &held.message);
+    let all: Vec<&String> = held.chain(member.notice.as_ref()).collect();
+    let text = all.iter().map(|text| text.as_str()).collect::<Vec<_>>().join("\n");
+    (!text.is_empty()).then_some(text)
+}
+
+/// How many tasks there are. A connector that stopped has none, nor has one that waits to run for
+/// the first time.
+pub fn task_count(state: &State) -> u32 {
+    match state.saved.target {
+        Target::Stopped => 0,
+        _ => state.members.iter().map(|member| member.shards).sum(),
+    }
+}
+
+fn tasks_of(state: &State) -> Vec<Task> {
+    if state.saved.target == Target::Stopped {
+        return Vec::new();
+    }
+    let of = |member: &Member| {
+        (0..member.shards).map(|shard| Task::of(state, member, shard)).collect::<Vec<_>>()
+    };
+    state.members.iter().flat_map(of).collect()
+}
+
+/// The states of all tasks, in their order.
+pub fn task_states(state: &State) -> Vec<&'static str> {
+    tasks_of(state).into_iter().map(|task| task.state).collect()
+}
+
+/// The connector's own state: it fails only where its file cannot be read.
+fn own(state: &State) -> Task {
+    match &state.unreadable {
+        Some(trace) if state.saved.target == Target::Running => {
+            Task { state: "FAILED", trace: Some(trace.clone()) }
+        }
+        _ => Task { state: state.saved.target.word(), trace: None },
+    }
+}
+
+/// As Kafka Connect writes it.
+pub fn state_json(service: &Service, connector: &Connector) -> Value {
+    state_with(service, connector, |_| None)
+}
+
+fn state_with(
+    service: &Service,
+    connector: &Connector,
+    restarting: impl Fn(&Task) -> Option<&'static str>,
+) -> Value {
+    let state = connector.state();
+    let worker = service.worker_id();
+    let shown = |mut task: Task| {
+        if let Some(word) = restarting(&task) {
+            task.state = word;
+        }
+        task
+    };
+    let tasks: Vec<Value> = tasks_of(&state)
+        .into_iter()
+        .zip(0..)
+        .map(|(task, id)| shown(task).json(&worker, Some(id)))
+        .collect();
+    json!({
+        "name": connector.name,
+        "connector": own(&state).json(&worker, None),
+        "tasks": tasks,
+        "type": "sink",
+    })
+}
+
+pub fn status(service: &Service, call: &Call) -> Answer {
+    let name = call.param("c");
+    match service.fleet.get(name) {
+        Some(connector) => Answer::json(200, &state_json(service, &connector)),
+        None => Answer::error(404, &format!("No status found for connector {name}")),
+    }
+}
+
+/// Kafka Connect names an unknown connector in one way here and in another below.
+fn aim(service: &Service, call: &Call, target: Target, status: u16) -> Answer {
+    let name = call.param("c");
+    let Some(connector) = service.fleet.get(name) else {
+        return Answer::error(404, &format!("Unknown connector {name}"));
+    };
+    match service.fleet.aim(&connector, target) {
+        Ok(()) => Answer::empty(status),
+        Err(error) => super::disk(&error),
+    }
+}
+
+pub fn pause(service: &Service, call: &Call) -> Answer {
+    aim(service, call, Target::Paused, 202)
+}
+
+pub fn resume(service: &Service, call: &Call) -> Answer {
+    aim(service, call, Target::Running, 202)
+}
+
+pub fn stop(service: &Service, call: &Call) -> Answer {
+    aim(service, call, Target::Stopped, 204)
+}
+
+/// Restarts nothing without `includeTasks`: there is nothing in a connector but its tasks.
+pub fn restart(service: &Service, call: &Call) -> Answer {
+    let name = call.param("c");
+    let Some(connector) = service.fleet.get(name) else {
+        return Answer::error(404, &format!("Unknown connector: {name}"));
+    };
+    let (tasks, failed) = (call.flag("includeTasks"), call.flag("onlyFailed"));
+    let restarted =
+        |task: &Task| (tasks && (!failed || task.state == "FAILED")).then_some("RESTARTING");
+    let mut answer = state_with(service, &connector, restarted);
+    if tasks && !failed {
+        answer["connector"]["state"] = json!("RESTARTING");
+    }
+    if tasks {
+        connector.restart(failed, None);
+    }
+    match tasks || failed {
+        true => Answer::json(202, &answer),
+        false => Answer::empty(204),
+    }
+}
+
+pub fn tasks(service: &Service, call: &Call) -> Answer {
+    let connector = match super::connector(service, call) {
+        Ok(connector) => connector,
+        Err(answer) => return answer,
+    };
+    let mut keys = super::connectors::keys_of(service, &connector);
+    keys.insert("task.class".to_owned(), "io.douane.Shard".to_owned());
+    keys.remove(PIPELINE);
+    let name = &connector.name;
+    let tasks: Vec<Value> = (0..task_count(&connector.state()))
+        .map(|task| json!({"id": {"connector": name, "task": task}, "config": keys}))
+        .collect();
+    Answer::json(200, &json!(tasks))
+}
+
+/// A task's number; what is none is no path of Kafka Connect's.
+fn number(call: &Call) -> Result<i64, Answer> {
+    call.param("n").parse().map_err(|_| Answer::error(404, "HTTP 404 Not Found"))
+}
+
+pub fn task_status(service: &Service, call: &Call) -> Answer {
+    let name = call.param("c");
+    let number = match number(call) {
+        Ok(number) => number,
+        Err(answer) => return answer,
+    };
+    let tasks = service.fleet.get(name).map(|c| tasks_of(&c.state())).unwrap_or_default();
+    let found = u32::try_from(number).ok().and_then(|n| Some((n, tasks.get(n as usize)?)));
+    match found {
+        Some((n, task)) => Answer::json(200, &task.json(&service.worker_id(), Some(n))),
+        None => Answer::error(404, &format!("No status found for task {name}-{number}")),
+    }
+}
+
+/// The shards of a pipeline live and end together: all of them are begun again.
+pub fn restart_task(service: &Service, call: &Call) -> Answer {
+    let name = call.param("c");
+    let number = match number(call) {
+        Ok(number) => number,
+        Err(answer) => return answer,
+    };
+    let Some(connector) = service.fleet.get(name) else {
+        return Answer::error(404, &format!("Unknown connector: {name}"));
+    };
+    let tasks = task_count(&connector.state());
+    match u32::try_from(number).ok().filter(|n| *n < tasks) {
+        Some(n) => {
+            connector.restart(false, Some(n));
+            Answer::empty(204)
+        }
+        None => Answer::error(404, &format!("Unknown task: {name}-{number}")),
+    }
+}

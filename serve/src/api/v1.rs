@@ -1,0 +1,118 @@
+//! `/v1`: what Kafka Connect has no words for. Each is what the verb of that name prints as JSON.
+
+use douane_ledger::log;
+use douane_pipelines::names::ledger_home;
+use douane_pipelines::{audit, explain, status};
+use serde_json::{Value, json};
+
+use crate::call::{Answer, Call};
+use crate::connector::Member;
+use crate::service::Service;
+
+pub fn pipelines(service: &Service, _: &Call) -> Answer {
+    let mut all = Vec::new();
+    for connector in service.fleet.all() {
+        let state = connector.state();
+        for member in &state.members {
+            all.push(member_json(&connector.name, member));
+        }
+    }
+    Answer::json(200, &json!({"pipelines": all}))
+}
+
+fn member_json(connector: &str, member: &Member) -> Value {
+    let held: Vec<Value> = member
+        .held
+        .iter()
+        .map(|((topic, partition), held)| {
+            json!({"topic": topic, "partition": partition, "shard": held.shard,
+                "message": held.message})
+        })
+        .collect();
+    let mut json = json!({
+        "connector": connector,
+        "pipeline": member.pipeline,
+        "records": member.totals.records,
+        "transactions": member.totals.transactions,
+        "restarts": member.restarts,
+        "held": held,
+    });
+    if let Some(quarantined) = member.totals.quarantined {
+        json["quarantined"] = json!(quarantined);
+    }
+    json
+}
+
+pub fn status(service: &Service, call: &Call) -> Answer {
+    let connector = match super::connector(service, call) {
+        Ok(connector) => connector,
+        Err(answer) => return answer,
+    };
+    match status::read_all(&service.place_file, &connector.file) {
+        Ok(all) => {
+            let pipelines: Vec<Value> = all
+                .pipelines
+                .iter()
+                .map(|(name, one)| match one {
+                    Ok(status) => json!(status),
+                    Err(fault) => json!({"pipeline": name, "fault": fault.code()}),
+                })
+                .collect();
+            Answer::json(200, &json!({"pipelines": pipelines, "not_read": all.not_read}))
+        }
+        Err(fault) => super::fault(&fault),
+    }
+}
+
+pub fn proof(service: &Service, call: &Call) -> Answer {
+    let connector = match super::connector(service, call) {
+        Ok(connector) => connector,
+        Err(answer) => return answer,
+    };
+    match explain::proofs(&service.place_file, &connector.file) {
+        Ok(proofs) => {
+            let all: Vec<Value> = proofs
+                .iter()
+                .map(|(proof, standing)| json!({"proof": proof, "release": standing}))
+                .collect();
+            Answer::json(200, &json!({"proofs": all}))
+        }
+        Err(fault) => super::fault(&fault),
+    }
+}
+
+/// Signed heads of a pipeline's logs: what somebody elsewhere keeps, to hold the ledger to.
+pub fn ledger(service: &Service, call: &Call) -> Answer {
+    let connector = match super::connector(service, call) {
+        Ok(connector) => connector,
+        Err(answer) => return answer,
+    };
+    let mut heads = Vec::new();
+    for member in connector.state().members {
+        let home = ledger_home(&service.place.ledger_dir, &member.pipeline);
+        let Ok(entries) = std::fs::read_dir(&home) else { continue };
+        let mut logs: Vec<_> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+        logs.sort();
+        for dir in logs.iter().filter(|dir| dir.join("journals").is_dir()) {
+            let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            match log::checkpoint(dir) {
+                Ok(head) => heads.push(json!({
+                    "pipeline": member.pipeline,
+                    "log": name,
+                    "size": head.map(|(size, _)| size),
+                    "root": head.map(|(_, root)| data_encoding::HEXLOWER.encode(&root)),
+                    "checkpoint": std::fs::read_to_string(dir.join("tlog/checkpoint")).ok(),
+                })),
+                Err(fault) => return Answer::error(500, &format!("ledger: {fault}")),
+            }
+        }
+    }
+    Answer::json(200, &json!({"heads": heads}))
+}
+
+pub fn budget(service: &Service, _: &Call) -> Answer {
+    match audit::budget(&service.place_file) {
+        Ok(accounts) => Answer::json(200, &json!({"accounts": accounts})),
+        Err(fault) => super::fault(&fault),
+    }
+}

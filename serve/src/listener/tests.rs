@@ -1,0 +1,152 @@
+//! What comes over the wire: TLS, clients' certificates, sizes.
+
+use std::io::{Read, Write};
+use std::net::TcpStream as Blocking;
+
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use super::*;
+use crate::service::tests::Rig;
+
+const CERTIFICATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/tls");
+
+/// A service that listens until it is let go of.
+struct Listening {
+    address: String,
+    asked: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    _rig: Rig,
+}
+
+impl Listening {
+    fn new(serve: &str) -> Self {
+        let rig = Rig::new(&format!("serve: {{ listen: \"127.0.0.1:0\", {serve} }}\n"));
+        let (service, asked) = (Arc::clone(&rig.service), Arc::new(AtomicBool::new(false)));
+        let stop = Arc::clone(&asked);
+        let thread = std::thread::spawn(move || listen(&service, &stop).unwrap());
+        while !rig.service.started.load(Ordering::Relaxed) {
+            assert!(!thread.is_finished(), "it does not listen");
+            std::thread::yield_now();
+        }
+        let address = rig.service.worker_id();
+        Self { address, asked, thread: Some(thread), _rig: rig }
+    }
+
+    fn plain(&self, request: &str) -> String {
+        let mut stream = Blocking::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        // Who is refused may be cut off while it still sends.
+        let _ = stream.write_all(request.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// What a client sees who trusts the test's authority; `who`: whose certificate it has.
+    fn by_tls(&self, who: Option<&str>) -> Option<String> {
+        let file = |name: &str| format!("{CERTIFICATES}/{name}");
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(file("ca.pem")).unwrap()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match who {
+            None => builder.with_no_client_auth(),
+            Some(who) => {
+                let chain =
+                    vec![CertificateDer::from_pem_file(file(&format!("{who}.pem"))).unwrap()];
+                let key = PrivateKeyDer::from_pem_file(file(&format!("{who}.key"))).unwrap();
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        let name = ServerName::try_from("localhost").unwrap();
+        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut stream = StreamOwned::new(connection, Blocking::connect(&self.address).unwrap());
+        stream.write_all(LIVEZ.as_bytes()).ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        String::from_utf8(answer).ok()
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.asked.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+const LIVEZ: &str = "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+fn with_tls(more: &str) -> String {
+    format!(
+        "tls: {{ cert_file: \"{CERTIFICATES}/server.pem\", key_file: \"{CERTIFICATES}/server.key\"{more} }}"
+    )
+}
+
+#[test]
+fn over_tls_it_is_heard_and_without_it_not() {
+    let service = Listening::new(&with_tls(""));
+    assert!(service.by_tls(None).is_some_and(|answer| answer.starts_with("HTTP/1.1 200")));
+    assert!(!service.plain(LIVEZ).contains("HTTP/1.1 200"));
+}
+
+#[test]
+fn only_clients_of_the_named_authority_are_heard() {
+    let service =
+        Listening::new(&with_tls(&format!(", client_ca_file: \"{CERTIFICATES}/ca.pem\"")));
+    let heard = |who| service.by_tls(who).is_some_and(|answer| answer.starts_with("HTTP/1.1 200"));
+    assert!(heard(Some("client")));
+    assert!(!heard(Some("stranger")) && !heard(None));
+}
+
+#[test]
+fn bodies_have_a_limit_and_nobodys_is_not_read() {
+    let service = Listening::new("anonymous: [author]");
+    assert!(service.plain(LIVEZ).starts_with("HTTP/1.1 200"));
+    let post = |host: &str, bytes: usize| {
+        format!(
+            "POST /connectors HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+             Connection: close\r\nContent-Length: {bytes}\r\n\r\n{}",
+            "x".repeat(bytes.min(BODY_BYTES_MAX + 1))
+        )
+    };
+    let small = service.plain(&post("localhost", 10));
+    assert!(small.starts_with("HTTP/1.1 400"), "{small}");
+    // The answer may be lost with the connection, whose other side still sends.
+    let large = service.plain(&post("localhost", BODY_BYTES_MAX + 1));
+    assert!(large.is_empty() || large.starts_with("HTTP/1.1 413"), "{large}");
+    // It promises more than it sends, and is answered all the same.
+    let head = post("elsewhere.example", BODY_BYTES_MAX);
+    let head = &head[..head.find("\r\n\r\n").unwrap() + 4];
+    let refused = service.plain(head);
+    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+}
+
+#[test]
+fn a_query_is_read_as_forms_write_it_and_paths_of_two_meanings_are_told() {
+    let pairs = query("expand=status&expand=info&a=b%20c+d&e&=f&&");
+    let pairs: Vec<(&str, &str)> = pairs.iter().map(|(k, v)| (&**k, &**v)).collect();
+    let expected = [("expand", "status"), ("expand", "info"), ("a", "b c d"), ("e", ""), ("", "f")];
+    assert_eq!(pairs, expected);
+    for (path, ambiguous) in [
+        ("/connectors/a", false),
+        ("//connectors", true),
+        ("/connectors/a%2Fb", true),
+        ("/connectors/a%2fb", true),
+        ("/connectors/a%25b", true),
+        ("/connectors/a%20b", false),
+    ] {
+        assert_eq!(is_ambiguous(path), ambiguous, "{path}");
+    }
+}
+
+#[test]
+fn what_cannot_stand_in_a_header_is_left_out() {
+    let answer = Answer::empty(204).header("Location", "a\nb".into());
+    let response = response(answer);
+    assert_eq!(response.headers().get("Location"), None);
+    assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+}

@@ -1,0 +1,299 @@
+//! Who may make a call, what the ledger says of it, and what answers it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use data_encoding::BASE64;
+use douane_pipelines::calls::{self, Calls};
+use douane_pipelines::config::{Place, Role};
+use douane_pipelines::fault::RunFault;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::api::metrics::Readings;
+use crate::call::{Answer, Call};
+use crate::fleet::Fleet;
+use crate::loggers::{Level, Loggers, REST};
+use crate::routes::{ROUTES, Who, methods};
+use crate::store::Store;
+use crate::tokens::{self, Known, Principal, Tokens, is_name};
+
+/// How long a stop may take.
+const STOP: Duration = Duration::from_secs(5);
+/// Between two checkpoints of the log of calls, if there were any.
+const PUBLISH: Duration = Duration::from_secs(1);
+
+/// A call as it came in.
+pub struct Asked {
+    /// The route's path, with its parameters' names; none where no route fits.
+    pub path: Option<&'static str>,
+    pub method: String,
+    pub params: BTreeMap<String, String>,
+    pub query: Vec<(String, String)>,
+    /// Names in small letters; the first value of each.
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+/// Everything that answers calls.
+pub struct Service {
+    pub place_file: PathBuf,
+    pub place: Place,
+    pub fleet: Fleet,
+    pub loggers: Arc<Loggers>,
+    pub readings: Readings,
+    pub started: AtomicBool,
+    tokens: Tokens,
+    calls: Mutex<(Calls, Instant)>,
+    /// Where it listens, once it does.
+    pub worker: Mutex<String>,
+}
+
+impl Service {
+    /// Opens keys, ledger and folders. Nothing runs yet.
+    pub fn open(place_file: &Path, place: Place) -> Result<Self, RunFault> {
+        let folder =
+            |error: std::io::Error| RunFault::File(format!("the folders of the service: {error}"));
+        let calls = Calls::open(&place)?;
+        let loggers = Arc::new(Loggers::new());
+        let states = place.state.dir.join("serve");
+        let store =
+            Store::open(&place.serve.pipelines, &states.join("connectors")).map_err(folder)?;
+        let fleet = Fleet::open(place_file, store, Arc::clone(&loggers)).map_err(folder)?;
+        first_token(&place, &states, &loggers)?;
+        Ok(Self {
+            place_file: place_file.to_owned(),
+            fleet,
+            loggers,
+            readings: Readings::default(),
+            started: AtomicBool::new(false),
+            tokens: Tokens::new(&place.serve.tokens),
+            calls: Mutex::new((calls, Instant::now())),
+            worker: Mutex::new(place.serve.listen.to_string()),
+            place,
+        })
+    }
+
+    /// It is bound: from here on pipelines run.
+    pub fn listening(&self, at: SocketAddr) {
+        *self.worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = at.to_string();
+        self.fleet.start();
+        self.started.store(true, Ordering::Relaxed);
+        let connectors = self.fleet.all().len();
+        let fields = json!({"listen": at.to_string(), "connectors": connectors,
+            "tls": self.place.serve.tls.is_some()});
+        self.loggers.say(Level::Info, REST, "listening", &fields);
+    }
+
+    /// Who this worker is, as Kafka Connect says it.
+    pub fn worker_id(&self) -> String {
+        self.worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Ends everything between two transactions, if they let it.
+    pub fn end(&self) {
+        let is_clean = self.fleet.end(STOP);
+        self.loggers.say(Level::Info, REST, "stopped", &json!({"clean": is_clean}));
+        if let Ok(mut calls) = self.calls.lock() {
+            // Without it the next checkpoint covers them.
+            let _ = calls.0.publish();
+        }
+    }
+
+    /// Answers a call.
+    pub fn handle(&self, asked: &Asked) -> Answer {
+        let answer = self.answer(asked);
+        let path = asked.path.unwrap_or("-");
+        let level = if answer.status >= 500 { Level::Warn } else { Level::Debug };
+        let fields = json!({"method": asked.method, "route": path, "status": answer.status});
+        self.loggers.say(level, REST, "call", &fields);
+        answer
+    }
+
+    fn answer(&self, asked: &Asked) -> Answer {
+        let caller = match self.admit(asked) {
+            Ok(caller) => caller,
+            Err(answer) => return answer,
+        };
+        let Some(path) = asked.path else { return Answer::error(404, "HTTP 404 Not Found") };
+        if asked.method == "OPTIONS" {
+            let methods = methods(path);
+            return Answer::text(200, "text/plain", methods.join(", "))
+                .header("Allow", methods.join(","));
+        }
+        let method = if asked.method == "HEAD" { "GET" } else { asked.method.as_str() };
+        let found = ROUTES.iter().find(|route| route.path == path && route.method == method);
+        let Some(route) = found else {
+            return Answer::error(405, "HTTP 405 Method Not Allowed");
+        };
+        if let (Who::Roles(roles), Some(caller)) = (route.who, &caller)
+            && !caller.roles.iter().any(|role| roles.contains(role))
+        {
+            let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+            let needed = format!("the caller has none of the roles {}", names.join(", "));
+            return Answer::error(403, &needed);
+        }
+        let header = |name: &str| asked.headers.get(name).map(String::as_str);
+        if !accepts(header("accept"), path == "/metrics") {
+            return Answer::error(406, "HTTP 406 Not Acceptable");
+        }
+        if route.has_body && !asked.body.is_empty() {
+            let kind = header("content-type").unwrap_or_default();
+            let kind = kind.split(';').next().unwrap_or_default().trim();
+            match kind {
+                "" => return Answer::error(400, "the body has no Content-Type"),
+                kind if kind.eq_ignore_ascii_case("application/json") => {}
+                _ => return Answer::error(415, "HTTP 415 Unsupported Media Type"),
+            }
+        }
+        let scheme = if self.place.serve.tls.is_some() { "https" } else { "http" };
+        let host = header("host").filter(|host| is_host(host));
+        let worker = self.worker_id();
+        let call = Call {
+            params: asked.params.clone(),
+            query: asked.query.clone(),
+            origin: format!("{scheme}://{}", host.unwrap_or(&worker)),
+            body: asked.body.clone(),
+        };
+        match route.changes {
+            false => (route.answer)(self, &call),
+            true => self.change(route, &call, caller.as_ref()),
+        }
+    }
+
+    /// Who calls; nobody where the path is open to all.
+    pub fn admit(&self, asked: &Asked) -> Result<Option<Principal>, Answer> {
+        let mut routes = ROUTES.iter().filter(|route| Some(route.path) == asked.path);
+        match self.caller(asked) {
+            Err(_) if routes.any(|route| route.who == Who::Open) => Ok(None),
+            caller => caller.map(Some),
+        }
+    }
+
+    /// A call that may change something: into the ledger first, and one at a time.
+    fn change(
+        &self,
+        route: &crate::routes::Route,
+        call: &Call,
+        caller: Option<&Principal>,
+    ) -> Answer {
+        let _one = self.fleet.changing();
+        let mut calls = self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let called = calls.0.called(&calls::Call {
+            by: caller.map_or("-", |caller| &caller.name),
+            method: route.method,
+            route: route.path,
+            connector: call.params.get("c").map(String::as_str).filter(|name| is_name(name)),
+            body: &call.body,
+        });
+        drop(calls);
+        let Ok(index) = called else {
+            let why = "the log of calls cannot be written: nothing was done\n  next: see that the \
+                       ledger's disk is well, then restart the service";
+            return Answer::error(500, why);
+        };
+        let answer = (route.answer)(self, call);
+        let mut calls = self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // It was done; that the ledger cannot say so is told by the next call.
+        let _ = calls.0.answered(index, answer.status);
+        if calls.1.elapsed() >= PUBLISH {
+            let _ = calls.0.publish();
+            calls.1 = Instant::now();
+        }
+        answer
+    }
+
+    /// Who calls.
+    fn caller(&self, asked: &Asked) -> Result<Principal, Answer> {
+        let header = |name: &str| asked.headers.get(name).map(String::as_str);
+        let refused = |why: &str| {
+            Err(Answer::error(401, why)
+                .header("WWW-Authenticate", "Bearer realm=\"douane\"".into()))
+        };
+        let Some(said) = header("authorization") else {
+            return match self.anonymous(header("host"), header("origin").is_some()) {
+                Some(roles) => Ok(Principal { name: "anonymous".to_owned(), roles }),
+                None => refused("a token is needed: `Authorization: Bearer …`"),
+            };
+        };
+        let Some((name, token)) = credentials(said) else {
+            return refused("`Authorization` is neither `Bearer` nor `Basic`");
+        };
+        match self.tokens.holder(&token, Timestamp::now()) {
+            Ok(Known::Holder(holder)) if name.is_none_or(|name| name == holder.name) => Ok(holder),
+            Ok(Known::Holder(_) | Known::Nobody) => refused("the token is not known"),
+            Ok(Known::Expired) => refused("the token has expired"),
+            Err(_) => refused("the file of tokens cannot be read: nobody is known"),
+        }
+    }
+
+    /// What a caller without a token may do: one on this machine, and no page of a browser, which
+    /// says its `Origin` or reached this address under a name of its own.
+    fn anonymous(&self, host: Option<&str>, from_page: bool) -> Option<Vec<Role>> {
+        let serve = &self.place.serve;
+        let name = host.map(|host| match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => host,
+        });
+        let local = name.is_some_and(|name| ["localhost", "127.0.0.1", "[::1]"].contains(&name));
+        (!serve.anonymous.is_empty() && serve.listen.ip().is_loopback() && local && !from_page)
+            .then(|| serve.anonymous.clone())
+    }
+}
+
+/// Name, if one is said, and token of an `Authorization`.
+fn credentials(said: &str) -> Option<(Option<String>, String)> {
+    let (scheme, rest) = said.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some((None, rest.trim().to_owned()));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = String::from_utf8(BASE64.decode(rest.trim().as_bytes()).ok()?).ok()?;
+    let (name, token) = pair.split_once(':')?;
+    Some((Some(name.to_owned()), token.to_owned()))
+}
+
+/// Whether a caller takes what is answered: JSON, but for the metrics.
+fn accepts(accept: Option<&str>, any: bool) -> bool {
+    let Some(accept) = accept.filter(|accept| !any && !accept.trim().is_empty()) else {
+        return true;
+    };
+    accept.split(',').any(|kind| {
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        ["*/*", "application/*", "application/json"].contains(&kind)
+    })
+}
+
+/// What may stand in `Location`.
+fn is_host(host: &str) -> bool {
+    host.len() <= 255 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b))
+}
+
+/// A place without tokens, and without leave for callers that have none, gets one token with all
+/// roles, in a file that its owner alone can read.
+fn first_token(place: &Place, states: &Path, loggers: &Loggers) -> Result<(), RunFault> {
+    let serve = &place.serve;
+    if serve.tokens.exists() || !serve.anonymous.is_empty() {
+        return Ok(());
+    }
+    let fault = |what: String| RunFault::File(format!("the first token: {what}"));
+    let days = tokens::LIFE_DAYS_DEFAULT;
+    let token = tokens::make(&serve.tokens, "first", &Role::ALL, days, Timestamp::now())
+        .map_err(|error| fault(error.to_string()))?;
+    let file = states.join("first.token");
+    // Crash before it: a token that nobody has; `douane serve token` makes another.
+    tokens::write_private(&file, format!("{token}\n").as_bytes())
+        .map_err(|error| fault(error.kind().to_string()))?;
+    let fields = json!({"file": file.display().to_string(), "days": days});
+    loggers.say(Level::Warn, REST, "first_token", &fields);
+    Ok(())
+}
+
+#[cfg(test)]
+pub mod tests;

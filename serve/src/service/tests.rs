@@ -1,0 +1,258 @@
+//! The whole matrix of routes and callers, and what a call leaves in the ledger.
+
+use jiff::ToSpan;
+use serde_json::Value;
+
+use super::*;
+use crate::routes::Route;
+
+const PLACE: &str = "clusters:
+  sovereign: { zone: eu-de, id: A1, bootstrap: \"127.0.0.1:1\" }
+  global: { zone: global, id: B1, bootstrap: \"127.0.0.1:2\" }
+keys: { dir: keys/ }
+ledger: { dir: ledger/ }
+trust: trust.json
+";
+
+/// A service in a folder of its own, without a connector.
+pub struct Rig {
+    pub dir: tempfile::TempDir,
+    pub service: Arc<Service>,
+}
+
+impl Rig {
+    pub fn new(more: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("douane.yaml");
+        std::fs::write(&file, format!("{PLACE}{more}")).unwrap();
+        let place = douane_pipelines::config::load_place(&file).unwrap();
+        douane_pipelines::key_home::KeyHome::init(&place.keys).unwrap();
+        let service = Arc::new(Service::open(&file, place).unwrap());
+        service.loggers.set("root", Level::Off, Timestamp::now());
+        Self { dir, service }
+    }
+
+    fn token(&self, name: &str, roles: &[Role], now: Timestamp) -> String {
+        tokens::make(&self.service.place.serve.tokens, name, roles, 1, now).unwrap()
+    }
+
+    fn call(&self, method: &str, path: &'static str, authorization: Option<&str>) -> Answer {
+        self.call_with(method, path, authorization, "127.0.0.1:8083", &[], "")
+    }
+
+    fn call_with(
+        &self,
+        method: &str,
+        path: &'static str,
+        authorization: Option<&str>,
+        host: &str,
+        params: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let mut headers = BTreeMap::new();
+        headers.insert("host".to_owned(), host.to_owned());
+        headers.insert("content-type".to_owned(), "application/json".to_owned());
+        if let Some(said) = authorization {
+            headers.insert("authorization".to_owned(), said.to_owned());
+        }
+        let params = params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        self.service.handle(&Asked {
+            path: Some(path),
+            method: method.to_owned(),
+            params,
+            query: Vec::new(),
+            headers,
+            body: body.as_bytes().to_vec(),
+        })
+    }
+}
+
+/// Who calls, and whether a route is his.
+fn may(route: &Route, role: Option<Role>) -> bool {
+    match (route.who, role) {
+        (Who::Open, _) => true,
+        (Who::Roles(roles), Some(role)) => roles.contains(&role),
+        (Who::Roles(_), None) => false,
+    }
+}
+
+#[test]
+fn the_whole_matrix_of_routes_and_callers() {
+    let rig = Rig::new("");
+    let now = Timestamp::now();
+    let long_ago = now.checked_sub(72.hours()).unwrap();
+    let mut callers: Vec<(String, Option<String>, Option<Role>)> = vec![
+        ("none".into(), None, None),
+        ("bad".into(), Some("Bearer douane_x".into()), None),
+        ("bad basic".into(), Some("Basic !!".into()), None),
+        ("no scheme".into(), Some("x".into()), None),
+        (
+            "expired".into(),
+            Some(format!("Bearer {}", rig.token("old", &Role::ALL, long_ago))),
+            None,
+        ),
+    ];
+    for role in Role::ALL {
+        let token = rig.token(role.name(), &[role], now);
+        let basic = BASE64.encode(format!("{}:{token}", role.name()).as_bytes());
+        let foreign = BASE64.encode(format!("other:{token}").as_bytes());
+        callers.push((role.name().into(), Some(format!("Bearer {token}")), Some(role)));
+        callers.push((
+            format!("{} basic", role.name()),
+            Some(format!("Basic {basic}")),
+            Some(role),
+        ));
+        callers.push(("another's name".into(), Some(format!("Basic {foreign}")), None));
+    }
+    let mut cells = 0;
+    for route in ROUTES {
+        for (who, said, role) in &callers {
+            let answer = rig.call(route.method, route.path, said.as_deref());
+            let expected = match (may(route, *role), role) {
+                (true, _) => !matches!(answer.status, 401 | 403),
+                (false, None) => answer.status == 401,
+                (false, Some(_)) => answer.status == 403,
+            };
+            assert!(expected, "{} {} as {who}: {answer:?}", route.method, route.path);
+            let is_known = [200, 202, 204, 400, 401, 403, 404, 503].contains(&answer.status);
+            assert!(is_known, "{} {} as {who}: {answer:?}", route.method, route.path);
+            cells += 1;
+        }
+    }
+    assert_eq!(cells, ROUTES.len() * callers.len());
+    // A path that is none is nobody's to learn of.
+    let nowhere = |authorization: Option<&str>| {
+        let mut headers = BTreeMap::new();
+        headers.extend(authorization.map(|said| ("authorization".to_owned(), said.to_owned())));
+        let (params, query, body) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let method = "GET".to_owned();
+        rig.service.handle(&Asked { path: None, method, params, query, headers, body }).status
+    };
+    assert_eq!([nowhere(None), nowhere(callers[5].1.as_deref())], [401, 404]);
+}
+
+#[test]
+fn without_a_token_only_what_the_place_says_and_no_page_of_a_browser() {
+    let rig = Rig::new("serve: { anonymous: [auditor] }\n");
+    assert!(!rig.dir.path().join("tokens.json").exists(), "no first token where none is needed");
+    assert_eq!(rig.call("GET", "/connectors", None).status, 200);
+    assert_eq!(rig.call("PUT", "/connectors/{c}/pause", None).status, 403);
+    for host in ["localhost", "localhost:8083", "[::1]:8083", "127.0.0.1"] {
+        assert_eq!(rig.call_with("GET", "/", None, host, &[], "").status, 200, "{host}");
+    }
+    // A name that somebody else's server gave this machine.
+    for host in ["evil.example", "evil.example:8083", "localhost.evil.example", ""] {
+        assert_eq!(rig.call_with("GET", "/", None, host, &[], "").status, 401, "{host}");
+    }
+    assert_eq!(rig.service.anonymous(Some("localhost"), true), None, "a page says its origin");
+    // A wrong token is not as good as none.
+    assert_eq!(rig.call("GET", "/connectors", Some("Bearer x")).status, 401);
+}
+
+#[test]
+fn the_first_token_is_made_once_and_its_owner_alone_can_read_it() {
+    let rig = Rig::new("");
+    let file = rig.dir.path().join("state/serve/first.token");
+    let token = std::fs::read_to_string(&file).unwrap();
+    let said = format!("Bearer {}", token.trim());
+    assert_eq!(rig.call("GET", "/connectors", Some(&said)).status, 200);
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_connector_takes_no_other_files_place() {
+    let rig = Rig::new("serve: { anonymous: [author] }\n");
+    let domains = rig.dir.path().join("pipelines/domains.yaml");
+    std::fs::write(&domains, "domains: {}\n").unwrap();
+    let body =
+        r#"{"name":"domains","config":{"connector.class":"Pipeline","douane.pipeline":"x"}}"#;
+    let local = "localhost";
+    let post = |body| rig.call_with("POST", "/connectors", None, local, &[], body).status;
+    assert_eq!(post(body), 409);
+    let named = [("c", "domains")];
+    let put = r#"{"connector.class":"Pipeline","douane.pipeline":"x"}"#;
+    let route = "/connectors/{c}/config";
+    assert_eq!(rig.call_with("PUT", route, None, local, &named, put).status, 409);
+    assert_eq!(std::fs::read_to_string(&domains).unwrap(), "domains: {}\n");
+    // Control: under a name that is free it is looked at.
+    assert_eq!(post(&body.replace("\"domains\"", "\"free\"")), 400);
+}
+
+/// Entries of the log of calls, as they lie there.
+fn calls(rig: &Rig) -> Vec<douane_ledger::log::Entry> {
+    let home = rig.dir.path().join("ledger/_serve");
+    let read = douane_ledger::log::read(&home, "control", None).unwrap();
+    read.into_iter().map(|(_, entry)| entry).collect()
+}
+
+#[test]
+fn what_is_to_change_something_is_in_the_ledger_with_its_answer_and_nothing_of_its_body() {
+    use douane_ledger::log::Entry;
+    let rig = Rig::new("");
+    let said =
+        format!("Bearer {}", rig.token("bo", &[Role::Author, Role::Operator], Timestamp::now()));
+    let canary = "canary-secret-4711";
+    let body = format!("{{\"connector.class\":\"Pipeline\",\"database.password\":\"{canary}\"}}");
+    let put = "/connectors/{c}/config";
+    let answer = rig.call_with("PUT", put, Some(&said), "h", &[("c", "customers")], &body);
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.contains("database.password") && !answer.body.contains(canary));
+    // A name that is none may be anything: it stays out of the ledger.
+    let odd = [("c", "canary-name \u{7}")];
+    assert_eq!(rig.call_with("DELETE", "/connectors/{c}", Some(&said), "h", &odd, "").status, 404);
+    // Reading leaves nothing, nor does what was not allowed.
+    rig.call("GET", "/connectors", Some(&said));
+    rig.call("PUT", "/connectors/{c}/pause", None);
+    rig.service.end();
+    let entries = calls(&rig);
+    let [
+        Entry::Called { by, method, route, connector, body: digest },
+        Entry::Answered { of: 0, status: 400 },
+        Entry::Called { connector: None, .. },
+        Entry::Answered { of: 2, status: 404 },
+    ] = entries.as_slice()
+    else {
+        panic!("{entries:?}")
+    };
+    assert_eq!([by.as_str(), method, route], ["bo", "PUT", put]);
+    assert_eq!(connector.as_deref(), Some("customers"));
+    assert_eq!(digest.as_deref(), Some(&*douane_ledger::canonical::sha256_hex(body.as_bytes())));
+    let shown = format!("{entries:?}");
+    assert!(!shown.contains("canary"), "{shown}");
+    // The verifier knows the log, whole.
+    let expect = douane_ledger::verify::Expect::default();
+    let reports = douane_ledger::verify::home(&rig.dir.path().join("ledger"), &expect).unwrap();
+    assert!(reports.iter().all(|report| report.holds()), "{reports:?}");
+    assert_eq!(reports.iter().map(|report| report.entries).sum::<u64>(), 4);
+}
+
+#[test]
+fn methods_and_kinds_of_content_are_answered_as_kafka_connect_does() {
+    let rig = Rig::new("serve: { anonymous: [author, operator] }\n");
+    let options = rig.call("OPTIONS", "/connectors", None);
+    assert_eq!(options.headers, [("Allow", "HEAD,POST,GET,OPTIONS".to_owned())]);
+    assert_eq!(rig.call("DELETE", "/connectors", None).status, 405);
+    assert_eq!(rig.call("HEAD", "/", None).status, 200);
+    let asked = |header: &str, value: &str, body: &str| {
+        let mut headers = BTreeMap::from([("host".to_owned(), "localhost".to_owned())]);
+        headers.insert(header.to_owned(), value.to_owned());
+        rig.service
+            .handle(&Asked {
+                path: Some("/connectors"),
+                method: if body.is_empty() { "GET".into() } else { "POST".into() },
+                params: BTreeMap::new(),
+                query: Vec::new(),
+                headers,
+                body: body.as_bytes().to_vec(),
+            })
+            .status
+    };
+    assert_eq!(asked("accept", "text/html", ""), 406);
+    assert_eq!(asked("accept", "text/html, */*;q=0.1", ""), 200);
+    assert_eq!(asked("content-type", "text/plain", "{}"), 415);
+    assert_eq!(asked("x", "y", "{}"), 400);
+    let empty = rig.call("GET", "/connectors", None);
+    assert_eq!(serde_json::from_str::<Value>(&empty.body).unwrap(), serde_json::json!([]));
+}

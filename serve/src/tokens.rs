@@ -1,0 +1,243 @@
+//! Who may call: names, roles and digests of tokens, in a file. A token has 256 bits of chance, so
+//! a plain digest of it gives nothing away.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use data_encoding::BASE64URL_NOPAD;
+use douane_ledger::canonical::sha256_hex;
+use douane_pipelines::config::Role;
+use jiff::{Timestamp, ToSpan};
+use serde::{Deserialize, Serialize};
+use subtle::{Choice, ConstantTimeEq};
+
+/// Tokens begin with it, so that scanners for lost secrets know them.
+const PREFIX: &str = "douane_";
+const NAMES_MAX: usize = 1000;
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// How long a token serves unless said.
+pub const LIFE_DAYS_DEFAULT: u32 = 90;
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokensFault {
+    #[error("{}: {what}\n  next: `douane serve token NAME --role operator` writes it", .path.display())]
+    File { path: PathBuf, what: String },
+    #[error(
+        "`{0}` is no name of a caller: expected a-z, 0-9, `_` and `-`, at most 48, a letter first"
+    )]
+    Name(String),
+    #[error("no chance for a token: {0}")]
+    Chance(String),
+}
+
+/// One line of the file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    roles: Vec<Role>,
+    sha256: String,
+    /// RFC 3339, UTC.
+    #[serde(with = "instant")]
+    expires: Timestamp,
+}
+
+/// An instant as its text.
+mod instant {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub fn serialize<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(at)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(|_| de::Error::custom("no instant of RFC 3339"))
+    }
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokensFile {
+    tokens: Vec<Entry>,
+}
+
+/// Somebody who is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    pub name: String,
+    pub roles: Vec<Role>,
+}
+
+/// What a token says of its holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    Holder(Principal),
+    Expired,
+    Nobody,
+}
+
+/// The file of tokens, read again whenever it changed.
+pub struct Tokens {
+    path: PathBuf,
+    read: Mutex<(Option<SystemTime>, Vec<Entry>)>,
+}
+
+impl Tokens {
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), read: Mutex::new((None, Vec::new())) }
+    }
+
+    /// Whose token it is. All entries are compared, each in constant time.
+    ///
+    /// # Errors
+    /// The file cannot be read: then nobody is known.
+    pub fn holder(&self, token: &str, now: Timestamp) -> Result<Known, TokensFault> {
+        let entries = self.entries()?;
+        let digest = sha256_hex(token.as_bytes());
+        let mut found = None;
+        for entry in &entries {
+            let same: Choice = entry.sha256.as_bytes().ct_eq(digest.as_bytes());
+            if bool::from(same) {
+                found = Some(entry);
+            }
+        }
+        Ok(match found {
+            None => Known::Nobody,
+            Some(entry) if entry.expires <= now => Known::Expired,
+            Some(entry) => {
+                Known::Holder(Principal { name: entry.name.clone(), roles: entry.roles.clone() })
+            }
+        })
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>, TokensFault> {
+        let changed = fs::metadata(&self.path).and_then(|meta| meta.modified()).ok();
+        let mut read = self.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if changed.is_none() || read.0 != changed {
+            *read = (changed, load(&self.path)?.tokens);
+        }
+        Ok(read.1.clone())
+    }
+}
+
+/// Makes a token and puts its digest into the file; a token of that name is replaced. The token is
+/// nowhere but in the answer.
+///
+/// # Errors
+/// A name out of form, or a file that cannot be written.
+pub fn make(
+    path: &Path,
+    name: &str,
+    roles: &[Role],
+    days: u32,
+    now: Timestamp,
+) -> Result<String, TokensFault> {
+    if !is_name(name) {
+        return Err(TokensFault::Name(name.chars().take(48).collect()));
+    }
+    let fault = |what: String| TokensFault::File { path: path.to_owned(), what };
+    let mut file = match path.exists() {
+        true => load(path)?,
+        false => TokensFile::default(),
+    };
+    file.tokens.retain(|entry| entry.name != name);
+    if file.tokens.len() >= NAMES_MAX {
+        return Err(fault(format!("it has {NAMES_MAX} tokens already")));
+    }
+    let mut chance = [0; 32];
+    getrandom::fill(&mut chance).map_err(|error| TokensFault::Chance(error.to_string()))?;
+    let token = format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&chance));
+    let expires = now
+        .checked_add((i64::from(days) * 24).hours())
+        .map_err(|_| fault(format!("{days} days are too many")))?;
+    let sha256 = sha256_hex(token.as_bytes());
+    file.tokens.push(Entry { name: name.to_owned(), roles: roles.to_vec(), sha256, expires });
+    let text = serde_json::to_vec_pretty(&file).map_err(|error| fault(error.to_string()))?;
+    write_private(path, &text).map_err(|error| fault(error.kind().to_string()))?;
+    Ok(token)
+}
+
+/// Names of callers and of connectors.
+pub fn is_name(name: &str) -> bool {
+    (1..=48).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
+}
+
+/// Writes a file that its owner alone may read, whole or not at all.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let mut file =
+        File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    // Crash before it: the old file, and one beside it that the next write replaces.
+    fs::rename(&beside, path)
+}
+
+fn load(path: &Path) -> Result<TokensFile, TokensFault> {
+    let fault = |what: String| TokensFault::File { path: path.to_owned(), what };
+    let size = fs::metadata(path).map_err(|error| fault(error.kind().to_string()))?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(fault(format!("{size} bytes, at most {FILE_BYTES_MAX}")));
+    }
+    let bytes = fs::read(path).map_err(|error| fault(error.kind().to_string()))?;
+    let out_of_form = |error: serde_json::Error| {
+        fault(format!("out of form at line {}, column {}", error.line(), error.column()))
+    };
+    serde_json::from_slice(&bytes).map_err(out_of_form)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_known_until_it_expires_or_is_replaced_and_stands_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens.json");
+        let now = Timestamp::now();
+        let tokens = Tokens::new(&path);
+        assert!(tokens.holder("x", now).is_err(), "without a file nobody is known");
+        let first = make(&path, "ada", &[Role::Author], 90, now).unwrap();
+        let holder = Principal { name: "ada".to_owned(), roles: vec![Role::Author] };
+        assert_eq!(tokens.holder(&first, now).unwrap(), Known::Holder(holder));
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains(&first) && !text.contains(&first[PREFIX.len()..]), "{text}");
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        for wrong in ["", "x", &first[..first.len() - 1], &format!("{first}x")] {
+            assert_eq!(tokens.holder(wrong, now).unwrap(), Known::Nobody);
+        }
+        let later = now.checked_add((24 * 90).hours()).unwrap();
+        assert_eq!(tokens.holder(&first, later).unwrap(), Known::Expired);
+        let second = make(&path, "ada", &[Role::Operator], 90, now).unwrap();
+        let again = Tokens::new(&path);
+        assert_eq!(again.holder(&first, now).unwrap(), Known::Nobody);
+        assert!(matches!(again.holder(&second, now).unwrap(), Known::Holder(_)));
+    }
+
+    #[test]
+    fn a_file_out_of_form_makes_nobody_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens.json");
+        for text in ["", "[]", "{\"tokens\":[{}]}", "{\"tokens\":[],\"x\":1}"] {
+            fs::write(&path, text).unwrap();
+            assert!(Tokens::new(&path).holder("x", Timestamp::now()).is_err(), "{text}");
+        }
+        for name in ["", "Ada", "a b", "1a", &"a".repeat(49)] {
+            let made = make(&path, name, &[], 1, Timestamp::now());
+            assert!(matches!(made, Err(TokensFault::Name(_))), "{name}");
+        }
+    }
+}

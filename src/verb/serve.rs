@@ -1,0 +1,77 @@
+//! `serve [DIR]`, `serve token NAME`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Subcommand, ValueEnum};
+use douane_pipelines::config::{self, Role};
+use douane_pipelines::fault::RunFault;
+use douane_serve::tokens;
+use jiff::Timestamp;
+
+use crate::verb;
+
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Args {
+    /// The folder of pipelines; `serve.pipelines` of douane.yaml unless said.
+    folder: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Serve>,
+}
+
+#[derive(Subcommand)]
+enum Serve {
+    /// Makes a token for a caller, in the place of an older one of that name, and prints it: it
+    /// stands nowhere else. 0: made.
+    Token {
+        /// Who it is for.
+        name: String,
+        /// What its holder may do; several by saying it again.
+        #[arg(long = "role", required = true, value_enum)]
+        roles: Vec<RoleName>,
+        /// How long it serves.
+        #[arg(long, default_value_t = tokens::LIFE_DAYS_DEFAULT)]
+        days: u32,
+    },
+}
+
+/// A role on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+enum RoleName {
+    Author,
+    Approver,
+    Operator,
+    Auditor,
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Author => Self::Author,
+            RoleName::Approver => Self::Approver,
+            RoleName::Operator => Self::Operator,
+            RoleName::Auditor => Self::Auditor,
+        }
+    }
+}
+
+pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
+    match &args.command {
+        None => {
+            let stop = verb::asked_to_stop()?;
+            douane_serve::run(place, args.folder.as_deref(), &stop)?;
+        }
+        Some(Serve::Token { name, roles, days }) => {
+            let loaded = config::load_place(place).map_err(RunFault::Findings)?;
+            let mut roles: Vec<Role> = roles.iter().map(|role| Role::from(*role)).collect();
+            roles.sort_unstable();
+            roles.dedup();
+            let path = &loaded.serve.tokens;
+            let token = tokens::make(path, name, &roles, *days, Timestamp::now())
+                .map_err(|fault| RunFault::File(fault.to_string()))?;
+            verb::print(&token);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
