@@ -1,4 +1,4 @@
-//! Installing: the package holds what it says and starts, and its unit is shut tight.
+//! Installing: the package holds what it says and starts, its unit is shut tight, image and chart are what docker/ says.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -61,17 +61,14 @@ fn the_unit_is_shut_tight() {
     assert!(exposure(&open) > 6.0);
 }
 
-/// A package of the binary under test, without symbols and not compressed.
-fn package(folder: &Path, name: &str) -> PathBuf {
-    let stripped = folder.join("douane");
-    run(Command::new("strip").arg("-o").arg(&stripped).arg(binary()));
-    let out = folder.join(name);
+/// A package of an executable, not compressed.
+fn package(stripped: &Path, out: &Path) -> PathBuf {
     run(Command::new("packaging/package")
-        .arg(&stripped)
-        .arg(&out)
+        .arg(stripped)
+        .arg(out)
         .env("SOURCE_DATE_EPOCH", "1795305600")
         .env("DPKG_DEB_COMPRESSOR_TYPE", "none"));
-    let mut left = std::fs::read_dir(&out).expect("a folder");
+    let mut left = std::fs::read_dir(out).expect("a folder");
     left.next().expect("a package").expect("an entry").path()
 }
 
@@ -93,7 +90,9 @@ fn the_package_holds_what_it_says_and_starts() {
         return say::skipped("the package", &format!("no {tool}"));
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let first = package(folder.path(), "first");
+    let stripped = folder.path().join("douane");
+    run(Command::new("strip").arg("-o").arg(&stripped).arg(binary()));
+    let first = package(&stripped, &folder.path().join("first"));
     let root = folder.path().join("root");
     run(Command::new("dpkg-deb").arg("-x").arg(&first).arg(&root));
 
@@ -146,7 +145,66 @@ fn the_package_holds_what_it_says_and_starts() {
     }
 
     // The same executable gives the same package.
-    let second = package(folder.path(), "second");
+    let second = package(&stripped, &folder.path().join("second"));
     let read = |path: &Path| std::fs::read(path).expect("a package");
     assert!(read(&first) == read(&second), "two packages of one executable differ");
+}
+
+/// What stands in compose.yaml and is not so: files that it mounts, and the clusters that the places name.
+fn faults_of(compose: &str, places: &[String]) -> Vec<String> {
+    let demo = Path::new(HOME).join("docker");
+    let mounted = compose.split("\"./").skip(1).filter_map(|rest| rest.split(':').next());
+    let absent = mounted.filter(|file| !demo.join(file).exists()).map(str::to_owned);
+    let ids = compose.split("CLUSTER_ID: ").skip(1).filter_map(|rest| rest.split(',').next());
+    let unnamed = ids.filter(|id| !places.iter().any(|place| place.contains(id)));
+    absent.chain(unnamed.map(str::to_owned)).collect()
+}
+
+#[test]
+fn the_demo_in_containers_has_no_finding() {
+    let read = |name: &str| std::fs::read_to_string(Path::new(HOME).join(name)).expect("a file");
+    let (place, pipeline) = ("docker/demo/douane.yaml", "docker/demo/pipelines/customers.yaml");
+    run(Command::new(binary()).args(["-c", place, "lint", pipeline]));
+    let compose = read("docker/compose.yaml");
+    assert_eq!(compose.matches("CLUSTER_ID: ").count(), 2);
+    assert_eq!(faults_of(&compose, &[read(place)]), Vec::<String>::new());
+    assert_eq!(faults_of(&compose, &[read("docker/demo/trainer.yaml")]).len(), 1);
+    let moved = compose.replace("./demo/postgres.sql", "./demo/postgre.sql");
+    assert_eq!(faults_of(&moved, &[read(place)]), ["demo/postgre.sql"]);
+    // The trainer knows the cluster outside and nothing else.
+    assert!(!read("docker/demo/trainer.yaml").contains("sovereign:"));
+    for script in ["docker/demo/init.sh", "tests/install/image.sh", "tests/install/demo.sh"] {
+        run(Command::new("bash").args(["-n", script]));
+    }
+    where_it_can("compose", &mut Command::new("tests/install/compose.sh"));
+}
+
+/// Runs a script that exits with 3 where what it needs is missing, which is said aloud.
+fn where_it_can(name: &str, command: &mut Command) {
+    let said = command.current_dir(HOME).output().expect("a shell");
+    let why = String::from_utf8_lossy(&said.stderr);
+    match said.status.code() {
+        Some(0) => say::note(text(&said).trim()),
+        Some(3) => say::skipped(name, why.trim()),
+        _ => panic!("{name}: {}{why}", text(&said)),
+    }
+}
+
+#[test]
+fn the_image_is_small_and_shut() {
+    if std::env::var_os("DOUANE_IMAGE").is_none() {
+        return say::skipped("the image", "on demand, DOUANE_IMAGE=1: minutes, and an engine");
+    }
+    where_it_can("the image", Command::new("tests/install/image.sh").arg(binary()));
+}
+
+#[test]
+fn the_chart_is_what_kubernetes_reads() {
+    where_it_can("the chart", &mut Command::new("tests/install/chart.sh"));
+}
+
+#[test]
+fn the_documents_make_a_site() {
+    let folder = tempfile::tempdir().expect("a folder");
+    where_it_can("the site", Command::new("docs/site/build").arg(folder.path()));
 }
