@@ -355,27 +355,30 @@ impl Connector {
             Err(fault) => fault,
         };
         member.tries += 1;
-        let trace = trace(&fault);
-        let code = fault.code();
-        if !begins_again(&fault) {
-            member.phase = Phase::Failed { trace };
-            self.say(Level::Error, "failed", &json!({"pipeline": member.pipeline, "code": code}));
-            drop(self.wait(state, Duration::MAX, |state| state.members[at].nudged));
-            return;
-        }
-        let rest = rest(member.tries);
-        let again = json!({
-            "pipeline": member.pipeline, "code": code, "tries": member.tries, "rest_s": rest.as_secs(),
-        });
-        let trace = format!(
-            "{trace}\n  begun again in {} s, after {} tries in a row",
-            rest.as_secs(),
-            member.tries
-        );
-        member.phase = Phase::Resting { trace };
-        member.restarts += 1;
-        self.say(Level::Warn, "resting", &again);
-        drop(self.wait(state, rest, |state| state.members[at].nudged));
+        let (trace, code) = (trace(&fault), fault.code());
+        let mut told = json!({"pipeline": member.pipeline, "code": code, "tries": member.tries});
+        let (level, event, rest) = match begins_again(&fault) {
+            false => {
+                member.phase = Phase::Failed { trace };
+                (Level::Error, "failed", Duration::MAX)
+            }
+            true => {
+                let rest = rest(member.tries);
+                told["rest_s"] = json!(rest.as_secs());
+                let trace = format!(
+                    "{trace}\n  begun again in {} s, after {} tries in a row",
+                    rest.as_secs(),
+                    member.tries
+                );
+                member.phase = Phase::Resting { trace };
+                member.restarts += 1;
+                (Level::Warn, "resting", rest)
+            }
+        };
+        // Whoever reads standard error slowly keeps nobody from asking for the status.
+        drop(state);
+        self.say(level, event, &told);
+        drop(self.wait(self.lock(), rest, |state| state.members[at].nudged));
     }
 
     /// Waits that long, or until something is wanted otherwise.
