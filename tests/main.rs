@@ -40,11 +40,12 @@ mod cases {
     mod five_minutes;
     mod formats;
     mod install;
-    mod keys;
+    pub mod keys;
     pub mod kill;
     mod late_end_txn;
     mod leak_scan;
     mod leaktest;
+    mod life;
     mod memory;
     mod peers;
     mod protections;

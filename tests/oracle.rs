@@ -6,6 +6,7 @@ use crate::cluster::Record;
 use crate::customers::{Event, Op};
 
 /// One source record that should cross.
+#[derive(Clone)]
 pub struct Expected {
     pub partition: i32,
     pub id: u64,

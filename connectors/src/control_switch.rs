@@ -32,6 +32,11 @@ pub fn replay_any_plan() -> bool {
     is("replay-any-plan")
 }
 
+/// Hear of no revocation while running: what the stream does without a look before each transaction.
+pub fn deaf_to_revocations() -> bool {
+    is("deaf-to-revocations")
+}
+
 /// Die here, as a crash would: the tests of what is true after each step ask for it by its name.
 pub fn die_at(step: &str) {
     if is(&format!("die-at-{step}")) {

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, hex, hex_array};
 use crate::dsse::Envelope;
-use crate::signing::SigningKey;
 use crate::statement::{self, Digests, Predicate, StatementFault, StatementSubject};
 use crate::trust::{Role, TrustRoot, is_person};
 
@@ -98,25 +97,6 @@ pub fn digest(nonce: &str, tokens: &[String]) -> String {
 pub fn draft(request: &Request) -> Result<Envelope, RequestFault> {
     check(request)?;
     Ok(statement::sign(request, &[])?)
-}
-
-/// Signs a request that nobody or others signed already.
-///
-/// # Errors
-/// [`RequestFault`].
-pub fn sign(
-    envelope: Option<Envelope>,
-    request: &Request,
-    key: &SigningKey,
-) -> Result<Envelope, RequestFault> {
-    check(request)?;
-    match envelope {
-        None => Ok(statement::sign(request, &[key])?),
-        Some(mut envelope) => {
-            envelope.add_signature(key).map_err(StatementFault::from)?;
-            Ok(envelope)
-        }
-    }
 }
 
 /// Reads a request that nobody verified: to show or to sign it.
@@ -216,7 +196,18 @@ pub fn nonce() -> Result<String, RequestFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signing::SigningKey;
     use crate::trust::{Approver, Root};
+
+    fn sign(
+        envelope: Option<Envelope>,
+        request: &Request,
+        key: &SigningKey,
+    ) -> Result<Envelope, RequestFault> {
+        let mut envelope = envelope.map_or_else(|| draft(request), Ok)?;
+        envelope.add_signature(key).map_err(StatementFault::from)?;
+        Ok(envelope)
+    }
 
     fn key(seed: u8) -> SigningKey {
         SigningKey::from_seed(&[seed; 32]).unwrap()

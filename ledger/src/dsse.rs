@@ -95,10 +95,40 @@ impl Envelope {
     }
 
     fn push(&mut self, payload: &[u8], key: &SigningKey) {
-        let keyid = key.verifying_key().keyid();
+        let sig = key.sign(&pae(&self.payload_type, payload));
+        self.replace(&key.verifying_key(), &sig);
+    }
+
+    /// What a signature is over, for a signer whose key stays where it is.
+    ///
+    /// # Errors
+    /// [`EnvelopeFault::Malformed`] where the payload is not base64.
+    pub fn to_sign(&self) -> Result<Vec<u8>, EnvelopeFault> {
+        Ok(pae(&self.payload_type, &self.unverified_payload()?))
+    }
+
+    /// Adds a signature over [`Self::to_sign`] that was made elsewhere; an earlier one by the same key
+    /// is replaced.
+    ///
+    /// # Errors
+    /// [`EnvelopeFault::BadSignature`] where the key does not verify it: nothing is added.
+    pub fn add(&mut self, key: &VerifyingKey, sig: &[u8]) -> Result<(), EnvelopeFault> {
+        if !key.verifies(&self.to_sign()?, sig) {
+            return Err(EnvelopeFault::BadSignature { index: self.signatures.len() });
+        }
+        self.replace(key, sig);
+        Ok(())
+    }
+
+    fn replace(&mut self, key: &VerifyingKey, sig: &[u8]) {
+        let keyid = key.keyid();
         self.signatures.retain(|signature| signature.keyid != keyid);
-        let sig = BASE64.encode(&key.sign(&pae(&self.payload_type, payload)));
-        self.signatures.push(Signature { keyid, sig });
+        self.signatures.push(Signature { keyid, sig: BASE64.encode(sig) });
+    }
+
+    /// Somebody signed it, whoever that is.
+    pub fn is_signed(&self) -> bool {
+        !self.signatures.is_empty()
     }
 
     /// The payload before anyone verified it: to show a draft, never to act on it.
@@ -200,6 +230,22 @@ mod tests {
         let verified = read.verify(&keys).unwrap();
         assert_eq!(verified.payload, b"{}");
         assert_eq!(verified.signers, keys);
+    }
+
+    #[test]
+    fn a_signature_made_elsewhere_is_the_same_and_a_wrong_one_is_not_added() {
+        let (a, b) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
+        let mut made = Envelope::sign(b"{}", &[]);
+        assert!(!made.is_signed());
+        let sig = a.sign(&made.to_sign().unwrap());
+        assert_eq!(
+            made.add(&b.verifying_key(), &sig),
+            Err(EnvelopeFault::BadSignature { index: 0 })
+        );
+        assert!(made.add(&a.verifying_key(), &sig[..63]).is_err() && !made.is_signed());
+        made.add(&a.verifying_key(), &sig).unwrap();
+        made.add(&a.verifying_key(), &sig).unwrap();
+        assert_eq!(made, Envelope::sign(b"{}", &[&a]));
     }
 
     #[test]

@@ -12,6 +12,7 @@
     )
 )]
 
+pub mod artifact;
 pub mod budget;
 pub mod canonical;
 pub mod coverage;

@@ -9,11 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, hex, hex_array, text_i64, text_u64, text_u64_option};
 use crate::dsse::Envelope;
+use crate::log::SpanEntry;
 use crate::signing::{SigningKey, VerifyingKey};
 use crate::statement::{self, Digests, Predicate, StatementFault, StatementSubject};
 use crate::trust::{Role, TrustRoot, is_person};
 
 mod shape;
+mod state;
+pub use state::{State, Stopped};
+
 pub use shape::{
     Changes, CheckDigit, Column, Deletes, Dictionary, Envelope as RecordEnvelope, InPlace, Limits,
     OnBad, Override, Policy, ReleasedLeaf, Shape, Source, Target, Truncate, Unavailable,
@@ -48,6 +52,10 @@ pub struct Release {
     pub expires: String,
     /// What may cross in all.
     pub limits: Limits,
+    /// Of a one-shot release: the source offsets that cross under it, once, and nothing else. Sorted by
+    /// topic and partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<Vec<SpanEntry>>,
     /// Where records come from.
     pub source: Source,
     /// Where they may go.
@@ -201,18 +209,7 @@ pub fn verify(
     let signed = statement::verify::<Release>(envelope, &root.keys())?;
     let release = signed.predicate;
     let (created, expires) = check(&release)?;
-    let alone = root.with_role(Role::Approve).count() == 1;
-    let approvers: Vec<String> = signed
-        .signers
-        .iter()
-        .filter_map(|key| root.person(key, Role::Approve))
-        .filter(|person| alone || person.name != release.author)
-        .map(|person| person.name.clone())
-        .collect();
-    let (found, needed) = (approvers.len(), root.threshold());
-    if found < needed {
-        return Err(ReleaseFault::Threshold { found, needed });
-    }
+    let approvers = approvers(&signed.signers, root, &release.author)?;
     // An hour of grace for clocks that differ; expiry has none.
     let soon = Timestamp::try_from(now).ok().map(|now| now.as_second().saturating_add(3600));
     if soon.is_none_or(|soon| created.as_second() > soon) {
@@ -223,13 +220,34 @@ pub fn verify(
     Ok(live)
 }
 
-/// Signs a revocation of the release with this digest.
+/// The names of those whose approval counts: the threshold's distinct approvers, without the author
+/// where there is more than one person.
+pub(crate) fn approvers(
+    signers: &[VerifyingKey],
+    root: &TrustRoot,
+    author: &str,
+) -> Result<Vec<String>, ReleaseFault> {
+    let alone = root.with_role(Role::Approve).count() == 1;
+    let approvers: Vec<String> = signers
+        .iter()
+        .filter_map(|key| root.person(key, Role::Approve))
+        .filter(|person| alone || person.name != author)
+        .map(|person| person.name.clone())
+        .collect();
+    let (found, needed) = (approvers.len(), root.threshold());
+    match found < needed {
+        true => Err(ReleaseFault::Threshold { found, needed }),
+        false => Ok(approvers),
+    }
+}
+
+/// Signs a revocation of the release with this digest; without keys, what there is to sign.
 ///
 /// # Errors
 /// [`ReleaseFault`].
-pub fn revoke(revocation: &Revocation, key: &SigningKey) -> Result<Envelope, ReleaseFault> {
+pub fn revoke(revocation: &Revocation, keys: &[&SigningKey]) -> Result<Envelope, ReleaseFault> {
     check_revocation(revocation)?;
-    Ok(statement::sign(revocation, &[key])?)
+    Ok(statement::sign(revocation, keys)?)
 }
 
 /// Verifies a revocation: one holder of the role is enough.
@@ -288,7 +306,7 @@ fn check(release: &Release) -> Result<(Timestamp, Timestamp), ReleaseFault> {
 }
 
 /// RFC 3339 with `Z`: one instant has few texts, and people in all zones read the same.
-fn utc(text: &str) -> Option<Timestamp> {
+pub(crate) fn utc(text: &str) -> Option<Timestamp> {
     text.ends_with('Z').then(|| text.parse().ok()).flatten()
 }
 

@@ -16,6 +16,7 @@
 //!
 //! Recovery is the start of any life: what the target's position says is outside, is.
 
+pub mod allowed;
 mod close;
 pub(crate) mod drawing;
 mod fold;

@@ -1,6 +1,7 @@
 //! `audit budget`: what the accounts of identity spaces have spent, by whom, what is left, and the
 //! day they run out at the present rate. Derived from the log, as every charge is.
 
+pub mod column;
 pub mod crossed;
 
 use std::fmt::Write;

@@ -31,6 +31,8 @@ struct Guarded {
     log: Log,
     /// What all leases under this release took of its limits.
     leased: Allowance,
+    /// Windows of statistics among them.
+    windows: u64,
 }
 
 /// See the module.
@@ -62,12 +64,13 @@ impl<'a> Control<'a> {
             }
         }
         let leased = leased(&entries, &crossing.release_digest);
+        let windows = windows(&entries, &crossing.release_digest);
         let control = Self {
             crossing,
             stop,
             gate: crossing.gate()?,
             layout,
-            guarded: Mutex::new(Guarded { sink: Some(sink), log, leased }),
+            guarded: Mutex::new(Guarded { sink: Some(sink), log, leased, windows }),
         };
         control.prove()?;
         Ok(control)
@@ -156,6 +159,7 @@ impl<'a> Control<'a> {
                 shard,
                 records: lease.records,
                 bytes: lease.bytes,
+                windows: 0,
                 release: self.crossing.release_digest.clone(),
             };
             // A log that failed once takes nothing more, and only a start takes over a new one.
@@ -168,6 +172,34 @@ impl<'a> Control<'a> {
         allowance.records -= records;
         allowance.bytes -= bytes;
         Ok(())
+    }
+
+    /// Takes one more window of statistics from those that the release's limit of epsilon lets out;
+    /// none: it has no limit. Durable before the window is charged.
+    pub fn cover_window(&self, shard: u32, allowed: Option<u64>) -> Result<(), RunFault> {
+        let Some(allowed) = allowed else { return Ok(()) };
+        let mut guarded = self.guarded();
+        if guarded.windows >= allowed {
+            return Err(RunFault::LimitsSpent(format!(
+                "its epsilon lets {allowed} windows out, and {} were charged under it",
+                guarded.windows
+            )));
+        }
+        let release = self.crossing.release_digest.clone();
+        let entry = Entry::Lease { shard, records: 0, bytes: 0, windows: 1, release };
+        let written = guarded.log.append(&entry).and_then(|_| guarded.log.sync());
+        written.map_err(RunFault::ControlLog)?;
+        // Crash here: it counts, and the window's charge is made by the next life under another lease.
+        guarded.windows += 1;
+        Ok(())
+    }
+
+    /// Writes down that all of a one-shot release's span has crossed.
+    pub fn close(&self) -> Result<(), RunFault> {
+        let mut guarded = self.guarded();
+        let entry = Entry::Closed { release: self.crossing.release_digest.clone() };
+        let written = guarded.log.append(&entry).and_then(|_| guarded.log.sync());
+        written.map(drop).map_err(RunFault::ControlLog)
     }
 
     /// Publishes the control log's checkpoint, as the process ends. A revocation that ended it is
@@ -210,6 +242,15 @@ fn leased(entries: &[(u64, Entry)], release_digest: &str) -> Allowance {
         }
         _ => sum,
     })
+}
+
+/// Windows that earlier leases took.
+fn windows(entries: &[(u64, Entry)], release_digest: &str) -> u64 {
+    let of = |entry: &Entry| match entry {
+        Entry::Lease { windows, release, .. } if release == release_digest => *windows,
+        _ => 0,
+    };
+    entries.iter().map(|(_, entry)| of(entry)).sum()
 }
 
 /// What of a release's limits is not leased.
@@ -286,6 +327,7 @@ mod tests {
             shard: 0,
             records,
             bytes,
+            windows: 1,
         };
         let void = Entry::Void { of: 0, why: "x".into() };
         let entries: Vec<(u64, Entry)> =
@@ -296,5 +338,6 @@ mod tests {
                 .collect();
         assert_eq!(leased(&entries, "a"), of(15, u64::MAX));
         assert_eq!(leased(&entries, "c"), of(0, 0));
+        assert_eq!((windows(&entries, "a"), windows(&entries, "c")), (2, 0));
     }
 }

@@ -9,7 +9,6 @@ use douane_ledger::canonical;
 use douane_ledger::detokenize::{self as paper, FORMAT, LIFE, Request};
 use douane_ledger::dsse::Envelope;
 use douane_ledger::log::Entry;
-use douane_ledger::signing::SigningKey;
 use douane_ledger::trust::{TrustRoot, is_person};
 use douane_schemas::keys::Purpose;
 use douane_transforms::reversible::{self, OpenFault};
@@ -26,6 +25,7 @@ use crate::key_home::{self, Detokenized, KeyHome};
 use crate::keys::{self, Book};
 use crate::plan::OutputColumn;
 use crate::release;
+use crate::signer::Signer;
 
 /// Values in one call.
 pub const VALUES_MAX: usize = 10_000;
@@ -126,12 +126,10 @@ pub fn request(
 }
 
 /// A request with one signature more.
-pub fn approve(
-    envelope: Option<Envelope>,
-    request: &Request,
-    key: &SigningKey,
-) -> Result<Envelope, RunFault> {
-    paper::sign(envelope, request, key).map_err(no)
+pub fn approve(mut envelope: Envelope, signer: &Signer) -> Result<Envelope, RunFault> {
+    paper::unverified(&envelope).map_err(no)?;
+    signer.sign(&mut envelope)?;
+    Ok(envelope)
 }
 
 /// The trust root, which is the one of the last time or follows from it.

@@ -168,7 +168,7 @@ impl Side {
 fn release_of(place: &Place, pipeline: &Pipeline, plan: &Plan) -> Result<Release, RunFault> {
     let limits = Limits { records: None, bytes: None, epsilon: None };
     let life = std::time::Duration::from_secs(86_400);
-    let proposal = release::Proposal { author: "author".to_owned(), life, limits };
+    let proposal = release::Proposal { author: "author".to_owned(), life, limits, once: None };
     release::draft(place, pipeline, plan, &proposal, 1)
 }
 
@@ -319,6 +319,7 @@ fn others(old: &Side, new: &Side) -> Vec<Other> {
     lines.approved(&was, &is);
     if let (Some(was), Some(is)) = (&old.limits, &new.limits) {
         lines.limits(was, is);
+        lines.once(&old.release, &new.release);
     }
     if old.made.is_none() || new.made.is_none() {
         lines.unsaid(&old.release, &new.release);
@@ -331,7 +332,7 @@ fn plain(value: &Json) -> String {
 }
 
 /// A shape in one line: its kind, and in what it differs from another one of its kind.
-fn shape(shape: &Json, other: &Json) -> String {
+pub(crate) fn shape(shape: &Json, other: &Json) -> String {
     let kind = shape["kind"].as_str().unwrap_or("none");
     let fields = shape.as_object().into_iter().flatten().filter(|(name, value)| {
         *name != "kind" && (shape["kind"] != other["kind"] || other[name.as_str()] != **value)

@@ -9,6 +9,7 @@ use douane_ledger::release::LiveRelease;
 
 use crate::config::{Pipeline, Place, SinkFormat};
 use crate::fault::RunFault;
+use crate::once::Bounded;
 
 /// The global cluster's topics, as whoever is outside reads them. A folder has none.
 pub fn topics(global: &ClusterConfig) -> Result<Cluster, RunFault> {
@@ -56,7 +57,11 @@ impl Edges {
                 Some(schema.map_err(|fault| RunFault::Gate(fault.to_string()))?)
             }
         };
-        Ok(Self::new(place, Some(pipeline), schema))
+        let mut edges = Self::new(place, Some(pipeline), schema);
+        if let Some(once) = &release.once {
+            edges.sovereign = Arc::new(Bounded::new(edges.sovereign, once.clone()));
+        }
+        Ok(edges)
     }
 
     fn new(place: &Place, pipeline: Option<&Pipeline>, schema: Option<String>) -> Self {

@@ -40,6 +40,11 @@ pub enum RunFault {
     Revoked { by: String, at: String },
     #[error("release limits are spent: {0}\n  next: propose a release with higher limits")]
     LimitsSpent(String),
+    /// A one-shot release, whose span is through or cannot begin.
+    #[error(
+        "one-shot release: {what}\n  next: another span is another release, `douane release one-shot`"
+    )]
+    OneShot { what: String },
     /// The control log could not be written; leases and layouts have no other home.
     #[error("control log: {0}\n  next: see that the ledger's disk is well, then start again")]
     ControlLog(LedgerFault),
@@ -181,6 +186,7 @@ impl RunFault {
             Self::Release(_) => "release",
             Self::Revoked { .. } => "revoked",
             Self::LimitsSpent(_) => "limits_spent",
+            Self::OneShot { .. } => "one_shot",
             Self::Ledger(LedgerFault::LedgerLost { .. }) => "ledger_lost",
             Self::Ledger(LedgerFault::TargetRolledBack { .. }) => "target_rolled_back",
             Self::Ledger(_) => "ledger",
@@ -286,6 +292,7 @@ mod tests {
             RunFault::Fenced,
             RunFault::PositionLost,
             RunFault::LimitsSpent("x".into()),
+            RunFault::OneShot { what: "x".into() },
             RunFault::RecordKey { before: "a".into(), now: "b".into() },
             cluster,
         ] {

@@ -7,6 +7,8 @@
 //! the newest folder, that counts. Whoever dies leaves a temporary folder at most, which the next
 //! start removes.
 
+mod gauges;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::ops::{ControlFlow, Range};
@@ -28,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::coverage::{Ask, Opened, Said, said};
 use crate::fault::RunFault;
 use crate::stop::Stop;
+use gauges::{Found, Gauges};
 
 /// Version of `_feed.json`.
 const VERSION: u32 = 1;
@@ -49,6 +52,8 @@ pub struct Order {
     pub retired: bool,
     /// A command is to be started after what is handed over.
     pub command: bool,
+    /// Where gauges of Prometheus go.
+    pub metrics: Option<PathBuf>,
 }
 
 /// What was handed over.
@@ -73,6 +78,9 @@ pub struct Fed {
     /// A command was to be started after this shard, and did not end well yet.
     #[serde(skip)]
     due: Option<u64>,
+    /// What was not handed over.
+    #[serde(skip)]
+    left: Found,
 }
 
 /// `_feed.json`: where the next shard begins.
@@ -102,6 +110,19 @@ struct State {
 
 /// Hands over what there is. `asked`: a person wants it to end.
 pub fn feed(file: &Path, order: &Order, asked: &AtomicBool) -> Result<Fed, RunFault> {
+    let gauges = Gauges { file: order.metrics.as_deref(), topic: &order.ask.topic };
+    let fed = take(file, order, asked, &gauges)?;
+    let (handed_over, refused) = (fed.rows_in_all, !fed.holds);
+    gauges.tell(Found { handed_over, refused, ..fed.left })?;
+    Ok(fed)
+}
+
+fn take(
+    file: &Path,
+    order: &Order,
+    asked: &AtomicBool,
+    gauges: &Gauges<'_>,
+) -> Result<Fed, RunFault> {
     if order.ask.releases.is_empty() {
         return Err(RunFault::Release(
             "no release: nobody can tell what may be used\n  next: name the files that the zone's \
@@ -128,17 +149,19 @@ pub fn feed(file: &Path, order: &Order, asked: &AtomicBool) -> Result<Fed, RunFa
     // A command that a kill took is started without another wait.
     let is_due = order.command && due(state.as_ref(), done).is_some();
     if let Some(rows) = order.wait_for.filter(|_| !is_due) {
-        wait(&mut opened, state.as_ref(), rows, &stop)?;
+        wait(&mut opened, state.as_ref(), rows, &stop, gauges)?;
         // What was revoked while it waited is revoked.
         opened = Opened::with(file, &order.ask, chains)?;
     }
     let mut fed = Fed { topic: order.ask.topic.clone(), holds: true, ..Fed::default() };
     fed.rows_in_all = state.as_ref().map_or(0, |state| state.rows_in_all);
     fed.retired = state.as_ref().map_or(0, |state| state.retired);
+    fed.left = left(&opened, state.as_ref());
     if !opened.manifests.findings().is_empty() {
         return Ok(fed.refused(opened.manifests.findings()));
     }
     loop {
+        fed.left = left(&opened, state.as_ref());
         let from = waiting(&opened, state.as_ref()).start;
         let scope = opened.manifests.take_of(from, order.rows_max);
         if scope.is_empty() || stop.is_set() {
@@ -221,16 +244,29 @@ fn waiting(opened: &Opened, state: Option<&State>) -> Range<usize> {
     from..opened.manifests.len()
 }
 
+/// How much that is.
+fn left(opened: &Opened, state: Option<&State>) -> Found {
+    let scope = waiting(opened, state);
+    Found {
+        waiting: opened.manifests.records(scope.clone()),
+        transactions: scope.len() as u64,
+        handed_over: state.map_or(0, |state| state.rows_in_all),
+        refused: !opened.manifests.findings().is_empty(),
+    }
+}
+
 /// Rests until so many rows wait.
 fn wait(
     opened: &mut Opened,
     state: Option<&State>,
     rows: u64,
     stop: &Stop<'_>,
+    gauges: &Gauges<'_>,
 ) -> Result<(), RunFault> {
     loop {
         // What is refused is told at once, however little waits.
         let scope = waiting(opened, state);
+        gauges.tell(left(opened, state))?;
         if opened.manifests.records(scope) >= rows || !opened.manifests.findings().is_empty() {
             return Ok(());
         }

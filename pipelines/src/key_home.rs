@@ -38,6 +38,7 @@ use crate::config::{Home, KeysPlace};
 pub use lease::Lapsed;
 use lease::Lease;
 use pkcs11::Token;
+pub use pkcs11::TokenKey;
 pub use rotation::{
     Changed, DOMAIN_PURPOSES, Ending, Expire, Expired, Protects, Rotation, Shred, Shredded, expire,
     pin_detokenized, rotate_domain, rotate_quarantine, rotate_root, rotate_wrapping, shred,
@@ -667,22 +668,31 @@ fn write_certificate_public(dir: &Path, pem: &str) -> Result<(), KeyFault> {
 /// # Errors
 /// [`KeyFault::Exists`] where one of the two files is there, [`KeyFault::Name`].
 pub fn init_approver(name: &str, path: &Path) -> Result<PathBuf, KeyFault> {
+    let public = public(path);
+    may_make_person(name, &[path, &public])?;
+    let key = SigningKey::generate().map_err(|_| KeyFault::Random)?;
+    let pem = key.to_pkcs8_pem().map_err(|_| KeyFault::Random)?;
+    create(path, 0o600, pem.as_bytes())?;
+    write_person(name, &public, key.verifying_key())?;
+    Ok(public)
+}
+
+/// The name is one, and nothing lies where the files go.
+fn may_make_person(name: &str, paths: &[&Path]) -> Result<(), KeyFault> {
     // The trust root's own rule: a name it would refuse later is refused now.
     if !is_person(name) {
         return Err(KeyFault::Name);
     }
-    let public = public(path);
-    for path in [path, &public] {
-        if path.symlink_metadata().is_ok() {
-            return Err(KeyFault::Exists(path.to_owned()));
-        }
+    match paths.iter().find(|path| path.symlink_metadata().is_ok()) {
+        Some(path) => Err(KeyFault::Exists((*path).to_owned())),
+        None => Ok(()),
     }
-    let key = SigningKey::generate().map_err(|_| KeyFault::Random)?;
-    let pem = key.to_pkcs8_pem().map_err(|_| KeyFault::Random)?;
-    create(path, 0o600, pem.as_bytes())?;
-    let wire = BASE64.encode(&key.verifying_key().to_ssh_wire());
-    create(&public, 0o644, format!("ssh-ed25519 {wire} {name}\n").as_bytes())?;
-    Ok(public)
+}
+
+/// A person's public key, as a line of SSH's form.
+fn write_person(name: &str, path: &Path, key: VerifyingKey) -> Result<(), KeyFault> {
+    let wire = BASE64.encode(&key.to_ssh_wire());
+    create(path, 0o644, format!("ssh-ed25519 {wire} {name}\n").as_bytes())
 }
 
 fn public(path: &Path) -> PathBuf {

@@ -10,6 +10,7 @@
 )]
 
 pub mod aggregate;
+pub mod artifact;
 pub mod audit;
 pub mod bundle;
 pub mod calls;
@@ -38,6 +39,7 @@ pub mod leaktest;
 pub mod lineage;
 mod merge;
 pub mod names;
+pub mod once;
 pub mod plan;
 mod policy;
 mod position;
@@ -56,6 +58,7 @@ pub mod scorecard;
 pub mod selftest;
 mod shard;
 pub mod shred;
+pub mod signer;
 pub mod status;
 mod stop;
 mod swap;

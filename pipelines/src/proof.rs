@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 mod dot;
-mod html;
+pub(crate) mod html;
 mod privacy;
 
 pub use html::page;

@@ -11,9 +11,10 @@ use douane_ledger::dsse::Envelope;
 use douane_ledger::fingerprint::{
     Endpoint, FORMAT, Fingerprinted, FingerprintedDomain, FingerprintedStage, Named,
 };
+use douane_ledger::log::SpanEntry;
 use douane_ledger::release::{
     self, Column, Limits, LiveRelease, OnBad, Policy, Release, ReleaseFault, ReleasedLeaf, Shape,
-    Source, Target,
+    Source, State, Target,
 };
 use douane_ledger::trust::TrustRoot;
 use douane_schemas::debezium::ENVELOPE_LIST_VERSION;
@@ -114,6 +115,14 @@ pub fn envelope(pipeline: &Pipeline) -> Result<Envelope, RunFault> {
         let (file, name) = (pipeline.release.display(), &pipeline.name);
         fault(format!("{file}: no release of `{name}`\n  next: {next}"))
     })
+}
+
+/// Where a release of a pipeline stands in its life, at this moment.
+pub fn state(place: &Place, pipeline: &Pipeline, envelope: &Envelope) -> Result<State, RunFault> {
+    let draft = release::draft(envelope).map_err(fault)?;
+    let digest = canonical::hex(&release::digest(&draft).map_err(fault)?);
+    let stopped = revocation::of(place, pipeline, &digest)?.map(Into::into);
+    Ok(State::of(envelope, &trust_root(place)?, stopped, SystemTime::now()))
 }
 
 /// What the next signature goes on: the draft, or else the release.
@@ -674,6 +683,8 @@ pub struct Proposal {
     pub author: String,
     pub life: Duration,
     pub limits: Limits,
+    /// Of a one-shot release: what crosses, and nothing else.
+    pub once: Option<Vec<SpanEntry>>,
 }
 
 /// Drafts the next release of a pipeline from its plan.
@@ -722,6 +733,7 @@ pub(crate) fn draft(
         created: text(now),
         expires: text(expires),
         limits: proposal.limits.clone(),
+        once: proposal.once.clone(),
         source: Source {
             cluster_id: place.sovereign.id.clone(),
             zone: place.sovereign.zone.clone(),
@@ -768,8 +780,8 @@ pub fn renew(
     let old = release::draft(&envelope(pipeline)?).map_err(fault)?;
     let plan = released_plan(pipeline, &old)?;
     check_fingerprint(place, pipeline, &plan, &old)?;
-    let (author, limits) = (author.to_owned(), old.limits.clone());
-    propose(place, pipeline, &plan, &Proposal { author, life, limits })
+    let (author, limits, once) = (author.to_owned(), old.limits.clone(), old.once.clone());
+    propose(place, pipeline, &plan, &Proposal { author, life, limits, once })
 }
 
 /// What the next signature goes on, after everything in it that follows from the files was made
@@ -785,7 +797,8 @@ pub fn checked(place: &Place, pipeline: &Pipeline) -> Result<(Release, Envelope)
     let plan = released_plan(pipeline, &draft)?;
     let life = Duration::from_secs(1);
     let limits = draft.limits.clone();
-    let proposal = Proposal { author: draft.author.clone(), life, limits };
+    let (author, once) = (draft.author.clone(), draft.once.clone());
+    let proposal = Proposal { author, life, limits, once };
     let again = propose(place, pipeline, &plan, &proposal)?;
     // Without a draft it is the release in force that gets one more signature.
     let same = Release {

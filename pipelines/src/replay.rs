@@ -6,22 +6,33 @@
 //! somebody may edit, beside an answer of what differs, would be a way to ask about raw rows. The
 //! ledger has who asked.
 //!
+//! Answers of several machines, each with a part, are joined into one ([`join`]), and a page of it can be
+//! filed ([`html`]): it names the chain from what was read to what was signed, and holds no value.
+//!
 //! Transactions hang on each other in one place: a tombstone is folded into the delete before it,
 //! which may be the last record of the transaction before. The source says it too.
 
 mod engine;
+mod html;
+mod join;
 mod select;
+
+pub use html::page;
+pub use join::join;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use douane_ledger::log::Entry;
-use serde::Serialize;
+use douane_ledger::canonical;
+use douane_ledger::log::{Entry, SpanEntry};
+use douane_ledger::manifest::Subject;
+use serde::{Deserialize, Serialize};
 
 use crate::aggregate;
 use crate::config;
+use crate::crossing::software;
 use crate::detokenize::check_words;
 use crate::edges::Edges;
 use crate::fault::RunFault;
@@ -29,6 +40,7 @@ use crate::keys::{self, Book};
 use crate::names::Names;
 use crate::release;
 use crate::report::Bar;
+use crate::stop::Stop;
 
 use engine::{Engine, Shared};
 use select::{Recorded, recorded};
@@ -54,13 +66,15 @@ pub struct Ask {
     pub part: Option<(usize, usize)>,
     pub batch_rows: usize,
     pub threads: usize,
+    /// Records a second at most, of all threads together: others read the source too.
+    pub rate: Option<u64>,
     /// Who asks, and why: for the ledger.
     pub by: String,
     pub reason: String,
 }
 
 /// Offsets of one source partition, the last one not among them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
     pub topic: String,
     pub partition: i32,
@@ -69,7 +83,7 @@ pub struct Range {
 }
 
 /// What a transaction came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// The same bytes.
@@ -84,12 +98,43 @@ pub enum Answer {
     SemanticsGone,
 }
 
+impl Answer {
+    /// As a person reads it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Equal => "equal",
+            Self::Different => "DIFFERENT",
+            Self::InputGone => "input gone",
+            Self::KeysGone => "keys gone",
+            Self::SemanticsGone => "semantics gone",
+        }
+    }
+}
+
+/// Records of one target partition, as the ledger has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wrote {
+    pub topic: String,
+    pub partition: i32,
+    pub records: u64,
+    /// SHA-256 of them, in their order, as the manifest has it.
+    pub digest: String,
+}
+
 /// One transaction.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transaction {
     pub manifest: String,
     pub log: String,
     pub sequence: u64,
+    /// Digest of the release that it crossed under.
+    pub release: String,
+    /// What was read, by the ledger.
+    pub read: Vec<Range>,
+    /// What was written, by the ledger.
+    pub wrote: Vec<Wrote>,
+    /// Ids of the keys of then.
+    pub key_ids: Vec<String>,
     /// Records that crossed.
     pub records: u64,
     pub answer: Answer,
@@ -99,10 +144,36 @@ pub struct Transaction {
     pub why: Vec<String>,
 }
 
+/// What these files are: the recorded plan, who approved of it, and what was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Under {
+    /// Digest of the release that lies there.
+    pub release: String,
+    pub version: u64,
+    pub purpose: String,
+    pub author: String,
+    pub approvers: Vec<String>,
+    pub fingerprint: String,
+    pub policy: u32,
+    pub policy_digest: String,
+    pub software: String,
+}
+
 /// A replay.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replay {
     pub pipeline: String,
+    pub by: String,
+    pub reason: String,
+    /// When, by this machine's clock: RFC 3339, UTC.
+    pub at: String,
+    pub under: Under,
+    /// Which of all transactions, in words; the same for every part.
+    pub asked: String,
+    /// The i-th of n; null where it is not in parts.
+    pub part: Option<(usize, usize)>,
+    /// SHA-256 of the canonical JSON of each part's `answers`: REPLAYED in the log of keys has it.
+    pub digests: Vec<String>,
     /// All are equal, and the manifest of each is there.
     pub holds: bool,
     pub transactions: usize,
@@ -126,13 +197,7 @@ impl Replay {
         let mut out = String::new();
         for one in self.answers.iter().filter(|one| one.answer != Answer::Equal) {
             let Transaction { manifest, log, sequence, answer, why, .. } = one;
-            let answer = match answer {
-                Answer::Equal => "equal",
-                Answer::Different => "DIFFERENT",
-                Answer::InputGone => "input gone",
-                Answer::KeysGone => "keys gone",
-                Answer::SemanticsGone => "semantics gone",
-            };
+            let answer = answer.words();
             out.push_str(&format!("{manifest}  {log} #{sequence}  {answer}\n"));
             why.iter().for_each(|why| out.push_str(&format!("  {why}\n")));
         }
@@ -150,6 +215,20 @@ impl Replay {
             ));
         }
         out
+    }
+}
+
+impl From<&SpanEntry> for Range {
+    fn from(span: &SpanEntry) -> Self {
+        let SpanEntry { topic, partition, start, end } = span.clone();
+        Self { topic, partition, start, end }
+    }
+}
+
+impl From<&Subject> for Wrote {
+    fn from(subject: &Subject) -> Self {
+        let Subject { topic, partition, count: records, digest } = subject.clone();
+        Self { topic, partition, records, digest }
     }
 }
 
@@ -172,20 +251,17 @@ pub fn replay(place: &Path, ask: &Ask) -> Result<Replay, RunFault> {
     let wanted = recorded(&shared, ask)?;
     let started = Instant::now();
     let answers = all(&shared, &wanted, ask)?;
-    let count = |of: Answer| answers.iter().filter(|one| one.answer == of).count();
+    let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let told = Replay {
         pipeline: shared.pipeline.name.clone(),
-        holds: holds(&answers, shared.place.global.dir.is_none()),
-        transactions: answers.len(),
-        records: answers.iter().map(|one| one.records).sum(),
-        equal: count(Answer::Equal),
-        different: count(Answer::Different),
-        input_gone: count(Answer::InputGone),
-        keys_gone: count(Answer::KeysGone),
-        semantics_gone: count(Answer::SemanticsGone),
-        manifests_unseen: answers.iter().filter(|one| !one.manifest_seen).count(),
-        ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        answers,
+        by: ask.by.clone(),
+        reason: ask.reason.clone(),
+        at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        under: under(&shared),
+        asked: ask.words(),
+        part: ask.part,
+        digests: vec![digest(&answers)?],
+        ..Replay::of(answers, shared.place.global.dir.is_none(), ms)
     };
     book.write(&[Entry::Replayed {
         by: ask.by.clone(),
@@ -194,10 +270,106 @@ pub fn replay(place: &Path, ask: &Ask) -> Result<Replay, RunFault> {
         transactions: told.transactions as u64,
         equal: told.equal as u64,
         different: told.different as u64,
+        answers: told.digests.concat(),
     }])?;
     // Crash here: the ledger says more than anybody saw.
     book.publish()?;
     Ok(told)
+}
+
+fn under(shared: &Shared) -> Under {
+    let release = &shared.release;
+    Under {
+        release: release.digest_hex(),
+        version: release.version,
+        purpose: release.purpose.clone(),
+        author: release.author.clone(),
+        approvers: release.approvers().to_vec(),
+        fingerprint: release.fingerprint.clone(),
+        policy: release.policy.version,
+        policy_digest: release.policy.digest.clone(),
+        software: software(),
+    }
+}
+
+/// What the ledger has of a list of answers.
+fn digest(answers: &[Transaction]) -> Result<String, RunFault> {
+    let bytes = canonical::to_vec(&answers);
+    let bytes = bytes.map_err(|fault| RunFault::File(format!("answers: {fault}")))?;
+    Ok(canonical::sha256_hex(&bytes))
+}
+
+impl Replay {
+    /// The sums over some answers; who asked for what, the caller says.
+    fn of(answers: Vec<Transaction>, has_topic: bool, ms: u64) -> Self {
+        let count = |of: Answer| answers.iter().filter(|one| one.answer == of).count();
+        Self {
+            pipeline: String::new(),
+            by: String::new(),
+            reason: String::new(),
+            at: String::new(),
+            under: Under::default(),
+            asked: String::new(),
+            part: None,
+            digests: Vec::new(),
+            holds: holds(&answers, has_topic),
+            transactions: answers.len(),
+            records: answers.iter().map(|one| one.records).sum(),
+            equal: count(Answer::Equal),
+            different: count(Answer::Different),
+            input_gone: count(Answer::InputGone),
+            keys_gone: count(Answer::KeysGone),
+            semantics_gone: count(Answer::SemanticsGone),
+            manifests_unseen: answers.iter().filter(|one| !one.manifest_seen).count(),
+            ms,
+            answers,
+        }
+    }
+}
+
+impl Ask {
+    /// Which transactions, in words.
+    fn words(&self) -> String {
+        let instant = |what: &str, ms: Option<i64>| {
+            let at = ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+            at.map(|at| format!("{what} {at}"))
+        };
+        let ranges = self
+            .ranges
+            .iter()
+            .map(|r| format!("that read {}[{}]@{}-{}", r.topic, r.partition, r.start, r.end));
+        let manifests = self.manifests.iter().map(|id| format!("manifest {id}"));
+        let all: Vec<String> = manifests
+            .chain(ranges)
+            .chain(instant("sent from", self.from_ms))
+            .chain(instant("sent before", self.to_ms))
+            .chain(self.release.iter().map(|digest| format!("under release {digest}")))
+            .collect();
+        if all.is_empty() { "all".to_owned() } else { all.join("; ") }
+    }
+}
+
+/// Keeps all threads together under a rate.
+struct Pace {
+    per_second: Option<u64>,
+    started: Instant,
+    taken: AtomicU64,
+}
+
+impl Pace {
+    fn new(per_second: Option<u64>) -> Self {
+        Self { per_second, started: Instant::now(), taken: AtomicU64::new(0) }
+    }
+
+    /// How long to wait before so many records more: what was taken before has had its time.
+    fn due(&self, records: u64) -> Duration {
+        let before = self.taken.fetch_add(records, Ordering::SeqCst);
+        let Some(per_second) = self.per_second.filter(|rate| *rate > 0) else {
+            return Duration::ZERO;
+        };
+        let due = Duration::from_secs_f64(before as f64 / per_second as f64);
+        due.saturating_sub(self.started.elapsed())
+    }
 }
 
 /// `has_topic`: manifests go to a topic, from which nothing lawful takes one.
@@ -211,11 +383,13 @@ fn all(shared: &Shared, wanted: &[Recorded], ask: &Ask) -> Result<Vec<Transactio
     let next = AtomicUsize::new(0);
     let answers: Mutex<Vec<(usize, Transaction)>> = Mutex::new(Vec::with_capacity(wanted.len()));
     let bar = Bar::new("replay", wanted.iter().map(|one| one.intent.records).sum());
+    let (pace, nobody) = (Pace::new(ask.rate), AtomicBool::new(false));
     let work = || -> Result<(), RunFault> {
         let mut engine = Engine::new(shared, ask.batch_rows)?;
         loop {
             let index = next.fetch_add(1, Ordering::SeqCst);
             let Some(one) = wanted.get(index) else { return Ok(()) };
+            Stop::new(&nobody).rest(pace.due(one.intent.records));
             shared.keys.lease_holds().map_err(RunFault::lapsed)?;
             let (answer, why) = engine.again(one)?;
             bar.step(one.intent.records);
@@ -223,6 +397,10 @@ fn all(shared: &Shared, wanted: &[Recorded], ask: &Ask) -> Result<Vec<Transactio
                 manifest: one.intent.manifest_id.clone(),
                 log: one.log.clone(),
                 sequence: one.intent.seq,
+                release: one.intent.release.clone(),
+                read: one.intent.spans.iter().map(Range::from).collect(),
+                wrote: one.intent.subjects.iter().map(Wrote::from).collect(),
+                key_ids: one.intent.key_ids.clone(),
                 records: one.intent.records,
                 answer,
                 manifest_seen: one.manifest.is_some(),
@@ -248,21 +426,58 @@ fn all(shared: &Shared, wanted: &[Recorded], ask: &Ask) -> Result<Vec<Transactio
 mod tests {
     use super::*;
 
+    /// Transaction `number` of `log`, with an answer.
+    pub(super) fn transaction(log: &str, number: u64, answer: Answer) -> Transaction {
+        Transaction {
+            manifest: format!("{log}-{number}"),
+            log: log.into(),
+            sequence: number,
+            release: "ab".repeat(32),
+            read: vec![Range { topic: "crm".into(), partition: 0, start: 0, end: 3 }],
+            wrote: vec![Wrote {
+                topic: "out".into(),
+                partition: 0,
+                records: 3,
+                digest: "cd".repeat(32),
+            }],
+            key_ids: vec!["ef".repeat(16)],
+            records: 3,
+            answer,
+            manifest_seen: true,
+            why: Vec::new(),
+        }
+    }
+
     #[test]
     fn a_replay_without_its_manifest_does_not_hold() {
         let one = |answer, manifest_seen| Transaction {
-            manifest: "aa".into(),
-            log: "shard-0".into(),
-            sequence: 1,
-            records: 3,
-            answer,
             manifest_seen,
-            why: Vec::new(),
+            ..transaction("shard-0", 1, answer)
         };
         let (seen, unseen) = (one(Answer::Equal, true), one(Answer::Equal, false));
         assert!(holds(std::slice::from_ref(&seen), true));
         assert!(!holds(&[seen.clone(), unseen.clone()], true));
         assert!(holds(&[unseen], false), "a folder's parts hold their manifests");
         assert!(!holds(&[seen, one(Answer::InputGone, true)], true) && !holds(&[], true));
+    }
+
+    #[test]
+    fn a_rate_is_kept_by_all_threads_together() {
+        let pace = Pace::new(Some(1_000));
+        assert_eq!(pace.due(5_000), Duration::ZERO, "the first begins at once");
+        let second = pace.due(5_000);
+        assert!(second > Duration::from_secs(4) && second <= Duration::from_secs(5), "{second:?}");
+        assert!(pace.due(1) > Duration::from_secs(9));
+        let free = Pace::new(None);
+        free.due(u64::MAX / 2);
+        assert_eq!(free.due(1), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_ledger_has_the_digest_of_just_these_answers() {
+        let answers = vec![transaction("shard-0", 1, Answer::Equal)];
+        let mut other = answers.clone();
+        other[0].answer = Answer::Different;
+        assert_ne!(digest(&answers).unwrap(), digest(&other).unwrap());
     }
 }

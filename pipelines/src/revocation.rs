@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use douane_ledger::canonical;
 use douane_ledger::dsse::Envelope;
-use douane_ledger::release::{self, Revocation};
-use douane_ledger::signing::SigningKey;
+use douane_ledger::release::{self, Revocation, Stopped};
 use douane_ledger::statement;
 
 use crate::config::{Pipeline, Place};
 use crate::fault::RunFault;
-use crate::release::{envelope, fault, root_of, trust_root};
+use crate::release::{fault, root_of};
+use crate::signer::Signer;
 
 /// Where revocations of this pipeline's releases lie: an envelope a line, added and never taken
 /// out.
@@ -26,6 +26,12 @@ pub struct Revoked {
     pub at: String,
     /// For people.
     pub reason: String,
+}
+
+impl From<Revoked> for Stopped {
+    fn from(Revoked { by, at, reason }: Revoked) -> Self {
+        Self { by, at, reason }
+    }
 }
 
 impl From<Revoked> for RunFault {
@@ -73,34 +79,48 @@ pub fn said(file: &Path, trust: &Path, digest: &str) -> Result<Option<Revoked>, 
     Ok(None)
 }
 
-/// The revocations' file with one more line: the pipeline's release is stopped.
+/// The revocations' file with one more line: this release of the pipeline is stopped, or this draft
+/// never becomes one.
 pub fn revoke(
     place: &Place,
     pipeline: &Pipeline,
-    key: &SigningKey,
+    envelope: &Envelope,
+    signer: &Signer,
+    reason: &str,
+) -> Result<(Revoked, Vec<u8>), RunFault> {
+    let digest = release::digest(&release::draft(envelope).map_err(fault)?);
+    let digest = canonical::hex(&digest.map_err(fault)?);
+    stop(&file(pipeline), &place.trust, &digest, signer, reason)
+}
+
+/// As [`revoke`], of what has this digest, in a file of revocations and under a trust root's.
+pub(crate) fn stop(
+    file: &Path,
+    trust: &Path,
+    digest: &str,
+    signer: &Signer,
     reason: &str,
 ) -> Result<(Revoked, Vec<u8>), RunFault> {
     if reason.is_empty() || reason.len() > 200 || reason.contains(release::is_hidden) {
         return Err(fault("a reason has 1 to 200 characters in one line"));
     }
-    let digest = release::digest(&release::draft(&envelope(pipeline)?).map_err(fault)?);
-    let digest = canonical::hex(&digest.map_err(fault)?);
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let revocation = Revocation {
         v: release::FORMAT,
-        release: digest.clone(),
+        release: digest.to_owned(),
         created: now,
         reason: reason.to_owned(),
     };
-    let line = release::revoke(&revocation, key).map_err(fault)?;
+    let mut line = release::revoke(&revocation, &[]).map_err(fault)?;
+    signer.sign(&mut line)?;
     // Whoever may not revoke adds no line that everybody would stumble over.
-    let (_, by) = release::verify_revocation(&line, &trust_root(place)?).map_err(fault)?;
-    let mut file = match of(place, pipeline, &digest)? {
+    let (_, by) = release::verify_revocation(&line, &root_of(trust)?).map_err(fault)?;
+    let mut lines = match said(file, trust, digest)? {
         Some(before) => return Err(before.into()),
-        None => read(&file(pipeline))?,
+        None => read(file)?,
     };
-    file.extend(line.to_bytes().map_err(fault)?);
-    Ok((Revoked { by, at: revocation.created, reason: reason.to_owned() }, file))
+    lines.extend(line.to_bytes().map_err(fault)?);
+    Ok((Revoked { by, at: revocation.created, reason: reason.to_owned() }, lines))
 }
 
 /// A file that is not there says nothing; one that cannot be read could say anything.
@@ -115,6 +135,7 @@ fn read(file: &Path) -> Result<Vec<u8>, RunFault> {
 
 #[cfg(test)]
 mod tests {
+    use douane_ledger::signing::SigningKey;
     use douane_ledger::trust::{self, Approver, Role, Root};
 
     use super::*;
@@ -146,7 +167,7 @@ mod tests {
                 created: "2026-01-31T00:00:00Z".into(),
                 reason: "x".into(),
             };
-            release::revoke(&revocation, key).unwrap().to_bytes().unwrap()
+            release::revoke(&revocation, &[key]).unwrap().to_bytes().unwrap()
         };
         let said = |lines: &[Vec<u8>]| {
             std::fs::write(file(&pipeline), lines.concat()).unwrap();

@@ -19,6 +19,7 @@ use douane_transforms::Produces;
 use serde_json::json;
 
 use crate::aggregate::{self, Worker};
+use crate::audit::column;
 use crate::config::{self, Pipeline, Place, SinkFormat, Start};
 use crate::control::Control;
 use crate::crossing::{Admins, Crossing, Opened, PositionTopic, TRY};
@@ -28,6 +29,7 @@ use crate::identity;
 use crate::key_home::{Of, Protects};
 use crate::keys;
 use crate::names::{Names, ledger_home};
+use crate::once;
 use crate::plan::{OutputColumn, Plan};
 use crate::position::{self, Layout, PinnedTopic, Place as SourcePlace, ShardHead};
 use crate::record_key;
@@ -505,6 +507,11 @@ fn cross(crossing: &Crossing, stop: &Stop<'_>, report: &Report) -> Result<(), Ru
             .collect();
         shards.into_iter().map(|shard| shard.join().unwrap_or(Err(RunFault::ThreadDied))).collect()
     });
+    if outcomes.iter().all(Result::is_ok) && once::is_over(crossing, control.layout())? {
+        // Crash before it: the next start finds nothing left, and writes it.
+        control.close()?;
+        report.event("closed", json!({"release": crossing.release_digest}));
+    }
     // What a shard stopped for is what a person must see, not what followed from it.
     let published = control.publish();
     outcomes.into_iter().find_map(Result::err).map_or(published, Err)
@@ -532,6 +539,7 @@ fn settle<'a>(
         None => log.map_err(position_lost)?,
         Some(_) => log?,
     };
+    once::check_open(crossing, &crossing.entries(&crossing.names.control_log(), &log.head())?)?;
     let admins = crossing.admins()?;
     let sources =
         pin(&*admins.sovereign, "sovereign", crossing.topics(), |name| RunFault::Topic {
@@ -547,9 +555,16 @@ fn settle<'a>(
         None => first_layout(crossing, sources, targets, log.head())?,
         Some(before) => {
             let added = identity::compare(&before, &sources, &targets)?;
-            dealt_again = before.tasks != crossing.place.tasks || !added.is_empty();
+            // A span begins where people said, once: under the release that said it, it goes on.
+            let begins = crossing.release.once.is_some()
+                && before.approved.release_version != crossing.approved.release_version;
+            dealt_again = before.tasks != crossing.place.tasks || !added.is_empty() || begins;
             if dealt_again {
-                deal_again(crossing, stop, before, sources, &added, log.head())?
+                let mut layout = deal_again(crossing, stop, before, sources, &added, log.head())?;
+                if begins {
+                    once::begin(crossing, &mut layout.places)?;
+                }
+                layout
             } else {
                 Layout { control: log.head(), ..before }
             }
@@ -570,10 +585,13 @@ fn settle<'a>(
             })
             .collect(),
     })?;
+    // What it says is kept before its digest is written down.
+    column::keep(&crossing.place, &crossing.release_digest, &crossing.envelope)?;
     log.append(&Entry::Approved {
         release: crossing.release_digest.clone(),
         fingerprint: crossing.release.fingerprint.clone(),
         approvers: crossing.release.approvers().to_vec(),
+        overrides: crossing.release.overrides.iter().map(|o| o.name.clone()).collect(),
     })?;
     let head = log.sync()?;
     let approved = crossing.approved.clone();
@@ -632,7 +650,12 @@ fn first_layout(
         for partition in 0..pinned.partitions {
             let topic = topic as u32;
             let (low, high) = source.watermarks(topic, partition).map_err(&fault)?;
-            let next = match crossing.pipeline.source.start {
+            let start = match crossing.release.once {
+                // Where it begins, its span says.
+                Some(_) => Start::Earliest,
+                None => crossing.pipeline.source.start,
+            };
+            let next = match start {
                 Start::Earliest => low,
                 Start::Latest => high,
                 Start::Timestamp(ms) => {
@@ -650,6 +673,7 @@ fn first_layout(
         }
     }
     source.close();
+    once::begin(crossing, &mut places)?;
     Ok(Layout {
         version: position::VERSION,
         epoch: 1,

@@ -354,7 +354,8 @@ fn throw_away_release(
     let root = root.to_bytes().map_err(|f| fault(&f))?;
     let root = TrustRoot::load(&root, None).map_err(|f| fault(&f))?;
     let limits = Limits { records: None, bytes: None, epsilon: None };
-    let proposal = release::Proposal { author: "author".to_owned(), life: LIFE, limits };
+    let proposal =
+        release::Proposal { author: "author".to_owned(), life: LIFE, limits, once: None };
     let draft = release::draft(place, pipeline, plan, &proposal, 1)?;
     let envelope = releases::sign(&draft, &signers).map_err(|f| fault(&f))?;
     releases::verify(&envelope, &root, SystemTime::now()).map_err(|f| fault(&f))

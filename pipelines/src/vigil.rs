@@ -1,11 +1,17 @@
 //! Whether the release in force may still be used: its revocations and the trust root, looked at
 //! once a second by a thread of its own. It reads no pipeline file: what cannot be parsed, or never
 //! ends, hides nothing here.
+//!
+//! A shard does not wait for that look: before each transaction it compares the revocations' file with
+//! what the last look saw (one `stat`), and reads it where it is another. So of a revocation on this
+//! machine's disk the transaction that has begun is the last.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use douane_connectors::control_switch;
 use douane_ledger::canonical;
 use douane_ledger::dsse::Envelope;
 use douane_ledger::trust::TrustRoot;
@@ -38,6 +44,48 @@ pub struct Right {
     looked: Mutex<Instant>,
     /// Told to who waits: somebody looked, or the right is gone.
     news: Condvar,
+    /// What the last look read, of each file of revocations.
+    read: Mutex<Vec<Read>>,
+}
+
+/// A file of revocations that says nothing of a release.
+struct Read {
+    papers: Papers,
+    /// The release's.
+    digest: String,
+    /// As it was before it was read.
+    stamp: Stamp,
+}
+
+/// What changes when a file does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stamp {
+    Absent,
+    There {
+        file: (u64, u64),
+        len: u64,
+        changed: [(i64, i64); 2],
+    },
+    /// Never the same as anything.
+    Unknown,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Self {
+        match std::fs::metadata(path) {
+            Ok(meta) => Self::There {
+                file: (meta.dev(), meta.ino()),
+                len: meta.len(),
+                changed: [(meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec())],
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::Absent,
+            Err(_) => Self::Unknown,
+        }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self == other && *self != Self::Unknown
+    }
 }
 
 /// What ends the right to write while it is used.
@@ -52,7 +100,8 @@ pub enum Halt {
 impl Default for Right {
     fn default() -> Self {
         let looked = Mutex::new(Instant::now());
-        Self { stopped: OnceLock::new(), looked, news: Condvar::new() }
+        let (stopped, news, read) = (OnceLock::new(), Condvar::new(), Mutex::default());
+        Self { stopped, looked, news, read }
     }
 }
 
@@ -60,6 +109,7 @@ impl Right {
     /// Nothing is known to end it, and somebody looks. A process that was frozen waits for the look
     /// that it owes.
     pub fn holds(&self) -> Result<(), RunFault> {
+        self.heed();
         let until = Instant::now() + OWED;
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -80,6 +130,23 @@ impl Right {
             }
             let waited = self.news.wait_timeout(looked, left);
             looked = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Reads what changed since the last look.
+    fn heed(&self) {
+        if control_switch::deaf_to_revocations() {
+            return;
+        }
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        for Read { papers, digest, stamp } in read.iter_mut() {
+            let now = Stamp::of(&papers.revocations);
+            if !now.is(stamp) {
+                match papers.say(digest) {
+                    Some(halt) => self.halt(halt),
+                    None => *stamp = now,
+                }
+            }
         }
     }
 
@@ -119,6 +186,15 @@ impl Papers {
     fn of(place: &Place, pipeline: &Pipeline) -> Self {
         Self { revocations: revocation::file(pipeline), trust: place.trust.clone() }
     }
+
+    /// What the file of revocations says of a release.
+    fn say(&self, digest: &str) -> Option<Halt> {
+        match revocation::said(&self.revocations, &self.trust, digest) {
+            Ok(None) => None,
+            Ok(Some(revoked)) => Some(Halt::Revoked(revoked)),
+            Err(fault) => Some(Halt::Doubt(fault.to_string())),
+        }
+    }
 }
 
 /// See the module.
@@ -139,32 +215,47 @@ impl Vigil {
     /// after it.
     pub fn keep(&self, running: &Crossing, stop: &Stop<'_>, report: &Report) {
         let _dead = Dead(&running.right);
-        let mut trusted = String::new();
+        let (mut trusted, mut told) = (String::new(), false);
+        // A shard may have seen it first; it is told all the same, and once.
+        let mut tell = || {
+            if !told && running.right.halted().is_some() {
+                if let Err(fault) = running.still_live() {
+                    report.event("release_ended", json!({"code": fault.code()}));
+                }
+                told = true;
+            }
+        };
         while !stop.is_set() {
             if running.right.halted().is_none()
                 && let Some(halt) = self.look(running, &mut trusted)
             {
                 running.right.halt(halt);
-                if let Err(fault) = running.still_live() {
-                    report.event("release_ended", json!({"code": fault.code()}));
-                }
             }
+            tell();
             running.right.looked();
             stop.rest(LOOK);
         }
+        tell();
     }
 
     fn look(&self, running: &Crossing, trusted: &mut String) -> Option<Halt> {
         let mut all = vec![Papers::of(&running.place, &running.pipeline)];
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
         all.extend(found.filter(|found| *found != all[0]));
-        for papers in &all {
-            match revocation::said(&papers.revocations, &papers.trust, &running.release_digest) {
-                Ok(None) => {}
-                Ok(Some(revoked)) => return Some(Halt::Revoked(revoked)),
-                Err(fault) => return Some(Halt::Doubt(fault.to_string())),
+        let mut read = Vec::new();
+        for papers in all.iter().filter(|_| !control_switch::deaf_to_revocations()) {
+            // Before it is read: what changes meanwhile is another file.
+            let stamp = Stamp::of(&papers.revocations);
+            if let Some(halt) = papers.say(&running.release_digest) {
+                return Some(halt);
             }
+            read.push(Read {
+                papers: papers.clone(),
+                digest: running.release_digest.clone(),
+                stamp,
+            });
         }
+        *running.right.read.lock().unwrap_or_else(PoisonError::into_inner) = read;
         // A chain of roots is verified where it changed.
         let files: Vec<_> = all.iter().filter_map(|p| std::fs::read(&p.trust).ok()).collect();
         let now: String = files.iter().map(|bytes| canonical::sha256_hex(bytes)).collect();
@@ -221,6 +312,31 @@ mod tests {
         };
         assert!(std::thread::scope(|scope| scope.spawn(dies).join()).is_err());
         assert_eq!(right.holds().unwrap_err().code(), "thread_died");
+    }
+
+    #[test]
+    fn a_file_that_changed_is_read_before_the_next_transaction() {
+        let dir = tempfile::tempdir().unwrap();
+        let (right, blind) = (Right::default(), Right::default());
+        let papers = Papers {
+            revocations: dir.path().join("p.revocations.json"),
+            trust: dir.path().join("trust.json"),
+        };
+        let stamp = Stamp::of(&papers.revocations);
+        assert_eq!(stamp, Stamp::Absent);
+        let read = Read { papers: papers.clone(), digest: "a".repeat(64), stamp };
+        right.read.lock().unwrap().push(read);
+        right.holds().unwrap();
+        // Empty, it says nothing; and is not read again until it is another.
+        std::fs::write(&papers.revocations, "").unwrap();
+        right.holds().unwrap();
+        assert!(matches!(right.read.lock().unwrap()[0].stamp, Stamp::There { len: 0, .. }));
+        std::fs::write(&papers.revocations, "torn").unwrap();
+        assert_eq!(right.holds().unwrap_err().code(), "release");
+        // The control: without that look it goes on until the next second's.
+        blind.holds().unwrap();
+        // A file that nobody may ask about is never as it was.
+        assert!(!Stamp::Unknown.is(&Stamp::Unknown) && Stamp::Absent.is(&Stamp::Absent));
     }
 
     #[test]

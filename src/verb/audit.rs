@@ -1,4 +1,4 @@
-//! `audit budget`, `audit crossed TOPIC`, `audit lineage FILE`
+//! `audit budget`, `audit column FILE`, `audit crossed TOPIC`, `audit lineage FILE`
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use clap::Subcommand;
 use douane_pipelines::audit;
+use douane_pipelines::audit::column;
 use douane_pipelines::audit::crossed::{self, Ask};
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::lineage;
@@ -23,6 +24,20 @@ pub struct Args {
 enum What {
     /// Privacy accounts: what is spent, by whom, what is left, and when it runs out.
     Budget {
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+    /// What one column was under each release that was in force: from which one on, who signed it, what
+    /// its rule was. 0: every release that the ledger names is there, and holds.
+    Column {
+        /// A pipeline file.
+        file: PathBuf,
+        /// The column, by its name outside.
+        #[arg(long)]
+        column: String,
+        /// Older release files, from git: of releases that this ledger did not keep. Once for each.
+        #[arg(long = "release")]
+        releases: Vec<PathBuf>,
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
@@ -62,6 +77,15 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
                 Format::Text => verb::print(&audit::text(&accounts)),
             }
             Ok(ExitCode::SUCCESS)
+        }
+        What::Column { file, column, releases, format } => {
+            let (file, column, releases) = (file.clone(), column.clone(), releases.clone());
+            let found = column::history(place, &column::Ask { file, column, releases })?;
+            match format {
+                Format::Json => verb::print_json(&found),
+                Format::Text => verb::print(&found.text()),
+            }
+            Ok(verb::answer(found.holds))
         }
         What::Crossed { topic, from, to, keys, format } => {
             let ask = Ask { topic: topic.clone(), keys: keys.clone(), from_ms: *from, to_ms: *to };

@@ -39,6 +39,10 @@ pub struct Args {
     /// Takes what is left where retention took records before they were taken; else that is refused.
     #[arg(long)]
     allow_retired: bool,
+    /// A text file of Prometheus that says how much approved data waits: written at each look of
+    /// `--wait-for`, and at the end.
+    #[arg(long)]
+    metrics_file: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
     /// Started once new rows were handed over, and again by the next call until it ends well;
@@ -71,6 +75,7 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         wait_for: args.wait_for,
         retired: args.allow_retired,
         command: !args.command.is_empty(),
+        metrics: args.metrics_file.clone(),
     };
     let asked = verb::asked_to_stop()?;
     let fed = feed::feed(place, &order, &asked)?;

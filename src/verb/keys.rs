@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use douane_ledger::detokenize as paper;
 use douane_ledger::dsse::Envelope;
-use douane_ledger::signing::SigningKey;
 use douane_pipelines::config;
 use douane_pipelines::detokenize::{self, Found, VALUES_MAX};
 use douane_pipelines::fault::RunFault;
-use douane_pipelines::key_home::{KeyHome, init_approver};
+use douane_pipelines::key_home::{KeyHome, TokenKey, init_approver};
 use douane_pipelines::keys::{self, EpochState, Rotated, Status, What};
+use douane_pipelines::signer::{KeyAt, Signer};
 use serde_json::json;
 
 use crate::verb::shred;
@@ -35,6 +35,10 @@ enum Keys {
         /// Where the person's key goes; its public half goes beside it, with `.pub`.
         #[arg(long)]
         out: Option<PathBuf>,
+        /// Makes the key in a token, `pkcs11:token=…;object=…?module-path=…&pin-source=…`: only its
+        /// public half goes beside `--out`.
+        #[arg(long, requires = "approver")]
+        token: Option<KeyAt>,
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
@@ -76,9 +80,9 @@ enum Keys {
     Approve {
         /// The request's file.
         request: PathBuf,
-        /// The approver's signing key.
+        /// The approver's signing key: a file, `ssh-agent:FILE.pub`, or a `pkcs11:` URI.
         #[arg(long)]
-        key: PathBuf,
+        key: KeyAt,
     },
 }
 
@@ -142,9 +146,9 @@ struct Expire {
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     match &args.verb {
-        Keys::Init { approver, out, format } => {
+        Keys::Init { approver, out, token, format } => {
             match (approver, out) {
-                (Some(name), Some(out)) => init_person(name, out, *format)?,
+                (Some(name), Some(out)) => init_person(name, out, token.as_ref(), *format)?,
                 _ => init(place, *format)?,
             }
             Ok(ExitCode::SUCCESS)
@@ -233,7 +237,7 @@ fn request(place: &Path, wanted: &Wanted, out: &Path) -> Result<ExitCode, RunFau
     Ok(ExitCode::SUCCESS)
 }
 
-fn approve(path: &Path, key: &Path) -> Result<ExitCode, RunFault> {
+fn approve(path: &Path, key: &KeyAt) -> Result<ExitCode, RunFault> {
     let before = envelope(path)?;
     let no = |fault: paper::RequestFault| RunFault::Release(fault.to_string());
     let request = paper::unverified(&before).map_err(no)?;
@@ -254,10 +258,7 @@ fn approve(path: &Path, key: &Path) -> Result<ExitCode, RunFault> {
         request.reason,
         request.expires,
     ));
-    let bytes = std::fs::read(key).map_err(|error| verb::file_fault(key, &error))?;
-    let key = SigningKey::from_bytes(&bytes)
-        .map_err(|fault| RunFault::Keys(format!("{}: {fault}", key.display())))?;
-    let signed = detokenize::approve(Some(before), &request, &key)?;
+    let signed = detokenize::approve(before, &Signer::open(key)?)?;
     let bytes = signed.to_bytes().map_err(|fault| RunFault::Release(fault.to_string()))?;
     std::fs::write(path, bytes).map_err(|error| verb::file_fault(path, &error))?;
     verb::print(&format!("signed: {}", path.display()));
@@ -270,13 +271,27 @@ fn envelope(path: &Path) -> Result<Envelope, RunFault> {
         .map_err(|fault| RunFault::Release(format!("{}: {fault}", path.display())))
 }
 
-fn init_person(name: &str, out: &Path, format: Format) -> Result<(), RunFault> {
-    let public = init_approver(name, out)?;
+fn init_person(
+    name: &str,
+    out: &Path,
+    token: Option<&KeyAt>,
+    format: Format,
+) -> Result<(), RunFault> {
+    let (public, key) = match token {
+        None => (init_approver(name, out)?, out.display().to_string()),
+        Some(KeyAt::Token(home)) => {
+            let key = format!("key `{}` in token `{}`", home.key_label, home.token_label);
+            (TokenKey::make(name, home, out)?, key)
+        }
+        Some(_) => {
+            return Err(RunFault::Client("--token: expected a `pkcs11:` URI".to_owned()));
+        }
+    };
     if format == Format::Json {
-        verb::print_json(&json!({"approver": name, "key": out, "public": public}));
+        verb::print_json(&json!({"approver": name, "key": key, "public": public}));
         return Ok(());
     }
-    verb::print(&format!("{name}: {}", out.display()));
+    verb::print(&format!("{name}: {key}"));
     verb::print(&format!("public half: {}", public.display()));
     Ok(())
 }

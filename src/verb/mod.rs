@@ -1,5 +1,6 @@
 //! One file per verb: its arguments, what it does, what its exit code means.
 
+pub mod artifact;
 pub mod audit;
 pub mod classify;
 pub mod completions;

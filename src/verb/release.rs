@@ -1,4 +1,4 @@
-//! `release trust | propose | sign | show | renew | revoke`
+//! `release trust | propose | sign | show | renew | one-shot | revoke | reject | artifact`
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,21 @@ use std::time::{Duration, SystemTime};
 
 use douane_ledger::canonical;
 use douane_ledger::dsse::Envelope;
-use douane_ledger::release::{self as releases, Limits, Release as Drafted};
-use douane_ledger::signing::{SigningKey, VerifyingKey};
+use douane_ledger::log::SpanEntry;
+use douane_ledger::release::{self as releases, Limits, Release as Drafted, State};
+use douane_ledger::signing::VerifyingKey;
 use douane_ledger::trust::{self, Approver, Role, Root, TrustRoot};
+use douane_pipelines::aggregate::allowed;
 use douane_pipelines::fault::RunFault;
-use douane_pipelines::{bundle, config, explain, release, revocation};
+use douane_pipelines::replay::Range;
+use douane_pipelines::signer::{KeyAt, Signer};
+use douane_pipelines::{aggregate, bundle, config, explain, once, release, revocation};
 
+use crate::verb::replay::{instant, range};
 use crate::{Format, verb};
+
+/// How long a one-shot release lives unless it says otherwise.
+const ONE_SHOT_DAYS: u32 = 7;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -35,9 +43,10 @@ enum Release {
         /// unless said, and none at first.
         #[arg(long)]
         detokenize: Option<u32>,
-        /// Signing key files: of the first approvers, or, for a successor, of the old threshold.
+        /// Signing keys: of the first approvers, or, for a successor, of the old threshold. A key file,
+        /// `ssh-agent:FILE.pub`, or a `pkcs11:` URI.
         #[arg(long = "sign", required = true)]
-        sign: Vec<PathBuf>,
+        sign: Vec<KeyAt>,
     },
     /// Drafts a release of a pipeline beside douane.yaml.
     Propose {
@@ -54,6 +63,9 @@ enum Release {
         /// Bytes of keys and values that may cross under it, in all.
         #[arg(long)]
         bytes: Option<u64>,
+        /// Of statistics: what all windows under it may cost a unit together, at the account's delta.
+        #[arg(long)]
+        epsilon: Option<String>,
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
@@ -67,15 +79,51 @@ enum Release {
         #[arg(long, default_value_t = release::LIFE_DAYS_DEFAULT)]
         days: u32,
     },
+    /// Drafts a release of one span of the source, for an export by hand: exactly that crosses, once, and
+    /// nothing else ever does under it.
+    OneShot {
+        file: PathBuf,
+        /// Who proposes: does not count among the approvers.
+        #[arg(long)]
+        author: String,
+        /// Records written from this instant on: RFC 3339. Turned into offsets now.
+        #[arg(long, value_parser = instant)]
+        from: Option<i64>,
+        /// Records written before this instant; all that there are unless said.
+        #[arg(long, value_parser = instant)]
+        to: Option<i64>,
+        /// In place of times, offsets of one partition, the last one not among them. Once for each.
+        #[arg(long = "records", value_name = "TOPIC[PARTITION]@FROM-TO", value_parser = range,
+              required_unless_present_any = ["from", "to"], conflicts_with_all = ["from", "to"])]
+        ranges: Vec<Range>,
+        /// Days until it expires.
+        #[arg(long, default_value_t = ONE_SHOT_DAYS)]
+        days: u32,
+    },
     /// Stops the release in force, for good: a process that runs under it ends within seconds.
     Revoke {
         file: PathBuf,
         /// Of a file with `tables`, only this one's.
         #[arg(long)]
         table: Option<String>,
-        /// The key file of somebody who may revoke: one is enough.
+        /// The key of somebody who may revoke: one is enough. A key file, `ssh-agent:FILE.pub`, or a
+        /// `pkcs11:` URI.
         #[arg(long)]
-        key: PathBuf,
+        key: KeyAt,
+        /// For people; no data.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Says no to a draft, for good: whatever signs it later, it is never live. The release in force
+    /// stays.
+    Reject {
+        file: PathBuf,
+        /// Of a file with `tables`, only this one's.
+        #[arg(long)]
+        table: Option<String>,
+        /// The key of somebody who may revoke, as of `revoke`.
+        #[arg(long)]
+        key: KeyAt,
         /// For people; no data.
         #[arg(long)]
         reason: String,
@@ -87,10 +135,14 @@ enum Release {
         /// Of a file with `tables`, only this one's draft; may be given again.
         #[arg(long = "table")]
         tables: Vec<String>,
-        /// The signer's key file.
+        /// The signer's key: a key file, `ssh-agent:FILE.pub` where an agent holds it, or a URI
+        /// `pkcs11:token=…;object=…?module-path=…&pin-source=…` where a token does.
         #[arg(long)]
-        key: PathBuf,
+        key: KeyAt,
     },
+    /// A model that leaves in place of data: a statement about its file, drafted, signed by as many as a
+    /// release, or revoked. Outside, `verify --artifact FILE` checks it.
+    Artifact(verb::artifact::Args),
     /// What a release lets cross, who signed it, and whether it is live. 0: it is live.
     Show {
         file: PathBuf,
@@ -105,8 +157,9 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
             verb::print(&make_trust(place, approvers, *threshold, *detokenize, sign)?);
             Ok(ExitCode::SUCCESS)
         }
-        Release::Propose { file, author, days, records, bytes, format } => {
-            let limits = Limits { records: *records, bytes: *bytes, epsilon: None };
+        Release::Propose { file, author, days, records, bytes, epsilon, format } => {
+            let epsilon = epsilon.clone();
+            let limits = Limits { records: *records, bytes: *bytes, epsilon };
             propose_all(place, file, author, *days, &limits, *format)
         }
         Release::Sign { file, tables, key } => sign_all(place, file, tables, key),
@@ -118,9 +171,16 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Release::Revoke { file, table, key, reason } => {
-            revoke(place, file, table.as_ref(), key, reason)
+        Release::OneShot { file, author, from, to, ranges, days } => {
+            one_shot(place, file, author, *days, (*from, *to), ranges)
         }
+        Release::Revoke { file, table, key, reason } => {
+            stop(place, file, table.as_ref(), key, reason, What::InForce)
+        }
+        Release::Reject { file, table, key, reason } => {
+            stop(place, file, table.as_ref(), key, reason, What::Draft)
+        }
+        Release::Artifact(args) => verb::artifact::run(place, args),
         Release::Show { file, format } => show(place, file, *format),
     }
 }
@@ -129,12 +189,8 @@ fn fault(what: impl std::fmt::Display) -> RunFault {
     RunFault::Release(what.to_string())
 }
 
-fn signing_key(path: &Path) -> Result<SigningKey, RunFault> {
-    let bytes = std::fs::read(path).map_err(|error| verb::file_fault(path, &error))?;
-    SigningKey::from_bytes(&bytes).map_err(|f| fault(format!("{}: {f}", path.display())))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), RunFault> {
+/// Puts a file in the place of the one before.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), RunFault> {
     // Written whole or not at all: a torn release file would only be refused, but a torn trust
     // root would have to be made again by everybody.
     let aside = path.with_extension("tmp");
@@ -154,7 +210,7 @@ pub fn make_trust(
     approvers: &[String],
     threshold: u32,
     detokenize: Option<u32>,
-    sign: &[PathBuf],
+    sign: &[KeyAt],
 ) -> Result<String, RunFault> {
     let place = config::load_place(place).map_err(RunFault::Findings)?;
     let approvers = approvers
@@ -175,8 +231,7 @@ pub fn make_trust(
             })
         })
         .collect::<Result<Vec<_>, RunFault>>()?;
-    let keys = sign.iter().map(|path| signing_key(path)).collect::<Result<Vec<_>, _>>()?;
-    let keys: Vec<&SigningKey> = keys.iter().collect();
+    let signers = sign.iter().map(Signer::open).collect::<Result<Vec<_>, _>>()?;
     let mut file = match std::fs::read(&place.trust) {
         // A root that is there and cannot be read is not a first one.
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -189,7 +244,8 @@ pub fn make_trust(
         false => TrustRoot::load(&file, None).map_err(fault)?.propose(threshold, approvers),
     };
     root.detokenize = detokenize.or(root.detokenize);
-    let envelope = trust::sign(&root, &keys).map_err(fault)?;
+    let mut envelope = trust::sign(&root, &[]).map_err(fault)?;
+    signers.iter().try_for_each(|signer| signer.sign(&mut envelope))?;
     file.extend(envelope.to_bytes().map_err(fault)?);
     // It must hold before it replaces what holds.
     let loaded = TrustRoot::load(&file, None).map_err(fault)?;
@@ -219,7 +275,8 @@ pub fn propose(
 ) -> Result<Proposed, RunFault> {
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
     let plan = explain::fresh_plan(&place, &pipeline)?;
-    let proposal = release::Proposal { author: author.to_owned(), life: life(days), limits };
+    let proposal =
+        release::Proposal { author: author.to_owned(), life: life(days), limits, once: None };
     let draft = release::propose(&place, &pipeline, &plan, &proposal)?;
     drafted(&pipeline, draft)
 }
@@ -245,7 +302,17 @@ fn propose_all(
             continue;
         }
         let (author, limits) = (author.to_owned(), limits.clone());
-        let proposal = release::Proposal { author, life: life(days), limits };
+        let epsilon = limits.epsilon.as_deref();
+        match (&pipeline.aggregate, epsilon) {
+            (None, Some(_)) => {
+                return Err(fault("`--epsilon`: rows cost none, only statistics do"));
+            }
+            (Some(aggregate), Some(_)) if allowed::windows(aggregate, epsilon)? == Some(0) => {
+                return Err(fault("`--epsilon`: not even one window stays within it"));
+            }
+            _ => {}
+        }
+        let proposal = release::Proposal { author, life: life(days), limits, once: None };
         let draft = release::propose(&place, pipeline, &plan, &proposal)?;
         let proposed = drafted(pipeline, draft)?;
         match format {
@@ -258,6 +325,39 @@ fn propose_all(
     if format == Format::Json {
         verb::print_json_of(&documents);
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Drafts a release of one span.
+fn one_shot(
+    place: &Path,
+    file: &Path,
+    author: &str,
+    days: u32,
+    (from, to): (Option<i64>, Option<i64>),
+    ranges: &[Range],
+) -> Result<ExitCode, RunFault> {
+    let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
+    aggregate::of_rows(&pipeline, "a one-shot release")?;
+    let wanted: Vec<SpanEntry> = ranges
+        .iter()
+        .map(|Range { topic, partition, start, end }| SpanEntry {
+            topic: topic.clone(),
+            partition: *partition,
+            start: *start,
+            end: *end,
+        })
+        .collect();
+    let spans = match wanted.is_empty() {
+        true => once::between(&place, &pipeline, from, to)?,
+        false => once::exactly(&place, &pipeline, &wanted)?,
+    };
+    let plan = explain::fresh_plan(&place, &pipeline)?;
+    let limits = Limits { records: None, bytes: None, epsilon: None };
+    let (author, once) = (author.to_owned(), Some(spans));
+    let proposal = release::Proposal { author, life: life(days), limits, once };
+    let draft = release::propose(&place, &pipeline, &plan, &proposal)?;
+    print_proposed(&drafted(&pipeline, draft)?, file);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -289,22 +389,41 @@ fn keep_tables(
     Ok(())
 }
 
-fn revoke(
+/// What a revocation is about.
+#[derive(Clone, Copy)]
+enum What {
+    InForce,
+    Draft,
+}
+
+fn stop(
     place: &Path,
     file: &Path,
     table: Option<&String>,
-    key: &Path,
+    key: &KeyAt,
     reason: &str,
+    what: What,
 ) -> Result<ExitCode, RunFault> {
     let (place, mut pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
     keep_tables(&mut pipelines, table.map(std::slice::from_ref).unwrap_or_default(), file)?;
-    let key = signing_key(key)?;
+    let signer = Signer::open(key)?;
     for pipeline in &pipelines {
-        let (revoked, lines) = revocation::revoke(&place, pipeline, &key, reason)?;
+        let envelope = match what {
+            What::InForce => release::envelope(pipeline)?,
+            What::Draft => {
+                let draft = bundle::find(&bundle::draft_file(pipeline), pipeline)?;
+                draft.ok_or_else(|| fault(format!("no draft of `{}` waits", pipeline.name)))?
+            }
+        };
+        let (revoked, lines) = revocation::revoke(&place, pipeline, &envelope, &signer, reason)?;
         let revocations = revocation::file(pipeline);
         write(&revocations, &lines)?;
+        let what = match what {
+            What::InForce => "release of",
+            What::Draft => "draft of",
+        };
         verb::print(&format!(
-            "release of {} revoked by {} at {}; {}",
+            "{what} {} revoked by {} at {}; {}",
             pipeline.name,
             revoked.by,
             revoked.at,
@@ -321,9 +440,9 @@ pub struct Signature {
 }
 
 /// Makes the draft again from the files, and signs it if they are equal.
-pub fn sign(place: &Path, file: &Path, key: &Path) -> Result<Signature, RunFault> {
+pub fn sign(place: &Path, file: &Path, key: &KeyAt) -> Result<Signature, RunFault> {
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-    sign_one(&place, &pipeline, &signing_key(key)?, |_| {})
+    sign_one(&place, &pipeline, &Signer::open(key)?, |_| {})
 }
 
 /// As [`sign`], of each table that has a draft, or of those named. Each proof is shown before it
@@ -332,16 +451,16 @@ fn sign_all(
     place: &Path,
     file: &Path,
     tables: &[String],
-    key: &Path,
+    key: &KeyAt,
 ) -> Result<ExitCode, RunFault> {
     let (place, mut pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
     keep_tables(&mut pipelines, tables, file)?;
-    let key = signing_key(key)?;
+    let signer = Signer::open(key)?;
     let mut signed = false;
     for pipeline in &pipelines {
         let draft = bundle::find(&bundle::draft_file(pipeline), pipeline)?;
         if pipeline.table.is_none() || draft.is_some() {
-            let Signature { person, state, .. } = sign_one(&place, pipeline, &key, |draft| {
+            let Signature { person, state, .. } = sign_one(&place, pipeline, &signer, |draft| {
                 print_draft(draft);
                 verb::print(&format!("fingerprint: {}", draft.fingerprint));
             })?;
@@ -358,16 +477,21 @@ fn sign_all(
 fn sign_one(
     place: &config::Place,
     pipeline: &config::Pipeline,
-    key: &SigningKey,
+    signer: &Signer,
     show: impl FnOnce(&Drafted),
 ) -> Result<Signature, RunFault> {
     let root = release::trust_root(place)?;
-    let Some(person) = root.person(&key.verifying_key(), Role::Approve) else {
+    let Some(person) = root.person(&signer.verifying_key(), Role::Approve) else {
         return Err(fault("the key is not an approver's in the trust root"));
     };
     let (draft, mut envelope) = release::checked(place, pipeline)?;
+    // Also of the release in force: more signatures do not bring it back.
+    let digest = canonical::hex(&releases::digest(&draft).map_err(fault)?);
+    if let Some(stopped) = revocation::of(place, pipeline, &digest)? {
+        return Err(stopped.into());
+    }
     show(&draft);
-    envelope.add_signature(key).map_err(fault)?;
+    signer.sign(&mut envelope)?;
     let draft_file = bundle::draft_file(pipeline);
     let state = match releases::verify(&envelope, &root, SystemTime::now()) {
         Ok(live) => {
@@ -417,7 +541,7 @@ fn print_proposed(proposed: &Proposed, file: &Path) {
 fn terms(release: &Drafted) -> String {
     let limit = |l: Option<u64>| l.map_or("not limited".to_owned(), |l| l.to_string());
     format!(
-        "\nrelease {} of {}, by {}, {} to {}\nlimits: records {}, bytes {}\noutput: {}, \
+        "\nrelease {} of {}, by {}, {} to {}\nlimits: records {}, bytes {}{}\noutput: {}, \
          timestamps cut to {} ms",
         release.version,
         release.pipeline,
@@ -426,9 +550,15 @@ fn terms(release: &Drafted) -> String {
         release.expires,
         limit(release.limits.records),
         limit(release.limits.bytes),
+        release.limits.epsilon.as_ref().map_or_else(String::new, |e| format!(", epsilon {e}")),
         release.target.format,
         release.target.timestamp_ms_granularity,
-    )
+    ) + &release.once.iter().flatten().fold(String::new(), |text, span| {
+        let head =
+            if text.is_empty() { "\none shot, and nothing else crosses under it:" } else { "" };
+        let SpanEntry { topic, partition, start, end } = span;
+        format!("{text}{head}\n  {topic}[{partition}]  offsets {start} to {}", end - 1)
+    })
 }
 
 fn show(place: &Path, file: &Path, format: Format) -> Result<ExitCode, RunFault> {
@@ -437,35 +567,28 @@ fn show(place: &Path, file: &Path, format: Format) -> Result<ExitCode, RunFault>
     let mut shown = Vec::new();
     for pipeline in &pipelines {
         let draft_file = bundle::draft_file(pipeline);
-        let waiting = bundle::find(&draft_file, pipeline)?.is_some();
+        let waiting = bundle::find(&draft_file, pipeline)?;
         let envelope: Envelope = match bundle::find(&pipeline.release, pipeline)? {
             Some(envelope) => envelope,
             None => release::to_sign(pipeline)?,
         };
         let draft = releases::draft(&envelope).map_err(fault)?;
-        let root = release::trust_root(&place)?;
         let digest = canonical::hex(&releases::digest(&draft).map_err(fault)?);
-        let verified = releases::verify(&envelope, &root, SystemTime::now());
-        let revoked = revocation::of(&place, pipeline, &digest)?;
-        let live = verified.is_ok() && revoked.is_none();
-        all_live &= live;
-        let state = match (&verified, revoked) {
-            (_, Some(revoked)) => {
-                format!("revoked by {} at {}: {}", revoked.by, revoked.at, revoked.reason)
-            }
-            (Ok(live), None) => format!("live; approved by {}", live.approvers().join(", ")),
-            (Err(why), None) => format!("not live: {why}"),
-        };
+        let state = release::state(&place, pipeline, &envelope)?;
+        let waiting =
+            waiting.map(|waiting| release::state(&place, pipeline, &waiting)).transpose()?;
+        all_live &= state.is_live();
         if format == Format::Text {
             verb::print(&draft.explain);
             verb::print(&terms(&draft));
-            verb::print(&state);
-            if waiting {
-                verb::print(&format!("a draft waits for approvals: {}", draft_file.display()));
+            verb::print(&state.to_string());
+            if let Some(waiting) = &waiting {
+                verb::print(&format!("beside it {}: {waiting}", draft_file.display()));
             }
         }
         shown.push(serde_json::json!({
-            "release": draft, "digest": digest, "live": live, "state": state,
+            "release": draft, "digest": digest, "live": state.is_live(), "state": state.word(),
+            "said": state.to_string(), "draft": waiting.as_ref().map(State::word),
         }));
     }
     if format == Format::Json {

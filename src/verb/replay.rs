@@ -3,15 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::ValueEnum;
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::replay::{self, Ask, BATCH_ROWS, Range};
 
-use crate::{Format, verb};
+use crate::verb;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// The pipeline's file, as it was when the transactions crossed.
-    file: PathBuf,
+    #[arg(required_unless_present = "join")]
+    file: Option<PathBuf>,
+    /// In place of a replay: what `--part I/N --format json` printed for each part, as one answer.
+    #[arg(long, num_args = 1.., value_name = "JSON", conflicts_with_all = ["file", "part", "manifests",
+          "ranges", "from", "to", "release", "rate"])]
+    join: Vec<PathBuf>,
     /// A manifest's id. Once for each; without any of these, all transactions.
     #[arg(long = "manifest", value_name = "ID", value_parser = manifest)]
     manifests: Vec<String>,
@@ -36,20 +42,45 @@ pub struct Args {
     /// Threads; one a core unless said.
     #[arg(long)]
     threads: Option<usize>,
+    /// Records a second at most, of all threads together: the source has other readers.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    rate: Option<u64>,
     /// Who asks: stands in the ledger.
-    #[arg(long)]
-    by: String,
+    #[arg(long, required_unless_present = "join")]
+    by: Option<String>,
     /// Why, in one line without data: stands in the ledger.
-    #[arg(long)]
-    reason: String,
+    #[arg(long, required_unless_present = "join")]
+    reason: Option<String>,
     #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    format: Form,
+}
+
+/// A sum, a page to be filed, or a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    Text,
+    /// One page without scripts, with the chain of reasons of each transaction.
+    Html,
+    Json,
 }
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
+    let told = match &args.file {
+        None => replay::join(&args.join)?,
+        Some(file) => replay::replay(place, &asked(file, args))?,
+    };
+    match args.format {
+        Form::Json => verb::print_json(&told),
+        Form::Html => verb::print(&replay::page(&told)),
+        Form::Text => verb::print(&told.text()),
+    }
+    Ok(verb::answer(told.holds))
+}
+
+fn asked(file: &Path, args: &Args) -> Ask {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let ask = Ask {
-        file: args.file.clone(),
+    Ask {
+        file: file.to_owned(),
         manifests: args.manifests.clone(),
         ranges: args.ranges.clone(),
         from_ms: args.from,
@@ -58,15 +89,10 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         part: args.part,
         batch_rows: args.batch,
         threads: args.threads.unwrap_or_else(cores),
-        by: args.by.clone(),
-        reason: args.reason.clone(),
-    };
-    let told = replay::replay(place, &ask)?;
-    match args.format {
-        Format::Json => verb::print_json(&told),
-        Format::Text => verb::print(&told.text()),
+        rate: args.rate,
+        by: args.by.clone().unwrap_or_default(),
+        reason: args.reason.clone().unwrap_or_default(),
     }
-    Ok(verb::answer(told.holds))
 }
 
 fn manifest(text: &str) -> Result<String, String> {
@@ -75,7 +101,7 @@ fn manifest(text: &str) -> Result<String, String> {
     hex.then(|| text.to_owned()).ok_or_else(|| "expected 32 hexadecimal characters".to_owned())
 }
 
-fn range(text: &str) -> Result<Range, String> {
+pub fn range(text: &str) -> Result<Range, String> {
     let read = || {
         let (place, offsets) = text.rsplit_once('@')?;
         let (topic, partition) = place.strip_suffix(']')?.rsplit_once('[')?;

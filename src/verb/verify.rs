@@ -1,4 +1,4 @@
-//! `verify [LEDGER]`, `verify --topic TOPIC`
+//! `verify [LEDGER]`, `verify --topic TOPIC`, `verify --artifact FILE`
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,12 +41,17 @@ pub struct Args {
     /// cluster and public keys alone.
     #[arg(long, conflicts_with_all = ["ledger", "checkpoints", "manifests", "certificates"])]
     topic: Option<String>,
+    /// In the place of a ledger a model's file: it holds tensors and nothing else, and is what the
+    /// statement beside it says, signed by enough, not expired, not revoked. From outside: it needs the
+    /// trust root alone.
+    #[arg(long, conflicts_with_all = ["ledger", "checkpoints", "manifests", "certificates", "topic"])]
+    artifact: Option<PathBuf>,
     /// With `--topic`: a release file that records may have crossed under, and the revocations
     /// beside it. Once for each.
     #[arg(long = "release", requires = "topic")]
     releases: Vec<PathBuf>,
     /// The trust root's file; the place's own where none is given.
-    #[arg(long, requires = "releases")]
+    #[arg(long)]
     trust: Option<PathBuf>,
     /// With `--topic`: an answer kept from earlier, as JSON; what it saw must still be there.
     /// Without one the newest transactions may be missing.
@@ -57,9 +62,10 @@ pub struct Args {
 }
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
-    match &args.topic {
-        Some(topic) => of_topic(place, topic, args),
-        None => of_ledger(place, args),
+    match (&args.topic, &args.artifact) {
+        (Some(topic), _) => of_topic(place, topic, args),
+        (None, Some(file)) => verb::artifact::verify(place, file, args.trust.as_ref(), args.format),
+        (None, None) => of_ledger(place, args),
     }
 }
 

@@ -467,6 +467,35 @@ fn a_full_account_stops_before_the_first_byte_with_the_day_it_renews() {
     assert!(text.contains("0.500000 of 3.500000 left"), "{text}");
 }
 
+/// A release's own limit, beside the account's caps: of rho 1 a window, two stay within epsilon 16 and three do not.
+#[test]
+fn a_releases_epsilon_lets_so_many_windows_out() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters_of(Kind::asked_for());
+    let from_ms = first_day_ms();
+    let setup = setup("epsilon", &source.cluster(), &target.cluster(), from_ms);
+    let place = new_place(setup);
+    let file = place.pipeline_file();
+    let propose = ["release", "propose", &file, "--author", "cleo", "--epsilon"];
+    let nothing = place.verb(&[&propose[..], &["0.5"]].concat());
+    assert!(nothing.code == 1 && nothing.err.contains("not even one window"), "{}", nothing.err);
+    place.verb(&[&propose[..], &["16"]].concat()).fine("release propose");
+    for key in ["approvers/ada", "approvers/bo"] {
+        place.verb(&["release", "sign", &file, "--key", key]).fine("release sign");
+    }
+    send(&place.setup.source, &place.setup.topics[0], from_ms, 500, 8);
+    // The second start finds in the ledger what the first one took.
+    for _ in 0..2 {
+        let mut running = place.run();
+        assert_eq!(running.wait(Duration::from_secs(90)), Some(1), "{}", running.said());
+        assert!(running.said().contains("its epsilon lets 2 windows out"), "{}", running.said());
+    }
+    let days: std::collections::BTreeSet<u64> =
+        published(&place, from_ms).keys().map(|(day, _)| *day).collect();
+    assert_eq!(days, (0..2).collect(), "two windows are outside");
+    place.verify().fine("verify");
+}
+
 /// A process that was asleep while another took over sends nothing.
 #[test]
 fn of_two_processes_one_publishes() {

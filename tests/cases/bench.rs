@@ -128,6 +128,37 @@ fn latency_at_a_steady_rate() {
     }
 }
 
+/// What crossed, made again in batches of any size and on one and two threads: equal, and how much faster than it crossed.
+#[test]
+#[allow(clippy::cast_precision_loss, reason = "figures to be read")]
+fn what_crossed_is_made_again() {
+    let _turn = rig::exclusive();
+    if !asked("replay") {
+        return;
+    }
+    let records = say::count("DOUANE_BENCH_RECORDS", 1_000_000);
+    let registry = Registry::start("bench-replay");
+    let source = Source::customers("json", PARTITIONS, records, &registry);
+    let place = source.place(1);
+    let crossed = run(&place, &source);
+    figures("replay.live.tasks_1", &crossed);
+    let file = place.pipeline_file();
+    for (batch, threads) in [("65536", "1"), ("65536", "2"), ("4096", "1"), ("7", "2"), ("1", "2")]
+    {
+        let args = ["replay", &file, "--by", "cleo", "--reason", "bench", "--format", "json"];
+        let how = ["--batch", batch, "--threads", threads];
+        let said = place.verb(&[&args[..], &how].concat()).fine("replay");
+        let told: serde_json::Value = serde_json::from_str(&said.out).expect("JSON");
+        assert_eq!(told["equal"], told["transactions"], "batch {batch}, {threads} threads");
+        let seconds = told["ms"].as_f64().expect("ms") / 1_000.0;
+        let rate = told["records"].as_f64().expect("records") / seconds;
+        let name = format!("replay.batch_{batch}.threads_{threads}");
+        say::figure(&format!("bench.{name}.records_per_s"), format!("{rate:.0}"), "records/s");
+        // Records that crossed beside source records that were read: a little to the replay's disadvantage.
+        ratio(&format!("{name}.to_live"), rate / crossed.records_per_s);
+    }
+}
+
 #[test]
 fn the_price_grows_with_the_bytes() {
     let _turn = rig::exclusive();

@@ -141,6 +141,25 @@ fn in_python(
 
 type Plant = fn(&mut Vec<Record>, &mut Vec<Record>);
 
+const RELEASE: &str = "outside/release.json";
+
+/// `feed` into a new folder refuses, with this reason among others, and the gauge of it says so.
+#[track_caller]
+fn feed_refuses(place: &Place, dir: &Path, name: &str, more: &[&str], code: Option<&str>) {
+    let (out, gauges) = (format!("outside/{name}"), format!("outside/{name}.prom"));
+    let topic = place.data_topic();
+    let args = ["feed", &topic, "--out", &out, "--metrics-file", &gauges, "--format", "json"];
+    let said = verb_in(place, dir, &[&args[..], more].concat());
+    assert!(
+        said.code == 1 && code.map_or(!codes(&said).is_empty(), |code| codes(&said).contains(code)),
+        "{name}, {code:?}: {}{}",
+        said.out,
+        said.err
+    );
+    let told = std::fs::read_to_string(place.dir.join(&gauges)).expect("gauges");
+    assert!(told.contains("douane_feed_refused{topic=") && told.contains("\"} 1\n"), "{told}");
+}
+
 const FRAUDS: &[(&str, Plant)] = &[
     ("changed", |data, _| data[40].value = Some(b"{\"city\":\"Elsewhere\"}".to_vec())),
     ("missing", |data, _| drop(data.remove(40))),
@@ -224,10 +243,35 @@ fn whoever_is_outside_finds_each_planted_fraud() {
             assert_eq!(other, codes(&said), "fraud {n}, {code}: two implementations, one answer");
         }
         assert!(said.code == 1 && codes(&said).contains(*code), "fraud {n}, {code}: {}", said.out);
+        // A trainer is handed nothing of it, and nothing behind it.
+        // It ends at the first that is wrong, which a look at the whole may call by another name.
+        feed_refuses(&place, &dir, &format!("fraud-{n}"), &["--release", RELEASE], None);
         let spoken = format!("{}{}", said.out, said.err);
         let told = load.secrets.iter().find(|secret| secret.len() > 5 && spoken.contains(*secret));
         assert!(told.is_none() && !spoken.contains("Elsewhere"), "{spoken}");
     }
+    // As it was signed, and not to be used all the same: under a release that nobody named, or by another zone's key.
+    rewrite(&data, &manifests);
+    let file = place.pipeline_file();
+    let other = dir.join("other.release.json");
+    place.verb(&["release", "renew", &file, "--author", "cleo"]).fine("release renew");
+    for key in ["approvers/ada", "approvers/bo"] {
+        place.verb(&["release", "sign", &file, "--key", key]).fine("release sign");
+    }
+    std::fs::copy(place.dir.join("coverage.release.json"), &other).expect("a copy");
+    feed_refuses(
+        &place,
+        &dir,
+        "unknown",
+        &["--release", "outside/other.release.json"],
+        Some("release_unknown"),
+    );
+    std::fs::create_dir_all(dir.join("strange")).expect("a folder");
+    std::fs::copy(place.dir.join("keys/checkpoint.key.pub"), dir.join("strange/manifest.key.pub"))
+        .expect("a copy");
+    let strange = ["--release", RELEASE, "--keys", "outside/strange"];
+    feed_refuses(&place, &dir, "key", &strange, Some("unsigned"));
+
     // The newest transaction is taken out as a whole: only the earlier answer knows of it.
     let (mut data, mut manifests) = (data, manifests);
     let gone = manifests.pop().expect("a manifest").key_text();
@@ -241,6 +285,7 @@ fn whoever_is_outside_finds_each_planted_fraud() {
         codes(&verified(&place, &dir, &[]))
             .is_superset(&BTreeSet::from(["cut", "gap"].map(String::from)))
     );
+    feed_refuses(&place, &dir, "cut", &["--release", RELEASE], Some("cut"));
     let crossed = || verb_in(&place, &dir, &["audit", "crossed", &topic, "--format", "json"]);
     assert!(codes(&crossed()).contains("cut") && crossed().code == 1);
     // A second partition of it has no order beside the first: nothing is read.

@@ -54,7 +54,7 @@ fn what_crossed_is_made_again_byte_for_byte() {
     running.stop();
 
     let first = replay(&place, &[]);
-    let all = is_as_documented("replay", &first.clone().fine("replay"), &["why"]);
+    let all = is_as_documented("replay", &first.clone().fine("replay"), &["why", "part"]);
     let transactions = equal(first);
     assert!(transactions > 3 && count(&all, "records") > 2_000, "{all}");
     for (batch, threads) in [("1", "1"), ("7", "2"), ("4096", "1"), ("65536", "2")] {
@@ -66,8 +66,26 @@ fn what_crossed_is_made_again_byte_for_byte() {
     let range = format!("{}[2]@0-1", place.setup.topics[0]);
     assert_eq!(equal(replay(&place, &["--records", &range])), 1);
     assert_eq!(equal(replay(&place, &["--to", "2100-01-01T00:00:00Z"])), transactions);
-    let parts = ["1/2", "2/2"].map(|part| equal(replay(&place, &["--part", part])));
+    let parts = ["1/2", "2/2"].map(|part| {
+        let said = replay(&place, &["--part", part, "--rate", "1000000"]);
+        std::fs::write(place.dir.join(format!("part-{}.json", &part[..1])), &said.out).expect("it");
+        equal(said)
+    });
     assert_eq!(parts.iter().sum::<u64>(), transactions);
+    // Of the parts one page to be filed, of another machine's clock and without a value.
+    let join = ["replay", "--join", "part-2.json", "part-1.json", "--format"];
+    let joined = told(&place.verb(&[&join[..], &["json"]].concat()).fine("replay --join"));
+    let answers = |all: &Value| -> BTreeSet<String> {
+        all["answers"].as_array().expect("a list").iter().map(Value::to_string).collect()
+    };
+    assert_eq!((count(&joined, "transactions"), answers(&joined)), (transactions, answers(&all)));
+    let page = place.verb(&[&join[..], &["html"]].concat()).fine("replay --join --format html").out;
+    let wrote = all["answers"][0]["wrote"][0]["digest"].as_str().expect("a digest");
+    assert!(page.contains("Chain of reasons") && page.contains(wrote), "{page}");
+    let leak = load.secrets.iter().find(|secret| secret.len() > 5 && page.contains(*secret));
+    assert_eq!(leak, None);
+    let half = place.verb(&["replay", "--join", "part-1.json"]);
+    assert!(half.code == 2 && half.err.contains("1 of 2 parts"), "{}", half.err);
     let nothing = replay(&place, &["--from", "2100-01-01T00:00:00Z"]);
     assert!(nothing.code == 2 && nothing.err.contains("no such transaction"), "{}", nothing.err);
 

@@ -8,6 +8,7 @@ use douane_ledger::dsse::Envelope;
 use douane_ledger::release::{self, Release};
 
 use crate::cases::kill::held_at;
+use crate::cases::verbs::is_as_documented;
 use crate::cluster::Isolation;
 use crate::customers::{Customers, Event, Format, Op, Random};
 use crate::feed::{Load, Plants};
@@ -158,6 +159,19 @@ fn a_new_column_crosses_without_a_restart_once_its_release_holds() {
     }
     let crossed = place.setup.target.read(&place.data_topic(), Isolation::Committed);
     assert_eq!(crossed.len(), due.len(), "nothing crossed after the revocation");
+
+    // The column's history, from what the ledger kept of each release: no file is left of the first.
+    let history = |column: &str| {
+        let args = ["audit", "column", &file, "--column", column, "--format", "json"];
+        is_as_documented("audit-column", &place.verb(&args).fine("audit column"), &["overrides"])
+    };
+    let told = history("birth_date");
+    assert_eq!(told["periods"].as_array().map(Vec::len), Some(1), "{told}");
+    let releases = told["periods"][0]["releases"].as_array().expect("a list").clone();
+    assert!(releases.len() >= 3 && releases[0]["version"] == 1, "{told}");
+    assert!(releases.last().is_some_and(|last| last["revoked"].is_string()), "{told}");
+    let nobody = place.verb(&["audit", "column", &file, "--column", "passport"]);
+    assert!(nobody.code == 2 && nobody.err.contains("no release of"), "{}", nobody.err);
 
     // A new release of the same goes on where it stood.
     sign(&place, &["release", "renew", &file, "--author", "cleo"]);

@@ -164,16 +164,31 @@ fn a_killed_trainer_has_each_row_once_and_takes_nothing_that_is_not_approved() {
 
     // It waits until enough is there, takes it, and starts what trains.
     let args = ["-c", "outside/douane.yaml", "feed", &topic, "--out", OUT];
-    let more = ["--release", "outside/release.json", "--wait-for", "200"];
+    let more = [
+        "--release",
+        "outside/release.json",
+        "--wait-for",
+        "200",
+        "--metrics-file",
+        "outside/feed.prom",
+    ];
     let command = ["--", "sh", "-c", "ls \"$DOUANE_FEED\" > outside/started"];
     let mut waiting = place.spawn(&[&args[..], &more, &command].concat());
     assert_eq!(waiting.wait(Duration::from_secs(2)), None, "nothing waits yet");
+    let gauge = || std::fs::read_to_string(dir.join("feed.prom")).unwrap_or_default();
+    let line = |rows: u64| format!("douane_feed_waiting_rows{{topic=\"{topic}\"}} {rows}\n");
+    let since = std::time::Instant::now();
+    while gauge().is_empty() && since.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(gauge().contains(&line(0)), "{}", gauge());
     let mut running = place.run();
     let mut customers = Customers::new(92, 500_000, true);
     let new = Load::new(4).customers(&mut customers, 400, Format::Json, &Plants::default());
     new.send(&place.setup.source, &place.setup.topics[0]);
     let code = waiting.wait(Duration::from_secs(60));
     assert_eq!(code, Some(0), "{}", last_lines(&waiting.said(), 20));
+    assert!(gauge().contains(&line(0)) && !gauge().contains("handed_over_rows 0"), "{}", gauge());
     running.stop();
     let started = std::fs::read_to_string(dir.join("started")).expect("the command ran");
     assert!(started.lines().count() > shards, "{started}");

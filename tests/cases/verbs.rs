@@ -85,7 +85,7 @@ pub fn is_as_documented(name: &str, said: &Said, left_out: &[&str]) -> Value {
     let found: Value = serde_json::from_str(&said.out)
         .unwrap_or_else(|e| panic!("{name}: {e}\n{}\n{}", said.out, said.err));
     let documented = documented().remove(name).unwrap_or_else(|| panic!("{name}: no example"));
-    let others = ["status", "verify"].contains(&name);
+    let others = ["status", "verify", "release-show"].contains(&name);
     let wrong = differences(&documented, &found, others, left_out);
     assert!(wrong.is_empty(), "{name}: {}\n{}", wrong.join("\n"), said.out);
     found
@@ -127,10 +127,13 @@ fn rows_of_a_file() -> String {
 }
 
 /// A place without brokers, from the README's own files.
-struct Offline(PathBuf);
+pub struct Offline {
+    pub dir: PathBuf,
+    env: Vec<(String, String)>,
+}
 
 impl Offline {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let dir = rig::directory(name);
         std::fs::create_dir_all(dir.join("pipelines")).expect("a directory");
         let readme = std::fs::read_to_string(Path::new(HOME).join("README.md")).expect("README");
@@ -153,12 +156,18 @@ impl Offline {
         let card = "scorecards/notes.json";
         let measured = Path::new(HOME).join("pipelines/examples").join(card);
         std::fs::copy(measured, dir.join("pipelines").join(card)).expect("the scorecard");
-        Self(dir)
+        Self { dir, env: Vec::new() }
     }
 
-    fn verb(&self, args: &[&str]) -> Said {
+    /// An environment variable for every later verb.
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub fn verb(&self, args: &[&str]) -> Said {
         let mut command = Command::new(binary());
-        let out = command.args(args).current_dir(&self.0).output().expect("the binary");
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        let out = command.args(args).current_dir(&self.dir).output().expect("the binary");
         Said {
             code: out.status.code().unwrap_or(-1),
             out: String::from_utf8_lossy(&out.stdout).into_owned(),
@@ -166,7 +175,7 @@ impl Offline {
         }
     }
 
-    fn json(&self, args: &[&str]) -> Said {
+    pub fn json(&self, args: &[&str]) -> Said {
         self.verb(&[args, &["--format", "json"]].concat())
     }
 }
@@ -174,9 +183,9 @@ impl Offline {
 #[test]
 fn documents_are_as_documented_without_a_broker() {
     let place = Offline::new("verbs-offline");
-    let text = std::fs::read_to_string(place.0.join("pipelines/p.yaml")).expect("the pipeline");
+    let text = std::fs::read_to_string(place.dir.join("pipelines/p.yaml")).expect("the pipeline");
     let write = |name: &str, text: String| {
-        std::fs::write(place.0.join("pipelines").join(name), text).expect("a file");
+        std::fs::write(place.dir.join("pipelines").join(name), text).expect("a file");
     };
     write("bad.yaml", text.replace("  email:         identifier\n", "  email: pii\n"));
     write("new.yaml", text.replace("format: json,", "format: avro,").replace("city: ", "town: "));
@@ -202,7 +211,7 @@ fn documents_are_as_documented_without_a_broker() {
         "transforms.mask.type": "org.apache.kafka.connect.transforms.MaskField$Value",
         "transforms.mask.fields": "email", "value.converter": "org.apache.kafka.connect.json.JsonConverter",
     } });
-    std::fs::write(place.0.join("connector.json"), connector.to_string()).expect("a file");
+    std::fs::write(place.dir.join("connector.json"), connector.to_string()).expect("a file");
     let imported = place.json(&["import", "connector.json", "--out", "imported"]);
     is_as_documented("import", &imported.fine("import"), &[]);
     let linted = place.verb(&["lint", "imported/out.yaml"]);
@@ -218,7 +227,7 @@ fn documents_are_as_documented_without_a_broker() {
     is_as_documented("fault", &fault, &[]);
     is_as_documented("explain", &place.json(&["explain", "pipelines/p.yaml"]).fine("explain"), &[]);
     write("other.yaml", text.replace("birth_date], to: year", "birth_date], to: decade"));
-    std::fs::write(place.0.join("rows.jsonl"), rows_of_a_file()).expect("a file of changes");
+    std::fs::write(place.dir.join("rows.jsonl"), rows_of_a_file()).expect("a file of changes");
     let sample = ["--sample", "rows.jsonl"];
     let told = place.json(&[&["explain", "pipelines/p.yaml"], &sample[..]].concat());
     let found = is_as_documented("sample", &told.fine("explain --sample"), &["behind", "warnings"]);

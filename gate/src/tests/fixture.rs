@@ -414,6 +414,7 @@ impl Table {
                 max_per_record: None,
             }],
             policy: Policy { version: 1, digest: "cd".repeat(32) },
+            once: None,
             explain: "as read by the approvers\n".into(),
         }
     }

@@ -472,7 +472,7 @@ fn releases_say_what_they_allow() {
         created: release.created.clone(),
         reason: "wrong".into(),
     };
-    let revoked = crate::release::revoke(&revocation, &keys[0]).unwrap();
+    let revoked = crate::release::revoke(&revocation, &[&keys[0]]).unwrap();
     releases.revoke(&revoked, &root).unwrap();
     assert_eq!(releases.allow(&manifest, before), Err(Doubt::Revoked));
     // One approver is not two.

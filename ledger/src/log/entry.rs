@@ -118,6 +118,14 @@ pub enum Entry {
         fingerprint: String,
         /// By name.
         approvers: Vec<String>,
+        /// Names of the exceptions from the policy that come into force with it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        overrides: Vec<String>,
+    },
+    /// All of a one-shot release's span has crossed: nothing else ever does under it.
+    Closed {
+        /// Its digest.
+        release: String,
     },
     /// A release was stopped.
     Revoked {
@@ -227,6 +235,10 @@ pub enum Entry {
         /// Of them different; the rest cannot be made again.
         #[serde(with = "text_u64")]
         different: u64,
+        /// SHA-256 of the canonical JSON of the answers, hexadecimal: whoever files them can show that
+        /// these are they.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        answers: String,
     },
     /// Somebody called the service to change something. Written before anything is done about it.
     Called {
@@ -273,6 +285,9 @@ pub enum Entry {
         /// Bytes of keys and values.
         #[serde(with = "text_u64")]
         bytes: u64,
+        /// Windows of statistics, of a release with a limit of epsilon. Not written where it is 0.
+        #[serde(with = "text_u64", default, skip_serializing_if = "is_zero")]
+        windows: u64,
     },
 }
 

@@ -176,6 +176,7 @@ fn control_logs_have_one_holder_and_no_position() {
         release: "00".repeat(32),
         fingerprint: "11".repeat(32),
         approvers: vec!["bo".into()],
+        overrides: vec!["notes".into()],
     };
     let mut log = Log::control(home.path(), "control", keys()).unwrap();
     log.append(&approve).unwrap();
@@ -184,7 +185,13 @@ fn control_logs_have_one_holder_and_no_position() {
     assert!(matches!(second.err().unwrap(), LedgerFault::Locked { .. }));
     drop(log);
     let mut log = Log::control(home.path(), "control", keys()).unwrap();
-    let lease = Entry::Lease { release: "00".repeat(32), shard: 1, records: 5, bytes: u64::MAX };
+    let lease = Entry::Lease {
+        release: "00".repeat(32),
+        shard: 1,
+        records: 5,
+        bytes: u64::MAX,
+        windows: 0,
+    };
     assert_eq!(log.append(&lease).unwrap().index, 1);
     let size = log.sync().unwrap().size;
     let key = SigningKey::generate().unwrap();

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Release, text_i64, text_u64, text_u64_option};
+use crate::log::SpanEntry;
 
 /// The most columns, leaves, topics or overrides in one release.
 const PARTS_MAX: usize = 10_000;
@@ -488,6 +489,26 @@ fn is_legible(release: &Release) -> bool {
     lines && serde_json::to_value(rest).is_ok_and(|value| legible(&value))
 }
 
+/// A span of offsets in each partition of a one-shot release, once.
+fn check_once(once: &[SpanEntry], release: &Release) -> Result<(), &'static str> {
+    let key = |span: &SpanEntry| (span.topic.clone(), span.partition);
+    if once.is_empty() || once.len() > PARTS_MAX {
+        return Err("a one-shot release names no span, or more than 10000");
+    }
+    if !once.is_sorted_by(|a, b| key(a) < key(b)) {
+        return Err("the spans of a one-shot release are not sorted and distinct");
+    }
+    let good = |span: &SpanEntry| {
+        (0..span.end).contains(&span.start)
+            && span.partition >= 0
+            && release.source.topics.contains(&span.topic)
+    };
+    match once.iter().all(good) {
+        true => Ok(()),
+        false => Err("a span of a one-shot release is empty, or of another topic"),
+    }
+}
+
 pub(super) fn check(release: &Release) -> Result<(), &'static str> {
     let counts = [
         release.columns.len(),
@@ -522,6 +543,16 @@ pub(super) fn check(release: &Release) -> Result<(), &'static str> {
     if release.columns.is_empty() {
         return Err("no column crosses");
     }
+    let decimal = |text: &String| {
+        let digits =
+            |part: &str| (1..=9).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+        text.split_once('.')
+            .map_or_else(|| digits(text), |(whole, part)| digits(whole) && digits(part))
+    };
+    if !release.limits.epsilon.iter().all(decimal) {
+        return Err("the limit of epsilon is no decimal number");
+    }
+    release.once.as_deref().map_or(Ok(()), |once| check_once(once, release))?;
     for columns in [&release.columns, &release.key] {
         let names: BTreeSet<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         if names.len() != columns.len() || names.contains("") {

@@ -33,6 +33,7 @@ pub(crate) fn release() -> Release {
         created: "2027-01-01T00:00:00Z".into(),
         expires: "2027-07-01T00:00:00Z".into(),
         limits: Limits { records: Some(u64::MAX), bytes: None, epsilon: None },
+        once: None,
         source: Source { cluster_id: "s".into(), zone: "eu".into(), topics: vec!["t".into()] },
         target: Target {
             cluster_id: "g".into(),
@@ -165,6 +166,28 @@ fn refuses_release_bad_fields() {
     assert!(refused(&|r| r.target.cluster_id = "s".into()));
     assert!(refused(&|r| r.target.timestamp_ms_granularity = 0));
     assert!(refused(&|r| r.leaves[0].part = "header".into()));
+    for bad in ["", "1e3", "-1", ".5", "1.", "inf", "1.2.3"] {
+        assert!(refused(&|r| r.limits.epsilon = Some(bad.to_owned())), "{bad}");
+    }
+    assert!(!refused(&|r| r.limits.epsilon = Some("2.5".to_owned())));
+    let span = |topic: &str, partition, start, end| SpanEntry {
+        topic: topic.into(),
+        partition,
+        start,
+        end,
+    };
+    for bad in [
+        vec![],
+        vec![span("t", 0, 5, 5)],
+        vec![span("t", 0, -1, 5)],
+        vec![span("t", -1, 0, 5)],
+        vec![span("u", 0, 0, 5)],
+        vec![span("t", 1, 0, 5), span("t", 0, 0, 5)],
+        vec![span("t", 0, 0, 5), span("t", 0, 7, 9)],
+    ] {
+        assert!(refused(&|r| r.once = Some(bad.clone())), "{bad:?}");
+    }
+    assert!(!refused(&|r| r.once = Some(vec![span("t", 0, 0, 5), span("t", 1, 7, 9)])));
 }
 
 #[test]
@@ -176,10 +199,10 @@ fn a_revocation_needs_the_role() {
         created: "2027-01-01T00:00:00Z".into(),
         reason: "withdrawn".into(),
     };
-    let envelope = revoke(&revocation, &p.keys[1]).unwrap();
+    let envelope = revoke(&revocation, &[&p.keys[1]]).unwrap();
     let (read, by) = verify_revocation(&envelope, &p.root).unwrap();
     assert_eq!((read, by.as_str()), (revocation.clone(), "cy"));
-    let stranger = revoke(&revocation, &SigningKey::generate().unwrap()).unwrap();
+    let stranger = revoke(&revocation, &[&SigningKey::generate().unwrap()]).unwrap();
     assert!(verify_revocation(&stranger, &p.root).is_err());
     // one kind of statement is not another
     assert!(matches!(

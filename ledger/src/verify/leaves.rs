@@ -13,7 +13,7 @@ use super::frames::number;
 use super::{Finding, Report};
 use crate::manifest::Manifest;
 
-const KINDS: [&str; 23] = [
+const KINDS: [&str; 24] = [
     "INTENT",
     "COMMITTED",
     "VOID",
@@ -26,6 +26,7 @@ const KINDS: [&str; 23] = [
     "STRIPPED",
     "REDRIVEN",
     "APPROVED",
+    "CLOSED",
     "REVOKED",
     "ROTATED",
     "SHREDDING",

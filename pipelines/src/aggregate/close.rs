@@ -21,6 +21,7 @@ use douane_ledger::log::{Entry, Intent, LedgerFault, SourceDigest, SpanEntry};
 use douane_schemas::batch::{Op, Origin};
 
 use super::accounts;
+use super::allowed;
 use super::drawing;
 use super::store;
 use super::sums::Noised;
@@ -252,6 +253,8 @@ impl Worker<'_> {
                 software: self.crossing.software.clone(),
             };
             let Some(known) = account.balance().release(&id) else {
+                let limit = self.crossing.release.limits.epsilon.as_deref();
+                self.control.cover_window(SHARD, allowed::windows(aggregate, limit)?)?;
                 account.reserve(&wanted)?;
                 // unwrap safety: it was written just now.
                 let made = account.balance().release(&id).cloned();

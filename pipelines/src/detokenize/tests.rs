@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use douane_ledger::release::Limits;
+use douane_ledger::signing::SigningKey;
 use douane_ledger::trust::{self, Approver, Role, Root};
 use douane_schemas::leaf::{Leaf, LeafType, TableLeaves};
 use douane_transforms::forms::Form;
@@ -98,7 +99,7 @@ impl Yard {
         let plan = Plan::new(&pipeline, TableLeaves { key: vec![id()], row }).unwrap();
         let limits = Limits { records: Some(records), bytes: None, epsilon: None };
         let life = Duration::from_secs(24 * 3600);
-        let proposal = Proposal { author: "cleo".into(), life, limits };
+        let proposal = Proposal { author: "cleo".into(), life, limits, once: None };
         let release = release::propose(&place, &pipeline, &plan, &proposal).unwrap();
         let keys: Vec<SigningKey> = seeds.iter().copied().map(key).collect();
         let keys: Vec<&SigningKey> = keys.iter().collect();
@@ -117,7 +118,7 @@ impl Yard {
 
     /// Turns `values` back under a request that ada signed.
     fn use_it(&self, request: &Request, values: &[String]) -> Result<usize, String> {
-        let envelope = approve(None, request, &key(1)).unwrap();
+        let envelope = approve(paper::draft(request).unwrap(), &Signer::from(key(1))).unwrap();
         let wanted = self.wanted(values);
         detokenize(&self.yaml, &wanted, "cleo", "case 7", Some(&envelope))
             .map(|found| found.len())

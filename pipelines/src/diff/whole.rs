@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use douane_ledger::fingerprint::{
     Endpoint, FORMAT, Fingerprinted, FingerprintedDomain, FingerprintedStage, Named,
 };
+use douane_ledger::log::SpanEntry;
 use douane_ledger::release::{
     Changes, Column, Deletes, Limits, Override, RecordEnvelope, Release, ReleasedLeaf, Truncate,
     Unavailable, UnknownLeaf,
@@ -96,6 +97,7 @@ pub(super) fn said(release: &Release, like: Option<&Fingerprinted>) -> Fingerpri
         created: _,
         expires: _,
         limits: _,
+        once: _,
         explain: _,
     } = release;
     Fingerprinted {
@@ -362,6 +364,17 @@ impl Lines {
         self.line("limit of bytes", (&old.bytes, bytes), number, cost);
         let text = |epsilon: &Option<String>| epsilon.clone().unwrap_or_else(none);
         self.line("limit of epsilon", (&old.epsilon, epsilon), text, LOOSER);
+    }
+
+    /// Of releases, where both are known: whether one span crosses, or the stream.
+    pub(super) fn once(&mut self, old: &Release, new: &Release) {
+        let text = |once: &Option<Vec<SpanEntry>>| {
+            let span =
+                |s: &SpanEntry| format!("{}[{}]@{}-{}", s.topic, s.partition, s.start, s.end);
+            let spans = once.as_ref().map(|once| once.iter().map(span).collect::<Vec<_>>());
+            spans.map_or_else(none, |spans| spans.join(", "))
+        };
+        self.line("one-shot span", (&old.once, &new.once), text, LOOSER);
     }
 
     /// Of two fingerprints that differ where one stands in a release file: the lines of the signed

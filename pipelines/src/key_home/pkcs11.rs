@@ -5,6 +5,7 @@
 //! still lets this process in. A PIN that was refused is not tried again: tokens count.
 
 mod module;
+mod token_key;
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -27,6 +28,8 @@ use zeroize::Zeroizing;
 use super::wrapping::{KeyStore, Remains, WrappingKey, secret_of};
 use super::{KeyFault, read};
 use crate::config::Pkcs11Home;
+
+pub use token_key::TokenKey;
 
 const NAME: &str = "pkcs11";
 const IV_LEN: usize = 12;

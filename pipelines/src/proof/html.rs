@@ -7,7 +7,7 @@ use super::{Proof, Row};
 use crate::plan::Part;
 use crate::release::Standing;
 
-const STYLE: &str = "\
+pub(crate) const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1d2327;--soft:#50575e;--line:#c3c4c7;--paper:#fff;--shade:#f3f4f5;--mark:#fdf0d5;--edge:#9a3b00}
 @media (prefers-color-scheme:dark){:root{--ink:#ececec;--soft:#b5bcc2;--line:#50575e;--paper:#16191c;--shade:#22272b;--mark:#3a2c12;--edge:#f0a35e}}
 *{box-sizing:border-box}
@@ -236,7 +236,7 @@ fn class_of(row: &Row) -> String {
     }
 }
 
-fn open_table(
+pub(crate) fn open_table(
     out: &mut String,
     (id, title): (&str, &str),
     caption: &str,
@@ -253,12 +253,12 @@ fn open_table(
     writeln!(out, "</tr></thead>\n<tbody>")
 }
 
-fn close_table(out: &mut String) -> fmt::Result {
+pub(crate) fn close_table(out: &mut String) -> fmt::Result {
     writeln!(out, "</tbody>\n</table></div>\n</section>")
 }
 
 /// Text between tags or in a quoted attribute.
-struct Escaped<'a>(&'a str);
+pub(crate) struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

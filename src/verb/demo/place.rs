@@ -12,6 +12,7 @@ use douane_pipelines::fault::RunFault;
 use douane_pipelines::key_home::{KeyHome, init_approver};
 use douane_pipelines::names::Names;
 use douane_pipelines::release::LIFE_DAYS_DEFAULT;
+use douane_pipelines::signer::KeyAt;
 use douane_pipelines::status::{self, Status};
 
 use crate::verb;
@@ -85,7 +86,7 @@ impl Place {
             let key = self.approver(name);
             let public = init_approver(name, &key)?;
             approvers.push(format!("{name}={}", public.display()));
-            keys.push(key);
+            keys.push(KeyAt::File(key));
         }
         let trust = make_trust(&self.yaml, &approvers, 2, None, &keys)?;
         Ok(vec![
@@ -110,7 +111,7 @@ impl Place {
             propose(&self.yaml, &self.pipeline, AUTHOR, LIFE_DAYS_DEFAULT, limits)?;
         let (mut signed, mut state) = (Vec::new(), String::new());
         for name in APPROVERS {
-            let signature = sign(&self.yaml, &self.pipeline, &self.approver(name))?;
+            let signature = sign(&self.yaml, &self.pipeline, &KeyAt::File(self.approver(name)))?;
             signed.push(signature.person);
             state = signature.state;
         }

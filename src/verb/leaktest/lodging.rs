@@ -17,6 +17,7 @@ use douane_pipelines::key_home::{KeyHome, init_approver};
 use douane_pipelines::leaktest::Kit;
 use douane_pipelines::names::Names;
 use douane_pipelines::release::LIFE_DAYS_DEFAULT;
+use douane_pipelines::signer::KeyAt;
 use douane_pipelines::status::{self, Status};
 use tempfile::TempDir;
 
@@ -136,7 +137,7 @@ impl Lodging {
         for name in APPROVERS {
             let key = folder.join(name);
             approvers.push(format!("{name}={}", init_approver(name, &key)?.display()));
-            keys.push(key);
+            keys.push(KeyAt::File(key));
         }
         make_trust(&self.yaml, &approvers, 2, None, &keys)?;
         let lines = doctor::examine(&self.yaml, std::slice::from_ref(&self.file), true)?;

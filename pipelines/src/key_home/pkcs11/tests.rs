@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use douane_ledger::dsse::Envelope;
+use douane_ledger::signing::VerifyingKey;
+
 use super::super::wrapping::{replace, secret_of};
 use super::super::{Home, KeyHome, KeysPlace, Protects, rotate_wrapping};
 use super::*;
 use crate::config::Retention;
+use crate::signer::Signer;
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 const PIN: &str = "7301-4421";
@@ -330,5 +334,29 @@ fn a_shredded_subject_has_no_key_in_a_backup_that_is_put_back() {
         assert!(matches!(refused, Some(KeyFault::NotWrappedHere { .. })), "{refused:?}");
         put_back(&now);
         assert_eq!(made(&KeyHome::open(&place).unwrap()), after);
+    });
+}
+
+#[test]
+fn a_token_makes_a_persons_key_and_signs_with_it() {
+    with_token("a_token_makes_a_persons_key_and_signs_with_it", |dir| {
+        let home = |label: &str| Pkcs11Home { key_label: label.to_owned(), ..config(dir) };
+        let (ada, out) = (home("ada"), dir.join("ada"));
+        let written = TokenKey::make("ada", &ada, &out).unwrap();
+        let line = std::fs::read_to_string(&written).unwrap();
+        let key = VerifyingKey::parse(&line).unwrap();
+        assert!(line.starts_with("ssh-ed25519 ") && line.ends_with(" ada\n"), "{line}");
+        assert!(!out.exists(), "the private half is nowhere but in the token");
+        let signer = Signer::Token(TokenKey::open(&ada).unwrap());
+        assert_eq!(signer.verifying_key(), key);
+        let mut envelope = Envelope::sign(b"{\"a\":1}", &[]);
+        signer.sign(&mut envelope).unwrap();
+        assert_eq!(envelope.verify(&[key]).unwrap().signers, [key]);
+        // Nothing is made twice, and nobody signs with a key that is not there.
+        assert!(matches!(TokenKey::make("ada", &ada, &out), Err(KeyFault::Exists(_))));
+        let again = TokenKey::make("ada", &ada, &dir.join("other"));
+        assert!(matches!(again, Err(KeyFault::Refused { .. })));
+        assert!(matches!(TokenKey::open(&home("bo")), Err(KeyFault::Refused { .. })));
+        assert!(matches!(TokenKey::make("Ada", &home("a"), &dir.join("a")), Err(KeyFault::Name)));
     });
 }

@@ -1,0 +1,496 @@
+//! One-shot releases: a span of the source that people approved by its offsets, and nothing else, once.
+//!
+//! The source is wrapped, so that whoever reads it sees a log that begins and ends where the span does:
+//! nothing outside of it comes through, whoever asks. What has crossed is the position's word, as ever;
+//! CLOSED in the control log says that all of it has, and that no start under the release crosses again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use douane_connectors::edge::{Admin, EdgeFault, Polled, Quarantine, Source, Sovereign};
+use douane_ledger::log::{Entry, SpanEntry};
+use douane_schemas::record::RawRecord;
+
+use crate::config::{Pipeline, Place};
+use crate::crossing::{Crossing, TRY};
+use crate::edges::Edges;
+use crate::fault::RunFault;
+use crate::names::Names;
+use crate::position::{Layout, Place as Standing};
+use crate::turn;
+
+/// How far before a span's end the first look for its last record begins; each next one goes back
+/// sixteen times as far.
+const BACK: i64 = 1;
+
+/// A span's partition: index of the topic, partition.
+type Spans = BTreeMap<turn::Source, (i64, i64)>;
+
+/// Which offsets of which partition, by index of the topic.
+fn by_source(spans: &[SpanEntry], topics: &[String]) -> Spans {
+    let found = spans.iter().filter_map(|span| {
+        let topic = topics.iter().position(|name| *name == span.topic)?;
+        Some(((u32::try_from(topic).ok()?, span.partition), (span.start, span.end)))
+    });
+    found.collect()
+}
+
+/// The spans of a person's two instants, as the source has them now: what was written from the first on
+/// and before the second, by the records' own times.
+pub fn between(
+    place: &Place,
+    pipeline: &Pipeline,
+    from_ms: Option<i64>,
+    to_ms: Option<i64>,
+) -> Result<Vec<SpanEntry>, RunFault> {
+    let ends = |low: i64, high: i64, at: &dyn Fn(i64) -> Result<Option<i64>, EdgeFault>| {
+        let start = from_ms.map_or(Ok(Some(low)), at)?.unwrap_or(high);
+        let end = to_ms.map_or(Ok(Some(high)), at)?.unwrap_or(high);
+        Ok((start, end))
+    };
+    let found = spans(place, pipeline, &mut |_, _, low, high, at| ends(low, high, at).map(Some))?;
+    match found.is_empty() {
+        false => Ok(found),
+        true => Err(RunFault::File(
+            "no record of the source is meant\n  next: name another time, or offsets".to_owned(),
+        )),
+    }
+}
+
+/// The spans that a person wrote down, where the source has all of them.
+pub fn exactly(
+    place: &Place,
+    pipeline: &Pipeline,
+    wanted: &[SpanEntry],
+) -> Result<Vec<SpanEntry>, RunFault> {
+    let mut found = spans(place, pipeline, &mut |topic, partition, low, high, _| {
+        let asked = wanted.iter().find(|w| w.topic == topic && w.partition == partition);
+        let there = asked.filter(|w| low <= w.start && w.end <= high);
+        Ok(there.map(|w| (w.start, w.end)))
+    })?;
+    found.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+    match wanted.iter().find(|w| !found.contains(w)) {
+        None if found.len() == wanted.len() => Ok(found),
+        None => Err(RunFault::File("a partition is named twice".to_owned())),
+        Some(SpanEntry { topic, partition, start, end }) => Err(RunFault::File(format!(
+            "{topic}[{partition}]@{start}-{end}: the source does not have all of it\n  next: name \
+             offsets that are there, of a topic that the pipeline reads"
+        ))),
+    }
+}
+
+type At<'a> = &'a dyn Fn(i64) -> Result<Option<i64>, EdgeFault>;
+
+/// Asks of each partition which part of its log is meant.
+fn spans(
+    place: &Place,
+    pipeline: &Pipeline,
+    choose: &mut dyn FnMut(&str, i32, i64, i64, At<'_>) -> Result<Option<(i64, i64)>, EdgeFault>,
+) -> Result<Vec<SpanEntry>, RunFault> {
+    let away = RunFault::unreachable("sovereign cluster");
+    let edges = Edges::of(place, pipeline);
+    let topics = &pipeline.source.topics;
+    let admin = edges.sovereign.admin().map_err(&away)?;
+    let source =
+        edges.sovereign.source(&Names::of(place, pipeline).group, topics).map_err(&away)?;
+    let mut found = Vec::new();
+    for (index, name) in (0..).zip(topics) {
+        let identity = admin.topic(name).map_err(&away)?.ok_or_else(|| RunFault::Topic {
+            topic: name.clone(),
+            what: "does not exist in the sovereign cluster: the source makes it".to_owned(),
+        })?;
+        for partition in 0..identity.partitions {
+            let (low, high) = source.watermarks(index, partition).map_err(&away)?;
+            let at = |ms| source.offset_for_time(index, partition, ms);
+            let chosen = choose(name, partition, low, high, &at).map_err(&away)?;
+            if let Some((start, end)) = chosen.filter(|(start, end)| start < end) {
+                found.push(SpanEntry { topic: name.clone(), partition, start, end });
+            }
+        }
+    }
+    source.close();
+    found.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+    Ok(found)
+}
+
+/// A start under a one-shot release may go on: it was not closed before.
+pub fn check_open(crossing: &Crossing, control: &[(u64, Entry)]) -> Result<(), RunFault> {
+    let is = |entry: &Entry| matches!(entry, Entry::Closed { release } if *release == crossing.release_digest);
+    match crossing.release.once.is_some() && control.iter().any(|(_, entry)| is(entry)) {
+        true => Err(RunFault::OneShot {
+            what: "all of its span has crossed, and nothing else may".to_owned(),
+        }),
+        false => Ok(()),
+    }
+}
+
+/// Moves places to where the release's spans begin. What lies before was skipped by people, by name of
+/// its offsets; what has crossed does not cross again.
+pub fn begin(crossing: &Crossing, places: &mut [Standing]) -> Result<(), RunFault> {
+    let Some(once) = &crossing.release.once else { return Ok(()) };
+    if crossing.pipeline.aggregate.is_some() {
+        return Err(RunFault::OneShot { what: "statistics have windows, and no span".to_owned() });
+    }
+    let mut left = by_source(once, crossing.topics());
+    for place in places {
+        let Some((start, _)) = left.remove(&(place.topic, place.partition)) else { continue };
+        if place.next > start {
+            let topic = crossing.topic_name(place.topic);
+            let (partition, next) = (place.partition, place.next);
+            return Err(RunFault::OneShot {
+                what: format!(
+                    "its span begins at {topic}[{partition}]@{start}, and what is before {next} has \
+                     crossed or was passed already"
+                ),
+            });
+        }
+        if place.next < start {
+            let (topic, partition) = (place.topic, place.partition);
+            *place =
+                Standing { topic, partition, next: start, deleted: None, held: None, mark: None };
+        }
+    }
+    match left.is_empty() {
+        true => Ok(()),
+        false => Err(RunFault::OneShot {
+            what: "its span is in a partition that the source does not have".to_owned(),
+        }),
+    }
+}
+
+/// Whether nothing of the span is left, as the target says.
+pub fn is_over(crossing: &Crossing, layout: &Layout) -> Result<bool, RunFault> {
+    let Some(once) = &crossing.release.once else { return Ok(false) };
+    let mut stands: BTreeMap<turn::Source, i64> =
+        layout.places.iter().map(|p| ((p.topic, p.partition), p.next)).collect();
+    for (_, position) in crossing.positions.shards(layout)? {
+        let places = position.into_iter().flat_map(|position| position.places);
+        stands.extend(places.map(|p| ((p.topic, p.partition), p.next)));
+    }
+    for (source, (_, end)) in by_source(once, crossing.topics()) {
+        let next = stands.get(&source).copied().unwrap_or(0);
+        let (edge, topic) = (&*crossing.edges.sovereign, crossing.topic_name(source.0));
+        let last = last_of(edge, topic, source.1, (next, end)).map_err(crossing.source_fault())?;
+        if last.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Offset of the last record within a range that may end with none: markers of transactions and what
+/// compaction took have offsets too.
+fn last_of(
+    edge: &dyn Sovereign,
+    topic: &str,
+    partition: i32,
+    (start, end): (i64, i64),
+) -> Result<Option<i64>, EdgeFault> {
+    let mut back = BACK;
+    while start < end {
+        let from = (end - back).max(start);
+        let mut last = None;
+        edge.scan(topic, partition, from, TRY * 6, &mut |record| {
+            if record.offset < end {
+                last = Some(record.offset);
+            }
+            match record.offset + 1 < end {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        })?;
+        if last.is_some() || from == start {
+            return Ok(last);
+        }
+        back = back.saturating_mul(16);
+    }
+    Ok(None)
+}
+
+/// A sovereign side of which one span is to be seen.
+pub struct Bounded {
+    edge: Arc<dyn Sovereign>,
+    once: Vec<SpanEntry>,
+}
+
+impl Bounded {
+    pub fn new(edge: Arc<dyn Sovereign>, once: Vec<SpanEntry>) -> Self {
+        Self { edge, once }
+    }
+}
+
+impl Sovereign for Bounded {
+    fn admin(&self) -> Result<Box<dyn Admin>, EdgeFault> {
+        self.edge.admin()
+    }
+
+    fn source(&self, group: &str, topics: &[String]) -> Result<Box<dyn Source>, EdgeFault> {
+        Ok(Box::new(Span {
+            inner: self.edge.source(group, topics)?,
+            edge: Arc::clone(&self.edge),
+            topics: topics.to_vec(),
+            once: by_source(&self.once, topics),
+            lanes: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            through: BTreeSet::new(),
+        }))
+    }
+
+    fn quarantine(&self, bytes_max: usize) -> Result<Box<dyn Quarantine>, EdgeFault> {
+        self.edge.quarantine(bytes_max)
+    }
+
+    /// Not bounded: what crossed earlier may be made again.
+    fn scan(
+        &self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+        timeout: Duration,
+        each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<(), EdgeFault> {
+        self.edge.scan(topic, partition, from, timeout, each)
+    }
+}
+
+/// One partition of the span.
+struct Lane {
+    /// The last record of it; none: there is nothing to give.
+    last: Option<i64>,
+    /// The offset wanted next.
+    next: i64,
+    paused: bool,
+}
+
+impl Lane {
+    fn is_through(&self) -> bool {
+        self.last.is_none_or(|last| self.next > last)
+    }
+}
+
+/// A source that begins and ends with a span.
+struct Span {
+    inner: Box<dyn Source>,
+    edge: Arc<dyn Sovereign>,
+    topics: Vec<String>,
+    once: Spans,
+    lanes: BTreeMap<turn::Source, Lane>,
+    /// Partitions outside of the span, and where they stand: they are never read.
+    parked: BTreeMap<turn::Source, i64>,
+    /// Lanes that the inner source gives nothing of any more.
+    through: BTreeSet<turn::Source>,
+}
+
+impl Span {
+    /// Whoever is through is paused inside, so that nothing behind the span is fetched for long.
+    fn rest(&mut self) -> Result<(), EdgeFault> {
+        for (source, lane) in &self.lanes {
+            if lane.is_through() && self.through.insert(*source) {
+                self.inner.pause(source.0, source.1)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Source for Span {
+    fn assign(&mut self, places: &[(u32, i32, i64)]) -> Result<(), EdgeFault> {
+        let mut mine = Vec::new();
+        for (topic, partition, next) in places.iter().copied() {
+            let source = (topic, partition);
+            let Some((_, end)) = self.once.get(&source).copied() else {
+                self.parked.insert(source, next);
+                continue;
+            };
+            let name = self.topics.get(topic as usize).map_or("", String::as_str);
+            let last = last_of(&*self.edge, name, partition, (next, end))?;
+            self.lanes.insert(source, Lane { last, next, paused: false });
+            mine.push((topic, partition, next));
+        }
+        match mine.is_empty() {
+            true => Ok(()),
+            false => self.inner.assign(&mine),
+        }
+    }
+
+    fn poll(&mut self, timeout: Duration) -> Polled<'_> {
+        if let Err(fault) = self.rest() {
+            return Polled::Fault(fault);
+        }
+        if self.lanes.values().all(|lane| lane.paused || lane.is_through()) {
+            return Polled::End;
+        }
+        let Self { inner, lanes, .. } = self;
+        match inner.poll(timeout) {
+            Polled::Record(fetched) => {
+                let (source, offset) = {
+                    let headers = fetched.headers();
+                    let raw = fetched.raw(&headers);
+                    ((raw.topic, raw.partition), raw.offset)
+                };
+                let lane = lanes.get_mut(&source);
+                match lane.filter(|lane| lane.last.is_some_and(|last| offset <= last)) {
+                    Some(lane) => {
+                        lane.next = lane.next.max(offset + 1);
+                        Polled::Record(fetched)
+                    }
+                    // Behind the span: it was fetched before the partition was paused.
+                    None => Polled::Idle,
+                }
+            }
+            other => other,
+        }
+    }
+
+    fn pause(&mut self, topic: u32, partition: i32) -> Result<(), EdgeFault> {
+        match self.lanes.get_mut(&(topic, partition)) {
+            Some(lane) => {
+                lane.paused = true;
+                self.inner.pause(topic, partition)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn resume_at(&mut self, topic: u32, partition: i32, offset: i64) -> Result<(), EdgeFault> {
+        let Some(lane) = self.lanes.get_mut(&(topic, partition)) else { return Ok(()) };
+        (lane.paused, lane.next) = (false, offset);
+        self.through.remove(&(topic, partition));
+        self.inner.resume_at(topic, partition, offset)
+    }
+
+    fn watermarks(&self, topic: u32, partition: i32) -> Result<(i64, i64), EdgeFault> {
+        if let Some(next) = self.parked.get(&(topic, partition)) {
+            return Ok((*next, *next));
+        }
+        let (low, high) = self.inner.watermarks(topic, partition)?;
+        Ok(match self.once.get(&(topic, partition)) {
+            Some((start, end)) => (low.max(*start), high.min(*end)),
+            None => (low, high),
+        })
+    }
+
+    fn offset_for_time(
+        &self,
+        topic: u32,
+        partition: i32,
+        since_ms: i64,
+    ) -> Result<Option<i64>, EdgeFault> {
+        self.inner.offset_for_time(topic, partition, since_ms)
+    }
+
+    fn mark(&self, topic: u32, partition: i32, offset: i64) -> Option<String> {
+        self.inner.mark(topic, partition, offset)
+    }
+
+    fn expect(&mut self, topic: u32, partition: i32, mark: &str) -> Result<(), EdgeFault> {
+        match self.lanes.contains_key(&(topic, partition)) {
+            true => self.inner.expect(topic, partition, mark),
+            false => Ok(()),
+        }
+    }
+
+    fn commit_group(&mut self, places: &[(u32, i32, i64)]) {
+        self.inner.commit_group(places);
+    }
+
+    fn close(self: Box<Self>) {
+        self.inner.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use douane_connectors::file::{FileFormat, SovereignFolder};
+
+    use super::*;
+
+    /// Two files of ten lines.
+    fn folder(dir: &std::path::Path) -> Arc<dyn Sovereign> {
+        let paths = ["a.jsonl", "b.jsonl"].map(str::to_owned);
+        for path in &paths {
+            let line = |n: usize| format!("{{\"key\":{{\"id\":{n}}},\"value\":{{\"id\":{n}}}}}\n");
+            std::fs::write(dir.join(path), (0..10).map(line).collect::<String>()).unwrap();
+        }
+        Arc::new(SovereignFolder {
+            id: "id".into(),
+            dir: dir.to_owned(),
+            base: dir.to_owned(),
+            paths: paths.to_vec(),
+            format: FileFormat::JsonLines,
+            key: vec!["id".into()],
+        })
+    }
+
+    fn span(topic: &str, start: i64, end: i64) -> SpanEntry {
+        SpanEntry { topic: topic.into(), partition: 0, start, end }
+    }
+
+    /// Everything that a source gives until its end: topic and offset.
+    fn all(source: &mut dyn Source) -> Vec<(u32, i64)> {
+        let mut given = Vec::new();
+        loop {
+            match source.poll(Duration::from_millis(10)) {
+                Polled::Record(fetched) => {
+                    let headers = fetched.headers();
+                    let raw = fetched.raw(&headers);
+                    given.push((raw.topic, raw.offset));
+                }
+                Polled::End => return given,
+                Polled::Idle | Polled::Trouble(_) => {}
+                Polled::Fault(fault) => panic!("{fault}"),
+                Polled::Lost(lost) => panic!("{lost:?}"),
+                Polled::Broken(why) => panic!("{why}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_span_is_all_that_is_seen_of_a_source() {
+        let dir = tempfile::tempdir().unwrap();
+        let topics = ["a.jsonl", "b.jsonl"].map(str::to_owned);
+        let (inner, once) = (folder(dir.path()), vec![span("a.jsonl", 3, 7)]);
+        let open = || Bounded::new(Arc::clone(&inner), once.clone()).source("", &topics).unwrap();
+        let mut source = open();
+        source.assign(&[(0, 0, 3), (1, 0, 2)]).unwrap();
+        assert_eq!(source.watermarks(0, 0).unwrap(), (3, 7));
+        assert_eq!(source.watermarks(1, 0).unwrap(), (2, 2), "it stays where it stands");
+        assert_eq!(all(&mut *source), [(0, 3), (0, 4), (0, 5), (0, 6)]);
+        // A record that was polled and not taken comes again, and nothing behind the span does.
+        source.resume_at(0, 0, 5).unwrap();
+        assert_eq!(all(&mut *source), [(0, 5), (0, 6)]);
+        // Held, it gives nothing, and the rest has an end.
+        let mut held = open();
+        held.assign(&[(0, 0, 3)]).unwrap();
+        held.pause(0, 0).unwrap();
+        assert_eq!(all(&mut *held), []);
+        // Killed in the middle, or after the end.
+        for (next, given) in [(6, 1), (7, 0)] {
+            let mut again = open();
+            again.assign(&[(0, 0, next)]).unwrap();
+            assert_eq!(all(&mut *again).len(), given, "from {next} on");
+        }
+        // The control: without the wrapper there is more.
+        let mut whole = inner.source("", &topics).unwrap();
+        whole.assign(&[(0, 0, 3)]).unwrap();
+        assert_eq!(all(&mut *whole).len(), 7);
+    }
+
+    #[test]
+    fn the_last_record_of_a_range_is_found_however_far_before_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let edge = folder(dir.path());
+        for ((start, end), expected) in [
+            ((0, 10), Some(9)),
+            ((3, 7), Some(6)),
+            ((3, 500), Some(9)),
+            ((10, 400), None),
+            ((4, 4), None),
+        ] {
+            let found = last_of(&*edge, "a.jsonl", 0, (start, end)).unwrap();
+            assert_eq!(found, expected, "{start}-{end}");
+        }
+    }
+}

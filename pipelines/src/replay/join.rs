@@ -1,0 +1,141 @@
+//! Parts of a replay, made on several machines, as one answer. Parts of different questions, a part that
+//! is missing or there twice, and answers that are not those that the ledger was told of, are refused.
+
+use std::path::{Path, PathBuf};
+
+use super::{Replay, digest};
+use crate::fault::RunFault;
+
+/// A part's file, in bytes.
+const BYTES_MAX: usize = 1 << 30;
+
+/// One answer of what `replay --format json` printed for each part; of one whole answer, itself.
+pub fn join(files: &[PathBuf]) -> Result<Replay, RunFault> {
+    let parts = files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+    joined(parts).map_err(|why| {
+        RunFault::File(format!(
+            "{why}\n  next: name what `replay --part I/N --format json` printed, \
+                                 each part of one question once"
+        ))
+    })
+}
+
+fn read(path: &Path) -> Result<Replay, RunFault> {
+    let no = |why: &str| RunFault::File(format!("{}: {why}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| no(&error.kind().to_string()))?;
+    if bytes.len() > BYTES_MAX {
+        return Err(no("too long"));
+    }
+    let part: Replay =
+        serde_json::from_slice(&bytes).map_err(|_| no("this is no answer of `replay`"))?;
+    match part.digests == [digest(&part.answers)?] {
+        true => Ok(part),
+        false => Err(no("its answers are not those that the ledger was told of")),
+    }
+}
+
+fn joined(mut parts: Vec<Replay>) -> Result<Replay, String> {
+    let whole = match parts.as_slice() {
+        [] => return Err("no part".to_owned()),
+        [one] if one.part.is_none() => return Ok(one.clone()),
+        [first, ..] => first.clone(),
+    };
+    let Some((_, of)) = whole.part else {
+        return Err("one of them is a whole answer".to_owned());
+    };
+    parts.sort_by_key(|part| part.part);
+    for (number, part) in (1..).zip(&parts) {
+        if part.part != Some((number, of)) {
+            return Err(format!("part {number}/{of} is missing, or there twice"));
+        }
+        let same = (&part.pipeline, &part.under, &part.asked)
+            == (&whole.pipeline, &whole.under, &whole.asked);
+        if !same {
+            return Err(format!("part {number}/{of} is of another question, or of other files"));
+        }
+        // What was summed up is what is summed up again.
+        let again = Replay::of(part.answers.clone(), true, part.ms);
+        let sums = |r: &Replay| (r.transactions, r.records, r.equal, r.different);
+        if sums(&again) != sums(part) || (part.holds && part.equal < part.transactions) {
+            return Err(format!("part {number}/{of} does not add up"));
+        }
+    }
+    if parts.len() != of {
+        return Err(format!("{} of {of} parts", parts.len()));
+    }
+    let holds = parts.iter().all(|part| part.holds);
+    let ms = parts.iter().map(|part| part.ms).max().unwrap_or(0);
+    let at = parts.iter().map(|part| part.at.clone()).max().unwrap_or_default();
+    let digests = parts.iter().flat_map(|part| part.digests.clone()).collect();
+    let mut answers: Vec<_> = parts.into_iter().flat_map(|part| part.answers).collect();
+    answers.sort_by(|a, b| (&a.log, a.sequence).cmp(&(&b.log, b.sequence)));
+    if answers.windows(2).any(|pair| pair[0].manifest == pair[1].manifest) {
+        return Err("a transaction is in two parts".to_owned());
+    }
+    let Replay { pipeline, by, reason, under, asked, .. } = whole;
+    let sums = Replay::of(answers, true, ms);
+    Ok(Replay { pipeline, by, reason, at, under, asked, part: None, digests, holds, ..sums })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::transaction;
+    use super::super::{Answer, Transaction};
+    use super::*;
+
+    fn part(part: Option<(usize, usize)>, answers: Vec<Transaction>) -> Replay {
+        let digests = vec![digest(&answers).unwrap()];
+        Replay { part, digests, asked: "all".into(), ..Replay::of(answers, true, 7) }
+    }
+
+    #[test]
+    fn parts_of_one_question_are_one_answer() {
+        let equal = |log, n| transaction(log, n, Answer::Equal);
+        let (one, two) = (
+            part(Some((1, 2)), vec![equal("shard-0", 1), equal("shard-1", 1)]),
+            part(Some((2, 2)), vec![equal("shard-0", 2)]),
+        );
+        let whole = joined(vec![two.clone(), one.clone()]).unwrap();
+        let order: Vec<_> = whole.answers.iter().map(|one| one.manifest.as_str()).collect();
+        assert_eq!(order, ["shard-0-1", "shard-0-2", "shard-1-1"]);
+        assert_eq!((whole.transactions, whole.records, whole.holds), (3, 9, true));
+        assert_eq!((whole.digests.len(), whole.part), (2, None));
+        // One that does not hold takes the whole along.
+        let bad = part(Some((2, 2)), vec![transaction("shard-0", 2, Answer::Different)]);
+        let whole = joined(vec![one.clone(), bad]).unwrap();
+        assert!(!whole.holds && whole.different == 1);
+        let other = Replay { asked: "manifest aa".into(), ..two.clone() };
+        let lies = Replay { equal: 7, ..two.clone() };
+        let again = part(Some((2, 2)), vec![equal("shard-0", 1)]);
+        for (bad, word) in [
+            (vec![], "no part"),
+            (vec![one.clone()], "1 of 2 parts"),
+            (vec![one.clone(), one.clone()], "missing, or there twice"),
+            (vec![one.clone(), two.clone(), two.clone()], "missing, or there twice"),
+            (vec![one.clone(), other], "another question"),
+            (vec![one.clone(), lies], "does not add up"),
+            (vec![one.clone(), again], "in two parts"),
+            (vec![part(None, vec![]), one.clone()], "whole answer"),
+        ] {
+            let why = joined(bad).unwrap_err();
+            assert!(why.contains(word), "{word}: {why}");
+        }
+        let alone = part(None, vec![equal("shard-0", 1)]);
+        assert_eq!(joined(vec![alone.clone()]), Ok(alone));
+    }
+
+    #[test]
+    fn answers_that_the_ledger_was_not_told_of_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("part.json");
+        let one = part(None, vec![transaction("shard-0", 1, Answer::Different)]);
+        std::fs::write(&file, serde_json::to_vec(&one).unwrap()).unwrap();
+        assert_eq!(join(std::slice::from_ref(&file)).unwrap(), one);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let mended = text.replace("\"answer\":\"different\"", "\"answer\":\"equal\"");
+        assert_ne!(mended, text);
+        std::fs::write(&file, mended).unwrap();
+        let why = join(std::slice::from_ref(&file)).unwrap_err().to_string();
+        assert!(why.contains("the ledger was told of"), "{why}");
+    }
+}
