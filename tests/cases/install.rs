@@ -208,3 +208,25 @@ fn the_documents_make_a_site() {
     let folder = tempfile::tempdir().expect("a folder");
     where_it_can("the site", Command::new("docs/site/build").arg(folder.path()));
 }
+
+/// Metrics that a text names and `serve` does not write.
+fn unknown_metrics(text: &str, written: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let ours = ["douane_", "kafka_connect_", "process_"];
+    let named = words.filter(|word| ours.iter().any(|start| word.starts_with(start)));
+    named.filter(|word| !written.contains(&format!("\"{word}\""))).map(str::to_owned).collect()
+}
+
+#[test]
+fn dashboard_and_alerts_name_metrics_that_there_are() {
+    let read = |name: &str| std::fs::read_to_string(Path::new(HOME).join(name)).expect("a file");
+    let written = read("serve/src/api/metrics.rs");
+    let dashboard = read("docker/grafana/douane.json");
+    serde_json::from_str::<serde_json::Value>(&dashboard).expect("JSON");
+    assert!(dashboard.matches("\"expr\"").count() > 10);
+    for text in [&dashboard, &read("docker/prometheus/rules.yaml")] {
+        assert_eq!(unknown_metrics(text, &written), BTreeSet::new());
+    }
+    let misspelt = dashboard.replace("douane_lag_records", "douane_lag_record");
+    assert_eq!(unknown_metrics(&misspelt, &written).len(), 1);
+}

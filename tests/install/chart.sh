@@ -19,14 +19,15 @@ helm lint --kube-version "$kubernetes" --strict --quiet docker/chart "${all[@]}"
 (cd tests/install/manifests && go build -o "$work/manifests" .)
 render >"$work/plain.yaml"
 render "${all[@]}" >"$work/all.yaml"
-"$work/manifests" "$work/plain.yaml" "$work/all.yaml"
+render "${all[@]}" --set service.enabled=true --set-json 'service.from=[{"podSelector":{"matchLabels":{"app":"prometheus"}}}]' >"$work/service.yaml"
+"$work/manifests" "$work/plain.yaml" "$work/all.yaml" "$work/service.yaml"
 # Refusals: a key that the chart does not know, an answer that nobody gave, two trainers at once.
 for bad in network.sovereign.cidr=x replay.enabled=true trainer.scaling.maxReplicas=2; do
   ! render --set "$bad" >/dev/null 2>&1 || { echo "chart: $bad was taken" >&2; exit 1; }
 done
 # Controls: each rule is broken once, and seen.
-broken() { sed "$2" "$work/all.yaml" >"$work/broken.yaml"
-  ! cmp -s "$work/all.yaml" "$work/broken.yaml" || { echo "chart: the control $1 changes nothing" >&2; exit 1; }
+broken() { sed "$2" "$work/service.yaml" >"$work/broken.yaml"
+  ! cmp -s "$work/service.yaml" "$work/broken.yaml" || { echo "chart: the control $1 changes nothing" >&2; exit 1; }
   ! "$work/manifests" "$work/broken.yaml" >/dev/null 2>&1 || { echo "chart: the control $1 was not seen" >&2; exit 1; }; }
 broken root 's/runAsNonRoot: true/runAsNonRoot: false/'
 broken writable 's/readOnlyRootFilesystem: true/readOnlyRootFilesystem: false/'
@@ -37,4 +38,5 @@ broken everybody '/^    - to:/,/ports:/{/ipBlock/d;/cidr/d}'
 broken across 's#cidr: 192.0.2.0/24#cidr: 10.1.0.0/16#'
 broken two 's/replicas: 1/replicas: 2/'
 broken index 's/completionMode: Indexed/completionMode: NonIndexed/'
-echo "chart: linted, read by Kubernetes' types, nine controls seen"
+broken anybody '/^    - from:/,/ports:/{/podSelector/d;/matchLabels/d;/app: prom/d}'
+echo "chart: linted, read by Kubernetes' types, ten controls seen"

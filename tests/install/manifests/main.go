@@ -57,6 +57,12 @@ func main() {
 				if a.AutomountServiceAccountToken == nil || *a.AutomountServiceAccountToken {
 					fault(where, "its token is mounted")
 				}
+			case "Service":
+				var s core.Service
+				strict(where, document, &s)
+				if s.Spec.Type != "" && s.Spec.Type != core.ServiceTypeClusterIP {
+					fault(where, "it is reached from beyond the cluster")
+				}
 			case "StatefulSet":
 				var s apps.StatefulSet
 				strict(where, document, &s)
@@ -199,14 +205,19 @@ func pod(where string, p core.PodSpec) {
 	}
 }
 
-// border: nobody is let in, everybody is named, and no way that the zone has is one that the outside has by mistake.
+// border: nobody is let in who is not named, and no way that the zone has is one that the outside has by mistake.
 func border(file string, policies []network.NetworkPolicy) {
 	outside := map[string]bool{}
 	inside := map[string]int{}
 	for _, p := range policies {
 		where := "NetworkPolicy " + p.Name
-		if len(p.Spec.PolicyTypes) != 2 || len(p.Spec.Ingress) != 0 {
-			fault(where, "somebody is let in")
+		if len(p.Spec.PolicyTypes) != 2 {
+			fault(where, "one direction is open")
+		}
+		for _, rule := range p.Spec.Ingress {
+			if len(rule.From) == 0 || len(rule.Ports) == 0 {
+				fault(where, "everybody is let in, or to every port")
+			}
 		}
 		for _, rule := range p.Spec.Egress {
 			if len(rule.To) == 0 || len(rule.Ports) == 0 {
