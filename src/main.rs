@@ -65,6 +65,8 @@ enum Verb {
     Quarantine(verb::quarantine::Args),
     /// Checks a ledger (log, checkpoints, outcomes), or a global topic. 0: all hold.
     Verify(verb::verify::Args),
+    /// Somebody outside who cosigns a ledger's checkpoints, so that nobody is shown another history.
+    Witness(verb::witness::Args),
     /// Makes again what crossed, from the source and by the recorded plan, and compares the bytes.
     /// 0: all equal.
     Replay(verb::replay::Args),
@@ -111,6 +113,7 @@ fn main() -> ExitCode {
         Verb::Doctor(args) => verb::doctor::run(place, &args),
         Verb::Quarantine(args) => verb::quarantine::run(place, &args),
         Verb::Verify(args) => verb::verify::run(place, &args),
+        Verb::Witness(args) => verb::witness::run(&args),
         Verb::Replay(args) => verb::replay::run(place, &args),
         Verb::Feed(args) => verb::feed::run(place, &args),
         Verb::Audit(args) => verb::audit::run(place, &args),

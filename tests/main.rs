@@ -36,7 +36,7 @@ mod cases {
     mod editors;
     mod epochs;
     mod federated;
-    mod files;
+    pub mod files;
     mod five_minutes;
     mod formats;
     mod install;
@@ -48,6 +48,7 @@ mod cases {
     mod life;
     mod memory;
     mod peers;
+    mod policy;
     mod protections;
     mod publish;
     mod record_key;
@@ -62,5 +63,6 @@ mod cases {
     mod tables;
     mod trainer;
     pub mod verbs;
+    mod witness;
     mod zombie;
 }

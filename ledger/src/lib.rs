@@ -27,3 +27,4 @@ pub mod signing;
 pub mod statement;
 pub mod trust;
 pub mod verify;
+pub mod witness;

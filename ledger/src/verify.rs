@@ -17,12 +17,13 @@ use crate::signing::VerifyingKey;
 mod compare;
 mod frames;
 mod leaves;
-mod note;
+pub(crate) mod note;
 mod tiles;
 
-use compare::{compare, manifests, old_checkpoints, published, wanted_manifests};
+use compare::{compare, cosigned, manifests, old_checkpoints, published, wanted_manifests};
 use frames::{Journal, JournalHead};
 use leaves::Leaves;
+pub(crate) use tiles::number_path;
 
 /// What the caller knows from elsewhere. The less it knows, the less is proved: without an old
 /// checkpoint or a position, a log that was cut back or forked as a whole looks sound.
@@ -39,6 +40,9 @@ pub struct Expect {
     pub manifests: Vec<Vec<u8>>,
     /// Who signs manifests.
     pub manifest_keys: Vec<VerifyingKey>,
+    /// `name+hex8+base64(0x04 || key)`: who must have cosigned a checkpoint of the log, the published
+    /// one, `tlog/cosigned` or an old one.
+    pub witnesses: Vec<String>,
 }
 
 /// Something that does not hold.
@@ -62,6 +66,9 @@ pub enum Finding {
     /// A published file that is missing, changed or should not be there.
     #[error("{path}: {why}")]
     Tile { path: String, why: &'static str },
+    /// No checkpoint of the log, or none that holds, is cosigned by somebody who must have.
+    #[error("witness {name}: {why}")]
+    Witness { name: String, why: &'static str },
     /// A manifest that is not signed, or not of this log.
     #[error("manifest {number}: {why}")]
     Manifest { number: usize, why: &'static str },
@@ -98,6 +105,17 @@ pub struct Report {
     pub signature_checked: bool,
     /// Manifests that hold.
     pub manifests: usize,
+    /// The newest checkpoint that each witness cosigned.
+    pub cosigned: Vec<Cosigned>,
+}
+
+/// What a witness cosigned last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cosigned {
+    pub witness: String,
+    pub size: u64,
+    /// When, by the witness's clock: seconds since the epoch.
+    pub time: u64,
 }
 
 impl Report {
@@ -188,7 +206,8 @@ fn check(dir: &Path, expect: &Expect) -> io::Result<(Report, BTreeSet<usize>)> {
     let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let heads = headers(&dir.join("journals"), name, &mut report)?;
     let published = published(dir, expect, &mut report)?;
-    let old = old_checkpoints(expect, &mut report);
+    let mut old = old_checkpoints(expect, &mut report);
+    old.extend(cosigned(dir, expect, &mut report)?);
     let chain = chain(&heads, expect, &mut report);
     let wanted = wanted_manifests(expect, &mut report);
 
@@ -336,5 +355,7 @@ fn chain(
     chain
 }
 
+#[cfg(test)]
+mod tamper;
 #[cfg(test)]
 mod tests;

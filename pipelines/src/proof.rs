@@ -176,7 +176,7 @@ pub struct Proof {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub privacy: Option<Privacy>,
     pub overrides: Vec<OverrideRow>,
-    pub policy: &'static str,
+    pub policy: String,
 }
 
 impl Row {
@@ -318,7 +318,7 @@ impl Proof {
                     max_per_record: o.max_per_record,
                 })
                 .collect(),
-            policy: policy::TABLE,
+            policy: policy::in_words(&pipeline.ground),
         }
     }
 
@@ -861,7 +861,7 @@ pub(crate) mod fixture {
                 max_per_record: None,
             }],
             changes: rules(&Changes::default(), 1000),
-            policy: policy::TABLE,
+            policy: policy::in_words(&policy::Ground::default()),
         }
     }
 }

@@ -274,7 +274,7 @@ pub(crate) fn fingerprinted(place: &Place, pipeline: &Pipeline, plan: &Plan) -> 
         detectors: detectors(plan),
         dp: pipeline.aggregate.as_ref().map(dp),
         overrides: overrides(pipeline),
-        policy_digest: canonical::sha256_hex(policy::TABLE.as_bytes()),
+        policy_digest: policy::digest(&pipeline.ground),
         envelope_list: ENVELOPE_LIST_VERSION,
     }
 }
@@ -752,10 +752,7 @@ pub(crate) fn draft(
         columns: value_columns(plan),
         changes: pipeline.changes.clone(),
         overrides: overrides(pipeline),
-        policy: Policy {
-            version: policy::VERSION,
-            digest: canonical::sha256_hex(policy::TABLE.as_bytes()),
-        },
+        policy: Policy { version: policy::VERSION, digest: policy::digest(&pipeline.ground) },
         explain: proof.text(),
     })
 }

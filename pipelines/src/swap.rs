@@ -17,6 +17,7 @@ use crate::crossing::Crossing;
 use crate::fault::RunFault;
 use crate::keys;
 use crate::names::Names;
+use crate::policy;
 use crate::record_key;
 use crate::release;
 use crate::report::Report;
@@ -196,7 +197,11 @@ impl Watch {
         vigil.found(&found, &pipeline);
         // Clusters, folders and tasks are the process's own: only the trust root is taken up.
         let found = aggregate::place_of(&found, &running.pipeline);
-        let place = Place { trust: found.trust.clone(), ..running.place.clone() };
+        let place = Place {
+            trust: found.trust.clone(),
+            policy: found.policy.clone(),
+            ..running.place.clone()
+        };
         if place != found && self.other_place.as_ref() != Some(&found) {
             let file = self.place.display().to_string();
             report.event("needs_restart", json!({"file": file}));
@@ -238,6 +243,10 @@ fn same_stream(running: &Crossing, place: &Place, pipeline: &Pipeline) -> Result
 fn watched(place_file: &Path, place: &Place, pipeline: &Pipeline) -> Vec<PathBuf> {
     let mut files = vec![place_file.to_owned(), pipeline.file.clone()];
     files.extend(pipeline.beside.iter().cloned());
+    if let Some(dir) = &place.policy.dir {
+        files.push(dir.clone());
+        files.extend(policy::paths(dir));
+    }
     files.push(pipeline.release.clone());
     files.push(revocation::file(pipeline));
     files.push(place.trust.clone());
@@ -245,9 +254,14 @@ fn watched(place_file: &Path, place: &Place, pipeline: &Pipeline) -> Vec<PathBuf
     files
 }
 
-/// Digest of what lies in the files; one that cannot be read has a digest too.
+/// Digest of what lies in the files; one that cannot be read has a digest too. Of a folder of
+/// policies which files there are.
 fn digest(files: &[PathBuf]) -> String {
     let of = |path: &PathBuf| {
+        if path.is_dir() {
+            let names = policy::names(path).unwrap_or_default();
+            return canonical::sha256_hex(names.join("/").as_bytes());
+        }
         let mut bytes = Vec::new();
         std::fs::File::open(path)
             .and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes))

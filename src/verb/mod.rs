@@ -26,6 +26,7 @@ pub mod shred;
 pub mod status;
 pub mod test;
 pub mod verify;
+pub mod witness;
 
 use std::io::Write;
 use std::path::Path;

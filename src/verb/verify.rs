@@ -7,7 +7,7 @@ use douane_ledger::canonical;
 use douane_ledger::dsse::Envelope;
 use douane_ledger::log::verifier_key;
 use douane_ledger::shred as paper;
-use douane_ledger::verify::{self, Expect, Report};
+use douane_ledger::verify::{self, Cosigned, Expect, Report};
 use douane_pipelines::config;
 use douane_pipelines::coverage::{self, Ask};
 use douane_pipelines::fault::RunFault;
@@ -29,6 +29,10 @@ pub struct Args {
     /// ledger.
     #[arg(long = "manifest")]
     manifests: Vec<PathBuf>,
+    /// The key of a witness, as `witness init` printed it, or a file with it: a checkpoint of each log
+    /// must be cosigned by it, and the log must still contain what that says. Once for each.
+    #[arg(long = "witness")]
+    witnesses: Vec<String>,
     /// Certificates of `keys shred`: signed by this place, and in this ledger.
     #[arg(long = "certificate")]
     certificates: Vec<PathBuf>,
@@ -39,7 +43,7 @@ pub struct Args {
     /// In the place of a ledger a global topic: everything visible in it is covered by exactly one
     /// manifest, nothing is missing, order and digests hold. From outside: it reads the global
     /// cluster and public keys alone.
-    #[arg(long, conflicts_with_all = ["ledger", "checkpoints", "manifests", "certificates"])]
+    #[arg(long, conflicts_with_all = ["ledger", "checkpoints", "manifests", "certificates", "witnesses"])]
     topic: Option<String>,
     /// In the place of a ledger a model's file: it holds tensors and nothing else, and is what the
     /// statement beside it says, signed by enough, not expired, not revoked. From outside: it needs the
@@ -107,6 +111,7 @@ fn of_ledger(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     let expect = Expect {
         old_checkpoints: read(&args.checkpoints)?,
         manifests: read(&args.manifests)?,
+        witnesses: witnesses(&args.witnesses)?,
         manifest_keys: keys.iter().map(|keys| keys.manifest).collect(),
         ..Expect::default()
     };
@@ -140,6 +145,17 @@ fn of_ledger(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         }
     }
     Ok(verb::answer(holds))
+}
+
+/// Keys as they are, or of files.
+fn witnesses(given: &[String]) -> Result<Vec<String>, RunFault> {
+    let key = |given: &String| match given.contains('+') {
+        true => Ok(given.clone()),
+        false => std::fs::read_to_string(given)
+            .map(|text| text.trim().to_owned())
+            .map_err(|error| verb::file_fault(Path::new(given), &error)),
+    };
+    given.iter().map(key).collect()
 }
 
 /// A certificate is signed by this place's key, and the ledger's log of keys names it.
@@ -196,6 +212,9 @@ fn as_json(report: &Report) -> serde_json::Value {
         "checkpoint": report.checkpoint,
         "signature_checked": report.signature_checked,
         "manifests": report.manifests,
+        "cosigned": report.cosigned.iter().map(|of| serde_json::json!({
+            "witness": of.witness, "size": of.size, "time": of.time,
+        })).collect::<Vec<_>>(),
     })
 }
 
@@ -214,6 +233,11 @@ fn print(report: &Report) {
             _ => "",
         },
     ));
+    for Cosigned { witness, size, time } in &report.cosigned {
+        let at = jiff::Timestamp::from_second(i64::try_from(*time).unwrap_or(i64::MAX));
+        let at = at.map_or_else(|_| time.to_string(), |at| at.to_string());
+        verb::print(&format!("  cosigned by {witness}: {size} entries, {at}"));
+    }
     for finding in &report.findings {
         verb::print(&format!("  {finding}"));
     }

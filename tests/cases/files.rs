@@ -19,8 +19,8 @@ use crate::place::{CUSTOMER_DOMAINS, CUSTOMER_OVERRIDE, binary, customer_columns
 use crate::{rig, say};
 
 /// A place of which at least one side is a folder.
-struct Folders {
-    dir: PathBuf,
+pub struct Folders {
+    pub dir: PathBuf,
 }
 
 /// Exit code, and everything that was printed.
@@ -28,7 +28,7 @@ type Said = (i32, String);
 
 impl Folders {
     /// Files, keys, approvers, and a signed release; both sides are folders.
-    fn new(name: &str, sink: &str, lines: &str) -> Self {
+    pub fn new(name: &str, sink: &str, lines: &str) -> Self {
         Self::between(name, [IN, OUT], FILE_SOURCE, &file_sink(sink), lines)
     }
 
@@ -95,7 +95,7 @@ release: customers.release.json
         self.write(FILE, &text);
     }
 
-    fn write(&self, path: &str, text: &str) {
+    pub fn write(&self, path: &str, text: &str) {
         fs::write(self.dir.join(path), text).unwrap();
     }
 
@@ -114,13 +114,13 @@ release: customers.release.json
         command
     }
 
-    fn verb(&self, args: &[&str]) -> Said {
+    pub fn verb(&self, args: &[&str]) -> Said {
         let out = self.command(args).output().unwrap();
         let text = [out.stdout, out.stderr].concat();
         (out.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
     }
 
-    fn fine(&self, args: &[&str]) -> String {
+    pub fn fine(&self, args: &[&str]) -> String {
         let (code, said) = self.verb(args);
         assert_eq!(code, 0, "{args:?}: {said}");
         said
@@ -150,7 +150,7 @@ release: customers.release.json
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
-    fn parts(&self) -> Vec<PathBuf> {
+    pub fn parts(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.dir.join("out/customers")).unwrap();
         let mut parts: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
         parts.retain(|path| named(path).starts_with("part-"));
@@ -182,7 +182,7 @@ release: customers.release.json
 
     /// Keys, values and times of all records in the order of the parts. Each record must name the
     /// manifest of its part.
-    fn records(&self) -> Vec<String> {
+    pub fn records(&self) -> Vec<String> {
         let mut records = Vec::new();
         for part in self.parts() {
             let manifest: Value =
@@ -200,7 +200,7 @@ release: customers.release.json
     }
 }
 
-const FILE: &str = "pipelines/customers.yaml";
+pub const FILE: &str = "pipelines/customers.yaml";
 const IN: &str = "{ zone: eu-de, id: folder-de, dir: in/ }";
 const OUT: &str = "{ zone: global, id: folder-gl, dir: out/ }";
 const FILE_SOURCE: &str =
@@ -267,7 +267,7 @@ fn events(seed: u64, count: usize) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
 }
 
 /// The same as JSON lines.
-fn lines(seed: u64, count: usize) -> String {
+pub fn lines(seed: u64, count: usize) -> String {
     let mut text = String::new();
     for (key, value) in events(seed, count) {
         let part = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

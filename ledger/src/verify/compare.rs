@@ -9,9 +9,10 @@ use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use sha2::Sha256;
 
 use super::leaves::{self, Leaves};
-use super::{Expect, Finding, Report, note};
+use super::{Cosigned, Expect, Finding, Report, note};
 use crate::dsse::Envelope;
 use crate::manifest;
+use crate::witness;
 
 pub(super) fn published(
     dir: &Path,
@@ -53,6 +54,50 @@ pub(super) fn old_checkpoints(expect: &Expect, report: &mut Report) -> Vec<note:
         }
     }
     old
+}
+
+/// The newest checkpoint of each witness; what nobody cosigned is a finding.
+pub(super) fn cosigned(
+    dir: &Path,
+    expect: &Expect,
+    report: &mut Report,
+) -> io::Result<Vec<note::Note>> {
+    if expect.witnesses.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut files = expect.old_checkpoints.clone();
+    for name in ["tlog/checkpoint", "tlog/cosigned"] {
+        match std::fs::read(dir.join(name)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            other => files.push(other?),
+        }
+    }
+    let mut notes = Vec::new();
+    for key in &expect.witnesses {
+        let name = key.split('+').next().unwrap_or_default().to_owned();
+        let mut newest: Option<(note::Note, u64)> = None;
+        let mut why = Some("no checkpoint of this log is cosigned by it");
+        for file in &files {
+            match witness::cosigned(file, key) {
+                Ok(None) => {}
+                Err(wrong) => why = Some(wrong),
+                Ok(Some(time)) => match note::parse(file, expect.checkpoint_key.as_deref()) {
+                    Ok(note) if newest.as_ref().is_none_or(|(n, _)| n.size < note.size) => {
+                        newest = Some((note, time));
+                    }
+                    Ok(_) => {}
+                    Err(wrong) => why = Some(wrong),
+                },
+            }
+        }
+        if let Some((note, time)) = newest {
+            report.cosigned.push(Cosigned { witness: name.clone(), size: note.size, time });
+            notes.push(note);
+            why = why.filter(|why| *why != "no checkpoint of this log is cosigned by it");
+        }
+        report.findings.extend(why.map(|why| Finding::Witness { name, why }));
+    }
+    Ok(notes)
 }
 
 /// The log against the position, the checkpoint and what was seen of it earlier.

@@ -8,13 +8,13 @@ use crate::signing::VerifyingKey;
 
 /// What a checkpoint says.
 #[derive(Clone, Debug)]
-pub(super) struct Note {
-    pub(super) size: u64,
-    pub(super) root: [u8; 32],
+pub(crate) struct Note {
+    pub(crate) size: u64,
+    pub(crate) root: [u8; 32],
 }
 
 /// Parses strictly; with a key, exactly one signature must be by it and verify.
-pub(super) fn parse(bytes: &[u8], key: Option<&str>) -> Result<Note, &'static str> {
+pub(crate) fn parse(bytes: &[u8], key: Option<&str>) -> Result<Note, &'static str> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
     let (body, signatures) = text.split_once("\n\n").ok_or("it has no signatures")?;
     let signatures = signatures.strip_suffix('\n').ok_or("it has no final newline")?;
@@ -57,15 +57,31 @@ pub(super) fn parse(bytes: &[u8], key: Option<&str>) -> Result<Note, &'static st
     }
 }
 
+/// The text of a note that its signatures are over.
+pub(crate) fn body(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    text.split_once("\n\n").and_then(|(body, _)| text.get(..=body.len()))
+}
+
+/// The origin that a log's verifier key is of.
+pub(crate) fn origin_of(key: &str) -> Option<&str> {
+    verifier(key).map(|(name, ..)| name)
+}
+
 /// `name+hex8+base64(0x01 || key)`.
 fn verifier(text: &str) -> Option<(&str, [u8; 4], VerifyingKey)> {
+    key_of(text, 1)
+}
+
+/// `name+hex8+base64(kind || key)`.
+pub(crate) fn key_of(text: &str, kind: u8) -> Option<(&str, [u8; 4], VerifyingKey)> {
     let mut parts = text.splitn(3, '+');
     let (name, id, base64) = (parts.next()?, parts.next()?, parts.next()?);
     let bytes = BASE64.decode(base64.as_bytes()).ok()?;
     let digest =
         Sha256::new().chain_update(name).chain_update("\n").chain_update(&bytes).finalize();
     let id: [u8; 4] = crate::canonical::hex_array(id)?;
-    let key = bytes.strip_prefix(&[1])?.try_into().ok()?;
+    let key = bytes.strip_prefix(&[kind])?.try_into().ok()?;
     (digest.get(..4)? == id).then_some((name, id, VerifyingKey(key)))
 }
 

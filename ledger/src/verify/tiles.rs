@@ -150,7 +150,8 @@ fn subtree(hashes: &[[u8; 32]]) -> [u8; 32] {
     }
 }
 
-fn number_path(number: usize) -> String {
+/// A tile's number as a path.
+pub(crate) fn number_path(number: usize) -> String {
     let digits = format!("{number:03}");
     let padded = format!("{digits:0>width$}", width = digits.len().div_ceil(3) * 3);
     let groups: Vec<&str> = (0..padded.len()).step_by(3).map(|at| &padded[at..at + 3]).collect();

@@ -20,6 +20,7 @@ use super::place::zone;
 use super::schema::{listed, nearest, plain};
 use super::tables::Table;
 use super::yaml::{self, Node, Value, quoted};
+use crate::policy::Ground;
 use crate::scorecard;
 use crate::scorecard::evidence::{self, Measured};
 
@@ -100,6 +101,8 @@ impl Lint<'_> {
             quarantine_max_per_minute: file.quarantine.map(|q| q.max_per_minute),
             overrides,
             quasi_sets,
+            // Of the place, which is another file.
+            ground: Ground::default(),
             release: place_dir.join(file.release),
             tests,
         }

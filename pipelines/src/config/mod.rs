@@ -169,7 +169,7 @@ fn load_with(
     let mut findings = Findings::default();
     let place_read = read_place(place, env, &mut findings);
     let dir = place.parent().unwrap_or(Path::new("."));
-    let pipelines = read_pipeline(pipeline, dir, &mut findings);
+    let mut pipelines = read_pipeline(pipeline, dir, &mut findings);
     // A registry that was refused is not missed.
     let secret = findings.iter().any(|finding| finding.kind == Kind::Secret);
     if let (Some((place_made, root)), Some(all), false) = (&place_read, &pipelines, secret) {
@@ -179,6 +179,11 @@ fn load_with(
         }
     }
     let place_made = place_read.map(|(place, _)| place);
+    if let (Some(place), Some(all)) = (&place_made, &mut pipelines) {
+        for one in all {
+            one.ground = place.policy.clone();
+        }
+    }
     finish(place_made.zip(pipelines), findings)
 }
 

@@ -20,6 +20,7 @@ use super::case::{Case, CaseFile};
 use super::finding::Mark;
 use super::schema::About;
 use super::tables::Table;
+use crate::policy::Ground;
 use crate::scorecard::evidence::Measured;
 
 /// A pipeline as it was loaded: every rule of this file and of `lint` holds.
@@ -61,6 +62,8 @@ pub struct Pipeline {
     /// Leaves that `--sample` looks at together; none: all quasi-identifiers. No part of the
     /// fingerprint.
     pub quasi_sets: Vec<Vec<String>>,
+    /// What policies know of the place.
+    pub ground: Ground,
     /// The release's file, beside `douane.yaml`.
     pub release: PathBuf,
     /// No part of the fingerprint.

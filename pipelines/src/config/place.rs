@@ -15,6 +15,7 @@ use super::finding::{Findings, Kind, Mark};
 use super::schema::About;
 use super::serve::{self, ServeFile, ServePlace};
 use super::yaml::{Node, Value, quoted};
+use crate::policy::{self, Endpoint, Ground};
 
 /// An environment as it was loaded. Paths are relative to the folder of `douane.yaml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Place {
     pub device: Choice,
     /// How `douane serve` is reached.
     pub serve: ServePlace,
+    /// What policies know of it, its own ones among that.
+    pub policy: Ground,
 }
 
 /// Where open windows of statistics lie, and how much room they have.
@@ -152,6 +155,8 @@ pub(super) struct PlaceFile {
     /// How `douane serve` is reached.
     #[serde(default)]
     pub serve: ServeFile,
+    /// Policies of this place: Rego files that can deny what the default policy allows.
+    pub policy: Option<Dir>,
 }
 
 /// What noise is drawn on.
@@ -577,7 +582,23 @@ pub(super) fn build(
             .next("name another folder");
     }
     let region = sovereign.zone.clone();
+    let policy_dir = file.policy.map(|policy| dir.join(policy.dir));
+    let mark = root.mark_at(&["policy", "dir"]);
+    let files = policy_dir.iter().flat_map(|of| policy::read(of, label, mark, findings)).collect();
+    let side = |cluster: &ClusterConfig| Endpoint {
+        cluster_id: cluster.id.clone(),
+        zone: cluster.zone.clone(),
+        topics: Vec::new(),
+    };
+    let policy = Ground {
+        source: side(&sovereign),
+        target: side(&global),
+        topic_prefix: global.topic_prefix.clone(),
+        dir: policy_dir,
+        files,
+    };
     Place {
+        policy,
         keys: keys(file.keys, region, &dir, root, label, findings),
         sovereign,
         global,

@@ -19,6 +19,8 @@ pub struct AggregateColumn {
     pub direct: Vec<String>,
     pub residency: Option<String>,
     pub role: Role,
+    /// Units or rows are counted, and no value of the leaf is read.
+    pub counted: bool,
     /// Leaves that the stage reads, all of them, with the first column; none with the others.
     pub reads: Vec<String>,
     /// The rule of the policy that lets it cross.
@@ -53,6 +55,7 @@ pub(super) fn columns(
         direct: Vec::new(),
         residency: None,
         role: Role::Window { from_ms: aggregate.from_ms, every_ms: aggregate.every_ms },
+        counted: false,
         reads: aggregate.leaves().into_iter().map(str::to_owned).collect(),
         rule: policy::WINDOW.to_owned(),
     }];
@@ -70,7 +73,7 @@ pub(super) fn columns(
         };
         let name = column_of(&group.leaf);
         let direct = vec![group.leaf.clone()];
-        columns.extend(plan.column(name, LeafType::Text, direct, role));
+        columns.extend(plan.column(name, LeafType::Text, direct, role, false));
     }
     for leaf in &aggregate.columns {
         plan.reads(leaf, "a statistic", is_number);
@@ -80,9 +83,10 @@ pub(super) fn columns(
     }
     for Noised { name, words, leaf, dims, .. } in aggregate.parts() {
         let role = Role::Noised { statistic: words, dims };
+        let counted = leaf.is_none();
         let direct = vec![leaf.unwrap_or_else(|| aggregate.unit.clone())];
         let column_type = if dims.is_some() { LeafType::Array } else { LeafType::Int64 };
-        columns.extend(plan.column(name, column_type, direct, role));
+        columns.extend(plan.column(name, column_type, direct, role, counted));
     }
     columns
 }
@@ -155,11 +159,13 @@ impl Planning<'_> {
         column_type: LeafType,
         direct: Vec<String>,
         role: Role,
+        counted: bool,
     ) -> Option<AggregateColumn> {
         let leaf = self.leaf(direct.first()?)?;
         let (class, residency) = (leaf.class, leaf.residency.clone());
-        let counted = direct.first() == Some(&self.aggregate.unit);
-        match policy::noised(class, counted) {
+        let asked = column_type.to_string();
+        let asked = policy::Column::statistic(&name, asked, &role, counted, &[leaf]);
+        match policy::column(self.pipeline, asked) {
             policy::Verdict::Allowed { rule } => {
                 let reads = Vec::new();
                 let column = AggregateColumn {
@@ -169,15 +175,17 @@ impl Planning<'_> {
                     direct,
                     residency,
                     role,
+                    counted,
                     reads,
                     rule,
                 };
                 Some(column)
             }
-            policy::Verdict::Denied { why } => {
-                let message = format!("column `{name}`: {why}");
+            policy::Verdict::Denied(refusals) => {
                 let mark = Some(self.aggregate.mark);
-                finding(self.pipeline, self.findings, mark, Kind::Policy, message);
+                for refusal in &refusals {
+                    super::denied(self.pipeline, self.findings, mark, Some(&name), refusal);
+                }
                 None
             }
         }

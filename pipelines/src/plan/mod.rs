@@ -25,7 +25,7 @@ use douane_transforms::{Declared, Keyring, Normalize, Produces, Stage, Transform
 use crate::config::{
     Class, Expected, Finding, Findings, Kind, Mark, Override, Pipeline, nearest, quoted,
 };
-use crate::policy::{self, Verdict};
+use crate::policy::{self, Refusal, Verdict};
 
 pub use aggregate::{AggregateColumn, Role};
 pub use sql::{DerivedColumn, SqlOutput, SqlPlan};
@@ -174,6 +174,25 @@ impl Plan {
         leaves: TableLeaves,
         known: &dyn Fn(&OutputColumn) -> bool,
     ) -> Result<Self, Findings> {
+        let plan = Self::joined(pipeline, leaves, known)?;
+        let refusals = policy::judge(pipeline, &plan);
+        if refusals.is_empty() {
+            return Ok(plan);
+        }
+        let mut findings = Findings::default();
+        for refusal in &refusals {
+            let mark = refusal.column.as_deref().and_then(|name| plan.mark_of(pipeline, name));
+            denied(pipeline, &mut findings, mark, None, refusal);
+        }
+        Err(findings)
+    }
+
+    /// Every column with the rule that lets it cross.
+    fn joined(
+        pipeline: &Pipeline,
+        leaves: TableLeaves,
+        known: &dyn Fn(&OutputColumn) -> bool,
+    ) -> Result<Self, Findings> {
         let mut findings = Findings::default();
         let classed = classify(pipeline, &leaves, &mut findings);
         if let Some(stage) = &pipeline.aggregate {
@@ -234,6 +253,18 @@ impl Plan {
         } else {
             Err(findings)
         }
+    }
+
+    /// The stage that a column outside is made by, where one leaf is.
+    fn mark_of(&self, pipeline: &Pipeline, name: &str) -> Option<Mark> {
+        let crossing = self.outputs().into_iter().find(|crosses| crosses.name() == name);
+        let path = match crossing {
+            Some(Crosses::Leaf(_, column)) => Some(&column.from.leaf.path),
+            Some(Crosses::Derived(_) | Crosses::Noised(_)) => None,
+            None => self.keys.iter().find(|key| key.name == name).map(|key| &key.from.leaf.path),
+        }?;
+        let mut stages = pipeline.stages.iter();
+        stages.find(|(stage, _)| stage.columns().contains(path)).map(|(_, mark)| *mark)
     }
 
     /// The columns of the output, in its order.
@@ -613,11 +644,6 @@ fn output(
         finding(pipeline, findings, None, Kind::Stage, message).next("drop it");
         return None;
     }
-    if let (None, Some(label)) = (&protection, &from.residency) {
-        let message = format!("leaf `{path}` has residency `{label}` and no protection");
-        finding(pipeline, findings, None, Kind::Policy, message).next("protect it, or drop it");
-        return None;
-    }
     // One that shares a domain lets nothing cross by itself.
     let names = |o: &&Override| o.share_domain.is_none() && o.columns.contains(path);
     let overrides: Vec<_> = pipeline.overrides.iter().filter(names).collect();
@@ -629,23 +655,36 @@ fn output(
         return None;
     }
     let produces = protection.as_ref().map(|p| &p.declared.produces);
-    match policy::decide(from.class, produces, &overrides) {
+    let name = path.replace('.', "_");
+    match policy::column(pipeline, policy::Column::leaf(&name, from, produces)) {
         Verdict::Allowed { rule } => {
             let output = protection.as_ref().map_or(from.leaf.leaf_type, |p| p.declared.output);
-            Some(OutputColumn {
-                name: path.replace('.', "_"),
-                from: from.clone(),
-                protection,
-                output,
-                rule,
-            })
+            Some(OutputColumn { name, from: from.clone(), protection, output, rule })
         }
-        Verdict::Denied { why } => {
+        Verdict::Denied(refusals) => {
             let line = first.map(|(_, line)| *line);
-            finding(pipeline, findings, line, Kind::Policy, format!("`{path}`: {why}"));
+            for refusal in &refusals {
+                denied(pipeline, findings, line, Some(path), refusal);
+            }
             None
         }
     }
+}
+
+/// What a policy denies, by the name of its rule.
+fn denied(
+    pipeline: &Pipeline,
+    findings: &mut Findings,
+    at: Option<Mark>,
+    path: Option<&str>,
+    refusal: &Refusal,
+) {
+    let about = path.or(refusal.column.as_deref());
+    let message = match about {
+        Some(name) => format!("`{}`: {}", quoted(name), refusal.why),
+        None => refusal.why.clone(),
+    };
+    finding(pipeline, findings, at, Kind::Policy, message).help(refusal.named());
 }
 
 struct Side {

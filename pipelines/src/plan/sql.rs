@@ -10,13 +10,12 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 use douane_schemas::batch::{Origin, RowKind};
-use douane_schemas::leaf::LeafType;
 use douane_transforms::sql::{Bound, Derived, EvalFault, Input, Output, Query, SqlFault};
 use douane_transforms::{Produces, Stage};
 
 use super::OutputColumn;
 use crate::config::{Class, Findings, Kind, Mark, Pipeline};
-use crate::policy::{self, Verdict};
+use crate::policy::{self, Refusal, Verdict};
 
 /// What the `sql` stage makes of the staged columns. Indices are those of the plan's columns.
 #[derive(Clone, Debug)]
@@ -66,6 +65,14 @@ impl Text<'_> {
         let mark = self.pipeline.sql_marks.get(at).copied().unwrap_or(self.mark);
         super::finding(self.pipeline, findings, Some(mark), kind, format!("sql: {message}"))
             .next(next);
+    }
+
+    fn denied(&self, findings: &mut Findings, at: usize, refusal: &Refusal) {
+        let mark = self.pipeline.sql_marks.get(at).copied().unwrap_or(self.mark);
+        let message = format!("sql: {}", refusal.why);
+        super::finding(self.pipeline, findings, Some(mark), Kind::Policy, message)
+            .help(refusal.named())
+            .next("leave the column out of it, or drop this part");
     }
 
     fn fault(&self, findings: &mut Findings, fault: &SqlFault) {
@@ -153,9 +160,10 @@ fn plan(
     let before = findings.len();
     let mut deny = |at: usize, verdict: Verdict| match verdict {
         Verdict::Allowed { rule } => Some(rule),
-        Verdict::Denied { why } => {
-            let next = "leave the column out of it, or drop this part";
-            text.finding(findings, at, Kind::Policy, &why, next);
+        Verdict::Denied(refusals) => {
+            for refusal in &refusals {
+                text.denied(findings, at, refusal);
+            }
             None
         }
     };
@@ -166,11 +174,14 @@ fn plan(
             Output::Pass { input, name } => SqlOutput::Leaf { column: input, name },
             Output::Derived { name, derived } => {
                 let direct = of(&derived.direct);
-                let classes: Vec<_> = direct.iter().map(|c| (c.from.class, c.produces())).collect();
-                let indirect: Vec<Class> =
-                    of(&derived.indirect).iter().map(|c| c.from.class).collect();
-                let is_text = derived.leaf_type.arrow() == LeafType::Text.arrow();
-                let verdict = policy::derived(&classes, &indirect, is_text);
+                let column = policy::Column::computed(
+                    &name,
+                    derived.leaf_type.to_string(),
+                    policy::is_text(derived.leaf_type),
+                    &direct,
+                    &of(&derived.indirect),
+                );
+                let verdict = policy::column(text.pipeline, column);
                 let Some(rule) = deny(derived.at, verdict) else { continue };
                 SqlOutput::Derived(DerivedColumn {
                     name,
@@ -185,8 +196,8 @@ fn plan(
     }
     let filter = bound.filter.map(|derived| {
         let reads: BTreeSet<usize> = &derived.direct | &derived.indirect;
-        let classes: Vec<Class> = of(&reads).iter().map(|c| c.from.class).collect();
-        deny(derived.at, policy::derived(&[], &classes, false));
+        let column = policy::Column::filter(&of(&reads));
+        deny(derived.at, policy::column(text.pipeline, column));
         (derived, reads.into_iter().collect())
     });
     (findings.len() == before).then_some(SqlPlan { text: bound.text, outputs, filter })

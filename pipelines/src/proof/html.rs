@@ -102,7 +102,7 @@ impl Proof {
             "<section aria-labelledby=\"policy-{n}\">\n<h2 id=\"policy-{n}\">Policy</h2>\n\
              <pre class=\"box\">{}</pre>\n<p>Tokens and encrypted values are pseudonyms: linkable, \
              and personal data under the GDPR.</p>\n</section>",
-            Escaped(self.policy)
+            Escaped(&self.policy)
         )?;
         writeln!(
             out,
