@@ -4,6 +4,16 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Pipeline, Place};
 
+/// Most bytes of a pipeline's name, and of what is named like one.
+pub const NAME_BYTES_MAX: usize = 48;
+
+/// Whether a text can name a pipeline, a connector or a caller.
+pub fn is_name(text: &str, bytes_max: usize) -> bool {
+    (1..=bytes_max).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
+}
+
 /// Names of topics and clients outside are made of the target topic's name only. (A pipeline's own
 /// name and its approvers' stand in its manifests, and its name in the Avro schema.)
 #[derive(Clone, Debug)]

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use douane_pipelines::config::{self as files, Finding, Pipeline, Place};
+use douane_pipelines::names::{NAME_BYTES_MAX, is_name};
 use douane_pipelines::plan;
 use serde_json::{Value, json};
 
-use crate::store::{Keys, Store};
-use crate::tokens::is_name;
+use crate::connector::is_of;
+use crate::store::{self, Keys, Store};
 
 /// The class of all connectors here, in the three forms that people type.
 pub const CLASS: &str = "io.douane.PipelineConnector";
@@ -208,7 +209,9 @@ pub fn check(place_file: &Path, place: &Place, store: &Store, config: &Keys) -> 
             let what = format!("{} bytes, at most {PIPELINE_BYTES_MAX}", yaml.len());
             checked.error(PIPELINE, what);
         }
-        Some(yaml) if is_name(name) => pipeline_of(place_file, store, name, yaml, &mut checked),
+        Some(yaml) if is_name(name, NAME_BYTES_MAX) => {
+            pipeline_of(place_file, store, name, yaml, &mut checked)
+        }
         Some(_) => {}
     }
     topics_of(config, &mut checked);
@@ -218,7 +221,7 @@ pub fn check(place_file: &Path, place: &Place, store: &Store, config: &Keys) -> 
 fn name_of(name: &str, checked: &mut Checked) {
     if name.is_empty() {
         checked.error("name", "Invalid value  for configuration name: String may not be empty");
-    } else if !is_name(name) {
+    } else if !is_name(name, NAME_BYTES_MAX) {
         checked.error(
             "name",
             "Invalid value for configuration name: expected a-z, 0-9, `_` and `-`, at most 48, a \
@@ -255,7 +258,7 @@ fn tasks_of(tasks: &str, least: u32, checked: &mut Checked) {
 /// Lint, plan and policy, on a file beside the others: domains and catalogues lie there.
 fn pipeline_of(place_file: &Path, store: &Store, name: &str, yaml: &str, checked: &mut Checked) {
     let candidate = store.candidate(name);
-    if let Err(error) = Store::write(&candidate, yaml.as_bytes()) {
+    if let Err(error) = store::replace(&candidate, 0o644, yaml.as_bytes()) {
         let what = format!("the folder of pipelines cannot be written: {}", error.kind());
         checked.error(PIPELINE, what);
         return;
@@ -276,15 +279,20 @@ fn pipeline_of(place_file: &Path, store: &Store, name: &str, yaml: &str, checked
         let text = finding.to_string().replace(&label, PIPELINE);
         checked.error(PIPELINE, text);
     }
-    if let [one] = checked.pipelines.as_slice()
-        && one.table.is_none()
-        && one.name != name
-    {
+    let Some(one) = checked.pipelines.first() else { return };
+    let (named, release) = (one.name.clone(), one.release.clone());
+    if !is_of(name, &named) {
         let what = format!(
-            "the pipeline's `name` is `{}`, the connector's `{name}`\n  next: write one name",
-            one.name
+            "the pipeline's `name` is `{named}`, the connector's `{name}`\n  next: write one name"
         );
         checked.error("name", what);
+    }
+    // Revocations lie beside the release: another copy of it would not have them.
+    let beside = place_file.parent().unwrap_or(Path::new(""));
+    if release != beside.join(format!("{name}.release.json")) {
+        let what =
+            format!("`release` is another file\n  next: write `release: {name}.release.json`");
+        checked.error(PIPELINE, what);
     }
 }
 
@@ -414,6 +422,13 @@ release: a.release.json
             ("transforms", "mask", "would do nothing"),
             ("errors.tolerance", "all", "would do nothing"),
             (PIPELINE, "name: a\n", "douane.pipeline"),
+            // A copy of a release somewhere else would not have the revocations beside it.
+            (
+                PIPELINE,
+                &YAML.replace("a.release", "backup/a.release"),
+                "write `release: a.release.json`",
+            ),
+            (PIPELINE, &YAML.replace("a.release", "b.release"), "write `release: a.release.json`"),
             // A finding of lint, with its place in the value.
             (PIPELINE, &YAML.replace("city: public", "city: publc"), "douane.pipeline:7:"),
         ] {

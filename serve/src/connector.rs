@@ -17,11 +17,14 @@ use douane_pipelines::run;
 use serde_json::{Value, json};
 
 use crate::loggers::{FLEET, Level, Loggers, PIPELINES};
-use crate::store::{Saved, Target};
+use crate::store::{Saved, TargetState};
 
 /// The first wait before something that failed is begun again, and the longest.
-const REST_MIN: Duration = Duration::from_secs(1);
-const REST_MAX: Duration = Duration::from_secs(60);
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// The wait of one that was fenced. A target that was slow for long fences too; but where another
+/// process runs the pipeline, the two would fence each other at once.
+const FENCED: Duration = Duration::from_secs(300);
 /// As much of a fault as a status shows.
 const TRACE_BYTES_MAX: usize = 8 * 1024;
 
@@ -123,6 +126,8 @@ pub struct State {
     /// The file has other pipelines now: all of them end, and it is read again.
     reload: bool,
     deleted: bool,
+    /// A thread keeps it.
+    kept: bool,
 }
 
 /// One file, and what keeps it running.
@@ -157,6 +162,7 @@ impl Connector {
                 nudged: false,
                 reload: false,
                 deleted: false,
+                kept: false,
             }),
             wake: Condvar::new(),
         })
@@ -180,7 +186,7 @@ impl Connector {
             self.halt(&mut state);
             state.tries = 0;
         }
-        if !same && state.saved.target == Target::Running {
+        if !same && state.saved.target == TargetState::Running {
             // What is to run does not until it says so.
             state.members.iter_mut().for_each(|member| member.phase = Phase::Starting);
         }
@@ -209,12 +215,15 @@ impl Connector {
     pub fn restart(&self, only_failed: bool, task: Option<u32>) {
         let mut state = self.lock();
         state.nudged = true;
+        let runs = state.saved.target == TargetState::Running;
         let one = task.and_then(|task| state.member_of(task));
         for (at, member) in state.members.iter_mut().enumerate() {
             let asked = task.is_none() || one == Some(at);
             if asked && (!only_failed || member.is_failed()) {
                 member.again();
-                member.phase = Phase::Starting;
+                if runs {
+                    member.phase = Phase::Starting;
+                }
             }
         }
         self.wake.notify_all();
@@ -225,6 +234,26 @@ impl Connector {
         let mut state = self.lock();
         state.deleted = true;
         self.halt(&mut state);
+    }
+
+    /// Takes the place of its thread, unless one has it already.
+    pub fn begins(&self) -> bool {
+        let mut state = self.lock();
+        state.deleted = false;
+        !std::mem::replace(&mut state.kept, true)
+    }
+
+    /// The system gave no thread. Told as what failed is, and tried again by `resume`.
+    pub fn no_thread(&self) {
+        let mut state = self.lock();
+        state.kept = false;
+        state.unreadable = Some("no thread for it: the system gives no more".to_owned());
+    }
+
+    /// Whether its thread has ended, by then.
+    pub fn has_left(&self, at_most: Duration) -> bool {
+        let waited = self.wake.wait_timeout_while(self.lock(), at_most, |state| state.kept);
+        !waited.unwrap_or_else(std::sync::PoisonError::into_inner).0.kept
     }
 
     /// Forgets which topics were read.
@@ -241,10 +270,14 @@ impl Connector {
     /// The thread that keeps it: reads the file, runs what is in it, and does so again until it is
     /// deleted.
     pub fn keep(self: &Arc<Self>) {
+        let _left = Left(self);
         loop {
             {
                 let mut state = self.lock();
-                while !state.deleted && state.saved.target != Target::Running {
+                while !state.deleted && state.saved.target != TargetState::Running {
+                    // Told to run and to stop again before it began: nothing of it runs.
+                    let waiting = state.members.iter_mut().filter(|member| !member.is_failed());
+                    waiting.for_each(|member| member.phase = Phase::Ended);
                     state = self.wake.wait(state).unwrap_or_else(|e| e.into_inner());
                 }
                 if state.deleted {
@@ -252,19 +285,35 @@ impl Connector {
                 }
                 (state.reload, state.nudged) = (false, false);
             }
-            match files::load_all(&self.place, &self.file) {
-                Ok((place, pipelines)) => self.run_all(&place, &pipelines),
-                Err(findings) => {
-                    let trace = trace(&RunFault::Findings(findings));
+            match self.load() {
+                Ok((place, pipelines)) => {
+                    self.run_all(&place, &pipelines);
+                    // It ended though somebody wants it: no thread was to be had.
+                    drop(self.wait(self.lock(), BACKOFF_MAX, |state| state.nudged));
+                }
+                Err(trace) => {
                     self.say(Level::Warn, "unreadable", &json!({}));
                     let mut state = self.lock();
-                    state.members.clear();
                     state.unreadable = Some(trace);
                     state.tries += 1;
-                    let rest = rest(state.tries);
+                    let rest = backoff(state.tries);
                     drop(self.wait(state, rest, |state| state.nudged));
                 }
             }
+        }
+    }
+
+    /// The file's pipelines. Their names begin with the connector's: so no two connectors run one.
+    fn load(&self) -> Result<(Place, Vec<Pipeline>), String> {
+        let (place, pipelines) = files::load_all(&self.place, &self.file)
+            .map_err(|findings| trace(&RunFault::Findings(findings)))?;
+        match pipelines.iter().all(|pipeline| is_of(&self.name, &pipeline.name)) {
+            true => Ok((place, pipelines)),
+            false => Err(format!(
+                "name: the file is `{0}`, and its pipeline has another `name`\n  next: write `name: \
+                 {0}`, or call the file by the pipeline's",
+                self.name
+            )),
         }
     }
 
@@ -323,12 +372,13 @@ impl Connector {
                 member.held.clear();
                 Arc::clone(&member.stop)
             };
+            let began = Instant::now();
             let voice = self.voice(at);
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 run::one(&self.place, &self.file, &place, &pipeline, &stop, voice)
             }))
             .unwrap_or(Err(RunFault::ThreadDied));
-            self.rest_after(at, outcome);
+            self.rest_after(at, began, outcome);
             // What people mended meanwhile is taken up; what cannot be read is told by the next try.
             if let Ok((now, all)) = files::load_all(&self.place, &self.file)
                 && let Some(found) = all.into_iter().find(|one| one.name == pipeline.name)
@@ -339,7 +389,7 @@ impl Connector {
     }
 
     /// What becomes of a pipeline that ended: it waits its time, or for a person.
-    fn rest_after(&self, at: usize, outcome: Result<(), RunFault>) {
+    fn rest_after(&self, at: usize, began: Instant, outcome: Result<(), RunFault>) {
         let mut state = self.lock();
         let wanted = state.is_wanted();
         let member = &mut state.members[at];
@@ -354,6 +404,10 @@ impl Connector {
             }
             Err(fault) => fault,
         };
+        // A life of a few transactions is none: one partition may fail while its neighbours go on.
+        if began.elapsed() >= BACKOFF_MAX {
+            member.tries = 0;
+        }
         member.tries += 1;
         let (trace, code) = (trace(&fault), fault.code());
         let mut told = json!({"pipeline": member.pipeline, "code": code, "tries": member.tries});
@@ -363,7 +417,10 @@ impl Connector {
                 (Level::Error, "failed", Duration::MAX)
             }
             true => {
-                let rest = rest(member.tries);
+                let rest = match fault {
+                    RunFault::Fenced => FENCED,
+                    _ => backoff(member.tries),
+                };
                 told["rest_s"] = json!(rest.as_secs());
                 let trace = format!(
                     "{trace}\n  begun again in {} s, after {} tries in a row",
@@ -433,9 +490,6 @@ impl Connector {
                     transactions: before.transactions + count("transactions").unwrap_or(0),
                     quarantined: count("quarantined").map(|n| before.quarantined.unwrap_or(0) + n),
                 };
-                if event == "progress" {
-                    member.tries = 0;
-                }
             }
             "held" => {
                 let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
@@ -461,9 +515,24 @@ impl Connector {
     }
 }
 
+/// The end of a connector's thread, however it comes.
+struct Left<'a>(&'a Connector);
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        self.0.lock().kept = false;
+        self.0.wake.notify_all();
+    }
+}
+
 impl State {
     fn is_wanted(&self) -> bool {
-        !self.deleted && !self.reload && self.saved.target == Target::Running
+        !self.deleted && !self.reload && self.saved.target == TargetState::Running
+    }
+
+    /// Something of it has not ended.
+    pub fn ends(&self) -> bool {
+        self.members.iter().any(|m| matches!(m.phase, Phase::Starting | Phase::Running))
     }
 
     /// Which pipeline a task belongs to: tasks count through the shards of all of them.
@@ -491,14 +560,19 @@ fn level_of(event: &str) -> Level {
 }
 
 /// The wait after so many failures in a row: it doubles, up to a minute.
-fn rest(tries: u32) -> Duration {
-    REST_MIN.saturating_mul(1 << tries.saturating_sub(1).min(10)).min(REST_MAX)
+fn backoff(tries: u32) -> Duration {
+    BACKOFF_MIN.saturating_mul(1 << tries.saturating_sub(1).min(10)).min(BACKOFF_MAX)
 }
 
 /// Whether a pipeline is begun again by itself. Each start checks all there is to check, so to try
-/// again does no harm; but two processes that run one pipeline would fence each other for ever.
+/// again does no harm. But a span that crossed once is closed for good.
 fn begins_again(fault: &RunFault) -> bool {
-    !matches!(fault, RunFault::Fenced)
+    !matches!(fault, RunFault::OneShot { .. })
+}
+
+/// Whether a pipeline is the connector's by its name, alone or as one of its tables.
+pub fn is_of(connector: &str, pipeline: &str) -> bool {
+    pipeline.strip_prefix(connector).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// What a status shows of a fault. Of findings places and kinds only: messages show words of a
@@ -573,15 +647,20 @@ mod tests {
 
     #[test]
     fn the_wait_doubles_up_to_a_minute() {
-        let seconds: Vec<u64> = (1..10).map(|tries| rest(tries).as_secs()).collect();
+        let seconds: Vec<u64> = (1..10).map(|tries| backoff(tries).as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        assert_eq!(rest(u32::MAX), REST_MAX);
-        assert!(begins_again(&RunFault::Release("x".into())) && !begins_again(&RunFault::Fenced));
+        assert_eq!(backoff(u32::MAX), BACKOFF_MAX);
+        assert!(begins_again(&RunFault::Release("x".into())) && begins_again(&RunFault::Fenced));
+        assert!(!begins_again(&RunFault::OneShot { what: "x".into() }));
+        for (pipeline, its) in [("crm", true), ("crm.a", true), ("crma", false), ("a", false)] {
+            assert_eq!(is_of("crm", pipeline), its, "{pipeline}");
+        }
     }
 
     #[test]
     fn a_file_that_cannot_be_read_is_told_and_tried_again_and_its_end_is_heard() {
         let connector = connector();
+        assert!(connector.begins() && !connector.begins(), "it has one thread");
         let kept = Arc::clone(&connector);
         let keeper = std::thread::spawn(move || kept.keep());
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -592,7 +671,9 @@ mod tests {
         let trace = connector.state().unreadable.unwrap();
         assert!(trace.contains("Unreadable") && trace.contains("next:"), "{trace}");
         // It rests for a second or more, and is deleted in the middle of it.
+        assert!(!connector.has_left(Duration::ZERO));
         connector.end();
+        assert!(connector.has_left(Duration::from_secs(20)));
         keeper.join().unwrap();
     }
 
@@ -603,13 +684,13 @@ mod tests {
         ended.phase = Phase::Ended;
         connector.lock().members = vec![ended];
         let aim = |target| connector.aim(Saved { target, config: None });
-        aim(Target::Paused);
+        aim(TargetState::Paused);
         assert_eq!(connector.state().members[0].phase, Phase::Ended);
-        aim(Target::Running);
+        aim(TargetState::Running);
         assert_eq!(connector.state().members[0].phase, Phase::Starting);
         // What runs is not touched by being told so again.
         connector.hear(0, "started", &json!({"tasks": 2}));
-        aim(Target::Running);
+        aim(TargetState::Running);
         let member = &connector.state().members[0];
         assert_eq!((&member.phase, member.shards), (&Phase::Running, 2));
         connector.restart(true, None);

@@ -3,25 +3,27 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, mpsc};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
 
 use crate::connector::Connector;
-use crate::loggers::Loggers;
-use crate::store::{Saved, Store, Target};
+use crate::loggers::{FLEET, Level, Loggers};
+use crate::store::{Saved, Store, TargetState};
 
 /// More would be threads and clients without end.
 pub const CONNECTORS_MAX: usize = 1000;
 
-type Keepers = BTreeMap<String, (Arc<Connector>, Option<JoinHandle<()>>)>;
+/// How long a connector that is deleted may take to end.
+const REMOVE: Duration = Duration::from_secs(10);
 
 /// The connectors by name.
 pub struct Fleet {
     place: PathBuf,
     pub store: Store,
     loggers: Arc<Loggers>,
-    all: RwLock<Keepers>,
+    all: RwLock<BTreeMap<String, Arc<Connector>>>,
     /// One change at a time: whoever changes anything holds it.
     changes: Mutex<()>,
 }
@@ -36,12 +38,20 @@ impl Fleet {
             changes: Mutex::new(()),
             store,
         };
-        for (name, file) in fleet.store.files()? {
-            let saved = fleet.store.saved(&name).map_err(|error| {
-                io::Error::other(format!("the state of connector `{name}`: {}", error.kind()))
-            })?;
+        let files = fleet.store.files()?;
+        for path in &files.passed_over {
+            let fields = json!({"file": path.display().to_string()});
+            fleet.loggers.say(Level::Warn, FLEET, "passed_over", &fields);
+        }
+        for (name, file) in files.connectors {
+            // Whether it is to run is not known: it does not, and the others do.
+            let saved = fleet.store.saved(&name).unwrap_or_else(|error| {
+                let fields = json!({"connector": name, "why": error.kind().to_string()});
+                fleet.loggers.say(Level::Error, FLEET, "state_unreadable", &fields);
+                Saved { target: TargetState::Stopped, ..Saved::default() }
+            });
             let connector = fleet.connector(&name, &file, saved);
-            fleet.write().insert(name, (connector, None));
+            fleet.write().insert(name, connector);
         }
         Ok(fleet)
     }
@@ -50,11 +60,11 @@ impl Fleet {
         Connector::new(name, file, &self.place, saved, Arc::clone(&self.loggers))
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Keepers> {
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Arc<Connector>>> {
         self.all.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Keepers> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<Connector>>> {
         self.all.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
@@ -65,66 +75,72 @@ impl Fleet {
 
     /// Begins to keep all of them.
     pub fn start(&self) {
-        for (connector, keeper) in self.write().values_mut() {
-            *keeper = keep(connector);
-        }
+        self.all().iter().for_each(keep);
     }
 
     pub fn get(&self, name: &str) -> Option<Arc<Connector>> {
-        self.read().get(name).map(|(connector, _)| Arc::clone(connector))
+        self.read().get(name).map(Arc::clone)
     }
 
     /// In the order of their names.
     pub fn all(&self) -> Vec<Arc<Connector>> {
-        self.read().values().map(|(connector, _)| Arc::clone(connector)).collect()
+        self.read().values().map(Arc::clone).collect()
     }
 
     /// A new one, whose file is written.
     pub fn add(&self, name: &str, file: &Path, saved: Saved) -> Arc<Connector> {
         let connector = self.connector(name, file, saved);
-        let keeper = keep(&connector);
-        self.write().insert(name.to_owned(), (Arc::clone(&connector), keeper));
+        keep(&connector);
+        self.write().insert(name.to_owned(), Arc::clone(&connector));
         connector
     }
 
     /// Whether a connector is to run, from now on and after a restart of the process.
-    pub fn aim(&self, connector: &Connector, target: Target) -> io::Result<()> {
+    pub fn aim(&self, connector: &Arc<Connector>, target: TargetState) -> io::Result<()> {
         let saved = Saved { target, ..connector.state().saved };
         self.store.save(&connector.name, &saved)?;
         connector.aim(saved);
+        // One whose end was asked for, and whose files stayed, has no thread.
+        keep(connector);
         Ok(())
     }
 
-    /// Ends one, waits until nothing of it runs, and takes its files away.
-    pub fn remove(&self, connector: &Connector) -> io::Result<()> {
+    /// Ends one, waits until nothing of it runs, and takes its files away. False: it ends, but not
+    /// yet; it is stopped, and can be deleted again.
+    pub fn remove(&self, connector: &Arc<Connector>) -> io::Result<bool> {
+        // Crash from here on: the next start does not run it.
+        let saved = Saved { target: TargetState::Stopped, ..connector.state().saved };
+        self.store.save(&connector.name, &saved)?;
+        connector.aim(saved);
         connector.end();
-        let keeper = self.write().remove(&connector.name).and_then(|(_, keeper)| keeper);
-        if let Some(keeper) = keeper {
-            // It ends between two transactions; one that died has ended as well.
-            let _ = keeper.join();
+        if !connector.has_left(REMOVE) {
+            return Ok(false);
         }
-        self.store.remove(&connector.name, &connector.file)
+        self.store.remove(&connector.name, &connector.file)?;
+        // Known until its files are gone, so that what failed can be asked for again.
+        self.write().remove(&connector.name);
+        Ok(true)
     }
 
     /// Asks all of them to end, and waits for it as long as that. What is not committed by then is
     /// not lost: the next start reads it again.
     pub fn end(&self, at_most: Duration) -> bool {
         let all = std::mem::take(&mut *self.write());
-        all.values().for_each(|(connector, _)| connector.end());
-        let (done, ended) = mpsc::channel();
-        std::thread::spawn(move || {
-            for keeper in all.into_values().filter_map(|(_, keeper)| keeper) {
-                // One that died has ended as well.
-                let _ = keeper.join();
-            }
-            let _ = done.send(());
-        });
-        ended.recv_timeout(at_most).is_ok()
+        all.values().for_each(|connector| connector.end());
+        let until = Instant::now() + at_most;
+        let left = || until.saturating_duration_since(Instant::now());
+        all.values().all(|connector| connector.has_left(left()))
     }
 }
 
-fn keep(connector: &Arc<Connector>) -> Option<JoinHandle<()>> {
+/// Gives a connector its thread, if it has none.
+fn keep(connector: &Arc<Connector>) {
+    if !connector.begins() {
+        return;
+    }
     let kept = Arc::clone(connector);
     let name = crate::connector::thread_name(&connector.name);
-    std::thread::Builder::new().name(name).spawn(move || kept.keep()).ok()
+    if std::thread::Builder::new().name(name).spawn(move || kept.keep()).is_err() {
+        connector.no_thread();
+    }
 }

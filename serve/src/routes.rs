@@ -26,6 +26,8 @@ pub struct Route {
     pub changes: bool,
     /// Its body is JSON.
     pub has_body: bool,
+    /// It asks the clusters, and may wait for them.
+    pub reaches: bool,
     pub summary: &'static str,
     pub answer: fn(&Service, &Call) -> Answer,
 }
@@ -40,7 +42,8 @@ const EVIDENCE: Who = Who::Roles(&[Approver, Auditor]);
 type Handler = fn(&Service, &Call) -> Answer;
 
 const fn get(path: &'static str, who: Who, summary: &'static str, answer: Handler) -> Route {
-    Route { method: "GET", path, who, changes: false, has_body: false, summary, answer }
+    let (changes, has_body, reaches) = (false, false, false);
+    Route { method: "GET", path, who, changes, has_body, reaches, summary, answer }
 }
 
 const fn change(
@@ -50,11 +53,16 @@ const fn change(
     summary: &'static str,
     answer: Handler,
 ) -> Route {
-    Route { method, path, who, changes: true, has_body: false, summary, answer }
+    let (changes, has_body, reaches) = (true, false, false);
+    Route { method, path, who, changes, has_body, reaches, summary, answer }
 }
 
 const fn with_body(route: Route) -> Route {
     Route { has_body: true, ..route }
+}
+
+const fn reaching(route: Route) -> Route {
+    Route { reaches: true, ..route }
 }
 
 /// All of them, one path's methods together.
@@ -101,21 +109,26 @@ pub const ROUTES: &[Route] = &[
         "Restarts what a task belongs to",
         api::lifecycle::restart_task,
     ),
-    get("/connectors/{c}/offsets", READ, "What has crossed, by partition", api::offsets::read),
-    with_body(change(
+    reaching(get(
+        "/connectors/{c}/offsets",
+        READ,
+        "What has crossed, by partition",
+        api::offsets::read,
+    )),
+    reaching(with_body(change(
         "PATCH",
         "/connectors/{c}/offsets",
         OPERATE,
         "Refused but for what changes nothing: see docs/serve.md",
         api::offsets::alter,
-    )),
-    change(
+    ))),
+    reaching(change(
         "DELETE",
         "/connectors/{c}/offsets",
         OPERATE,
         "Refused: see docs/serve.md",
         api::offsets::reset,
-    ),
+    )),
     get("/connectors/{c}/topics", READ, "Source topics in use", api::topics::read),
     change("PUT", "/connectors/{c}/topics/reset", OPERATE, "Forgets them", api::topics::reset),
     get("/connector-plugins", READ, "What a connector can be", api::plugins::list),
@@ -137,10 +150,20 @@ pub const ROUTES: &[Route] = &[
     get("/metrics", READ, "Metrics, as Prometheus reads them", api::metrics::read),
     get("/v1/openapi.json", READ, "This list, as OpenAPI 3.1", api::openapi::read),
     get("/v1/pipelines", READ, "Pipelines and what became of them", api::v1::pipelines),
-    get("/v1/pipelines/{c}/status", READ, "As `douane status --format json`", api::v1::status),
-    get("/v1/pipelines/{c}/proof", READ, "As `douane explain --format json`", api::v1::proof),
+    reaching(get(
+        "/v1/pipelines/{c}/status",
+        READ,
+        "State, lag and holds, as `douane status` reads them",
+        api::v1::status,
+    )),
+    reaching(get(
+        "/v1/pipelines/{c}/proof",
+        READ,
+        "Proof and release, as `douane explain` shows them",
+        api::v1::proof,
+    )),
     get("/v1/pipelines/{c}/ledger", EVIDENCE, "Heads of its logs", api::v1::ledger),
-    get("/v1/budget", EVIDENCE, "As `douane audit budget --format json`", api::v1::budget),
+    get("/v1/budget", EVIDENCE, "Accounts of privacy budgets", api::v1::budget),
 ];
 
 /// Methods of a path, in the order in which `Allow` has them.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use data_encoding::BASE64;
 use douane_pipelines::calls::{self, Calls};
 use douane_pipelines::config::{Place, Role};
 use douane_pipelines::fault::RunFault;
+use douane_pipelines::names::{NAME_BYTES_MAX, is_name};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -19,13 +21,18 @@ use crate::call::{Answer, Call};
 use crate::fleet::Fleet;
 use crate::loggers::{Level, Loggers, REST};
 use crate::routes::{ROUTES, Who, methods};
-use crate::store::Store;
-use crate::tokens::{self, Known, Principal, Tokens, is_name};
+use crate::store::{self, Store};
+use crate::tokens::{self, Known, Principal, Tokens};
 
+/// Calls that wait for the clusters at one time. Where those are away they wait for long, and
+/// everybody else goes on being answered.
+const REACHING_MAX: usize = 4;
 /// How long a stop may take.
 const STOP: Duration = Duration::from_secs(5);
 /// Between two checkpoints of the log of calls, if there were any.
 const PUBLISH: Duration = Duration::from_secs(1);
+
+pub const NO_ANSWER: &str = "the call ended without an answer: a fault of the program";
 
 /// A call as it came in.
 pub struct Asked {
@@ -47,6 +54,7 @@ pub struct Service {
     pub loggers: Arc<Loggers>,
     pub readings: Readings,
     pub started: AtomicBool,
+    reaching: AtomicUsize,
     tokens: Tokens,
     calls: Mutex<(Calls, Instant)>,
     /// Where it listens, once it does.
@@ -71,6 +79,7 @@ impl Service {
             loggers,
             readings: Readings::default(),
             started: AtomicBool::new(false),
+            reaching: AtomicUsize::new(0),
             tokens: Tokens::new(&place.serve.tokens),
             calls: Mutex::new((calls, Instant::now())),
             worker: Mutex::new(place.serve.listen.to_string()),
@@ -108,7 +117,8 @@ impl Service {
     pub fn handle(&self, asked: &Asked) -> Answer {
         let answer = self.answer(asked);
         let path = asked.path.unwrap_or("-");
-        let level = if answer.status >= 500 { Level::Warn } else { Level::Debug };
+        let is_grave = answer.status >= 500 || matches!(answer.status, 401 | 403);
+        let level = if is_grave { Level::Warn } else { Level::Debug };
         let fields = json!({"method": asked.method, "route": path, "status": answer.status});
         self.loggers.say(level, REST, "call", &fields);
         answer
@@ -159,10 +169,21 @@ impl Service {
             origin: format!("{scheme}://{}", host.unwrap_or(&worker)),
             body: asked.body.clone(),
         };
-        match route.changes {
+        let answer = || match route.changes {
             false => (route.answer)(self, &call),
             true => self.change(route, &call, caller.as_ref()),
+        };
+        if !route.reaches {
+            return answer();
         }
+        let answered = match self.reaching.fetch_add(1, Ordering::Relaxed) < REACHING_MAX {
+            true => catch_unwind(AssertUnwindSafe(answer)),
+            false => {
+                Ok(Answer::error(503, "enough calls wait for the clusters\n  next: ask again"))
+            }
+        };
+        self.reaching.fetch_sub(1, Ordering::Relaxed);
+        answered.unwrap_or_else(|_| Answer::error(500, NO_ANSWER))
     }
 
     /// Who calls; nobody where the path is open to all.
@@ -174,20 +195,21 @@ impl Service {
         }
     }
 
-    /// A call that may change something: into the ledger first, and one at a time.
+    /// A call that may change something: into the ledger first, and one at a time. What asks the
+    /// clusters changes nothing here, and keeps nobody waiting.
     fn change(
         &self,
         route: &crate::routes::Route,
         call: &Call,
         caller: Option<&Principal>,
     ) -> Answer {
-        let _one = self.fleet.changing();
+        let _one = (!route.reaches).then(|| self.fleet.changing());
         let mut calls = self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let called = calls.0.called(&calls::Call {
             by: caller.map_or("-", |caller| &caller.name),
             method: route.method,
             route: route.path,
-            connector: call.params.get("c").map(String::as_str).filter(|name| is_name(name)),
+            connector: connector_of(call).as_deref(),
             body: &call.body,
         });
         drop(calls);
@@ -245,6 +267,18 @@ impl Service {
     }
 }
 
+/// The connector that a call is about: its path says it, or the body that makes one.
+fn connector_of(call: &Call) -> Option<String> {
+    let said = match call.params.get("c") {
+        Some(name) => name.clone(),
+        None => {
+            let body: serde_json::Value = serde_json::from_slice(&call.body).ok()?;
+            body["name"].as_str()?.to_owned()
+        }
+    };
+    Some(said.trim().to_owned()).filter(|name| is_name(name, NAME_BYTES_MAX))
+}
+
 /// Name, if one is said, and token of an `Authorization`.
 fn credentials(said: &str) -> Option<(Option<String>, String)> {
     let (scheme, rest) = said.split_once(' ')?;
@@ -279,16 +313,17 @@ fn is_host(host: &str) -> bool {
 /// roles, in a file that its owner alone can read.
 fn first_token(place: &Place, states: &Path, loggers: &Loggers) -> Result<(), RunFault> {
     let serve = &place.serve;
-    if serve.tokens.exists() || !serve.anonymous.is_empty() {
+    let file = states.join("first.token");
+    // Who takes the tokens away shuts everybody out: a start brings nobody back.
+    if serve.tokens.exists() || file.exists() || !serve.anonymous.is_empty() {
         return Ok(());
     }
     let fault = |what: String| RunFault::File(format!("the first token: {what}"));
     let days = tokens::LIFE_DAYS_DEFAULT;
     let token = tokens::make(&serve.tokens, "first", &Role::ALL, days, Timestamp::now())
         .map_err(|error| fault(error.to_string()))?;
-    let file = states.join("first.token");
     // Crash before it: a token that nobody has; `douane serve token` makes another.
-    tokens::write_private(&file, format!("{token}\n").as_bytes())
+    store::replace(&file, 0o600, format!("{token}\n").as_bytes())
         .map_err(|error| fault(error.kind().to_string()))?;
     let fields = json!({"file": file.display().to_string(), "days": days});
     loggers.say(Level::Warn, REST, "first_token", &fields);

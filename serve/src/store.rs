@@ -4,21 +4,25 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use douane_pipelines::config::is_pipeline;
+use douane_pipelines::names::{NAME_BYTES_MAX, is_name};
 use serde::{Deserialize, Serialize};
 
 /// What a connector is to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Target {
+pub enum TargetState {
     #[default]
     Running,
     Paused,
     Stopped,
 }
 
-impl Target {
+impl TargetState {
     pub fn word(self) -> &'static str {
         match self {
             Self::Running => "RUNNING",
@@ -38,7 +42,16 @@ pub struct Saved {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Keys>,
     #[serde(default)]
-    pub target: Target,
+    pub target: TargetState,
+}
+
+/// Pipelines that lie in their folder.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// By the names of their connectors, which are the files' own.
+    pub connectors: BTreeMap<String, PathBuf>,
+    /// Pipelines under a name that no connector can have, or under one that another file has.
+    pub passed_over: Vec<PathBuf>,
 }
 
 /// The folder of pipelines and the folder of states.
@@ -57,16 +70,25 @@ impl Store {
         Ok(Self { pipelines: pipelines.to_owned(), states: states.to_owned() })
     }
 
-    /// Files of pipelines by the names of their connectors, which are the files' own.
-    pub fn files(&self) -> io::Result<BTreeMap<String, PathBuf>> {
-        let mut files = BTreeMap::new();
-        for entry in fs::read_dir(&self.pipelines)? {
-            let path = entry?.path();
-            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    /// What lies in the folder of pipelines.
+    pub fn files(&self) -> io::Result<Files> {
+        let mut files = Files::default();
+        let mut paths: Vec<PathBuf> = fs::read_dir(&self.pipelines)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<io::Result<_>>()?;
+        // `a.yaml` before `a.yml`, on every file system.
+        paths.sort();
+        for path in paths {
+            let file_name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let yaml = path.extension().is_some_and(|ext| ext == "yaml" || ext == "yml");
-            if yaml && crate::tokens::is_name(stem) && douane_pipelines::config::is_pipeline(&path)
-            {
-                files.insert(stem.to_owned(), path);
+            if !yaml || file_name.starts_with('.') || !is_pipeline(&path) {
+                continue;
+            }
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            if is_name(stem, NAME_BYTES_MAX) && !files.connectors.contains_key(stem) {
+                files.connectors.insert(stem.to_owned(), path);
+            } else {
+                files.passed_over.push(path);
             }
         }
         Ok(files)
@@ -77,23 +99,12 @@ impl Store {
         self.pipelines.join(format!("{name}.yaml"))
     }
 
-    /// A file beside the others that is no pipeline yet; whoever takes it removes or renames it.
+    /// A file beside the others that is no pipeline, another one for each call; whoever takes it
+    /// removes it.
     pub fn candidate(&self, name: &str) -> PathBuf {
-        self.pipelines.join(format!(".{name}.candidate"))
-    }
-
-    /// Puts a whole file in the place of another, or leaves the other as it was.
-    pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".new");
-        let beside = path.with_file_name(format!(".{}", name.to_string_lossy()));
-        let mut file = fs::File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        // Crash before it: the old file stands, and one that is no pipeline by its name.
-        fs::rename(&beside, path)?;
-        let dir = path.parent().unwrap_or(Path::new("."));
-        fs::File::open(dir)?.sync_all()
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        self.pipelines.join(format!(".{name}.{number}.candidate"))
     }
 
     fn state_of(&self, name: &str) -> PathBuf {
@@ -117,25 +128,54 @@ impl Store {
 
     pub fn save(&self, name: &str, saved: &Saved) -> io::Result<()> {
         let bytes = serde_json::to_vec_pretty(saved)?;
-        Self::write(&self.state_of(name), &bytes)
+        replace(&self.state_of(name), 0o600, &bytes)
     }
 
     /// Takes a connector's files away. Its pipeline is kept in the state folder: people may have
-    /// written it. Crash in between: the pipeline is gone from its folder, and nothing runs it.
+    /// written it. Crash in between: the pipeline is gone from its folder, and nothing runs it. What
+    /// failed in the middle can be asked for again.
     pub fn remove(&self, name: &str, file: &Path) -> io::Result<()> {
         let removed = self.states.join("removed");
         fs::create_dir_all(&removed)?;
         let at = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ");
-        let kept = removed.join(format!("{name}.{at}.yaml"));
-        // A copy first: the two folders may lie on two disks.
-        fs::copy(file, &kept)?;
-        fs::File::open(&kept)?.sync_all()?;
-        fs::remove_file(file)?;
+        match fs::read(file) {
+            Ok(bytes) => {
+                // A copy first: the two folders may lie on two disks.
+                replace(&removed.join(format!("{name}.{at}.yaml")), 0o600, &bytes)?;
+                fs::remove_file(file)?;
+                sync_folder_of(file)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         match fs::remove_file(self.state_of(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
+}
+
+/// Puts a whole file in the place of another, or leaves the other as it was.
+pub fn replace(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let beside = path.with_file_name(format!(".{}", name.to_string_lossy()));
+    // One that a crash left behind may have another mode.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = fs::File::options().write(true).create_new(true).mode(mode).open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    // Crash before it: the old file stands, and one that is no pipeline by its name.
+    fs::rename(&beside, path)?;
+    sync_folder_of(path)
+}
+
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -149,6 +189,7 @@ mod tests {
         let store = Store::open(&pipelines, &states).unwrap();
         for (name, text) in [
             ("customers.yaml", "name: customers\nsource: {}\n"),
+            ("customers.yml", "name: customers\nsource: {}\n"),
             ("domains.yaml", "domains: {}\n"),
             ("catalog.yaml", "tables: {}\n"),
             ("broken.yaml", "a: [\n"),
@@ -158,16 +199,23 @@ mod tests {
         ] {
             fs::write(pipelines.join(name), text).unwrap();
         }
-        let names: Vec<String> = store.files().unwrap().into_keys().collect();
+        let files = store.files().unwrap();
+        let names: Vec<&String> = files.connectors.keys().collect();
         assert_eq!(names, ["broken", "customers"]);
+        assert_eq!(files.connectors["customers"], pipelines.join("customers.yaml"));
+        let passed_over = ["Odd Name.yaml", "customers.yml"].map(|name| pipelines.join(name));
+        assert_eq!(files.passed_over, passed_over);
         assert_eq!(store.saved("customers").unwrap(), Saved::default());
         let keys = Keys::from([("name".to_owned(), "customers".to_owned())]);
-        let saved = Saved { config: Some(keys), target: Target::Paused };
+        let saved = Saved { config: Some(keys), target: TargetState::Paused };
         store.save("customers", &saved).unwrap();
         assert_eq!(store.saved("customers").unwrap(), saved);
         store.remove("customers", &pipelines.join("customers.yaml")).unwrap();
         assert_eq!(store.saved("customers").unwrap(), Saved::default());
-        assert_eq!(store.files().unwrap().len(), 1);
+        // Asked for again, as after one that failed half way.
+        store.remove("customers", &pipelines.join("customers.yaml")).unwrap();
+        fs::remove_file(pipelines.join("customers.yml")).unwrap();
+        assert_eq!(store.files().unwrap().connectors.len(), 1);
         assert_eq!(fs::read_dir(states.join("removed")).unwrap().count(), 1);
         fs::write(states.join("customers.json"), "{").unwrap();
         assert!(store.saved("customers").is_err());

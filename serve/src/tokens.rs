@@ -1,9 +1,7 @@
 //! Who may call: names, roles and digests of tokens, in a file. A token has 256 bits of chance, so
 //! a plain digest of it gives nothing away.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -11,9 +9,12 @@ use std::time::SystemTime;
 use data_encoding::BASE64URL_NOPAD;
 use douane_ledger::canonical::sha256_hex;
 use douane_pipelines::config::Role;
+use douane_pipelines::names::{NAME_BYTES_MAX, is_name};
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 use subtle::{Choice, ConstantTimeEq};
+
+use crate::store;
 
 /// Tokens begin with it, so that scanners for lost secrets know them.
 const PREFIX: &str = "douane_";
@@ -139,8 +140,8 @@ pub fn make(
     days: u32,
     now: Timestamp,
 ) -> Result<String, TokensFault> {
-    if !is_name(name) {
-        return Err(TokensFault::Name(name.chars().take(48).collect()));
+    if !is_name(name, NAME_BYTES_MAX) {
+        return Err(TokensFault::Name(name.chars().take(NAME_BYTES_MAX).collect()));
     }
     let fault = |what: String| TokensFault::File { path: path.to_owned(), what };
     let mut file = match path.exists() {
@@ -160,28 +161,8 @@ pub fn make(
     let sha256 = sha256_hex(token.as_bytes());
     file.tokens.push(Entry { name: name.to_owned(), roles: roles.to_vec(), sha256, expires });
     let text = serde_json::to_vec_pretty(&file).map_err(|error| fault(error.to_string()))?;
-    write_private(path, &text).map_err(|error| fault(error.kind().to_string()))?;
+    store::replace(path, 0o600, &text).map_err(|error| fault(error.kind().to_string()))?;
     Ok(token)
-}
-
-/// Names of callers and of connectors.
-pub fn is_name(name: &str) -> bool {
-    (1..=48).contains(&name.len())
-        && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
-}
-
-/// Writes a file that its owner alone may read, whole or not at all.
-pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let mut file =
-        File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    // Crash before it: the old file, and one beside it that the next write replaces.
-    fs::rename(&beside, path)
 }
 
 fn load(path: &Path) -> Result<TokensFile, TokensFault> {

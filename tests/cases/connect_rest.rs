@@ -96,7 +96,10 @@ fn is_settled(status: &Value) -> bool {
     let tasks = status["tasks"].as_array().expect("tasks");
     let is = |word: &str| status["connector"]["state"] == word;
     if is("RUNNING") {
-        return !tasks.is_empty() && tasks.iter().all(|task| task["state"] != "UNASSIGNED");
+        // One that is to pause or stop says so while it ends.
+        return status["connector"]["trace"].is_null()
+            && !tasks.is_empty()
+            && tasks.iter().all(|task| task["state"] != "UNASSIGNED");
     }
     true
 }

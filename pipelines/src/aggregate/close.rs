@@ -256,7 +256,6 @@ impl Worker<'_> {
                 let limit = self.crossing.release.limits.epsilon.as_deref();
                 self.control.cover_window(SHARD, allowed::windows(aggregate, limit)?)?;
                 account.reserve(&wanted)?;
-                // unwrap safety: it was written just now.
                 let made = account.balance().release(&id).cloned();
                 return made.ok_or_else(|| RunFault::Window(format!("{id} is not in its account")));
             };

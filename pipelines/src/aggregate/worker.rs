@@ -683,7 +683,6 @@ fn rows_max(design: &Design) -> usize {
     }
 }
 
-/// The store goes on from where the target stands: at most one window further than it knew.
 /// What the rows in a store were kept by. A store of other bounds would give sums that the noise is
 /// too small for.
 fn kept_by(aggregate: &Aggregate, keys: &SpaceKeys) -> Result<[u8; 32], RunFault> {
@@ -693,6 +692,7 @@ fn kept_by(aggregate: &Aggregate, keys: &SpaceKeys) -> Result<[u8; 32], RunFault
     Ok(canonical::sha256(&tuple.finish()))
 }
 
+/// The store goes on from where the target stands: at most one window further than it knew.
 fn agree(state: &mut State, closed: Option<&Closed>) -> Result<(), RunFault> {
     let outside = closed.map_or(-1, |closed| closed.window);
     if state.closing == outside && state.is_pinned() {

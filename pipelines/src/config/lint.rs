@@ -20,6 +20,7 @@ use super::place::zone;
 use super::schema::{listed, nearest, plain};
 use super::tables::Table;
 use super::yaml::{self, Node, Value, quoted};
+use crate::names::{NAME_BYTES_MAX, is_name};
 use crate::policy::Ground;
 use crate::scorecard;
 use crate::scorecard::evidence::{self, Measured};
@@ -51,7 +52,7 @@ impl Lint<'_> {
             Some(table) => file.name.strip_suffix(&format!(".{}", table.name)),
             None => Some(file.name.as_str()),
         };
-        self.name(&["name"], name.unwrap_or_default(), "a name", 48);
+        self.name(&["name"], name.unwrap_or_default(), "a name", NAME_BYTES_MAX);
         self.name(&["purpose"], &file.purpose, "a purpose", 64);
         let classes = self.classes(file.classes);
         let types = self.types(&file.types, &classes);
@@ -326,12 +327,7 @@ impl Lint<'_> {
     }
 
     pub(super) fn name(&mut self, path: &[&str], text: &str, what: &str, most: usize) {
-        let fits = (1..=most).contains(&text.len())
-            && text.starts_with(|c: char| c.is_ascii_lowercase())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
-        if !fits {
+        if !is_name(text, most) {
             let proposal: String = text
                 .to_lowercase()
                 .chars()

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use douane_pipelines::config as files;
+use douane_pipelines::names::{NAME_BYTES_MAX, is_name};
 use serde_json::{Map, Value, json};
 
 use super::lifecycle;
@@ -12,8 +13,7 @@ use crate::config::{self, CLASS, PIPELINE};
 use crate::connector::Connector;
 use crate::fleet::CONNECTORS_MAX;
 use crate::service::Service;
-use crate::store::{Keys, Saved, Store, Target};
-use crate::tokens::is_name;
+use crate::store::{self, Keys, Saved, TargetState};
 
 /// More than any pipeline's file may have.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -68,7 +68,12 @@ pub fn keys_of(service: &Service, connector: &Connector) -> Keys {
         keys
     });
     let small = std::fs::metadata(&connector.file).is_ok_and(|meta| meta.len() <= FILE_BYTES_MAX);
-    if small && let Ok(yaml) = std::fs::read_to_string(&connector.file) {
+    // What cannot be read as a pipeline may be another program's, with secrets in it.
+    let is_pipeline = files::load_all(&service.place_file, &connector.file).is_ok();
+    if small
+        && is_pipeline
+        && let Ok(yaml) = std::fs::read_to_string(&connector.file)
+    {
         keys.insert(PIPELINE.to_owned(), yaml);
     }
     keys
@@ -96,7 +101,7 @@ pub fn create(service: &Service, call: &Call) -> Answer {
 }
 
 /// Name, keys and aim of a request to create.
-fn asked(call: &Call) -> Result<(String, Keys, Target), Answer> {
+fn asked(call: &Call) -> Result<(String, Keys, TargetState), Answer> {
     let body = call.json()?;
     let object = body
         .as_object()
@@ -107,10 +112,10 @@ fn asked(call: &Call) -> Result<(String, Keys, Target), Answer> {
         return Err(Answer::error(400, what));
     }
     let target = match object.get("initial_state").unwrap_or(&Value::Null) {
-        Value::Null => Target::Running,
-        Value::String(word) if word.eq_ignore_ascii_case("running") => Target::Running,
-        Value::String(word) if word.eq_ignore_ascii_case("paused") => Target::Paused,
-        Value::String(word) if word.eq_ignore_ascii_case("stopped") => Target::Stopped,
+        Value::Null => TargetState::Running,
+        Value::String(word) if word.eq_ignore_ascii_case("running") => TargetState::Running,
+        Value::String(word) if word.eq_ignore_ascii_case("paused") => TargetState::Paused,
+        Value::String(word) if word.eq_ignore_ascii_case("stopped") => TargetState::Stopped,
         _ => {
             let what = "`initial_state` is one of RUNNING, PAUSED, STOPPED";
             return Err(Answer::error(400, what));
@@ -196,7 +201,7 @@ fn make(
     call: &Call,
     name: &str,
     mut keys: Keys,
-    target: Target,
+    target: TargetState,
 ) -> Result<Answer, Answer> {
     let fleet = &service.fleet;
     if fleet.get(name).is_some() {
@@ -204,7 +209,7 @@ fn make(
     }
     // Of domains, a catalogue, or a pipeline that came since the start: it is not written over.
     let file: PathBuf = fleet.store.file_of(name);
-    if is_name(name) && file.exists() {
+    if is_name(name, NAME_BYTES_MAX) && file.exists() {
         let what = format!(
             "`{name}.yaml` lies in the folder of pipelines already, and is no connector\n  next: choose \
              another name; a pipeline that was put there is one after a restart"
@@ -219,7 +224,7 @@ fn make(
     let yaml = keys.remove(PIPELINE).unwrap_or_default();
     let saved = Saved { config: Some(keys), target };
     fleet.store.save(name, &saved).map_err(|error| super::disk(&error))?;
-    Store::write(&file, yaml.as_bytes()).map_err(|error| super::disk(&error))?;
+    store::replace(&file, 0o644, yaml.as_bytes()).map_err(|error| super::disk(&error))?;
     let connector = fleet.add(name, &file, saved);
     // Nothing of it runs yet.
     let location = format!("{}/connectors/{name}", call.origin);
@@ -236,7 +241,8 @@ fn change(service: &Service, connector: &Arc<Connector>, mut keys: Keys) -> Resu
     store.save(&connector.name, &saved).map_err(|error| super::disk(&error))?;
     let same = std::fs::read(&connector.file).is_ok_and(|bytes| bytes == yaml.as_bytes());
     if !same {
-        Store::write(&connector.file, yaml.as_bytes()).map_err(|error| super::disk(&error))?;
+        store::replace(&connector.file, 0o644, yaml.as_bytes())
+            .map_err(|error| super::disk(&error))?;
     }
     connector.changed(saved);
     Ok(Answer::json(200, &info_json(service, connector)))
@@ -248,7 +254,7 @@ pub fn put_config(service: &Service, call: &Call) -> Answer {
         let keys = without_nulls(call.map()?)?;
         match service.fleet.get(name) {
             Some(connector) => change(service, &connector, keys),
-            None => make(service, call, name, keys, Target::Running),
+            None => make(service, call, name, keys, TargetState::Running),
         }
     };
     put().unwrap_or_else(|answer| answer)
@@ -275,7 +281,11 @@ pub fn delete(service: &Service, call: &Call) -> Answer {
         Err(answer) => return answer,
     };
     match service.fleet.remove(&connector) {
-        Ok(()) => Answer::empty(204),
+        Ok(true) => Answer::empty(204),
+        Ok(false) => Answer::error(
+            409,
+            "the connector is stopped, and something of it has not ended yet\n  next: delete it again",
+        ),
         Err(error) => super::disk(&error),
     }
 }

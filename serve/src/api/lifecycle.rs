@@ -6,7 +6,7 @@ use crate::call::{Answer, Call};
 use crate::config::PIPELINE;
 use crate::connector::{Connector, Member, Phase, State};
 use crate::service::Service;
-use crate::store::Target;
+use crate::store::TargetState;
 
 /// What a task's state says.
 struct Task {
@@ -21,7 +21,7 @@ impl Task {
             (_, Phase::Resting { trace } | Phase::Failed { trace }) => {
                 Self { state: "FAILED", trace: Some(trace.clone()) }
             }
-            (Target::Paused, _) => plain("PAUSED"),
+            (TargetState::Paused, Phase::Ended) => plain("PAUSED"),
             (_, Phase::Starting) => plain("UNASSIGNED"),
             // It waits for people at one place and goes on at others: running, and it says why not
             // everywhere.
@@ -55,13 +55,13 @@ fn waits(member: &Member, shard: u32) -> Option<String> {
 /// the first time.
 pub fn task_count(state: &State) -> u32 {
     match state.saved.target {
-        Target::Stopped => 0,
+        TargetState::Stopped => 0,
         _ => state.members.iter().map(|member| member.shards).sum(),
     }
 }
 
 fn tasks_of(state: &State) -> Vec<Task> {
-    if state.saved.target == Target::Stopped {
+    if state.saved.target == TargetState::Stopped {
         return Vec::new();
     }
     let of = |member: &Member| {
@@ -78,8 +78,13 @@ pub fn task_states(state: &State) -> Vec<&'static str> {
 /// The connector's own state: it fails only where its file cannot be read.
 fn own(state: &State) -> Task {
     match &state.unreadable {
-        Some(trace) if state.saved.target == Target::Running => {
+        Some(trace) if state.saved.target == TargetState::Running => {
             Task { state: "FAILED", trace: Some(trace.clone()) }
+        }
+        // What is said to have stopped writes nothing more.
+        _ if state.saved.target != TargetState::Running && state.ends() => {
+            let trace = "it ends what is under way".to_owned();
+            Task { state: "RUNNING", trace: Some(trace) }
         }
         _ => Task { state: state.saved.target.word(), trace: None },
     }
@@ -125,7 +130,7 @@ pub fn status(service: &Service, call: &Call) -> Answer {
 }
 
 /// Kafka Connect names an unknown connector in one way here and in another below.
-fn aim(service: &Service, call: &Call, target: Target, status: u16) -> Answer {
+fn aim(service: &Service, call: &Call, target: TargetState, status: u16) -> Answer {
     let name = call.param("c");
     let Some(connector) = service.fleet.get(name) else {
         return Answer::error(404, &format!("Unknown connector {name}"));
@@ -137,15 +142,15 @@ fn aim(service: &Service, call: &Call, target: Target, status: u16) -> Answer {
 }
 
 pub fn pause(service: &Service, call: &Call) -> Answer {
-    aim(service, call, Target::Paused, 202)
+    aim(service, call, TargetState::Paused, 202)
 }
 
 pub fn resume(service: &Service, call: &Call) -> Answer {
-    aim(service, call, Target::Running, 202)
+    aim(service, call, TargetState::Running, 202)
 }
 
 pub fn stop(service: &Service, call: &Call) -> Answer {
-    aim(service, call, Target::Stopped, 204)
+    aim(service, call, TargetState::Stopped, 204)
 }
 
 /// Restarts nothing without `includeTasks`: there is nothing in a connector but its tasks.

@@ -30,8 +30,11 @@ pub struct Readings {
     cpu: Mutex<Cpu>,
 }
 
+#[derive(Default)]
 struct Reading {
-    at: Instant,
+    /// When it was last tried, and when it last could be read.
+    tried: Option<Instant>,
+    at: Option<Instant>,
     statuses: Vec<Status>,
 }
 
@@ -41,7 +44,8 @@ impl Readings {
         let mut known = self.statuses.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         known.retain(|name, _| connectors.iter().any(|connector| connector.name == *name));
         let is_old = |connector: &&Arc<Connector>| {
-            known.get(&connector.name).is_none_or(|reading| reading.at.elapsed() >= FRESH)
+            let tried = known.get(&connector.name).and_then(|reading| reading.tried);
+            tried.is_none_or(|tried| tried.elapsed() >= FRESH)
         };
         let old: Vec<Arc<Connector>> = connectors.iter().filter(is_old).map(Arc::clone).collect();
         drop(known);
@@ -50,18 +54,26 @@ impl Readings {
         }
         let (statuses, is_reading) = (Arc::clone(&self.statuses), Arc::clone(&self.is_reading));
         let place = service.place_file.clone();
-        std::thread::spawn(move || {
+        let ended = Arc::clone(&self.is_reading);
+        let spawned = std::thread::Builder::new().name("readings".to_owned()).spawn(move || {
             for connector in old {
-                // What cannot be read is not shown; why not, the connector's status says.
                 let read = status::read_all(&place, &connector.file).map(|all| all.pipelines);
-                let found = read.unwrap_or_default().into_iter().filter_map(|(_, s)| s.ok());
-                let reading = Reading { at: Instant::now(), statuses: found.collect() };
-                if let Ok(mut statuses) = statuses.lock() {
-                    statuses.insert(connector.name.clone(), reading);
+                let mut known = statuses.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let reading = known.entry(connector.name.clone()).or_default();
+                reading.tried = Some(Instant::now());
+                // What cannot be read stays as it was, and its age says so: an alert that fell
+                // silent with the link would be none.
+                let read = read.unwrap_or_default();
+                if !read.is_empty() && read.iter().all(|(_, status)| status.is_ok()) {
+                    reading.statuses = read.into_iter().filter_map(|(_, s)| s.ok()).collect();
+                    reading.at = reading.tried;
                 }
             }
             is_reading.store(false, Ordering::Relaxed);
         });
+        if spawned.is_err() {
+            ended.store(false, Ordering::Relaxed);
+        }
     }
 }
 
@@ -292,7 +304,8 @@ fn of_clusters(page: &mut Page, service: &Service) {
     let age = "douane_reading_age_seconds";
     page.family(age, "gauge", "How old the readings from the clusters are.");
     for (connector, reading) in known.iter() {
-        page.sample(age, &[("connector", connector)], reading.at.elapsed().as_secs_f64().floor());
+        let seconds = reading.at.map_or(f64::INFINITY, |at| at.elapsed().as_secs_f64().floor());
+        page.sample(age, &[("connector", connector)], seconds);
     }
 }
 

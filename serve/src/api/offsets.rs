@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::call::{Answer, Call};
 use crate::connector::Connector;
 use crate::service::Service;
-use crate::store::Target;
+use crate::store::TargetState;
 
 const REFUSED: &str = "the offsets of this connector cannot be altered: they stand in the target, in \
     the transactions of the data. Going back would send records a second time, going on would leave \
@@ -67,7 +67,8 @@ pub fn read(service: &Service, call: &Call) -> Answer {
 
 fn stopped(service: &Service, call: &Call) -> Result<std::sync::Arc<Connector>, Answer> {
     let connector = super::connector(service, call)?;
-    if connector.state().saved.target != Target::Stopped {
+    let state = connector.state();
+    if state.saved.target != TargetState::Stopped || state.ends() {
         let text = format!("{MUST_STOP} '/connectors/{}/stop' endpoint", connector.name);
         return Err(Answer::error(400, &text));
     }

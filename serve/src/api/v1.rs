@@ -1,4 +1,4 @@
-//! `/v1`: what Kafka Connect has no words for. Each is what the verb of that name prints as JSON.
+//! `/v1`: what Kafka Connect has no words for.
 
 use douane_ledger::log;
 use douane_pipelines::names::ledger_home;
