@@ -735,6 +735,13 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
     read_bounded(path, FILE_BYTES_MAX)
 }
 
+/// Whether nobody but its owner can read a file, or nobody but this process's own group a file of
+/// root's: so an orchestrator hands a secret to a process that is not root.
+fn is_private(mode: u32, (owner, group): (u32, u32), own_group: u32) -> bool {
+    let handed_over = owner == 0 && group != 0 && group == own_group && mode & 0o037 == 0;
+    mode & 0o077 == 0 || handed_over
+}
+
 fn read_bounded(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -744,7 +751,8 @@ fn read_bounded(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, KeyFa
     };
     let meta = file.metadata().map_err(io_fault(path))?;
     let mode = meta.mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    let group = rustix::process::getegid().as_raw();
+    if !is_private(mode, (meta.uid(), meta.gid()), group) {
         return Err(KeyFault::Open { path: path.to_owned(), mode });
     }
     // Room for all of it at once: a vector that grows leaves copies behind.

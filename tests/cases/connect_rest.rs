@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
+use crate::cases::bench::asked;
 use crate::customers::{Customers, Format};
 use crate::feed::{Load, Plants};
-use crate::place::{Place, Running, Setup};
+use crate::place::{Place, Running, Setup, used};
 use crate::{rig, say};
 
 /// The topic of the transcript.
@@ -534,6 +535,97 @@ fn what_stops_starts_again_as_it_was_and_one_that_fails_touches_no_other() {
     for secret in &golden.secrets {
         assert!(!log.contains(secret.as_str()), "a value was logged");
     }
+}
+
+/// Fifty pipelines in one process: what it takes to begin, to wait, and to answer while two of them
+/// are at full speed.
+#[test]
+fn many_pipelines_in_one_process() {
+    let _turn = rig::exclusive();
+    if !asked("service") {
+        return;
+    }
+    let count = say::count("DOUANE_BENCH_PIPELINES", 50);
+    let records = say::count("DOUANE_BENCH_RECORDS", 200_000);
+    let waiting: Vec<String> = (2..count).map(|n| format!("waiting-{n}")).collect();
+    let waiting: Vec<&str> = waiting.iter().map(String::as_str).collect();
+    let mut golden = Golden::new("many.in", &waiting);
+    let busy = ["busy-0", "busy-1"];
+    let (quiet_yaml, source) = (golden.yaml.clone(), golden.place.setup.source.clone());
+    source.create("many.busy", 4, &[]);
+    let busy_yaml = quiet_yaml.replace("many.in", "many.busy");
+    for (names, yaml) in [(&waiting[..], quiet_yaml), (&busy[..], busy_yaml)] {
+        golden.yaml = yaml;
+        for name in names {
+            if busy.contains(name) {
+                golden.sign(name);
+            }
+            let file = golden.place.dir.join(format!("pipelines/{name}.yaml"));
+            std::fs::write(file, golden.yaml(name)).expect("a file");
+        }
+    }
+
+    let began = Instant::now();
+    let (mut running, client) = golden.serve();
+    let crossed = |name: &str| {
+        let line = format!("douane_records_total{{connector=\"{name}\",pipeline=\"{name}\"}} ");
+        let metrics = client.get("/metrics").body;
+        let found =
+            metrics.lines().find_map(|found| found.strip_prefix(&line)?.parse::<u64>().ok());
+        found.unwrap_or(0)
+    };
+    let all_run = || {
+        let all = client.get("/connectors?expand=status").json();
+        let all = all.as_object().expect("connectors").clone();
+        let runs = |one: &Value| {
+            one["status"]["tasks"].as_array().is_some_and(|tasks| {
+                !tasks.is_empty() && tasks.iter().all(|task| task["state"] == "RUNNING")
+            })
+        };
+        all.len() == count && all.values().all(runs)
+    };
+    while !all_run() {
+        assert!(began.elapsed() < Duration::from_secs(120), "{}", running.said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    say::figure("bench.service.start", began.elapsed().as_millis(), "ms");
+    while waiting.iter().any(|name| crossed(name) == 0) {
+        assert!(began.elapsed() < Duration::from_secs(180), "{}", running.said());
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    std::thread::sleep(Duration::from_secs(5));
+    let (before, _) = used(running.pid());
+    std::thread::sleep(Duration::from_secs(20));
+    let (after, peak_mib) = used(running.pid());
+    say::figure("bench.service.idle_cpu", format!("{:.1}", (after - before) * 5.0), "% of a core");
+    say::figure("bench.service.idle_peak", peak_mib, "MiB");
+
+    let mut events = Customers::new(9, 73_500_120, true);
+    let load = Load::new(4).customers(&mut events, records, Format::Json, &Plants::default());
+    load.send(&source, "many.busy");
+    while busy.iter().any(|name| crossed(name) == 0) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let first: u64 = busy.iter().map(|name| crossed(name)).sum();
+    let mut took = Vec::new();
+    let paths =
+        ["/connectors?expand=status", "/connectors/busy-0/status", "/metrics", "/connectors"];
+    let asking = Instant::now();
+    for path in paths.iter().cycle().take(1000) {
+        let asked = Instant::now();
+        assert_eq!(client.get(path).status, 200, "{path}");
+        took.push(asked.elapsed().as_millis());
+    }
+    let seconds = asking.elapsed().as_secs_f64();
+    let last: u64 = busy.iter().map(|name| crossed(name)).sum();
+    assert!(last > first, "nothing crossed while it was asked");
+    say::figure("bench.service.crossed_meanwhile", last - first, "records");
+    say::figure("bench.service.asked_for", format!("{seconds:.1}"), "s");
+    for (name, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
+        say::figure(&format!("bench.service.rest_{name}"), say::quantile(&took, share), "ms");
+    }
+    say::figure("bench.service.busy_peak", used(running.pid()).1, "MiB");
+    running.stop();
 }
 
 /// PyPI's kafka-connect-py, unmodified, with a token as a password. `DOUANE_KC` names its command.

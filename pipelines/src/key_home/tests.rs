@@ -87,6 +87,25 @@ fn init_that_fails_leaves_nothing_in_the_way_of_the_next() {
     KeyHome::init(&place).unwrap();
 }
 
+/// 0440 of root's for the group of the process: a secret that Kubernetes mounts with `fsGroup`.
+#[test]
+fn a_secret_that_is_handed_over_is_private_and_what_others_can_read_is_not() {
+    const OWN: u32 = 65532;
+    for (mode, of, private) in [
+        (0o600, (OWN, OWN), true),
+        (0o400, (0, 0), true),
+        (0o440, (0, OWN), true),
+        (0o440, (0, 100), false),
+        (0o440, (1000, OWN), false),
+        (0o460, (0, OWN), false),
+        (0o444, (0, OWN), false),
+    ] {
+        assert_eq!(is_private(mode, of, OWN), private, "{mode:o} of {of:?}");
+    }
+    // Root's own group is many a process's.
+    assert!(!is_private(0o440, (0, 0), 0));
+}
+
 #[test]
 fn open_bad_rights_bad_bytes_bad_missing() {
     type Spoil = fn(&Path);

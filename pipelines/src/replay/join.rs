@@ -1,5 +1,6 @@
 //! Parts of a replay, made on several machines, as one answer. Parts of different questions, a part that
-//! is missing or there twice, and answers that are not those that the ledger was told of, are refused.
+//! is missing or there twice, and answers that are not those of the digest beside them, are refused. The
+//! digests go on into what is joined: REPLAYED in the ledger has them.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +31,7 @@ fn read(path: &Path) -> Result<Replay, RunFault> {
         serde_json::from_slice(&bytes).map_err(|_| no("this is no answer of `replay`"))?;
     match part.digests == [digest(&part.answers)?] {
         true => Ok(part),
-        false => Err(no("its answers are not those that the ledger was told of")),
+        false => Err(no("its answers are not those of the digest beside them")),
     }
 }
 
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_the_ledger_was_not_told_of_are_refused() {
+    fn answers_that_are_not_those_of_their_digest_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("part.json");
         let one = part(None, vec![transaction("shard-0", 1, Answer::Different)]);
@@ -136,6 +137,6 @@ mod tests {
         assert_ne!(mended, text);
         std::fs::write(&file, mended).unwrap();
         let why = join(std::slice::from_ref(&file)).unwrap_err().to_string();
-        assert!(why.contains("the ledger was told of"), "{why}");
+        assert!(why.contains("the digest beside them"), "{why}");
     }
 }
