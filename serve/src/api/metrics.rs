@@ -138,6 +138,8 @@ impl Page {
             true => String::new(),
             false => format!("{{{}}}", labels.join(",")),
         };
+        // Prometheus writes it so.
+        let value = if value == f64::INFINITY { "+Inf".to_owned() } else { value.to_string() };
         let _ = writeln!(self.0, "{name}{labels} {value}");
     }
 }
@@ -357,6 +359,8 @@ mod tests {
         page.sample("m", &[("a", "x\"} 1\nm{a=\"\\")], 2.0);
         assert_eq!(page.0, "m{a=\"x\\\"} 1\\nm{a=\\\"\\\\\"} 2\n");
         assert_eq!(page.0.lines().count(), 1);
+        page.sample("m", &[], f64::INFINITY);
+        assert!(page.0.ends_with("m +Inf\n"), "{}", page.0);
     }
 
     #[test]
