@@ -157,10 +157,9 @@ impl Witness {
             return Err(Refused::Conflict { size: known.size });
         }
         goes_on(&known, &note, proof)?;
-        if note.size > known.size {
-            let next = Known { size: note.size, root: note.root, ..known };
-            self.store(&path, &next)?;
-        }
+        // Also where nothing is new: what a killed process left may be seen and not be durable.
+        let next = Known { size: note.size, root: note.root, ..known };
+        self.store(&path, &next)?;
         // Crash here: it is remembered and nobody has the line; the same request from the new size
         // gets it.
         let body = note::body(checkpoint).ok_or(Refused::Malformed { why: "no checkpoint" })?;

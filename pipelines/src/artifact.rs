@@ -341,12 +341,12 @@ pub fn revoke(
     trust: &Path,
     signer: &Signer,
     reason: &str,
-) -> Result<(revocation::Revoked, Vec<u8>), RunFault> {
+) -> Result<(revocation::Revoked, Vec<revocation::Written>), RunFault> {
     let path = statement(file);
     let bytes = std::fs::read(&path).map_err(|error| unreadable(&path, &error))?;
     let envelope = Envelope::from_bytes(&bytes).map_err(|fault| refused(&path, fault))?;
     let (_, digest) = artifact::draft(&envelope).map_err(|fault| refused(&path, fault))?;
-    revocation::stop(&revocations(file), trust, &canonical::hex(&digest), signer, reason)
+    revocation::stop(&[revocations(file)], trust, &canonical::hex(&digest), signer, reason)
 }
 
 /// What somebody outside is told of a file.
@@ -530,8 +530,10 @@ mod tests {
         assert!(sign(&file, &root, &trust, &by(1), |_, _| {}).is_err());
         fs::write(&file, &bytes).unwrap();
         assert_eq!(told().unwrap(), (true, "approved"));
-        let (_, lines) = revoke(&file, &trust, &by(1), "leaks").unwrap();
-        fs::write(revocations(&file), lines).unwrap();
+        let (_, written) = revoke(&file, &trust, &by(1), "leaks").unwrap();
+        let [(at, lines)] = written.as_slice() else { panic!("{} files", written.len()) };
+        assert_eq!(*at, revocations(&file));
+        fs::write(at, lines).unwrap();
         assert_eq!(told().unwrap(), (false, "revoked"));
         fs::write(revocations(&file), "torn").unwrap();
         assert!(told().is_err(), "what cannot be told is refused");

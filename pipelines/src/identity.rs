@@ -98,6 +98,7 @@ mod tests {
                 release_version: 1,
             },
             record_key: None,
+            once: false,
             control: Head { journal: JournalId([0; 16]), size: 0, root: [0; 32] },
         }
     }

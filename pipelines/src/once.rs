@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use douane_connectors::edge::{Admin, EdgeFault, Polled, Quarantine, Source, Sovereign};
 use douane_ledger::log::{Entry, SpanEntry};
+use douane_ledger::release::Release;
 use douane_schemas::record::RawRecord;
 
 use crate::config::{Pipeline, Place};
@@ -123,6 +124,19 @@ pub fn check_open(crossing: &Crossing, control: &[(u64, Entry)]) -> Result<(), R
             what: "all of its span has crossed, and nothing else may".to_owned(),
         }),
         false => Ok(()),
+    }
+}
+
+/// A pipeline that began with a span has crossed nothing of what lies before and beside it. An ordinary
+/// release would take all of that up from the earliest record on, whatever `start` says.
+pub fn goes_on(began_with_a_span: bool, release: &Release) -> Result<(), RunFault> {
+    match began_with_a_span && release.once.is_none() {
+        false => Ok(()),
+        true => Err(RunFault::OneShot {
+            what: "this pipeline exports spans, each under a one-shot release: give the stream a \
+                   pipeline of another name and topic"
+                .to_owned(),
+        }),
     }
 }
 

@@ -128,6 +128,10 @@ pub struct Layout {
     /// How the record key is made; absent in a layout of before this was written down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record_key: Option<Vec<String>>,
+    /// It began under a one-shot release, which says itself where reading begins: no other release
+    /// goes on from there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
     /// Head of the control log of the process that committed this layout.
     pub control: Head,
 }
@@ -232,6 +236,7 @@ impl Layout {
             shards: shards.into_values().collect(),
             approved: self.approved.clone(),
             record_key: self.record_key,
+            once: self.once,
             control,
         }
     }
@@ -268,6 +273,7 @@ mod tests {
                 release_version: 1,
             },
             record_key: None,
+            once: false,
             control: Head { journal: JournalId([0; 16]), size: 0, root: [0; 32] },
         }
     }

@@ -1,4 +1,5 @@
-//! Revocations: what stops a release before it expires. They lie in a file beside it.
+//! Revocations: what stops a release before it expires. They lie in a file beside it, and once more
+//! beside the trust root: another copy of the release lies beside the same trust root.
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,11 @@ use crate::signer::Signer;
 /// out.
 pub fn file(pipeline: &Pipeline) -> PathBuf {
     pipeline.release.with_extension("revocations.json")
+}
+
+/// Where they are looked for: beside the release, and beside the trust root.
+pub fn files(place: &Place, pipeline: &Pipeline) -> [PathBuf; 2] {
+    [file(pipeline), place.trust.with_extension("revocations.json")]
 }
 
 /// Who stopped a release.
@@ -46,7 +52,12 @@ impl From<Revoked> for RunFault {
 /// Where it cannot be told: a line that is no revocation, or one of this release that does not
 /// verify. Then nothing may be written.
 pub fn of(place: &Place, pipeline: &Pipeline, digest: &str) -> Result<Option<Revoked>, RunFault> {
-    said(&file(pipeline), &place.trust, digest)
+    for file in files(place, pipeline) {
+        if let Some(revoked) = said(&file, &place.trust, digest)? {
+            return Ok(Some(revoked));
+        }
+    }
+    Ok(None)
 }
 
 /// As [`of`], of a file and a trust root's.
@@ -79,7 +90,10 @@ pub fn said(file: &Path, trust: &Path, digest: &str) -> Result<Option<Revoked>, 
     Ok(None)
 }
 
-/// The revocations' file with one more line: this release of the pipeline is stopped, or this draft
+/// A file and what it is to hold.
+pub type Written = (PathBuf, Vec<u8>);
+
+/// The revocations' files with one more line: this release of the pipeline is stopped, or this draft
 /// never becomes one.
 pub fn revoke(
     place: &Place,
@@ -87,20 +101,20 @@ pub fn revoke(
     envelope: &Envelope,
     signer: &Signer,
     reason: &str,
-) -> Result<(Revoked, Vec<u8>), RunFault> {
+) -> Result<(Revoked, Vec<Written>), RunFault> {
     let digest = release::digest(&release::draft(envelope).map_err(fault)?);
     let digest = canonical::hex(&digest.map_err(fault)?);
-    stop(&file(pipeline), &place.trust, &digest, signer, reason)
+    stop(&files(place, pipeline), &place.trust, &digest, signer, reason)
 }
 
-/// As [`revoke`], of what has this digest, in a file of revocations and under a trust root's.
+/// As [`revoke`], of what has this digest, in files of revocations and under a trust root's.
 pub(crate) fn stop(
-    file: &Path,
+    files: &[PathBuf],
     trust: &Path,
     digest: &str,
     signer: &Signer,
     reason: &str,
-) -> Result<(Revoked, Vec<u8>), RunFault> {
+) -> Result<(Revoked, Vec<Written>), RunFault> {
     if reason.is_empty() || reason.len() > 200 || reason.contains(release::is_hidden) {
         return Err(fault("a reason has 1 to 200 characters in one line"));
     }
@@ -115,12 +129,17 @@ pub(crate) fn stop(
     signer.sign(&mut line)?;
     // Whoever may not revoke adds no line that everybody would stumble over.
     let (_, by) = release::verify_revocation(&line, &root_of(trust)?).map_err(fault)?;
-    let mut lines = match said(file, trust, digest)? {
-        Some(before) => return Err(before.into()),
-        None => read(file)?,
-    };
-    lines.extend(line.to_bytes().map_err(fault)?);
-    Ok((Revoked { by, at: revocation.created, reason: reason.to_owned() }, lines))
+    let line = line.to_bytes().map_err(fault)?;
+    let mut written = Vec::new();
+    for file in files {
+        if let Some(before) = said(file, trust, digest)? {
+            return Err(before.into());
+        }
+        let mut lines = read(file)?;
+        lines.extend(&line);
+        written.push((file.clone(), lines));
+    }
+    Ok((Revoked { by, at: revocation.created, reason: reason.to_owned() }, written))
 }
 
 /// A file that is not there says nothing; one that cannot be read could say anything.
@@ -169,6 +188,12 @@ mod tests {
             };
             release::revoke(&revocation, &[key]).unwrap().to_bytes().unwrap()
         };
+        // A copy of the release somewhere else has the same trust root beside it.
+        let by_the_root = place.trust.with_extension("revocations.json");
+        assert_eq!(files(&place, &pipeline), [file(&pipeline), by_the_root.clone()]);
+        std::fs::write(&by_the_root, line(&this, &ada)).unwrap();
+        assert_eq!(of(&place, &pipeline, &this).unwrap().unwrap().by, "ada");
+        std::fs::remove_file(&by_the_root).unwrap();
         let said = |lines: &[Vec<u8>]| {
             std::fs::write(file(&pipeline), lines.concat()).unwrap();
             of(&place, &pipeline, &this)

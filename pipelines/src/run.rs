@@ -532,6 +532,7 @@ fn settle<'a>(
     if let Some(before) = &before {
         release::check_successor(&crossing.place, &before.approved, &crossing.approved)?;
         record_key::check(before.record_key.as_deref(), &crossing.record_key)?;
+        once::goes_on(before.once, &crossing.release)?;
     }
     let control_head = before.as_ref().map(|layout| &layout.control);
     let log = crossing.take_over(&crossing.names.control_log(), control_head);
@@ -684,6 +685,7 @@ fn first_layout(
         shards: Vec::new(),
         approved: crossing.approved.clone(),
         record_key: Some(crossing.record_key.clone()),
+        once: crossing.release.once.is_some(),
         control,
     })
 }

@@ -199,7 +199,11 @@ impl Watch {
         let found = aggregate::place_of(&found, &running.pipeline);
         let place = Place {
             trust: found.trust.clone(),
-            policy: found.policy.clone(),
+            policy: policy::Ground {
+                dir: found.policy.dir.clone(),
+                files: found.policy.files.clone(),
+                ..running.place.policy.clone()
+            },
             ..running.place.clone()
         };
         if place != found && self.other_place.as_ref() != Some(&found) {
@@ -248,7 +252,7 @@ fn watched(place_file: &Path, place: &Place, pipeline: &Pipeline) -> Vec<PathBuf
         files.extend(policy::paths(dir));
     }
     files.push(pipeline.release.clone());
-    files.push(revocation::file(pipeline));
+    files.extend(revocation::files(place, pipeline));
     files.push(place.trust.clone());
     files.push(place.keys.store());
     files

@@ -86,6 +86,15 @@ impl Stamp {
     fn is(&self, other: &Self) -> bool {
         self == other && *self != Self::Unknown
     }
+
+    /// How many bytes there are, where that is known.
+    fn len(&self) -> Option<u64> {
+        match self {
+            Self::Absent => Some(0),
+            Self::There { len, .. } => Some(*len),
+            Self::Unknown => None,
+        }
+    }
 }
 
 /// What ends the right to write while it is used.
@@ -142,7 +151,7 @@ impl Right {
         for Read { papers, digest, stamp } in read.iter_mut() {
             let now = Stamp::of(&papers.revocations);
             if !now.is(stamp) {
-                match papers.say(digest) {
+                match papers.shrank(stamp, &now).or_else(|| papers.say(digest)) {
                     Some(halt) => self.halt(halt),
                     None => *stamp = now,
                 }
@@ -183,8 +192,21 @@ struct Papers {
 }
 
 impl Papers {
-    fn of(place: &Place, pipeline: &Pipeline) -> Self {
-        Self { revocations: revocation::file(pipeline), trust: place.trust.clone() }
+    fn of(place: &Place, pipeline: &Pipeline) -> Vec<Self> {
+        let files = revocation::files(place, pipeline).into_iter();
+        files.map(|revocations| Self { revocations, trust: place.trust.clone() }).collect()
+    }
+
+    /// Lines are added and never taken out: what is missing may have been about any release.
+    fn shrank(&self, before: &Stamp, now: &Stamp) -> Option<Halt> {
+        let less = before.len().zip(now.len()).is_some_and(|(before, now)| now < before);
+        less.then(|| {
+            Halt::Doubt(format!(
+                "{}: revocations were taken out: it cannot be told whether the release was revoked\n  \
+                 next: put the file back as it was",
+                self.revocations.display()
+            ))
+        })
     }
 
     /// What the file of revocations says of a release.
@@ -201,14 +223,13 @@ impl Papers {
 #[derive(Default)]
 pub struct Vigil {
     /// As the files say now, which may name other places than those the process runs with.
-    found: Mutex<Option<Papers>>,
+    found: Mutex<Vec<Papers>>,
 }
 
 impl Vigil {
     /// The files were read anew: `release revoke` writes where they say.
     pub fn found(&self, place: &Place, pipeline: &Pipeline) {
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Papers::of(place, pipeline));
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Papers::of(place, pipeline);
     }
 
     /// Looks until asked to stop. What ends the release is told at once, and no transaction begins
@@ -239,14 +260,20 @@ impl Vigil {
     }
 
     fn look(&self, running: &Crossing, trusted: &mut String) -> Option<Halt> {
-        let mut all = vec![Papers::of(&running.place, &running.pipeline)];
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        all.extend(found.filter(|found| *found != all[0]));
+        let mut all = Papers::of(&running.place, &running.pipeline);
+        for found in self.found.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if !all.contains(found) {
+                all.push(found.clone());
+            }
+        }
+        let mut right = running.right.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = |papers: &Papers| right.iter().find(|read| read.papers == *papers);
         let mut read = Vec::new();
         for papers in all.iter().filter(|_| !control_switch::deaf_to_revocations()) {
             // Before it is read: what changes meanwhile is another file.
             let stamp = Stamp::of(&papers.revocations);
-            if let Some(halt) = papers.say(&running.release_digest) {
+            let shrank = before(papers).and_then(|read| papers.shrank(&read.stamp, &stamp));
+            if let Some(halt) = shrank.or_else(|| papers.say(&running.release_digest)) {
                 return Some(halt);
             }
             read.push(Read {
@@ -255,7 +282,8 @@ impl Vigil {
                 stamp,
             });
         }
-        *running.right.read.lock().unwrap_or_else(PoisonError::into_inner) = read;
+        *right = read;
+        drop(right);
         // A chain of roots is verified where it changed.
         let files: Vec<_> = all.iter().filter_map(|p| std::fs::read(&p.trust).ok()).collect();
         let now: String = files.iter().map(|bytes| canonical::sha256_hex(bytes)).collect();
@@ -333,6 +361,13 @@ mod tests {
         assert!(matches!(right.read.lock().unwrap()[0].stamp, Stamp::There { len: 0, .. }));
         std::fs::write(&papers.revocations, "torn").unwrap();
         assert_eq!(right.holds().unwrap_err().code(), "release");
+        // One that lost lines, or is gone, is not one that says nothing.
+        let gone = Right::default();
+        let stamp = Stamp::of(&papers.revocations);
+        let read = Read { papers: papers.clone(), digest: "a".repeat(64), stamp };
+        gone.read.lock().unwrap().push(read);
+        std::fs::remove_file(&papers.revocations).unwrap();
+        assert!(gone.holds().unwrap_err().to_string().contains("taken out"));
         // The control: without that look it goes on until the next second's.
         blind.holds().unwrap();
         // A file that nobody may ask about is never as it was.

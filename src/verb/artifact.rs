@@ -120,9 +120,11 @@ fn sign(place: &Path, file: &Path, key: &KeyAt) -> Result<ExitCode, RunFault> {
 
 fn revoke(place: &Path, file: &Path, key: &KeyAt, reason: &str) -> Result<ExitCode, RunFault> {
     let place = config::load_place(place).map_err(RunFault::Findings)?;
-    let (revoked, lines) = artifact::revoke(file, &place.trust, &Signer::open(key)?, reason)?;
+    let (revoked, written) = artifact::revoke(file, &place.trust, &Signer::open(key)?, reason)?;
+    for (path, lines) in &written {
+        write(path, lines)?;
+    }
     let path = artifact::revocations(file);
-    write(&path, &lines)?;
     verb::print(&format!("revoked by {} at {}; {}", revoked.by, revoked.at, path.display()));
     Ok(ExitCode::SUCCESS)
 }

@@ -193,7 +193,8 @@ fn fault(what: impl std::fmt::Display) -> RunFault {
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), RunFault> {
     // Written whole or not at all: a torn release file would only be refused, but a torn trust
     // root would have to be made again by everybody.
-    let aside = path.with_extension("tmp");
+    let aside = path.with_extension(format!("{}.tmp", std::process::id()));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     std::fs::File::create(&aside)
         .and_then(|mut file| {
             file.write_all(bytes)?;
@@ -201,6 +202,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), RunFault> {
             file.sync_all()
         })
         .and_then(|()| std::fs::rename(&aside, path))
+        // What was printed as done is there after a power cut.
+        .and_then(|()| std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all())
         .map_err(|error| verb::file_fault(path, &error))
 }
 
@@ -407,30 +410,50 @@ fn stop(
     let (place, mut pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
     keep_tables(&mut pipelines, table.map(std::slice::from_ref).unwrap_or_default(), file)?;
     let signer = Signer::open(key)?;
+    // One that cannot be stopped, or was before, leaves no other one going on.
+    let mut first = None;
     for pipeline in &pipelines {
-        let envelope = match what {
-            What::InForce => release::envelope(pipeline)?,
-            What::Draft => {
-                let draft = bundle::find(&bundle::draft_file(pipeline), pipeline)?;
-                draft.ok_or_else(|| fault(format!("no draft of `{}` waits", pipeline.name)))?
+        match stop_one(&place, pipeline, &signer, reason, what) {
+            Ok(()) => {}
+            Err(RunFault::Revoked { by, at }) if pipelines.len() > 1 => {
+                verb::print(&format!("{} was revoked by {by} at {at} already", pipeline.name));
             }
-        };
-        let (revoked, lines) = revocation::revoke(&place, pipeline, &envelope, &signer, reason)?;
-        let revocations = revocation::file(pipeline);
-        write(&revocations, &lines)?;
-        let what = match what {
-            What::InForce => "release of",
-            What::Draft => "draft of",
-        };
-        verb::print(&format!(
-            "{what} {} revoked by {} at {}; {}",
-            pipeline.name,
-            revoked.by,
-            revoked.at,
-            revocations.display()
-        ));
+            Err(fault) => first = first.or(Some(fault)),
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    first.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+fn stop_one(
+    place: &config::Place,
+    pipeline: &config::Pipeline,
+    signer: &Signer,
+    reason: &str,
+    what: What,
+) -> Result<(), RunFault> {
+    let envelope = match what {
+        What::InForce => release::envelope(pipeline)?,
+        What::Draft => {
+            let draft = bundle::find(&bundle::draft_file(pipeline), pipeline)?;
+            draft.ok_or_else(|| fault(format!("no draft of `{}` waits", pipeline.name)))?
+        }
+    };
+    let (revoked, written) = revocation::revoke(place, pipeline, &envelope, signer, reason)?;
+    for (file, lines) in &written {
+        write(file, lines)?;
+    }
+    let what = match what {
+        What::InForce => "release of",
+        What::Draft => "draft of",
+    };
+    verb::print(&format!(
+        "{what} {} revoked by {} at {}; {}",
+        pipeline.name,
+        revoked.by,
+        revoked.at,
+        revocation::file(pipeline).display()
+    ));
+    Ok(())
 }
 
 /// Whose signature it is, and what it made of the draft.

@@ -170,10 +170,15 @@ const FRAUDS: &[(&str, Plant)] = &[
         data.push(bare);
     }),
     ("changed", |data, _| {
-        let next = data[41..].iter().position(|record| {
-            record.partition == data[40].partition && manifest_of(record) == manifest_of(&data[40])
-        });
-        data.swap(40, 41 + next.expect("another of its transaction"));
+        let (one, other) = (0..data.len())
+            .find_map(|one| {
+                let (place, of) = (data[one].partition, manifest_of(&data[one]));
+                let is_its = |other: &Record| other.partition == place && manifest_of(other) == of;
+                let next = data[one + 1..].iter().position(is_its)?;
+                Some((one, one + 1 + next))
+            })
+            .expect("a transaction with two records of one partition");
+        data.swap(one, other);
     }),
     // A whole transaction is taken out, records and manifest.
     ("gap", |data, manifests| {

@@ -194,6 +194,7 @@ fn revoked(place: &Place, revocations: &Path) -> Vec<u8> {
         .fine("release revoke");
     let lines = std::fs::read(revocations).expect("the revocations");
     std::fs::remove_file(revocations).expect("removed");
+    std::fs::remove_file(place.dir.join("trust.revocations.json")).expect("removed");
     lines
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::engine::{Policy, Undecided};
@@ -73,6 +74,15 @@ pub fn names(dir: &Path) -> std::io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// At most a byte more than a file may have; nothing of what is no file.
+fn read_bounded(path: &Path) -> Option<Vec<u8>> {
+    let file = fs::File::open(path).ok()?;
+    let mut bytes = Vec::new();
+    file.metadata().ok()?.is_file().then_some(())?;
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
 /// The paths of the files, and the folder's own: what a change of the policies changes.
 pub fn paths(dir: &Path) -> Vec<PathBuf> {
     names(dir).unwrap_or_default().into_iter().map(|name| dir.join(name)).collect()
@@ -101,7 +111,7 @@ pub fn read(dir: &Path, place: &str, mark: Mark, findings: &mut Findings) -> Vec
     let mut files = Vec::new();
     for name in found {
         let label = dir.join(&name).display().to_string();
-        let Ok(bytes) = fs::read(dir.join(&name)) else {
+        let Some(bytes) = read_bounded(&dir.join(&name)) else {
             findings
                 .error(&label, Mark::FILE, Kind::Unreadable, "cannot be read")
                 .next("mend its rights");

@@ -110,7 +110,7 @@ fn write_reasons(out: &mut String, replay: &Replay) -> fmt::Result {
              of the signed manifest; and what was refused then is refused now. Otherwise: different, with the place.",
         ),
     ];
-    let caption = format!("Of each transaction below; the plan is {fingerprint}….");
+    let caption = format!("Of each transaction below; the plan is {}….", Escaped(fingerprint));
     open_table(out, ("reasons", "Chain of reasons"), &caption, &["Claim", "Stands on"])?;
     for (claim, why) in reasons {
         writeln!(out, "<tr><th scope=\"row\">{claim}</th><td>{why}</td></tr>")?;
