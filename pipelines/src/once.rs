@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use douane_connectors::edge::{Admin, EdgeFault, Polled, Quarantine, Source, Sovereign};
 use douane_ledger::log::{Entry, SpanEntry};
-use douane_ledger::release::Release;
 use douane_schemas::record::RawRecord;
 
 use crate::config::{Pipeline, Place};
@@ -129,8 +128,8 @@ pub fn check_open(crossing: &Crossing, control: &[(u64, Entry)]) -> Result<(), R
 
 /// A pipeline that began with a span has crossed nothing of what lies before and beside it. An ordinary
 /// release would take all of that up from the earliest record on, whatever `start` says.
-pub fn goes_on(began_with_a_span: bool, release: &Release) -> Result<(), RunFault> {
-    match began_with_a_span && release.once.is_none() {
+pub fn goes_on(began_with_a_span: bool, is_a_span: bool) -> Result<(), RunFault> {
+    match began_with_a_span && !is_a_span {
         false => Ok(()),
         true => Err(RunFault::OneShot {
             what: "this pipeline exports spans, each under a one-shot release: give the stream a \
@@ -420,6 +419,15 @@ mod tests {
     use douane_connectors::file::{FileFormat, SovereignFolder};
 
     use super::*;
+
+    #[test]
+    fn a_pipeline_of_spans_goes_on_under_spans_only() {
+        for (began, is, goes) in
+            [(true, false, false), (true, true, true), (false, true, true), (false, false, true)]
+        {
+            assert_eq!(goes_on(began, is).is_ok(), goes, "{began} {is}");
+        }
+    }
 
     /// Two files of ten lines.
     fn folder(dir: &std::path::Path) -> Arc<dyn Sovereign> {

@@ -532,7 +532,7 @@ fn settle<'a>(
     if let Some(before) = &before {
         release::check_successor(&crossing.place, &before.approved, &crossing.approved)?;
         record_key::check(before.record_key.as_deref(), &crossing.record_key)?;
-        once::goes_on(before.once, &crossing.release)?;
+        once::goes_on(before.once, crossing.release.once.is_some())?;
     }
     let control_head = before.as_ref().map(|layout| &layout.control);
     let log = crossing.take_over(&crossing.names.control_log(), control_head);
