@@ -227,6 +227,24 @@ impl Cluster {
             .sum()
     }
 
+    /// Fences every holder of a transactional id.
+    pub fn fence(&self, transactional_id: &str) {
+        let producer: BaseProducer =
+            self.config().set("transactional.id", transactional_id).create().expect("a producer");
+        producer.init_transactions(PATIENCE).expect("the coordinator");
+    }
+
+    /// Records of the topic that a group has committed.
+    pub fn consumed(&self, group: &str, topic: &str) -> i64 {
+        let consumer: BaseConsumer =
+            self.config().set("group.id", group).create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(topic, 0, self.partitions(topic) - 1);
+        // A group that has not begun yet has no coordinator.
+        let Ok(committed) = consumer.committed_offsets(list, PATIENCE) else { return 0 };
+        committed.elements().iter().filter_map(|e| e.offset().to_raw()).map(|at| at.max(0)).sum()
+    }
+
     /// All of a topic, to the high watermark that it had at the call; within a partition in order.
     pub fn read(&self, topic: &str, isolation: Isolation) -> Vec<Record> {
         let mut tail = self.tail(topic, isolation);

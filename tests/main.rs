@@ -23,17 +23,18 @@ mod rig;
 mod say;
 
 mod cases {
-    mod aggregates;
+    pub mod aggregates;
     mod bad_input;
     pub mod bench;
     mod broker_faults;
     mod captures;
     mod changes;
-    mod connect_rest;
+    pub mod connect_rest;
     pub mod coverage;
     pub mod debezium;
     mod demo;
     mod editors;
+    mod enrich;
     mod epochs;
     mod federated;
     pub mod files;
@@ -47,6 +48,8 @@ mod cases {
     mod leaktest;
     mod life;
     mod memory;
+    mod min_group;
+    mod page;
     mod peers;
     mod policy;
     mod protections;
@@ -55,6 +58,7 @@ mod cases {
     mod redrive;
     mod replay;
     mod rig_itself;
+    mod secured;
     mod selected;
     mod shred;
     mod source_loss;
@@ -64,5 +68,6 @@ mod cases {
     mod trainer;
     pub mod verbs;
     mod witness;
+    pub mod workers;
     mod zombie;
 }

@@ -46,6 +46,8 @@ pub struct Setup {
     pub domains: String,
     /// What stands under `keys` in `douane.yaml`.
     pub keys: String,
+    /// What stands under `ledger` there.
+    pub ledger: &'static str,
     /// Environment of every verb and run.
     pub env: Vec<(String, String)>,
     /// Another place's keys: the same value gives the same token there and here.
@@ -152,6 +154,12 @@ impl Setup {
             columns: customer_columns(true),
             domains: CUSTOMER_DOMAINS.to_owned(),
             keys: "dir: keys/".to_owned(),
+            // `DOUANE_TEST_LEDGER=topic`: any case with the ledger's home in a topic.
+            ledger: match std::env::var("DOUANE_TEST_LEDGER").as_deref() {
+                Ok("topic") => "dir: ledger/, home: topic",
+                Ok(other) => panic!("DOUANE_TEST_LEDGER is `topic`, not `{other}`"),
+                Err(_) => "dir: ledger/",
+            },
             env: Vec::new(),
             keys_of: None,
             overrides: CUSTOMER_OVERRIDE.to_owned(),
@@ -306,7 +314,7 @@ impl Place {
   sovereign: {{ zone: eu-de, id: \"{}\", bootstrap: \"{}\"{}, topics: {{ replication: 1, min_insync: 1 }} }}
   global: {{ zone: global, id: \"{}\", bootstrap: \"{}\"{}, properties: {{ {} }}, topic_prefix: \"\", topics: {{ replication: 1, min_insync: 1 }} }}
 keys: {{ {} }}
-ledger: {{ dir: ledger/ }}
+ledger: {{ {} }}
 trust: trust.json
 tasks: {}
 {}
@@ -319,6 +327,7 @@ tasks: {}
             registry(&setup.target_registry),
             setup.target_properties,
             setup.keys,
+            setup.ledger,
             setup.tasks,
             setup.place,
         );
@@ -392,7 +401,12 @@ release: {name}.release.json
 
     /// A verb in the background; what it prints goes to the log.
     pub fn spawn(&self, args: &[&str]) -> Running {
-        let log = self.dir.join("run.log");
+        self.spawn_to("run.log", args)
+    }
+
+    /// As `spawn`, with a log of its own.
+    pub fn spawn_to(&self, log: &str, args: &[&str]) -> Running {
+        let log = self.dir.join(log);
         let open = || File::options().create(true).append(true).open(&log).expect("a log");
         let from = std::fs::metadata(&log).map_or(0, |meta| meta.len());
         let mut command = self.command(args);

@@ -201,6 +201,22 @@ impl Broker {
         broker
     }
 
+    /// Kafka with listeners that `secured` says, of its folder and the first of five ports: the first is
+    /// plain, the second its controller's.
+    pub fn start_secured(name: &str, secured: impl FnOnce(&Path, u16) -> Vec<String>) -> Self {
+        let (dir, port) = (directory(name), ports(5));
+        let properties = secured(&dir, port);
+        let cluster = Cluster::at(&format!("127.0.0.1:{port}"));
+        let broker = Self { kind: Kind::Kafka, dir, port, properties, proxied: None, cluster };
+        broker.start_again();
+        broker
+    }
+
+    /// The first of its ports.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn start_again(&self) {
         let (dir, port) = (self.dir.display().to_string(), self.port.to_string());
         let started = Instant::now();
@@ -391,12 +407,17 @@ pub struct Connect {
 
 impl Connect {
     pub fn start(bootstrap: &str) -> Self {
+        Self::start_with(bootstrap, &[])
+    }
+
+    /// With further properties of the worker, `name=value` each.
+    pub fn start_with(bootstrap: &str, properties: &[&str]) -> Self {
         let connect = Self { dir: directory("connect"), port: ports(1) };
         let started = Instant::now();
-        script(
-            "connect.sh",
-            &["start", &connect.dir.display().to_string(), bootstrap, &connect.port.to_string()],
-        );
+        let (dir, port) = (connect.dir.display().to_string(), connect.port.to_string());
+        let mut args = vec!["start", &dir, bootstrap, &port];
+        args.extend_from_slice(properties);
+        script("connect.sh", &args);
         say::note(format!("Connect answers after {:.1} s", started.elapsed().as_secs_f32()));
         connect
     }
@@ -418,6 +439,12 @@ impl Connect {
 
     pub fn status(&self, name: &str) -> String {
         http(self.port, "GET", &format!("/connectors/{name}/status"), None).1
+    }
+
+    /// The worker's process.
+    pub fn pid(&self) -> u32 {
+        let pid = std::fs::read_to_string(self.dir.join("pid")).expect("the worker's pid");
+        pid.trim().parse().expect("a process id")
     }
 }
 

@@ -35,6 +35,11 @@ impl EdgeFault {
         }
     }
 
+    /// Whether there was more to read than the time allowed.
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self, Self::Kafka(KafkaFault::Unfinished { .. }))
+    }
+
     /// Whether a new life meets the same: a file does not mend itself, as a cluster may.
     pub fn stays(&self) -> bool {
         match self {
@@ -85,6 +90,8 @@ pub struct TopicConfig {
     pub cleanup_policy: String,
     /// `retention.ms`; -1 is for ever.
     pub retention_ms: i64,
+    /// `retention.bytes`, of a partition; -1 is no bound.
+    pub retention_bytes: i64,
 }
 
 /// What became of making a topic.

@@ -279,11 +279,12 @@ impl Registry {
     fn is_of_the_id(&self, fault: &RegistryFault) -> bool {
         match fault {
             RegistryFault::Unsupported { .. } => true,
-            RegistryFault::Refused { status, .. } | RegistryFault::Answer { status, .. } => {
-                matches!(status, 200 | 400..=407 | 409..=428 | 430..=499)
+            RegistryFault::Refused { status, .. } => {
+                matches!(status, 400..=407 | 409..=428 | 430..=499)
             }
-            // Rights may be given by subject. Who has none at all is refused what is of no subject.
-            RegistryFault::Denied { status: 403, .. } => {
+            // A page of something that stands before the registry is about no id. And rights may be given by
+            // subject: who has none at all is refused what is of no subject.
+            RegistryFault::Answer { .. } | RegistryFault::Denied { status: 403, .. } => {
                 self.get::<serde::de::IgnoredAny>("/schemas/types").is_ok()
             }
             _ => false,

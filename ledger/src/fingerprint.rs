@@ -46,6 +46,9 @@ pub struct Fingerprinted {
     /// Transactions become visible at multiples of so many milliseconds; absent: as they come.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "text_u64_option")]
     pub publish_ms: Option<u64>,
+    /// How many units must share what a row shows of quasi-identifiers; absent: nobody counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_group: Option<MinGroup>,
     /// `state` or `envelope`.
     pub record_shape: String,
     /// How changes become records, where anything of it is not the default.
@@ -71,6 +74,18 @@ pub struct Fingerprinted {
     pub policy_digest: String,
     /// Version of the list of documented envelope leaves.
     pub envelope_list: u32,
+}
+
+/// Rows whose group is too small stay behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MinGroup {
+    /// Distinct units that a window must hold of a group.
+    pub k: u32,
+    /// The columns outside that make a group.
+    pub columns: Vec<String>,
+    /// The leaf that names the unit, `key.id` or `after.id`.
+    pub unit: String,
 }
 
 /// One end of the pipeline.
@@ -185,6 +200,10 @@ mod tests {
         RecordEnvelope { db: db.into(), table: table.into(), deletes }
     }
 
+    fn group(k: u32, column: &str, unit: &str) -> MinGroup {
+        MinGroup { k, columns: vec![column.into()], unit: unit.into() }
+    }
+
     fn sample() -> Fingerprinted {
         let end = |id: &str| Endpoint {
             cluster_id: id.into(),
@@ -201,6 +220,7 @@ mod tests {
             partition_by: "token".into(),
             timestamp_ms_granularity: 1000,
             publish_ms: None,
+            min_group: None,
             record_shape: "state".into(),
             changes: Changes::default(),
             leaves: vec![],
@@ -250,6 +270,10 @@ mod tests {
             &|f| f.partition_by.push('x'),
             &|f| f.timestamp_ms_granularity = 1,
             &|f| f.publish_ms = Some(1_000),
+            &|f| f.min_group = Some(group(5, "city", "key.id")),
+            &|f| f.min_group = Some(group(6, "city", "key.id")),
+            &|f| f.min_group = Some(group(5, "town", "key.id")),
+            &|f| f.min_group = Some(group(5, "city", "after.id")),
             &|f| f.record_shape.push('x'),
             &|f| f.changes.unavailable = Unavailable::Nullify,
             &|f| f.changes.truncate = Truncate::Drop,

@@ -14,10 +14,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+mod at;
 mod chain;
 mod entry;
 mod fault;
 mod journal;
+mod kept;
 mod publish;
 mod recover;
 mod tree;
@@ -27,6 +29,7 @@ pub use entry::{
 };
 pub use fault::LedgerFault;
 pub use journal::JournalId;
+pub use kept::{Copied, Keeper};
 #[cfg(test)]
 pub(crate) use publish::path_of;
 pub use publish::{checkpoint, verifier_key};
@@ -133,7 +136,24 @@ impl Log {
         keys: LogKeys,
     ) -> Result<Self, LedgerFault> {
         let position = at.map_or(recover::Position::None, recover::Position::Named);
-        Self::open(home, name, position, keys, None)
+        Self::open(home, name, position, keys, None, None)
+    }
+
+    /// [`Log::take_over`] of a log whose journals have their home elsewhere: `keeper` has fenced
+    /// whoever held it, and the journals in the folder were brought up to what is kept
+    /// ([`Copied`]).
+    ///
+    /// # Errors
+    /// As [`Log::take_over`]; what the keeper says.
+    pub fn take_over_kept(
+        home: &Path,
+        name: &str,
+        at: Option<&Head>,
+        keys: LogKeys,
+        keeper: Box<dyn Keeper>,
+    ) -> Result<Self, LedgerFault> {
+        let position = at.map_or(recover::Position::None, recover::Position::Named);
+        Self::open(home, name, position, keys, None, Some(keeper))
     }
 
     /// Opens a log that no position names: the control log. One process at a time, by a lock of
@@ -160,7 +180,7 @@ impl Log {
         let dir = prepare(home, name)?;
         let lock = lock(&dir.join("lock"), "control log")?;
         let position = known.map_or(recover::Position::Unasked, recover::Position::Extends);
-        Self::open(home, name, position, keys, Some(lock))
+        Self::open(home, name, position, keys, Some(lock), None)
     }
 
     fn open(
@@ -169,6 +189,7 @@ impl Log {
         position: recover::Position<'_>,
         keys: LogKeys,
         lock: Option<File>,
+        keeper: Option<Box<dyn Keeper>>,
     ) -> Result<Self, LedgerFault> {
         let dir = prepare(home, name)?;
         let found = recover::recover(&dir, name, position)?;
@@ -176,7 +197,7 @@ impl Log {
         let (size, root) = (found.tree.size(), found.tree.root());
         let from = found.tip.map(|tip| Head { journal: tip, size, root });
         let header = Header::new(name, journal, found.generation.saturating_add(1), from);
-        let writer = Writer::create(&journals(&dir), &header)?;
+        let writer = Writer::create(&journals(&dir), &header, keeper)?;
         // Crash here: an empty journal that no position names; the next holder does the same.
         let mut segments = found.segments;
         if let Some(last) = segments.last_mut() {
@@ -296,6 +317,11 @@ impl Log {
             self.covered = size;
         }
         Ok(self.durable)
+    }
+
+    /// Nothing is appended for a while.
+    pub fn idle(&self) {
+        self.writer.idle();
     }
 
     /// The durable head.

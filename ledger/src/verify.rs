@@ -15,12 +15,15 @@ use crate::log::Head;
 use crate::signing::VerifyingKey;
 
 mod compare;
+mod files;
 mod frames;
 mod leaves;
 pub(crate) mod note;
 mod tiles;
 
 use compare::{compare, cosigned, manifests, old_checkpoints, published, wanted_manifests};
+use files::Folder;
+pub use files::{Files, Memory};
 use frames::{Journal, JournalHead};
 use leaves::Leaves;
 pub(crate) use tiles::number_path;
@@ -41,8 +44,10 @@ pub struct Expect {
     /// Who signs manifests.
     pub manifest_keys: Vec<VerifyingKey>,
     /// `name+hex8+base64(0x04 || key)`: who must have cosigned a checkpoint of the log, the published
-    /// one, `tlog/cosigned` or an old one.
+    /// one, one of `tlog/cosigned` or an old one.
     pub witnesses: Vec<String>,
+    /// Seconds since the epoch: each witness must have cosigned at this instant or later.
+    pub cosigned_since: Option<u64>,
 }
 
 /// Something that does not hold.
@@ -101,6 +106,8 @@ pub struct Report {
     pub torn: BTreeMap<String, u64>,
     /// Size of the published checkpoint.
     pub checkpoint: Option<u64>,
+    /// Its origin: which log it says it is.
+    pub origin: Option<String>,
     /// Whether the checkpoint's signature was checked.
     pub signature_checked: bool,
     /// Manifests that hold.
@@ -200,14 +207,33 @@ pub fn log(dir: &Path, expect: &Expect) -> io::Result<Report> {
     Ok(report)
 }
 
+/// As [`log`], of a log of that name whose files lie anywhere.
+///
+/// # Errors
+/// As [`log`].
+pub fn files(name: &str, files: &dyn Files, expect: &Expect) -> io::Result<Report> {
+    let (mut report, unplaced) = check_files(Path::new(name), name, files, expect)?;
+    report.findings.extend(compare::unplaced(&unplaced));
+    Ok(report)
+}
+
 /// The report, and the manifests whose leaf is not in this log.
 fn check(dir: &Path, expect: &Expect) -> io::Result<(Report, BTreeSet<usize>)> {
-    let mut report = Report { dir: dir.to_path_buf(), ..Report::default() };
     let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let heads = headers(&dir.join("journals"), name, &mut report)?;
-    let published = published(dir, expect, &mut report)?;
+    check_files(dir, name, &Folder(dir), expect)
+}
+
+fn check_files(
+    dir: &Path,
+    name: &str,
+    files: &dyn Files,
+    expect: &Expect,
+) -> io::Result<(Report, BTreeSet<usize>)> {
+    let mut report = Report { dir: dir.to_path_buf(), ..Report::default() };
+    let heads = headers(files, name, &mut report)?;
+    let published = published(files, expect, &mut report)?;
     let mut old = old_checkpoints(expect, &mut report);
-    old.extend(cosigned(dir, expect, &mut report)?);
+    old.extend(cosigned(files, expect, &mut report)?);
     let chain = chain(&heads, expect, &mut report);
     let wanted = wanted_manifests(expect, &mut report);
 
@@ -228,7 +254,7 @@ fn check(dir: &Path, expect: &Expect) -> io::Result<(Report, BTreeSet<usize>)> {
             let why = "it goes on from other entries than are here";
             report.findings.insert(Finding::Chain { journal: head.journal.clone(), why });
         }
-        let mut journal = Journal::open(&dir.join("journals"), &head.journal)?;
+        let mut journal = Journal::open(files, &head.journal)?;
         journal.next()?;
         while next.is_none_or(|from| tree.len() < from.size) {
             let Some(payload) = journal.next()? else {
@@ -257,13 +283,13 @@ fn check(dir: &Path, expect: &Expect) -> io::Result<(Report, BTreeSet<usize>)> {
     }
     for id in report.aside.clone() {
         let start = heads.get(&id).map_or(0, JournalHead::start);
-        let mut journal = Journal::open(&dir.join("journals"), &id)?;
+        let mut journal = Journal::open(files, &id)?;
         journal.next()?;
         drain(&mut journal, start, Some(start), &mut report)?;
     }
     compare(expect, &published, &old, &roots, &tree, &mut report);
     if let Some(note) = published.as_ref().filter(|note| note.size <= tree.len()) {
-        tiles::check(&dir.join("tlog"), note.size, leaves.hashes(), &mut report)?;
+        tiles::check(files, note.size, leaves.hashes(), &mut report)?;
     }
     let unplaced = manifests(&wanted, &leaves, &mut report);
     Ok((report, unplaced))
@@ -274,19 +300,21 @@ fn root(tree: &MemoryBackedTree<Sha256, leaves::Fed>) -> [u8; 32] {
 }
 
 fn headers(
-    dir: &Path,
+    files: &dyn Files,
     name: &str,
     report: &mut Report,
 ) -> io::Result<BTreeMap<String, JournalHead>> {
     let mut heads = BTreeMap::new();
-    for entry in std::fs::read_dir(dir)? {
-        let file = entry?.file_name();
-        let Some(id) = file.to_str().and_then(|file| file.strip_suffix(".journal")) else {
-            let journal = file.to_string_lossy().into_owned();
+    for path in files.list("journals")? {
+        let file = path.strip_prefix("journals/").unwrap_or(&path);
+        // A name that is no UTF-8 was made readable, and is none of a journal.
+        let id = file.strip_suffix(".journal").filter(|id| !id.contains('\u{fffd}'));
+        let Some(id) = id else {
+            let journal = file.to_owned();
             report.findings.insert(Finding::Chain { journal, why: "not a journal file" });
             continue;
         };
-        let mut journal = Journal::open(dir, id)?;
+        let mut journal = Journal::open(files, id)?;
         let first = journal.next()?;
         let finding = match first.as_deref().map(|bytes| JournalHead::parse(bytes, id, name)) {
             // Never born: a crash while it was made. Damage is reported as such.
@@ -306,7 +334,7 @@ fn headers(
 
 /// Reads a journal to its end beyond the chain: nothing there may claim a commit of its own.
 fn drain(
-    journal: &mut Journal,
+    journal: &mut Journal<'_>,
     mut index: u64,
     shared: Option<u64>,
     report: &mut Report,

@@ -21,6 +21,8 @@ use crate::verify::note::{self, Note};
 const COSIGNATURE: u8 = 4;
 /// A proof between trees of up to 2^63 leaves has no more hashes.
 const PROOF_HASHES_MAX: usize = 63;
+/// Below a log: a file for each cosigned checkpoint, its name the checkpoint's size.
+pub(crate) const COSIGNED: &str = "tlog/cosigned";
 /// A request is a checkpoint, a proof and two lines.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
@@ -360,14 +362,16 @@ fn published_tree(log: &Path, size: u64) -> Result<MemoryBackedTree<Sha256, Entr
     Ok(tree)
 }
 
-/// Writes a request's checkpoint with the lines of witnesses beside the published one, as
-/// `tlog/cosigned`. What witnesses wrote there before about the same checkpoint stays.
+/// Writes a request's checkpoint with the lines of witnesses beside the published one, as a file of its
+/// size in `tlog/cosigned`. Checkpoints of other sizes stay, whoever cosigned them, and so do the lines
+/// that are there about this one. The file.
 ///
 /// # Errors
-/// [`AskFault`]: among others for a line that is none.
-pub fn attach(log: &Path, request: &[u8], lines: &str) -> Result<(), AskFault> {
-    let parsed = Request::parse(request);
-    let Request { checkpoint, .. } = parsed.map_err(|_| AskFault::Log { why: "no request" })?;
+/// [`AskFault`]: among others for a line that is none, and where another checkpoint of this size is there.
+pub fn attach(log: &Path, request: &[u8], lines: &str) -> Result<PathBuf, AskFault> {
+    let no_request = AskFault::Log { why: "no request" };
+    let Ok(Request { checkpoint, .. }) = Request::parse(request) else { return Err(no_request) };
+    let note = note::parse(checkpoint, None).map_err(|why| AskFault::Log { why })?;
     let malformed = AskFault::Log { why: "a witness's answer is lines of cosignatures" };
     if lines.is_empty() || !lines.ends_with('\n') {
         return Err(malformed);
@@ -375,11 +379,17 @@ pub fn attach(log: &Path, request: &[u8], lines: &str) -> Result<(), AskFault> {
     if !lines.lines().all(|line| line.starts_with("\u{2014} ") && line.split(' ').count() == 3) {
         return Err(malformed);
     }
-    let path = log.join("tlog/cosigned");
+    let dir = log.join(COSIGNED);
+    let path = dir.join(note.size.to_string());
     let io = |error: std::io::Error| AskFault::Io { path: path.clone(), kind: error.kind() };
+    fs::create_dir_all(&dir).map_err(io)?;
     let mut text = match fs::read(&path) {
         Ok(before) if note::body(&before) == note::body(checkpoint) => before,
-        Ok(_) => checkpoint.to_vec(),
+        Ok(_) => {
+            return Err(AskFault::Log {
+                why: "another checkpoint of this size was cosigned: the log was forked",
+            });
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => checkpoint.to_vec(),
         Err(error) => return Err(io(error)),
     };
@@ -388,9 +398,11 @@ pub fn attach(log: &Path, request: &[u8], lines: &str) -> Result<(), AskFault> {
         text.extend_from_slice(line.as_bytes());
         text.push(b'\n');
     }
-    let temporary = path.with_extension("tmp");
+    // Beside the folder, where nobody takes it for one of them.
+    let temporary = log.join(format!("{COSIGNED}.{}.tmp", std::process::id()));
     fs::write(&temporary, text).map_err(io)?;
-    fs::rename(&temporary, &path).map_err(io)
+    fs::rename(&temporary, &path).map_err(io)?;
+    Ok(path)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ mod close;
 pub(crate) mod drawing;
 mod fold;
 mod keys;
-mod store;
+pub(crate) mod store;
 mod sums;
 pub(crate) mod trial;
 mod vector;
@@ -48,10 +48,11 @@ pub fn store_path(place: &Place, pipeline: &Pipeline) -> PathBuf {
     place.state.dir.join(format!("{}.redb", pipeline.name))
 }
 
-/// The place as a pipeline of statistics runs in it: by one shard, whatever rows have.
+/// The place as a pipeline of statistics, or of rows in groups, runs in it: by one shard, whatever
+/// others have.
 pub fn place_of(place: &Place, pipeline: &Pipeline) -> Place {
     let mut place = place.clone();
-    if pipeline.aggregate.is_some() {
+    if pipeline.is_one_shard() {
         place.tasks = 1;
     }
     place
@@ -64,6 +65,20 @@ pub fn of_rows(pipeline: &Pipeline, what: &str) -> Result<(), RunFault> {
         Some(_) => Err(RunFault::Window(format!(
             "{}: {what} is for rows, and this pipeline lets statistics cross\n  next: `douane test` \
              shows its sums before noise, of rows that are invented",
+            pipeline.file.display()
+        ))),
+    }
+}
+
+/// What looks at single records refuses a pipeline whose rows cross in groups in words.
+pub fn of_single_rows(pipeline: &Pipeline, what: &str) -> Result<(), RunFault> {
+    of_rows(pipeline, what)?;
+    match pipeline.min_group {
+        None => Ok(()),
+        Some(_) => Err(RunFault::Window(format!(
+            "{}: {what} takes records out of the window that they were counted in, and this pipeline \
+             has `min_group`\n  next: mend the rows at their source: their next change is counted \
+             with its window",
             pipeline.file.display()
         ))),
     }

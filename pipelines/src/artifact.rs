@@ -138,6 +138,42 @@ struct Tensor {
     data_offsets: [u64; 2],
 }
 
+/// A header's entries in their order, each name once, and its texts, each name of them once: a name that stands twice would hide
+/// what stands under it first from whoever signs.
+struct Header {
+    texts: Option<Entries>,
+    tensors: Vec<(String, serde_json::Value)>,
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Header;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+                let (mut header, mut names) =
+                    (Header { texts: None, tensors: Vec::new() }, BTreeSet::new());
+                while let Some(name) = map.next_key::<String>()? {
+                    if !names.insert(name.clone()) {
+                        return Err(serde::de::Error::custom("a name twice"));
+                    }
+                    match name.as_str() {
+                        METADATA => header.texts = Some(map.next_value()?),
+                        _ => header.tensors.push((name, map.next_value()?)),
+                    }
+                }
+                Ok(header)
+            }
+        }
+        from.deserialize_map(Each)
+    }
+}
+
 /// The entries of a JSON object in their order, each name once.
 struct Entries(Vec<(String, serde_json::Value)>);
 
@@ -169,14 +205,12 @@ impl<'de> Deserialize<'de> for Entries {
 type Texts = Vec<(String, String)>;
 
 fn contents(header: &[u8], data: u64, kind: Kind) -> Result<(Contents, Texts), String> {
-    let Entries(entries) = serde_json::from_slice(header.trim_ascii_end())
+    let text = in_one_form(header)?;
+    let header: Header = serde_json::from_str(text)
         .map_err(|_| "its header is no JSON object, or has a name twice")?;
-    let (mut tensors, mut metadata) = (Vec::new(), Vec::new());
-    for (name, value) in entries {
-        if name == METADATA {
-            metadata = texts(value)?;
-            continue;
-        }
+    let metadata = header.texts.map_or_else(|| Ok(Vec::new()), texts)?;
+    let mut tensors = Vec::new();
+    for (name, value) in header.tensors {
         if !is_plain(&name) {
             return Err("a tensor's name is out of form: [A-Za-z0-9_.:/-], at most 256".to_owned());
         }
@@ -184,7 +218,7 @@ fn contents(header: &[u8], data: u64, kind: Kind) -> Result<(Contents, Texts), S
             .map_err(|_| format!("tensor `{name}` is not of this format"))?;
         tensors.push((name, tensor));
     }
-    tensors.sort_by_key(|(_, tensor)| tensor.data_offsets);
+    as_written(text, &tensors)?;
     let (mut end, mut parameters) = (0u64, 0u64);
     let (mut dtypes, mut wide) = (BTreeSet::new(), false);
     for (name, Tensor { dtype, shape, data_offsets }) in &tensors {
@@ -192,6 +226,9 @@ fn contents(header: &[u8], data: u64, kind: Kind) -> Result<(Contents, Texts), S
         let (_, size, is_wide) = known.ok_or(format!("tensor `{name}`: type is not known"))?;
         let count = shape.iter().try_fold(1u64, |count, dim| count.checked_mul(*dim));
         let bytes = count.and_then(|count| count.checked_mul(*size));
+        if count == Some(0) {
+            return Err(format!("tensor `{name}` holds no number"));
+        }
         let fits = bytes.is_some_and(|bytes| end.checked_add(bytes) == Some(data_offsets[1]));
         if data_offsets[0] != end || !fits {
             return Err(format!("tensor `{name}`: bytes before or in it belong to no tensor"));
@@ -228,6 +265,59 @@ fn contents(header: &[u8], data: u64, kind: Kind) -> Result<(Contents, Texts), S
     Ok((contents, metadata))
 }
 
+/// How a header is written says nothing: no blanks but those that fill it up to 8 bytes, no characters
+/// written out that need not be.
+fn in_one_form(header: &[u8]) -> Result<&str, String> {
+    let no = |why: &str| Err(format!("{why}\n  next: write it with the safetensors library"));
+    let Ok(text) = std::str::from_utf8(header) else { return no("its header is not UTF-8") };
+    let json = text.trim_end_matches(' ');
+    let blanks = text.len() - json.len();
+    if blanks > 7 || (blanks > 0 && text.len() % 8 != 0) {
+        return no("blanks behind its header fill nothing up");
+    }
+    let (mut inside, mut escaped) = (false, false);
+    for c in json.chars() {
+        match (inside, escaped, c) {
+            (true, true, '"' | '\\') => escaped = false,
+            (true, true, _) => return no("its header writes characters out"),
+            (true, false, '\\') => escaped = true,
+            (_, false, '"') => inside = !inside,
+            (false, _, c) if c.is_whitespace() => return no("its header has blanks"),
+            _ => {}
+        }
+    }
+    Ok(json)
+}
+
+/// The tensors stand behind the texts, in the order of their bytes, each in the one form.
+fn as_written(text: &str, tensors: &[(String, Tensor)]) -> Result<(), String> {
+    let each: Result<Vec<String>, _> = tensors
+        .iter()
+        .map(|(name, tensor)| {
+            Ok::<_, serde_json::Error>(format!(
+                "{}:{}",
+                serde_json::to_string(name)?,
+                serde_json::to_string(tensor)?
+            ))
+        })
+        .collect();
+    let each = each.map_err(|fault| fault.to_string())?.join(",");
+    let before = text.strip_suffix('}').and_then(|text| text.strip_suffix(each.as_str()));
+    let is_texts = |before: &str| {
+        let texts = before.strip_suffix(',').unwrap_or(before);
+        texts.starts_with(&format!("{{\"{METADATA}\":{{")) && texts.ends_with('}')
+    };
+    match before.is_some_and(|before| before == "{" || is_texts(before)) {
+        true => Ok(()),
+        false => {
+            Err("its header is not in the one form: texts first, tensors in the order of their \
+                      bytes, each as dtype, shape, data_offsets\n  next: write it with the \
+                      safetensors library"
+                .to_owned())
+        }
+    }
+}
+
 /// Large numbers as text: JSON would round them.
 fn texts_of(shape: &[u64]) -> Vec<String> {
     shape.iter().map(u64::to_string).collect()
@@ -239,11 +329,8 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// Few short texts that a person can read before they leave.
-fn texts(value: serde_json::Value) -> Result<Texts, String> {
+fn texts(Entries(entries): Entries) -> Result<Texts, String> {
     let no = "its metadata is not of few short texts in ASCII";
-    let Ok(Entries(entries)) = serde_json::from_value::<Entries>(value) else {
-        return Err(no.to_owned());
-    };
     let text = |(name, value): (String, serde_json::Value)| {
         let value = value.as_str()?.to_owned();
         let fits =
@@ -295,18 +382,40 @@ pub fn propose(file: &Path, proposal: &Proposal) -> Result<(Artifact, Vetted), R
     Ok((artifact, vetted))
 }
 
-/// The statement beside a file, which says what the file is.
-fn beside(file: &Path) -> Result<(Envelope, Artifact, [u8; 32], Vetted), RunFault> {
+/// The statement beside a file.
+fn beside(file: &Path) -> Result<(Envelope, Artifact, [u8; 32]), RunFault> {
     let path = statement(file);
     let bytes = std::fs::read(&path).map_err(|error| unreadable(&path, &error))?;
     let envelope = Envelope::from_bytes(&bytes).map_err(|fault| refused(&path, fault))?;
     let (artifact, digest) = artifact::draft(&envelope).map_err(|fault| refused(&path, fault))?;
-    let vetted = vet(file, artifact.kind)?;
-    let same = (&artifact.sha256, artifact.bytes, &artifact.contents)
-        == (&vetted.sha256, vetted.bytes, &vetted.contents);
+    Ok((envelope, artifact, digest))
+}
+
+/// Digest and length of a file, of which nothing is read but that.
+fn summed(file: &Path) -> Result<(String, u64), RunFault> {
+    let mut from = File::open(file).map_err(|error| unreadable(file, &error))?;
+    let (mut digest, mut length, mut buffer) = (Context::new(&SHA256), 0, vec![0; 1 << 20]);
+    loop {
+        let read = from.read(&mut buffer).map_err(|error| unreadable(file, &error))?;
+        if read == 0 {
+            return Ok((canonical::hex(digest.finish().as_ref()), length));
+        }
+        digest.update(&buffer[..read]);
+        length += read as u64;
+    }
+}
+
+/// The file that a statement is about: by its digest, before anything of it is parsed, and then vetted.
+fn about(file: &Path, artifact: &Artifact) -> Result<Vetted, RunFault> {
+    let is_it = summed(file)? == (artifact.sha256.clone(), artifact.bytes);
+    let vetted = is_it.then(|| vet(file, artifact.kind)).transpose()?;
+    let same = vetted.filter(|vetted| {
+        (&artifact.sha256, artifact.bytes, &artifact.contents)
+            == (&vetted.sha256, vetted.bytes, &vetted.contents)
+    });
     match same {
-        true => Ok((envelope, artifact, digest, vetted)),
-        false => Err(refused(
+        Some(vetted) => Ok(vetted),
+        None => Err(refused(
             file,
             "it is not the file that the statement is about\n  next: put the file back, or propose \
              it anew",
@@ -325,10 +434,11 @@ pub fn sign(
     if root.person(&signer.verifying_key(), Role::Approve).is_none() {
         return Err(refused(file, "the key is not an approver's in the trust root"));
     }
-    let (mut envelope, artifact, digest, vetted) = beside(file)?;
+    let (mut envelope, artifact, digest) = beside(file)?;
     if let Some(revoked) = revocation::said(&revocations(file), trust, &canonical::hex(&digest))? {
         return Err(revoked.into());
     }
+    let vetted = about(file, &artifact)?;
     show(&artifact, &vetted);
     signer.sign(&mut envelope)?;
     let state = state(&envelope, root, None, SystemTime::now());
@@ -361,13 +471,17 @@ pub struct Answer {
     pub artifact: Artifact,
 }
 
-/// Vets a file and holds it against its statement and the trust root.
+/// Holds a file against its statement and the trust root. Of a statement that does not hold, the file is
+/// not opened.
 pub fn verify(file: &Path, trust: &Path) -> Result<Answer, RunFault> {
     let bytes = std::fs::read(trust).map_err(|error| unreadable(trust, &error))?;
     let root = TrustRoot::load(&bytes, None).map_err(|fault| refused(trust, fault))?;
-    let (envelope, artifact, digest, _) = beside(file)?;
+    let (envelope, artifact, digest) = beside(file)?;
     let stopped = revocation::said(&revocations(file), trust, &canonical::hex(&digest))?;
     let state = state(&envelope, &root, stopped, SystemTime::now());
+    if state.is_live() {
+        about(file, &artifact)?;
+    }
     let approvers = match &state {
         State::Approved { approvers, .. } => approvers.clone(),
         _ => Vec::new(),
@@ -427,8 +541,13 @@ mod tests {
         assert_eq!(found.contents.dtypes, ["F32", "I8"]);
         assert_eq!(found.metadata, [("format".to_owned(), "pt".to_owned())]);
         assert!(vetted(&bytes, Kind::Quantised).is_ok() && vetted(&bytes, Kind::Diff).is_ok());
-        // Blanks behind the header are the format's own padding.
-        assert!(vetted(&safetensors(&format!("{GOOD}   "), 28), Kind::Diff).is_ok());
+        // Blanks behind the header are the format's own padding, up to 8 bytes and no further.
+        let fill = GOOD.len().next_multiple_of(8) - GOOD.len();
+        let padded = |blanks: usize| {
+            let header = format!("{GOOD}{}", " ".repeat(blanks));
+            vetted(&safetensors(&header, 28), Kind::Diff)
+        };
+        assert!(padded(fill).is_ok() && (0..24).filter(|n| padded(*n).is_ok()).count() <= 2);
     }
 
     #[test]
@@ -444,7 +563,35 @@ mod tests {
             (u64::MAX.to_le_bytes().to_vec(), Kind::Checkpoint, "not a safetensors"),
             (safetensors(GOOD, 28)[..40].to_vec(), Kind::Checkpoint, "cut off"),
             (safetensors("[]", 0), Kind::Checkpoint, "no JSON object"),
+            // What stands first would be shown to nobody.
+            (
+                safetensors(
+                    r#"{"__metadata__":{"format":"Ada Berg","format":"pt"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+                    8,
+                ),
+                Kind::Diff,
+                "a name twice",
+            ),
             (safetensors("{}", 0), Kind::Diff, "nothing is in it"),
+            (safetensors(&one("F32", "0", "0,0"), 0), Kind::Diff, "holds no number"),
+            (safetensors(&float.replace(':', ": "), 8), Kind::Diff, "has blanks"),
+            (safetensors(&format!("{float}{}", " ".repeat(8)), 8), Kind::Diff, "fill nothing up"),
+            (safetensors(&format!("{float}\n"), 8), Kind::Diff, "has blanks"),
+            (safetensors(&float.replace("\"a\"", r#""\u0061""#), 8), Kind::Diff, "writes char"),
+            (
+                safetensors(r#"{"a":{"shape":[2],"dtype":"F32","data_offsets":[0,8]}}"#, 8),
+                Kind::Diff,
+                "in the one form",
+            ),
+            (
+                safetensors(
+                    r#"{"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"__metadata__":{}}"#,
+                    4,
+                ),
+                Kind::Diff,
+                "in the one form",
+            ),
+            (safetensors(&one("F32", "2,01", "0,8"), 8), Kind::Diff, "no JSON object"),
             (safetensors(&float, 9), Kind::Checkpoint, "1 bytes behind"),
             (safetensors(&float, 7), Kind::Checkpoint, "behind the tensors"),
             (safetensors(&one("F32", "2", "4,12"), 12), Kind::Checkpoint, "belong to no tensor"),
@@ -513,6 +660,10 @@ mod tests {
         put(&artifact::unsigned(&drafted).unwrap());
         let told = || verify(&file, &trust).map(|answer| (answer.holds, answer.state));
         assert_eq!(told().unwrap(), (false, "draft"));
+        // What nobody approved of is not opened, whatever it is.
+        fs::rename(&file, dir.path().join("aside")).unwrap();
+        assert_eq!(told().unwrap(), (false, "draft"));
+        fs::rename(dir.path().join("aside"), &file).unwrap();
         let by = |seed| Signer::from(SigningKey::from_seed(&[seed; 32]).unwrap());
         for (seed, state) in [(1, "in_review"), (2, "approved")] {
             let (envelope, now) = sign(&file, &root, &trust, &by(seed), |_, _| {}).unwrap();
@@ -522,6 +673,9 @@ mod tests {
         assert!(sign(&file, &root, &trust, &by(9), |_, _| {}).is_err(), "nobody's key");
         let answer = verify(&file, &trust).unwrap();
         assert!(answer.holds && answer.approvers == ["ada", "bo"]);
+        // Another file is told by its digest, before it is parsed.
+        fs::write(&file, b"\x80\x04\x95 a pickle").unwrap();
+        assert!(told().unwrap_err().to_string().contains("not the file"));
         // One bit of a weight, and it is another file.
         let mut flipped = bytes.clone();
         *flipped.last_mut().unwrap() ^= 1;

@@ -10,6 +10,7 @@ use crate::key_home::KeyHome;
 use crate::keys;
 use crate::names::{CALLS_HOME, checkpoint_origin, ledger_home};
 
+/// The log of a service that is alone.
 const LOG: &str = "control";
 
 /// A call as the log has it.
@@ -26,6 +27,8 @@ pub struct Call<'a> {
 /// The log of calls, held.
 pub struct Calls {
     log: Log,
+    /// Its name.
+    name: String,
     keys: KeyHome,
 }
 
@@ -35,8 +38,11 @@ impl Calls {
     pub fn open(place: &Place) -> Result<Self, RunFault> {
         let keys = keys::open(place)?;
         let home = ledger_home(&place.ledger_dir, CALLS_HOME);
-        let log = Log::control(&home, LOG, keys.log_keys(CALLS_HOME))?;
-        Ok(Self { log, keys })
+        // Each worker of a group has its own: what it was asked, it tells.
+        let group = place.serve.group.as_ref();
+        let name = group.map_or(LOG.to_owned(), |group| format!("worker-{}", group.worker));
+        let log = Log::control(&home, &name, keys.log_keys(CALLS_HOME))?;
+        Ok(Self { log, name, keys })
     }
 
     /// Durable on return. Crash after it: a call without an answer, of which it is not known
@@ -62,6 +68,6 @@ impl Calls {
     /// A signed checkpoint over all of it.
     pub fn publish(&mut self) -> Result<(), LedgerFault> {
         let size = self.log.sync()?.size;
-        self.log.publish(size, self.keys.checkpoint(), &checkpoint_origin(CALLS_HOME, LOG))
+        self.log.publish(size, self.keys.checkpoint(), &checkpoint_origin(CALLS_HOME, &self.name))
     }
 }

@@ -1,11 +1,12 @@
 //! What the shards of one pipeline share: the committed layout, the control log, and what is left
 //! of the release's limits.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use douane_connectors::edge::{CommitOutcome, Sink};
 use douane_gate::Gate;
-use douane_ledger::log::{Entry, Log};
+use douane_ledger::log::{Entry, LedgerFault, Log};
 use douane_ledger::release::Limits;
 
 use crate::crossing::Crossing;
@@ -28,11 +29,13 @@ pub struct Allowance {
 struct Guarded {
     /// The layout's producer; `None` after a commit whose outcome is not known.
     sink: Option<Box<dyn Sink>>,
+    /// Another process fenced the layout. From then on nothing of this one's is fenced anew, by no shard.
+    taken_over: bool,
     log: Log,
     /// What all leases under this release took of its limits.
     leased: Allowance,
-    /// Windows of statistics among them.
-    windows: u64,
+    /// Windows of statistics among them, each once.
+    windows: BTreeSet<String>,
 }
 
 /// See the module.
@@ -70,7 +73,13 @@ impl<'a> Control<'a> {
             stop,
             gate: crossing.gate()?,
             layout,
-            guarded: Mutex::new(Guarded { sink: Some(sink), log, leased, windows }),
+            guarded: Mutex::new(Guarded {
+                sink: Some(sink),
+                taken_over: false,
+                log,
+                leased,
+                windows,
+            }),
         };
         control.prove()?;
         Ok(control)
@@ -95,6 +104,7 @@ impl<'a> Control<'a> {
         let sink = match guarded.sink.take() {
             Some(sink) => sink,
             None => {
+                self.still_ours(&guarded)?;
                 let id = self.crossing.names.layout_transactional_id();
                 let sink = self.crossing.fence(&id, self.stop)?;
                 // Fencing anew would also win against a process that started in between.
@@ -110,7 +120,10 @@ impl<'a> Control<'a> {
                 guarded.sink = Some(sink);
                 Ok(guarded.log.position_committed(&self.layout.control)?)
             }
-            CommitOutcome::Fenced => Err(RunFault::Fenced),
+            CommitOutcome::Fenced => {
+                guarded.taken_over = true;
+                Err(RunFault::Fenced)
+            }
             CommitOutcome::CommittedButSuspect => {
                 Ok(guarded.log.position_committed(&self.layout.control)?)
             }
@@ -124,12 +137,38 @@ impl<'a> Control<'a> {
         }
     }
 
+    /// The layout in the target is still this process's. Asked before something is fenced anew: who was taken over
+    /// must not stop the one that took over.
+    pub fn stands(&self) -> Result<(), RunFault> {
+        self.still_ours(&self.guarded())
+    }
+
+    fn still_ours(&self, guarded: &Guarded) -> Result<(), RunFault> {
+        if guarded.taken_over || self.crossing.positions.layout()?.as_ref() != Some(&self.layout) {
+            return Err(RunFault::Fenced);
+        }
+        Ok(())
+    }
+
+    /// What it means that a shard's transaction was fenced. Its coordinator does that to a transaction that was open
+    /// for too long, of a target that was slow or a process that was frozen: then the layout can be proved, and
+    /// the next life fences anew. Whoever took over fenced the layout as well.
+    pub fn after_fence(&self) -> RunFault {
+        match self.prove() {
+            Ok(()) => {
+                RunFault::Again("the target ended a transaction that was open for long".into())
+            }
+            Err(fault) => fault,
+        }
+    }
+
     /// Lets the layout's client hear what the link says, while nothing is committed.
     pub fn idle(&self) {
         let guarded = self.guarded();
         if let Some(sink) = &guarded.sink {
             sink.idle();
         }
+        guarded.log.idle();
     }
 
     /// Takes `records` and `bytes` from a shard's allowance; leases more where it does not
@@ -160,11 +199,12 @@ impl<'a> Control<'a> {
                 records: lease.records,
                 bytes: lease.bytes,
                 windows: 0,
+                window: String::new(),
                 release: self.crossing.release_digest.clone(),
             };
             // A log that failed once takes nothing more, and only a start takes over a new one.
             let written = guarded.log.append(&entry).and_then(|_| guarded.log.sync());
-            written.map_err(RunFault::ControlLog)?;
+            written.map_err(of_control)?;
             // Crash here: the lease counts as used. None of it was.
             guarded.leased = guarded.leased.plus(lease);
             *allowance = allowance.plus(lease);
@@ -174,32 +214,43 @@ impl<'a> Control<'a> {
         Ok(())
     }
 
-    /// Takes one more window of statistics from those that the release's limit of epsilon lets out;
-    /// none: it has no limit. Durable before the window is charged.
-    pub fn cover_window(&self, shard: u32, allowed: Option<u64>) -> Result<(), RunFault> {
+    /// Takes a window of statistics from those that the release's limit of epsilon lets out, unless it
+    /// was taken under this release before; none: it has no limit. Durable before the window is charged
+    /// or, where it was charged under an earlier release, before it goes out under this one.
+    pub fn cover_window(
+        &self,
+        shard: u32,
+        window: &str,
+        allowed: Option<u64>,
+    ) -> Result<(), RunFault> {
         let Some(allowed) = allowed else { return Ok(()) };
         let mut guarded = self.guarded();
-        if guarded.windows >= allowed {
-            return Err(RunFault::LimitsSpent(format!(
-                "its epsilon lets {allowed} windows out, and {} were charged under it",
-                guarded.windows
-            )));
+        if !takes_window(&guarded.windows, window, allowed)? {
+            return Ok(());
         }
         let release = self.crossing.release_digest.clone();
-        let entry = Entry::Lease { shard, records: 0, bytes: 0, windows: 1, release };
+        let window = window.to_owned();
+        let entry = Entry::Lease {
+            shard,
+            records: 0,
+            bytes: 0,
+            windows: 1,
+            window: window.clone(),
+            release,
+        };
         let written = guarded.log.append(&entry).and_then(|_| guarded.log.sync());
-        written.map_err(RunFault::ControlLog)?;
-        // Crash here: it counts, and the window's charge is made by the next life under another lease.
-        guarded.windows += 1;
+        written.map_err(of_control)?;
+        // Crash here: it counts, and the next life closes the window under it.
+        guarded.windows.insert(window);
         Ok(())
     }
 
-    /// Writes down that all of a one-shot release's span has crossed.
-    pub fn close(&self) -> Result<(), RunFault> {
+    /// Writes down that a one-shot release's span is through.
+    pub fn close(&self, set_aside: u64) -> Result<(), RunFault> {
         let mut guarded = self.guarded();
-        let entry = Entry::Closed { release: self.crossing.release_digest.clone() };
+        let entry = Entry::Closed { release: self.crossing.release_digest.clone(), set_aside };
         let written = guarded.log.append(&entry).and_then(|_| guarded.log.sync());
-        written.map(drop).map_err(RunFault::ControlLog)
+        written.map(drop).map_err(of_control)
     }
 
     /// Publishes the control log's checkpoint, as the process ends. A revocation that ended it is
@@ -213,11 +264,19 @@ impl<'a> Control<'a> {
                 reason: revoked.reason.clone(),
             };
             let written = guarded.log.append(&entry).and_then(|_| guarded.log.sync());
-            written.map_err(RunFault::ControlLog)?;
+            written.map_err(of_control)?;
         }
         let size = guarded.log.head().size;
         let name = self.crossing.names.control_log();
         self.crossing.publish(&mut guarded.log, &name, size)
+    }
+}
+
+/// Who holds the control log now has begun to start: this process is fenced, and no log is broken.
+fn of_control(fault: LedgerFault) -> RunFault {
+    match fault {
+        LedgerFault::Fenced => RunFault::Fenced,
+        fault => RunFault::ControlLog(fault),
     }
 }
 
@@ -244,13 +303,30 @@ fn leased(entries: &[(u64, Entry)], release_digest: &str) -> Allowance {
     })
 }
 
-/// Windows that earlier leases took.
-fn windows(entries: &[(u64, Entry)], release_digest: &str) -> u64 {
-    let of = |entry: &Entry| match entry {
-        Entry::Lease { windows, release, .. } if release == release_digest => *windows,
-        _ => 0,
+/// Windows that earlier leases took. One of before they were named counts as a window of its own.
+fn windows(entries: &[(u64, Entry)], release_digest: &str) -> BTreeSet<String> {
+    let of = |(index, entry): &(u64, Entry)| match entry {
+        Entry::Lease { windows: 1.., window, release, .. } if release == release_digest => {
+            Some(if window.is_empty() { format!("lease {index}") } else { window.clone() })
+        }
+        _ => None,
     };
-    entries.iter().map(|(_, entry)| of(entry)).sum()
+    entries.iter().filter_map(of).collect()
+}
+
+/// Whether a window needs a lease.
+///
+/// # Errors
+/// [`RunFault::LimitsSpent`] where it does and none is left.
+fn takes_window(taken: &BTreeSet<String>, window: &str, allowed: u64) -> Result<bool, RunFault> {
+    match taken.contains(window) {
+        true => Ok(false),
+        false if (taken.len() as u64) < allowed => Ok(true),
+        false => Err(RunFault::LimitsSpent(format!(
+            "its epsilon lets {allowed} windows out, and {} were charged under it",
+            taken.len()
+        ))),
+    }
 }
 
 /// What of a release's limits is not leased.
@@ -278,6 +354,13 @@ mod tests {
 
     fn of(records: u64, bytes: u64) -> Allowance {
         Allowance { records, bytes }
+    }
+
+    #[test]
+    fn a_control_log_that_somebody_else_holds_is_a_fence_and_no_broken_log() {
+        assert!(matches!(of_control(LedgerFault::Fenced), RunFault::Fenced));
+        let broken = of_control(LedgerFault::Poisoned);
+        assert!(matches!(broken, RunFault::ControlLog(LedgerFault::Poisoned)));
     }
 
     #[test]
@@ -320,6 +403,27 @@ mod tests {
         assert_eq!(left(&limits, of(300_000, 5)), of(0, u64::MAX));
     }
 
+    /// A window that was charged under the release before it was renewed goes out under the new one, and
+    /// takes one of its windows too; the next life's is the same.
+    #[test]
+    fn each_window_is_leased_once_under_each_release_that_it_goes_out_under() {
+        let lease = |release: &str, window: &str| Entry::Lease {
+            release: release.into(),
+            shard: 0,
+            records: 0,
+            bytes: 0,
+            windows: 1,
+            window: window.into(),
+        };
+        let entries: Vec<(u64, Entry)> =
+            (0..).zip([lease("old", "w1"), lease("new", "w0"), lease("new", "w0")]).collect();
+        let taken = windows(&entries, "new");
+        assert_eq!(taken.len(), 1);
+        assert!(!takes_window(&taken, "w0", 1).unwrap());
+        assert_eq!(takes_window(&taken, "w1", 1).unwrap_err().code(), "limits_spent");
+        assert!(takes_window(&taken, "w1", 2).unwrap(), "the old release's lease does not count");
+    }
+
     #[test]
     fn leases_of_other_releases_do_not_count() {
         let lease = |release: &str, records, bytes| Entry::Lease {
@@ -328,6 +432,7 @@ mod tests {
             records,
             bytes,
             windows: 1,
+            window: String::new(),
         };
         let void = Entry::Void { of: 0, why: "x".into() };
         let entries: Vec<(u64, Entry)> =
@@ -338,6 +443,6 @@ mod tests {
                 .collect();
         assert_eq!(leased(&entries, "a"), of(15, u64::MAX));
         assert_eq!(leased(&entries, "c"), of(0, 0));
-        assert_eq!((windows(&entries, "a"), windows(&entries, "c")), (2, 0));
+        assert_eq!((windows(&entries, "a").len(), windows(&entries, "c").len()), (2, 0));
     }
 }

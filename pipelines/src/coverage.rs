@@ -396,7 +396,12 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, RunFault> {
     }
 }
 
-/// Releases and, from the files beside them, what revoked them.
+/// Where lines may lie that revoke releases of these files: beside each, and beside the trust root.
+fn revocations<'a>(trust: &'a PathBuf, files: &'a [PathBuf]) -> impl Iterator<Item = PathBuf> + 'a {
+    files.iter().chain([trust]).map(|path| path.with_extension("revocations.json"))
+}
+
+/// Releases and, from the files beside them and the trust root, what revoked them.
 fn releases(trust: Option<&PathBuf>, files: &[PathBuf]) -> Result<Releases, RunFault> {
     let trust = trust.ok_or_else(|| {
         RunFault::Release("no trust root\n  next: name its file with `--trust`".to_owned())
@@ -412,7 +417,7 @@ fn releases(trust: Option<&PathBuf>, files: &[PathBuf]) -> Result<Releases, RunF
             releases.add(&envelope, &root).map_err(|fault| no(path, &fault))?;
         }
     }
-    for path in files.iter().map(|path| path.with_extension("revocations.json")) {
+    for path in revocations(trust, files) {
         let Some(bytes) = read_if_there(&path)? else { continue };
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             let envelope = Envelope::from_bytes(line).map_err(|fault| no(&path, &fault))?;
@@ -444,6 +449,18 @@ fn earlier(path: &Path, topic: &str) -> Result<Vec<Chain>, RunFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn revocations_lie_where_revoke_puts_them() {
+        let files = [PathBuf::from("r/a.release.json"), PathBuf::from("b.release.json")];
+        let found: Vec<PathBuf> = revocations(&PathBuf::from("t/trust.json"), &files).collect();
+        let expected = [
+            "r/a.release.revocations.json",
+            "b.release.revocations.json",
+            "t/trust.revocations.json",
+        ];
+        assert_eq!(found, expected.map(PathBuf::from));
+    }
 
     #[test]
     fn manifests_have_one_partition() {

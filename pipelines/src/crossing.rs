@@ -22,6 +22,7 @@ use crate::config::{Pipeline, Place};
 use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::identity;
+use crate::journals;
 use crate::key_home::{KeyFault, KeyHome, SubjectStore};
 use crate::merge::Merge;
 use crate::names::{Names, checkpoint_origin, ledger_home};
@@ -31,11 +32,15 @@ use crate::position::{
 };
 use crate::record_key;
 use crate::stop::Stop;
+use crate::traces::Traces;
 use crate::turn::Refused;
 use crate::vigil::Right;
 
 /// How long one try at something outside may take.
 pub const TRY: Duration = Duration::from_secs(10);
+
+/// How long a target may be away before it is said.
+const FENCE: Duration = Duration::from_secs(30);
 
 /// One admin client a side, kept open: a look at a topic's identity then costs 0.2 ms.
 pub struct Admins {
@@ -65,7 +70,8 @@ impl Admins {
                 if side == "source" && added > 0 {
                     return Err(RunFault::PartitionsAdded { topic: pin.name.clone(), added });
                 }
-                if let Some(what) = identity::changed(pin, found) {
+                let may_grow = side == "target" && identity::is_position(layout, pin);
+                if let Some(what) = identity::changed(pin, found, may_grow) {
                     return Err(RunFault::Identity { side, topic: pin.name.clone(), what });
                 }
             }
@@ -224,6 +230,8 @@ pub struct Crossing {
     registry: Mutex<SchemaCache>,
     /// Whether this release may still write.
     pub right: Right,
+    /// Where it is told what a transaction took.
+    pub traces: Traces,
 }
 
 type SchemaCache = Box<dyn douane_schemas::debezium::WriterSchemas + Send>;
@@ -270,6 +278,7 @@ impl Crossing {
         Self {
             record_key: record_key::made_by(&pipeline, &plan, &keyring),
             key_ids,
+            traces: Traces::of(place.telemetry.as_ref()),
             place,
             pipeline,
             plan,
@@ -328,9 +337,11 @@ impl Crossing {
     }
 
     /// Fences a transactional id. While the target is away it tries again: nothing is held open
-    /// meanwhile, and Kafka is the buffer.
+    /// meanwhile, and Kafka is the buffer. What it refuses (a right, a time-out above its own), and one that is away
+    /// for longer, ends the try: whoever comes back says so.
     pub fn fence(&self, id: &str, stop: &Stop<'_>) -> Result<Box<dyn Sink>, RunFault> {
         let mut pause = Duration::from_millis(50);
+        let began = Instant::now();
         loop {
             let tried = Instant::now();
             let largest = self.target.record_bytes_max;
@@ -343,7 +354,12 @@ impl Crossing {
                 Err(fault) if stop.is_set() => {
                     return Err(RunFault::Stopped(fault.to_string()));
                 }
-                // Whatever else it is, it may pass; a stop ends the waiting.
+                Err(fault)
+                    if began.elapsed() >= FENCE || matches!(fault, SinkFault::Refused(_)) =>
+                {
+                    return Err(RunFault::Again(format!("target cluster: `{id}`: {fault}")));
+                }
+                // It may pass; a stop ends the waiting.
                 Err(_) => {
                     if tried.elapsed() < pause {
                         stop.rest(pause);
@@ -410,7 +426,8 @@ impl Crossing {
 
     /// Becomes the holder of a log, at the head that the target names.
     pub fn take_over(&self, log: &str, at: Option<&Head>) -> Result<Log, RunFault> {
-        Ok(Log::take_over(&self.ledger_home(), log, at, self.keys.log_keys(&self.pipeline.name))?)
+        let (name, keys) = (&self.pipeline.name, self.keys.log_keys(&self.pipeline.name));
+        journals::take_over(&self.place, &self.names, name, log, at, keys)
     }
 
     /// The pipeline's part of the ledger directory.

@@ -105,7 +105,22 @@ struct Side {
 
 /// Compares two files: pipelines (`.yaml`), or releases (`.json`).
 pub fn run(place: &Path, old: &Path, new: &Path) -> Result<Diff, RunFault> {
-    let (old, new) = (Side::of(place, old)?, Side::of(place, new)?);
+    Ok(between(Side::of(place, old)?, Side::of(place, new)?))
+}
+
+/// As [`run`], of two releases: what signing the new one changes.
+pub fn of_releases(old: &Release, new: &Release) -> Diff {
+    let side = |release: &Release| Side {
+        label: format!("release {}", release.version),
+        release: release.clone(),
+        made: None,
+        limits: Some(release.limits.clone()),
+        standing: None,
+    };
+    between(side(old), side(new))
+}
+
+fn between(old: Side, new: Side) -> Diff {
     let standing = match (&new.standing, &old.standing) {
         (Some(standing), _) => standing.clone(),
         (None, Some(standing)) => Standing {
@@ -134,7 +149,7 @@ pub fn run(place: &Path, old: &Path, new: &Path) -> Result<Diff, RunFault> {
     };
     let format = ["target format", "record shape"];
     let format = others.iter().any(|other| format.contains(&other.what.as_str()));
-    Ok(Diff {
+    Diff {
         schema_compatible: !format && !columns.iter().any(breaks),
         release_holds: standing.live && standing.fits,
         release: standing,
@@ -142,7 +157,7 @@ pub fn run(place: &Path, old: &Path, new: &Path) -> Result<Diff, RunFault> {
         new: new.label,
         columns,
         others,
-    })
+    }
 }
 
 impl Side {

@@ -212,7 +212,7 @@ fn topics(
         }
     }
     let names = Names::of(place, pipeline);
-    for expected in expectations(place, &names) {
+    for expected in expectations(place, &names).into_iter().chain(topics::of_group(place)) {
         let (side, admin) =
             if expected.sovereign { ("sovereign", sovereign) } else { ("global", global) };
         let part = format!("{side} topic {}", expected.name);
@@ -221,7 +221,10 @@ fn topics(
             expected.create(admin, source_partitions.max(1)).map(|()| None)
         } else {
             // What is read back of douane's own topics is where the target stands.
-            let needed = Rights { read: expected.name == names.position, write: true };
+            // Of those in the sovereign zone, what processes tell each other is read as well.
+            let read = expected.name == names.position
+                || (expected.sovereign && expected.name != names.quarantine);
+            let needed = Rights { read, write: true };
             expected.check(admin).and_then(|mut wrong| {
                 if !missing {
                     wrong.extend(lacking(admin, &expected.name, needed)?);
@@ -230,8 +233,13 @@ fn topics(
             })
         };
         match outcome {
-            Ok(None) => line(lines, part, State::Made, "made as the files expect it"),
-            Ok(Some(wrong)) if wrong.is_empty() => line(lines, part, State::Well, "as expected"),
+            Ok(None) => {
+                let what = format!("made as the files expect it{}", expected.unsaid());
+                line(lines, part, State::Made, what);
+            }
+            Ok(Some(wrong)) if wrong.is_empty() => {
+                line(lines, part, State::Well, format!("as expected{}", expected.unsaid()));
+            }
             Ok(Some(wrong)) => {
                 let next = if missing { "; next: `douane doctor --create`" } else { "" };
                 line(lines, part, State::Wrong, format!("{}{next}", wrong.join("; ")));
@@ -425,6 +433,7 @@ mod tests {
             min_insync_replicas: 1,
             cleanup_policy: policy.into(),
             retention_ms,
+            retention_bytes: -1,
         };
         assert_eq!(deletes_after(&config("delete", 7)), Some(7));
         assert_eq!(deletes_after(&config("compact,delete", 7)), Some(7));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use douane_connectors::edge::{Global, Sovereign};
 use douane_connectors::file::{FileFormat, GlobalFolder, SovereignFolder};
-use douane_connectors::kafka::{Cluster, ClusterConfig};
+use douane_connectors::kafka::{Cluster, ClusterConfig, Records};
 use douane_ledger::release::LiveRelease;
 
 use crate::config::{Pipeline, Place, SinkFormat};
@@ -21,6 +21,14 @@ pub fn topics(global: &ClusterConfig) -> Result<Cluster, RunFault> {
             dir.display(),
             dir.display()
         ))),
+    }
+}
+
+/// Records of the program's own in the sovereign cluster. A folder has none.
+pub fn records(place: &Place) -> Result<Records, RunFault> {
+    match &place.sovereign.dir {
+        None => Ok(Records::of(&place.sovereign)),
+        Some(dir) => Err(RunFault::File(format!("{}: a folder has no topics", dir.display()))),
     }
 }
 

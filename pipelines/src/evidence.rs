@@ -102,6 +102,8 @@ pub fn intent(
             })
             .into_iter()
             .collect(),
+        window: Vec::new(),
+        statistics: Vec::new(),
     }
 }
 

@@ -30,11 +30,33 @@ pub fn proof(place: &Path, file: &Path) -> Result<Proof, RunFault> {
     of(&place, &pipeline).map(|(proof, _)| proof)
 }
 
+/// As [`proofs`], over the leaves of the release in force, where there is one that the files fit:
+/// what crosses now, also while the source has a leaf that nobody classed.
+pub fn borders(place: &Path, file: &Path) -> Result<Vec<(Proof, Standing)>, RunFault> {
+    let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+    let one = |pipeline: &Pipeline| {
+        let plan = released(pipeline)
+            .and_then(|leaves| Plan::new(pipeline, leaves).ok())
+            .map_or_else(|| plan(&place, pipeline), Ok)?;
+        shown(&place, pipeline, &plan)
+    };
+    pipelines.iter().map(one).collect()
+}
+
 fn of(place: &Place, pipeline: &Pipeline) -> Result<(Proof, Standing), RunFault> {
-    let plan = plan(place, pipeline)?;
-    let fingerprint = release::fingerprint(place, pipeline, &plan)?;
+    shown(place, pipeline, &plan(place, pipeline)?)
+}
+
+fn shown(place: &Place, pipeline: &Pipeline, plan: &Plan) -> Result<(Proof, Standing), RunFault> {
+    let fingerprint = release::fingerprint(place, pipeline, plan)?;
     let standing = Standing::of(place, pipeline, &fingerprint);
-    Ok((Proof::new(place, pipeline, &plan, &fingerprint), standing))
+    Ok((Proof::new(place, pipeline, plan, &fingerprint), standing))
+}
+
+/// The leaves of the release as it lies.
+fn released(pipeline: &Pipeline) -> Option<TableLeaves> {
+    let envelope = release::envelope(pipeline).ok()?;
+    release::leaves(&douane_ledger::release::draft(&envelope).ok()?).ok()
 }
 
 /// The plan over the leaves as the source has them now: what a release is drafted from.
@@ -47,11 +69,7 @@ pub fn fresh_plan(place: &Place, pipeline: &Pipeline) -> Result<Plan, RunFault> 
 pub fn plan(place: &Place, pipeline: &Pipeline) -> Result<Plan, RunFault> {
     let leaves = match leaves(place, pipeline) {
         Err(RunFault::Unreachable { what, why }) => {
-            let released = release::envelope(pipeline)
-                .ok()
-                .and_then(|envelope| douane_ledger::release::draft(&envelope).ok())
-                .and_then(|draft| release::leaves(&draft).ok());
-            released.ok_or(RunFault::Unreachable { what, why })?
+            released(pipeline).ok_or(RunFault::Unreachable { what, why })?
         }
         other => other?,
     };

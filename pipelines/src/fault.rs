@@ -49,7 +49,7 @@ pub enum RunFault {
     #[error("control log: {0}\n  next: see that the ledger's disk is well, then start again")]
     ControlLog(LedgerFault),
     #[error("ledger: {0}")]
-    Ledger(#[from] LedgerFault),
+    Ledger(LedgerFault),
     /// The account of an identity space: full, held by another process, or not what it must be.
     #[error("{0}")]
     Budget(BudgetFault),
@@ -152,6 +152,16 @@ impl From<KeyFault> for RunFault {
     }
 }
 
+impl From<LedgerFault> for RunFault {
+    /// Who holds a log now holds what it tells of.
+    fn from(fault: LedgerFault) -> Self {
+        match fault {
+            LedgerFault::Fenced => Self::Fenced,
+            fault => Self::Ledger(fault),
+        }
+    }
+}
+
 impl RunFault {
     /// For `map_err`: one side did not answer.
     pub(crate) fn unreachable(what: &str) -> impl Fn(EdgeFault) -> Self + use<> {
@@ -187,7 +197,9 @@ impl RunFault {
             Self::Revoked { .. } => "revoked",
             Self::LimitsSpent(_) => "limits_spent",
             Self::OneShot { .. } => "one_shot",
-            Self::Ledger(LedgerFault::LedgerLost { .. }) => "ledger_lost",
+            Self::Ledger(LedgerFault::LedgerLost { .. } | LedgerFault::HomeCut { .. }) => {
+                "ledger_lost"
+            }
             Self::Ledger(LedgerFault::TargetRolledBack { .. }) => "target_rolled_back",
             Self::Ledger(_) => "ledger",
             Self::Budget(BudgetFault::Full { .. }) => "budget_full",

@@ -359,7 +359,8 @@ fn source(config: &mut Config, class: &str, draft: &mut Draft, lines: &mut Vec<L
         draft.topics = topics;
     }
     if config.take("topics.regex").is_some() {
-        let what = "a pattern: write `tables:` with a catalogue (README, \"Many tables\")";
+        let what =
+            "a pattern: write `tables:` with a catalogue (docs/pipelines.md, \"Many tables\")";
         line(lines, "topics.regex", NotKept, what);
     }
     if debezium {

@@ -10,7 +10,7 @@
 //! outside, and a tombstone of its key withdraws that; just after a tombstone of the same key there
 //! is nothing left to withdraw. Where truncates are passed over, a created row may be one that a
 //! truncate left outside: it is withdrawn too. Without a key nothing can be withdrawn. Deletes
-//! bypass WHERE.
+//! bypass WHERE. A row whose group is too small (`min_group.rs`) lies outside WHERE in all of this.
 
 use std::collections::BTreeMap;
 
@@ -55,9 +55,10 @@ pub struct Withdrawal {
 }
 
 impl Withdrawal {
-    /// `None`: there is no WHERE, or the output has no key.
+    /// `None`: there is neither WHERE nor a least size of groups, or the output has no key.
     pub fn of(plan: &Plan, changes: &Changes) -> Option<Self> {
-        let filters = plan.sql.as_ref().is_some_and(|sql| sql.filter.is_some());
+        let filters =
+            plan.sql.as_ref().is_some_and(|sql| sql.filter.is_some()) || plan.min_group.is_some();
         let creates = changes.truncate == Truncate::Drop;
         (filters && !plan.keys.is_empty()).then_some(Self { creates })
     }

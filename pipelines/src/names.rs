@@ -26,6 +26,8 @@ pub struct Names {
     pub position: String,
     /// In the sovereign cluster.
     pub quarantine: String,
+    /// In the sovereign cluster: the journals of the ledger, where that has its home in a topic.
+    pub journal: String,
     /// Source group, for people's lag tools; never read back.
     pub group: String,
 }
@@ -44,6 +46,7 @@ impl Names {
             position: format!("{data}.position"),
             data,
             quarantine: format!("{sovereign_prefix}douane.{pipeline}.quarantine"),
+            journal: format!("{sovereign_prefix}douane.{pipeline}.journal"),
             group: format!("douane.{pipeline}"),
         }
     }
@@ -56,6 +59,27 @@ impl Names {
     /// The layout's transactional id: whoever fences it has begun to start.
     pub fn layout_transactional_id(&self) -> String {
         format!("{}.layout", self.data)
+    }
+
+    /// The transactional id of a log's journals: whoever fences it holds the log.
+    pub fn journal_transactional_id(&self, log: &str) -> String {
+        format!("{}.{log}", self.journal)
+    }
+
+    /// The partition of a log's journals: the control log's first, as the layout's is.
+    pub fn journal_partition(log: &str) -> Option<i32> {
+        match log.strip_prefix("shard-") {
+            Some(shard) => shard.parse::<i32>().ok()?.checked_add(1),
+            None => (log == "control").then_some(0),
+        }
+    }
+
+    /// The log whose journals lie in a partition.
+    pub fn log_of_journal(partition: i32) -> String {
+        match partition {
+            0 => "control".to_owned(),
+            shard => format!("shard-{}", shard - 1),
+        }
     }
 
     /// Name of a shard's log below the pipeline's ledger directory.
@@ -125,5 +149,12 @@ mod tests {
         );
         assert_eq!(checkpoint_origin("p", &names.log(0)), "douane/p/shard-0");
         assert_eq!(ledger_home(Path::new("ledger"), "p"), Path::new("ledger/p"));
+        let logs = [names.control_log(), names.log(0), names.log(12)];
+        for (log, partition) in logs.iter().zip([0, 1, 13]) {
+            assert_eq!(Names::journal_partition(log), Some(partition));
+            assert_eq!(Names::log_of_journal(partition), *log);
+        }
+        assert_eq!(Names::journal_partition("other"), None);
+        assert_eq!(names.journal_transactional_id("shard-0"), "douane.p.journal.shard-0");
     }
 }

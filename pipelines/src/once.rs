@@ -10,15 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use douane_connectors::edge::{Admin, EdgeFault, Polled, Quarantine, Source, Sovereign};
-use douane_ledger::log::{Entry, SpanEntry};
+use douane_ledger::log::{self, Entry, SpanEntry};
+use douane_ledger::release;
 use douane_schemas::record::RawRecord;
 
+use crate::audit::column;
 use crate::config::{Pipeline, Place};
 use crate::crossing::{Crossing, TRY};
 use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::names::Names;
 use crate::position::{Layout, Place as Standing};
+use crate::quarantine::{self, Told};
 use crate::turn;
 
 /// How far before a span's end the first look for its last record begins; each next one goes back
@@ -117,13 +120,50 @@ fn spans(
 
 /// A start under a one-shot release may go on: it was not closed before.
 pub fn check_open(crossing: &Crossing, control: &[(u64, Entry)]) -> Result<(), RunFault> {
-    let is = |entry: &Entry| matches!(entry, Entry::Closed { release } if *release == crossing.release_digest);
-    match crossing.release.once.is_some() && control.iter().any(|(_, entry)| is(entry)) {
-        true => Err(RunFault::OneShot {
-            what: "all of its span has crossed, and nothing else may".to_owned(),
-        }),
-        false => Ok(()),
+    let closed = control.iter().find_map(|(_, entry)| match entry {
+        Entry::Closed { release, set_aside } if *release == crossing.release_digest => {
+            Some(*set_aside)
+        }
+        _ => None,
+    });
+    match closed.filter(|_| crossing.release.once.is_some()) {
+        Some(set_aside) => Err(RunFault::OneShot { what: through(set_aside) }),
+        None => Ok(()),
     }
+}
+
+/// What is said of a span that is through.
+pub fn through(set_aside: u64) -> String {
+    match set_aside {
+        0 => "all of its span has crossed, and nothing else may".to_owned(),
+        n => format!(
+            "its span is through, and nothing else may cross; {n} records of it were set aside: write \
+             their rows again at the source, and export what that makes"
+        ),
+    }
+}
+
+/// How many records of the release's span were set aside and did not cross after all.
+pub fn set_aside(crossing: &Crossing, layout: &Layout) -> Result<u64, RunFault> {
+    let once = crossing.release.once.as_deref().unwrap_or_default();
+    let mut told = Told::default();
+    for (shard, _) in crossing.positions.shards(layout)? {
+        let Some(head) = shard.ledger else { continue };
+        let name = crossing.names.log(shard.shard);
+        told.take(&log::read(&crossing.ledger_home(), &name, Some(&head))?, head.size);
+    }
+    Ok(within(&told, once))
+}
+
+/// How many of what waits in quarantine lie in spans.
+fn within(told: &Told, spans: &[SpanEntry]) -> u64 {
+    let is_in = |at: &&quarantine::At| {
+        spans.iter().any(|span| {
+            (&span.topic, span.partition) == (&at.topic, at.partition)
+                && (span.start..span.end).contains(&at.offset)
+        })
+    };
+    told.waiting().filter(is_in).count() as u64
 }
 
 /// A pipeline that began with a span has crossed nothing of what lies before and beside it. An ordinary
@@ -140,15 +180,29 @@ pub fn goes_on(began_with_a_span: bool, is_a_span: bool) -> Result<(), RunFault>
 }
 
 /// Moves places to where the release's spans begin. What lies before was skipped by people, by name of
-/// its offsets; what has crossed does not cross again.
-pub fn begin(crossing: &Crossing, places: &mut [Standing]) -> Result<(), RunFault> {
+/// its offsets; what has crossed does not cross again. `before`: the spans of the release that ran last;
+/// one of the same is gone on with where it stands, for a renewal is nothing else.
+pub fn begin(
+    crossing: &Crossing,
+    before: &[SpanEntry],
+    places: &mut [Standing],
+) -> Result<(), RunFault> {
     let Some(once) = &crossing.release.once else { return Ok(()) };
     if crossing.pipeline.aggregate.is_some() {
         return Err(RunFault::OneShot { what: "statistics have windows, and no span".to_owned() });
     }
+    if crossing.pipeline.min_group.is_some() {
+        let what = "`min_group` counts by the ticks of `publish`, and a span has none".to_owned();
+        return Err(RunFault::OneShot { what });
+    }
     let mut left = by_source(once, crossing.topics());
+    let before = by_source(before, crossing.topics());
     for place in places {
-        let Some((start, _)) = left.remove(&(place.topic, place.partition)) else { continue };
+        let source = (place.topic, place.partition);
+        let Some((start, end)) = left.remove(&source) else { continue };
+        if goes_on_within((start, end), before.get(&source).copied(), place.next) {
+            continue;
+        }
         if place.next > start {
             let topic = crossing.topic_name(place.topic);
             let (partition, next) = (place.partition, place.next);
@@ -171,6 +225,19 @@ pub fn begin(crossing: &Crossing, places: &mut [Standing]) -> Result<(), RunFaul
             what: "its span is in a partition that the source does not have".to_owned(),
         }),
     }
+}
+
+/// A span that was begun under the release before is gone on with.
+fn goes_on_within(span: (i64, i64), before: Option<(i64, i64)>, next: i64) -> bool {
+    before == Some(span) && (span.0..=span.1).contains(&next)
+}
+
+/// The spans of a one-shot release that was kept; none of another, or of one that nobody kept.
+pub fn spans_of(place: &Place, digest: Option<&str>) -> Result<Vec<SpanEntry>, RunFault> {
+    let kept = digest.map(|digest| column::kept(place, digest)).transpose()?.flatten();
+    let release = kept.map(|envelope| release::draft(&envelope)).transpose();
+    let release = release.map_err(|why| RunFault::Release(why.to_string()))?;
+    Ok(release.and_then(|release| release.once).unwrap_or_default())
 }
 
 /// Whether nothing of the span is left, as the target says.
@@ -417,6 +484,7 @@ impl Source for Span {
 #[cfg(test)]
 mod tests {
     use douane_connectors::file::{FileFormat, SovereignFolder};
+    use douane_ledger::log::{Intent, RefusedEntry};
 
     use super::*;
 
@@ -427,6 +495,55 @@ mod tests {
         {
             assert_eq!(goes_on(began, is).is_ok(), goes, "{began} {is}");
         }
+    }
+
+    #[test]
+    fn a_renewed_span_is_gone_on_with_and_another_is_not() {
+        for (before, next, goes_on) in [
+            (Some((3, 9)), 5, true),
+            (Some((3, 9)), 9, true),
+            (Some((3, 9)), 3, true),
+            (Some((3, 9)), 10, false),
+            // Another span, that begins before what has crossed.
+            (Some((3, 8)), 5, false),
+            (Some((2, 9)), 5, false),
+            (None, 5, false),
+        ] {
+            assert_eq!(goes_on_within((3, 9), before, next), goes_on, "{before:?} {next}");
+        }
+    }
+
+    #[test]
+    fn what_waits_in_a_span_is_counted_and_said() {
+        let refused = |topic: &str, offset| RefusedEntry {
+            topic: topic.into(),
+            partition: 0,
+            offset,
+            code: "number".into(),
+        };
+        let intent = Entry::Intent(Intent {
+            refused: vec![refused("a", 3), refused("a", 4), refused("a", 9), refused("b", 4)],
+            ..Intent::default()
+        });
+        let done = Entry::Redriven {
+            topic: "a".into(),
+            partition: 0,
+            offset: 3,
+            outcome: "superseded".into(),
+        };
+        let again = Entry::Redriven {
+            topic: "a".into(),
+            partition: 0,
+            offset: 4,
+            outcome: "number".into(),
+        };
+        let mut told = Told::default();
+        told.take(&[(0, intent), (1, done), (2, again)], 3);
+        assert_eq!(within(&told, &[span("a", 3, 9)]), 1, "the fourth alone");
+        assert_eq!(within(&told, &[span("a", 3, 10), span("b", 0, 9)]), 3);
+        assert_eq!(within(&told, &[]), 0);
+        assert!(through(0).contains("all of its span has crossed"));
+        assert!(through(2).contains("2 records of it were set aside"));
     }
 
     /// Two files of ten lines.

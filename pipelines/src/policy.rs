@@ -7,6 +7,7 @@
 mod document;
 mod engine;
 mod own;
+mod paths;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,7 @@ use crate::plan::Plan;
 
 pub use document::{Column, Document, Endpoint};
 pub use own::File;
-pub(crate) use own::{names, paths, read};
+pub(crate) use own::{names, paths as files, read};
 
 use engine::{Policy, Undecided};
 

@@ -67,6 +67,21 @@ pub struct Position {
     /// Of statistics: the window that this transaction closed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub closed: Option<Closed>,
+    /// Where groups of rows are counted: what was counted together with what this transaction read.
+    /// What of it has not crossed yet crosses by the same counts.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub window: Option<Vec<Counted>>,
+}
+
+/// One partition's part of what is counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counted {
+    /// Index into the pipeline's list of source topics.
+    pub topic: u32,
+    pub partition: i32,
+    pub start: i64,
+    pub end: i64,
 }
 
 /// A window whose statistics are outside. The places beside it are where a lost store of open
@@ -105,6 +120,9 @@ pub struct Approved {
     pub trust_digest: String,
     /// Version of the release.
     pub release_version: u64,
+    /// Its digest, in hexadecimal; absent in a layout of before this was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
 }
 
 /// Who owns which partitions, and from where. Committed by each process as it starts.
@@ -271,6 +289,7 @@ mod tests {
                 trust_version: 1,
                 trust_digest: "root".into(),
                 release_version: 1,
+                release: None,
             },
             record_key: None,
             once: false,
@@ -320,6 +339,7 @@ mod tests {
             ledger: head(9),
             manifest: None,
             closed: None,
+            window: None,
         };
         assert_eq!(before.head_of(1, Some(&position)), known(1, 9));
         assert_eq!(before.head_of(1, None), known(1, 5));

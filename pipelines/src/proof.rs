@@ -165,6 +165,9 @@ pub struct Proof {
     /// When records become visible, where that is not at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub publish: Option<String>,
+    /// Which rows stay behind for the size of their group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_group: Option<String>,
     pub fingerprint: String,
     pub columns: Vec<Row>,
     /// How changes become records, in words.
@@ -282,6 +285,17 @@ impl Proof {
             publish: pipeline.publish_ms.map(|ms| {
                 format!("every {ms} ms, in UTC: arrival shows event time to within this")
             }),
+            min_group: plan.min_group.as_ref().map(|group| {
+                format!(
+                    "k = {}: a row crosses only if rows of at least so many `{}` have the same ({}) \
+                     between two ticks; else it stays behind, and what had crossed of it is \
+                     withdrawn where it has a key. Other people's rows decide it, and that can be \
+                     seen",
+                    group.k,
+                    group.unit,
+                    group.columns.join(", ")
+                )
+            }),
             fingerprint: fingerprint.to_owned(),
             columns: rows,
             // No change crosses as one: a window's rows are as they stand at its end.
@@ -348,6 +362,9 @@ impl Proof {
         writeln!(out, "to           {}", self.target)?;
         if let Some(publish) = &self.publish {
             writeln!(out, "publish      {publish}")?;
+        }
+        if let Some(group) = &self.min_group {
+            writeln!(out, "min_group    {group}")?;
         }
         writeln!(out, "fingerprint  {}", self.fingerprint)?;
         writeln!(out, "\nwhat crosses")?;
@@ -535,14 +552,14 @@ fn derived(plan: &Plan, column: &DerivedColumn) -> Row {
     let beneath: Vec<String> = direct()
         .filter_map(|c| Some(format!("{}: {}", c.from.leaf.path, in_words(c.produces()?))))
         .collect();
-    let mut protection = format!("sql: {}", column.derived.text);
+    let mut protection = format!("{}: {}", column.verb, column.text);
     if !beneath.is_empty() {
         protection = format!("{protection}; beneath it {}", beneath.join("; "));
     }
     Row {
         part: Part::Row,
         column: column.name.clone(),
-        column_type: column.derived.leaf_type.to_string(),
+        column_type: column.leaf_type.to_string(),
         direct: column.direct.iter().map(|at| leaf_name(plan, *at)).collect(),
         indirect: column.indirect.iter().map(|at| leaf_name(plan, *at)).collect(),
         class: column.class.to_string(),
@@ -837,6 +854,7 @@ pub(crate) mod fixture {
             source: "eu-de (a): crm.public.customers".to_owned(),
             target: "global (b): training.customers".to_owned(),
             publish: Some("every 1000 ms, in UTC".to_owned()),
+            min_group: None,
             fingerprint: "f".repeat(64),
             columns: vec![
                 row(Part::Key, "id", &["key.id"], "identifier: tokenize"),

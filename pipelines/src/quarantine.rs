@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use douane_connectors::edge::{Admin, EdgeFault};
 use douane_gate::{Destination, Quarantined, SealContext, read_quarantined};
 use douane_ledger::log::{self, Entry};
+use douane_ledger::release::State as ReleaseState;
 use douane_schemas::keys::Key;
 use serde::{Deserialize, Serialize};
 
@@ -24,10 +25,13 @@ use crate::config::{self, Pipeline, Place};
 use crate::crossing::{PositionTopic, TRY};
 use crate::edges::Edges;
 use crate::fault::RunFault;
+use crate::journals;
 use crate::key_home::KeyHome;
 use crate::keys;
 use crate::names::{Names, ledger_home};
+use crate::once;
 use crate::position::Layout;
+use crate::release;
 use crate::report::Voice;
 use crate::run;
 use crate::stop::Stop;
@@ -326,6 +330,7 @@ impl Desk {
     /// What the ledgers of all shards, as far as the target names them, say.
     fn told(&self, layout: &Layout) -> Result<Told, RunFault> {
         let home = ledger_home(&self.place.ledger_dir, &self.pipeline.name);
+        journals::refresh(&self.place, &self.names, &self.pipeline.name)?;
         let mut told = Told::default();
         for (shard, _) in self.positions.shards(layout)? {
             if let Some(head) = shard.ledger {
@@ -402,6 +407,12 @@ impl Told {
     /// A committed intent refused it.
     pub(crate) fn is_refused(&self, at: &At) -> bool {
         self.refused.contains_key(at)
+    }
+
+    /// What was refused and is not done with.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &At> {
+        let done = |at: &At| self.outcome(at).is_some_and(Outcome::is_done);
+        self.refused.keys().filter(move |at| !done(at))
     }
 
     fn attempts(&self, at: &At) -> usize {
@@ -490,7 +501,8 @@ pub fn redrive(
     stop: &AtomicBool,
 ) -> Result<Vec<(At, Option<Outcome>)>, RunFault> {
     let desk = Desk::open(place, file)?;
-    aggregate::of_rows(&desk.pipeline, "`quarantine redrive`")?;
+    aggregate::of_single_rows(&desk.pipeline, "`quarantine redrive`")?;
+    may_cross(&desk)?;
     let found = list(place, file)?;
     let at = |record: &SetAside| record.at.clone();
     let records: Vec<At> = found.iter().filter(|r| wanted.wants(r)).map(at).collect();
@@ -552,6 +564,17 @@ pub fn redrive(
     };
     let tried = records.iter().map(|at| (at.clone(), outcome(at)));
     Ok(tried.chain(ended.iter().cloned()).collect())
+}
+
+/// Nothing crosses under a one-shot release that is through, what it set aside neither.
+fn may_cross(desk: &Desk) -> Result<(), RunFault> {
+    let envelope = release::envelope(&desk.pipeline)?;
+    match release::state(&desk.place, &desk.pipeline, &envelope)? {
+        ReleaseState::Closed { set_aside } => {
+            Err(RunFault::OneShot { what: once::through(set_aside) })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The request file, there as long as somebody waits for its answer.

@@ -26,8 +26,11 @@ use douane_transforms::dp::design::Component;
 use douane_transforms::{Produces, Stage};
 
 use crate::bundle;
+use crate::config::aggregate::Late;
 use crate::config::{Aggregate, Pipeline, Place};
 use crate::fault::RunFault;
+use crate::known::Known;
+use crate::once;
 use crate::plan::{Crosses, OutputColumn, Part, Plan, Role};
 use crate::policy;
 use crate::position::Approved;
@@ -36,6 +39,8 @@ use crate::revocation;
 
 /// How long a release lives unless it says otherwise.
 pub const LIFE_DAYS_DEFAULT: u32 = 180;
+/// Of `enrich`: counts up with whatever changes which statistic a row gets.
+const ENRICH_SEMANTICS: u32 = 1;
 
 /// A release as a run uses it.
 pub struct Signed {
@@ -102,6 +107,14 @@ pub fn check_successor(place: &Place, before: &Approved, now: &Approved) -> Resu
             now.release_version, before.release_version
         )));
     }
+    let another = before.release.is_some() && before.release != now.release;
+    if now.release_version == before.release_version && another {
+        return Err(fault(format!(
+            "version {} is another release than the one of this version that this pipeline ran \
+             under\n  next: put the newest release back, or propose and sign a new one on top of it",
+            now.release_version
+        )));
+    }
     Ok(())
 }
 
@@ -117,12 +130,23 @@ pub fn envelope(pipeline: &Pipeline) -> Result<Envelope, RunFault> {
     })
 }
 
-/// Where a release of a pipeline stands in its life, at this moment.
+/// Where a release of a pipeline stands in its life, at this moment: by the files, and by the ledger
+/// where it is here.
 pub fn state(place: &Place, pipeline: &Pipeline, envelope: &Envelope) -> Result<State, RunFault> {
     let draft = release::draft(envelope).map_err(fault)?;
     let digest = canonical::hex(&release::digest(&draft).map_err(fault)?);
-    let stopped = revocation::of(place, pipeline, &digest)?.map(Into::into);
-    Ok(State::of(envelope, &trust_root(place)?, stopped, SystemTime::now()))
+    let known = Known::of(place, pipeline)?;
+    let by_file = revocation::of(place, pipeline, &digest)?.map(Into::into);
+    let stopped = by_file.or_else(|| known.stopped(&digest));
+    let state = State::of(envelope, &trust_root(place)?, stopped, SystemTime::now());
+    Ok(state.or_closed(known.closed(&digest)))
+}
+
+/// Why the files are not what a release was signed for; none: they are.
+pub fn misfit(place: &Place, pipeline: &Pipeline, release: &Release) -> Option<String> {
+    let plan = released_plan(pipeline, release);
+    let checked = plan.and_then(|plan| check_fingerprint(place, pipeline, &plan, release));
+    checked.err().map(|fault| fault.to_string())
 }
 
 /// What the next signature goes on: the draft, or else the release.
@@ -183,6 +207,7 @@ fn signed_at(place: &Place, pipeline: &Pipeline, at: SystemTime) -> Result<Signe
         trust_version: root.root().version,
         trust_digest: canonical::hex(&root.digest()),
         release_version: release.version,
+        release: Some(digest.clone()),
     };
     Ok(Signed { release, digest, envelope, approved })
 }
@@ -264,10 +289,25 @@ pub(crate) fn fingerprinted(place: &Place, pipeline: &Pipeline, plan: &Plan) -> 
         partition_by: "token".to_owned(),
         timestamp_ms_granularity: pipeline.sink.timestamp_ms,
         publish_ms: pipeline.publish_ms,
+        min_group: plan.min_group.as_ref().map(|group| douane_ledger::fingerprint::MinGroup {
+            k: group.k,
+            columns: group.columns.clone(),
+            unit: group.unit.clone(),
+        }),
         record_shape: pipeline.changes.shape_name().to_owned(),
         changes: pipeline.changes.clone(),
         leaves: released_leaves(plan),
-        stages: pipeline.stages.iter().map(|(stage, _)| stage_of(stage, plan)).collect(),
+        stages: pipeline
+            .stages
+            .iter()
+            .map(|(stage, _)| stage_of(stage, plan))
+            .chain(plan.enriched.as_ref().map(|enriched| FingerprintedStage {
+                verb: "enrich".to_owned(),
+                semantics: ENRICH_SEMANTICS,
+                config: serde_json::to_value(&enriched.said).unwrap_or_default(),
+                sql: None,
+            }))
+            .collect(),
         key: plan.keys.iter().map(|key| column_of(&key.name, key)).collect(),
         columns: value_columns(plan),
         domains: domains(pipeline, plan),
@@ -285,7 +325,7 @@ pub(crate) fn kept(aggregate: &Aggregate) -> serde_json::Value {
     let limits = aggregate.design.limits();
     let parts = aggregate.parts();
     let parts: Vec<_> = parts.iter().map(|part| (&part.name, &part.words)).collect();
-    serde_json::json!({
+    let mut kept = serde_json::json!({
         "account": space,
         "unit": unit,
         "from_ms": from_ms.to_string(),
@@ -296,14 +336,18 @@ pub(crate) fn kept(aggregate: &Aggregate) -> serde_json::Value {
         "l0": limits.groups,
         "c": limits.rows,
         "parts": parts,
-    })
+    });
+    if let (Late::Current, Some(kept)) = (aggregate.late, kept.as_object_mut()) {
+        kept.insert("late".into(), aggregate.late.name().into());
+    }
+    kept
 }
 
 /// What a release of statistics stands on, whole: whoever changes a bound, a share, a cap or the
 /// account asks for other signatures.
 fn dp(aggregate: &Aggregate) -> serde_json::Value {
     let Aggregate { unit, space, level, period_ms, from_ms, every_ms, time, .. } = aggregate;
-    let Aggregate { closes_after_ms, groups, caps, units_max, design, .. } = aggregate;
+    let Aggregate { closes_after_ms, groups, caps, units_max, design, late, .. } = aggregate;
     let parts = aggregate.parts();
     let parts: Vec<_> = parts.iter().map(|part| (&part.name, &part.words)).collect();
     let component = |component: &Component| {
@@ -341,7 +385,7 @@ fn dp(aggregate: &Aggregate) -> serde_json::Value {
             "life": caps.life.to_string(),
             "delta": caps.delta.to_string(),
         },
-        "late": "quarantine",
+        "late": late.name(),
     });
     if let (Some(threshold), Some(dp)) = (aggregate.threshold, dp.as_object_mut()) {
         let delta = design.delta().in_units().to_string();
@@ -444,7 +488,7 @@ fn value_columns(plan: &Plan) -> Vec<Column> {
         Crosses::Derived(column) => Column {
             name: column.name.clone(),
             from: String::new(),
-            column_type: column.derived.leaf_type.to_string(),
+            column_type: column.leaf_type.to_string(),
             nullable: true,
             class: column.class.to_string(),
             shape: Shape::Derived {
@@ -453,7 +497,7 @@ fn value_columns(plan: &Plan) -> Vec<Column> {
                     .iter()
                     .map(|at| plan.columns[*at].from.leaf.path.clone())
                     .collect(),
-                expression: column.derived.text.clone(),
+                expression: column.text.clone(),
             },
             on_bad: OnBad::Refuse,
         },
@@ -614,7 +658,12 @@ pub struct Standing {
 impl Standing {
     /// Of the release in force, or else of the draft; `fingerprint` is the file's.
     pub fn of(place: &Place, pipeline: &Pipeline, fingerprint: &str) -> Self {
-        let (lying, why, approvers) = match live(place, pipeline) {
+        // By the ledger too, where it is here.
+        let ended = |signed: Signed| match state(place, pipeline, &signed.envelope)? {
+            state if state.is_live() => Ok(signed),
+            state => Err(fault(state)),
+        };
+        let (lying, why, approvers) = match live(place, pipeline).and_then(ended) {
             Ok(signed) => {
                 let approvers = signed.release.approvers().to_vec();
                 (Some((*signed.release).clone()), None, approvers)
@@ -706,6 +755,7 @@ pub fn propose(
             pipeline.release.display()
         ))
     })?;
+    Known::of(place, pipeline)?.check_version(place, next, None)?;
     draft(place, pipeline, plan, proposal, next)
 }
 
@@ -775,6 +825,10 @@ pub fn renew(
     life: Duration,
 ) -> Result<Release, RunFault> {
     let old = release::draft(&envelope(pipeline)?).map_err(fault)?;
+    let digest = canonical::hex(&release::digest(&old).map_err(fault)?);
+    if let Some(set_aside) = Known::of(place, pipeline)?.closed(&digest) {
+        return Err(RunFault::OneShot { what: once::through(set_aside) });
+    }
     let plan = released_plan(pipeline, &old)?;
     check_fingerprint(place, pipeline, &plan, &old)?;
     let (author, limits, once) = (author.to_owned(), old.limits.clone(), old.once.clone());
@@ -796,6 +850,8 @@ pub fn checked(place: &Place, pipeline: &Pipeline) -> Result<(Release, Envelope)
     let limits = draft.limits.clone();
     let (author, once) = (draft.author.clone(), draft.once.clone());
     let proposal = Proposal { author, life, limits, once };
+    let digest = canonical::hex(&release::digest(&draft).map_err(fault)?);
+    Known::of(place, pipeline)?.check_version(place, draft.version, Some(&digest))?;
     let again = propose(place, pipeline, &plan, &proposal)?;
     // Without a draft it is the release in force that gets one more signature.
     let same = Release {

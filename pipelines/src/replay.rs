@@ -16,6 +16,7 @@ mod engine;
 mod html;
 mod join;
 mod select;
+mod windows;
 
 pub use html::page;
 pub use join::join;
@@ -47,6 +48,9 @@ use select::{Recorded, recorded};
 
 /// Rows that stages take at once, unless it is said: as many as a transaction has at most.
 pub const BATCH_ROWS: usize = 5_000;
+
+/// Records a second, unless it is said: a replay of years leaves the source to who else reads it.
+pub const RATE: u64 = 50_000;
 
 /// Which transactions, and how.
 #[derive(Clone, Debug, Default)]
@@ -144,6 +148,42 @@ pub struct Transaction {
     pub why: Vec<String>,
 }
 
+impl Transaction {
+    /// What the ledger has of it; not made again yet.
+    fn of(one: &Recorded) -> Self {
+        Self {
+            manifest: one.intent.manifest_id.clone(),
+            log: one.log.clone(),
+            sequence: one.intent.seq,
+            release: one.intent.release.clone(),
+            read: one.intent.spans.iter().map(Range::from).collect(),
+            wrote: one.intent.subjects.iter().map(Wrote::from).collect(),
+            key_ids: one.intent.key_ids.clone(),
+            records: one.intent.records,
+            answer: Answer::SemanticsGone,
+            manifest_seen: one.manifest.is_some(),
+            why: Vec::new(),
+        }
+    }
+}
+
+/// What is asked about: all that the ledger has of each transaction, and no answer. Two machines that read
+/// one ledger as far as the other get the same.
+fn selection<'t>(all: impl Iterator<Item = &'t Transaction>) -> Result<String, RunFault> {
+    let mut all: Vec<_> = all
+        .map(|t| {
+            (
+                (&t.log, t.sequence),
+                (&t.manifest, &t.release, &t.read, &t.wrote, &t.key_ids, t.records),
+            )
+        })
+        .collect();
+    all.sort_by_key(|(place, _)| *place);
+    let bytes = canonical::to_vec(&all);
+    let bytes = bytes.map_err(|fault| RunFault::File(format!("selection: {fault}")))?;
+    Ok(canonical::sha256_hex(&bytes))
+}
+
 /// What these files are: the recorded plan, who approved of it, and what was asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Under {
@@ -172,6 +212,10 @@ pub struct Replay {
     pub asked: String,
     /// The i-th of n; null where it is not in parts.
     pub part: Option<(usize, usize)>,
+    /// SHA-256 of the canonical JSON of all that is asked about, of every part, as the ledger has it.
+    pub selection: String,
+    /// The target is a folder, whose parts hold their manifests.
+    pub in_folder: bool,
     /// SHA-256 of the canonical JSON of each part's `answers`: REPLAYED in the log of keys has it.
     pub digests: Vec<String>,
     /// All are equal, and the manifest of each is there.
@@ -248,7 +292,7 @@ pub fn replay(place: &Path, ask: &Ask) -> Result<Replay, RunFault> {
     let names = Names::of(&place, &pipeline);
     let edges = Edges::released(&place, &pipeline, &signed.release)?;
     let shared = Shared::new(place, pipeline, plan, signed, keys, edges, names)?;
-    let wanted = recorded(&shared, ask)?;
+    let (wanted, selection) = recorded(&shared, ask)?;
     let started = Instant::now();
     let answers = all(&shared, &wanted, ask)?;
     let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -260,6 +304,7 @@ pub fn replay(place: &Path, ask: &Ask) -> Result<Replay, RunFault> {
         under: under(&shared),
         asked: ask.words(),
         part: ask.part,
+        selection,
         digests: vec![digest(&answers)?],
         ..Replay::of(answers, shared.place.global.dir.is_none(), ms)
     };
@@ -311,6 +356,8 @@ impl Replay {
             under: Under::default(),
             asked: String::new(),
             part: None,
+            selection: String::new(),
+            in_folder: !has_topic,
             digests: Vec::new(),
             holds: holds(&answers, has_topic),
             transactions: answers.len(),
@@ -393,19 +440,7 @@ fn all(shared: &Shared, wanted: &[Recorded], ask: &Ask) -> Result<Vec<Transactio
             shared.keys.lease_holds().map_err(RunFault::lapsed)?;
             let (answer, why) = engine.again(one)?;
             bar.step(one.intent.records);
-            let told = Transaction {
-                manifest: one.intent.manifest_id.clone(),
-                log: one.log.clone(),
-                sequence: one.intent.seq,
-                release: one.intent.release.clone(),
-                read: one.intent.spans.iter().map(Range::from).collect(),
-                wrote: one.intent.subjects.iter().map(Wrote::from).collect(),
-                key_ids: one.intent.key_ids.clone(),
-                records: one.intent.records,
-                answer,
-                manifest_seen: one.manifest.is_some(),
-                why,
-            };
+            let told = Transaction { answer, why, ..Transaction::of(one) };
             let mut answers = answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             answers.push((index, told));
         }

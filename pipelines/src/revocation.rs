@@ -1,6 +1,7 @@
 //! Revocations: what stops a release before it expires. They lie in a file beside it, and once more
 //! beside the trust root: another copy of the release lies beside the same trust root.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use douane_ledger::canonical;
@@ -8,8 +9,10 @@ use douane_ledger::dsse::Envelope;
 use douane_ledger::release::{self, Revocation, Stopped};
 use douane_ledger::statement;
 
+use crate::bundle;
 use crate::config::{Pipeline, Place};
 use crate::fault::RunFault;
+use crate::known::Known;
 use crate::release::{fault, root_of};
 use crate::signer::Signer;
 
@@ -90,21 +93,73 @@ pub fn said(file: &Path, trust: &Path, digest: &str) -> Result<Option<Revoked>, 
     Ok(None)
 }
 
+/// Held from before [`revoke`] or [`bring`] reads the files until they are written: two who add a line at one time would else
+/// lose one of them. Beside the trust root, which all releases of a place share. Where no lock can be had (a folder
+/// that cannot be written, a file system without them) the release is stopped all the same.
+pub fn alone(place: &Place) -> Option<File> {
+    let file = File::create(place.trust.with_extension("revocations.lock")).ok()?;
+    file.lock().ok().map(|()| file)
+}
+
 /// A file and what it is to hold.
 pub type Written = (PathBuf, Vec<u8>);
 
-/// The revocations' files with one more line: this release of the pipeline is stopped, or this draft
+/// The revocations' files with one more line: the release of this digest is stopped, or the draft of it
 /// never becomes one.
 pub fn revoke(
     place: &Place,
     pipeline: &Pipeline,
-    envelope: &Envelope,
+    digest: &str,
     signer: &Signer,
     reason: &str,
 ) -> Result<(Revoked, Vec<Written>), RunFault> {
+    stop(&files(place, pipeline), &place.trust, digest, signer, reason)
+}
+
+/// As [`revoke`], by a line that was signed somewhere else. It stops the release or the draft of one
+/// of these pipelines, or is refused; said before, it is [`RunFault::Revoked`].
+pub fn bring(
+    place: &Place,
+    pipelines: &[Pipeline],
+    line: &[u8],
+) -> Result<(Revoked, Vec<Written>), RunFault> {
+    let envelope = Envelope::from_bytes(line).map_err(fault)?;
+    let (Revocation { release, created, reason, .. }, by) =
+        release::verify_revocation(&envelope, &root_of(&place.trust)?).map_err(fault)?;
+    let lies = |pipeline: &&Pipeline| {
+        let files = [pipeline.release.clone(), bundle::draft_file(pipeline)];
+        let mut found = files.iter().filter_map(|file| bundle::find(file, pipeline).ok().flatten());
+        found.any(|found| digest(&found).is_ok_and(|digest| digest == release))
+    };
+    // A process may run under an earlier one, that the ledger knows. It is asked last: its home may be away.
+    let ran = |pipeline: &&Pipeline| {
+        Known::of(place, pipeline).is_ok_and(|known| known.in_force.contains(&release))
+    };
+    let found = pipelines.iter().find(lies).or_else(|| pipelines.iter().find(ran));
+    let pipeline = found.ok_or_else(|| {
+        fault(
+            "it revokes no release and no draft that lies here\n  next: bring it to where it lies",
+        )
+    })?;
+    let line = envelope.to_bytes().map_err(fault)?;
+    let mut written = Vec::new();
+    for file in files(place, pipeline) {
+        if said(&file, &place.trust, &release)?.is_none() {
+            let mut lines = read(&file)?;
+            lines.extend(&line);
+            written.push((file, lines));
+        }
+    }
+    let revoked = Revoked { by, at: created, reason };
+    match written.is_empty() {
+        true => Err(revoked.into()),
+        false => Ok((revoked, written)),
+    }
+}
+
+fn digest(envelope: &Envelope) -> Result<String, RunFault> {
     let digest = release::digest(&release::draft(envelope).map_err(fault)?);
-    let digest = canonical::hex(&digest.map_err(fault)?);
-    stop(&files(place, pipeline), &place.trust, &digest, signer, reason)
+    Ok(canonical::hex(&digest.map_err(fault)?))
 }
 
 /// As [`revoke`], of what has this digest, in files of revocations and under a trust root's.
@@ -161,11 +216,23 @@ mod tests {
     use crate::config;
 
     #[test]
+    fn who_adds_a_line_is_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut place, _) = config::tests::good_base();
+        place.trust = dir.path().join("trust.json");
+        let lock = || File::open(dir.path().join("trust.revocations.lock")).unwrap();
+        let held = alone(&place).unwrap();
+        assert!(lock().try_lock().is_err(), "another one waits");
+        drop(held);
+        assert!(lock().try_lock().is_ok());
+        place.trust = dir.path().join("nowhere/trust.json");
+        assert!(alone(&place).is_none());
+    }
+
+    #[test]
     fn what_cannot_be_told_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let lint = Path::new("testdata/lint");
-        let (mut place, mut pipeline) =
-            config::load(&lint.join("douane.yaml"), &lint.join("pipeline_good_base.yaml")).unwrap();
+        let (mut place, mut pipeline) = config::tests::good_base();
         place.trust = dir.path().join("trust.json");
         pipeline.release = dir.path().join("p.release.json");
         let [ada, bo, eve] = [(); 3].map(|()| SigningKey::generate().unwrap());

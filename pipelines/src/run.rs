@@ -13,7 +13,7 @@ use douane_connectors::edge::{Admin, EdgeFault, Sink, TopicIdentity};
 use douane_connectors::kafka::ClusterConfig;
 use douane_connectors::registry::{Registry, RegistryFault};
 use douane_gate::Target;
-use douane_ledger::log::{Assigned, Entry, Head, LedgerFault, Log};
+use douane_ledger::log::{Assigned, Entry, Head, LedgerFault};
 use douane_ledger::release::LiveRelease;
 use douane_transforms::Produces;
 use serde_json::json;
@@ -26,6 +26,7 @@ use crate::crossing::{Admins, Crossing, Opened, PositionTopic, TRY};
 use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::identity;
+use crate::journals;
 use crate::key_home::{Of, Protects};
 use crate::keys;
 use crate::names::{Names, ledger_home};
@@ -159,7 +160,7 @@ fn run_one(
                 report.event("partitions_added", json!({"topic": topic, "added": added}));
             }
             // Something outside went away while the layout was settled.
-            (Err(fault), _) if fault.passes() && !stop.is_asked() => {
+            (Err(fault), _) if passes(&fault) && !stop.is_asked() => {
                 report.event("again", json!({"why": fault.to_string()}));
                 Stop::new(asked).rest(REST);
             }
@@ -203,6 +204,7 @@ fn write_down_revoked(place: &Place, pipeline: &Pipeline) -> Result<(), RunFault
             // Another process may run under a newer one: it is not fenced for an older one's sake.
             release::check_successor(place, &before.approved, &signed.approved)?;
         }
+        journals::refresh(place, &names, &pipeline.name)?;
         let entries = douane_ledger::log::read(&home, &log, layout.map(|l| &l.control))?;
         Ok(!entries.iter().any(|(_, entry)| {
             matches!(entry, Entry::Revoked { release, .. } if *release == signed.digest)
@@ -218,7 +220,8 @@ fn write_down_revoked(place: &Place, pipeline: &Pipeline) -> Result<(), RunFault
         .map_err(|fault| RunFault::Again(fault.to_string()))?;
     let layout = positions.layout()?;
     let head = layout.as_ref().map(|layout| &layout.control);
-    let mut written = Log::take_over(&home, &log, head, keys.log_keys(&pipeline.name))?;
+    let log_keys = keys.log_keys(&pipeline.name);
+    let mut written = journals::take_over(place, &names, &pipeline.name, &log, head, log_keys)?;
     if unless_known(layout.as_ref())? {
         written.append(&Entry::Revoked {
             release: signed.digest.clone(),
@@ -245,9 +248,17 @@ fn in_force(crossing: &Crossing) -> serde_json::Value {
 fn gives_way(outcome: &Result<(), RunFault>) -> bool {
     match outcome {
         Ok(()) | Err(RunFault::PartitionsAdded { .. }) => true,
+        // It was asked to while it waited for something outside.
+        Err(RunFault::Stopped(_)) => true,
         Err(RunFault::Release(_) | RunFault::Revoked { .. } | RunFault::LimitsSpent(_)) => true,
-        Err(fault) => fault.passes(),
+        Err(fault) => passes(fault),
     }
+}
+
+/// Whether something outside went away that was there when this process looked: a link that broke, a
+/// certificate that expired.
+fn passes(fault: &RunFault) -> bool {
+    fault.passes() || matches!(fault, RunFault::Unreachable { .. })
 }
 
 /// Says to other verbs on this machine that a process runs this pipeline: a lock on its part of the
@@ -509,8 +520,10 @@ fn cross(crossing: &Crossing, stop: &Stop<'_>, report: &Report) -> Result<(), Ru
     });
     if outcomes.iter().all(Result::is_ok) && once::is_over(crossing, control.layout())? {
         // Crash before it: the next start finds nothing left, and writes it.
-        control.close()?;
-        report.event("closed", json!({"release": crossing.release_digest}));
+        let set_aside = once::set_aside(crossing, control.layout())?;
+        control.close(set_aside)?;
+        let fields = json!({"release": crossing.release_digest, "set_aside": set_aside});
+        report.event("closed", fields);
     }
     // What a shard stopped for is what a person must see, not what followed from it.
     let published = control.publish();
@@ -556,14 +569,16 @@ fn settle<'a>(
         None => first_layout(crossing, sources, targets, log.head())?,
         Some(before) => {
             let added = identity::compare(&before, &sources, &targets)?;
+            let before = Layout { targets, ..before };
             // A span begins where people said, once: under the release that said it, it goes on.
             let begins = crossing.release.once.is_some()
                 && before.approved.release_version != crossing.approved.release_version;
+            let ran = once::spans_of(&crossing.place, before.approved.release.as_deref())?;
             dealt_again = before.tasks != crossing.place.tasks || !added.is_empty() || begins;
             if dealt_again {
                 let mut layout = deal_again(crossing, stop, before, sources, &added, log.head())?;
                 if begins {
-                    once::begin(crossing, &mut layout.places)?;
+                    once::begin(crossing, &ran, &mut layout.places)?;
                 }
                 layout
             } else {
@@ -639,6 +654,7 @@ fn first_layout(
     targets: Vec<PinnedTopic>,
     control: Head,
 ) -> Result<Layout, RunFault> {
+    journals::refresh(&crossing.place, &crossing.names, &crossing.pipeline.name)?;
     for log in logs(&crossing.ledger_home())? {
         if log != crossing.names.control_log() {
             crossing.take_over(&log, None).map_err(position_lost)?;
@@ -674,7 +690,7 @@ fn first_layout(
         }
     }
     source.close();
-    once::begin(crossing, &mut places)?;
+    once::begin(crossing, &[], &mut places)?;
     Ok(Layout {
         version: position::VERSION,
         epoch: 1,

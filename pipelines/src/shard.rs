@@ -7,13 +7,14 @@
 mod redrive;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use douane_connectors::control_switch;
 use douane_connectors::edge::{CommitOutcome, Polled, Quarantine, Sink, Source as SourceEdge};
 use douane_gate::{Gate, GateFault};
-use douane_ledger::log::{Entry, LedgerFault, Log};
+use douane_ledger::log::{Entry, Intent, LedgerFault, Log};
 use douane_ledger::release::Truncate;
 use douane_schemas::batch::Origin;
 use douane_schemas::debezium::{Decoder, Hold, Refusal, Stripped};
@@ -23,10 +24,12 @@ use serde_json::json;
 use crate::carried::Carried;
 use crate::control::Control;
 use crate::crossing::{Admins, Crossing};
+use crate::enrich::{self, Looked, Statistics};
 use crate::evidence;
 use crate::fault::RunFault;
 use crate::hold::{Reason, Retention, Waiting};
 use crate::merge::{Filter, Merge, Withdrawal};
+use crate::min_group::Counter;
 use crate::plan::{Staged, Stages};
 use crate::position::{self, Place, Position, ShardHead};
 use crate::quarantine::Request;
@@ -45,13 +48,21 @@ const TURN_PARTITIONS_MAX: usize = 64;
 const TURN: Duration = Duration::from_millis(100);
 /// Records between two looks at the clock; a wait is followed by one too.
 const CLOCK_RECORDS: usize = 64;
-/// One poll of the source client.
+/// One poll of the source client, and one where nothing has come for some time: a record ends it at
+/// once, and everything else that is looked at between two of them can wait so long.
 const POLL_MS: u64 = 20;
+const QUIET_POLL_MS: u64 = 200;
+/// Polls without a record after which it is quiet.
+const QUIET: u32 = 50;
 /// Between two checkpoints of the ledger.
 const PUBLISH_MS: u64 = 1_000;
 /// A process that commits nothing proves its layout so often: another one that took over meanwhile is
 /// told at once by its next commit, and otherwise by this.
 const PROVE: Duration = Duration::from_secs(10);
+/// Between two looks at published statistics, where rows get any.
+const LEARN: Duration = Duration::from_secs(30);
+/// A hold that may be over by itself is tried again after so long.
+const HELD_AGAIN: Duration = Duration::from_secs(15);
 /// First and longest pause between two lives.
 const BACKOFF_MS: (u64, u64) = (50, 1_000);
 
@@ -81,6 +92,9 @@ struct Life {
     manifest: Option<String>,
     places: BTreeMap<Source, Place>,
     held: BTreeSet<Source>,
+    /// Of these, the ones that are tried again, and when; those that were, whose hold was said already.
+    due: BTreeMap<Source, Instant>,
+    tried: BTreeSet<Source>,
     /// The source has an end, and nothing more comes of what is not held.
     ended: bool,
     /// Held partitions that the ledger already names, with the offset it names.
@@ -88,8 +102,18 @@ struct Life {
     carried: Carried,
     quota: Quota,
     schedule: Schedule,
+    /// Counts the window that crosses, where groups are counted.
+    counter: Option<Counter>,
+    /// What rows are enriched with.
+    statistics: Arc<Statistics>,
+    /// When that was read.
+    learned: Instant,
+    /// Partitions whose next record is beyond that window.
+    beyond: BTreeSet<Source>,
     /// The turn takes nothing more before it crosses.
     full: bool,
+    /// Polls since the last record.
+    quiet: u32,
     published: Instant,
     /// When a commit last showed that nobody else holds the pipeline.
     proved: Instant,
@@ -138,7 +162,10 @@ impl Shard<'_> {
             control_switch::position_before_fence().then(|| self.read_position()).transpose()?;
         let sink = match fenced {
             Some(sink) => sink,
-            None => crossing.fence(&crossing.names.transactional_id(self.number), self.stop)?,
+            None => {
+                self.control.stands()?;
+                crossing.fence(&crossing.names.transactional_id(self.number), self.stop)?
+            }
         };
         // Whoever held this shard can no longer commit. Proving the layout afterwards shows that
         // nobody has begun to re-deal the partitions in between.
@@ -166,8 +193,11 @@ impl Shard<'_> {
         let layout = self.control.layout();
         let ShardHead { sequence, ledger, manifest, .. } =
             layout.head_of(self.number, position.as_ref());
-        let places =
-            position.map_or_else(|| layout.places_of(self.number), |position| position.places);
+        let (places, window) = match position {
+            Some(position) => (position.places, position.window),
+            None => (layout.places_of(self.number), None),
+        };
+        let counter = Counter::open(crossing, &places, window.as_deref())?;
         let name = crossing.names.log(self.number);
         let log = crossing.take_over(&name, ledger.as_ref())?;
         // Every intent of an earlier life has its outcome by now.
@@ -200,17 +230,29 @@ impl Shard<'_> {
             manifest,
             places: places.into_iter().map(|p| ((p.topic, p.partition), p)).collect(),
             held: BTreeSet::new(),
+            due: BTreeMap::new(),
+            tried: BTreeSet::new(),
             ended: false,
             ledgered,
             carried,
             quota: Quota::new(crossing.pipeline.quarantine_max_per_minute),
             schedule: Schedule::new(crossing.pipeline.publish_ms, schedule::now_ms()),
+            counter,
+            statistics: Arc::default(),
+            learned: Instant::now(),
+            beyond: BTreeSet::new(),
             full: false,
+            quiet: 0,
             published: Instant::now(),
             proved: Instant::now(),
             redriven: None,
         };
         self.check_places(&mut life)?;
+        self.learn(&mut life)?;
+        // A window that was fixed crosses whole before another one is.
+        if let Some(ends) = life.counter.as_ref().and_then(Counter::ends) {
+            life.schedule.open(ends);
+        }
         self.report.event(
             "assigned",
             json!({
@@ -248,7 +290,11 @@ impl Shard<'_> {
                 return self.publish(life);
             }
             if life.schedule.ticks(schedule::now_ms()) {
-                life.schedule.open(self.ends(life)?);
+                self.tick(life)?;
+            }
+            if life.counter.is_some() && !self.count(life)? {
+                // Nothing is read before it is known what it is counted with.
+                life.full = true;
             }
             if !life.full {
                 newly_held |= self.gather(life, &mut turn)?;
@@ -274,6 +320,7 @@ impl Shard<'_> {
             }
             if life.published.elapsed() >= Duration::from_millis(PUBLISH_MS) {
                 self.publish(life)?;
+                self.try_held(life)?;
                 if open && turn.is_empty() {
                     sink = self.redrive(life, sink)?;
                 }
@@ -282,6 +329,52 @@ impl Shard<'_> {
                 life.schedule.settle(&life.places, &life.held, crosses);
             }
         }
+    }
+
+    /// What the source holds at this moment is due. A window that is counted crosses whole first.
+    fn tick(&self, life: &mut Life) -> Result<(), RunFault> {
+        if life.counter.is_some() && life.schedule.is_open() {
+            return Ok(());
+        }
+        let mut ends = self.ends(life)?;
+        if let Some(counter) = &mut life.counter {
+            ends.retain(|source, _| !life.held.contains(source));
+            counter.pin(life.places.values(), &ends)?;
+            for source in std::mem::take(&mut life.beyond) {
+                let next = life.places[&source].next;
+                self.read_again(life, source, next)?;
+            }
+            life.full = false;
+        }
+        life.schedule.open(ends);
+        Ok(())
+    }
+
+    /// Counts the window that is due. Says whether anything of it may be read.
+    fn count(&self, life: &mut Life) -> Result<bool, RunFault> {
+        match &mut life.counter {
+            Some(counter) if life.schedule.is_open() => {
+                counter.count(self.crossing, &life.stages, self.stop)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Reads what is published of the statistics that rows get.
+    fn learn(&self, life: &mut Life) -> Result<(), RunFault> {
+        let Some(enriched) = &self.crossing.plan.enriched else { return Ok(()) };
+        let (place, signer) = (&self.crossing.place, self.crossing.keys.manifest_public());
+        life.learned = Instant::now();
+        match enrich::read(place, &enriched.said, signer, None) {
+            Ok(Looked::Known(statistics)) => life.statistics = Arc::new(statistics),
+            Ok(Looked::Gone(why)) => return Err(RunFault::Again(why)),
+            Err(RunFault::Unreachable { what, why }) => {
+                return Err(RunFault::Again(format!("{what}: {why}")));
+            }
+            Err(fault) => return Err(fault),
+        }
+        life.stages.know(Arc::clone(&life.statistics));
+        Ok(())
     }
 
     /// Everything of a source that has an end is through, or held.
@@ -325,12 +418,17 @@ impl Shard<'_> {
                 }
                 waited = false;
             }
-            let outcome = match life.source.poll(Duration::from_millis(POLL_MS)) {
+            let is_quiet = life.quiet >= QUIET && until.is_none() && first.is_none();
+            let poll_ms = if is_quiet { QUIET_POLL_MS } else { POLL_MS };
+            let outcome = match life.source.poll(Duration::from_millis(poll_ms)) {
                 Polled::End => {
-                    life.ended = true;
+                    life.ended = life.beyond.is_empty();
                     break;
                 }
-                Polled::Idle if first.is_none() => return Ok(newly_held),
+                Polled::Idle if first.is_none() => {
+                    life.quiet = life.quiet.saturating_add(1);
+                    return Ok(newly_held);
+                }
                 Polled::Idle => {
                     waited = true;
                     continue;
@@ -351,6 +449,7 @@ impl Shard<'_> {
                     Took::Hold(source, next, lost_reason(lost.low, lost.high), None)
                 }
                 Polled::Record(fetched) => {
+                    life.quiet = 0;
                     let headers = fetched.headers();
                     let record = fetched.raw(&headers);
                     let source = (record.topic, record.partition);
@@ -360,7 +459,13 @@ impl Shard<'_> {
                     if record.offset < place.next || life.held.contains(&source) {
                         continue;
                     }
-                    self.take(&mut life.decoder, &mut life.quota, turn, place, &record)
+                    let counter = life.counter.as_ref();
+                    match counter.is_some_and(|counter| counter.is_beyond(source, record.offset)) {
+                        true => Took::Beyond(source),
+                        false => {
+                            self.take(&mut life.decoder, &mut life.quota, turn, place, &record)
+                        }
+                    }
                 }
             };
             match outcome {
@@ -369,6 +474,11 @@ impl Shard<'_> {
                 }
                 Took::Hold(source, offset, reason, made_at_ms) => {
                     newly_held |= self.hold(life, source, offset, &reason, made_at_ms)?;
+                }
+                Took::Beyond(source) => {
+                    let paused = life.source.pause(source.0, source.1);
+                    paused.map_err(self.crossing.source_fault())?;
+                    life.beyond.insert(source);
                 }
                 Took::Full(source, offset) => {
                     self.read_again(life, source, offset)?;
@@ -457,6 +567,14 @@ impl Shard<'_> {
             life.log.append(&reason.entry(topic, source.1, offset))?;
             life.ledgered.insert(source, offset);
         }
+        if reason.may_pass() {
+            life.due.insert(source, Instant::now() + HELD_AGAIN);
+        }
+        let said = known && life.tried.remove(&source);
+        life.held.insert(source);
+        if said {
+            return Ok(false);
+        }
         // Asked for people's sake only: where the cluster does not answer, it is not said.
         let config = life.admin.sovereign.topic_config(topic);
         let retention = config.map_or(Retention::Unknown, |config| {
@@ -467,8 +585,21 @@ impl Shard<'_> {
         let partition = source.1;
         let waiting = Waiting { pipeline, topic, partition, offset, reason, retention };
         self.report.held(self.number, &waiting);
-        life.held.insert(source);
         Ok(!known)
+    }
+
+    /// Lets held partitions go on for once whose reason may be over by itself.
+    fn try_held(&self, life: &mut Life) -> Result<(), RunFault> {
+        let now = Instant::now();
+        let over: Vec<Source> =
+            life.due.iter().filter(|(_, due)| **due <= now).map(|(source, _)| *source).collect();
+        for source in over {
+            life.due.remove(&source);
+            life.held.remove(&source);
+            life.tried.insert(source);
+            self.read_again(life, source, life.places[&source].next)?;
+        }
+        Ok(())
     }
 
     /// Transform, check, write down, commit: one transaction. Long, and in one piece: the order of
@@ -483,9 +614,14 @@ impl Shard<'_> {
         let crossing = self.crossing;
         // Before anything: the right to write.
         crossing.still_live()?;
+        let mut trace = crossing.traces.begin("transaction", &crossing.pipeline.name, self.number);
+        trace.step("stages");
         let batch = life.decoder.finish();
         self.strip(life)?;
-        let staged = life.stages.apply(batch).map_err(|stop| crossing.stopped(stop))?;
+        let mut staged = life.stages.apply(batch).map_err(|stop| crossing.stopped(stop))?;
+        if let Some(counter) = &life.counter {
+            counter.hold_back(&mut staged)?;
+        }
         // What is tried again was passed long before: nothing is held for it.
         let again = turn.is_again();
         let withdrawal = self.withdrawal().filter(|_| !again);
@@ -506,6 +642,8 @@ impl Shard<'_> {
         }
         let ids =
             evidence::transaction_ids(&crossing.blind(), &life.log, self.number, life.sequence + 1);
+        trace.link(&ids.traceparent);
+        trace.step("gate");
         // The gate may refuse rows that a delete hangs on; what stays behind with them is taken
         // out and the rest looked at again. Each round cuts at least one record.
         let (passed, merge) = loop {
@@ -548,6 +686,7 @@ impl Shard<'_> {
         }
         // Crash here: a RESUMED may be durable that no transaction follows. The partition is read
         // again from the position: it goes on, or is held under a HELD of its own.
+        trace.step("quarantine");
         let quarantined = self.quarantine(life, turn)?;
         // Crash here: quarantine records that no committed intent names; the next life writes
         // them again under the same keys.
@@ -559,13 +698,18 @@ impl Shard<'_> {
             passed.bytes(),
         )?;
         // Crash here: what was leased and not sent is lost.
+        trace.step("ledger");
         let origins = &staged.batch.origins;
         turn.brings(passed.records());
-        let intent = evidence::intent(crossing, &life.gate, turn, &passed, &ids, &merge, origins);
+        let intent = Intent {
+            window: life.counter.as_ref().map(|c| c.spans(crossing)).unwrap_or_default(),
+            statistics: life.statistics.read().to_vec(),
+            ..evidence::intent(crossing, &life.gate, turn, &passed, &ids, &merge, origins)
+        };
         let records = passed.records();
         let receipt = life.log.append(&Entry::Intent(intent)).map_err(|fault| match fault {
             LedgerFault::EntryTooLarge { .. } => RunFault::TurnTooLarge(fault.to_string()),
-            other => RunFault::Ledger(other),
+            other => other.into(),
         })?;
         let head = life.log.sync()?;
         // Crash here: a durable intent beyond the target's position; the next life appends VOID.
@@ -585,8 +729,10 @@ impl Shard<'_> {
             ledger: head,
             manifest: Some(HEXLOWER.encode(&ids.manifest_id)),
             closed: None,
+            window: life.counter.as_ref().map(Counter::counted),
         };
         let sealed = crossing.seal_position(&life.gate, self.number, &position)?;
+        trace.step("commit");
         let outcome = sink.commit(&crossing.transaction(Some(&approved), &sealed)?);
         let again = |why: String| Err(RunFault::Again(why));
         let sink = match outcome {
@@ -598,7 +744,7 @@ impl Shard<'_> {
             CommitOutcome::Refused { code, .. } => {
                 Err(RunFault::RecordRefused { code, alone: turn.alone() })
             }
-            CommitOutcome::Fenced => Err(RunFault::Fenced),
+            CommitOutcome::Fenced => Err(self.control.after_fence()),
         }?;
         // The transaction is visible. Crash here: the next life finds the position, and with it
         // that the intent was committed.
@@ -612,6 +758,7 @@ impl Shard<'_> {
             spans.iter().map(|s| (s.topic, s.partition, s.end)).collect();
         life.source.commit_group(&next);
         self.report.committed(records, Some(quarantined));
+        trace.end(&[("records", records), ("quarantined", quarantined)]);
         Ok(sink)
     }
 
@@ -741,7 +888,11 @@ impl Shard<'_> {
             let why = fault.to_string();
             self.report.event("checkpoint", json!({"shard": self.number, "why": why}));
         }
+        life.log.idle();
         self.control.idle();
+        if life.learned.elapsed() >= LEARN {
+            self.learn(life)?;
+        }
         // One shard asks for all: they end together.
         if self.number == 0 && life.proved.elapsed() >= PROVE {
             self.control.prove()?;
@@ -763,6 +914,8 @@ enum Took {
     Row,
     /// Its partition waits at it, for a reason; with the record's time where there is one.
     Hold(Source, i64, Reason, Option<i64>),
+    /// It lies behind the window that crosses: its partition waits for the next one.
+    Beyond(Source),
     /// The batch's buffers are full: what is in them crosses first.
     Full(Source, i64),
     /// What it takes to read it is away.

@@ -17,6 +17,7 @@ use crate::edges::Edges;
 use crate::evidence::{self, Hold};
 use crate::fault::RunFault;
 use crate::hold::{Reason, Retention, Waiting};
+use crate::journals;
 use crate::keys;
 use crate::names::{Names, ledger_home};
 use crate::position::Layout;
@@ -256,6 +257,7 @@ fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
     let mut told = Told::default();
     let mut transactions = 0;
     let home = ledger_home(&place.ledger_dir, &pipeline.name);
+    journals::refresh(&place, &names, &pipeline.name)?;
     let mut closed = None;
     for (head, position) in positions.shards(&layout)? {
         transactions += head.sequence;

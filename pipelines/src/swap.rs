@@ -8,7 +8,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use douane_connectors::kafka::expiry::{Expiry, expiries};
 use douane_ledger::canonical;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::aggregate;
@@ -30,6 +32,8 @@ use crate::vigil::Vigil;
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two tries to begin an epoch of the quarantine.
 const EPOCH_AGAIN: Duration = Duration::from_secs(60);
+/// Between two tries to load files that do not load: they may name others, that nobody watches yet.
+const LOAD_AGAIN: Duration = Duration::from_secs(5);
 /// As much of a file as is looked at: more than any of them may have.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -42,8 +46,15 @@ pub struct Watch {
     seen: String,
     /// Content about which something outside kept from deciding, once said.
     waits: String,
+    /// Why the files did not load, and when that was last tried.
+    not_loaded: Option<(String, Instant)>,
     /// The place of douane.yaml that the last `needs_restart` was about.
     other_place: Option<Place>,
+    /// What lay in the files that the clients in use were made with.
+    secrets: String,
+    /// When those end, as they lay there at the last change, and of which that was said.
+    ends: Vec<Expiry>,
+    told: Vec<(Expiry, bool)>,
     /// When the next epoch of the quarantine was last begun, or was to be.
     epoch_tried: Option<Instant>,
 }
@@ -102,9 +113,13 @@ impl Watch {
         Self {
             place: place.to_owned(),
             file: file.to_owned(),
-            files: watched(place, loaded, pipeline),
+            files: watched(place, loaded, pipeline, loaded),
+            secrets: digest(&secret_files(loaded)),
+            ends: Vec::new(),
+            told: Vec::new(),
             seen: String::new(),
             waits: String::new(),
+            not_loaded: None,
             other_place: None,
             epoch_tried: None,
         }
@@ -127,6 +142,7 @@ impl Watch {
                 subjects.look();
             }
             self.begin_epoch(running, report);
+            self.tell_ends(report);
             if stop.is_set() && (stop.is_asked() || running.right.halted().is_none()) {
                 return None;
             }
@@ -156,14 +172,37 @@ impl Watch {
         }
     }
 
+    /// Says once of each certificate and token that it will end soon, and that it has. Nothing is done
+    /// about it here: clients go on for as long as the broker lets them, and wait where it does not.
+    fn tell_ends(&mut self, report: &Report) {
+        let now = Timestamp::now();
+        for end in &self.ends {
+            let (ends_soon, is_over) = (soon(end) <= now, end.ends <= now);
+            let said = (end.clone(), is_over);
+            if !ends_soon || self.told.contains(&said) {
+                continue;
+            }
+            let event = if is_over { "certificate_expired" } else { "certificate_expires" };
+            let (file, at) = (end.file.display().to_string(), end.ends.to_string());
+            let why = format!("{file}: until {at}\n  next: put a new one there; it is taken up");
+            let fields = json!({"zone": end.zone, "file": file, "until": at, "why": why});
+            report.event(event, fields);
+            self.told.push(said);
+        }
+    }
+
     fn look(&mut self, running: &Crossing, vigil: &Vigil, report: &Report) -> Option<Crossing> {
         let now = digest(&self.files);
-        if now == self.seen {
+        let owed = self.not_loaded.as_ref().is_some_and(|(_, tried)| tried.elapsed() >= LOAD_AGAIN);
+        if now == self.seen && !owed {
             return None;
         }
+        let place = &running.place;
+        self.ends = [&place.sovereign, &place.global].into_iter().flat_map(expiries).collect();
+        self.told.retain(|(end, _)| self.ends.contains(end));
         match self.planned_aside(running, vigil, report) {
             Ok(next) => {
-                self.seen = now;
+                (self.seen, self.not_loaded) = (now, None);
                 return next;
             }
             Err(refused) if refused.passes() => {
@@ -174,9 +213,15 @@ impl Watch {
                 self.waits = now;
             }
             Err(refused) => {
+                let (why, of_files) =
+                    (refused.why(), matches!(refused, Refused::Fault(RunFault::Findings(_))));
+                let before = self.not_loaded.take().filter(|_| now == self.seen);
+                if before.is_none_or(|(before, _)| before != why) {
+                    let fields = json!({"code": refused.code(), "why": why});
+                    report.event("swap_refused", fields);
+                }
+                self.not_loaded = of_files.then(|| (why, Instant::now()));
                 self.seen = now;
-                let fields = json!({"code": refused.code(), "why": refused.why()});
-                report.event("swap_refused", fields);
             }
         }
         None
@@ -193,19 +238,10 @@ impl Watch {
         let (found, all) = config::load_all(&self.place, &self.file).map_err(RunFault::Findings)?;
         let mut mine = all.into_iter().filter(|one| one.name == running.pipeline.name);
         let pipeline = mine.next().ok_or(Refused::Another { what: "name" })?;
-        self.files = watched(&self.place, &found, &pipeline);
+        self.files = watched(&self.place, &found, &pipeline, &running.place);
         vigil.found(&found, &pipeline);
-        // Clusters, folders and tasks are the process's own: only the trust root is taken up.
         let found = aggregate::place_of(&found, &running.pipeline);
-        let place = Place {
-            trust: found.trust.clone(),
-            policy: policy::Ground {
-                dir: found.policy.dir.clone(),
-                files: found.policy.files.clone(),
-                ..running.place.policy.clone()
-            },
-            ..running.place.clone()
-        };
+        let place = taken_up(&running.place, &found);
         if place != found && self.other_place.as_ref() != Some(&found) {
             let file = self.place.display().to_string();
             report.event("needs_restart", json!({"file": file}));
@@ -216,7 +252,11 @@ impl Watch {
         let rotated = !keys::open(&place)?.same_keys(&running.keys);
         let before = &running.approved;
         release::check_successor(&place, before, &held.0.approved)?;
-        if held.0.digest == running.release_digest
+        // Read before the clients are made: what changes meanwhile is another look's.
+        let secrets = digest(&secret_files(&place));
+        let renewed = secrets != self.secrets;
+        if !renewed
+            && held.0.digest == running.release_digest
             && held.0.approved == *before
             && !rotated
             && pipeline.same_settings(&running.pipeline)
@@ -228,7 +268,25 @@ impl Watch {
         if !next.keys.same_store(&running.keys) {
             return Err(Refused::Keys);
         }
+        if renewed {
+            self.secrets = secrets;
+            report.event("credentials_changed", json!({}));
+        }
         Ok(Some(next))
+    }
+}
+
+/// Clusters, folders and tasks are the process's own, also in what policies read: only the trust root and
+/// the place's policies are taken up.
+fn taken_up(running: &Place, found: &Place) -> Place {
+    Place {
+        trust: found.trust.clone(),
+        policy: policy::Ground {
+            dir: found.policy.dir.clone(),
+            files: found.policy.files.clone(),
+            ..running.policy.clone()
+        },
+        ..running.clone()
     }
 }
 
@@ -244,18 +302,34 @@ fn same_stream(running: &Crossing, place: &Place, pipeline: &Pipeline) -> Result
     Err(Refused::Another { what })
 }
 
-fn watched(place_file: &Path, place: &Place, pipeline: &Pipeline) -> Vec<PathBuf> {
+/// `running`: whose clusters are in use; those of a changed file are not.
+fn watched(place_file: &Path, place: &Place, pipeline: &Pipeline, running: &Place) -> Vec<PathBuf> {
     let mut files = vec![place_file.to_owned(), pipeline.file.clone()];
     files.extend(pipeline.beside.iter().cloned());
     if let Some(dir) = &place.policy.dir {
         files.push(dir.clone());
-        files.extend(policy::paths(dir));
+        files.extend(policy::files(dir));
     }
     files.push(pipeline.release.clone());
     files.extend(revocation::files(place, pipeline));
     files.push(place.trust.clone());
     files.push(place.keys.store());
+    files.extend(secret_files(running));
     files
+}
+
+/// What the clients of both clusters are made with.
+fn secret_files(place: &Place) -> Vec<PathBuf> {
+    let clusters = [&place.sovereign, &place.global];
+    clusters.into_iter().flat_map(|one| one.secret_files()).map(Path::to_owned).collect()
+}
+
+/// From when on it is said that something ends: a fifth of its time before, at most a week.
+fn soon(end: &Expiry) -> Timestamp {
+    const WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
+    let fifth =
+        end.begins.map_or(SignedDuration::ZERO, |begins| end.ends.duration_since(begins) / 5);
+    end.ends.checked_sub(fifth.min(WEEK)).unwrap_or(end.ends)
 }
 
 /// Digest of what lies in the files; one that cannot be read has a digest too. Of a folder of
@@ -278,6 +352,36 @@ fn digest(files: &[PathBuf]) -> String {
 mod tests {
     use super::*;
 
+    /// A policy of the new files judges the clusters that the process writes to, not those that
+    /// douane.yaml names by now.
+    #[test]
+    fn policies_are_taken_up_and_clusters_are_not() {
+        let lint = Path::new("testdata/lint");
+        let place = |trust: &str, zone: &str, rule: &str| {
+            let (mut place, _) =
+                config::load(&lint.join("douane.yaml"), &lint.join("pipeline_good_least.yaml"))
+                    .unwrap();
+            place.trust = trust.into();
+            place.global.zone = zone.into();
+            place.policy.target.zone = zone.into();
+            place.policy.dir = Some(rule.into());
+            let file = policy::File { name: rule.into(), text: rule.into() };
+            place.policy.files = vec![file].into();
+            place
+        };
+        let (running, found) = (place("old", "eu", "a"), place("new", "elsewhere", "b"));
+        let taken = taken_up(&running, &found);
+        assert_eq!(
+            (taken.trust, taken.policy.dir),
+            (found.trust.clone(), found.policy.dir.clone())
+        );
+        assert_eq!(taken.policy.files, found.policy.files, "a stricter policy is heard");
+        assert_eq!((&*taken.global.zone, &*taken.policy.target.zone), ("eu", "eu"));
+        // The controls: whatever is taken whole is wrong.
+        assert_ne!(running.policy.files, found.policy.files);
+        assert_ne!(running.policy.target, found.policy.target);
+    }
+
     #[test]
     fn content_counts_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
@@ -297,6 +401,21 @@ mod tests {
         std::fs::write(&files[0], "").unwrap();
         std::fs::write(&files[1], "x").unwrap();
         assert_ne!(digest(&files), one);
+    }
+
+    #[test]
+    fn it_is_said_a_fifth_of_its_time_before_and_at_most_a_week() {
+        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+        let end = |begins: Option<&str>| Expiry {
+            zone: "z".into(),
+            file: "f".into(),
+            begins: begins.map(at),
+            ends: at("2026-06-11T00:00:00Z"),
+        };
+        let soon = |begins| soon(&end(begins)).to_string();
+        assert_eq!(soon(Some("2026-06-10T00:00:00Z")), "2026-06-10T19:12:00Z");
+        assert_eq!(soon(Some("2025-06-11T00:00:00Z")), "2026-06-04T00:00:00Z");
+        assert_eq!(soon(None), "2026-06-11T00:00:00Z");
     }
 
     #[test]

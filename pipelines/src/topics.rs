@@ -3,7 +3,8 @@
 
 use douane_connectors::edge::{Admin, EdgeFault, TopicConfig, TopicIdentity};
 
-use crate::config::{Pipeline, Place};
+use crate::config::{LedgerHome, Pipeline, Place};
+use crate::group;
 use crate::names::Names;
 use crate::position::Layout;
 
@@ -27,14 +28,17 @@ pub struct Expected {
     pub min_insync: Option<i32>,
     /// `compact` for positions: deletion by age would forget where the source stands.
     pub cleanup_policy: Option<&'static str>,
-    /// When it is made; afterwards it is the operator's.
+    /// When it is made; afterwards it is the operator's, but for one that must keep everything.
     pub retention_ms: Option<i64>,
+    /// What is said of another cleanup policy.
+    pub otherwise: &'static str,
+    /// What is in it has no other home: nothing of it is ever deleted.
+    pub keeps_all: bool,
 }
 
 /// The topics that a pipeline needs beside its source.
 pub fn expectations(place: &Place, names: &Names) -> Vec<Expected> {
     let global = place.global.topics.as_ref();
-    let sovereign = place.sovereign.topics.as_ref();
     let base = |name: &String| Expected {
         sovereign: false,
         name: name.clone(),
@@ -44,23 +48,62 @@ pub fn expectations(place: &Place, names: &Names) -> Vec<Expected> {
         min_insync: global.map(|t| t.min_insync),
         cleanup_policy: None,
         retention_ms: None,
+        otherwise: "a deleted position is a second copy of everything",
+        keeps_all: false,
     };
-    vec![
+    let own = |name: &String| of_zone(place, name);
+    let shards = Layout::position_partition(SHARDS_FORESEEN.max(place.tasks) - 1) + 1;
+    let shards_min = Layout::position_partition(place.tasks.max(1) - 1) + 1;
+    let journal = (place.ledger_home == LedgerHome::Topic).then(|| Expected {
+        partitions: Some(shards),
+        partitions_min: shards_min,
+        cleanup_policy: Some("delete"),
+        retention_ms: Some(-1),
+        otherwise: "a ledger that is compacted has lost entries",
+        keeps_all: true,
+        ..own(&names.journal)
+    });
+    let mut all = vec![
         Expected { partitions: None, ..base(&names.data) },
         // Evidence: nothing deletes it by age.
         Expected { retention_ms: Some(-1), ..base(&names.manifest) },
         Expected {
-            partitions: Some(Layout::position_partition(SHARDS_FORESEEN.max(place.tasks) - 1) + 1),
-            partitions_min: Layout::position_partition(place.tasks.max(1) - 1) + 1,
+            partitions: Some(shards),
+            partitions_min: shards_min,
             cleanup_policy: Some("compact"),
             ..base(&names.position)
         },
-        Expected {
-            sovereign: true,
-            replication: sovereign.map(|t| t.replication),
-            min_insync: sovereign.map(|t| t.min_insync),
-            ..base(&names.quarantine)
-        },
+        own(&names.quarantine),
+    ];
+    all.extend(journal);
+    all
+}
+
+/// A topic of the sovereign zone.
+fn of_zone(place: &Place, name: &str) -> Expected {
+    let settings = place.sovereign.topics.as_ref();
+    Expected {
+        sovereign: true,
+        name: name.to_owned(),
+        partitions: Some(1),
+        partitions_min: 1,
+        replication: settings.map(|t| t.replication),
+        min_insync: settings.map(|t| t.min_insync),
+        cleanup_policy: None,
+        retention_ms: None,
+        otherwise: "what is deleted by age is forgotten",
+        keeps_all: false,
+    }
+}
+
+/// The topics that workers of a group share, if the place has one.
+pub fn of_group(place: &Place) -> Vec<Expected> {
+    let Some(group) = &place.serve.group else { return Vec::new() };
+    let compacted =
+        |name: &str| Expected { cleanup_policy: Some("compact"), ..of_zone(place, name) };
+    vec![
+        compacted(&group.config_topic),
+        Expected { partitions: Some(group::UNITS), ..compacted(&group.status_topic) },
     ]
 }
 
@@ -103,9 +146,20 @@ impl Expected {
             && config.cleanup_policy != policy
         {
             wrong.push(format!(
-                "cleanup.policy is {}, must be {policy}: a deleted position is a second copy of \
-                 everything",
-                config.cleanup_policy
+                "cleanup.policy is {}, must be {policy}: {}",
+                config.cleanup_policy, self.otherwise
+            ));
+        }
+        if self.keeps_all && config.retention_ms != -1 {
+            wrong.push(format!(
+                "retention.ms is {}, must be -1: a ledger that ends is none",
+                config.retention_ms
+            ));
+        }
+        if self.keeps_all && config.retention_bytes != -1 {
+            wrong.push(format!(
+                "retention.bytes is {}, must be -1: a ledger that ends is none",
+                config.retention_bytes
             ));
         }
         if let Some(replication) = self.replication
@@ -127,6 +181,17 @@ impl Expected {
         wrong
     }
 
+    /// What the files leave open of a topic that is the only home of what is in it.
+    pub fn unsaid(&self) -> &'static str {
+        match self.keeps_all && self.replication.is_none() {
+            true => {
+                "; `clusters.sovereign.topics` says no replication: with a factor of 1 the ledger \
+                 lies on one disk"
+            }
+            false => "",
+        }
+    }
+
     /// Makes the topic. `source_partitions`: as many as the source has, for the one that follows
     /// it.
     pub fn create(&self, admin: &dyn Admin, source_partitions: i32) -> Result<(), EdgeFault> {
@@ -139,6 +204,9 @@ impl Expected {
         }
         if let Some(retention_ms) = self.retention_ms {
             config.push(("retention.ms", retention_ms.to_string()));
+        }
+        if self.keeps_all {
+            config.push(("retention.bytes", "-1".to_owned()));
         }
         let partitions = self.partitions.unwrap_or(source_partitions);
         let config: Vec<(&str, &str)> = config.iter().map(|(k, v)| (*k, v.as_str())).collect();
@@ -161,6 +229,8 @@ mod tests {
             min_insync: Some(2),
             cleanup_policy: Some("compact"),
             retention_ms: None,
+            otherwise: "a deleted position is a second copy of everything",
+            keeps_all: false,
         }
     }
 
@@ -174,6 +244,7 @@ mod tests {
             min_insync_replicas,
             cleanup_policy: cleanup_policy.into(),
             retention_ms: -1,
+            retention_bytes: -1,
         }
     }
 
@@ -201,6 +272,25 @@ mod tests {
                 assert!(difference.starts_with(words), "{difference}");
             }
         }
+    }
+
+    #[test]
+    fn a_topic_that_keeps_everything_is_neither_compacted_nor_cut() {
+        let journal = Expected { cleanup_policy: Some("delete"), keeps_all: true, ..position() };
+        let config = |policy, retention_ms| TopicConfig { retention_ms, ..config(policy, 2) };
+        for (config, wrong) in
+            [(config("delete", -1), 0), (config("delete", 1), 1), (config("compact", 1), 2)]
+        {
+            assert_eq!(journal.differences(&found(5, 3), &config).len(), wrong, "{config:?}");
+        }
+        let cut = TopicConfig { retention_bytes: 1 << 30, ..config("delete", -1) };
+        let said = journal.differences(&found(5, 3), &cut);
+        assert!(matches!(&said[..], [one] if one.starts_with("retention.bytes is ")), "{said:?}");
+        // How often it lies there, the files have to say.
+        assert_eq!(journal.unsaid(), "");
+        let open = Expected { replication: None, ..journal };
+        assert!(open.unsaid().contains("replication"));
+        assert_eq!(Expected { keeps_all: false, ..open }.unsaid(), "");
     }
 
     #[test]

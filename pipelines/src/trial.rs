@@ -24,6 +24,7 @@ use crate::fault::RunFault;
 use crate::hold::Reason;
 use crate::key_home::KeyHome;
 use crate::merge::{Deletes, Filter, Merge, Withdrawal};
+use crate::min_group::{Groups, Tally};
 use crate::names::Names;
 use crate::plan::{Plan, Staged, Stages};
 use crate::release;
@@ -50,6 +51,8 @@ pub struct Trial {
     passages: u64,
     changes: Changes,
     withdrawal: Option<Withdrawal>,
+    /// A batch is a window.
+    groups: Option<Groups>,
 }
 
 /// What became of one record.
@@ -119,6 +122,7 @@ impl Trial {
             held: BTreeMap::new(),
             passages: 0,
             withdrawal: Withdrawal::of(plan, &pipeline.changes),
+            groups: Groups::of(plan, &pipeline, keys.root()),
             changes: pipeline.changes,
         })
     }
@@ -174,7 +178,12 @@ impl Trial {
     pub fn pass(&mut self) -> Result<Passage, RunFault> {
         let refused = self.turn.refused();
         let mut refused: Vec<Refusing> = refused.iter().map(by_decoder).collect();
-        let staged = self.stages.apply(self.decoder.finish())?;
+        let mut staged = self.stages.apply(self.decoder.finish())?;
+        if let Some(groups) = &self.groups {
+            let (members, mut tally) = (groups.members(&staged)?, Tally::default());
+            tally.add(groups, &members);
+            groups.hold_back(&mut staged, &members, |group| tally.units(group));
+        }
         for (origin, code) in &staged.refused {
             let holds = Reason::of_refused(origin, self.withdrawal, code);
             let refusing = refusing(origin, RefusedBy::Stage, code);

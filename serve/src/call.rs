@@ -1,5 +1,6 @@
 //! One call and its answer, as the files of `api` see them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -12,6 +13,8 @@ pub struct Call {
     pub query: Vec<(String, String)>,
     /// What it was reached under, for `Location`.
     pub origin: String,
+    /// The header of that name: what the caller has already.
+    pub if_none_match: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -76,20 +79,28 @@ pub struct Answer {
     pub content_type: Option<&'static str>,
     pub headers: Vec<(&'static str, String)>,
     pub body: String,
+    /// In the place of `body`, what is no text.
+    pub bytes: Option<Cow<'static, [u8]>>,
 }
 
 impl Answer {
     pub fn json(status: u16, value: &Value) -> Self {
-        let body = value.to_string();
-        Self { status, content_type: Some("application/json"), headers: Vec::new(), body }
+        Self::text(status, "application/json", value.to_string())
     }
 
     pub fn text(status: u16, content_type: &'static str, body: String) -> Self {
-        Self { status, content_type: Some(content_type), headers: Vec::new(), body }
+        let (headers, bytes) = (Vec::new(), None);
+        Self { status, content_type: Some(content_type), headers, body, bytes }
     }
 
     pub fn empty(status: u16) -> Self {
-        Self { status, content_type: None, headers: Vec::new(), body: String::new() }
+        let (headers, body, bytes) = (Vec::new(), String::new(), None);
+        Self { status, content_type: None, headers, body, bytes }
+    }
+
+    pub fn bytes(content_type: &'static str, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
+        let empty = Self::text(200, content_type, String::new());
+        Self { bytes: Some(bytes.into()), ..empty }
     }
 
     /// An error in the one form that Kafka Connect has for them.

@@ -287,13 +287,44 @@ fn pipeline_of(place_file: &Path, store: &Store, name: &str, yaml: &str, checked
         );
         checked.error("name", what);
     }
-    // Revocations lie beside the release: another copy of it would not have them.
-    let beside = place_file.parent().unwrap_or(Path::new(""));
-    if release != beside.join(format!("{name}.release.json")) {
+    if !is_its_release(place_file, name, &release) {
         let what =
             format!("`release` is another file\n  next: write `release: {name}.release.json`");
         checked.error(PIPELINE, what);
     }
+}
+
+/// Revocations lie beside the release: another copy of it would not have them.
+fn is_its_release(place_file: &Path, name: &str, release: &Path) -> bool {
+    let beside = place_file.parent().unwrap_or(Path::new(""));
+    release == beside.join(format!("{name}.release.json"))
+}
+
+/// Why a file that another worker was given is not taken up. What cannot be read as a pipeline yet
+/// is: its status says why it does not run.
+pub fn brought(
+    place_file: &Path,
+    store: &Store,
+    name: &str,
+    yaml: &str,
+) -> std::io::Result<Option<&'static str>> {
+    if yaml.len() > PIPELINE_BYTES_MAX {
+        return Ok(Some("the pipeline's file is longer than a call may give it"));
+    }
+    let candidate = store.candidate(name);
+    store::replace(&candidate, 0o644, yaml.as_bytes())?;
+    let is_pipeline = files::is_pipeline(&candidate);
+    let loaded = files::load_all(place_file, &candidate);
+    // Crash before it: a file that no start takes for a pipeline.
+    let _ = std::fs::remove_file(&candidate);
+    let is_its = |one: &Pipeline| is_its_release(place_file, name, &one.release);
+    Ok(match loaded {
+        _ if !is_pipeline => Some("the file is no pipeline"),
+        Ok((_, all)) if !all.iter().all(is_its) => {
+            Some("`release` is another file than the connector's, which lies beside douane.yaml")
+        }
+        _ => None,
+    })
 }
 
 fn topics_of(config: &Keys, checked: &mut Checked) {
@@ -356,10 +387,10 @@ pub fn validation(config: &Keys, checked: &Checked) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    const PLACE: &str = "clusters:
+    pub const PLACE: &str = "clusters:
   sovereign: { zone: eu-de, id: A1, bootstrap: \"127.0.0.1:1\" }
   global: { zone: global, id: B1, bootstrap: \"127.0.0.1:2\" }
 keys: { dir: keys/ }
@@ -367,7 +398,7 @@ ledger: { dir: ledger/ }
 trust: trust.json
 tasks: 2
 ";
-    const YAML: &str = "name: a
+    pub const YAML: &str = "name: a
 purpose: model-training
 source:
   kafka: { cluster: sovereign, topics: [crm.a], format: debezium_json, start: earliest, key: [id] }
@@ -400,6 +431,27 @@ release: a.release.json
     }
 
     const GOOD: [(&str, &str); 3] = [("name", "a"), ("connector.class", CLASS), (PIPELINE, YAML)];
+
+    #[test]
+    fn what_a_group_brings_is_a_pipeline_with_its_own_release() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("douane.yaml");
+        std::fs::write(&file, PLACE).unwrap();
+        let store = Store::open(&dir.path().join("pipelines"), &dir.path().join("s")).unwrap();
+        let refused = |yaml: &str| brought(&file, &store, "a", yaml).unwrap();
+        assert_eq!(refused(YAML), None);
+        // Its status says why it does not run.
+        assert_eq!(refused("source: ["), None);
+        for (yaml, word) in [
+            ("domains: {}\n".to_owned(), "no pipeline"),
+            (YAML.replace("a.release", "backup/a.release"), "`release`"),
+            (" ".repeat(PIPELINE_BYTES_MAX + 1), "longer"),
+        ] {
+            let why = refused(&yaml).unwrap_or_default();
+            assert!(why.contains(word), "{word}: {why}");
+        }
+        assert_eq!(std::fs::read_dir(dir.path().join("pipelines")).unwrap().count(), 0);
+    }
 
     #[test]
     fn a_config_in_order_has_no_error() {

@@ -25,6 +25,10 @@ const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// The wait of one that was fenced. A target that was slow for long fences too; but where another
 /// process runs the pipeline, the two would fence each other at once.
 const FENCED: Duration = Duration::from_secs(300);
+/// The same in a group: until this worker hears that it is no longer the one, or the other does.
+const FENCED_IN_GROUP: Duration = Duration::from_secs(4);
+/// Before why a part of a pipeline is begun again.
+const AGAIN: &str = "again: ";
 /// As much of a fault as a status shows.
 const TRACE_BYTES_MAX: usize = 8 * 1024;
 
@@ -46,6 +50,17 @@ pub enum Phase {
     Ended,
 }
 
+/// Which worker runs a connector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// There is no other worker.
+    Alone,
+    /// This one of a group.
+    Here,
+    /// Another one of the group, or none yet.
+    Elsewhere,
+}
+
 /// What crossed since the process began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -59,6 +74,10 @@ pub struct Totals {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     pub shard: u32,
+    pub offset: i64,
+    /// One word, and the leaf it is about, if it is about one.
+    pub code: String,
+    pub leaf: Option<String>,
     pub message: String,
 }
 
@@ -126,6 +145,7 @@ pub struct State {
     /// The file has other pipelines now: all of them end, and it is read again.
     reload: bool,
     deleted: bool,
+    runs: Runs,
     /// A thread keeps it.
     kept: bool,
 }
@@ -162,6 +182,7 @@ impl Connector {
                 nudged: false,
                 reload: false,
                 deleted: false,
+                runs: Runs::Alone,
                 kept: false,
             }),
             wake: Condvar::new(),
@@ -190,6 +211,31 @@ impl Connector {
             // What is to run does not until it says so.
             state.members.iter_mut().for_each(|member| member.phase = Phase::Starting);
         }
+    }
+
+    /// Which worker runs it from now on. Returns at once.
+    pub fn runs(&self, runs: Runs) {
+        let mut state = self.lock();
+        if std::mem::replace(&mut state.runs, runs) == runs {
+            return;
+        }
+        self.halt(&mut state);
+        state.tries = 0;
+        if runs == Runs::Here && state.saved.target == TargetState::Running {
+            state.members.iter_mut().for_each(|member| member.phase = Phase::Starting);
+        }
+    }
+
+    /// Whether this worker runs it.
+    pub fn is_here(&self) -> bool {
+        self.lock().runs != Runs::Elsewhere
+    }
+
+    /// Whether nothing of it runs any more, by then.
+    pub fn has_ended(&self, at_most: Duration) -> bool {
+        let ends = |state: &mut State| state.ends();
+        let waited = self.wake.wait_timeout_while(self.lock(), at_most, ends);
+        !waited.unwrap_or_else(std::sync::PoisonError::into_inner).0.ends()
     }
 
     /// The file changed. What runs takes it up by itself, but for another set of pipelines.
@@ -274,7 +320,7 @@ impl Connector {
         loop {
             {
                 let mut state = self.lock();
-                while !state.deleted && state.saved.target != TargetState::Running {
+                while !state.deleted && !state.is_aimed() {
                     // Told to run and to stop again before it began: nothing of it runs.
                     let waiting = state.members.iter_mut().filter(|member| !member.is_failed());
                     waiting.for_each(|member| member.phase = Phase::Ended);
@@ -307,6 +353,14 @@ impl Connector {
     fn load(&self) -> Result<(Place, Vec<Pipeline>), String> {
         let (place, pipelines) = files::load_all(&self.place, &self.file)
             .map_err(|findings| trace(&RunFault::Findings(findings)))?;
+        if self.lock().runs != Runs::Alone
+            && pipelines.iter().any(|pipeline| pipeline.aggregate.is_some())
+        {
+            return Err("group: a pipeline of statistics keeps its open windows and its account on \
+                        one machine, and in a group it would move\n  next: run it by a service that \
+                        is alone, or by `douane run`"
+                .to_owned());
+        }
         match pipelines.iter().all(|pipeline| is_of(&self.name, &pipeline.name)) {
             true => Ok((place, pipelines)),
             false => Err(format!(
@@ -326,7 +380,7 @@ impl Connector {
             state.members = pipelines
                 .iter()
                 .map(|pipeline| {
-                    let shards = if pipeline.aggregate.is_some() { 1 } else { place.tasks };
+                    let shards = if pipeline.is_one_shard() { 1 } else { place.tasks };
                     let at = before.iter().position(|m| m.pipeline == pipeline.name);
                     let new = Member::new(pipeline, shards);
                     // Counts go on: a counter that falls is a restart of the process.
@@ -362,6 +416,7 @@ impl Connector {
                     if !state.members[at].is_failed() {
                         state.members[at].phase = Phase::Ended;
                     }
+                    self.wake.notify_all();
                     return;
                 }
                 let member = &mut state.members[at];
@@ -391,7 +446,7 @@ impl Connector {
     /// What becomes of a pipeline that ended: it waits its time, or for a person.
     fn rest_after(&self, at: usize, began: Instant, outcome: Result<(), RunFault>) {
         let mut state = self.lock();
-        let wanted = state.is_wanted();
+        let (wanted, alone) = (state.is_wanted(), state.runs == Runs::Alone);
         let member = &mut state.members[at];
         member.held.clear();
         let fault = match outcome {
@@ -418,7 +473,8 @@ impl Connector {
             }
             true => {
                 let rest = match fault {
-                    RunFault::Fenced => FENCED,
+                    RunFault::Fenced if alone => FENCED,
+                    RunFault::Fenced => FENCED_IN_GROUP,
                     _ => backoff(member.tries),
                 };
                 told["rest_s"] = json!(rest.as_secs());
@@ -484,6 +540,9 @@ impl Connector {
                 state.topics.extend(topics);
             }
             "progress" | "stopped" => {
+                if member.notice.as_ref().is_some_and(|notice| notice.starts_with(AGAIN)) {
+                    member.notice = None;
+                }
                 let before = member.before;
                 member.totals = Totals {
                     records: before.records + count("records").unwrap_or(0),
@@ -495,12 +554,23 @@ impl Connector {
                 let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
                 let partition = fields["partition"].as_i64().unwrap_or(-1) as i32;
                 let shard = count("shard").unwrap_or(0) as u32;
-                let held = Held { shard, message: text("message") };
+                let held = Held {
+                    shard,
+                    offset: fields["offset"].as_i64().unwrap_or(-1),
+                    code: text("code"),
+                    leaf: fields["leaf"].as_str().map(str::to_owned),
+                    message: text("message"),
+                };
                 member.held.insert((text("topic"), partition), held);
             }
-            "swap_refused" | "swap_waits" | "keys_away" => {
+            "swap_refused" | "swap_waits" | "keys_away" | "certificate_expired" => {
                 let why = fields["why"].as_str().unwrap_or_default();
                 member.notice = Some(cut(&format!("{event}: {why}")));
+            }
+            // It is begun again by itself: as long as nothing goes on, this is why.
+            "again" if member.notice.is_none() => {
+                let why = fields["why"].as_str().unwrap_or_default();
+                member.notice = Some(cut(&format!("{AGAIN}{why}")));
             }
             "keys_again" => member.notice = None,
             _ => {}
@@ -527,7 +597,12 @@ impl Drop for Left<'_> {
 
 impl State {
     fn is_wanted(&self) -> bool {
-        !self.deleted && !self.reload && self.saved.target == TargetState::Running
+        !self.deleted && !self.reload && self.is_aimed()
+    }
+
+    /// It is to run, and here.
+    fn is_aimed(&self) -> bool {
+        self.saved.target == TargetState::Running && self.runs != Runs::Elsewhere
     }
 
     /// Something of it has not ended.
@@ -552,8 +627,17 @@ impl State {
 fn level_of(event: &str) -> Level {
     match event {
         "progress" => Level::Debug,
-        "held" | "swap_refused" | "swap_waits" | "again" | "keys_away" | "release_ended"
-        | "device_failed" | "source_trouble" | "store_full" => Level::Warn,
+        "held"
+        | "swap_refused"
+        | "swap_waits"
+        | "again"
+        | "keys_away"
+        | "release_ended"
+        | "device_failed"
+        | "source_trouble"
+        | "store_full"
+        | "certificate_expires"
+        | "certificate_expired" => Level::Warn,
         "fault" => Level::Error,
         _ => Level::Info,
     }
@@ -678,6 +762,31 @@ mod tests {
     }
 
     #[test]
+    fn in_a_group_it_runs_where_it_was_dealt() {
+        let connector = connector();
+        connector.runs(Runs::Elsewhere);
+        assert!(!connector.is_here() && connector.begins());
+        let kept = Arc::clone(&connector);
+        let keeper = std::thread::spawn(move || kept.keep());
+        assert!(connector.has_ended(Duration::ZERO), "nothing of it runs");
+        assert!(connector.state().unreadable.is_none(), "nor is it read");
+        connector.runs(Runs::Here);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while connector.state().unreadable.is_none() {
+            assert!(Instant::now() < deadline, "it was dealt, and does not begin");
+            std::thread::yield_now();
+        }
+        // Given back: what is to run here does not, and what was asked of it meanwhile stays asked.
+        connector.runs(Runs::Elsewhere);
+        connector.aim(Saved { target: TargetState::Stopped, config: None });
+        assert!(connector.has_ended(Duration::from_secs(20)) && !connector.is_here());
+        assert_eq!(connector.state().saved.target, TargetState::Stopped);
+        connector.end();
+        assert!(connector.has_left(Duration::from_secs(20)));
+        keeper.join().unwrap();
+    }
+
+    #[test]
     fn what_is_resumed_does_not_run_before_it_says_so() {
         let connector = connector();
         let mut ended = Member::of_test(1);
@@ -720,6 +829,22 @@ mod tests {
         connector.hear(0, "progress", &json!({"records": 1, "transactions": 1}));
         assert_eq!(connector.state().members[0].totals.quarantined, None);
         connector.hear(7, "held", &held);
+    }
+
+    #[test]
+    fn what_is_begun_again_says_why_until_something_goes_on() {
+        let connector = connector();
+        connector.lock().members = vec![Member::of_test(1)];
+        let notice = || connector.state().members[0].notice.clone();
+        connector.hear(0, "again", &json!({"shard": 0, "why": "the ledger's topic: away"}));
+        assert_eq!(notice().as_deref(), Some("again: the ledger's topic: away"));
+        connector.hear(0, "progress", &json!({"records": 1}));
+        assert_eq!(notice(), None);
+        // What is said of files outlasts both.
+        connector.hear(0, "swap_refused", &json!({"why": "x"}));
+        connector.hear(0, "again", &json!({"shard": 0, "why": "y"}));
+        connector.hear(0, "progress", &json!({"records": 2}));
+        assert_eq!(notice().as_deref(), Some("swap_refused: x"));
     }
 
     #[test]

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 
+use douane_pipelines::config as files;
 use serde_json::json;
 
-use crate::connector::Connector;
+use crate::config;
+use crate::connector::{Connector, Runs};
 use crate::loggers::{FLEET, Level, Loggers};
-use crate::store::{Saved, Store, TargetState};
+use crate::store::{self, Saved, Store, TargetState};
 
 /// More would be threads and clients without end.
 pub const CONNECTORS_MAX: usize = 1000;
@@ -30,7 +32,12 @@ pub struct Fleet {
 
 impl Fleet {
     /// What lies in the folder of pipelines; nothing runs yet.
-    pub fn open(place: &Path, store: Store, loggers: Arc<Loggers>) -> io::Result<Self> {
+    pub fn open(
+        place: &Path,
+        store: Store,
+        loggers: Arc<Loggers>,
+        grouped: bool,
+    ) -> io::Result<Self> {
         let fleet = Self {
             place: place.to_owned(),
             loggers,
@@ -38,11 +45,12 @@ impl Fleet {
             changes: Mutex::new(()),
             store,
         };
-        let files = fleet.store.files()?;
-        for path in &files.passed_over {
-            let fields = json!({"file": path.display().to_string()});
-            fleet.loggers.say(Level::Warn, FLEET, "passed_over", &fields);
+        if grouped {
+            // What its connectors are, a group says.
+            return Ok(fleet);
         }
+        let files = fleet.store.files()?;
+        fleet.pass_over(&files.passed_over);
         for (name, file) in files.connectors {
             // Whether it is to run is not known: it does not, and the others do.
             let saved = fleet.store.saved(&name).unwrap_or_else(|error| {
@@ -54,6 +62,23 @@ impl Fleet {
             fleet.write().insert(name, connector);
         }
         Ok(fleet)
+    }
+
+    fn pass_over(&self, files: &[PathBuf]) {
+        for path in files {
+            let fields = json!({"file": path.display().to_string()});
+            self.loggers.say(Level::Warn, FLEET, "passed_over", &fields);
+        }
+    }
+
+    /// Says which files of the folder are none of its group's.
+    pub fn pass_over_unknown(&self) -> io::Result<()> {
+        let files = self.store.files()?;
+        let unknown = files.connectors.into_iter().filter(|(name, _)| self.get(name).is_none());
+        let unknown: Vec<PathBuf> = unknown.map(|(_, path)| path).collect();
+        self.pass_over(&unknown);
+        self.pass_over(&files.passed_over);
+        Ok(())
     }
 
     fn connector(&self, name: &str, file: &Path, saved: Saved) -> Arc<Connector> {
@@ -93,6 +118,63 @@ impl Fleet {
         keep(&connector);
         self.write().insert(name.to_owned(), Arc::clone(&connector));
         connector
+    }
+
+    /// Makes a connector of a group what all workers make it. One that is new runs elsewhere until
+    /// it is dealt.
+    pub fn bring(&self, name: &str, pipeline: &str, saved: Saved) -> io::Result<Arc<Connector>> {
+        if let Some(connector) = self.get(name) {
+            let same = std::fs::read(&connector.file).is_ok_and(|b| b == pipeline.as_bytes());
+            let same = same && connector.state().saved.config == saved.config;
+            if saved.target != TargetState::Running {
+                // Whatever becomes of the file: a stop is heard.
+                connector.aim(Saved { target: saved.target, ..connector.state().saved });
+            }
+            if !same {
+                self.refuse(name, pipeline)?;
+                store::replace(&connector.file, 0o644, pipeline.as_bytes())?;
+            }
+            connector.aim(saved.clone());
+            if !same {
+                connector.changed(saved);
+            }
+            return Ok(connector);
+        }
+        if self.read().len() >= CONNECTORS_MAX {
+            return Err(io::Error::from(io::ErrorKind::QuotaExceeded));
+        }
+        let file = self.store.file_of(name);
+        if file.exists() && !files::is_pipeline(&file) {
+            let what = "a file of its name lies in the folder of pipelines, and is no pipeline";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+        }
+        if !std::fs::read(&file).is_ok_and(|bytes| bytes == pipeline.as_bytes()) {
+            self.refuse(name, pipeline)?;
+            // What a person put there is kept, beside what was deleted.
+            self.store.remove(name, &file)?;
+            store::replace(&file, 0o644, pipeline.as_bytes())?;
+        }
+        let connector = self.connector(name, &file, saved);
+        connector.runs(Runs::Elsewhere);
+        keep(&connector);
+        self.write().insert(name.to_owned(), Arc::clone(&connector));
+        Ok(connector)
+    }
+
+    /// What no call could have made a connector's file, whoever wrote it.
+    fn refuse(&self, name: &str, pipeline: &str) -> io::Result<()> {
+        config::brought(&self.place, &self.store, name, pipeline)?
+            .map_or(Ok(()), |what| Err(io::Error::new(io::ErrorKind::InvalidData, what)))
+    }
+
+    /// Ends a connector of a group that was deleted, and takes its file away.
+    pub fn take_away(&self, name: &str) -> io::Result<()> {
+        let Some(connector) = self.get(name) else { return Ok(()) };
+        connector.end();
+        // One that goes on for longer is fenced by whoever runs that pipeline next.
+        connector.has_left(REMOVE);
+        self.write().remove(name);
+        self.store.remove(name, &connector.file)
     }
 
     /// Whether a connector is to run, from now on and after a restart of the process.
@@ -142,5 +224,51 @@ fn keep(connector: &Arc<Connector>) {
     let name = crate::connector::thread_name(&connector.name);
     if std::thread::Builder::new().name(name).spawn(move || kept.keep()).is_err() {
         connector.no_thread();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{PLACE, YAML};
+
+    #[test]
+    fn a_stop_is_heard_though_the_file_cannot_be_written_and_nothing_else_is_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("douane.yaml");
+        std::fs::write(&file, PLACE).unwrap();
+        let pipelines = dir.path().join("pipelines");
+        let store = Store::open(&pipelines, &dir.path().join("s")).unwrap();
+        let loggers = Arc::new(Loggers::new());
+        loggers.set("root", Level::Off, jiff::Timestamp::now());
+        let fleet = Fleet::open(&file, store, loggers, true).unwrap();
+        let saved = |target| Saved { config: None, target };
+        let bring = |name: &str, yaml: &str, target| fleet.bring(name, yaml, saved(target));
+        let kind = |brought: io::Result<Arc<Connector>>| brought.err().map(|error| error.kind());
+        let domains = pipelines.join("domains.yaml");
+        std::fs::write(&domains, "domains: {}\n").unwrap();
+        for (name, yaml, expected) in [
+            ("a", "domains: {}\n", io::ErrorKind::InvalidData),
+            ("domains", YAML, io::ErrorKind::AlreadyExists),
+        ] {
+            assert_eq!(kind(bring(name, yaml, TargetState::Running)), Some(expected), "{name}");
+        }
+        assert_eq!(std::fs::read_to_string(&domains).unwrap(), "domains: {}\n");
+        assert!(fleet.all().is_empty());
+        let connector = bring("a", YAML, TargetState::Running).unwrap();
+        // Something stands where the file is made before it takes its place.
+        let beside = pipelines.join(".a.yaml.new");
+        std::fs::create_dir(&beside).unwrap();
+        let other = format!("{YAML}# another\n");
+        assert!(bring("a", &other, TargetState::Stopped).is_err());
+        assert_eq!(connector.state().saved.target, TargetState::Stopped);
+        assert!(bring("a", &other, TargetState::Running).is_err());
+        assert_eq!(connector.state().saved.target, TargetState::Stopped, "of the older file");
+        assert_eq!(std::fs::read_to_string(&connector.file).unwrap(), YAML);
+        std::fs::remove_dir(&beside).unwrap();
+        bring("a", &other, TargetState::Running).unwrap();
+        assert_eq!(connector.state().saved.target, TargetState::Running);
+        assert_eq!(std::fs::read_to_string(&connector.file).unwrap(), other);
+        assert!(fleet.end(Duration::from_secs(20)));
     }
 }

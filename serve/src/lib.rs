@@ -16,12 +16,16 @@
 
 mod api;
 mod call;
+mod certificate;
 mod config;
 mod connector;
 mod fleet;
+mod group;
 mod listener;
 mod loggers;
+mod page;
 mod routes;
+mod second;
 mod service;
 mod store;
 pub mod tokens;

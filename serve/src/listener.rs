@@ -1,10 +1,14 @@
 //! Takes connections and hands each call to the service on a thread where it may block. The one
 //! file with asynchronous code; everything has a limit in size and in time.
 
-use std::collections::BTreeMap;
-use std::pin::pin;
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,29 +17,27 @@ use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::routing::any;
-use douane_pipelines::config::ServeTls;
 use douane_pipelines::fault::RunFault;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use percent_encoding::percent_decode_str;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::{interval, timeout};
+use tokio::time::{Sleep, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto::ring};
 
 use crate::call::Answer;
-use crate::routes::ROUTES;
+use crate::certificate::Certificate;
+use crate::routes::{self, ROUTES};
 use crate::service::{Asked, NO_ANSWER, Service};
 
 /// More wait to be taken.
 const CONNECTIONS_MAX: usize = 256;
+/// From one address; more are closed at once. Whoever has one machine cannot shut the others out.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 /// Calls that are answered at one time; more wait.
 const CALLS_MAX: usize = 16;
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -44,6 +46,8 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEAD: Duration = Duration::from_secs(15);
 const BODY: Duration = Duration::from_secs(30);
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a client may take nothing of what is sent to it.
+const TAKES: Duration = Duration::from_secs(15);
 /// As Kafka Connect has it.
 const ANSWER: Duration = Duration::from_secs(90);
 /// Between two looks whether to stop, and the most that open connections may take then.
@@ -52,7 +56,8 @@ const CLOSE: Duration = Duration::from_secs(2);
 
 /// Listens until `asked` is set; then everything is ended, pipelines too.
 pub fn listen(service: &Arc<Service>, asked: &Arc<AtomicBool>) -> Result<(), RunFault> {
-    let tls = service.place.serve.tls.as_ref().map(acceptor).transpose()?;
+    let tls = service.place.serve.tls.as_ref();
+    let mut tls = tls.map(|tls| Certificate::open(tls, &service.loggers)).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -64,8 +69,8 @@ pub fn listen(service: &Arc<Service>, asked: &Arc<AtomicBool>) -> Result<(), Run
         let next = "next: end what listens there, or write another `serve.listen`";
         RunFault::File(format!("{address}: {}\n  {next}", error.kind()))
     })?;
-    service.listening(bound.local_addr().unwrap_or(address));
-    runtime.block_on(accept(service, &bound, tls.as_ref(), asked));
+    service.listening(bound.local_addr().unwrap_or(address))?;
+    runtime.block_on(accept(service, &bound, tls.as_mut(), asked));
     service.end();
     // A call that hangs at something outside keeps nobody.
     runtime.shutdown_background();
@@ -75,32 +80,129 @@ pub fn listen(service: &Arc<Service>, asked: &Arc<AtomicBool>) -> Result<(), Run
 async fn accept(
     service: &Arc<Service>,
     bound: &TcpListener,
-    tls: Option<&TlsAcceptor>,
+    mut tls: Option<&mut Certificate>,
     asked: &AtomicBool,
 ) {
     let router = router(service);
+    let guests = Guests::default();
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let (closing, closed) = watch::channel(false);
     let mut look = interval(LOOK);
     while !asked.load(Ordering::Relaxed) {
         let accepted = tokio::select! {
-            _ = look.tick() => continue,
+            _ = look.tick() => {
+                if let Some(tls) = &mut tls {
+                    tls.look(&service.loggers);
+                }
+                continue;
+            }
             accepted = bound.accept(), if slots.available_permits() > 0 => accepted,
         };
         // Out of descriptors: the next look tries again.
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, from)) = accepted else {
             look.tick().await;
             continue;
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
-        let (router, closed, tls) = (router.clone(), closed.clone(), tls.cloned());
+        let Some(guest) = guests.take(from.ip(), CONNECTIONS_PER_ADDRESS_MAX) else { continue };
+        let (router, closed) = (router.clone(), closed.clone());
+        let tls = tls.as_ref().map(|tls| tls.acceptor());
         tokio::spawn(async move {
             connection(stream, tls, router, closed).await;
-            drop(slot);
+            drop((slot, guest));
         });
     }
     let _ = closing.send(true);
     let _ = timeout(CLOSE, slots.acquire_many(CONNECTIONS_MAX as u32)).await;
+}
+
+/// How many connections each address has.
+#[derive(Clone, Default)]
+struct Guests(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One of them, until it is let go of.
+struct Guest {
+    all: Guests,
+    from: IpAddr,
+}
+
+impl Guests {
+    /// None where the address has that many.
+    fn take(&self, from: IpAddr, at_most: usize) -> Option<Guest> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.entry(from).or_default();
+        if *count >= at_most {
+            return None;
+        }
+        *count += 1;
+        Some(Guest { all: self.clone(), from })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.get_mut(&self.from) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(all.remove(&self.from)),
+        }
+    }
+}
+
+/// A connection whose other side has to take what is sent to it: where nothing goes out for so
+/// long, it is broken.
+struct Patient<S> {
+    stream: S,
+    takes: Duration,
+    /// Runs while something waits to go out.
+    waits: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Patient<S> {
+    /// What the stream said of a write, or that it waited too long to say it.
+    fn judge<T>(&mut self, cx: &mut Context<'_>, said: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if said.is_ready() {
+            self.waits = None;
+            return said;
+        }
+        let takes = self.takes;
+        let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(takes)));
+        match waits.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let said = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.judge(cx, said)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let said = Pin::new(&mut self.stream).poll_flush(cx);
+        self.judge(cx, said)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let said = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.judge(cx, said)
+    }
 }
 
 async fn connection(
@@ -110,6 +212,7 @@ async fn connection(
     closed: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
+    let stream = Patient { stream, takes: TAKES, waits: None };
     match tls {
         None => speak(stream, router, closed).await,
         Some(tls) => {
@@ -189,8 +292,8 @@ async fn answer(
         headers,
         body: Vec::new(),
     };
-    // Whoever watches the process is answered, however many calls wait.
-    if path == Some("/livez") {
+    // Whoever watches the process, or fetches the page, is answered, however many calls wait.
+    if path.is_some_and(routes::is_open) {
         return response(service.handle(&asked));
     }
     // Of somebody who is nobody no body is read.
@@ -233,7 +336,12 @@ fn query(text: &str) -> Vec<(String, String)> {
 
 fn response(answer: Answer) -> Response<Body> {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = Response::new(Body::from(answer.body));
+    let body = match answer.bytes {
+        Some(Cow::Borrowed(bytes)) => Body::from(bytes),
+        Some(Cow::Owned(bytes)) => Body::from(bytes),
+        None => Body::from(answer.body),
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     if let Some(kind) = answer.content_type {
@@ -249,42 +357,6 @@ fn response(answer: Answer) -> Response<Body> {
         }
     }
     response
-}
-
-/// The service's certificate and, where it says so, whose certificates clients must have.
-fn acceptor(tls: &ServeTls) -> Result<TlsAcceptor, RunFault> {
-    let fault = |what: &str, why: String| RunFault::File(format!("serve.tls.{what}: {why}"));
-    let chain = |what: &str, path: &std::path::Path| {
-        CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| fault(what, error.to_string()))
-    };
-    let certificates = chain("cert_file", &tls.cert_file)?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key_file)
-        .map_err(|error| fault("key_file", error.to_string()))?;
-    let provider = Arc::new(ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| fault("cert_file", error.to_string()))?;
-    let builder = match &tls.client_ca_file {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in chain("client_ca_file", path)? {
-                roots
-                    .add(certificate)
-                    .map_err(|error| fault("client_ca_file", error.to_string()))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .build()
-                .map_err(|error| fault("client_ca_file", error.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
-        }
-    };
-    let config = builder
-        .with_single_cert(certificates, key)
-        .map_err(|error| fault("cert_file", error.to_string()))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 #[cfg(test)]

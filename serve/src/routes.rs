@@ -1,10 +1,12 @@
 //! Every route: who may call it, whether it changes anything, and what answers it. The router, the
 //! matrix of roles, OpenAPI and the ledger's words all come from this list.
 
+use douane_pipelines::config::Act;
 use douane_pipelines::config::Role::{self, Approver, Auditor, Author, Operator};
 
 use crate::api;
 use crate::call::{Answer, Call};
+use crate::page;
 use crate::service::Service;
 
 /// Who may call a route.
@@ -24,10 +26,14 @@ pub struct Route {
     pub who: Who,
     /// It may change something: it is written into the ledger before anything is done.
     pub changes: bool,
+    /// What it is, where a place may want two persons for it.
+    pub act: Option<Act>,
     /// Its body is JSON.
     pub has_body: bool,
     /// It asks the clusters, and may wait for them.
     pub reaches: bool,
+    /// What it answers is no JSON, whatever the caller says to take.
+    pub is_bytes: bool,
     pub summary: &'static str,
     pub answer: fn(&Service, &Call) -> Answer,
 }
@@ -37,13 +43,26 @@ const WRITE: Who = Who::Roles(&[Author]);
 const OPERATE: Who = Who::Roles(&[Operator]);
 const REMOVE: Who = Who::Roles(&[Author, Operator]);
 const CHECK: Who = Who::Roles(&[Author, Approver, Operator]);
+const REVOKE: Who = Who::Roles(&[Approver, Operator]);
 const EVIDENCE: Who = Who::Roles(&[Approver, Auditor]);
+const OVERSEE: Who = Who::Roles(&[Operator, Auditor]);
 
 type Handler = fn(&Service, &Call) -> Answer;
 
 const fn get(path: &'static str, who: Who, summary: &'static str, answer: Handler) -> Route {
-    let (changes, has_body, reaches) = (false, false, false);
-    Route { method: "GET", path, who, changes, has_body, reaches, summary, answer }
+    let (changes, has_body, reaches, is_bytes) = (false, false, false, false);
+    Route {
+        method: "GET",
+        path,
+        who,
+        changes,
+        act: None,
+        has_body,
+        reaches,
+        is_bytes,
+        summary,
+        answer,
+    }
 }
 
 const fn change(
@@ -53,16 +72,24 @@ const fn change(
     summary: &'static str,
     answer: Handler,
 ) -> Route {
-    let (changes, has_body, reaches) = (true, false, false);
-    Route { method, path, who, changes, has_body, reaches, summary, answer }
+    let (changes, has_body, reaches, is_bytes) = (true, false, false, false);
+    Route { method, path, who, changes, act: None, has_body, reaches, is_bytes, summary, answer }
 }
 
 const fn with_body(route: Route) -> Route {
     Route { has_body: true, ..route }
 }
 
+const fn is(act: Act, route: Route) -> Route {
+    Route { act: Some(act), ..route }
+}
+
 const fn reaching(route: Route) -> Route {
     Route { reaches: true, ..route }
+}
+
+const fn bytes(route: Route) -> Route {
+    Route { is_bytes: true, ..route }
 }
 
 /// All of them, one path's methods together.
@@ -77,37 +104,64 @@ pub const ROUTES: &[Route] = &[
         "Names, or with `expand` their info and status",
         api::connectors::list,
     ),
-    with_body(change("POST", "/connectors", WRITE, "Creates a connector", api::connectors::create)),
+    is(
+        Act::Write,
+        with_body(change(
+            "POST",
+            "/connectors",
+            WRITE,
+            "Creates a connector",
+            api::connectors::create,
+        )),
+    ),
     get("/connectors/{c}", READ, "Config and tasks", api::connectors::info),
-    change("DELETE", "/connectors/{c}", REMOVE, "Deletes a connector", api::connectors::delete),
+    is(
+        Act::Delete,
+        change("DELETE", "/connectors/{c}", REMOVE, "Deletes a connector", api::connectors::delete),
+    ),
     get("/connectors/{c}/config", READ, "Config", api::connectors::config),
-    with_body(change(
-        "PUT",
-        "/connectors/{c}/config",
-        WRITE,
-        "Creates or changes a connector",
-        api::connectors::put_config,
-    )),
-    with_body(change(
-        "PATCH",
-        "/connectors/{c}/config",
-        WRITE,
-        "Changes keys of a config; null removes one",
-        api::connectors::patch_config,
-    )),
+    is(
+        Act::Write,
+        with_body(change(
+            "PUT",
+            "/connectors/{c}/config",
+            WRITE,
+            "Creates or changes a connector",
+            api::connectors::put_config,
+        )),
+    ),
+    is(
+        Act::Write,
+        with_body(change(
+            "PATCH",
+            "/connectors/{c}/config",
+            WRITE,
+            "Changes keys of a config; null removes one",
+            api::connectors::patch_config,
+        )),
+    ),
     get("/connectors/{c}/status", READ, "States of connector and tasks", api::lifecycle::status),
-    change("PUT", "/connectors/{c}/pause", OPERATE, "Pauses", api::lifecycle::pause),
-    change("PUT", "/connectors/{c}/resume", OPERATE, "Resumes", api::lifecycle::resume),
-    change("PUT", "/connectors/{c}/stop", OPERATE, "Stops", api::lifecycle::stop),
-    change("POST", "/connectors/{c}/restart", OPERATE, "Restarts", api::lifecycle::restart),
+    is(Act::Stop, change("PUT", "/connectors/{c}/pause", OPERATE, "Pauses", api::lifecycle::pause)),
+    is(
+        Act::Start,
+        change("PUT", "/connectors/{c}/resume", OPERATE, "Resumes", api::lifecycle::resume),
+    ),
+    is(Act::Stop, change("PUT", "/connectors/{c}/stop", OPERATE, "Stops", api::lifecycle::stop)),
+    is(
+        Act::Start,
+        change("POST", "/connectors/{c}/restart", OPERATE, "Restarts", api::lifecycle::restart),
+    ),
     get("/connectors/{c}/tasks", READ, "Tasks", api::lifecycle::tasks),
     get("/connectors/{c}/tasks/{n}/status", READ, "State of a task", api::lifecycle::task_status),
-    change(
-        "POST",
-        "/connectors/{c}/tasks/{n}/restart",
-        OPERATE,
-        "Restarts what a task belongs to",
-        api::lifecycle::restart_task,
+    is(
+        Act::Start,
+        change(
+            "POST",
+            "/connectors/{c}/tasks/{n}/restart",
+            OPERATE,
+            "Restarts what a task belongs to",
+            api::lifecycle::restart_task,
+        ),
     ),
     reaching(get(
         "/connectors/{c}/offsets",
@@ -146,6 +200,9 @@ pub const ROUTES: &[Route] = &[
     get("/admin/loggers", READ, "Levels of logs", api::admin::list),
     get("/admin/loggers/{l}", READ, "Level of one log", api::admin::read),
     with_body(change("PUT", "/admin/loggers/{l}", OPERATE, "Sets a level", api::admin::set)),
+    // The page for people: files of the program, and nothing else.
+    get("/page", Who::Open, "The page for people", page::index),
+    get("/page/{f}", Who::Open, "Its files", page::file),
     // Its own.
     get("/metrics", READ, "Metrics, as Prometheus reads them", api::metrics::read),
     get("/v1/openapi.json", READ, "This list, as OpenAPI 3.1", api::openapi::read),
@@ -163,8 +220,59 @@ pub const ROUTES: &[Route] = &[
         api::v1::proof,
     )),
     get("/v1/pipelines/{c}/ledger", EVIDENCE, "Heads of its logs", api::v1::ledger),
+    is(
+        Act::Revoke,
+        with_body(change(
+            "POST",
+            "/v1/pipelines/{c}/revocations",
+            REVOKE,
+            "Stops its release, by a line that a revoker signed",
+            api::v1::revoke,
+        )),
+    ),
+    get(
+        "/v1/pipelines/{c}/ledger/{l}/files",
+        EVIDENCE,
+        "Files of a log, with their sizes",
+        api::evidence::files,
+    ),
+    bytes(get(
+        "/v1/pipelines/{c}/ledger/{l}/bytes",
+        EVIDENCE,
+        "Bytes of a log's files, from `file` and `offset` on, as docs/page.md frames them",
+        api::evidence::bytes,
+    )),
+    get(
+        "/v1/partitions",
+        READ,
+        "Partitions of all pipelines, as last read",
+        api::views::partitions,
+    ),
+    reaching(get(
+        "/v1/pipelines/{c}/border",
+        READ,
+        "Proof over the leaves of the release, and what is held",
+        api::views::border,
+    )),
+    get(
+        "/v1/pipelines/{c}/releases",
+        READ,
+        "The release in force, the draft that waits, what changes, who signed",
+        api::views::releases,
+    ),
+    reaching(get(
+        "/v1/pipelines/{c}/quarantine",
+        OVERSEE,
+        "Records that were set aside, by place and code",
+        api::views::quarantine,
+    )),
     get("/v1/budget", EVIDENCE, "Accounts of privacy budgets", api::v1::budget),
 ];
+
+/// Whether a path is anybody's.
+pub fn is_open(path: &str) -> bool {
+    ROUTES.iter().any(|route| route.path == path && route.who == Who::Open)
+}
 
 /// Methods of a path, in the order in which `Allow` has them.
 pub fn methods(path: &str) -> Vec<&'static str> {
@@ -189,19 +297,39 @@ mod tests {
             assert!(!ROUTES[..at].iter().any(same), "{} {}", route.method, route.path);
             assert_eq!(route.method == "GET", !route.changes && !route.has_body, "{}", route.path);
         }
-        // The one that is called without a token, and the one PUT that changes nothing.
+        // Those that are called without a token, and the one PUT that changes nothing.
         let open: Vec<_> = ROUTES.iter().filter(|r| r.who == Who::Open).map(|r| r.path).collect();
-        assert_eq!(open, ["/livez"]);
+        assert_eq!(open, ["/livez", "/page", "/page/{f}"]);
         let asks: Vec<_> =
             ROUTES.iter().filter(|r| r.method != "GET" && !r.changes).map(|r| r.path).collect();
         assert_eq!(asks, ["/connector-plugins/{p}/config/validate"]);
     }
 
     #[test]
-    fn an_auditor_and_an_approver_change_nothing() {
+    fn an_auditor_changes_nothing_and_an_approver_stops_releases_alone() {
         for route in ROUTES.iter().filter(|route| route.changes) {
             let Who::Roles(roles) = route.who else { panic!("{} is open", route.path) };
-            assert!(!roles.contains(&Auditor) && !roles.contains(&Approver), "{}", route.path);
+            assert!(!roles.contains(&Auditor), "{}", route.path);
+            let stops = route.act == Some(Act::Revoke);
+            assert_eq!(roles.contains(&Approver), stops, "{}", route.path);
         }
+    }
+
+    /// What is never asked twice for: it changes nothing that runs.
+    #[test]
+    fn whatever_changes_what_runs_can_be_for_two_persons() {
+        let alone: Vec<_> = ROUTES
+            .iter()
+            .filter(|route| route.changes && route.act.is_none())
+            .map(|route| (route.method, route.path))
+            .collect();
+        let expected = [
+            ("PATCH", "/connectors/{c}/offsets"),
+            ("DELETE", "/connectors/{c}/offsets"),
+            ("PUT", "/connectors/{c}/topics/reset"),
+            ("PUT", "/admin/loggers/{l}"),
+        ];
+        assert_eq!(alone, expected);
+        assert!(ROUTES.iter().all(|route| route.changes || route.act.is_none()));
     }
 }

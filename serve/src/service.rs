@@ -12,25 +12,35 @@ use data_encoding::BASE64;
 use douane_pipelines::calls::{self, Calls};
 use douane_pipelines::config::{Place, Role};
 use douane_pipelines::fault::RunFault;
+use douane_pipelines::group::Group;
 use douane_pipelines::names::{NAME_BYTES_MAX, is_name};
+use douane_pipelines::traces::Traces;
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::api::metrics::Readings;
 use crate::call::{Answer, Call};
 use crate::fleet::Fleet;
+use crate::group::Worker;
 use crate::loggers::{Level, Loggers, REST};
-use crate::routes::{ROUTES, Who, methods};
+use crate::routes::{self, ROUTES, Who, methods};
+use crate::second::{Seconds, Turn, WAITS};
 use crate::store::{self, Store};
 use crate::tokens::{self, Known, Principal, Tokens};
 
 /// Calls that wait for the clusters at one time. Where those are away they wait for long, and
 /// everybody else goes on being answered.
 const REACHING_MAX: usize = 4;
+
+/// Whoever shows no token, where the place lets them in.
+const ANONYMOUS: &str = "anonymous";
 /// How long a stop may take.
 const STOP: Duration = Duration::from_secs(5);
 /// Between two checkpoints of the log of calls, if there were any.
 const PUBLISH: Duration = Duration::from_secs(1);
+
+/// How long a change may wait for others: whoever asked for it is there still when it begins.
+const CHANGE_WAITS: Duration = Duration::from_secs(45);
 
 pub const NO_ANSWER: &str = "the call ended without an answer: a fault of the program";
 
@@ -56,9 +66,13 @@ pub struct Service {
     pub started: AtomicBool,
     reaching: AtomicUsize,
     tokens: Tokens,
+    seconds: Seconds,
+    traces: Traces,
     calls: Mutex<(Calls, Instant)>,
+    /// Its part in a group of workers, if there is one.
+    pub worker: Option<Worker>,
     /// Where it listens, once it does.
-    pub worker: Mutex<String>,
+    address: Mutex<String>,
 }
 
 impl Service {
@@ -66,12 +80,17 @@ impl Service {
     pub fn open(place_file: &Path, place: Place) -> Result<Self, RunFault> {
         let folder =
             |error: std::io::Error| RunFault::File(format!("the folders of the service: {error}"));
+        let worker = match &place.serve.group {
+            Some(group) => Some(Worker::open(Group::open(&place, group)?)?),
+            None => None,
+        };
         let calls = Calls::open(&place)?;
         let loggers = Arc::new(Loggers::new());
         let states = place.state.dir.join("serve");
         let store =
             Store::open(&place.serve.pipelines, &states.join("connectors")).map_err(folder)?;
-        let fleet = Fleet::open(place_file, store, Arc::clone(&loggers)).map_err(folder)?;
+        let fleet = Fleet::open(place_file, store, Arc::clone(&loggers), worker.is_some())
+            .map_err(folder)?;
         first_token(&place, &states, &loggers)?;
         Ok(Self {
             place_file: place_file.to_owned(),
@@ -81,31 +100,48 @@ impl Service {
             started: AtomicBool::new(false),
             reaching: AtomicUsize::new(0),
             tokens: Tokens::new(&place.serve.tokens),
+            seconds: Seconds::default(),
+            traces: Traces::of(place.telemetry.as_ref()),
             calls: Mutex::new((calls, Instant::now())),
-            worker: Mutex::new(place.serve.listen.to_string()),
+            worker,
+            address: Mutex::new(place.serve.listen.to_string()),
             place,
         })
     }
 
     /// It is bound: from here on pipelines run.
-    pub fn listening(&self, at: SocketAddr) {
-        *self.worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = at.to_string();
-        self.fleet.start();
+    pub fn listening(self: &Arc<Self>, at: SocketAddr) -> Result<(), RunFault> {
+        *self.address.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = at.to_string();
+        match &self.worker {
+            Some(worker) => worker.start(self)?,
+            None => self.fleet.start(),
+        }
         self.started.store(true, Ordering::Relaxed);
         let connectors = self.fleet.all().len();
         let fields = json!({"listen": at.to_string(), "connectors": connectors,
             "tls": self.place.serve.tls.is_some()});
         self.loggers.say(Level::Info, REST, "listening", &fields);
+        Ok(())
     }
 
-    /// Who this worker is, as Kafka Connect says it.
+    /// Who this worker is, as Kafka Connect says it: of a group its name, alone its address.
     pub fn worker_id(&self) -> String {
-        self.worker.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        match &self.worker {
+            Some(worker) => worker.name().to_owned(),
+            None => self.address(),
+        }
+    }
+
+    fn address(&self) -> String {
+        self.address.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// Ends everything between two transactions, if they let it.
     pub fn end(&self) {
         let is_clean = self.fleet.end(STOP);
+        if let Some(worker) = &self.worker {
+            worker.end();
+        }
         self.loggers.say(Level::Info, REST, "stopped", &json!({"clean": is_clean}));
         if let Ok(mut calls) = self.calls.lock() {
             // Without it the next checkpoint covers them.
@@ -115,8 +151,11 @@ impl Service {
 
     /// Answers a call.
     pub fn handle(&self, asked: &Asked) -> Answer {
-        let answer = self.answer(asked);
         let path = asked.path.unwrap_or("-");
+        let mut trace = self.traces.begin(path, "", 0);
+        trace.child_of(asked.headers.get("traceparent").map(String::as_str));
+        let answer = self.answer(asked);
+        trace.end(&[("status", u64::from(answer.status))]);
         let is_grave = answer.status >= 500 || matches!(answer.status, 401 | 403);
         let level = if is_grave { Level::Warn } else { Level::Debug };
         let fields = json!({"method": asked.method, "route": path, "status": answer.status});
@@ -148,7 +187,8 @@ impl Service {
             return Answer::error(403, &needed);
         }
         let header = |name: &str| asked.headers.get(name).map(String::as_str);
-        if !accepts(header("accept"), path == "/metrics") {
+        let any = path == "/metrics" || route.who == Who::Open || route.is_bytes;
+        if !accepts(header("accept"), any) {
             return Answer::error(406, "HTTP 406 Not Acceptable");
         }
         if route.has_body && !asked.body.is_empty() {
@@ -162,18 +202,19 @@ impl Service {
         }
         let scheme = if self.place.serve.tls.is_some() { "https" } else { "http" };
         let host = header("host").filter(|host| is_host(host));
-        let worker = self.worker_id();
+        let address = self.address();
         let call = Call {
             params: asked.params.clone(),
             query: asked.query.clone(),
-            origin: format!("{scheme}://{}", host.unwrap_or(&worker)),
+            origin: format!("{scheme}://{}", host.unwrap_or(&address)),
+            if_none_match: header("if-none-match").map(str::to_owned),
             body: asked.body.clone(),
         };
         let answer = || match route.changes {
             false => (route.answer)(self, &call),
             true => self.change(route, &call, caller.as_ref()),
         };
-        if !route.reaches {
+        if !reaches(route, self.worker.is_some()) {
             return answer();
         }
         let answered = match self.reaching.fetch_add(1, Ordering::Relaxed) < REACHING_MAX {
@@ -188,9 +229,8 @@ impl Service {
 
     /// Who calls; nobody where the path is open to all.
     pub fn admit(&self, asked: &Asked) -> Result<Option<Principal>, Answer> {
-        let mut routes = ROUTES.iter().filter(|route| Some(route.path) == asked.path);
         match self.caller(asked) {
-            Err(_) if routes.any(|route| route.who == Who::Open) => Ok(None),
+            Err(_) if asked.path.is_some_and(routes::is_open) => Ok(None),
             caller => caller.map(Some),
         }
     }
@@ -203,7 +243,12 @@ impl Service {
         call: &Call,
         caller: Option<&Principal>,
     ) -> Answer {
+        let began = Instant::now();
         let _one = (!route.reaches).then(|| self.fleet.changing());
+        if began.elapsed() >= CHANGE_WAITS {
+            let why = "other changes took too long: nothing was done\n  next: ask again";
+            return Answer::error(503, why);
+        }
         let mut calls = self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let called = calls.0.called(&calls::Call {
             by: caller.map_or("-", |caller| &caller.name),
@@ -218,7 +263,8 @@ impl Service {
                        ledger's disk is well, then restart the service";
             return Answer::error(500, why);
         };
-        let answer = (route.answer)(self, call);
+        let answer =
+            self.first_of_two(route, call, caller).unwrap_or_else(|| (route.answer)(self, call));
         let mut calls = self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // It was done; that the ledger cannot say so is told by the next call.
         let _ = calls.0.answered(index, answer.status);
@@ -227,6 +273,32 @@ impl Service {
             calls.1 = Instant::now();
         }
         answer
+    }
+
+    /// The answer to whoever is the first of the two that the place wants for a call.
+    fn first_of_two(
+        &self,
+        route: &crate::routes::Route,
+        call: &Call,
+        caller: Option<&Principal>,
+    ) -> Option<Answer> {
+        let act = route.act.filter(|act| self.place.serve.two_persons.contains(act))?;
+        // Who shows no token may be anybody, the second one too.
+        let Some(by) = caller.map(|caller| &caller.name).filter(|name| *name != ANONYMOUS) else {
+            return Some(Answer::error(403, "this call takes two persons, each with a token"));
+        };
+        match self.seconds.ask(by, route, call, Instant::now()) {
+            Turn::Second => None,
+            Turn::Waits { call } => Some(Answer::json(
+                202,
+                &json!({
+                    "waits_for": "the same call by another person",
+                    "act": act.name(),
+                    "call": call,
+                    "seconds": WAITS.as_secs(),
+                }),
+            )),
+        }
     }
 
     /// Who calls.
@@ -238,7 +310,7 @@ impl Service {
         };
         let Some(said) = header("authorization") else {
             return match self.anonymous(header("host"), header("origin").is_some()) {
-                Some(roles) => Ok(Principal { name: "anonymous".to_owned(), roles }),
+                Some(roles) => Ok(Principal { name: ANONYMOUS.to_owned(), roles }),
                 None => refused("a token is needed: `Authorization: Bearer …`"),
             };
         };
@@ -265,6 +337,11 @@ impl Service {
         (!serve.anonymous.is_empty() && serve.listen.ip().is_loopback() && local && !from_page)
             .then(|| serve.anonymous.clone())
     }
+}
+
+/// Whether a call may wait for the clusters: in a group each change of a connector is a record there.
+fn reaches(route: &crate::routes::Route, grouped: bool) -> bool {
+    route.reaches || (grouped && route.changes && route.path.starts_with("/connectors"))
 }
 
 /// The connector that a call is about: its path says it, or the body that makes one.

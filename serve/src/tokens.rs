@@ -128,6 +128,13 @@ impl Tokens {
     }
 }
 
+/// Held while the file is read, changed and written: of two at one time the later would else bring back a token that the earlier
+/// took away.
+fn alone(path: &Path) -> Option<fs::File> {
+    let file = fs::File::create(path.with_extension("lock")).ok()?;
+    file.lock().ok().map(|()| file)
+}
+
 /// Makes a token and puts its digest into the file; a token of that name is replaced. The token is
 /// nowhere but in the answer.
 ///
@@ -144,6 +151,7 @@ pub fn make(
         return Err(TokensFault::Name(name.chars().take(NAME_BYTES_MAX).collect()));
     }
     let fault = |what: String| TokensFault::File { path: path.to_owned(), what };
+    let _alone = alone(path);
     let mut file = match path.exists() {
         true => load(path)?,
         false => TokensFile::default(),
@@ -165,6 +173,33 @@ pub fn make(
     Ok(token)
 }
 
+/// Takes the token of this name out of the file: from the next call on nobody has it.
+///
+/// # Errors
+/// No token of that name, or a file that cannot be written.
+pub fn revoke(path: &Path, name: &str) -> Result<(), TokensFault> {
+    let fault = |what: String| TokensFault::File { path: path.to_owned(), what };
+    let _alone = alone(path);
+    let mut file = load(path)?;
+    let before = file.tokens.len();
+    file.tokens.retain(|entry| entry.name != name);
+    if file.tokens.len() == before {
+        let shown = if is_name(name, NAME_BYTES_MAX) { name } else { "that name" };
+        return Err(fault(format!("it has no token of `{shown}`")));
+    }
+    let text = serde_json::to_vec_pretty(&file).map_err(|error| fault(error.to_string()))?;
+    store::replace(path, 0o600, &text).map_err(|error| fault(error.kind().to_string()))
+}
+
+/// Who has a token, what for, and until when.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn list(path: &Path) -> Result<Vec<(Principal, Timestamp)>, TokensFault> {
+    let of = |entry: Entry| (Principal { name: entry.name, roles: entry.roles }, entry.expires);
+    Ok(load(path)?.tokens.into_iter().map(of).collect())
+}
+
 fn load(path: &Path) -> Result<TokensFile, TokensFault> {
     let fault = |what: String| TokensFault::File { path: path.to_owned(), what };
     let size = fs::metadata(path).map_err(|error| fault(error.kind().to_string()))?.len();
@@ -181,6 +216,22 @@ fn load(path: &Path) -> Result<TokensFile, TokensFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Many at one time: without the lock the last one's file would lack the others' names.
+    #[test]
+    fn tokens_made_at_one_time_are_all_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens.json");
+        std::thread::scope(|scope| {
+            for n in 0..16 {
+                let path = &path;
+                scope.spawn(move || {
+                    make(path, &format!("t{n}"), &[Role::Author], 1, Timestamp::now()).unwrap();
+                });
+            }
+        });
+        assert_eq!(list(&path).unwrap().len(), 16);
+    }
 
     #[test]
     fn a_token_is_known_until_it_expires_or_is_replaced_and_stands_nowhere() {
@@ -206,6 +257,15 @@ mod tests {
         let again = Tokens::new(&path);
         assert_eq!(again.holder(&first, now).unwrap(), Known::Nobody);
         assert!(matches!(again.holder(&second, now).unwrap(), Known::Holder(_)));
+        make(&path, "bo", &[Role::Auditor], 1, now).unwrap();
+        let names = || -> Vec<String> {
+            list(&path).unwrap().into_iter().map(|(holder, _)| holder.name).collect()
+        };
+        assert_eq!(names(), ["ada", "bo"]);
+        revoke(&path, "ada").unwrap();
+        assert_eq!(names(), ["bo"]);
+        assert_eq!(again.holder(&second, now).unwrap(), Known::Nobody, "from the next call on");
+        assert!(revoke(&path, "ada").unwrap_err().to_string().contains("no token of `ada`"));
     }
 
     #[test]

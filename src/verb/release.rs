@@ -13,6 +13,7 @@ use douane_ledger::signing::VerifyingKey;
 use douane_ledger::trust::{self, Approver, Role, Root, TrustRoot};
 use douane_pipelines::aggregate::allowed;
 use douane_pipelines::fault::RunFault;
+use douane_pipelines::known::Known;
 use douane_pipelines::replay::Range;
 use douane_pipelines::signer::{KeyAt, Signer};
 use douane_pipelines::{aggregate, bundle, config, explain, once, release, revocation};
@@ -100,12 +101,17 @@ enum Release {
         #[arg(long, default_value_t = ONE_SHOT_DAYS)]
         days: u32,
     },
-    /// Stops the release in force, for good: a process that runs under it ends within seconds.
+    /// Stops releases, for good: a process that runs under one ends within seconds. Unless it is said which,
+    /// the one in the file, and each that the ledger here knows to have been in force and that lives still:
+    /// a process may go on under an earlier one.
     Revoke {
         file: PathBuf,
         /// Of a file with `tables`, only this one's.
         #[arg(long)]
         table: Option<String>,
+        /// Only the release with this digest, or the one that begins so.
+        #[arg(long, value_name = "DIGEST")]
+        release: Option<String>,
         /// The key of somebody who may revoke: one is enough. A key file, `ssh-agent:FILE.pub`, or a
         /// `pkcs11:` URI.
         #[arg(long)]
@@ -143,7 +149,8 @@ enum Release {
     /// A model that leaves in place of data: a statement about its file, drafted, signed by as many as a
     /// release, or revoked. Outside, `verify --artifact FILE` checks it.
     Artifact(verb::artifact::Args),
-    /// What a release lets cross, who signed it, and whether it is live. 0: it is live.
+    /// What a release lets cross, who signed it, and where it stands in its life, by the files and by the
+    /// ledger where it is here. 0: it is live, and the files are what it was signed for.
     Show {
         file: PathBuf,
         #[arg(long, value_enum, default_value = "text")]
@@ -174,8 +181,9 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         Release::OneShot { file, author, from, to, ranges, days } => {
             one_shot(place, file, author, *days, (*from, *to), ranges)
         }
-        Release::Revoke { file, table, key, reason } => {
-            stop(place, file, table.as_ref(), key, reason, What::InForce)
+        Release::Revoke { file, table, release, key, reason } => {
+            let what = release.as_ref().map_or(What::AllThatLive, What::Named);
+            stop(place, file, table.as_ref(), key, reason, what)
         }
         Release::Reject { file, table, key, reason } => {
             stop(place, file, table.as_ref(), key, reason, What::Draft)
@@ -341,7 +349,7 @@ fn one_shot(
     ranges: &[Range],
 ) -> Result<ExitCode, RunFault> {
     let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-    aggregate::of_rows(&pipeline, "a one-shot release")?;
+    aggregate::of_single_rows(&pipeline, "a one-shot release")?;
     let wanted: Vec<SpanEntry> = ranges
         .iter()
         .map(|Range { topic, partition, start, end }| SpanEntry {
@@ -394,8 +402,9 @@ fn keep_tables(
 
 /// What a revocation is about.
 #[derive(Clone, Copy)]
-enum What {
-    InForce,
+enum What<'a> {
+    AllThatLive,
+    Named(&'a String),
     Draft,
 }
 
@@ -405,49 +414,125 @@ fn stop(
     table: Option<&String>,
     key: &KeyAt,
     reason: &str,
-    what: What,
+    what: What<'_>,
 ) -> Result<ExitCode, RunFault> {
     let (place, mut pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
     keep_tables(&mut pipelines, table.map(std::slice::from_ref).unwrap_or_default(), file)?;
     let signer = Signer::open(key)?;
+    let mut meant = Vec::new();
+    for pipeline in &pipelines {
+        meant.extend(meant_by(&place, pipeline, what)?.into_iter().map(|of| (pipeline, of)));
+    }
+    // Nobody has to have its file: another machine's process may run under it.
+    if let (What::Named(digest), true, Some(pipeline)) = (what, meant.is_empty(), pipelines.first())
+        && canonical::hex_array::<32>(digest).is_some()
+    {
+        meant.push((pipeline, digest.clone()));
+    }
+    if let (What::Named(digest), false) = (what, meant.len() == 1) {
+        return Err(fault(format!(
+            "{} releases that are known here begin with {digest}\n  next: give all 64 characters; \
+             `douane audit column` and the ledger's APPROVED have them",
+            meant.len()
+        )));
+    }
     // One that cannot be stopped, or was before, leaves no other one going on.
     let mut first = None;
-    for pipeline in &pipelines {
-        match stop_one(&place, pipeline, &signer, reason, what) {
+    for (pipeline, digest) in &meant {
+        match stop_one(&place, pipeline, digest, &signer, reason, what) {
             Ok(()) => {}
-            Err(RunFault::Revoked { by, at }) if pipelines.len() > 1 => {
-                verb::print(&format!("{} was revoked by {by} at {at} already", pipeline.name));
+            Err(RunFault::Revoked { by, at }) if meant.len() > 1 => {
+                let name = &pipeline.name;
+                verb::print(&format!(
+                    "release {digest} of {name} was revoked by {by} at {at} already"
+                ));
             }
             Err(fault) => first = first.or(Some(fault)),
         }
     }
+    let blind = pipelines.iter().find(|one| !Known::of(&place, one).is_ok_and(|k| k.is_here));
+    if let (What::AllThatLive, Some(pipeline), None) = (what, blind, &first) {
+        verb::print(&format!(
+            "no ledger of {} is here: a process that runs under an EARLIER release than the file's goes \
+             on\n  next: `--release DIGEST` stops that one too; `douane status` where it runs says which",
+            pipeline.name
+        ));
+    }
     first.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// Digests of what is to be stopped.
+fn meant_by(
+    place: &config::Place,
+    pipeline: &config::Pipeline,
+    what: What<'_>,
+) -> Result<Vec<String>, RunFault> {
+    if let What::Draft = what {
+        let draft = bundle::find(&bundle::draft_file(pipeline), pipeline)?;
+        let draft = draft.ok_or_else(|| fault(format!("no draft of `{}` waits", pipeline.name)))?;
+        return Ok(vec![digest_of(&draft)?]);
+    }
+    let lying = bundle::find(&pipeline.release, pipeline)?;
+    let mut all: Vec<String> = lying.iter().map(digest_of).collect::<Result<_, _>>()?;
+    // A ledger that cannot be read stops nobody from stopping what the files name.
+    let known = Known::of(place, pipeline).inspect_err(|fault| {
+        verb::print(&format!("the ledger of {} was not asked: {fault}", pipeline.name));
+    });
+    match what {
+        What::Named(digest) => {
+            let more = known.map(|known| known.in_force).unwrap_or_default();
+            let more = more.into_iter().filter(|known| !all.contains(known));
+            all.extend(more.collect::<Vec<_>>());
+            all.retain(|known| known.starts_with(digest.as_str()));
+        }
+        What::AllThatLive | What::Draft => {
+            let root = release::trust_root(place)?;
+            let running = known.and_then(|known| known.may_run(place, &root, SystemTime::now()));
+            let running = running.inspect_err(|fault| {
+                let name = &pipeline.name;
+                verb::print(&format!("what else may run of {name} cannot be told: {fault}"));
+            });
+            all.extend(
+                running
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter(|digest| lying.is_none() || *digest != all[0])
+                    .collect::<Vec<_>>(),
+            );
+            if all.is_empty() {
+                // Says what is not there.
+                release::envelope(pipeline)?;
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn digest_of(envelope: &Envelope) -> Result<String, RunFault> {
+    let draft = releases::draft(envelope).map_err(fault)?;
+    Ok(canonical::hex(&releases::digest(&draft).map_err(fault)?))
 }
 
 fn stop_one(
     place: &config::Place,
     pipeline: &config::Pipeline,
+    digest: &str,
     signer: &Signer,
     reason: &str,
-    what: What,
+    what: What<'_>,
 ) -> Result<(), RunFault> {
-    let envelope = match what {
-        What::InForce => release::envelope(pipeline)?,
-        What::Draft => {
-            let draft = bundle::find(&bundle::draft_file(pipeline), pipeline)?;
-            draft.ok_or_else(|| fault(format!("no draft of `{}` waits", pipeline.name)))?
-        }
-    };
-    let (revoked, written) = revocation::revoke(place, pipeline, &envelope, signer, reason)?;
+    let _alone = revocation::alone(place);
+    let (revoked, written) = revocation::revoke(place, pipeline, digest, signer, reason)?;
     for (file, lines) in &written {
         write(file, lines)?;
     }
     let what = match what {
-        What::InForce => "release of",
-        What::Draft => "draft of",
+        What::AllThatLive | What::Named(_) => "release",
+        What::Draft => "draft",
     };
     verb::print(&format!(
-        "{what} {} revoked by {} at {}; {}",
+        "{what} {}… of {} revoked by {} at {}; {}",
+        digest.get(..12).unwrap_or(digest),
         pipeline.name,
         revoked.by,
         revoked.at,
@@ -600,18 +685,22 @@ fn show(place: &Path, file: &Path, format: Format) -> Result<ExitCode, RunFault>
         let state = release::state(&place, pipeline, &envelope)?;
         let waiting =
             waiting.map(|waiting| release::state(&place, pipeline, &waiting)).transpose()?;
-        all_live &= state.is_live();
+        let misfit = release::misfit(&place, pipeline, &draft);
+        all_live &= state.is_live() && misfit.is_none();
         if format == Format::Text {
             verb::print(&draft.explain);
             verb::print(&terms(&draft));
             verb::print(&state.to_string());
+            if let Some(why) = &misfit {
+                verb::print(&format!("does NOT fit the files: {why}"));
+            }
             if let Some(waiting) = &waiting {
                 verb::print(&format!("beside it {}: {waiting}", draft_file.display()));
             }
         }
         shown.push(serde_json::json!({
-            "release": draft, "digest": digest, "live": state.is_live(), "state": state.word(),
-            "said": state.to_string(), "draft": waiting.as_ref().map(State::word),
+            "release": draft, "digest": digest, "live": state.is_live(), "fits": misfit.is_none(),
+            "misfit": misfit, "state": state.word(), "said": state.to_string(), "draft": waiting.as_ref().map(State::word),
         }));
     }
     if format == Format::Json {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use douane_pipelines::fault::RunFault;
-use douane_pipelines::replay::{self, Ask, BATCH_ROWS, Range};
+use douane_pipelines::replay::{self, Ask, BATCH_ROWS, RATE, Range};
 
 use crate::verb;
 
@@ -43,8 +43,8 @@ pub struct Args {
     #[arg(long)]
     threads: Option<usize>,
     /// Records a second at most, of all threads together: the source has other readers.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
-    rate: Option<u64>,
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), default_value_t = RATE)]
+    rate: u64,
     /// Who asks: stands in the ledger.
     #[arg(long, required_unless_present = "join")]
     by: Option<String>,
@@ -89,7 +89,7 @@ fn asked(file: &Path, args: &Args) -> Ask {
         part: args.part,
         batch_rows: args.batch,
         threads: args.threads.unwrap_or_else(cores),
-        rate: args.rate,
+        rate: Some(args.rate),
         by: args.by.clone().unwrap_or_default(),
         reason: args.reason.clone().unwrap_or_default(),
     }

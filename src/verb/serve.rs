@@ -1,4 +1,4 @@
-//! `serve [DIR]`, `serve token NAME`
+//! `serve [DIR]`, `serve token NAME`, `serve tokens`
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,12 +28,17 @@ enum Serve {
         /// Who it is for.
         name: String,
         /// What its holder may do; several by saying it again.
-        #[arg(long = "role", required = true, value_enum)]
+        #[arg(long = "role", required_unless_present = "revoke", value_enum)]
         roles: Vec<RoleName>,
         /// How long it serves.
         #[arg(long, default_value_t = tokens::LIFE_DAYS_DEFAULT)]
         days: u32,
+        /// Takes the token of that name back instead: from the next call on it is nobody's.
+        #[arg(long, conflicts_with_all = ["roles", "days"])]
+        revoke: bool,
     },
+    /// Lists who has a token, for what and until when. 0: listed.
+    Tokens,
 }
 
 /// A role on the command line.
@@ -62,7 +67,23 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
             let stop = verb::asked_to_stop()?;
             douane_serve::run(place, args.folder.as_deref(), &stop)?;
         }
-        Some(Serve::Token { name, roles, days }) => {
+        Some(Serve::Token { name, revoke: true, .. }) => {
+            let loaded = config::load_place(place).map_err(RunFault::Findings)?;
+            let fault = |fault: tokens::TokensFault| RunFault::File(fault.to_string());
+            tokens::revoke(&loaded.serve.tokens, name).map_err(fault)?;
+            verb::print(&format!("{name} has no token any more"));
+        }
+        Some(Serve::Tokens) => {
+            let loaded = config::load_place(place).map_err(RunFault::Findings)?;
+            let fault = |fault: tokens::TokensFault| RunFault::File(fault.to_string());
+            for (holder, expires) in tokens::list(&loaded.serve.tokens).map_err(fault)? {
+                let roles: Vec<&str> = holder.roles.iter().map(|role| role.name()).collect();
+                let over = if expires <= Timestamp::now() { ", over" } else { "" };
+                let (name, roles) = (&holder.name, roles.join(" "));
+                verb::print(&format!("{name}: {roles}, until {expires}{over}"));
+            }
+        }
+        Some(Serve::Token { name, roles, days, .. }) => {
             let loaded = config::load_place(place).map_err(RunFault::Findings)?;
             let mut roles: Vec<Role> = roles.iter().map(|role| Role::from(*role)).collect();
             roles.sort_unstable();

@@ -33,6 +33,14 @@ pub struct Args {
     /// must be cosigned by it, and the log must still contain what that says. Once for each.
     #[arg(long = "witness")]
     witnesses: Vec<String>,
+    /// With `--witness`: each must have cosigned within so long, by its own clock: `36h`, `7d`. Without it a
+    /// log that was put back to what was cosigned once, with that line, looks sound.
+    #[arg(long, value_name = "DURATION", value_parser = seconds, requires = "witnesses")]
+    cosigned_within: Option<u64>,
+    /// The first line that the log's checkpoints must have, such as `douane/customers/shard-0`. Without it
+    /// the checkpoint's own word is taken for which log this is. LEDGER is then one log.
+    #[arg(long, value_name = "ORIGIN", requires_all = ["ledger", "keys"])]
+    origin: Option<String>,
     /// Certificates of `keys shred`: signed by this place, and in this ledger.
     #[arg(long = "certificate")]
     certificates: Vec<PathBuf>,
@@ -112,10 +120,28 @@ fn of_ledger(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         old_checkpoints: read(&args.checkpoints)?,
         manifests: read(&args.manifests)?,
         witnesses: witnesses(&args.witnesses)?,
+        cosigned_since: args
+            .cosigned_within
+            .map(|within| verb::witness::now().saturating_sub(within)),
         manifest_keys: keys.iter().map(|keys| keys.manifest).collect(),
         ..Expect::default()
     };
-    let reports = check(&ledger, &expect, keys.as_ref())?;
+    let reports = match (&args.origin, &keys) {
+        (None, _) => check(&ledger, &expect, keys.as_ref())?,
+        (Some(origin), Some(keys)) if ledger.join("journals").is_dir() => {
+            let key = verifier_key(origin, &keys.checkpoint);
+            verify::home_with(&ledger, &expect, &|_| Some(key.clone()))
+                .map_err(|error| verb::file_fault(&ledger, &error))?
+        }
+        (Some(_), Some(_)) => {
+            let next = "`--origin` is of one log: name its folder";
+            return Err(RunFault::File(format!("{}: no log\n  next: {next}", ledger.display())));
+        }
+        (Some(_), None) => {
+            let next = "name the folder with `checkpoint.key.pub` with `--keys`";
+            return Err(RunFault::Keys(format!("`--origin` needs the log's key\n  next: {next}")));
+        }
+    };
     for path in &args.certificates {
         certificate(path, &ledger, keys.as_ref())?;
     }
@@ -145,6 +171,23 @@ fn of_ledger(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         }
     }
     Ok(verb::answer(holds))
+}
+
+/// `90m`, `36h`, `7d`, in seconds.
+fn seconds(text: &str) -> Result<u64, String> {
+    let unit = |unit: char| match unit {
+        's' => Some(1),
+        'm' => Some(60),
+        'h' => Some(3_600),
+        'd' => Some(86_400),
+        _ => None,
+    };
+    let read = || {
+        let each = unit(text.chars().last()?)?;
+        let number: u64 = text.get(..text.len() - 1)?.parse().ok()?;
+        number.checked_mul(each).filter(|all| *all > 0)
+    };
+    read().ok_or_else(|| "expected a number and one of s, m, h, d: `36h`".to_owned())
 }
 
 /// Keys as they are, or of files.
@@ -210,6 +253,7 @@ fn as_json(report: &Report) -> serde_json::Value {
         "void": report.void,
         "open": report.open,
         "checkpoint": report.checkpoint,
+        "origin": report.origin,
         "signature_checked": report.signature_checked,
         "manifests": report.manifests,
         "cosigned": report.cosigned.iter().map(|of| serde_json::json!({
@@ -227,7 +271,10 @@ fn print(report: &Report) {
         report.committed,
         report.void,
         if report.open.is_some() { ", 1 open" } else { "" },
-        report.checkpoint.map_or("none".to_owned(), |size| size.to_string()),
+        match (report.checkpoint, &report.origin) {
+            (Some(size), Some(origin)) => format!("{size} of {origin}"),
+            _ => "none".to_owned(),
+        },
         match (report.checkpoint, report.signature_checked) {
             (Some(_), false) => ", signature not checked (no key here)",
             _ => "",
@@ -240,5 +287,20 @@ fn print(report: &Report) {
     }
     for finding in &report.findings {
         verb::print(&format!("  {finding}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_ago_is_read_or_refused() {
+        for (text, expected) in [("90s", 90), ("90m", 5_400), ("36h", 129_600), ("7d", 604_800)] {
+            assert_eq!(seconds(text), Ok(expected));
+        }
+        for bad in ["", "d", "0d", "7", "-1d", "1.5h", "7w", "7\u{e9}", "99999999999999999999d"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
     }
 }

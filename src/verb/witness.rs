@@ -64,7 +64,7 @@ enum Verb {
         #[arg(long, default_value_t = 0)]
         since: u64,
     },
-    /// Puts a witness's lines beside the log, as `tlog/cosigned`. 0: done.
+    /// Puts a witness's lines beside the log, into `tlog/cosigned`. 0: done.
     Attach {
         log: PathBuf,
         /// What was asked.
@@ -108,8 +108,8 @@ pub fn run(args: &Args) -> Result<ExitCode, RunFault> {
         }
         Verb::Attach { log, request, cosignature } => {
             let (request, lines) = (read(request)?, read_text(cosignature)?);
-            witness::attach(log, &request, &lines).map_err(|fault| asked(&fault))?;
-            verb::print(&format!("{} is there", log.join("tlog/cosigned").display()));
+            let path = witness::attach(log, &request, &lines).map_err(|fault| asked(&fault))?;
+            verb::print(&format!("{} is there", path.display()));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -127,7 +127,7 @@ fn signing_key(path: &Path) -> Result<SigningKey, RunFault> {
 }
 
 /// Seconds since the epoch.
-fn now() -> u64 {
+pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

@@ -25,10 +25,10 @@ const OPEN_MIB_MAX: u64 = 512;
 
 /// A window's statistics of a country, before noise.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Truth {
-    customers: i64,
-    orders: i64,
-    spent: i64,
+pub(super) struct Truth {
+    pub customers: i64,
+    pub orders: i64,
+    pub spent: i64,
 }
 
 /// The first midnight of seven whole days that are over.
@@ -84,7 +84,7 @@ stages:
     )
 }
 
-fn setup(name: &str, source: &Cluster, target: &Cluster, from_ms: u64) -> Setup {
+pub(super) fn setup(name: &str, source: &Cluster, target: &Cluster, from_ms: u64) -> Setup {
     let mut setup = Setup::customers(name, source.clone(), target.clone());
     setup.topics = vec![format!("{name}.crm.public.orders")];
     setup.columns = columns(from_ms, "{ period: 20, life: 40, delta: 1e-9 }");
@@ -104,7 +104,7 @@ pub(super) fn value(op: &str, before: &Value, after: &Value) -> Vec<u8> {
 }
 
 /// Orders of some customers over seven days, with changes and deletes, and what they add up to.
-fn send(
+pub(super) fn send(
     cluster: &Cluster,
     topic: &str,
     from_ms: u64,
@@ -176,7 +176,7 @@ fn send(
 }
 
 /// What stands outside, by day and country; every record once.
-fn published(place: &Place, from_ms: u64) -> BTreeMap<(u64, String), Truth> {
+pub(super) fn published(place: &Place, from_ms: u64) -> BTreeMap<(u64, String), Truth> {
     let records = place.setup.target.read(&place.data_topic(), Isolation::Committed);
     let mut all = BTreeMap::new();
     for record in &records {
@@ -227,7 +227,7 @@ fn check(found: &BTreeMap<(u64, String), Truth>, truth: &BTreeMap<(u64, String),
     assert!(off > exact, "there is noise: {off} differ, {exact} do not");
 }
 
-fn wait_for(place: &Place, records: usize, running: &mut crate::place::Running) {
+pub(super) fn wait_for(place: &Place, records: usize, running: &mut crate::place::Running) {
     let mut tail = place.setup.target.tail(&place.data_topic(), Isolation::Committed);
     let all = tail.wait_for(records, Duration::from_secs(90));
     assert!(all, "only {} of {records}\n{}", tail.records.len(), last_lines(&running.said(), 20));
@@ -382,6 +382,54 @@ fn send_late(cluster: &Cluster, topic: &str, from_ms: u64) {
         feed.send(topic, partition, Some(key.as_bytes()), Some(&value), &[]);
     }
     feed.flush();
+}
+
+/// With `late: current` orders of a closed day count in the day that is closed next, once; also where the store is
+/// lost after that day was computed, and with it which window was the current one.
+#[test]
+fn late_orders_count_in_the_window_that_is_closed_next() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters_of(Kind::asked_for());
+    let from_ms = first_day_ms();
+    let mut setup = setup("late", &source.cluster(), &target.cluster(), from_ms);
+    setup.columns = setup.columns.replace("late: quarantine", "late: current");
+    let mut place = new_place(setup);
+    let told = place.verb(&["explain", &place.pipeline_file(), "--format", "json"]).fine("explain");
+    assert!(told.out.contains("\"late\": \"current\""), "{}", told.out);
+    let topic = place.setup.topics[0].clone();
+    let mut truth = send(&place.setup.source, &topic, from_ms, 600, 13);
+    dies_at(&mut place, "committed");
+    // Two hundred other customers of the first day, far beyond its noise.
+    let feed = place.setup.source.producer();
+    for id in 2_000_000..2_000_200_u64 {
+        let row = json!({
+            "id": id, "customer_id": id, "country": "AT", "amount_cents": 700, "diagnosis": "-",
+            "ordered_at": from_ms + 1,
+        });
+        let key = json!({"id": id}).to_string();
+        let partition = i32::try_from(id % 4).expect("a partition");
+        let record = value("c", &Value::Null, &row);
+        feed.send(&topic, partition, Some(key.as_bytes()), Some(&record), &[]);
+    }
+    feed.flush();
+    let next = truth.get_mut(&(1, "AT".to_owned())).expect("the second day");
+    next.customers += 200;
+    next.orders += 200;
+    next.spent += 200 * 700;
+    dies_at(&mut place, "computed");
+    // What was computed of the second day is in the account: other sums would be refused.
+    std::fs::remove_dir_all(place.dir.join("state")).expect("the store");
+    let mut running = place.run();
+    wait_for(&place, truth.len(), &mut running);
+    std::thread::sleep(Duration::from_millis(500));
+    running.stop();
+    check(&published(&place, from_ms), &truth);
+    let aside = place.setup.source.read(&place.quarantine_topic(), Isolation::Committed);
+    assert!(aside.is_empty(), "{} were set aside", aside.len());
+    let budget = place.verb(&["audit", "budget", "--format", "json"]).fine("audit budget");
+    let budget: Value = serde_json::from_str(&budget.out).expect("JSON");
+    assert_eq!(budget[0]["releases"], json!(DAYS), "{budget}");
+    place.verify().fine("verify");
 }
 
 /// Runs until the process dies at a step.

@@ -10,8 +10,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use crate::cases::bench::asked;
+use crate::cases::verbs::is_as_documented;
+use crate::cases::workers::{self, Worker};
+use crate::cluster::Isolation;
 use crate::customers::{Customers, Format};
 use crate::feed::{Load, Plants};
+use crate::oracle::{judge, serial_in_json};
 use crate::place::{Place, Running, Setup, used};
 use crate::{rig, say};
 
@@ -20,25 +24,25 @@ const SOURCE: &str = "golden.in";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What was answered.
-struct Said {
-    status: u16,
-    headers: BTreeMap<String, String>,
-    body: String,
+pub struct Said {
+    pub status: u16,
+    pub headers: BTreeMap<String, String>,
+    pub body: String,
 }
 
 impl Said {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.body))
     }
 }
 
 /// A client of the plainest sort: what it sends is what stands here.
-struct Client {
-    address: String,
+pub struct Client {
+    pub address: String,
 }
 
 impl Client {
-    fn call(
+    pub fn call(
         &self,
         method: &str,
         path: &str,
@@ -70,11 +74,11 @@ impl Client {
         Said { status: status.parse().expect("a status"), headers, body: body.to_owned() }
     }
 
-    fn get(&self, path: &str) -> Said {
+    pub fn get(&self, path: &str) -> Said {
         self.call("GET", path, &[], None)
     }
 
-    fn put(&self, path: &str, body: &str) -> Said {
+    pub fn put(&self, path: &str, body: &str) -> Said {
         let json = ("Content-Type".to_owned(), "application/json".to_owned());
         self.call("PUT", path, &[json], Some(body))
     }
@@ -105,6 +109,10 @@ fn is_settled(status: &Value) -> bool {
     true
 }
 
+fn events() -> Customers {
+    Customers::new(8, 73_400_120, true)
+}
+
 /// A place whose pipelines are signed, and of which none lies where the service looks.
 struct Golden {
     place: Place,
@@ -127,8 +135,7 @@ impl Golden {
     fn unsigned(source_topic: &str, first: &str, serve: &'static str) -> Self {
         let (source, target) = rig::clusters();
         source.cluster().create(source_topic, 1, &[]);
-        let mut events = Customers::new(8, 73_400_120, true);
-        let load = Load::new(1).customers(&mut events, 10, Format::Json, &Plants::default());
+        let load = Load::new(1).customers(&mut events(), 10, Format::Json, &Plants::default());
         load.send(&source.cluster(), source_topic);
         let mut setup = Setup::customers(first, source.cluster(), target.cluster());
         setup.topics = vec![source_topic.to_owned()];
@@ -138,6 +145,13 @@ impl Golden {
         let read = place.dir.join(place.pipeline_file());
         let yaml = std::fs::read_to_string(read).expect("the pipeline");
         Self { place, yaml, secrets: load.secrets }
+    }
+
+    /// What was fed, and as much again that was not yet.
+    fn more(&self) -> (Load, Load) {
+        let mut events = events();
+        let mut of = || Load::new(1).customers(&mut events, 10, Format::Json, &Plants::default());
+        (of(), of())
     }
 
     fn yaml(&self, name: &str) -> String {
@@ -500,8 +514,8 @@ fn what_stops_starts_again_as_it_was_and_one_that_fails_touches_no_other() {
     until(&|| client.get("/metrics").body.contains("douane_lag_records{connector=\"s1\""));
     let proof = client.get("/v1/pipelines/s1/proof");
     assert_eq!(proof.json()["proofs"][0]["release"]["live"], true, "{}", proof.body);
-    let ledger = client.get("/v1/pipelines/s1/ledger").status;
-    assert_eq!(ledger, 200);
+    documented("v1-ledger", &client.get("/v1/pipelines/s1/ledger"));
+    documented("v1-pipelines", &client.get("/v1/pipelines"));
 
     assert_eq!(client.put("/connectors/s1/pause", "").status, 202);
     // Another process of the same place is refused: the log of calls is held.
@@ -537,6 +551,12 @@ fn what_stops_starts_again_as_it_was_and_one_that_fails_touches_no_other() {
     }
 }
 
+/// What docs/json.md shows of it.
+fn documented(name: &str, said: &Said) {
+    let said = crate::place::Said { code: 0, out: said.body.clone(), err: String::new() };
+    is_as_documented(name, &said, &[]);
+}
+
 /// Many pipelines in one process: what it takes to begin, to wait, and to answer while two of them are
 /// at full speed. More than some twenty are too many topics for the rig's brokers on two cores.
 #[test]
@@ -550,6 +570,8 @@ fn many_pipelines_in_one_process() {
     let waiting: Vec<String> = (2..count).map(|n| format!("waiting-{n}")).collect();
     let waiting: Vec<&str> = waiting.iter().map(String::as_str).collect();
     let mut golden = Golden::new("many.in", &waiting);
+    // As the unit of the package has it.
+    golden.place.env("MIMALLOC_ALLOW_THP", "0");
     let busy = ["busy-0", "busy-1"];
     let (quiet_yaml, source) = (golden.yaml.clone(), golden.place.setup.source.clone());
     source.create("many.busy", 4, &[]);
@@ -722,6 +744,8 @@ fn the_way_from_kafka_connect_is_walked_as_it_is_written() {
     let pipeline = dir.join("pipelines/walked.yaml");
     std::fs::remove_file(&pipeline).expect("it is imported");
     let mut service: Option<(Running, Client)> = None;
+    let mut workers: Vec<Worker> = Vec::new();
+    let mut lost = None;
     let mut exported = String::new();
     let mut called = 0;
     for line in walk() {
@@ -729,7 +753,22 @@ fn the_way_from_kafka_connect_is_walked_as_it_is_written() {
             std::fs::write(dir.join("connector.json"), CONNECTOR).expect("a file");
         } else if line == "douane serve" {
             service = Some(golden.serve());
+        } else if line == "douane -c a.yaml serve" {
+            workers.push(workers::start(&golden.place, "a"));
+        } else if line == "douane -c b.yaml serve" {
+            workers.push(workers::start(&golden.place, "b"));
         } else if let Some(verb) = line.strip_prefix("douane ") {
+            if verb.starts_with("-c a.yaml") {
+                // Step 5: the service ends, and two workers take its place.
+                let (mut running, client) = service.take().expect("it is started");
+                let nobody = client.get("/connectors").status;
+                assert_eq!(nobody, 401, "without a token nothing is answered");
+                wait_for_all(dir, &exported, &client, 10);
+                running.stop();
+                for name in ["a", "b"] {
+                    workers::write_worker(&golden.place, "walked", name);
+                }
+            }
             let said = golden.place.verb(&verb.split(' ').collect::<Vec<_>>());
             if verb.starts_with("import") {
                 assert!(said.code <= 1 && pipeline.exists(), "{}{}", said.out, said.err);
@@ -741,25 +780,52 @@ fn the_way_from_kafka_connect_is_walked_as_it_is_written() {
             }
         } else if line.starts_with("export ") {
             exported = line;
+        } else if line.starts_with("jq ") {
+            bash(dir, "true", &format!("{line} && true"));
         } else {
-            let (_, client) = service.as_ref().expect("it is started before it is called");
-            let line = line.replace("127.0.0.1:8083", &client.address);
+            let alone = service.iter().map(|(_, client)| client);
+            let all: Vec<&Client> = alone.chain(workers.iter().map(|w| &w.client)).collect();
+            let (first, last) = (all.first().expect("it is started"), all[all.len() - 1]);
+            let line = line.replace("127.0.0.1:8083", &first.address);
+            let line = line.replace("127.0.0.1:8084", &last.address);
             let (status, body) = bash(dir, &exported, &line);
             assert!((200..300).contains(&status), "{line}: {status} {body}");
             called += 1;
+            if line.ends_with("/status") && workers.len() == 2 {
+                // The one that runs it is killed; and more is written.
+                let status = workers::until(&workers[1], "walked", |s| workers::runs(s, None));
+                let runs = usize::from(status["connector"]["worker_id"] == "b");
+                workers.remove(runs).running.kill();
+                lost = Some(Instant::now());
+                golden.more().1.send(&golden.place.setup.source, "walked.in");
+            } else if line.ends_with("/status") {
+                let mut heir = workers.pop().expect("the other one");
+                workers::until(&heir, "walked", |s| workers::runs(s, Some(heir.name)));
+                wait_for_all(dir, &exported, &heir.client, 20);
+                let took = lost.expect("it was killed").elapsed();
+                assert!(took <= Duration::from_secs(15), "it took {took:?}");
+                say::figure("the walk: moved and caught up in", took.as_millis(), "ms");
+                heir.running.stop();
+            }
         }
     }
-    assert_eq!(called, 5, "the calls of the page");
-    let (mut running, client) = service.expect("it is started");
-    assert_eq!(client.get("/connectors").status, 401, "without a token nothing is answered");
+    assert_eq!(called, 8, "the calls of the page");
+    let (first, second) = golden.more();
+    let expected = [first.expected, second.expected].concat();
+    let topic = golden.place.data_topic();
+    let records = golden.place.setup.target.read(&topic, Isolation::Committed);
+    let verdict = judge(&expected, &records, serial_in_json);
+    assert!(verdict.clean() && verdict.read > 10, "{verdict:?}");
+}
+
+/// Until so many of the source's records have crossed.
+fn wait_for_all(dir: &Path, exported: &str, client: &Client, count: usize) {
     let until = Instant::now() + PATIENCE;
     let offsets = format!("curl -s -H \"$T\" http://{}/connectors/walked/offsets", client.address);
-    while !bash(dir, &exported, &offsets).1.contains("\"kafka_offset\":10") {
+    while !bash(dir, exported, &offsets).1.contains(&format!("\"kafka_offset\":{count}")) {
         assert!(Instant::now() < until, "nothing crosses");
         std::thread::sleep(Duration::from_millis(100));
     }
-    running.stop();
-    golden.place.verify().fine("verify");
 }
 
 /// A line of a shell, and the status and body of its call.
@@ -769,4 +835,142 @@ fn bash(dir: &Path, before: &str, line: &str) -> (u16, String) {
     let out = String::from_utf8_lossy(&out.expect("bash").stdout).into_owned();
     let (body, status) = out.rsplit_once('\n').unwrap_or(("", &out));
     (status.parse().unwrap_or(0), body.to_owned())
+}
+
+/// What PyPI's schemathesis says of a service; whether it found no status of 500 or above. `known`: a
+/// connector that every path names, which is not deleted then.
+fn fuzzed(command: &str, url: &str, token: &str, known: Option<&str>) -> (bool, String) {
+    let examples = say::count("DOUANE_EXAMPLES", 50).to_string();
+    let dir = rig::directory("schemathesis");
+    if let Some(name) = known {
+        let values = format!(
+            "[parameters]\n\"path.c\" = \"{name}\"\n\"path.n\" = \"0\"\n\"path.p\" = \"Pipeline\"\n\
+             \"path.l\" = \"root\"\n"
+        );
+        std::fs::write(dir.join("schemathesis.toml"), values).expect("a file");
+    }
+    let out = std::process::Command::new(command)
+        .args(["run", &format!("{url}/v1/openapi.json"), "--checks", "not_a_server_error"])
+        .args(known.map_or(&[][..], |_| &["--exclude-method", "DELETE"]))
+        .args(["--max-examples", &examples, "--generation-deterministic", "--continue-on-failure"])
+        .args(["--no-color", "-H", &format!("Authorization: Bearer {token}")])
+        .current_dir(dir)
+        .output()
+        .expect("schemathesis");
+    let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+    (out.status.success(), said)
+}
+
+/// `DOUANE_SCHEMATHESIS` names its command: tests/rest/schemathesis.sh installs it.
+#[test]
+fn a_fuzzer_of_the_document_finds_no_500() {
+    let Ok(command) = std::env::var("DOUANE_SCHEMATHESIS") else {
+        say::skipped("schemathesis", "DOUANE_SCHEMATHESIS does not name its command");
+        return;
+    };
+    let _turn = rig::exclusive();
+    let golden = Golden::new("fuzzed.in", &["f1"]);
+    let file = golden.place.dir.join("pipelines/f1.yaml");
+    std::fs::write(file, golden.yaml("f1")).expect("a file");
+    let (mut running, client) = golden.serve();
+    client.settle();
+    let roles = ["author", "approver", "operator", "auditor"].map(|role| ["--role", role]);
+    let args = [&["serve", "token", "fuzzer"][..], roles.as_flattened()].concat();
+    let token = golden.place.verb(&args).fine("serve token").out;
+    for known in [Some("f1"), None] {
+        let url = format!("http://{}", client.address);
+        let (is_well, said) = fuzzed(&command, &url, token.trim(), known);
+        let made = said.lines().find(|line| line.contains(" generated, "));
+        say::note(format!("{known:?}: {}", made.unwrap_or_default().trim()));
+        assert!(is_well, "{said}{}", running.said());
+    }
+    let document = client.get("/v1/openapi.json").body;
+    running.stop();
+    golden.place.verify().fine("verify");
+    let log = golden.place.log();
+    assert!(!log.contains("panicked") && !log.contains(token.trim()));
+    // The control: a service that answers everything but the document with 500.
+    let bound = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = bound.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in bound.incoming().flatten() {
+            let mut head = [0; 4096];
+            let count = stream.read(&mut head).unwrap_or(0);
+            let is_document = head[..count].starts_with(b"GET /v1/openapi.json ");
+            let (status, body) = if is_document { ("200 OK", &*document) } else { ("500 x", "{}") };
+            let kind = "Content-Type: application/json\r\nConnection: close";
+            let length = body.len();
+            let answer =
+                format!("HTTP/1.1 {status}\r\n{kind}\r\nContent-Length: {length}\r\n\r\n{body}");
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    let (is_well, said) = fuzzed(&command, &format!("http://{address}"), "x", None);
+    assert!(!is_well, "{said}");
+}
+
+#[test]
+fn a_release_is_revoked_by_a_call_of_two_persons_with_a_line_that_was_signed_elsewhere() {
+    let _turn = rig::exclusive();
+    let serve = "serve: { listen: \"127.0.0.1:0\", anonymous: [auditor], two_persons: [revoke] }";
+    let golden = Golden::unsigned("revoked.in", "r1", serve);
+    let dir = golden.place.dir.clone();
+    golden.sign("r1");
+    std::fs::write(dir.join("pipelines/r1.yaml"), golden.yaml("r1")).expect("a file");
+    // Somewhere else, somebody who may signs that it is over.
+    let elsewhere = rig::directory("elsewhere");
+    let copied =
+        std::process::Command::new("cp").arg("-a").arg(dir.join(".")).arg(&elsewhere).status();
+    assert!(copied.expect("cp").success());
+    let revoke =
+        ["release", "revoke", "pipelines/r1.yaml", "--key", "approvers/ada", "--reason", "x"];
+    golden.place.verb_at(&elsewhere, &revoke).fine("release revoke");
+    let line = std::fs::read_to_string(elsewhere.join("r1.release.revocations.json"));
+    let line = line.expect("a line");
+    let (mut running, client) = golden.serve();
+    wait_for_offsets(&client, "r1");
+    let token = |name: &str, role: &str| {
+        let said = golden.place.verb(&["serve", "token", name, "--role", role]);
+        said.fine("serve token").out.trim().to_owned()
+    };
+    let (bo, cy) = (token("bo", "approver"), token("cy", "operator"));
+    let post = |token: &str, body: &str| {
+        let headers = [
+            ("Content-Type".to_owned(), "application/json".to_owned()),
+            ("Authorization".to_owned(), format!("Bearer {token}")),
+        ];
+        client.call("POST", "/v1/pipelines/r1/revocations", &headers, Some(body))
+    };
+    // What nobody signed stops nothing, however many bring it.
+    let forged = line.replace("\"sig\":\"", "\"sig\":\"AAAA");
+    assert_ne!(forged, line);
+    for (body, status) in [(forged.as_str(), 400), ("{}", 400)] {
+        assert_eq!(post(&bo, body).status, 202);
+        let said = post(&cy, body);
+        assert_eq!(said.status, status, "{}", said.body);
+    }
+    assert!(!dir.join("r1.release.revocations.json").exists());
+    documented("v1-waits", &post(&bo, &line));
+    assert_eq!(post(&bo, &line).status, 202, "one person is one");
+    let done = post(&cy, &line);
+    assert_eq!((done.status, &done.json()["revoked_by"]), (200, &json!("ada")), "{}", done.body);
+    documented("v1-revoked", &done);
+    let until = Instant::now() + PATIENCE;
+    let status = || client.get("/connectors/r1/status").json()["tasks"][0].clone();
+    while !status()["trace"].as_str().is_some_and(|trace| trace.contains("revoked")) {
+        assert!(Instant::now() < until, "{}", status());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for file in ["r1.release.revocations.json", "trust.revocations.json"] {
+        assert_eq!(std::fs::read_to_string(dir.join(file)).expect(file), line, "{file}");
+    }
+    // Said before; and taken back, a token is nobody's from the next call on.
+    assert_eq!(post(&bo, &line).status, 202);
+    assert_eq!(post(&cy, &line).status, 409);
+    golden.place.verb(&["serve", "token", "cy", "--revoke"]).fine("serve token --revoke");
+    assert_eq!(post(&cy, &line).status, 401);
+    let listed = golden.place.verb(&["serve", "tokens"]).fine("serve tokens").out;
+    assert!(listed.contains("bo: approver, until ") && !listed.contains("cy"), "{listed}");
+    running.stop();
+    golden.place.verify().fine("verify");
 }

@@ -9,7 +9,7 @@ use crate::place::binary;
 use crate::say;
 
 const HOME: &str = env!("CARGO_MANIFEST_DIR");
-const UNIT: &str = "packaging/douane@.service";
+const UNITS: [&str; 2] = ["packaging/douane@.service", "packaging/douane-serve.service"];
 
 fn missing(tools: &[&'static str]) -> Option<&'static str> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -44,14 +44,16 @@ fn exposure(unit: &Path) -> f64 {
 }
 
 #[test]
-fn the_unit_is_shut_tight() {
+fn the_units_are_shut_tight() {
     if let Some(tool) = missing(&["systemd-analyze"]) {
         return say::skipped("the unit", &format!("no {tool}"));
     }
-    let unit = Path::new(HOME).join(UNIT);
-    let level = exposure(&unit);
-    say::figure("exposure of the unit", level, "of 10");
-    assert!(level <= 2.0, "{level}");
+    for unit in UNITS {
+        let level = exposure(&Path::new(HOME).join(unit));
+        say::figure("exposure of the unit", level, "of 10");
+        assert!(level <= 2.0, "{unit}: {level}");
+    }
+    let unit = Path::new(HOME).join(UNITS[0]);
     // Control: without its last section it is another unit.
     let folder = tempfile::tempdir().expect("a folder");
     let open = folder.path().join("douane@.service");
@@ -104,6 +106,7 @@ fn the_package_holds_what_it_says_and_starts() {
     for name in [
         "usr/bin/douane",
         "usr/lib/systemd/system/douane@.service",
+        "usr/lib/systemd/system/douane-serve.service",
         "usr/share/bash-completion/completions/douane",
         "usr/share/zsh/vendor-completions/_douane",
         "usr/share/fish/vendor_completions.d/douane.fish",
@@ -134,12 +137,14 @@ fn the_package_holds_what_it_says_and_starts() {
         let mode = file.metadata().expect("its mode").permissions().mode();
         assert_eq!(mode & 0o7022, 0, "{}: {mode:o}", file.display());
     }
-    // The unit starts what is there, with a verb that there is.
-    let unit = std::fs::read_to_string(Path::new(HOME).join(UNIT)).expect("a unit");
-    let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/"));
-    let words: Vec<&str> = start.expect("what it starts").split(' ').collect();
-    assert_eq!(words[..4], ["usr/bin/douane", "-c", "/etc/douane/douane.yaml", "run"]);
-    run(Command::new(&douane).args(["run", "--help"]));
+    // The units start what is there, with a verb that there is.
+    for (unit, verb) in UNITS.into_iter().zip(["run", "serve"]) {
+        let unit = std::fs::read_to_string(Path::new(HOME).join(unit)).expect("a unit");
+        let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/"));
+        let words: Vec<&str> = start.expect("what it starts").split(' ').collect();
+        assert_eq!(words[..4], ["usr/bin/douane", "-c", "/etc/douane/douane.yaml", verb]);
+        run(Command::new(&douane).args([verb, "--help"]));
+    }
     for script in ["postinst", "prerm", "postrm"] {
         run(Command::new("sh").arg("-n").arg(format!("packaging/deb/{script}")));
     }

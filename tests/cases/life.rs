@@ -277,6 +277,10 @@ fn a_one_shot_release_lets_exactly_its_span_cross_once_through_a_kill() {
     for event in Customers::new(61, 1, true).filter(|e| e.op == Op::Create).take(8_000) {
         let partition = i32::try_from(event.id % 4).expect("a partition");
         let (key, value) = (event.key(Format::Json), event.value(Format::Json, true));
+        if rows.len() == 3_000 {
+            // It is set aside, and the span goes on.
+            load.raw(0, Some(b"{\"id\":1}"), Some(b"{"), &[]);
+        }
         let offset = load.raw(partition, Some(&key), value.as_deref(), &[]);
         rows.insert((partition, offset), Expected::of(&event, partition).expect("a row"));
     }
@@ -300,24 +304,41 @@ fn a_one_shot_release_lets_exactly_its_span_cross_once_through_a_kill() {
     let draft = release::draft(&Envelope::from_bytes(&draft).expect("one")).expect("a draft");
     let spans = draft.once.expect("its spans");
     let total: i64 = spans.iter().map(|span| span.end - span.start).sum();
-    assert_eq!((spans.len(), total), (4, 8_000), "{spans:?}");
+    assert_eq!((spans.len(), total), (4, 8_001), "{spans:?}");
     let beyond = format!("{topic}[1]@5-90000");
     let beyond =
         place.verb(&["release", "one-shot", &file, "--author", "cleo", "--records", &beyond]);
     assert!(beyond.code == 2 && beyond.err.contains("does not have all"), "{}", beyond.err);
 
-    // Two partitions in part; killed in the middle, and gone on with.
-    let first = [(0, 150, 1_850), (2, 0, 1_700)];
+    // Two partitions in part; killed in the middle, renewed, and gone on with.
+    let first = [(0, 150, 1_851), (2, 0, 1_700)];
     one_shot(&place, &first);
     let mut running = place.run();
     let mut tail = place.setup.target.tail(&place.manifest_topic(), Isolation::Committed);
     assert!(tail.wait_for(1, Duration::from_secs(60)), "{}", last_lines(&running.said(), 20));
     running.kill();
     let before = place.setup.target.read(&place.data_topic(), Isolation::Committed).len();
+    let renew = ["release", "renew", &file, "--author", "cleo"];
+    place.verb(&renew).fine("release renew");
+    for key in ["approvers/ada", "approvers/bo"] {
+        place.verb(&["release", "sign", &file, "--key", key]).fine("release sign");
+    }
     let mut running = place.run();
     assert_eq!(running.wait(Duration::from_secs(90)), Some(0), "{}", running.said());
-    assert!(running.said().contains("\"event\":\"closed\""), "{}", last_lines(&running.said(), 9));
+    let said = running.said();
+    assert!(said.contains("\"event\":\"closed\"") && said.contains("\"set_aside\":1"), "{said}");
     crossed(&due(&first));
+    // What it set aside stays, and is said.
+    let shown = place.verb(&["release", "show", &file]);
+    assert!(
+        shown.code == 1 && shown.out.contains("closed: its span is through, and 1 rec"),
+        "{}",
+        shown.out
+    );
+    let again = place.verb(&["quarantine", "redrive", &file]);
+    assert!(again.code == 1 && again.err.contains("write their rows again"), "{}", again.err);
+    let renewed = place.verb(&renew);
+    assert!(renewed.code == 1 && renewed.err.contains("nothing else may cross"), "{}", renewed.err);
     say::figure("life.one_shot_killed_at", before, "of 3,400 records had crossed at the kill");
 
     // Closed: also for what comes later, and for whoever takes the position for a beginning.
@@ -326,7 +347,7 @@ fn a_one_shot_release_lets_exactly_its_span_cross_once_through_a_kill() {
         more.raw(0, Some(&row.key(Format::Json)), row.value(Format::Json, true).as_deref(), &[]);
     }
     more.send(&place.setup.source, &topic);
-    refuses(&place, "all of its span has crossed");
+    refuses(&place, "1 records of it were set aside");
     crossed(&due(&first));
     // What has crossed does not cross again under another one, and what lies behind it may.
     one_shot(&place, &[(0, 1_000, 1_900)]);
@@ -339,4 +360,72 @@ fn a_one_shot_release_lets_exactly_its_span_cross_once_through_a_kill() {
     place.verify().fine("verify");
     let by = ["--by", "cleo", "--reason", "export"];
     place.verb(&[&["replay", &file], &by[..]].concat()).fine("replay");
+}
+
+#[test]
+fn a_process_under_an_earlier_release_is_stopped_too() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters();
+    let setup = Setup::customers("earlier", source.cluster(), target.cluster());
+    let topic = setup.topics[0].clone();
+    setup.source.create(&topic, 4, &[]);
+    let place = Place::new(setup);
+    let file = place.pipeline_file();
+    let mut running = place.run();
+    let mut customers = Customers::new(71, 1, true);
+    let mut due = 0;
+    let mut crosses = || {
+        let load = Load::new(4).customers(&mut customers, 40, Format::Json, &Plants::default());
+        load.send(&place.setup.source, &topic);
+        due += load.expected.len();
+        let mut tail = place.setup.target.tail(&place.data_topic(), Isolation::Committed);
+        tail.wait_for(due, Duration::from_secs(30))
+    };
+    assert!(crosses(), "{}", last_lines(&running.said(), 20));
+
+    // The next release is of files that are taken back: the process goes on under the first one.
+    let path = place.dir.join(&file);
+    let text = std::fs::read_to_string(&path).expect("the pipeline");
+    let digest = || -> String {
+        let shown = place.verb(&["release", "show", &file, "--format", "json"]);
+        let told: Value = serde_json::from_str(&shown.out).expect("JSON");
+        // Nothing crosses under what is not of these files.
+        assert_eq!(shown.code == 0, told["live"] == true && told["fits"] == true, "{told}");
+        told["digest"].as_str().expect("a digest").to_owned()
+    };
+    let first = digest();
+    std::fs::write(&path, text.replacen("timestamp: 1s", "timestamp: 2s", 1)).expect("changed");
+    place.verb(&["release", "propose", &file, "--author", "cleo"]).fine("release propose");
+    let sign = |key: &str| place.verb(&["release", "sign", &file, "--key", key]);
+    sign("approvers/ada").fine("release sign");
+    let (draft, release) = (place.dir.join("earlier.release.draft.json"), "earlier.release.json");
+    let waits = std::fs::read(&draft).expect("the draft");
+    // Signed to the end where no process looks.
+    std::fs::remove_file(&draft).expect("removed");
+    std::fs::write(&path, &text).expect("taken back");
+    let mut envelope = Envelope::from_bytes(&waits).expect("an envelope");
+    let bo = std::fs::read(place.dir.join("approvers/bo")).expect("a key");
+    let bo = douane_ledger::signing::SigningKey::from_bytes(&bo).expect("a key");
+    envelope.add_signature(&bo).expect("a signature");
+    let second = envelope.to_bytes().expect("bytes");
+    std::fs::write(place.dir.join(release), second).expect("the second release");
+    hears(&running, "swap_refused");
+    let later = digest();
+    assert_ne!(first, later);
+
+    // The control: whoever stops what lies there leaves the process going on.
+    let reason = ["--key", "approvers/ada", "--reason", "x"];
+    let revoke = ["release", "revoke", &file];
+    place.verb(&[&revoke[..], &["--release", &later[..12]], &reason].concat()).fine("revoke");
+    assert!(crosses() && crosses(), "{}", last_lines(&running.said(), 20));
+    // Whoever does not say which stops the earlier one as well.
+    let said = place.verb(&[&revoke[..], &reason].concat()).fine("release revoke");
+    assert!(said.out.contains("already") && said.out.contains(&first[..12]), "{}", said.out);
+    assert_eq!(running.wait(Duration::from_secs(20)), Some(1), "{}", running.said());
+    assert!(running.said().contains("\"code\":\"revoked\""), "{}", last_lines(&running.said(), 9));
+
+    // A version that was in force is no other release's.
+    std::fs::remove_file(place.dir.join(release)).expect("removed");
+    let again = place.verb(&["release", "propose", &file, "--author", "cleo"]);
+    assert!(again.code == 1 && again.err.contains("in force already"), "{}", again.err);
 }

@@ -1,5 +1,6 @@
 //! The same stages by others, in the same run: `tests/bench peers`. Their configurations and what they do not do:
-//! `tests/peers`. Then the traps: what each lets through that nobody listed.
+//! `tests/peers`. Then the traps: what each lets through that nobody listed. And Kafka Connect, which can do one half or
+//! the other: `tests/bench connect`.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -9,7 +10,7 @@ use crate::cases::bench::{Source, asked, figures, raw_copy, round, run};
 use crate::cluster::Isolation;
 use crate::customers::{Customers, Format, Op};
 use crate::place::used;
-use crate::rig::{self, Registry};
+use crate::rig::{self, Connect, Registry};
 use crate::say;
 
 #[derive(Clone, Copy)]
@@ -124,6 +125,118 @@ fn the_same_stages_by_others() {
         let name = format!("bench.peers.{}", peer.name());
         say::figure(&format!("{name}.records"), crossed, "records after the first ones");
         say::figure(&format!("{name}.cpu_s_per_million"), round(cpu / crossed * 1e6), "CPU s");
+    }
+}
+
+/// Decoding and masking without a crossing, and a crossing without masking, beside the whole of it.
+#[test]
+fn kafka_connect_by_halves() {
+    let _turn = rig::exclusive();
+    if !asked("connect") {
+        return;
+    }
+    let built = std::env::var("DOUANE_PEERS").expect("DOUANE_PEERS: where built");
+    let registry = Registry::start("connect");
+    let records = say::count("DOUANE_BENCH_RECORDS", 1_000_000);
+    let source = Source::customers("json", 8, records, &registry);
+    let crossed = run(&source.place(2), &source);
+    figures("connect.douane", &crossed);
+
+    let plugins = format!("plugin.path={built}/connect/plugins");
+    let against = |half: &str, cpu_per_million: f64| {
+        let name = format!("bench.connect.{half}");
+        say::figure(&format!("{name}.cpu_s_per_million"), round(cpu_per_million), "CPU s");
+        let ratio = crossed.cpu_per_million / cpu_per_million;
+        say::figure(&format!("{name}.douane_to_it"), round(ratio), "times");
+    };
+    let topic = &source.setup.topics[0];
+    let worker = Connect::start_with(
+        &source.setup.source.bootstrap,
+        &[&plugins, "offset.flush.interval.ms=1000"],
+    );
+    // The second in the same worker: what its machine has compiled by then is compiled.
+    for name in ["mask-cold", "mask-warm"] {
+        worker.create(name, &masking(topic));
+        let group = format!("connect-{name}");
+        let cost = cost(&worker, records, || source.setup.source.consumed(&group, topic));
+        worker.delete(name);
+        against(&name.replace('-', "_"), cost);
+    }
+    drop(worker);
+    let exactly_once = "exactly.once.source.support=enabled";
+    let worker = Connect::start_with(&source.setup.target.bootstrap, &[&plugins, exactly_once]);
+    for alias in ["mirror_cold", "mirror_warm"] {
+        worker.create(alias, &mirroring(&source, alias));
+        let copy = format!("{alias}.{topic}");
+        let written = || match source.setup.target.topics().contains(&copy) {
+            true => source.setup.target.end(&copy, Isolation::Committed),
+            false => 0,
+        };
+        let cost = cost(&worker, records, written);
+        worker.delete(alias);
+        against(alias, cost);
+    }
+}
+
+/// Connect's own connector that writes lines to a file, here to nowhere, behind its own masking.
+fn masking(topic: &str) -> serde_json::Value {
+    serde_json::json!({
+        "connector.class": "org.apache.kafka.connect.file.FileStreamSinkConnector",
+        "tasks.max": "2",
+        "topics": topic,
+        "file": "/dev/null",
+        "key.converter.schemas.enable": "false",
+        "value.converter.schemas.enable": "false",
+        "consumer.override.auto.offset.reset": "earliest",
+        "transforms": "after,mask",
+        "transforms.after.type": "org.apache.kafka.connect.transforms.ExtractField$Value",
+        "transforms.after.field": "after",
+        "transforms.mask.type": "org.apache.kafka.connect.transforms.MaskField$Value",
+        "transforms.mask.fields": "email,phone,national_id,card_number,full_name,street,notes",
+    })
+}
+
+/// MirrorMaker's copy of bytes in transactions.
+fn mirroring(source: &Source, alias: &str) -> serde_json::Value {
+    let bytes = "org.apache.kafka.connect.converters.ByteArrayConverter";
+    serde_json::json!({
+        "connector.class": "org.apache.kafka.connect.mirror.MirrorSourceConnector",
+        "tasks.max": "2",
+        "source.cluster.alias": alias,
+        "target.cluster.alias": "target",
+        "source.cluster.bootstrap.servers": source.setup.source.bootstrap,
+        "target.cluster.bootstrap.servers": source.setup.target.bootstrap,
+        "topics": source.setup.topics[0],
+        "replication.factor": "1",
+        "offset-syncs.topic.replication.factor": "1",
+        "offset-syncs.topic.location": "target",
+        "sync.topic.acls.enabled": "false",
+        "sync.topic.configs.enabled": "false",
+        "refresh.topics.enabled": "false",
+        "refresh.groups.enabled": "false",
+        "key.converter": bytes,
+        "value.converter": bytes,
+        "exactly.once.support": "required",
+        "consumer.isolation.level": "read_committed",
+    })
+}
+
+/// CPU seconds of the worker for a million records, between the first that are done and the last.
+#[allow(clippy::cast_precision_loss, reason = "figures to be read")]
+fn cost(worker: &Connect, records: usize, done: impl Fn() -> i64) -> f64 {
+    let patience = Instant::now() + Duration::from_secs(300);
+    let mut first = None;
+    loop {
+        let (cpu, records_done) = (used(worker.pid()).0, done());
+        match first {
+            None if records_done > 0 => first = Some((cpu, records_done)),
+            Some((cpu_before, before)) if records_done >= records as i64 => {
+                return (cpu - cpu_before) / (records_done - before) as f64 * 1e6;
+            }
+            _ => {}
+        }
+        assert!(Instant::now() < patience, "{records_done} of {records}");
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 

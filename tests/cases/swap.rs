@@ -297,3 +297,33 @@ fn what_ends_a_release_is_heard_whatever_the_pipelines_file_says() {
         std::fs::remove_file(at).expect("removed");
     }
 }
+
+#[test]
+fn a_file_that_was_not_there_is_found_when_it_is() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters();
+    let setup = Setup::customers("found", source.cluster(), target.cluster());
+    setup.source.create(&setup.topics[0], PARTITIONS, &[]);
+    let place = Place::new(setup);
+    let pipeline = place.dir.join(place.pipeline_file());
+    let text = std::fs::read_to_string(&pipeline).expect("the pipeline");
+    let mut running = place.run();
+    hears(&running, "\"event\":\"layout\"");
+    // The pipeline names two files that nobody watches, and one of them is missing.
+    let release = place.dir.join("moved.release.json");
+    std::fs::copy(place.dir.join("found.release.json"), release).expect("copied");
+    let elsewhere = text
+        .replace("release: found.release.json", "release: moved.release.json")
+        .replace("domains: domains.yaml", "domains: moved-domains.yaml");
+    assert!(elsewhere.contains("moved.release") && elsewhere.contains("moved-domains"), "{text}");
+    std::fs::write(&pipeline, elsewhere).expect("written");
+    hears(&running, "swap_refused");
+    let domains = ["domains.yaml", "moved-domains.yaml"]
+        .map(|name| pipeline.parent().expect("a folder").join(name));
+    std::fs::copy(&domains[0], &domains[1]).expect("copied");
+    sign(&place, &["release", "renew", &place.pipeline_file(), "--author", "cleo"]);
+    hears(&running, "\"event\":\"swapped\"");
+    let refusals = running.said().matches("swap_refused").count();
+    assert!(refusals <= 3, "each is said once: {}", last_lines(&running.said(), 20));
+    running.stop();
+}

@@ -126,7 +126,7 @@ fn rows_of_a_file() -> String {
     (0..400).map(line).collect()
 }
 
-/// A place without brokers, from the README's own files.
+/// A place without brokers, from the documents' own files.
 pub struct Offline {
     pub dir: PathBuf,
     env: Vec<(String, String)>,
@@ -136,14 +136,15 @@ impl Offline {
     pub fn new(name: &str) -> Self {
         let dir = rig::directory(name);
         std::fs::create_dir_all(dir.join("pipelines")).expect("a directory");
-        let readme = std::fs::read_to_string(Path::new(HOME).join("README.md")).expect("README");
-        let blocks: Vec<&str> = readme
+        let read = |name: &str| std::fs::read_to_string(Path::new(HOME).join(name)).expect(name);
+        let documents = [read("README.md"), read("docs/checking.md")].concat();
+        let blocks: Vec<&str> = documents
             .split("```")
             .filter_map(|block| block.strip_prefix("yaml\n").or(block.strip_prefix("yml\n")))
             .collect();
         let find = |start: &str| {
             let found = blocks.iter().find(|block| block.starts_with(start));
-            (*found.unwrap_or_else(|| panic!("README has no block {start}"))).to_owned()
+            (*found.unwrap_or_else(|| panic!("no block {start}"))).to_owned()
         };
         for (file, text) in [
             ("douane.yaml", find("clusters:")),
@@ -253,7 +254,7 @@ fn documents_are_as_documented_without_a_broker() {
     assert_eq!((diff.code, &found["release_holds"]), (1, &Value::Bool(false)));
     assert_eq!(found["schema_compatible"], false);
     let left_out = ["guessed", "held", "difference"];
-    let test = place.json(&["test", "pipelines/p.yaml"]).fine("the tests that README shows");
+    let test = place.json(&["test", "pipelines/p.yaml"]).fine("the tests that the documents show");
     is_as_documented("test", &test, &left_out);
     let failing = place.json(&["test", "pipelines/failing.yaml"]);
     is_as_documented("test", &failing, &left_out);

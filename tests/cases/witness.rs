@@ -116,16 +116,28 @@ fn a_witness_keeps_one_history_through_kills() {
     assert_eq!(code, 0, "{line}");
     witness.attach(&line);
     assert_eq!(witness.verify().0, 0);
+    let within = ["verify", LOG, "--witness", &witness.key];
 
     // The ledger is put back, as a whole and with its own signatures.
-    let cosigned = fs::read(place.dir.join(LOG).join("tlog/cosigned")).unwrap();
+    let (code, said) = place.verb(&[&within[..], &["--cosigned-within", "1h"]].concat());
+    assert_eq!(code, 0, "{said}");
+    std::thread::sleep(Duration::from_millis(2_100));
+    let (code, said) = place.verb(&[&within[..], &["--cosigned-within", "1s"]].concat());
+    assert!(code == 1 && said.contains("older than was asked for"), "{said}");
+    // Which log it is, is the auditor's word and not the file's.
+    for (named, expected) in [(origin, 0), ("douane/customers/shard-1", 1)] {
+        let named = ["verify", LOG, "--keys", "keys", "--origin", named];
+        let (code, said) = place.verb(&named);
+        assert_eq!(code, expected, "{said}");
+    }
+    let cosigned = fs::read(place.dir.join(LOG).join(format!("tlog/cosigned/{now}"))).unwrap();
     copy(&old, &place.dir.join("ledger"));
     place.fine(&["verify", LOG]);
     for since in [0, first, now] {
         let (code, said) = witness.ask(since);
         assert!(code == 1 && said.contains("not cosigned: rolled_back"), "{said}");
     }
-    fs::write(place.dir.join(LOG).join("tlog/cosigned"), cosigned).unwrap();
+    fs::write(place.dir.join(LOG).join(format!("tlog/cosigned/{now}")), cosigned).unwrap();
     let (code, said) = witness.verify();
     assert!(code == 1 && said.contains("covers more entries than are here"), "{said}");
 }

@@ -116,6 +116,39 @@ fn wake_zombies(brokers: Kind, name: &str, rounds: usize, records: usize) -> (us
     (fenced, frozen)
 }
 
+/// A coordinator ends what is open for too long, of a process that was frozen or a target that was slow, and fences by it. That is nobody who
+/// took over: the process goes on by itself. Here another client fences each shard's id, and does nothing with it.
+#[test]
+fn who_is_fenced_and_was_not_taken_over_goes_on() {
+    let _turn = rig::exclusive();
+    let (place, load, mut sending) = busy(Kind::asked_for(), "fenced", 12_000);
+    let commits = place.commits();
+    let mark = commits.mark();
+    let mut running = place.run();
+    assert!(
+        commits.wait_past(&mark, Duration::from_secs(30)).is_some(),
+        "{}",
+        last_lines(&running.said(), 20)
+    );
+    for round in 0..4 {
+        let shard = round % 2;
+        place.setup.target.fence(&format!("{}.{shard}", place.data_topic()));
+        let mark = commits.mark();
+        assert!(
+            commits.wait_past(&mark, Duration::from_secs(30)).is_some(),
+            "round {round}: {}",
+            last_lines(&running.said(), 20)
+        );
+    }
+    sending.wait();
+    finish(&place, &load, &mut running);
+    assert!(running.said().contains("open for long"), "it was fenced: {}", running.said());
+    running.stop();
+    let verdict = verdict(&place, &load);
+    assert!(verdict.clean(), "{verdict:?}");
+    check_the_rest(&place, &load);
+}
+
 /// Which fault the run ended with, if it did.
 fn code_of(running: &mut Running) -> Option<String> {
     running.ended()?;

@@ -13,3 +13,14 @@ if [ ! -f "$peers/flink/classes/Customs.class" ]; then
   (cd "$peers/flink" && mvn -q -B dependency:copy-dependencies -DoutputDirectory=lib)
   javac -cp "$peers/flink/lib/*" -d "$peers/flink/classes" flink/Customs.java
 fi
+# Connectors that Kafka's own distribution has: the worker that runs them is the rig's.
+if [ ! -d "$peers/connect/plugins" ]; then
+  mkdir -p "$peers/connect"
+  cp connect/pom.xml "$peers/connect/"
+  (cd "$peers/connect" && mvn -q -B dependency:copy-dependencies -DincludeArtifactIds=connect-file,connect-mirror,connect-mirror-client -DoutputDirectory=fetched)
+  mkdir -p "$peers/connect/new/file" "$peers/connect/new/mirror"
+  mv "$peers"/connect/fetched/connect-file-* "$peers/connect/new/file/"
+  mv "$peers"/connect/fetched/connect-mirror-* "$peers/connect/new/mirror/"
+  rmdir "$peers/connect/fetched"
+  mv "$peers/connect/new" "$peers/connect/plugins"
+fi

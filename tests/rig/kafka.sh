@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # kafka.sh start DIR PORT [k=v server property...] | stop DIR | kill DIR | freeze DIR | thaw DIR
+# A line in DIR/scram is a user of SCRAM, as kafka-storage.sh takes one.
 # One Apache Kafka broker (KRaft, broker and controller in one) on 127.0.0.1:PORT, its controller on PORT+1.
 . "$(dirname "$0")/lib.sh"
 command=$1 dir=$2
@@ -32,7 +33,9 @@ P
   } >"$dir/server.properties"
   if [ ! -d "$dir/data" ]; then
     id=A$(head -c 15 /dev/urandom | base64 | tr '+/' '-_') # 22 characters, never a leading dash
-    "$java" -XX:TieredStopAtLevel=1 -cp "$cache/kafka/*" kafka.tools.StorageTool format -t "${id}A" -c "$dir/server.properties" >"$dir/format.log" 2>&1 \
+    users=()
+    [ ! -f "$dir/scram" ] || while read -r user; do users+=(--add-scram "$user"); done <"$dir/scram"
+    "$java" -XX:TieredStopAtLevel=1 -cp "$cache/kafka/*" kafka.tools.StorageTool format -t "${id}A" -c "$dir/server.properties" "${users[@]}" >"$dir/format.log" 2>&1 \
       || { cat "$dir/format.log" >&2; die "kafka: the data directory cannot be formatted"; }
   fi
   ! port_open "$port" || die "kafka: something listens on port $port already"

@@ -6,7 +6,7 @@
 set -euo pipefail
 dir=${1:?a folder for the build}
 here=$(cd "$(dirname "$0")/../.." && pwd)
-version=v1.21.4
+version=v1.21.0
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
 export GOPATH="$dir/go" GOCACHE="$dir/cache" GOFLAGS="-mod=mod -modcacherw" CGO_ENABLED=0

@@ -125,6 +125,7 @@ impl Admin for Questions {
             min_insync_replicas: 1,
             cleanup_policy: cleanup_policy.to_owned(),
             retention_ms: -1,
+            retention_bytes: -1,
         })
     }
 

@@ -35,14 +35,8 @@ impl Admin {
     /// # Errors
     /// Properties or secrets that no client is made with.
     pub fn open(cluster: &ClusterConfig) -> Result<Self, KafkaFault> {
-        let client = client::admin(cluster)?
-            .create_with_context(Watch::new(&cluster.zone))
-            .map_err(|e| KafkaFault::of(&cluster.zone, "making a client", &e))?;
-        Ok(Self {
-            zone: cluster.zone.clone(),
-            expected: cluster.id.clone(),
-            client: Detached::new(client),
-        })
+        let client = client::make(cluster, &client::admin(cluster)?)?;
+        Ok(Self { zone: cluster.zone.clone(), expected: cluster.id.clone(), client })
     }
 
     /// The id of the cluster that answers.
@@ -221,6 +215,7 @@ fn topic_config(resource: &ConfigResource) -> Result<TopicConfig, &'static str> 
         min_insync_replicas: number(&text("min.insync.replicas")?)?,
         cleanup_policy: text("cleanup.policy")?,
         retention_ms: number(&text("retention.ms")?)?,
+        retention_bytes: number(&text("retention.bytes")?)?,
     })
 }
 

@@ -4,12 +4,21 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use data_encoding::BASE64URL_NOPAD;
+use rdkafka::ClientContext;
+use rdkafka::admin::AdminClient;
+use rdkafka::client::Client;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, Producer};
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::cluster::ClusterConfig;
 use super::fault::KafkaFault;
+use super::ffi;
 use super::properties::{self, Role};
+use super::watch::{Detached, Watch};
 
 /// Set on every client. The id says what the software is, not who runs it.
 const COMMON: &[(&str, &str)] = &[
@@ -162,12 +171,93 @@ fn secure(cluster: &ClusterConfig, config: &mut ClientConfig) -> Result<(), Kafk
         config.set("ssl.endpoint.identification.algorithm", "https");
     }
     if let Some(sasl) = &cluster.sasl {
-        let password = secret(&cluster.zone, &sasl.password_file)?;
         config.set("sasl.mechanism", sasl.mechanism.name());
-        config.set("sasl.username", &sasl.username);
-        config.set("sasl.password", password.as_str());
+        if let (Some(username), Some(file)) = (&sasl.username, &sasl.password_file) {
+            config.set("sasl.username", username);
+            config.set("sasl.password", secret(&cluster.zone, file)?.as_str());
+        }
     }
     Ok(())
+}
+
+/// What all clients here are: something with a client of the library in it.
+pub(crate) trait Inner: FromClientConfigAndContext<Watch> + Send + 'static {
+    fn inner(&self) -> &Client<Watch>;
+}
+
+impl Inner for BaseConsumer<Watch> {
+    fn inner(&self) -> &Client<Watch> {
+        self.client()
+    }
+}
+
+impl Inner for BaseProducer<Watch> {
+    fn inner(&self) -> &Client<Watch> {
+        self.client()
+    }
+}
+
+impl Inner for AdminClient<Watch> {
+    fn inner(&self) -> &Client<Watch> {
+        AdminClient::inner(self)
+    }
+}
+
+/// A client of these settings. It reaches nothing yet, and has its token where it needs one: without
+/// one it would wait for it for ever.
+pub(crate) fn make<C: Inner>(
+    cluster: &ClusterConfig,
+    config: &ClientConfig,
+) -> Result<Detached<C>, KafkaFault> {
+    let zone = &cluster.zone;
+    let client: C = config
+        .create_with_context(Watch::new(zone))
+        .map_err(|e| KafkaFault::of(zone, "making a client", &e))?;
+    let client = Detached::new(client);
+    identify(cluster, client.inner())?;
+    Ok(client)
+}
+
+/// Gives a client its token, where it needs one.
+pub(crate) fn identify<C: ClientContext>(
+    cluster: &ClusterConfig,
+    client: &Client<C>,
+) -> Result<(), KafkaFault> {
+    let zone = &cluster.zone;
+    if let Some(file) = cluster.sasl.as_ref().and_then(|sasl| sasl.token_file.as_ref()) {
+        let token = secret(zone, file)?;
+        let claims = Claims::of(&token).ok_or_else(|| KafkaFault::Secret {
+            zone: zone.clone(),
+            file: file.clone(),
+            kind: io::ErrorKind::InvalidData,
+        })?;
+        ffi::set_token(client, &token, &claims.sub, claims.exp.saturating_mul(1000)).map_err(
+            |reason| KafkaFault::Token { zone: zone.clone(), file: file.clone(), reason },
+        )?;
+    }
+    Ok(())
+}
+
+/// What the library has to know of a token; whether it holds is the broker's to say.
+#[derive(Deserialize)]
+pub(super) struct Claims {
+    #[serde(default)]
+    sub: String,
+    /// Seconds since 1970.
+    pub exp: i64,
+}
+
+impl Claims {
+    /// Of a JWT (RFC 7519), signed or not.
+    pub fn of(token: &str) -> Option<Self> {
+        let mut parts = token.split('.');
+        let (_, payload, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next())
+        else {
+            return None;
+        };
+        let payload = Zeroizing::new(BASE64URL_NOPAD.decode(payload.as_bytes()).ok()?);
+        serde_json::from_slice(&payload).ok()
+    }
 }
 
 /// A secret's text, without the line end an editor leaves.

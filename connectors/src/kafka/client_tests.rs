@@ -68,8 +68,9 @@ fn tls_and_sasl_choose_the_protocol_and_no_fault_shows_the_secret() {
     let mut cluster = plain("127.0.0.1:1");
     cluster.sasl = Some(Sasl {
         mechanism: SaslMechanism::ScramSha512,
-        username: "u".to_owned(),
-        password_file: password_file.clone(),
+        username: Some("u".to_owned()),
+        password_file: Some(password_file.clone()),
+        token_file: None,
     });
     let missing = producer(&cluster).unwrap_err();
     assert!(matches!(missing, KafkaFault::Secret { kind: io::ErrorKind::NotFound, .. }));
@@ -95,4 +96,44 @@ fn a_refused_value_is_named_and_not_shown() {
     assert!(!fault.to_string().contains("hunter2"), "{fault}");
     // The control: the library's own words would have shown it.
     assert!(error.to_string().contains("hunter2"));
+}
+
+/// A JWT that nobody signed.
+fn token(payload: &str) -> String {
+    let part = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
+    format!("{}.{}.", part("{\"alg\":\"none\"}"), part(payload))
+}
+
+#[test]
+fn a_token_is_given_to_every_kind_of_client_and_shown_by_no_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    let mut cluster = plain("127.0.0.1:1");
+    let bundle = concat!(env!("CARGO_MANIFEST_DIR"), "/../serve/testdata/tls/ca.pem");
+    cluster.tls = Some(Tls { ca_file: bundle.into(), cert_file: None, key_file: None });
+    cluster.sasl = Some(Sasl {
+        mechanism: SaslMechanism::OAuthBearer,
+        username: None,
+        password_file: None,
+        token_file: Some(file.clone()),
+    });
+    let made = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let config = consumer(&cluster, "g", Isolation::Committed).unwrap();
+        make::<BaseConsumer<Watch>>(&cluster, &config).map(drop)
+    };
+    let good = token("{\"sub\":\"hunter2\",\"exp\":4102444800}");
+    made(&format!("{good}\n")).unwrap();
+    make::<BaseProducer<Watch>>(&cluster, &producer(&cluster).unwrap()).unwrap();
+    make::<AdminClient<Watch>>(&cluster, &admin(&cluster).unwrap()).unwrap();
+    // Whoever renews it may be late: that passes. What is none does not.
+    let late = made(&token("{\"sub\":\"hunter2\",\"exp\":1}")).unwrap_err();
+    assert!(late.is_away() && late.to_string().contains("expired"), "{late}");
+    let claimless = token("{\"sub\":\"hunter2\"}");
+    for none in ["hunter2", "a.b", "a.!.c", &claimless, &format!("{good}.x")] {
+        let fault = made(none).unwrap_err();
+        assert!(matches!(fault, KafkaFault::Secret { .. }) && !fault.is_away(), "{fault}");
+        assert!(!fault.to_string().contains("hunter2"), "{fault}");
+    }
+    assert!(!late.to_string().contains("hunter2"));
 }

@@ -47,7 +47,8 @@ pub struct ClusterConfig {
     pub properties: BTreeMap<String, String>,
 }
 
-/// PEM files. Certificates are read when a client is made: make a new one before they expire.
+/// PEM files. Certificates are read when a client is made; files that change are taken up by clients
+/// that are made anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
@@ -61,19 +62,25 @@ pub struct Tls {
     pub key_file: Option<PathBuf>,
 }
 
-/// A user name and the file that holds the password.
+/// Who douane is to the brokers: a user name and the file that holds the password, or the file that
+/// holds a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sasl {
-    /// How the password is proved.
+    /// How it is proved.
     pub mechanism: SaslMechanism,
-    /// The user's name.
-    pub username: String,
+    /// The user's name; goes with `password_file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
     /// File holding the password; one line end at its end is cut off.
-    pub password_file: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// OAUTHBEARER: file holding a token (JWT) that somebody renews before it expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
 }
 
-/// The mechanisms that need a password and nothing else.
+/// The mechanisms that need a password or a token and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SaslMechanism {
     /// The password itself is sent: TLS is required with it.
@@ -85,6 +92,9 @@ pub enum SaslMechanism {
     /// RFC 5802 with SHA-512.
     #[serde(rename = "SCRAM-SHA-512")]
     ScramSha512,
+    /// RFC 7628: the token itself is sent: TLS is required with it.
+    #[serde(rename = "OAUTHBEARER")]
+    OAuthBearer,
 }
 
 impl SaslMechanism {
@@ -93,6 +103,7 @@ impl SaslMechanism {
             Self::Plain => "PLAIN",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha512 => "SCRAM-SHA-512",
+            Self::OAuthBearer => "OAUTHBEARER",
         }
     }
 }
@@ -121,12 +132,32 @@ impl ClusterConfig {
             files.extend(tls.key_file.as_mut());
         }
         if let Some(sasl) = &mut self.sasl {
-            files.push(&mut sasl.password_file);
+            files.extend(sasl.password_file.as_mut());
+            files.extend(sasl.token_file.as_mut());
         }
         for file in files {
             // `join` keeps an absolute name as it is.
             *file = dir.join(&*file);
         }
+    }
+}
+
+impl ClusterConfig {
+    /// The files whose content clients are made with: whoever made one before they changed makes
+    /// another.
+    pub fn secret_files(&self) -> Vec<&Path> {
+        let mut files: Vec<&PathBuf> = Vec::new();
+        files.extend(self.registry_auth_file.as_ref());
+        if let Some(tls) = &self.tls {
+            files.push(&tls.ca_file);
+            files.extend(tls.cert_file.as_ref());
+            files.extend(tls.key_file.as_ref());
+        }
+        if let Some(sasl) = &self.sasl {
+            files.extend(sasl.password_file.as_ref());
+            files.extend(sasl.token_file.as_ref());
+        }
+        files.into_iter().map(PathBuf::as_path).collect()
     }
 }
 

@@ -22,6 +22,11 @@ pub enum KafkaFault {
     /// A secret's file cannot be used.
     #[error("cluster of zone `{zone}`: {} cannot be read: {kind}", .file.display())]
     Secret { zone: String, file: PathBuf, kind: io::ErrorKind },
+    /// A token that the library does not take: it has expired, or has characters that none has.
+    #[error(
+        "cluster of zone `{zone}`: the token in {} is not taken: {reason}; whoever renews it has to", .file.display()
+    )]
+    Token { zone: String, file: PathBuf, reason: &'static str },
     /// Nobody answers. Trying again may help.
     #[error(
         "cluster of zone `{zone}`: {what}: no answer ({code}); is it up and reachable from here, and do `tls` and `sasl` match its listener?"
@@ -60,7 +65,7 @@ pub enum KafkaFault {
 impl KafkaFault {
     /// Whether something outside cannot be reached, as opposed to something being wrong.
     pub fn is_away(&self) -> bool {
-        matches!(self, Self::Away { .. } | Self::Unfinished { .. })
+        matches!(self, Self::Away { .. } | Self::Unfinished { .. } | Self::Token { .. })
     }
 
     pub(crate) fn of(zone: &str, what: &'static str, error: &KafkaError) -> Self {

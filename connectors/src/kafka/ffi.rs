@@ -16,6 +16,7 @@ use rdkafka::client::Client;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::BorrowedHeaders;
 use rdkafka_sys as sys;
+use zeroize::Zeroizing;
 
 use crate::edge::{Rights, TopicIdentity};
 
@@ -61,6 +62,37 @@ pub(super) fn cluster_id<C: ClientContext>(
         let id = CStr::from_ptr(text).to_str().ok().map(str::to_owned);
         sys::rd_kafka_mem_free(client.native_ptr(), text.cast());
         id
+    }
+}
+
+/// Gives a client the token that it shows to brokers; `until_ms`: since 1970.
+pub(super) fn set_token<C: ClientContext>(
+    client: &Client<C>,
+    token: &str,
+    principal: &str,
+    until_ms: i64,
+) -> Result<(), &'static str> {
+    let text = |text: &str| CString::new(text).map_err(|_| "it has a zero byte");
+    let (token, principal) = (Zeroizing::new(text(token)?.into_bytes_with_nul()), text(principal)?);
+    let mut why = [0; 256];
+    // SAFETY: both texts end with a zero byte and outlive the call, which copies them; there are no
+    // extensions; `why` has the size that is said.
+    let code = unsafe {
+        sys::rd_kafka_oauthbearer_set_token(
+            client.native_ptr(),
+            token.as_ptr().cast(),
+            until_ms,
+            principal.as_ptr(),
+            std::ptr::null_mut(),
+            0,
+            why.as_mut_ptr(),
+            why.len(),
+        )
+    };
+    match code {
+        sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG => Err("it has expired"),
+        _ => Err("it is none, or the settings want none"),
     }
 }
 

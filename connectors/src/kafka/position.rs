@@ -1,6 +1,6 @@
 //! Reading a partition to its end: the committed position, and whatever else is read whole.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -154,6 +154,18 @@ pub fn extent(
     Ok((reader.low, reader.high))
 }
 
+/// Where partitions of a topic begin and end, with what is not committed.
+pub(super) fn extents(
+    cluster: &ClusterConfig,
+    topic: &str,
+    partitions: Range<i32>,
+    deadline: Instant,
+) -> Result<Vec<(i64, i64)>, KafkaFault> {
+    let all = consumer_uncommitted(cluster)?;
+    let extent = |partition| places::watermarks(&all, &cluster.zone, topic, partition, deadline);
+    partitions.map(extent).collect()
+}
+
 /// The first committed record of a partition, for showing what a topic holds; `None` where it is
 /// empty.
 ///
@@ -288,7 +300,9 @@ fn is_passing(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as C;
     match error {
         KafkaError::MessageConsumption(code) => {
-            fault::is_away(*code) || matches!(code, C::UnknownTopicOrPartition)
+            // The client asks for its group's coordinator by itself; the group is never used.
+            fault::is_away(*code)
+                || matches!(code, C::UnknownTopicOrPartition | C::GroupAuthorizationFailed)
         }
         _ => false,
     }
@@ -299,10 +313,7 @@ fn consumer(
     isolation: Isolation,
 ) -> Result<Detached<BaseConsumer<Watch>>, KafkaFault> {
     // The group is never joined and nothing is committed to it; the client only wants a name.
-    client::consumer(cluster, "douane", isolation)?
-        .create_with_context(Watch::new(&cluster.zone))
-        .map(Detached::new)
-        .map_err(|e| KafkaFault::of(&cluster.zone, "making a client", &e))
+    client::make(cluster, &client::consumer(cluster, "douane", isolation)?)
 }
 
 fn consumer_uncommitted(

@@ -73,6 +73,7 @@ static ELSEWHERE: &[(&str, &str)] = &[
     ("sasl.mechanism", "sasl: { mechanism }"),
     ("sasl.mechanisms", "sasl: { mechanism }"),
     ("sasl.password", "sasl: { password_file }"),
+    ("sasl.oauthbearer.config", "sasl: { token_file }"),
     ("sasl.username", "sasl: { username }"),
     ("security.protocol", "tls and sasl: the protocol follows from them"),
     ("ssl.ca.location", "tls: { ca_file }"),
@@ -168,11 +169,24 @@ fn field_faults(cluster: &ClusterConfig) -> Vec<PropertyFault> {
     {
         fault("tls", "has one of cert_file and key_file; expected both or none");
     }
-    if let Some(sasl) = &cluster.sasl
-        && sasl.mechanism == SaslMechanism::Plain
-        && cluster.tls.is_none()
-    {
-        fault("sasl", "sends the password in the clear; add `tls` or use SCRAM-SHA-512");
+    if let Some(sasl) = &cluster.sasl {
+        let is_token = sasl.mechanism == SaslMechanism::OAuthBearer;
+        let has_password = sasl.username.is_some() && sasl.password_file.is_some();
+        let has_any = sasl.username.is_some() || sasl.password_file.is_some();
+        match (is_token, has_any, has_password, sasl.token_file.is_some()) {
+            (true, false, _, true) | (false, _, true, false) => {}
+            (true, ..) => fault("sasl", "expected `token_file` alone with OAUTHBEARER"),
+            (false, ..) => fault("sasl", "expected `username` and `password_file`, and no token"),
+        }
+        match (sasl.mechanism, cluster.tls.is_none()) {
+            (SaslMechanism::Plain, true) => {
+                fault("sasl", "sends the password in the clear; add `tls` or use SCRAM-SHA-512");
+            }
+            (SaslMechanism::OAuthBearer, true) => {
+                fault("sasl", "sends the token in the clear; add `tls`");
+            }
+            _ => {}
+        }
     }
     if let Some(topics) = cluster.topics
         && !(1 <= topics.min_insync && topics.min_insync <= topics.replication)
@@ -311,11 +325,39 @@ mod tests {
         let mut cluster = cluster::plain("b:1, [::1]:2");
         cluster.sasl = Some(Sasl {
             mechanism: SaslMechanism::Plain,
-            username: "u".to_owned(),
-            password_file: "p".into(),
+            username: Some("u".to_owned()),
+            password_file: Some("p".into()),
+            token_file: None,
         });
         assert_eq!(check_properties(&cluster).len(), 1);
         cluster.tls = Some(Tls { ca_file: "ca".into(), cert_file: None, key_file: None });
         assert_eq!(check_properties(&cluster), []);
+        let mut with = |mechanism, password: bool, token: bool| {
+            cluster.sasl = Some(Sasl {
+                mechanism,
+                username: password.then(|| "u".to_owned()),
+                password_file: password.then(|| "p".into()),
+                token_file: token.then(|| "t".into()),
+            });
+            check_properties(&cluster).len()
+        };
+        for mechanism in [SaslMechanism::Plain, SaslMechanism::ScramSha512] {
+            let faults = [(true, false), (true, true), (false, true), (false, false)];
+            assert_eq!(
+                faults.map(|(password, token)| with(mechanism, password, token)),
+                [0, 1, 1, 1]
+            );
+        }
+        let bearer = SaslMechanism::OAuthBearer;
+        assert_eq!([with(bearer, false, true), with(bearer, true, true)], [0, 1]);
+        assert_eq!([with(bearer, true, false), with(bearer, false, false)], [1, 1]);
+        cluster.tls = None;
+        cluster.sasl = Some(Sasl {
+            mechanism: bearer,
+            username: None,
+            password_file: None,
+            token_file: Some("t".into()),
+        });
+        assert_eq!(check_properties(&cluster).len(), 1, "in the clear");
     }
 }

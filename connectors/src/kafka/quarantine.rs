@@ -80,10 +80,7 @@ fn producer(
     let mut config = client::producer(cluster)?;
     client::size(&mut config, message_bytes_max);
     config.set("partitioner", "murmur2_random");
-    config
-        .create_with_context(Watch::new(&cluster.zone))
-        .map(Detached::new)
-        .map_err(|e| KafkaFault::of(&cluster.zone, "making a client", &e))
+    client::make(cluster, &config)
 }
 
 fn send_all<'a>(

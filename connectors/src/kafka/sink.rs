@@ -76,11 +76,11 @@ impl Sink {
         let mut config = client::transactional(cluster, transactional_id)
             .map_err(|fault| SinkFault::Settings(fault.into()))?;
         client::size(&mut config, message_bytes_max);
-        let producer: BaseProducer<Watch> =
-            config.create_with_context(Watch::new(&cluster.zone)).map_err(|e| {
-                SinkFault::Settings(KafkaFault::of(&cluster.zone, "making a client", &e).into())
+        let producer: Detached<BaseProducer<Watch>> =
+            client::make(cluster, &config).map_err(|fault| match fault.is_away() {
+                true => SinkFault::Away(fault.into()),
+                false => SinkFault::Settings(fault.into()),
             })?;
-        let producer = Detached::new(producer);
         producer.init_transactions(timeout).map_err(|e| {
             let fault = KafkaFault::of(&cluster.zone, "fencing", &e);
             match fault.is_away() {

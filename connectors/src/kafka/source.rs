@@ -76,9 +76,8 @@ impl Source {
         group: &str,
         topics: &[String],
     ) -> Result<Self, KafkaFault> {
-        let consumer = client::consumer(cluster, group, Isolation::Committed)?
-            .create_with_context(Watch::new(&cluster.zone))
-            .map_err(|e| KafkaFault::of(&cluster.zone, "making a client", &e))?;
+        let config = client::consumer(cluster, group, Isolation::Committed)?;
+        let consumer = client::make(cluster, &config)?;
         let places = Places {
             zone: cluster.zone.clone(),
             topics: topics.to_vec(),
@@ -87,7 +86,7 @@ impl Source {
             search: false,
             known_resets: 0,
         };
-        Ok(Self { consumer: Detached::new(consumer), places })
+        Ok(Self { consumer, places })
     }
 
     /// Reads these partitions from these offsets, and no others: (index of the topic, partition,

@@ -122,10 +122,13 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         overrides: Vec<String>,
     },
-    /// All of a one-shot release's span has crossed: nothing else ever does under it.
+    /// All of a one-shot release's span has crossed or was set aside: nothing else ever crosses under it.
     Closed {
         /// Its digest.
         release: String,
+        /// Records of the span that were set aside and did not cross after all. Not written where it is 0.
+        #[serde(with = "text_u64", default, skip_serializing_if = "is_zero")]
+        set_aside: u64,
     },
     /// A release was stopped.
     Revoked {
@@ -288,6 +291,9 @@ pub enum Entry {
         /// Windows of statistics, of a release with a limit of epsilon. Not written where it is 0.
         #[serde(with = "text_u64", default, skip_serializing_if = "is_zero")]
         windows: u64,
+        /// Which window it is. Not written where `windows` is 0.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        window: String,
     },
 }
 
@@ -355,12 +361,20 @@ pub struct Intent {
     /// passed before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub redriven: Vec<RedrivenEntry>,
-    /// Rows that the pipeline's WHERE kept back. Not written where it is 0.
+    /// Rows that the pipeline's WHERE, or the size of their group, kept back. Not written where it is 0.
     #[serde(with = "text_u64", default, skip_serializing_if = "is_zero")]
     pub filtered: u64,
-    /// Rows that left WHERE and crossed as tombstones. Not written where it is 0.
+    /// Rows that left WHERE, or whose group is too small, and crossed as tombstones. Not written where it is 0.
     #[serde(with = "text_u64", default, skip_serializing_if = "is_zero")]
     pub withdrawn: u64,
+    /// Where groups of rows are counted: all that was counted together with what this transaction
+    /// read. Not written where nobody counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub window: Vec<SpanEntry>,
+    /// Where rows get published statistics: how far their topic was read before. Not written where
+    /// none do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub statistics: Vec<SpanEntry>,
 }
 
 fn is_zero(count: &u64) -> bool {

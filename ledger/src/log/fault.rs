@@ -10,6 +10,9 @@ pub enum LedgerFault {
     /// What the position names is not here: restore the newest backup of the ledger.
     #[error("ledger lost: {why}; expected at least {size} entries in journal {journal}")]
     LedgerLost { why: &'static str, journal: JournalId, size: u64 },
+    /// The journals' home lost what it began with: restore it from a backup.
+    #[error("ledger lost: the home of the journals begins at offset {first}, and it began at 0")]
+    HomeCut { first: u64 },
     /// The ledger knows of commits that the target's position does not: the target was rolled
     /// back or replaced. Going on would write the same records again.
     #[error("target rolled back: position covers {covered} entries, the ledger says more: {why}")]
@@ -42,6 +45,12 @@ pub enum LedgerFault {
     /// Another process holds this log (control logs), or is publishing it.
     #[error("another process holds the {what}")]
     Locked { what: &'static str },
+    /// Another process keeps this log now: its id fenced this one's.
+    #[error("another process took the log over")]
+    Fenced,
+    /// The journals' home did not take what was given, or it is not known whether it did.
+    #[error("the home of the journals: {why}")]
+    Home { why: String },
     /// A name that could leave the directory.
     #[error("log name is not [a-z0-9][a-z0-9._-]* of at most 64 characters")]
     Name,
@@ -65,11 +74,13 @@ impl LedgerFault {
     pub fn needs_people(&self) -> bool {
         use LedgerFault as F;
         match self {
-            F::LedgerLost { .. } | F::TargetRolledBack { .. } | F::VoidCommitted { .. } => true,
+            F::LedgerLost { .. } | F::HomeCut { .. } | F::TargetRolledBack { .. } => true,
+            F::VoidCommitted { .. } => true,
             F::Damaged { .. } | F::Unreadable { .. } | F::Checkpoint { .. } => true,
             F::EntryTooLarge { .. } | F::Name => true,
             F::IntentOpen { .. } | F::NotOpen { .. } | F::NotDurable { .. } | F::Poisoned => false,
             F::Locked { .. } | F::Entropy | F::Io { .. } => false,
+            F::Fenced | F::Home { .. } => false,
         }
     }
 }

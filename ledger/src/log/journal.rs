@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
+use super::at::FileExt;
+use super::kept::Keeper;
 use super::{Head, LedgerFault};
 use crate::canonical::{self, hex, hex_array, text_u64};
 
@@ -36,6 +38,14 @@ impl JournalId {
 
     pub(crate) fn path(&self, dir: &Path) -> PathBuf {
         dir.join(format!("{self}.journal"))
+    }
+}
+
+impl std::str::FromStr for JournalId {
+    type Err = LedgerFault;
+
+    fn from_str(text: &str) -> Result<Self, LedgerFault> {
+        hex_array(text).map(Self).ok_or(LedgerFault::Name)
     }
 }
 
@@ -120,20 +130,40 @@ pub(crate) struct Writer {
     buffer: Vec<u8>,
     /// Frames appended, header included.
     frames: u64,
-    /// Frames known to be on disk.
+    /// Frames known to be durable.
     durable: u64,
+    journal: JournalId,
+    /// Bytes of the journal before those in the buffer.
+    offset: u64,
+    /// Keeps the frames; none: the file does.
+    keeper: Option<Box<dyn Keeper>>,
 }
 
 impl Writer {
     /// Makes the file; header and directory entry are durable on return.
-    pub(crate) fn create(dir: &Path, header: &Header) -> Result<Self, LedgerFault> {
+    pub(crate) fn create(
+        dir: &Path,
+        header: &Header,
+        keeper: Option<Box<dyn Keeper>>,
+    ) -> Result<Self, LedgerFault> {
         let io = LedgerFault::io("creating the journal");
         let path = header.journal.path(dir);
-        let file = OpenOptions::new().append(true).create_new(true).open(path).map_err(io)?;
-        let mut writer = Self { file, buffer: Vec::new(), frames: 0, durable: 0 };
+        let mut options = OpenOptions::new();
+        // A copy is written where it belongs, by its holder and by whoever brings it up to date.
+        options.append(keeper.is_none()).write(true).create_new(true);
+        let file = options.open(&path).map_err(io)?;
+        let (journal, is_kept) = (header.journal, keeper.is_some());
+        let buffer = Vec::new();
+        let mut writer = Self { file, buffer, frames: 0, durable: 0, journal, offset: 0, keeper };
         let payload = canonical::to_vec(header).map_err(|_| LedgerFault::Name)?;
         writer.append(&payload)?;
-        writer.sync()?;
+        if let Err(fault) = writer.sync() {
+            if is_kept {
+                // Nothing is in it. Where its home has it after all, the next copy brings it.
+                let _ = std::fs::remove_file(&path);
+            }
+            return Err(fault);
+        }
         sync_dir(dir)?;
         Ok(writer)
     }
@@ -142,28 +172,49 @@ impl Writer {
     pub(crate) fn append(&mut self, payload: &[u8]) -> Result<(), LedgerFault> {
         self.buffer.extend_from_slice(&frame(payload, self.durable));
         self.frames += 1;
-        match self.buffer.len() > 4 * 1024 * 1024 {
+        match self.keeper.is_none() && self.buffer.len() > 4 * 1024 * 1024 {
             true => self.flush(),
             false => Ok(()),
         }
     }
 
     fn flush(&mut self) -> Result<(), LedgerFault> {
-        self.file.write_all(&self.buffer).map_err(LedgerFault::io("writing the journal"))?;
+        let io = LedgerFault::io("writing the journal");
+        match self.keeper {
+            None => self.file.write_all(&self.buffer).map_err(io)?,
+            Some(_) => self.file.write_all_at(&self.buffer, self.offset).map_err(io)?,
+        }
+        self.offset += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
     }
 
-    /// Everything appended is on disk on return. After an error nothing is known about the file
-    /// (Linux forgets a failed fsync): the caller must not use this writer again.
+    /// Everything appended is durable on return. After an error nothing is known about it (Linux
+    /// forgets a failed fsync): the caller must not use this writer again.
     pub(crate) fn sync(&mut self) -> Result<(), LedgerFault> {
         if self.durable == self.frames {
             return Ok(());
         }
-        self.flush()?;
-        self.file.sync_data().map_err(LedgerFault::io("making the journal durable"))?;
+        match &mut self.keeper {
+            None => {
+                self.flush()?;
+                self.file.sync_data().map_err(LedgerFault::io("making the journal durable"))?;
+            }
+            Some(keeper) => {
+                keeper.keep(self.journal, self.offset, &self.buffer)?;
+                // Crash here: kept, and missing in the copy. Whoever takes over brings it.
+                self.flush()?;
+            }
+        }
         self.durable = self.frames;
         Ok(())
+    }
+
+    /// Nothing is appended for a while.
+    pub(crate) fn idle(&self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.idle();
+        }
     }
 
     /// Sends what comes next into another file, to see what a failing disk does.

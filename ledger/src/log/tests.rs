@@ -186,6 +186,7 @@ fn control_logs_have_one_holder_and_no_position() {
     drop(log);
     let mut log = Log::control(home.path(), "control", keys()).unwrap();
     let lease = Entry::Lease {
+        window: String::new(),
         release: "00".repeat(32),
         shard: 1,
         records: 5,

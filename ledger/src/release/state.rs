@@ -34,6 +34,8 @@ pub enum State {
     Approved { approvers: Vec<String>, until: String },
     /// It was stopped before enough had approved of it.
     Rejected { by: String, at: String, reason: String },
+    /// A one-shot release whose span is through: so many records of it were set aside.
+    Closed { set_aside: u64 },
     /// Its time is over.
     Expired { at: String },
     /// It was stopped after it had been approved.
@@ -82,6 +84,17 @@ impl State {
         }
     }
 
+    /// The same, where a ledger says that the release's span is through.
+    #[must_use]
+    pub fn or_closed(self, closed: Option<u64>) -> Self {
+        match (self, closed) {
+            (Self::Approved { .. } | Self::Expired { .. }, Some(set_aside)) => {
+                Self::Closed { set_aside }
+            }
+            (other, _) => other,
+        }
+    }
+
     /// Whether something may cross under it.
     pub fn is_live(&self) -> bool {
         matches!(self, Self::Approved { .. })
@@ -100,6 +113,7 @@ impl State {
             Self::InReview { .. } => "in_review",
             Self::Approved { .. } => "approved",
             Self::Rejected { .. } => "rejected",
+            Self::Closed { .. } => "closed",
             Self::Expired { .. } => "expired",
             Self::Revoked { .. } => "revoked",
             Self::Invalid { .. } => "invalid",
@@ -122,6 +136,13 @@ impl std::fmt::Display for State {
                 write!(f, "approved by {}; live until {until}", approvers.join(", "))
             }
             Self::Rejected { by, at, reason } => write!(f, "rejected by {by} at {at}: {reason}"),
+            Self::Closed { set_aside: 0 } => write!(f, "closed: all of its span has crossed"),
+            Self::Closed { set_aside } => {
+                write!(
+                    f,
+                    "closed: its span is through, and {set_aside} records of it were set aside"
+                )
+            }
             Self::Expired { at } => write!(f, "expired at {at}"),
             Self::Revoked { by, at, reason } => write!(f, "revoked by {by} at {at}: {reason}"),
             Self::Invalid { why } => write!(f, "invalid: {why}"),
@@ -193,6 +214,22 @@ mod tests {
         assert_eq!(State::of(&stranger, &root, None, at(NOW)).word(), "invalid");
         // A revoked file that does not hold is what does not hold.
         assert_eq!(State::of(&stranger, &root, stopped(), at(NOW)).word(), "invalid");
+    }
+
+    #[test]
+    fn closed_is_what_was_approved_and_is_through() {
+        let approved = || State::Approved {
+            approvers: vec!["bo".into()],
+            until: "2027-01-02T00:00:00Z".into(),
+        };
+        assert_eq!(approved().or_closed(None), approved());
+        let closed = approved().or_closed(Some(3));
+        assert_eq!((closed.word(), closed.is_live(), closed.waits()), ("closed", false, false));
+        assert!(closed.to_string().contains("3 records of it were set aside"), "{closed}");
+        assert_eq!(State::Expired { at: "x".into() }.or_closed(Some(0)).word(), "closed");
+        // Whoever stopped it is what people must see.
+        let revoked = State::Revoked { by: "bo".into(), at: "x".into(), reason: "y".into() };
+        assert_eq!(revoked.clone().or_closed(Some(0)), revoked);
     }
 
     #[test]

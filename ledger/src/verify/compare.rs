@@ -9,29 +9,32 @@ use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use sha2::Sha256;
 
 use super::leaves::{self, Leaves};
-use super::{Cosigned, Expect, Finding, Report, note};
+use super::{Cosigned, Expect, Files, Finding, Report, note};
 use crate::dsse::Envelope;
 use crate::manifest;
 use crate::witness;
 
+const NOT_COSIGNED: &str = "no checkpoint of this log is cosigned by it";
+
 pub(super) fn published(
-    dir: &Path,
+    files: &dyn Files,
     expect: &Expect,
     report: &mut Report,
 ) -> io::Result<Option<note::Note>> {
-    let bytes = match std::fs::read(dir.join("tlog/checkpoint")) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            if dir.join("tlog/tile").exists() && expect.checkpoint_key.is_some() {
+    let bytes = match files.find("tlog/checkpoint")? {
+        None => {
+            if files.list("tlog/tile").is_ok() && expect.checkpoint_key.is_some() {
                 let why = "tiles without a checkpoint";
                 report.findings.insert(Finding::Checkpoint { why });
             }
             return Ok(None);
         }
-        other => other?,
+        Some(bytes) => bytes,
     };
     match note::parse(&bytes, expect.checkpoint_key.as_deref()) {
         Ok(note) => {
             report.checkpoint = Some(note.size);
+            report.origin = Some(note.origin.clone());
             report.signature_checked = expect.checkpoint_key.is_some();
             Ok(Some(note))
         }
@@ -56,44 +59,52 @@ pub(super) fn old_checkpoints(expect: &Expect, report: &mut Report) -> Vec<note:
     old
 }
 
-/// The newest checkpoint of each witness; what nobody cosigned is a finding.
+/// Every checkpoint that the witnesses cosigned; what nobody cosigned, or nobody lately, is a finding.
 pub(super) fn cosigned(
-    dir: &Path,
+    files: &dyn Files,
     expect: &Expect,
     report: &mut Report,
 ) -> io::Result<Vec<note::Note>> {
     if expect.witnesses.is_empty() {
         return Ok(Vec::new());
     }
-    let mut files = expect.old_checkpoints.clone();
-    for name in ["tlog/checkpoint", "tlog/cosigned"] {
-        match std::fs::read(dir.join(name)) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            other => files.push(other?),
+    let mut kept = expect.old_checkpoints.clone();
+    kept.extend(files.find("tlog/checkpoint")?);
+    match files.list(witness::COSIGNED) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        listed => {
+            for path in listed? {
+                kept.push(files.read(&path)?);
+            }
         }
     }
     let mut notes = Vec::new();
     for key in &expect.witnesses {
         let name = key.split('+').next().unwrap_or_default().to_owned();
         let mut newest: Option<(note::Note, u64)> = None;
-        let mut why = Some("no checkpoint of this log is cosigned by it");
-        for file in &files {
+        let mut why = Some(NOT_COSIGNED);
+        for file in &kept {
             match witness::cosigned(file, key) {
                 Ok(None) => {}
                 Err(wrong) => why = Some(wrong),
                 Ok(Some(time)) => match note::parse(file, expect.checkpoint_key.as_deref()) {
-                    Ok(note) if newest.as_ref().is_none_or(|(n, _)| n.size < note.size) => {
-                        newest = Some((note, time));
+                    Ok(note) => {
+                        let before = newest.as_ref().map(|(n, at)| (n.size, *at));
+                        if before.is_none_or(|before| before < (note.size, time)) {
+                            newest = Some((note.clone(), time));
+                        }
+                        // The log goes on from each of them, not from the newest alone.
+                        notes.push(note);
                     }
-                    Ok(_) => {}
                     Err(wrong) => why = Some(wrong),
                 },
             }
         }
         if let Some((note, time)) = newest {
             report.cosigned.push(Cosigned { witness: name.clone(), size: note.size, time });
-            notes.push(note);
-            why = why.filter(|why| *why != "no checkpoint of this log is cosigned by it");
+            why = why.filter(|why| *why != NOT_COSIGNED);
+            let late = expect.cosigned_since.is_some_and(|since| time < since);
+            why = why.or(late.then_some("what it cosigned last is older than was asked for"));
         }
         report.findings.extend(why.map(|why| Finding::Witness { name, why }));
     }

@@ -1,12 +1,10 @@
 //! Journal frames, read by the auditor's own code from the documented format.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::io::{self, Read};
 
 use serde_json::Value;
 
-use super::{Finding, Report};
+use super::{Files, Finding, Report};
 
 /// Frame 0 of a journal.
 #[derive(Clone, Debug)]
@@ -57,9 +55,9 @@ pub(super) fn number(value: &Value) -> Option<u64> {
 }
 
 /// Goes through one journal's frames.
-pub(super) struct Journal {
+pub(super) struct Journal<'a> {
     id: String,
-    file: BufReader<File>,
+    file: Box<dyn Read + 'a>,
     offset: u64,
     frames: u64,
     /// Bytes after the last sound frame.
@@ -67,9 +65,9 @@ pub(super) struct Journal {
     damaged: bool,
 }
 
-impl Journal {
-    pub(super) fn open(dir: &Path, id: &str) -> io::Result<Self> {
-        let file = BufReader::new(File::open(dir.join(format!("{id}.journal")))?);
+impl<'a> Journal<'a> {
+    pub(super) fn open(files: &'a dyn Files, id: &str) -> io::Result<Self> {
+        let file = files.open(&format!("journals/{id}.journal"))?;
         Ok(Self { id: id.to_owned(), file, offset: 0, frames: 0, rest: 0, damaged: false })
     }
 

@@ -11,6 +11,7 @@ use crate::signing::VerifyingKey;
 pub(crate) struct Note {
     pub(crate) size: u64,
     pub(crate) root: [u8; 32],
+    pub(crate) origin: String,
 }
 
 /// Parses strictly; with a key, exactly one signature must be by it and verify.
@@ -27,7 +28,8 @@ pub(crate) fn parse(bytes: &[u8], key: Option<&str>) -> Result<Note, &'static st
         return Err("its size is not canonical");
     }
     let root = BASE64.decode(root.as_bytes()).ok().and_then(|root| root.try_into().ok());
-    let note = Note { size: number, root: root.ok_or("its root is not a SHA-256 hash")? };
+    let root = root.ok_or("its root is not a SHA-256 hash")?;
+    let note = Note { size: number, root, origin: (*origin).to_owned() };
     if origin.is_empty() {
         return Err("it has no origin");
     }

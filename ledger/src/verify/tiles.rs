@@ -1,28 +1,33 @@
 //! Published tiles and bundles against the leaves: every file that must be there is, holds what it
 //! must, and nothing else is there.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::{Finding, Report};
+use super::{Files, Finding, Report};
 
 const WIDTH: usize = 256;
 
 /// Compares `tile/` with the first `size` leaves.
 pub(super) fn check(
-    tlog: &Path,
+    files: &dyn Files,
     size: u64,
     leaves: &[[u8; 32]],
     report: &mut Report,
 ) -> io::Result<()> {
-    let mut files = BTreeMap::new();
-    list(&tlog.join("tile"), "tile", &mut files)?;
+    let mut names = match files.list("tlog/tile") {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
+        listed => {
+            let inside = |path: String| path.strip_prefix("tlog/").map(str::to_owned);
+            listed?.into_iter().filter_map(inside).collect()
+        }
+    };
+    let mut lying = Lying { files, names: &mut names };
     let size = usize::try_from(size).unwrap_or(usize::MAX).min(leaves.len());
     let mut hashes = leaves.get(..size).unwrap_or_default().to_vec();
-    bundles(&hashes, &mut files, report)?;
+    bundles(&hashes, &mut lying, report)?;
     for level in 0_u32.. {
         if hashes.is_empty() {
             break;
@@ -31,7 +36,7 @@ pub(super) fn check(
         for (number, tile) in hashes.chunks(WIDTH).enumerate() {
             let path = format!("tile/{level}/{}", number_path(number));
             let expected = tile.concat();
-            expect(&path, tile.len(), &mut files, report, |bytes, width| {
+            expect(&path, tile.len(), &mut lying, report, |bytes, width| {
                 bytes == expected.get(..width * 32).unwrap_or_default()
             })?;
             if tile.len() == WIDTH {
@@ -40,7 +45,7 @@ pub(super) fn check(
         }
         hashes = above;
     }
-    for (path, _) in files {
+    for path in names {
         // A publication that was cut short leaves temporary files.
         if !path.ends_with(".tmp") {
             let why = "no checkpoint covers this file";
@@ -50,14 +55,16 @@ pub(super) fn check(
     Ok(())
 }
 
-fn bundles(
-    leaves: &[[u8; 32]],
-    files: &mut BTreeMap<String, std::path::PathBuf>,
-    report: &mut Report,
-) -> io::Result<()> {
+/// Published files, and the names of those that nothing explained yet.
+struct Lying<'a> {
+    files: &'a dyn Files,
+    names: &'a mut BTreeSet<String>,
+}
+
+fn bundles(leaves: &[[u8; 32]], lying: &mut Lying<'_>, report: &mut Report) -> io::Result<()> {
     for (number, chunk) in leaves.chunks(WIDTH).enumerate() {
         let path = format!("tile/entries/{}", number_path(number));
-        expect(&path, chunk.len(), files, report, |bytes, width| {
+        expect(&path, chunk.len(), lying, report, |bytes, width| {
             let hashes = entry_hashes(bytes);
             hashes.is_some_and(|hashes| Some(hashes.as_slice()) == chunk.get(..width))
         })?;
@@ -69,7 +76,7 @@ fn bundles(
 fn expect(
     path: &str,
     width: usize,
-    files: &mut BTreeMap<String, std::path::PathBuf>,
+    lying: &mut Lying<'_>,
     report: &mut Report,
     holds: impl Fn(&[u8], usize) -> bool,
 ) -> io::Result<()> {
@@ -80,14 +87,14 @@ fn expect(
     let mut finding = |path: &str, why| {
         report.findings.insert(Finding::Tile { path: path.to_owned(), why });
     };
-    if !files.contains_key(&must) {
+    if !lying.names.contains(&must) {
         finding(&must, "it is missing");
     }
     // Earlier partial tiles may stay; they must be the start of this one.
     let partial = format!("{path}.p/");
     let mut candidates = vec![(must, width)];
-    let earlier = files.range(partial.clone()..).take_while(|(name, _)| name.starts_with(&partial));
-    for (name, _) in earlier {
+    let earlier = lying.names.range(partial.clone()..).take_while(|n| n.starts_with(&partial));
+    for name in earlier {
         let width_text = name.strip_prefix(&partial).unwrap_or_default();
         let earlier_width = width_text.parse().ok().filter(|w| *w > 0 && *w < WIDTH);
         let canonical = earlier_width.filter(|w: &usize| w.to_string() == width_text);
@@ -95,31 +102,11 @@ fn expect(
         candidates.extend(canonical.filter(|w| *w < width).map(|w| (name.clone(), w)));
     }
     for (name, width) in candidates {
-        let Some(file) = files.remove(&name) else {
+        if !lying.names.remove(&name) {
             continue;
-        };
-        if !holds(&std::fs::read(file)?, width) {
-            finding(&name, "it does not hold what the journals say");
         }
-    }
-    Ok(())
-}
-
-fn list(
-    dir: &Path,
-    name: &str,
-    files: &mut BTreeMap<String, std::path::PathBuf>,
-) -> io::Result<()> {
-    let entries = match std::fs::read_dir(dir) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        let name = format!("{name}/{}", entry.file_name().to_string_lossy());
-        match entry.file_type()?.is_dir() {
-            true => list(&entry.path(), &name, files)?,
-            false => drop(files.insert(name, entry.path())),
+        if !holds(&lying.files.read(&format!("tlog/{name}"))?, width) {
+            finding(&name, "it does not hold what the journals say");
         }
     }
     Ok(())

@@ -68,6 +68,16 @@ fn signed(size: u64, root: &[u8; 32], by: &SigningKey) -> Vec<u8> {
     format!("{body}\n\u{2014} {ORIGIN} {}\n", BASE64.encode(&bytes)).into_bytes()
 }
 
+fn cosigned_at(history: &History, size: u64) -> PathBuf {
+    history.dir().join(COSIGNED).join(size.to_string())
+}
+
+/// A cosigned checkpoint, as whoever holds the files can put any there.
+fn put(history: &History, checkpoint: &str) {
+    fs::create_dir_all(history.dir().join(COSIGNED)).unwrap();
+    fs::write(history.dir().join(COSIGNED).join("0"), checkpoint).unwrap();
+}
+
 fn witness(dir: &Path) -> Witness {
     Witness::new("witness.example", key(9), dir).unwrap()
 }
@@ -93,7 +103,7 @@ fn what_goes_on_is_cosigned_and_verify_asks_for_it() {
         let line = witness(state.path()).cosign(&request, NOW + to).unwrap();
         attach(&history.dir(), &request, &line).unwrap();
         size = history.size();
-        let cosigned_file = fs::read(history.dir().join("tlog/cosigned")).unwrap();
+        let cosigned_file = fs::read(cosigned_at(&history, size)).unwrap();
         let key = witness(state.path()).verifier_key();
         assert_eq!(cosigned(&cosigned_file, &key), Ok(Some(NOW + to)));
         let expect =
@@ -140,7 +150,7 @@ fn verify_bad_cosignatures_are_findings() {
     assert_eq!(found(&history, vec![mine.clone(), other]), [none]);
     assert_eq!(found(&history, vec!["x".into()]), ["witness x: the witness's key is malformed"]);
     // One bit of it.
-    let path = history.dir().join("tlog/cosigned");
+    let path = cosigned_at(&history, history.size());
     let good = fs::read_to_string(&path).unwrap();
     let at = good.rfind("= ").or(good.trim_end().rfind(' ')).unwrap() + 30;
     let flipped = if good.as_bytes()[at] == b'A' { "B" } else { "A" };
@@ -149,13 +159,107 @@ fn verify_bad_cosignatures_are_findings() {
     // What was cosigned, of a log that was forked since: another history of the same size.
     let mut forked = History::new(4);
     forked.grow(20);
-    fs::write(forked.dir().join("tlog/cosigned"), &good).unwrap();
+    put(&forked, &good);
     assert!(found(&forked, vec![mine.clone()]).iter().any(|f| f.contains("root differs")));
     // And of one that was cut back.
     let mut short = History::new(3);
     short.grow(10);
-    fs::write(short.dir().join("tlog/cosigned"), &good).unwrap();
+    put(&short, &good);
     assert!(found(&short, vec![mine]).iter().any(|f| f.contains("covers more entries")));
+}
+
+/// An old state of the log with the line that was given for it then holds, unless it is asked when.
+#[test]
+fn an_old_cosignature_is_told_where_a_new_one_is_asked_for() {
+    let state = tempfile::tempdir().unwrap();
+    witness(state.path()).trust(&vkey()).unwrap();
+    let mut history = History::new(3);
+    history.grow(20);
+    let cosign = |history: &History, since: u64, at: u64| {
+        let request = history.request(since);
+        let line = witness(state.path()).cosign(&request, at).unwrap();
+        attach(&history.dir(), &request, &line).unwrap();
+    };
+    cosign(&history, 0, NOW);
+    let key = witness(state.path()).verifier_key();
+    let told = |history: &History, cosigned_since: Option<u64>| {
+        let (checkpoint_key, witnesses) = (Some(vkey()), vec![key.clone()]);
+        let expect = Expect { checkpoint_key, witnesses, cosigned_since, ..Expect::default() };
+        verify::log(&history.dir(), &expect).unwrap()
+    };
+    assert!(told(&history, None).holds(), "the control: nobody asks when");
+    assert!(told(&history, Some(NOW)).holds());
+    let late = told(&history, Some(NOW + 1));
+    let found: Vec<_> = late.findings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        ["witness witness.example: what it cosigned last is older than was asked for"]
+    );
+    // The same checkpoint once more, later: a resting log is witnessed too.
+    cosign(&history, history.size(), NOW + 9);
+    assert!(told(&history, Some(NOW + 9)).holds());
+    assert_eq!(told(&history, None).cosigned[0].time, NOW + 9);
+}
+
+/// What one witness cosigned is not lost as another cosigns what came after it.
+#[test]
+fn checkpoints_of_several_witnesses_lie_beside_each_other() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let other = || Witness::new("other.example", key(8), two.path()).unwrap();
+    witness(one.path()).trust(&vkey()).unwrap();
+    other().trust(&vkey()).unwrap();
+    let mut history = History::new(3);
+    history.grow(20);
+    let request = history.request(0);
+    let line = witness(one.path()).cosign(&request, NOW).unwrap();
+    attach(&history.dir(), &request, &line).unwrap();
+    let first = history.size();
+    history.grow(40);
+    let request = history.request(0);
+    let line = other().cosign(&request, NOW).unwrap();
+    attach(&history.dir(), &request, &line).unwrap();
+    let witnesses = vec![witness(one.path()).verifier_key(), other().verifier_key()];
+    let expect = Expect { checkpoint_key: Some(vkey()), witnesses, ..Expect::default() };
+    let report = verify::log(&history.dir(), &expect).unwrap();
+    assert!(report.holds(), "{:?}", report.findings);
+    assert_eq!(report.origin.as_deref(), Some(ORIGIN));
+    let sizes: Vec<u64> = report.cosigned.iter().map(|of| of.size).collect();
+    assert_eq!(sizes, [first, history.size()]);
+    // The older one counts as well: a history that differs from it alone is told.
+    let forged = signed(first, &[7; 32], &key(1));
+    let known = Known { v: 1, log: vkey(), size: 0, root: Sha256::digest(b"").into() };
+    let fork = tempfile::tempdir().unwrap();
+    witness(fork.path()).store(&witness(fork.path()).path(ORIGIN), &known).unwrap();
+    let request = [b"old 0\n\n".as_slice(), &forged].concat();
+    let line = witness(fork.path()).cosign(&request, NOW).unwrap();
+    let text = format!("{}{line}", String::from_utf8(forged).unwrap());
+    fs::write(cosigned_at(&history, first), text).unwrap();
+    assert!(!verify::log(&history.dir(), &expect).unwrap().holds());
+    // Another checkpoint of a size that is there is put in nobody's place.
+    let again = attach(&history.dir(), &history.request(0), &line);
+    assert!(again.is_ok(), "the newest is as it was");
+    let mut forked = History::new(4);
+    forked.grow(20);
+    let refused = attach(&history.dir(), &forked.request(0), &line);
+    assert!(matches!(refused, Err(AskFault::Log { why }) if why.contains("forked")));
+}
+
+/// What is not remembered is not signed: also where it was remembered before, by a process whose write
+/// may not be durable.
+#[test]
+fn a_witness_that_cannot_write_gives_no_line() {
+    let state = tempfile::tempdir().unwrap();
+    witness(state.path()).trust(&vkey()).unwrap();
+    let mut history = History::new(3);
+    history.grow(20);
+    witness(state.path()).cosign(&history.request(0), NOW).unwrap();
+    let again = || witness(state.path()).cosign(&history.request(history.size()), NOW);
+    assert!(again().is_ok(), "the control");
+    // A folder where the file is written first: nothing can be stored.
+    let known = fs::read_dir(state.path()).unwrap().map(|entry| entry.unwrap().path());
+    let known = known.into_iter().find(|path| path.extension().is_some_and(|e| e == "json"));
+    fs::create_dir(known.unwrap().with_extension("tmp")).unwrap();
+    assert!(matches!(again(), Err(Refused::State { .. })));
 }
 
 #[test]

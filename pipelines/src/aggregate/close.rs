@@ -134,7 +134,7 @@ impl Worker<'_> {
         let records = passed.records();
         let receipt = life.log.append(&Entry::Intent(intent)).map_err(|fault| match fault {
             LedgerFault::EntryTooLarge { .. } => RunFault::TurnTooLarge(fault.to_string()),
-            other => RunFault::Ledger(other),
+            other => other.into(),
         })?;
         let log_head = life.log.sync()?;
         // Crash here: a durable intent beyond the target's position; the next life appends VOID for
@@ -171,6 +171,7 @@ impl Worker<'_> {
             ledger: log_head,
             manifest: Some(HEXLOWER.encode(&ids.manifest_id)),
             closed: Some(closed.clone()),
+            window: None,
         };
         let sealed = crossing.seal_position(&life.gate, SHARD, &position)?;
         let outcome = sink.commit(&crossing.transaction(Some(&approved), &sealed)?);
@@ -186,7 +187,7 @@ impl Worker<'_> {
             CommitOutcome::Refused { code, .. } => {
                 Err(RunFault::RecordRefused { code, alone: None })
             }
-            CommitOutcome::Fenced => Err(RunFault::Fenced),
+            CommitOutcome::Fenced => Err(self.control.after_fence()),
         }?;
         life.proved = Instant::now();
         life.sequence += 1;
@@ -252,9 +253,13 @@ impl Worker<'_> {
                 tables: life.bounding.tables(),
                 software: self.crossing.software.clone(),
             };
+            let limit = self.crossing.release.limits.epsilon.as_deref();
+            let cover = || {
+                let allowed = allowed::windows(aggregate, limit)?;
+                self.control.cover_window(SHARD, &id.to_string(), allowed)
+            };
             let Some(known) = account.balance().release(&id) else {
-                let limit = self.crossing.release.limits.epsilon.as_deref();
-                self.control.cover_window(SHARD, allowed::windows(aggregate, limit)?)?;
+                cover()?;
                 account.reserve(&wanted)?;
                 let made = account.balance().release(&id).cloned();
                 return made.ok_or_else(|| RunFault::Window(format!("{id} is not in its account")));
@@ -269,7 +274,8 @@ impl Worker<'_> {
                          next: bring back the position topic that is lost"
                     )));
                 }
-                _ if known.reserve == same => return Ok(known.clone()),
+                // Charged under an earlier release, maybe: it goes out under this one.
+                _ if known.reserve == same => return cover().map(|()| known.clone()),
                 // The input is gone, or is another: what was charged for is not what would be sent.
                 _ => {
                     account.void(&id, "what was read is not what was charged for")?;

@@ -18,7 +18,7 @@ use douane_transforms::dp::sampler::Unit;
 use super::store::{State, UnitKey};
 use super::vector;
 use crate::config::Aggregate;
-use crate::config::aggregate::is_seen;
+use crate::config::aggregate::{Late, is_seen};
 
 /// What one record does to one unit's rows of one window. It holds data and has no `Debug`.
 pub struct Change {
@@ -112,20 +112,28 @@ impl Folding {
                 }
                 let window = self.aggregate.window_of(at_ms);
                 let now = (unit, window);
-                let counted = match closed(window) {
-                    true => None,
-                    false => after.counted(row, &self.aggregate)?,
+                // A row that changes after its window was closed is no late row; one that appears is.
+                let is_late = closed(window) && matches!(origin.op, Op::Create) && window >= 0;
+                let current = match (is_late, self.aggregate.late) {
+                    (true, Late::Quarantine) => None,
+                    (true, Late::Current) => {
+                        state.current(origin.topic, origin.partition, origin.offset)
+                    }
+                    (false, _) => Some(window).filter(|window| !closed(*window)),
+                };
+                let counted = match current {
+                    None => None,
+                    Some(_) => after.counted(row, &self.aggregate)?,
                 };
                 if let Some(was) = was.filter(|was| *was != now && !closed(was.1)) {
                     changes.push(change(was, None));
                 }
-                if closed(window) {
-                    // A row that changes after its window was closed is no late row; one that
-                    // appears is.
-                    let appears = matches!(origin.op, Op::Create) && window >= 0;
-                    return if appears { Err("aggregate_late") } else { Ok(()) };
+                if is_late && self.aggregate.late == Late::Quarantine {
+                    return Err("aggregate_late");
                 }
-                changes.push(change(now, counted));
+                if let Some(window) = current {
+                    changes.push(change((unit, window), counted));
+                }
                 Ok(())
             }
         }
@@ -303,5 +311,118 @@ fn number(array: &ArrayRef, row: usize) -> Option<Decimal> {
         DataType::Float32 => Decimal::of_f32(array.as_primitive::<Float32Type>().value(row)),
         DataType::Float64 => Decimal::of_f64(array.as_primitive::<Float64Type>().value(row)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, StringArray, TimestampMillisecondArray};
+    use arrow::record_batch::RecordBatch;
+    use douane_schemas::keys::{Purpose, RootKey};
+
+    use super::*;
+    use crate::aggregate::store::Read;
+    use crate::config;
+
+    const PLACE: &str = "\
+clusters:
+  sovereign: { zone: eu-de, id: s, bootstrap: 'a:9092' }
+  global: { zone: global, id: g, bootstrap: 'b:9092', topic_prefix: '' }
+keys: { dir: keys/ }
+ledger: { dir: ledger/ }
+trust: trust.json
+tasks: 1
+";
+    const DAY_MS: i64 = 86_400_000;
+    const FROM_MS: i64 = 1_767_571_200_000;
+
+    fn aggregate(late: &str) -> Aggregate {
+        let text = format!(
+            "name: p
+purpose: test
+source: {{ kafka: {{ cluster: sovereign, topics: [t], format: debezium_json, start: earliest, key: [id] }} }}
+classes: {{ id: identifier, who: {{ class: identifier, subject: true }}, city: public, at: quasi }}
+types: {{ id: int64, who: int64, at: timestamp }}
+stages:
+  - aggregate:
+      unit: {{ leaf: who, space: people }}
+      neighbours: add_remove
+      level: unit_period
+      period: 30d
+      window: {{ every: 1d, from: \"2026-01-05T00:00:00Z\", time: at, closes_after: 0s }}
+      groups: [{{ leaf: city, keys: [Graz] }}]
+      l0: 1
+      c: 2
+      statistics: [{{ name: n, count: rows }}]
+      rho: 0.1
+      caps: {{ period: 3, life: 9, delta: 1e-9 }}
+      late: {late}
+sink: {{ kafka: {{ cluster: global, topic: out, format: json, timestamp: 1h }} }}
+release: p.release.json
+"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("douane.yaml"), PLACE).unwrap();
+        std::fs::write(dir.path().join("p.yaml"), text).unwrap();
+        let loaded = config::load(&dir.path().join("douane.yaml"), &dir.path().join("p.yaml"));
+        let (_, pipeline) = loaded.unwrap_or_else(|findings| panic!("{findings}"));
+        pipeline.aggregate.unwrap()
+    }
+
+    /// Records of (offset, operation, day), one after the other in one partition.
+    fn fold(late: &str, state: &State, records: &[(i64, Op, i64)]) -> (Vec<i64>, Vec<SetAside>) {
+        let ids: ArrayRef = Arc::new(records.iter().map(|r| Some(r.0)).collect::<Int64Array>());
+        let at = records.iter().map(|r| Some(FROM_MS + r.2 * DAY_MS));
+        let at: ArrayRef = Arc::new(at.collect::<TimestampMillisecondArray>());
+        let city: ArrayRef = Arc::new(StringArray::from(vec!["Graz"; records.len()]));
+        let columns = [
+            ("key.id", Arc::clone(&ids)),
+            ("after.who", ids),
+            ("after.city", city),
+            ("after.at", at),
+        ];
+        let rows = RecordBatch::try_from_iter(columns).unwrap();
+        let origin = |(offset, op, _): &(i64, Op, i64)| Origin {
+            topic: 0,
+            partition: 0,
+            offset: *offset,
+            timestamp_ms: -1,
+            op: *op,
+            schema_id: None,
+        };
+        let batch = Batch { rows, origins: records.iter().map(origin).collect() };
+        let key = |purpose| RootKey::new([4; 32]).derive(purpose, "people");
+        let folding = Folding::new(&aggregate(late), key(Purpose::Unit), key(Purpose::Blind));
+        let (changes, aside) = folding.fold(&batch, state);
+        assert!(changes.iter().all(|change| change.state.is_some()));
+        (changes.iter().map(|change| change.key.window).collect(), aside)
+    }
+
+    #[test]
+    fn late_rows_count_in_the_window_that_is_closed_next_or_are_set_aside() {
+        use Op::{Create, Update};
+        // Two windows are closed, up to offset 10; the third one is pinned at 20.
+        let read = Read { from: 10, pin: Some(20), ..Read::new(0, 0, 10) };
+        let state = State::new([0; 32], 2, vec![read]);
+        let records = [
+            (12, Create, 2),
+            (13, Create, 0),
+            // It was there when its window was closed.
+            (14, Update, 1),
+            (21, Create, 2),
+            (22, Create, 3),
+            // Before the first window nothing is late.
+            (23, Create, -1),
+        ];
+        let (windows, aside) = fold("current", &state, &records);
+        assert_eq!((windows, aside), (vec![2, 2, 3, 3], vec![]));
+        let (windows, aside) = fold("quarantine", &state, &records);
+        let late = |row| (row, "aggregate_late");
+        assert_eq!((windows, aside), (vec![2, 3], vec![late(1), late(3)]));
+        // Read again, from before the closed windows' end: it counted there.
+        let again = [(8, Create, 0), (9, Create, 2)];
+        assert_eq!(fold("current", &state, &again), (vec![2], vec![]));
     }
 }

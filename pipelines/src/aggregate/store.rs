@@ -147,6 +147,15 @@ impl State {
         window < self.closing || (window == self.closing && pin.is_some_and(|pin| offset >= pin))
     }
 
+    /// The window that a late record counts in: the first one that did not end before it. `None`: that
+    /// one is closed too, and holds it. It follows from where windows ended, so that a store which is
+    /// read again puts the record where it was.
+    pub fn current(&self, topic: u32, partition: i32, offset: i64) -> Option<i64> {
+        let read = self.read(topic, partition)?;
+        let beyond = read.pin.is_some_and(|pin| offset >= pin);
+        (offset >= read.from).then(|| self.closing + i64::from(beyond))
+    }
+
     /// The window is closed for good: the next one begins to wait for its instant.
     pub fn close(&mut self) {
         for read in &mut self.reads {
@@ -605,6 +614,9 @@ mod tests {
         assert!(state.is_pinned() && !state.is_whole());
         assert!(!state.is_closed(3, 0, 0, 9) && state.is_closed(3, 0, 0, 10));
         assert!(!state.is_closed(4, 0, 0, 10));
+        let current = [(0, 9, 3), (0, 10, 4), (1, 0, 4)]
+            .map(|(partition, offset, window)| (state.current(0, partition, offset), Some(window)));
+        assert!(current.iter().all(|(is, expected)| is == expected), "{current:?}");
         state.reads[0].next = 12;
         assert!(state.is_whole());
         state.reads[0].beyond = [9; 32];
@@ -613,5 +625,7 @@ mod tests {
         let closed = &state.reads[0];
         assert_eq!((state.closing, closed.from, closed.pin, closed.chain), (4, 10, None, [9; 32]));
         assert_eq!(closed.first, [(4, 11)].into());
+        // What is read again from before a closed window's end was counted in it, or in one before it.
+        assert_eq!((state.current(0, 0, 9), state.current(0, 0, 10)), (None, Some(4)));
     }
 }

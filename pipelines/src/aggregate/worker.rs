@@ -139,7 +139,10 @@ impl Worker<'_> {
         crossing.keys.lease_holds().map_err(RunFault::lapsed)?;
         let sink = match fenced {
             Some(sink) => sink,
-            None => crossing.fence(&crossing.names.transactional_id(SHARD), self.stop)?,
+            None => {
+                self.control.stands()?;
+                crossing.fence(&crossing.names.transactional_id(SHARD), self.stop)?
+            }
         };
         // As a shard's life: nobody else can commit, and nobody has begun to start since.
         self.control.prove()?;
@@ -609,6 +612,7 @@ impl Worker<'_> {
             let why = fault.to_string();
             self.report.event("checkpoint", json!({"shard": SHARD, "why": why}));
         }
+        life.log.idle();
         self.control.idle();
         if life.proved.elapsed() >= PROVE {
             self.control.prove()?;

@@ -21,6 +21,7 @@ use serde_json::Value as Json;
 use crate::config::{self, Pipeline, Place};
 use crate::diff;
 use crate::fault::RunFault;
+use crate::journals;
 use crate::names::{Names, ledger_home};
 use crate::revocation;
 
@@ -33,7 +34,7 @@ const BYTES_MAX: usize = 64 << 20;
 /// Keeps a release that comes into force, before the entry of the ledger that names it.
 pub(crate) fn keep(place: &Place, digest: &str, envelope: &Envelope) -> Result<(), RunFault> {
     let dir = place.ledger_dir.join(RELEASES);
-    let path = dir.join(format!("{digest}.json"));
+    let path = kept_at(place, digest);
     if path.exists() {
         return Ok(());
     }
@@ -49,6 +50,24 @@ pub(crate) fn keep(place: &Place, digest: &str, envelope: &Envelope) -> Result<(
         .and_then(|()| std::fs::rename(&aside, &path))
         .and_then(|()| std::fs::File::open(&dir)?.sync_all());
     written.map_err(|error| fault(&path, &error))
+}
+
+/// Where a release is kept.
+pub(crate) fn kept_at(place: &Place, digest: &str) -> PathBuf {
+    place.ledger_dir.join(RELEASES).join(format!("{digest}.json"))
+}
+
+/// A release that was in force, where it was kept. What lies there is of this digest.
+pub(crate) fn kept(place: &Place, digest: &str) -> Result<Option<Envelope>, RunFault> {
+    let path = kept_at(place, digest);
+    let Some(bytes) = read(&path)? else { return Ok(None) };
+    let envelope = Envelope::from_bytes(&bytes).map_err(|why| refused(&path, &why))?;
+    let release = release::draft(&envelope).map_err(|why| refused(&path, &why))?;
+    let found = release::digest(&release).map_err(|why| refused(&path, &why))?;
+    match canonical::hex(&found) == digest {
+        true => Ok(Some(envelope)),
+        false => Err(refused(&path, &"it is not the release of its name")),
+    }
 }
 
 /// What a rule is, as it was signed.
@@ -120,6 +139,7 @@ pub fn history(place: &Path, ask: &Ask) -> Result<History, RunFault> {
     let roots = roots(&place)?;
     let names = Names::of(&place, &pipeline);
     let control = ledger_home(&place.ledger_dir, &pipeline.name);
+    journals::refresh(&place, &names, &pipeline.name)?;
     let entries = log::read(&control, &names.control_log(), None)?;
     let (mut in_force, mut stopped) = (BTreeMap::new(), BTreeMap::new());
     for (index, entry) in entries {
@@ -145,7 +165,7 @@ pub fn history(place: &Path, ask: &Ask) -> Result<History, RunFault> {
         Ok(())
     };
     for digest in in_force.keys() {
-        let path = place.ledger_dir.join(RELEASES).join(format!("{digest}.json"));
+        let path = kept_at(&place, digest);
         if let Some(bytes) = read(&path)? {
             take(&path, &bytes)?;
         }

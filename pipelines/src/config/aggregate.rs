@@ -68,8 +68,7 @@ pub(super) struct AggregateFile {
     /// What the account may spend. A full account stops the output before its first byte.
     pub caps: CapsFile,
     /// What becomes of a row that is read after its window was pinned.
-    #[expect(dead_code, reason = "one word is allowed, the schema holds it")]
-    pub late: LateFile,
+    pub late: Late,
 }
 
 /// Whose contribution is bounded and hidden.
@@ -245,12 +244,24 @@ pub(super) struct CapsFile {
     pub delta: Number,
 }
 
-#[derive(Clone, Copy, Deserialize, JsonSchema)]
-#[schemars(rename = "Late")]
+/// What becomes of a row that appears after its window was pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum LateFile {
+pub enum Late {
     /// It is sealed and set aside in the zone.
     Quarantine,
+    /// It counts in the window that is closed next, within what its unit may bring to that one.
+    Current,
+}
+
+impl Late {
+    /// As written in YAML.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quarantine => "quarantine",
+            Self::Current => "current",
+        }
+    }
 }
 
 /// The stage, every word of it understood.
@@ -268,6 +279,7 @@ pub struct Aggregate {
     /// The leaf that says when a row happened.
     pub time: String,
     pub closes_after_ms: u64,
+    pub late: Late,
     /// With their public keys; without any where noised counts select the groups.
     pub groups: Vec<Group>,
     /// Where noised counts select the groups: what a count of units must reach.
@@ -675,6 +687,7 @@ impl Lint<'_> {
             every_ms,
             time: file.window.time,
             closes_after_ms,
+            late: file.late,
             groups,
             threshold,
             names: read.names,

@@ -11,10 +11,12 @@ use douane_transforms::{Domains, Stage, StageFault};
 
 use super::aggregate::Aggregate;
 use super::beside;
+use super::enrich::{Enrich, Missing};
 use super::finding::{Findings, Kind, Mark};
 use super::pipeline::{
-    Class, ClassFile, ClassRule, FormatFile, Override, Pipeline, PipelineFile, QuasiSet, RuleFile,
-    Shape, Sink, SinkFile, SinkFormat, Source, SourceFile, StageFile, Start, UnknownLeafFile,
+    Class, ClassFile, ClassRule, FormatFile, MinGroup, MinGroupFile, Override, Pipeline,
+    PipelineFile, QuasiSet, RuleFile, Shape, Sink, SinkFile, SinkFormat, Source, SourceFile,
+    StageFile, Start, UnknownLeafFile,
 };
 use super::place::zone;
 use super::schema::{listed, nearest, plain};
@@ -57,7 +59,8 @@ impl Lint<'_> {
         let classes = self.classes(file.classes);
         let types = self.types(&file.types, &classes);
         let source = self.source(file.source, &classes);
-        let (mut stages, aggregate, is_aggregate) = self.split(file.stages, &classes);
+        let (mut stages, aggregate, is_aggregate, enrich) =
+            self.split(file.stages, &classes, &file.sink);
         let maps = self.regions(path, &mut stages);
         let words = self.dictionaries(path, &file.dictionaries, &mut stages);
         self.shared_domains(&mut stages, &file.overrides, file.sink.is_envelope());
@@ -70,6 +73,22 @@ impl Lint<'_> {
         let changes = self.changes(&file.sink, file.unknown_leaf);
         if is_aggregate {
             self.beside_aggregate(&file.sink, file.publish.is_some(), source.file.is_some());
+        }
+        let is_envelope = file.sink.is_envelope();
+        let is_on_ticks = file.publish.is_some();
+        let min_group = file
+            .min_group
+            .map(|said| self.min_group(said, &classes, is_aggregate, is_envelope, is_on_ticks));
+        if let (Some(group), Some(enrich)) = (&min_group, &enrich)
+            && enrich.missing == Missing::Quarantine
+        {
+            self.error(
+                group.mark,
+                Kind::NotAllowed,
+                "`min_group` stands beside `missing: quarantine`",
+            )
+            .help("a statistic that is published meanwhile would change who is counted")
+            .next("write `missing: nullify`, or remove `min_group`");
         }
         let sink = self.sink(file.sink);
         let publish_ms = file.publish.as_deref().map(|text| self.publish(text));
@@ -96,9 +115,11 @@ impl Lint<'_> {
             types,
             stages,
             aggregate,
+            enrich,
             sql_marks,
             sink,
             publish_ms,
+            min_group,
             quarantine_max_per_minute: file.quarantine.map(|q| q.max_per_minute),
             overrides,
             quasi_sets,
@@ -114,14 +135,25 @@ impl Lint<'_> {
         &mut self,
         files: Vec<StageFile>,
         classes: &[ClassRule],
-    ) -> (Vec<(Stage, Mark)>, Option<Aggregate>, bool) {
+        sink: &SinkFile,
+    ) -> (Vec<(Stage, Mark)>, Option<Aggregate>, bool, Option<Enrich>) {
         let all = files.len();
         let (mut stages, mut aggregate, mut found) = (Vec::new(), None, false);
+        let (mut enrich, mut enriched) = (None, false);
         for (n, file) in files.into_iter().enumerate() {
             match file {
                 StageFile::Row(stage) => {
                     let mark = self.root.mark_at(&["stages", &n.to_string(), stage.verb()]);
                     stages.push((stage, mark));
+                }
+                StageFile::Enrich(stage) => {
+                    if enriched {
+                        let mark = self.root.mark_at(&["stages", &n.to_string(), "enrich"]);
+                        self.error(mark, Kind::NotAllowed, "`enrich` stands there twice")
+                            .next("name all columns of one topic in one stage");
+                    }
+                    enriched = true;
+                    enrich = self.enrich(n, *stage.enrich, classes, sink).or(enrich);
                 }
                 StageFile::Aggregate(stage) => {
                     let made = self.aggregate(n, *stage.aggregate, classes);
@@ -136,7 +168,7 @@ impl Lint<'_> {
                 }
             }
         }
-        (stages, aggregate, found)
+        (stages, aggregate, found, enrich)
     }
 
     /// What has no meaning beside statistics, and what they need.
@@ -165,6 +197,41 @@ impl Lint<'_> {
                 .help("a statistic is no change of a row")
                 .next("write `state`, or remove it");
         }
+    }
+
+    /// What counting groups of rows needs. Which columns they are, the plan knows.
+    fn min_group(
+        &mut self,
+        MinGroupFile { k, columns }: MinGroupFile,
+        classes: &[ClassRule],
+        is_aggregate: bool,
+        is_envelope: bool,
+        is_on_ticks: bool,
+    ) -> MinGroup {
+        let mark = self.root.mark_at(&["min_group"]);
+        if is_aggregate {
+            self.error(mark, Kind::NotAllowed, "`min_group` stands beside `aggregate`")
+                .help("no row crosses, and noise hides each person, however few they are")
+                .next("remove it");
+        } else if !is_on_ticks {
+            self.error(mark, Kind::MissingKey, "`min_group` without `publish`")
+                .help("what is counted together is what comes between two of its ticks")
+                .next("add `publish: every 1m`");
+        }
+        if is_envelope && !is_aggregate {
+            self.error(mark, Kind::NotAllowed, "`min_group` stands beside `shape: envelope`")
+                .help("the row before a change would cross in a group that nobody has counted")
+                .next("write `shape: state`, or remove `min_group`");
+        }
+        if !classes.iter().any(|rule| rule.subject) {
+            self.error(
+                mark,
+                Kind::Class,
+                "`min_group` counts subjects, and no leaf says who one is",
+            )
+            .next("write `{ class: identifier, subject: true }` as the class of that leaf");
+        }
+        MinGroup { k, columns, mark }
     }
 
     fn quasi_sets(&mut self, sets: Vec<QuasiSet>, classes: &[ClassRule]) -> Vec<Vec<String>> {

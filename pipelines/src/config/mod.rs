@@ -4,6 +4,7 @@
 pub(crate) mod aggregate;
 mod case;
 mod de;
+mod enrich;
 mod finding;
 mod lint;
 mod pipeline;
@@ -24,14 +25,17 @@ use serde_json::Value as Json;
 
 pub use aggregate::Aggregate;
 pub use case::{ANY, Case, Cells, Event, Expected};
+pub use enrich::{Enrich, Missing};
 pub use finding::{Finding, Findings, Kind, Mark, Severity};
 pub use pipeline::{
-    Class, ClassRule, Override, Pipeline, Sink, SinkFormat, Source, Start, format_name,
+    Class, ClassRule, MinGroup, Override, Pipeline, Sink, SinkFormat, Source, Start, format_name,
 };
 pub(crate) use place::zone;
-pub use place::{Home, KeysPlace, Outside, Pkcs11Home, Place, Retention, TransitHome};
+pub use place::{
+    Home, KeysPlace, LedgerHome, Outside, Pkcs11Home, Place, Retention, Telemetry, TransitHome,
+};
 pub(crate) use schema::nearest;
-pub use serve::{Role, ServePlace, ServeTls};
+pub use serve::{Act, GroupPlace, Role, ServePlace, ServeTls};
 pub use tables::{SHARDS_MAX, Table};
 pub(crate) use yaml::quoted;
 
@@ -564,4 +568,4 @@ fn read_text(path: &Path, label: &str, findings: &mut Findings) -> Option<String
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

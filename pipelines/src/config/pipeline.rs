@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::aggregate::{Aggregate, AggregateFile};
 use super::case::{Case, CaseFile};
+use super::enrich::{Enrich, EnrichFile};
 use super::finding::Mark;
 use super::schema::About;
 use super::tables::Table;
@@ -49,6 +50,8 @@ pub struct Pipeline {
     pub stages: Vec<(Stage, Mark)>,
     /// The stage that makes statistics of rows; then there is no other.
     pub aggregate: Option<Aggregate>,
+    /// The stage that puts published statistics beside each row.
+    pub enrich: Option<Enrich>,
     /// The place of each character of the `sql` stage's text; empty where it is not known.
     pub sql_marks: Vec<Mark>,
     pub sink: Sink,
@@ -56,6 +59,8 @@ pub struct Pipeline {
     pub changes: Changes,
     /// Transactions become visible at multiples of so many milliseconds; None: as they come.
     pub publish_ms: Option<u64>,
+    /// Rows whose quasi-identifiers too few units share stay behind; None: nobody counts.
+    pub min_group: Option<MinGroup>,
     /// More refused records a minute hold their partitions; None: no limit.
     pub quarantine_max_per_minute: Option<u32>,
     pub overrides: Vec<Override>,
@@ -70,7 +75,24 @@ pub struct Pipeline {
     pub tests: Vec<Case>,
 }
 
+/// What `min_group` says; the plan joins it with what crosses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MinGroup {
+    /// Of how many units at least a window must hold rows with the same quasi-identifiers.
+    pub k: u32,
+    /// Columns outside that are looked at together; None: all that are made of a quasi-identifier.
+    pub columns: Option<Vec<String>>,
+    /// Where it stands.
+    pub mark: Mark,
+}
+
 impl Pipeline {
+    /// All its partitions are one shard's, whatever the place says: what it counts, it counts over
+    /// all of them.
+    pub fn is_one_shard(&self) -> bool {
+        self.aggregate.is_some() || self.min_group.is_some()
+    }
+
     /// What is outside the fingerprint is the same too.
     pub fn same_settings(&self, other: &Self) -> bool {
         self.quarantine_max_per_minute == other.quarantine_max_per_minute
@@ -305,6 +327,9 @@ pub(super) struct PipelineFile {
     /// to `every 1h`; without it as they come.
     #[serde(default)]
     pub publish: Option<String>,
+    /// Rows whose quasi-identifiers too few subjects share between two ticks of `publish` stay behind.
+    #[serde(default)]
+    pub min_group: Option<MinGroupFile>,
     /// What happens when records are refused.
     #[serde(default)]
     pub quarantine: Option<QuarantineFile>,
@@ -347,6 +372,7 @@ pub(super) struct DictionaryFile {
 #[serde(untagged)]
 pub(super) enum StageFile {
     Aggregate(AggregateStage),
+    Enrich(EnrichStage),
     Row(Stage),
 }
 
@@ -358,9 +384,12 @@ impl JsonSchema for StageFile {
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let mut verbs = Stage::json_schema(generator);
-        let aggregate = AggregateStage::json_schema(generator).to_value();
+        let others = [
+            AggregateStage::json_schema(generator).to_value(),
+            EnrichStage::json_schema(generator).to_value(),
+        ];
         let list = verbs.ensure_object().get_mut("oneOf").and_then(|list| list.as_array_mut());
-        list.into_iter().for_each(|list| list.push(aggregate.clone()));
+        list.into_iter().for_each(|list| list.extend(others.iter().cloned()));
         verbs
     }
 }
@@ -370,6 +399,13 @@ impl JsonSchema for StageFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct AggregateStage {
     pub aggregate: Box<AggregateFile>,
+}
+
+/// Published statistics beside each row; once.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EnrichStage {
+    pub enrich: Box<EnrichFile>,
 }
 
 /// Leaves that name somebody together.
@@ -702,6 +738,22 @@ impl From<UnknownLeafFile> for UnknownLeaf {
     }
 }
 
+/// How many subjects must share what a row shows of quasi-identifiers.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "MinGroup")]
+#[serde(deny_unknown_fields)]
+pub(super) struct MinGroupFile {
+    /// Of how many distinct subjects at least a window must hold rows that are the same in all of
+    /// `columns`.
+    #[schemars(range(min = 2, max = 1000))]
+    pub k: u32,
+    /// Columns outside that are looked at together; without it all that are made of a leaf of class
+    /// `quasi`.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 64), extend("uniqueItems" = true))]
+    pub columns: Option<Vec<String>>,
+}
+
 /// What happens when records are refused.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "Quarantine")]
@@ -728,9 +780,6 @@ fn types_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 /// Planned, not built: refused by name.
 pub(super) const LATER: &[About] = &[
     ("stages.*.dp", "write `aggregate`: noise is for sums over many rows, not for one"),
-    ("stages.*.enrich", "remove the stage"),
-    ("stages.*.aggregate.min_group", "remove it: public keys are published, however few they are"),
-    ("stages.*.aggregate.late=current", "write `quarantine`"),
     ("stages.*.pack", "remove the stage"),
     ("source.postgres", "let Debezium write to Kafka, and read from `kafka`"),
     ("sink.object_store", "write to `kafka`"),
@@ -750,6 +799,12 @@ pub(super) const ADVICE: &[About] = &[
     ("stages.*.encrypt", "use `fpe`, or `tokenize`"),
     ("stages.*.pseudonymize", "use `tokenize`"),
     ("stages.*.remove", "use `drop`"),
+    (
+        "stages.*.aggregate.min_group",
+        "remove it: noise hides each person, however few they are; `min_group` of rows stands beside \
+         `publish`",
+    ),
+    ("stages.*.min_group", "write it beside `publish`, at the head of the file"),
     ("stages.*.aggregate.device", "write `device` in douane.yaml: the bytes are the same on any"),
     ("stages.*.exclude", "use `drop`"),
     ("stages.*.bucket", "use `generalize` with `bins`"),

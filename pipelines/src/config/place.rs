@@ -30,6 +30,8 @@ pub struct Place {
     pub keys: KeysPlace,
     /// The folder of the ledger.
     pub ledger_dir: PathBuf,
+    /// Where the journals of pipelines are durable.
+    pub ledger_home: LedgerHome,
     /// Where open windows of statistics lie.
     pub state: StatePlace,
     /// The signed trust root.
@@ -40,8 +42,30 @@ pub struct Place {
     pub device: Choice,
     /// How `douane serve` is reached.
     pub serve: ServePlace,
+    /// Where traces go, if anywhere.
+    pub telemetry: Option<Telemetry>,
     /// What policies know of it, its own ones among that.
     pub policy: Ground,
+}
+
+/// Where traces go: they stay inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Telemetry {
+    /// A file, a request of OTLP a line.
+    File(PathBuf),
+    /// A collector's URL for traces, by OTLP over HTTP in JSON.
+    Otlp(String),
+}
+
+/// Where the journals of pipelines are durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LedgerHome {
+    /// In the ledger's folder.
+    #[default]
+    Folder,
+    /// In a topic of the sovereign cluster, `douane.NAME.journal`; the folder has a copy.
+    Topic,
 }
 
 /// Where open windows of statistics lie, and how much room they have.
@@ -139,7 +163,7 @@ pub(super) struct PlaceFile {
     /// Where keys live.
     pub keys: KeysFile,
     /// Where the ledger lives.
-    pub ledger: Dir,
+    pub ledger: LedgerFile,
     /// Where open windows of statistics lie; `state/` unless said.
     #[serde(default)]
     pub state: StateFile,
@@ -155,6 +179,8 @@ pub(super) struct PlaceFile {
     /// How `douane serve` is reached.
     #[serde(default)]
     pub serve: ServeFile,
+    /// Traces for OpenTelemetry, which stay inside; none unless said.
+    pub telemetry: Option<TelemetryFile>,
     /// Policies of this place: Rego files that can deny what the default policy allows.
     pub policy: Option<Dir>,
 }
@@ -283,6 +309,31 @@ impl Default for StateFile {
     }
 }
 
+/// Where traces go: one of the two.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Telemetry")]
+#[serde(deny_unknown_fields)]
+pub(super) struct TelemetryFile {
+    /// A file, relative to the folder of douane.yaml: OTLP as JSON, a request a line.
+    pub traces_file: Option<String>,
+    /// A collector inside, such as `http://127.0.0.1:4318/v1/traces`. Plain `http` is refused but
+    /// for this machine.
+    pub otlp: Option<String>,
+}
+
+/// Where the ledger lives.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Ledger")]
+#[serde(deny_unknown_fields)]
+pub(super) struct LedgerFile {
+    /// Its folder, relative to the folder of douane.yaml.
+    pub dir: String,
+    /// Where the journals of pipelines are durable: in the `folder`, or in a `topic` of the
+    /// sovereign cluster, which the folder has a copy of. `folder` unless said.
+    #[serde(default)]
+    pub home: LedgerHome,
+}
+
 /// A folder on this machine.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -295,14 +346,14 @@ pub(super) struct Dir {
 const LEASE_S: u32 = 300;
 
 /// Planned, not built: refused by name.
-pub(super) const LATER: &[About] =
-    &[("ledger.topic", "write `dir`"), ("witness", "remove it"), ("telemetry", "remove it")];
+pub(super) const LATER: &[About] = &[("witness", "remove it")];
 
 /// What people write and what they should write instead.
 pub(super) const ADVICE: &[About] = &[
     ("clusters.*.bootstrap_servers", "write `bootstrap`"),
     ("clusters.*.bootstrap.servers", "write `bootstrap`"),
     ("clusters.*.cluster_id", "write `id`"),
+    ("ledger.topic", "write `home: topic`; its name follows from the pipeline's"),
     ("clusters.*.schema_registry", "write `registry`"),
     ("approvers", "sign a new trust root: `douane release trust`"),
     ("threshold", "sign a new trust root: `douane release trust`"),
@@ -581,6 +632,12 @@ pub(super) fn build(
             .help("the ledger is handed to auditors, keys are not")
             .next("name another folder");
     }
+    if file.ledger.home == LedgerHome::Topic && sovereign.dir.is_some() {
+        let mark = root.mark_at(&["ledger", "home"]);
+        findings
+            .error(label, mark, Kind::Place, "the sovereign side is a folder, which has no topics")
+            .next("write `home: folder`, or remove the key");
+    }
     let region = sovereign.zone.clone();
     let policy_dir = file.policy.map(|policy| dir.join(policy.dir));
     let mark = root.mark_at(&["policy", "dir"]);
@@ -588,7 +645,7 @@ pub(super) fn build(
     let side = |cluster: &ClusterConfig| Endpoint {
         cluster_id: cluster.id.clone(),
         zone: cluster.zone.clone(),
-        topics: Vec::new(),
+        ..Endpoint::default()
     };
     let policy = Ground {
         source: side(&sovereign),
@@ -597,19 +654,65 @@ pub(super) fn build(
         dir: policy_dir,
         files,
     };
+    let serve = serve::build(file.serve, &sovereign.topic_prefix, &dir, root, label, findings);
+    if serve.group.is_some() && sovereign.dir.is_some() {
+        let mark = root.mark_at(&["serve", "group"]);
+        findings
+            .error(label, mark, Kind::Place, "the sovereign side is a folder, which has no groups")
+            .next("remove `serve.group`");
+    }
     Place {
         policy,
         keys: keys(file.keys, region, &dir, root, label, findings),
         sovereign,
         global,
         ledger_dir: dir.join(file.ledger.dir),
+        ledger_home: file.ledger.home,
         state: StatePlace { dir: dir.join(file.state.dir), bytes_max: file.state.mib_max << 20 },
         trust: dir.join(file.trust),
         tasks: file.tasks,
         device: device(file.device, root, label, findings),
-        serve: serve::build(file.serve, &dir, root, label, findings),
+        serve,
+        telemetry: file.telemetry.and_then(|file| telemetry(file, &dir, root, label, findings)),
         dir,
     }
+}
+
+fn telemetry(
+    file: TelemetryFile,
+    dir: &Path,
+    root: &Node,
+    label: &str,
+    findings: &mut Findings,
+) -> Option<Telemetry> {
+    let found = match (file.traces_file, file.otlp) {
+        (Some(path), None) if !path.is_empty() => Some(Telemetry::File(dir.join(path))),
+        (None, Some(url)) if is_inside(&url, true) => Some(Telemetry::Otlp(url)),
+        _ => None,
+    };
+    if found.is_none() {
+        let mark = root.mark_at(&["telemetry"]);
+        findings
+            .error(label, mark, Kind::Place, "`telemetry` names no place for traces, or two")
+            .help("a collector's URL is `https://` and a host, or `http://` and this machine")
+            .next("write `telemetry: { traces_file: traces.jsonl }`, or `otlp: …`");
+    }
+    found
+}
+
+/// `https://` and a host, or `http://` and this machine; a path behind it where it may have one.
+fn is_inside(url: &str, with_path: bool) -> bool {
+    let of = |scheme: &str| {
+        let rest = url.strip_prefix(scheme)?;
+        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        (with_path || path.is_empty()).then_some(host)
+    };
+    let host = of("https://").or_else(|| {
+        let host = of("http://")?;
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        ["localhost", "127.0.0.1", "[::1]"].contains(&name).then_some(host)
+    });
+    host.is_some_and(|host| !host.is_empty() && !host.contains('@')) && !url.contains(['?', '#'])
 }
 
 fn device(file: DeviceFile, root: &Node, label: &str, findings: &mut Findings) -> Choice {
@@ -700,12 +803,7 @@ fn transit(
             && text.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
     };
     let url = file.url.trim_end_matches('/').to_owned();
-    let host = url.strip_prefix("https://").or_else(|| {
-        let host = url.strip_prefix("http://")?;
-        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        ["localhost", "127.0.0.1", "[::1]"].contains(&name).then_some(host)
-    });
-    if !host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#'])) {
+    if !is_inside(&url, false) {
         findings
             .error(label, mark, Kind::Place, "`transit.url` is not `https://` and a host")
             .help("keys cross this link")

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::{Findings, Kind};
 use super::yaml::Node;
+use crate::names::{NAME_BYTES_MAX, is_name};
 
 /// What somebody may do with the service. No role crosses anything by itself: what crosses is what
 /// approvers signed, with keys of their own.
@@ -41,6 +42,35 @@ impl Role {
     }
 }
 
+/// Groups of calls that a place may want two persons for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// Creates or changes a connector.
+    Write,
+    /// Deletes one.
+    Delete,
+    /// Resumes or restarts one.
+    Start,
+    /// Pauses or stops one.
+    Stop,
+    /// Brings a signed revocation.
+    Revoke,
+}
+
+impl Act {
+    /// As files and messages write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Delete => "delete",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Revoke => "revoke",
+        }
+    }
+}
+
 /// How the service is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServePlace {
@@ -51,7 +81,24 @@ pub struct ServePlace {
     pub tokens: PathBuf,
     /// What a caller from this machine may do without a token.
     pub anonymous: Vec<Role>,
+    /// What is done once two persons have asked for it.
+    pub two_persons: Vec<Act>,
     pub tls: Option<ServeTls>,
+    /// The workers that it shares pipelines with.
+    pub group: Option<GroupPlace>,
+}
+
+/// Workers that share pipelines, and this one among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupPlace {
+    /// Of all of them: Kafka's `group.id`.
+    pub id: String,
+    /// Of this one alone.
+    pub worker: String,
+    /// In the sovereign cluster, prefix included.
+    pub config_topic: String,
+    /// As `config_topic`.
+    pub status_topic: String,
 }
 
 /// The service's own certificate, and whose clients' certificates it asks for.
@@ -77,8 +124,29 @@ pub(super) struct ServeFile {
     pub tokens_file: String,
     /// What a caller on this machine may do without a token; nothing unless said.
     pub anonymous: Vec<Role>,
+    /// Calls that are done once a second person, by another token, has made the same call within
+    /// a quarter of an hour; none unless said.
+    pub two_persons: Vec<Act>,
     /// The service's certificate.
     pub tls: Option<ServeTlsFile>,
+    /// Workers that share the pipelines; one alone unless said.
+    pub group: Option<GroupFile>,
+}
+
+/// Workers that share pipelines: they have one `id`, and a name each.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Group")]
+#[serde(deny_unknown_fields)]
+pub(super) struct GroupFile {
+    /// The group's name, Kafka Connect's `group.id`.
+    pub id: String,
+    /// This worker's name; no other of the group has it.
+    pub worker: String,
+    /// The topic of configs, in the sovereign cluster; `douane.ID.configs` unless said.
+    pub config_storage_topic: Option<String>,
+    /// The topic of states, in the sovereign cluster, whose partitions are what workers are dealt;
+    /// `douane.ID.status` unless said.
+    pub status_storage_topic: Option<String>,
 }
 
 /// The service's certificate.
@@ -101,13 +169,16 @@ impl Default for ServeFile {
             pipelines: "pipelines/".to_owned(),
             tokens_file: "tokens.json".to_owned(),
             anonymous: Vec::new(),
+            two_persons: Vec::new(),
             tls: None,
+            group: None,
         }
     }
 }
 
 pub(super) fn build(
     file: ServeFile,
+    topic_prefix: &str,
     dir: &Path,
     root: &Node,
     label: &str,
@@ -147,11 +218,33 @@ pub(super) fn build(
             refuse(key, &format!("`serve.{key}` is empty"), "name one, or remove the key");
         }
     }
+    let group = file.group.map(|group| {
+        for (key, value) in [("id", &group.id), ("worker", &group.worker)] {
+            if !is_name(value, NAME_BYTES_MAX) {
+                let mark = root.mark_at(&["serve", "group", key]);
+                let message = format!("`serve.group.{key}` is no name");
+                let next = "write small letters, digits, `_` and `-`, beginning with a letter";
+                findings.error(label, mark, Kind::Place, message).next(next);
+            }
+        }
+        let topic = |said: Option<String>, last: &str| {
+            let name = said.unwrap_or_else(|| format!("douane.{}.{last}", group.id));
+            format!("{topic_prefix}{name}")
+        };
+        GroupPlace {
+            config_topic: topic(group.config_storage_topic, "configs"),
+            status_topic: topic(group.status_storage_topic, "status"),
+            id: group.id,
+            worker: group.worker,
+        }
+    });
     ServePlace {
+        group,
         listen,
         pipelines: dir.join(file.pipelines),
         tokens: dir.join(file.tokens_file),
         anonymous: file.anonymous,
+        two_persons: file.two_persons,
         tls: file.tls.map(|tls| ServeTls {
             cert_file: dir.join(tls.cert_file),
             key_file: dir.join(tls.key_file),

@@ -218,6 +218,7 @@ fn full() -> Fingerprinted {
     serde_json::from_value(serde_json::json!({
         "v": 1, "pipeline": "p", "purpose": "test", "source": end("s"), "target": end("g"),
         "partition_by": "token", "timestamp_ms_granularity": "1000", "publish_ms": "1000",
+        "min_group": {"k": 5, "columns": ["city", "born"], "unit": "key.id"},
         "record_shape": "state",
         "changes": {"envelope": {"db": "crm", "table": "t", "deletes": "keep"},
             "unavailable": "nullify", "truncate": "drop", "unknown_leaf": "strip"},

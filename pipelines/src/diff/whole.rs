@@ -64,6 +64,8 @@ const REDACTED: Cost = (Risk::Readers, "more of a free text is redacted");
 const PRIVACY: Cost = (Risk::Disclosure, "the noise, or how much may be spent of it, is another");
 const EXCEPTION: Cost = (Risk::Disclosure, "an exception from the default policy");
 const NO_EXCEPTION: Cost = (Risk::Readers, "what only the exception let cross stays behind");
+const SMALLER_GROUPS: Cost = (Risk::Disclosure, "rows that fewer persons share may cross");
+const FEWER_ROWS: Cost = (Risk::Readers, "rows of small groups stay behind, or are withdrawn");
 const ORDER: Cost = (Risk::Approval, "the same in another order");
 const KEY_ORDER: Cost =
     (Risk::Keys, "updates and deletes no longer find the rows that crossed under the old key");
@@ -74,6 +76,20 @@ const UNSAID: Cost = (
     Risk::Disclosure,
     "a release file does not say settings of stages and domains: compare the pipelines' files",
 );
+
+/// A group of more persons, seen in more columns, lets fewer rows cross; all else may let more.
+fn group_cost(old: &Fingerprinted, new: &Fingerprinted) -> Cost {
+    let stricter = match (&old.min_group, &new.min_group) {
+        (None, Some(_)) => true,
+        (Some(was), Some(is)) => {
+            is.unit == was.unit
+                && is.k >= was.k
+                && was.columns.iter().all(|column| is.columns.contains(column))
+        }
+        (_, None) => false,
+    };
+    if stricter { FEWER_ROWS } else { SMALLER_GROUPS }
+}
 
 /// What a release says of its pipeline; what it does not say is `like` the other one.
 pub(super) fn said(release: &Release, like: Option<&Fingerprinted>) -> Fingerprinted {
@@ -119,6 +135,7 @@ pub(super) fn said(release: &Release, like: Option<&Fingerprinted>) -> Fingerpri
         partition_by: target.partition_by.clone(),
         timestamp_ms_granularity: target.timestamp_ms_granularity,
         publish_ms: like.and_then(|l| l.publish_ms),
+        min_group: like.and_then(|l| l.min_group.clone()),
         record_shape: changes.shape_name().to_owned(),
         changes: changes.clone(),
         leaves: leaves.clone(),
@@ -197,6 +214,7 @@ impl Lines {
             partition_by,
             timestamp_ms_granularity,
             publish_ms,
+            min_group,
             record_shape,
             changes,
             leaves,
@@ -223,6 +241,8 @@ impl Lines {
         // Without a schedule records show as they come: closer than any.
         let (was, is) = (old.publish_ms, *publish_ms);
         self.line("publish every ms", (&was, &is), number, closer(is < was));
+        let text = |group: &Option<_>| group.as_ref().map_or_else(none, json);
+        self.line("min_group", (&old.min_group, min_group), text, group_cost(old, new));
         let shape = if record_shape == "envelope" { IMAGES } else { FORMATS };
         self.text("record shape", (&old.record_shape, record_shape), shape);
         self.changes(&old.changes, changes);

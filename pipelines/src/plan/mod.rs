@@ -2,6 +2,8 @@
 //! physical expressions, so that the borders of batches stay the run loop's.
 
 pub(crate) mod aggregate;
+mod enrich;
+mod min_group;
 mod sql;
 
 use std::collections::BTreeSet;
@@ -25,9 +27,12 @@ use douane_transforms::{Declared, Keyring, Normalize, Produces, Stage, Transform
 use crate::config::{
     Class, Expected, Finding, Findings, Kind, Mark, Override, Pipeline, nearest, quoted,
 };
+use crate::enrich::Statistics;
 use crate::policy::{self, Refusal, Verdict};
 
 pub use aggregate::{AggregateColumn, Role};
+pub use enrich::Enriched;
+pub use min_group::MinGroup;
 pub use sql::{DerivedColumn, SqlOutput, SqlPlan};
 
 /// Which part of a record a leaf belongs to. Column names carry it: `key.id`, `after.id`.
@@ -147,8 +152,12 @@ pub struct Plan {
     /// What the `sql` stage lets cross instead of `columns`.
     pub sql: Option<SqlPlan>,
     /// Leaves of the row that do not cross and are read all the same: they say whose key a cell is
-    /// protected under.
+    /// protected under, or whose a row is.
     pub subjects: Vec<Leaf>,
+    /// Which rows stay behind for the size of their group.
+    pub min_group: Option<MinGroup>,
+    /// Columns of published statistics, behind all others.
+    pub enriched: Option<Enriched>,
     /// What the `aggregate` stage lets cross instead of rows; then there is nothing else.
     pub aggregate: Option<Vec<AggregateColumn>>,
 }
@@ -205,6 +214,8 @@ impl Plan {
                     columns: Vec::new(),
                     sql: None,
                     subjects: Vec::new(),
+                    min_group: None,
+                    enriched: None,
                     aggregate: Some(columns),
                 }),
                 false => Err(findings),
@@ -248,10 +259,20 @@ impl Plan {
             }
         }
         let sql = sql::apply(pipeline, &mut columns, known, &mut findings);
-        if findings.is_empty() {
-            Ok(Self { leaves, classed, keys, columns, sql, subjects, aggregate: None })
-        } else {
-            Err(findings)
+        if !findings.is_empty() {
+            return Err(findings);
+        }
+        let (min_group, enriched, aggregate) = (None, None, None);
+        let mut plan =
+            Self { leaves, classed, keys, columns, sql, subjects, min_group, enriched, aggregate };
+        if let Some((group, leaf)) = min_group::of(pipeline, &plan, &mut findings) {
+            plan.subjects.extend(leaf);
+            plan.min_group = Some(group);
+        }
+        plan.enriched = enrich::of(pipeline, &plan, &mut findings);
+        match findings.is_empty() {
+            true => Ok(plan),
+            false => Err(findings),
         }
     }
 
@@ -272,17 +293,20 @@ impl Plan {
         if let Some(columns) = &self.aggregate {
             return columns.iter().map(Crosses::Noised).collect();
         }
-        match &self.sql {
+        let mut outputs: Vec<Crosses<'_>> = match &self.sql {
             None => self.columns.iter().map(|c| Crosses::Leaf(&c.name, c)).collect(),
             Some(sql) => sql
                 .outputs
                 .iter()
                 .map(|output| match output {
                     SqlOutput::Leaf { column, name } => Crosses::Leaf(name, &self.columns[*column]),
-                    SqlOutput::Derived(column) => Crosses::Derived(column),
+                    SqlOutput::Derived { column, .. } => Crosses::Derived(column),
                 })
                 .collect(),
-        }
+        };
+        let enriched = self.enriched.iter().flat_map(|enriched| &enriched.columns);
+        outputs.extend(enriched.map(Crosses::Derived));
+        outputs
     }
 
     /// Row leaves whose values are built; of all others only the names are read.
@@ -374,6 +398,7 @@ impl Plan {
             keys: side(&self.keys, Image::Own)?,
             before: envelope.then(|| side(&self.columns, Image::Before)).transpose()?,
             sql,
+            enriched: self.enriched.as_ref().map(enrich::Joined::new),
         })
     }
 }
@@ -699,6 +724,7 @@ pub struct Stages {
     /// The same stages on the row before the change, for the envelope shape.
     before: Option<Side>,
     sql: Option<sql::Compiled>,
+    enriched: Option<enrich::Joined>,
 }
 
 /// What the stages make of some rows.
@@ -723,6 +749,13 @@ pub struct Staged {
 }
 
 impl Stages {
+    /// What rows are enriched with from here on.
+    pub fn know(&mut self, statistics: Arc<Statistics>) {
+        if let Some(enriched) = &mut self.enriched {
+            enriched.known = Some(statistics);
+        }
+    }
+
     /// Applies every stage. A fault of one cell refuses its row and no other.
     pub fn apply(&self, batch: Batch) -> Result<Staged, StageStop> {
         if let Ok(Sides { columns, keys, before, outside }) =
@@ -756,6 +789,10 @@ impl Stages {
         let (columns, outside) = match &self.sql {
             Some(sql) => sql.evaluate(&columns, origins)?,
             None => (columns, vec![false; origins.len()]),
+        };
+        let columns = match &self.enriched {
+            Some(enriched) => enriched.beside(&columns, rows, origins, &outside)?,
+            None => columns,
         };
         Ok(Sides {
             columns,
@@ -826,7 +863,8 @@ fn code_of(fault: &DataFusionError) -> Option<&'static str> {
         DataFusionError::External(source) => source
             .downcast_ref::<TransformFault>()
             .map(TransformFault::code)
-            .or_else(|| source.is::<NullKey>().then_some("null_key")),
+            .or_else(|| source.is::<NullKey>().then_some("null_key"))
+            .or_else(|| source.is::<enrich::NotPublished>().then_some("statistic_missing")),
         DataFusionError::Context(_, inner) => code_of(inner),
         DataFusionError::Shared(inner) => code_of(inner),
         _ => None,

@@ -10,6 +10,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 use douane_schemas::batch::{Origin, RowKind};
+use douane_schemas::leaf::LeafType;
 use douane_transforms::sql::{Bound, Derived, EvalFault, Input, Output, Query, SqlFault};
 use douane_transforms::{Produces, Stage};
 
@@ -36,14 +37,21 @@ pub enum SqlOutput {
         column: usize,
         name: String,
     },
-    Derived(DerivedColumn),
+    Derived {
+        column: DerivedColumn,
+        derived: Derived,
+    },
 }
 
 /// One column that is computed.
 #[derive(Clone, Debug)]
 pub struct DerivedColumn {
     pub name: String,
-    pub derived: Derived,
+    /// The stage that computes it.
+    pub verb: &'static str,
+    /// How, in the spelling that is signed.
+    pub text: String,
+    pub leaf_type: LeafType,
     /// Whose values are in it.
     pub direct: Vec<usize>,
     /// Whose values decide what it is, or whether it fails.
@@ -183,14 +191,17 @@ fn plan(
                 );
                 let verdict = policy::column(text.pipeline, column);
                 let Some(rule) = deny(derived.at, verdict) else { continue };
-                SqlOutput::Derived(DerivedColumn {
+                let column = DerivedColumn {
                     name,
+                    verb: "sql",
+                    text: derived.text.clone(),
+                    leaf_type: derived.leaf_type,
                     direct: derived.direct.iter().copied().collect(),
                     indirect: derived.indirect.iter().copied().collect(),
                     class: policy::strictest(direct.iter().map(|c| c.from.class)),
-                    derived,
                     rule,
-                })
+                };
+                SqlOutput::Derived { column, derived }
             }
         });
     }
@@ -215,8 +226,8 @@ impl Compiled {
             SqlOutput::Leaf { column, name } => {
                 Field::new(name, columns[*column].output.arrow(), true)
             }
-            SqlOutput::Derived(column) => {
-                Field::new(&column.name, column.derived.leaf_type.arrow(), true)
+            SqlOutput::Derived { column, .. } => {
+                Field::new(&column.name, column.leaf_type.arrow(), true)
             }
         };
         let fields: Vec<Field> = plan.outputs.iter().map(field).collect();
@@ -250,8 +261,8 @@ impl Compiled {
         for output in &self.plan.outputs {
             arrays.push(match output {
                 SqlOutput::Leaf { column, .. } => Arc::clone(staged.column(*column)),
-                SqlOutput::Derived(column) => {
-                    let made = column.derived.evaluate(&values, inside.len()).map_err(external)?;
+                SqlOutput::Derived { derived, .. } => {
+                    let made = derived.evaluate(&values, inside.len()).map_err(external)?;
                     scattered(&made, &inside, staged.num_rows())?
                 }
             });

@@ -2,6 +2,8 @@
 //! costs.
 
 mod aggregate;
+mod enrich;
+mod min_group;
 mod sql;
 
 use std::path::{Path, PathBuf};

@@ -26,11 +26,31 @@ pub struct Document {
     pub purpose: String,
     pub source: Endpoint,
     pub target: Endpoint,
+    /// `state`: what a row is now; `envelope`: what changed as well.
+    pub record_shape: String,
+    /// Timestamps outside are cut to multiples of this.
+    pub timestamp_ms: u64,
+    /// Records cross on ticks of this only; none: as they come.
+    pub publish_ms: Option<u64>,
     /// What crosses, and what only decides what crosses.
     pub columns: Vec<Column>,
     pub overrides: Vec<Exception>,
+    /// How many subjects must share what a row shows of quasi-identifiers.
+    pub min_group: Option<MinGroup>,
     /// Of statistics: what they spend.
     pub statistics: Option<Statistics>,
+}
+
+/// Rows whose group is too small stay behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct MinGroup {
+    /// Distinct subjects that a window must hold of a group.
+    pub k: u32,
+    /// The columns outside that make a group.
+    pub columns: Vec<String>,
+    /// The window.
+    pub every_ms: u64,
 }
 
 /// A side: a Kafka cluster, or a folder.
@@ -40,6 +60,8 @@ pub struct Endpoint {
     pub cluster_id: String,
     pub zone: String,
     pub topics: Vec<String>,
+    /// How records are written there.
+    pub format: String,
 }
 
 /// What a column is made of.
@@ -204,10 +226,22 @@ impl Document {
             v: FORM,
             pipeline: pipeline.name.clone(),
             purpose: pipeline.purpose.clone(),
-            source: Endpoint { topics: pipeline.source.topics.clone(), ..source.clone() },
-            target: Endpoint { topics: vec![topic], ..target.clone() },
+            source: Endpoint {
+                topics: pipeline.source.topics.clone(),
+                format: pipeline.source.format_name().to_owned(),
+                ..source.clone()
+            },
+            target: Endpoint {
+                topics: vec![topic],
+                format: pipeline.sink.format_name().to_owned(),
+                ..target.clone()
+            },
+            record_shape: pipeline.changes.shape_name().to_owned(),
+            timestamp_ms: pipeline.sink.timestamp_ms,
+            publish_ms: pipeline.publish_ms,
             columns: Vec::new(),
             overrides: pipeline.overrides.iter().map(exception).collect(),
+            min_group: None,
             statistics: pipeline.aggregate.as_ref().map(statistics),
         }
     }
@@ -249,7 +283,12 @@ impl Document {
             columns.push((Column::noised(plan, noised), noised.rule.clone()));
         }
         let (columns, rules) = columns.into_iter().unzip();
-        (Self { columns, ..Self::of(pipeline) }, rules)
+        let min_group = plan.min_group.as_ref().map(|group| MinGroup {
+            k: group.k,
+            columns: group.columns.clone(),
+            every_ms: pipeline.publish_ms.unwrap_or_default(),
+        });
+        (Self { columns, min_group, ..Self::of(pipeline) }, rules)
     }
 
     /// The same with these columns.
@@ -338,7 +377,7 @@ impl Column {
     fn derived(plan: &Plan, derived: &DerivedColumn) -> Self {
         let of = |all: &[usize]| all.iter().map(|at| &plan.columns[*at]).collect::<Vec<_>>();
         let (direct, indirect) = (of(&derived.direct), of(&derived.indirect));
-        let leaf_type = derived.derived.leaf_type;
+        let leaf_type = derived.leaf_type;
         let is_text = super::is_text(leaf_type);
         Self::computed(&derived.name, leaf_type.to_string(), is_text, &direct, &indirect)
     }

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::engine::{Policy, Undecided};
-use super::{PACKAGE_OF_PLACES, document};
+use super::{PACKAGE_OF_PLACES, document, paths};
 use crate::config::{Findings, Kind, Mark};
 
 /// One file, as it lies.
@@ -61,6 +61,9 @@ const WORDS: &[(&str, &str)] = &[
     ("import", "there is nothing to import: Rego is version 1"),
 ];
 
+/// Digits of a number.
+const DIGITS_MAX: usize = 15;
+
 /// The Rego files of a folder, by name. Files of tests, `…_test.rego`, are not policies.
 pub fn names(dir: &Path) -> std::io::Result<Vec<String>> {
     let mut names = Vec::new();
@@ -72,6 +75,38 @@ pub fn names(dir: &Path) -> std::io::Result<Vec<String>> {
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// What lies in the folder, looks like a policy, and is read by nobody: whoever put it there believes
+/// that it denies.
+fn not_read(dir: &Path) -> std::io::Result<Vec<(String, &'static str)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        // Folders of tools, such as `.git`.
+        if name.starts_with('.') && !name.to_lowercase().ends_with(".rego") {
+            continue;
+        }
+        let path = dir.join(&name);
+        if path.is_dir() {
+            found.push((name, "a folder in the folder of policies is not read"));
+        } else if name.ends_with("_test.rego") {
+            let text = read_bounded(&path).and_then(|bytes| String::from_utf8(bytes).ok());
+            if package(text.as_deref().unwrap_or_default()).as_deref() == Some(PACKAGE_OF_PLACES) {
+                found.push((name, "a file of tests is not read, and this one is of the policies"));
+            }
+        } else if name.to_lowercase().ends_with(".rego") && !name.ends_with(".rego") {
+            found.push((name, "only files that end in `.rego` are read"));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// What a file says it is part of.
+fn package(text: &str) -> Option<String> {
+    let mut words = tokens(text).into_iter().map(|token| token.text);
+    (words.next()? == "package").then(|| words.next()).flatten()
 }
 
 /// At most a byte more than a file may have; nothing of what is no file.
@@ -107,6 +142,12 @@ pub fn read(dir: &Path, place: &str, mark: Mark, findings: &mut Findings) -> Vec
             .error(place, mark, Kind::OutOfRange, message)
             .next(format_args!("expected 1 to {FILES_MAX}: files that end in `.rego`"));
         return Vec::new();
+    }
+    for (name, why) in not_read(dir).unwrap_or_default() {
+        let label = dir.join(&name).display().to_string();
+        findings
+            .error(&label, Mark::FILE, Kind::NotAllowed, why)
+            .next("put its rules into a file of the folder itself, or take it away");
     }
     let mut files = Vec::new();
     for name in found {
@@ -146,6 +187,18 @@ fn examine(dir: &Path, files: &[File], findings: &mut Findings) {
             .next("name the parts in rules of their own");
         return;
     }
+    // Before an engine makes something large of few characters.
+    for file in files {
+        if let Some(mark) =
+            tokens(&file.text).iter().find(|token| is_odd_number(token)).map(|t| t.mark)
+        {
+            let message = format!("a number has digits, at most {DIGITS_MAX}, and one point");
+            findings
+                .error(&label(&file.name), mark, Kind::NotAllowed, message)
+                .next("write it out");
+            return;
+        }
+    }
     if let Err((name, fault)) = parse(files) {
         let (mark, why) = match fault {
             Undecided::Failed { line, column, why } => (Mark { line, column }, why),
@@ -165,7 +218,16 @@ fn examine(dir: &Path, files: &[File], findings: &mut Findings) {
         return;
     }
     for file in files {
-        for (mark, message, next) in strange(&file.text, &known) {
+        let of_types = paths::wrong(&file.text).into_iter().map(|wrong| {
+            let step = "mend it: what is not there would deny nothing";
+            (wrong.mark, wrong.message, step.to_owned())
+        });
+        let mut all = strange(&file.text, &known);
+        // What both say is said once.
+        let more: Vec<_> =
+            of_types.filter(|(mark, ..)| all.iter().all(|(m, ..)| m.line != mark.line)).collect();
+        all.extend(more);
+        for (mark, message, next) in all {
             findings.error(&label(&file.name), mark, Kind::NotAllowed, message).next(next);
         }
     }
@@ -180,6 +242,13 @@ fn examine(dir: &Path, files: &[File], findings: &mut Findings) {
             )
             .next("write `deny contains {\"code\": …, \"why\": …} if { … }`");
     }
+}
+
+fn is_odd_number(token: &Token) -> bool {
+    let Token { text, next: Some('0'), .. } = token else { return false };
+    let digits = text.chars().filter(char::is_ascii_digit).count();
+    let plain = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    !plain || text.matches('.').count() > 1 || digits > DIGITS_MAX
 }
 
 /// How deep brackets lie in each other, those in texts and comments too.
@@ -279,6 +348,14 @@ fn strange(text: &str, known: &Known) -> Vec<(Mark, String, String)> {
             say(format!("`{word}` is no part of the document"), "read `input` alone");
             continue;
         }
+        // Looked at before.
+        if next == Some('0') {
+            continue;
+        }
+        if word == "*" {
+            say("`*` makes numbers that grow without end".to_owned(), "compare without it");
+            continue;
+        }
         if next == Some('$') {
             say("a template of a text: engines disagree about it".to_owned(), "write it out");
             continue;
@@ -369,9 +446,19 @@ fn tokens(text: &str) -> Vec<Token> {
                 found.push(Token { text: word, mark, starts_line: false, next });
             }
             c if c.is_ascii_digit() => {
-                while let Some(c) = chars.next_if(|c| c.is_ascii_digit() || *c == '.') {
+                let mut word = String::from(c);
+                while let Some(c) = chars.next_if(|c| {
+                    let exponent = word.ends_with(['e', 'E']) && matches!(c, '+' | '-');
+                    c.is_alphanumeric() || "_.".contains(*c) || exponent
+                }) {
                     step(c);
+                    word.push(c);
                 }
+                found.push(Token { text: word, mark, starts_line: false, next: Some('0') });
+            }
+            '*' => {
+                let text = String::from(c);
+                found.push(Token { text, mark, starts_line: false, next: None });
             }
             '[' => index = before.is_some_and(|b| b.is_alphanumeric() || "_])".contains(b)),
             _ => {}
@@ -494,6 +581,49 @@ is_quasi(column) if {
         assert_eq!(found(&deep), ["1: brackets lie deeper than 8 in each other"]);
         let broken = found("package douane.place\n\ndeny contains if {\n");
         assert!(broken[0].contains("no policy: "), "{broken:?}");
+    }
+
+    #[test]
+    fn place_bad_numbers_that_grow() {
+        for (to, line) in [
+            ("1e999999999", true),
+            ("1E+9", true),
+            ("1234567890123456", true),
+            ("1.2.3", true),
+            ("0x7f", true),
+            ("2 * 3", true),
+            ("123456789012345", false),
+            ("0.25", false),
+        ] {
+            let text = GOOD.replacen("leaf.class == \"quasi\"", &format!("2 > {to}"), 1);
+            assert_eq!(found(&text).iter().any(|f| f.starts_with("18: ")), line, "{to}");
+        }
+        // A rule of that name is no way round.
+        let text = format!("{GOOD}\ne999999999 := 2\n").replacen("\"quasi\"", "1e999999999", 1);
+        assert!(found(&text).iter().any(|f| f.contains("a number has digits")), "{text}");
+    }
+
+    #[test]
+    fn place_bad_what_nobody_reads_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("a.rego"), GOOD).unwrap();
+        fs::write(at("a_test.rego"), "package douane.place_test\n").unwrap();
+        fs::create_dir(at(".git")).unwrap();
+        let told = || {
+            let mut findings = Findings::default();
+            read(dir.path(), "douane.yaml", Mark::FILE, &mut findings);
+            let mut all: Vec<String> = findings.iter().map(|f| f.message.to_string()).collect();
+            all.sort();
+            all
+        };
+        assert_eq!(told(), Vec::<String>::new(), "the control");
+        fs::create_dir(at("more")).unwrap();
+        fs::write(at("B.REGO"), GOOD).unwrap();
+        fs::write(at("b_test.rego"), GOOD).unwrap();
+        let told = told();
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told.iter().all(|why| why.contains("read")), "{told:?}");
     }
 
     #[test]

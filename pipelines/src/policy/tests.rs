@@ -333,19 +333,24 @@ fn out_of_form(add: &mut Add<'_>) {
 }
 
 fn base() -> Document {
-    let side = |zone: &str, topic: &str| Endpoint {
+    let side = |zone: &str, topic: &str, format: &str| Endpoint {
         cluster_id: zone.to_owned(),
         zone: zone.to_owned(),
         topics: vec![topic.to_owned()],
+        format: format.to_owned(),
     };
     Document {
         v: 1,
         pipeline: "customers".into(),
         purpose: "model-training".into(),
-        source: side("eu-de", "crm.public.customers"),
-        target: side("global", "training.customers"),
+        source: side("eu-de", "crm.public.customers", "debezium_avro"),
+        target: side("global", "training.customers", "avro"),
+        record_shape: "state".into(),
+        timestamp_ms: 1_000,
+        publish_ms: None,
         columns: Vec::new(),
         overrides: Vec::new(),
+        min_group: None,
         statistics: None,
     }
 }

@@ -84,6 +84,9 @@ impl Proof {
         if let Some(publish) = &self.publish {
             writeln!(out, "<dt>Published</dt><dd>{}</dd>", Escaped(publish))?;
         }
+        if let Some(group) = &self.min_group {
+            writeln!(out, "<dt>Groups</dt><dd>{}</dd>", Escaped(group))?;
+        }
         writeln!(out, "</dl>\n</header>")?;
         let no = if standing.live { "" } else { " no" };
         writeln!(

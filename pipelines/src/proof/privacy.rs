@@ -122,7 +122,7 @@ impl Privacy {
             period: length(aggregate.period_ms),
             window: length(aggregate.every_ms),
             closes_after: length(aggregate.closes_after_ms),
-            late: "quarantine",
+            late: aggregate.late.name(),
             groups: threshold.is_none().then_some(groups),
             threshold,
             select_delta: threshold.map(|_| format!("{:e}", design.delta().value())),

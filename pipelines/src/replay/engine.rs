@@ -22,10 +22,12 @@ use douane_schemas::record::RawRecord;
 
 use super::Answer;
 use super::select::Recorded;
+use super::windows::{Counting, Windows};
 use crate::config::{Pipeline, Place, SinkFormat};
 use crate::crossing::{TRY, keys_used, software};
 use crate::dry_run;
 use crate::edges::Edges;
+use crate::enrich::{self, Looked, Statistics};
 use crate::evidence;
 use crate::fault::RunFault;
 use crate::key_home::KeyHome;
@@ -118,6 +120,9 @@ pub struct Engine<'s> {
     made: BTreeMap<(Vec<String>, u32), Option<Made>>,
     turn: Turn,
     batch_rows: usize,
+    counting: Option<Counting>,
+    /// What was known as of some transaction.
+    statistics: Option<Arc<Statistics>>,
 }
 
 type Told = (Answer, Vec<String>);
@@ -131,6 +136,8 @@ impl<'s> Engine<'s> {
             made: BTreeMap::new(),
             turn: Turn::default(),
             batch_rows: batch_rows.max(1),
+            counting: Counting::of(shared),
+            statistics: None,
         })
     }
 
@@ -188,6 +195,9 @@ impl<'s> Engine<'s> {
 
     fn compare(&mut self, one: &Recorded, made: &mut Made) -> Result<Told, RunFault> {
         let intent = &one.intent;
+        if let Some(why) = self.know(one, made)? {
+            return Ok((Answer::InputGone, vec![why]));
+        }
         let (ids, Some(spans)) = (ids(one), self.spans(&intent.spans)) else {
             let why = "it read a topic that this pipeline does not".to_owned();
             return Ok((Answer::SemanticsGone, vec![why]));
@@ -227,7 +237,10 @@ impl<'s> Engine<'s> {
             return Ok((Answer::InputGone, vec![why]));
         }
         staged.push(made.stages.apply(self.decoder.finish())?);
-        let staged = joined(staged)?;
+        let mut staged = joined(staged)?;
+        if let Some(why) = self.hold_back(&one.windows, made, &mut staged)? {
+            return Ok((Answer::InputGone, vec![why]));
+        }
         let deletes = self.deletes(&staged, before, one, made)?;
         let passed = self.pass(one, made, &staged, deletes, ids)?;
         Ok(self.told(one, &passed))
@@ -337,7 +350,9 @@ impl<'s> Engine<'s> {
                     earlier.refuse(Refused { source, offset: raw.offset, code: "earlier" });
                 }
             }
-            let before = made.stages.apply(self.decoder.finish())?;
+            let mut before = made.stages.apply(self.decoder.finish())?;
+            // Of a window that is gone nothing is known: its rows count as having crossed.
+            self.hold_back(&one.windows, made, &mut before)?;
             for (origin, code) in &before.refused {
                 earlier.refuse(Refused { source, offset: origin.offset, code });
             }
@@ -349,6 +364,38 @@ impl<'s> Engine<'s> {
             deletes.clear();
         }
         Ok(deletes)
+    }
+
+    /// Rows get the statistics that were known then. `Some`: they are not there any more.
+    fn know(&mut self, one: &Recorded, made: &mut Made) -> Result<Option<String>, RunFault> {
+        let shared = self.shared;
+        let Some(enriched) = &shared.plan.enriched else { return Ok(None) };
+        let then = &one.intent.statistics;
+        if self.statistics.as_ref().is_none_or(|known| known.read() != then) {
+            let (place, signer) = (&shared.place, shared.keys.manifest_public());
+            match enrich::read(place, &enriched.said, signer, Some(then))? {
+                Looked::Known(statistics) => self.statistics = Some(Arc::new(statistics)),
+                Looked::Gone(why) => return Ok(Some(why)),
+            }
+        }
+        if let Some(statistics) = &self.statistics {
+            made.stages.know(Arc::clone(statistics));
+        }
+        Ok(None)
+    }
+
+    /// Rows of groups that were too small do not cross. `Some`: their window is not there any more.
+    fn hold_back(
+        &mut self,
+        windows: &Windows,
+        made: &Made,
+        staged: &mut Staged,
+    ) -> Result<Option<String>, RunFault> {
+        let (shared, schemas) = (self.shared, self.schemas.as_mut());
+        match &mut self.counting {
+            Some(counting) => counting.hold_back(shared, &made.stages, schemas, windows, staged),
+            None => Ok(None),
+        }
     }
 
     fn withdrawal(&self) -> Option<Withdrawal> {
@@ -496,7 +543,7 @@ impl<'s> Engine<'s> {
 }
 
 impl Shared {
-    fn topic(&self, index: u32) -> &str {
+    pub fn topic(&self, index: u32) -> &str {
         self.pipeline.source.topics.get(index as usize).map_or("?", String::as_str)
     }
 }

@@ -1,17 +1,20 @@
 //! Which transactions a replay is about: committed ones, as the target's positions name the ledger.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use douane_ledger::coverage::{Expect, Manifests};
 use douane_ledger::log::{self, Entry, Intent, RefusedEntry};
 use douane_ledger::manifest::Manifest;
 
 use super::engine::Shared;
-use super::{Ask, Range};
+use super::windows::Windows;
+use super::{Ask, Range, Transaction, selection};
 use crate::coverage;
 use crate::crossing::PositionTopic;
 use crate::edges;
 use crate::fault::RunFault;
+use crate::journals;
 use crate::names::ledger_home;
 
 /// A transaction as it was written down.
@@ -23,17 +26,23 @@ pub struct Recorded {
     pub refused: Vec<RefusedEntry>,
     /// What was signed about it, where the manifest topic still has it.
     pub manifest: Option<Manifest>,
+    /// Which records were counted together, of all transactions.
+    pub windows: Arc<Windows>,
 }
 
 /// A manifest, and when it was sent.
 type Sent = (Manifest, i64);
 
-/// The transactions that are asked for, in the order of their logs.
-pub fn recorded(shared: &Shared, ask: &Ask) -> Result<Vec<Recorded>, RunFault> {
+/// The transactions that are asked for, in the order of their logs, and the digest of them all: of this
+/// part and of every other.
+pub fn recorded(shared: &Shared, ask: &Ask) -> Result<(Vec<Recorded>, String), RunFault> {
     let mut sent = manifests(shared)?;
-    let mut found: Vec<Recorded> = committed(shared)?
+    let all = committed(shared)?;
+    let windows = Arc::new(Windows::of(&all));
+    let mut found: Vec<Recorded> = all
         .into_iter()
         .filter_map(|mut one| {
+            one.windows = Arc::clone(&windows);
             let (manifest, at) = sent.remove(&one.intent.manifest_id).unzip();
             one.manifest = manifest;
             is_wanted(&one, at, ask).then_some(one)
@@ -48,6 +57,8 @@ pub fn recorded(shared: &Shared, ask: &Ask) -> Result<Vec<Recorded>, RunFault> {
             unknown.join("\n  ")
         )));
     }
+    let all: Vec<Transaction> = found.iter().map(Transaction::of).collect();
+    let selected = selection(all.iter())?;
     if let Some((part, parts)) = ask.part {
         let mut number = 0;
         found.retain(|_| {
@@ -62,7 +73,7 @@ pub fn recorded(shared: &Shared, ask: &Ask) -> Result<Vec<Recorded>, RunFault> {
                 .to_owned(),
         ));
     }
-    Ok(found)
+    Ok((found, selected))
 }
 
 /// Manifests that were asked for by name and are not among what was found.
@@ -101,6 +112,7 @@ fn committed(shared: &Shared) -> Result<Vec<Recorded>, RunFault> {
     let positions = PositionTopic::new(place, pipeline, edges, keys, &topic.id);
     let layout = positions.layout()?.ok_or(RunFault::PositionLost)?;
     let home = ledger_home(&place.ledger_dir, &pipeline.name);
+    journals::refresh(place, names, &pipeline.name)?;
     let mut all = Vec::new();
     for (head, _) in positions.shards(&layout)? {
         let (shard, Some(ledger)) = (head.shard, head.ledger) else { continue };
@@ -114,10 +126,9 @@ fn committed(shared: &Shared) -> Result<Vec<Recorded>, RunFault> {
                     let mut list = std::mem::take(&mut refused);
                     list.extend(intent.refused.iter().cloned());
                     let log = log.clone();
-                    open = Some((
-                        index,
-                        Recorded { log, shard, intent, refused: list, manifest: None },
-                    ));
+                    let (manifest, windows) = (None, Arc::default());
+                    let one = Recorded { log, shard, intent, refused: list, manifest, windows };
+                    open = Some((index, one));
                 }
                 Entry::Committed { of } => {
                     all.extend(open.take_if(|(at, _)| *at == of).map(|(_, one)| one));
@@ -160,7 +171,8 @@ mod tests {
     fn recorded(id: &str) -> Recorded {
         let intent = Intent { manifest_id: id.into(), ..Intent::default() };
         let log = "shard-0".to_owned();
-        Recorded { log, shard: 0, intent, refused: Vec::new(), manifest: None }
+        let (manifest, windows) = (None, Arc::default());
+        Recorded { log, shard: 0, intent, refused: Vec::new(), manifest, windows }
     }
 
     #[test]

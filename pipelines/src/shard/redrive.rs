@@ -7,10 +7,10 @@
 
 use std::ops::ControlFlow;
 
-use douane_connectors::edge::Sink;
+use douane_connectors::edge::{EdgeFault, Sink};
 use douane_connectors::kafka::OwnedRecord;
 use douane_ledger::log::{self, Entry};
-use douane_schemas::debezium::Refusal;
+use douane_schemas::debezium::{Hold, Refusal};
 use douane_schemas::record::RawRecord;
 use serde_json::json;
 
@@ -27,6 +27,9 @@ const LOOK: (usize, usize) = (5_000, 4 << 20);
 /// The decoder's buffers have no room for one more row.
 const FULL: &str = "full";
 
+/// Whatever was in the table before it is gone.
+const TRUNCATED: &str = "truncated";
+
 impl Shard<'_> {
     /// Tries again what a request asks for of this shard's partitions; each request once a life.
     pub(super) fn redrive(
@@ -35,7 +38,8 @@ impl Shard<'_> {
         mut sink: Box<dyn Sink>,
     ) -> Result<Box<dyn Sink>, RunFault> {
         let asked = Request::read(&self.crossing.pipeline);
-        if asked == life.redriven {
+        // What is tried again is in no window: nobody counted it.
+        if life.counter.is_some() || asked == life.redriven {
             return Ok(sink);
         }
         life.redriven.clone_from(&asked);
@@ -108,8 +112,10 @@ impl Shard<'_> {
             Ok(digest) => digest,
             Err(code) => return self.stays(life, at, code).map(|()| sink),
         };
-        if self.is_newer(life, source, &raw, &digest, next)? {
-            return self.stays(life, at, "superseded").map(|()| sink);
+        match self.is_newer(life, source, &raw, &digest, next)? {
+            Some(false) => {}
+            Some(true) => return self.stays(life, at, "superseded").map(|()| sink),
+            None => return self.stays(life, at, "newer_unknown").map(|()| sink),
         }
         let mut turn = Turn::default();
         self.push(life, &raw)?.ok();
@@ -152,12 +158,13 @@ impl Shard<'_> {
         offset: i64,
     ) -> Result<Option<OwnedRecord>, RunFault> {
         let mut found = None;
-        self.scan(source, offset, &mut |record| {
+        let scanned = self.scan(source, offset, &mut |record| {
             if record.offset == offset {
                 found = Some(OwnedRecord::of(record));
             }
             ControlFlow::Break(())
-        })?;
+        });
+        scanned.map_err(self.crossing.source_fault())?;
         Ok(found)
     }
 
@@ -166,13 +173,9 @@ impl Shard<'_> {
         source: Source,
         from: i64,
         each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
-    ) -> Result<(), RunFault> {
+    ) -> Result<(), EdgeFault> {
         let topic = self.crossing.topic_name(source.0);
-        self.crossing
-            .edges
-            .sovereign
-            .scan(topic, source.1, from, TRY * 6, each)
-            .map_err(self.crossing.source_fault())
+        self.crossing.edges.sovereign.scan(topic, source.1, from, TRY * 6, each)
     }
 
     /// Decodes a record; a refusal by its code.
@@ -185,6 +188,7 @@ impl Shard<'_> {
         match life.decoder.push(record, schemas.as_mut()) {
             Ok(()) => Ok(Ok(())),
             Err(Refusal::Quarantine(code)) => Ok(Err(code.code())),
+            Err(Refusal::Hold(Hold::Truncate)) => Ok(Err(TRUNCATED)),
             Err(Refusal::Hold(_)) => Ok(Err("unknown_shape")),
             Err(Refusal::Full) => Ok(Err(FULL)),
             Err(Refusal::Away(why)) => Err(RunFault::Again(why.to_string())),
@@ -208,8 +212,9 @@ impl Shard<'_> {
         })
     }
 
-    /// Whether the source holds a record of the same key after this one and before `next`. What
-    /// is after `next` crosses after it. One that does not decode is known by its raw key only.
+    /// Whether the source holds a record of the same key, or the table's truncate, after this one and
+    /// before `next`. What is after `next` crosses after it. One that does not decode is known by its raw
+    /// key only. `None`: there is more than can be read in the time.
     fn is_newer(
         &self,
         life: &mut Life,
@@ -217,14 +222,14 @@ impl Shard<'_> {
         record: &RawRecord<'_>,
         digest: &str,
         next: i64,
-    ) -> Result<bool, RunFault> {
+    ) -> Result<Option<bool>, RunFault> {
         // Without a key outside no record takes another's place.
         if self.crossing.plan.keys.is_empty() {
-            return Ok(false);
+            return Ok(Some(false));
         }
         let mut outcome = Ok(false);
         let mut bytes = 0;
-        self.scan(source, record.offset + 1, &mut |newer| {
+        let scanned = self.scan(source, record.offset + 1, &mut |newer| {
             if newer.offset >= next {
                 return ControlFlow::Break(());
             }
@@ -241,10 +246,15 @@ impl Shard<'_> {
                 Ok(false) => ControlFlow::Continue(()),
                 _ => ControlFlow::Break(()),
             }
-        })?;
+        });
         // What is left of the look is taken out of the decoder in any case.
         let rest = holds_key(life, digest);
-        Ok(outcome? || rest?)
+        let found = outcome? || rest?;
+        match scanned {
+            Err(fault) if fault.is_unfinished() && !found => Ok(None),
+            Err(fault) if !found => Err(self.crossing.source_fault()(fault)),
+            _ => Ok(Some(found)),
+        }
     }
 
     /// Takes a newer record into the look, and looks where the look is full.
@@ -255,7 +265,11 @@ impl Shard<'_> {
         look: bool,
         digest: &str,
     ) -> Result<bool, RunFault> {
-        if self.push(life, newer)? == Err(FULL) {
+        let pushed = self.push(life, newer)?;
+        if pushed == Err(TRUNCATED) {
+            return Ok(true);
+        }
+        if pushed == Err(FULL) {
             let found = holds_key(life, digest)?;
             let pushed = self.push(life, newer)?;
             // A record that alone is too much for the buffers was never a row.

@@ -22,13 +22,17 @@ use crate::leaf::LeafType;
 
 /// What Debezium sends for a TOAST value that did not change (`unavailable.value.placeholder`).
 const PLACEHOLDER: &str = "__debezium_unavailable_value";
-/// The same in an array of text, of bytes as integers, in a map, and as the one UUID of an array.
-const PLACEHOLDER_TEXTS: [&str; 5] = [
+/// The same as text of other types, as `UnchangedToastedPlaceholder` makes it: in an array of text, of bytes as
+/// integers, in a map (`hstore`, in its JSON form too), as the one UUID of an array, in an array of bytes, in one of
+/// decimals by single bytes, and in one of booleans.
+const PLACEHOLDER_TEXTS: [&str; 7] = [
     r#"["__debezium_unavailable_value"]"#,
     "[95,95,100,101,98,101,122,105,117,109,95,117,110,97,118,97,105,108,97,98,108,101,95,118,97,108,117,101]",
     r#"{"__debezium_unavailable_value":"__debezium_unavailable_value"}"#,
     r#"["b68a35a7-17ad-35b3-af2a-ae46edb4545a"]"#,
     r#"["X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="]"#,
+    r#"["Xw==","Xw==","ZA==","ZQ==","Yg==","ZQ==","eg==","aQ==","dQ==","bQ==","Xw==","dQ==","bg==","YQ==","dg==","YQ==","aQ==","bA==","YQ==","Yg==","bA==","ZQ==","Xw==","dg==","YQ==","bA==","dQ==","ZQ=="]"#,
+    "[true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true]",
 ];
 /// Bytes that one variable-width column may hold; Arrow's offsets are 32 bits.
 const COLUMN_BYTES_MAX: usize = 1 << 30;
@@ -170,11 +174,8 @@ impl Column {
 
     /// Text, but never Debezium's placeholder for a value it does not have.
     pub(super) fn text(&mut self, value: &str) -> Result<(), QuarantineCode> {
-        let placeholder = match self.leaf_type {
-            LeafType::Array | LeafType::Opaque => PLACEHOLDER_TEXTS.contains(&value),
-            _ => value == PLACEHOLDER,
-        };
-        if placeholder {
+        let nested = matches!(value.as_bytes(), [b'[' | b'{', ..]);
+        if value == PLACEHOLDER || (nested && PLACEHOLDER_TEXTS.contains(&value)) {
             return Err(QuarantineCode::Unavailable);
         }
         if self.data_type != DataType::Utf8 {

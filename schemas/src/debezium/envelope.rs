@@ -5,7 +5,7 @@
 //! Spanner and Cassandra are not in version 1.
 
 /// Version of the built-in list of documented envelope leaves and headers (class `metadata`).
-pub const ENVELOPE_LIST_VERSION: u32 = 1;
+pub const ENVELOPE_LIST_VERSION: u32 = 2;
 
 /// What JSON and Avro may hold in an envelope leaf. Every one may be null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ const CONNECTORS: [(&str, Connectors); 6] = [
 ];
 
 /// Members of `source`, in the order in which PostgreSQL's connector writes them.
-const SOURCE: [(&str, Kind, Connectors); 37] = [
+const SOURCE: [(&str, Kind, Connectors); 40] = [
     ("version", Kind::Text, ALL),
     ("connector", Kind::Text, ALL),
     ("name", Kind::Text, ALL),
@@ -73,6 +73,10 @@ const SOURCE: [(&str, Kind, Connectors); 37] = [
     ("row_id", Kind::Text, ORACLE),
     ("scn_idx", Kind::Number, ORACLE),
     ("txSeq", Kind::Number, ORACLE),
+    // Since 3.1.
+    ("commit_ts_ms", Kind::Number, ORACLE),
+    ("start_scn", Kind::Text, ORACLE),
+    ("start_ts_ms", Kind::Number, ORACLE),
 ];
 
 /// Members of `transaction`.

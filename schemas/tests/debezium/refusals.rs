@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use data_encoding::BASE64;
+
 use douane_schemas::batch::Op;
 use douane_schemas::debezium::{
     Away, Decoder, Hold, Limits, QuarantineCode, Refusal, SchemaFault, WriterSchemas,
@@ -303,6 +305,23 @@ fn values_that_do_not_fit_are_set_aside_bad_values() {
         ("\"AAE=\"", "\"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==\"", Unavailable),
         ("\"t\":\"mrkr7349x\"", "\"t\":\"__debezium_unavailable_value\"", Unavailable),
         ("[\"mrkr7349x\",1.0]", "[\"__debezium_unavailable_value\"]", Unavailable),
+        // An hstore, whose JSON is a text.
+        (
+            "\"t\":\"mrkr7349x\"",
+            r#""t":"{\"__debezium_unavailable_value\":\"__debezium_unavailable_value\"}""#,
+            Unavailable,
+        ),
+        ("[\"mrkr7349x\",1.0]", &format!("[{}]", ["true"; 28].join(",")), Unavailable),
+        (
+            "[\"mrkr7349x\",1.0]",
+            &format!(
+                "[{}]",
+                b"__debezium_unavailable_value"
+                    .map(|byte| format!("\"{}\"", BASE64.encode(&[byte])))
+                    .join(",")
+            ),
+            Unavailable,
+        ),
         ("\"t\":\"mrkr7349x\"", "\"t\":\"\\ud83dmrkr7349x\"", LoneSurrogate),
         ("\"t\":\"mrkr7349x\"", "\"t\":\"mrkr7349x\\udc00\"", LoneSurrogate),
         ("\"t\":\"mrkr7349x\"", "\"t\":1e2", Number),

@@ -80,7 +80,7 @@ pub fn keys_of(service: &Service, connector: &Connector) -> Keys {
 }
 
 fn info_json(service: &Service, connector: &Connector) -> Value {
-    info_with(service, connector, lifecycle::task_count(&connector.state()))
+    info_with(service, connector, lifecycle::task_count(service, connector))
 }
 
 fn info_with(service: &Service, connector: &Connector, tasks: u32) -> Value {
@@ -222,10 +222,22 @@ fn make(
         return Err(Answer::error(400, &what));
     }
     let yaml = keys.remove(PIPELINE).unwrap_or_default();
-    let saved = Saved { config: Some(keys), target };
-    fleet.store.save(name, &saved).map_err(|error| super::disk(&error))?;
-    store::replace(&file, 0o644, yaml.as_bytes()).map_err(|error| super::disk(&error))?;
-    let connector = fleet.add(name, &file, saved);
+    let connector = match &service.worker {
+        Some(worker) => {
+            worker.create(name, &keys, &yaml, target)?;
+            // Taken up by now, unless it was deleted again.
+            fleet.get(name).ok_or_else(|| match worker.behind(name) {
+                Some(why) => Answer::error(500, &why),
+                None => Answer::error(404, "it was deleted again"),
+            })?
+        }
+        None => {
+            let saved = Saved { config: Some(keys), target };
+            fleet.store.save(name, &saved).map_err(|error| super::disk(&error))?;
+            store::replace(&file, 0o644, yaml.as_bytes()).map_err(|error| super::disk(&error))?;
+            fleet.add(name, &file, saved)
+        }
+    };
     // Nothing of it runs yet.
     let location = format!("{}/connectors/{name}", call.origin);
     Ok(Answer::json(201, &info_with(service, &connector, 0)).header("Location", location))
@@ -236,6 +248,10 @@ fn make(
 fn change(service: &Service, connector: &Arc<Connector>, mut keys: Keys) -> Result<Answer, Answer> {
     checked(service, &connector.name, &mut keys)?;
     let yaml = keys.remove(PIPELINE).unwrap_or_default();
+    if let Some(worker) = &service.worker {
+        worker.reconfigure(&connector.name, &keys, &yaml)?;
+        return Ok(Answer::json(200, &info_json(service, connector)));
+    }
     let saved = Saved { config: Some(keys), ..connector.state().saved };
     let store = &service.fleet.store;
     store.save(&connector.name, &saved).map_err(|error| super::disk(&error))?;
@@ -263,19 +279,39 @@ pub fn put_config(service: &Service, call: &Call) -> Answer {
 pub fn patch_config(service: &Service, call: &Call) -> Answer {
     let patch = || {
         let connector = super::connector(service, call)?;
-        let mut keys = keys_of(service, &connector);
-        for (key, value) in call.map()? {
-            match value {
-                Some(value) => keys.insert(key, value),
-                None => keys.remove(&key),
-            };
-        }
-        change(service, &connector, keys)
+        let asked = call.map()?;
+        let patched = |mut keys: Keys| {
+            for (key, value) in &asked {
+                match value {
+                    Some(value) => keys.insert(key.clone(), value.clone()),
+                    None => keys.remove(key),
+                };
+            }
+            keys
+        };
+        let Some(worker) = &service.worker else {
+            return change(service, &connector, patched(keys_of(service, &connector)));
+        };
+        let name = &connector.name;
+        worker.patch(name, |held, yaml| {
+            let mut keys = held.clone();
+            keys.insert(PIPELINE.to_owned(), yaml.to_owned());
+            let mut keys = patched(keys);
+            checked(service, name, &mut keys)?;
+            let yaml = keys.remove(PIPELINE).unwrap_or_default();
+            Ok((keys, yaml))
+        })?;
+        Ok(Answer::json(200, &info_json(service, &connector)))
     };
     patch().unwrap_or_else(|answer| answer)
 }
 
 pub fn delete(service: &Service, call: &Call) -> Answer {
+    if let Some(worker) = &service.worker {
+        // One that could not be taken up here can be deleted all the same.
+        let deleted = worker.delete(call.param("c"));
+        return deleted.map_or_else(|answer| answer, |()| Answer::empty(204));
+    }
     let connector = match super::connector(service, call) {
         Ok(connector) => connector,
         Err(answer) => return answer,

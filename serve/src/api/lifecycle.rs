@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::call::{Answer, Call};
 use crate::config::PIPELINE;
 use crate::connector::{Connector, Member, Phase, State};
+use crate::group::{Order, Worker};
 use crate::service::Service;
 use crate::store::TargetState;
 
@@ -53,11 +54,21 @@ fn waits(member: &Member, shard: u32) -> Option<String> {
 
 /// How many tasks there are. A connector that stopped has none, nor has one that waits to run for
 /// the first time.
-pub fn task_count(state: &State) -> u32 {
+pub fn task_count(service: &Service, connector: &Connector) -> u32 {
+    if let Some(worker) = elsewhere(service, connector) {
+        let tasks = worker.status(&connector.name)["tasks"].as_array().map_or(0, Vec::len);
+        return u32::try_from(tasks).unwrap_or(u32::MAX);
+    }
+    let state = connector.state();
     match state.saved.target {
         TargetState::Stopped => 0,
         _ => state.members.iter().map(|member| member.shards).sum(),
     }
+}
+
+/// Who knows what a connector is doing, where that is not this worker.
+fn elsewhere<'s>(service: &'s Service, connector: &Connector) -> Option<&'s Worker> {
+    service.worker.as_ref().filter(|_| !connector.is_here())
 }
 
 fn tasks_of(state: &State) -> Vec<Task> {
@@ -92,6 +103,14 @@ fn own(state: &State) -> Task {
 
 /// As Kafka Connect writes it.
 pub fn state_json(service: &Service, connector: &Connector) -> Value {
+    match elsewhere(service, connector) {
+        Some(worker) => worker.status(&connector.name),
+        None => state_here(service, connector),
+    }
+}
+
+/// Of one that runs here.
+pub fn state_here(service: &Service, connector: &Connector) -> Value {
     state_with(service, connector, |_| None)
 }
 
@@ -113,9 +132,12 @@ fn state_with(
         .zip(0..)
         .map(|(task, id)| shown(task).json(&worker, Some(id)))
         .collect();
+    let mut own = own(&state);
+    let behind = service.worker.as_ref().and_then(|worker| worker.behind(&connector.name));
+    own.trace = own.trace.or(behind);
     json!({
         "name": connector.name,
-        "connector": own(&state).json(&worker, None),
+        "connector": own.json(&worker, None),
         "tasks": tasks,
         "type": "sink",
     })
@@ -123,8 +145,12 @@ fn state_with(
 
 pub fn status(service: &Service, call: &Call) -> Answer {
     let name = call.param("c");
-    match service.fleet.get(name) {
-        Some(connector) => Answer::json(200, &state_json(service, &connector)),
+    let status = match service.fleet.get(name) {
+        Some(connector) => Some(state_json(service, &connector)),
+        None => service.worker.as_ref().and_then(|worker| worker.unknown(name)),
+    };
+    match status {
+        Some(status) => Answer::json(200, &status),
         None => Answer::error(404, &format!("No status found for connector {name}")),
     }
 }
@@ -135,10 +161,11 @@ fn aim(service: &Service, call: &Call, target: TargetState, status: u16) -> Answ
     let Some(connector) = service.fleet.get(name) else {
         return Answer::error(404, &format!("Unknown connector {name}"));
     };
-    match service.fleet.aim(&connector, target) {
-        Ok(()) => Answer::empty(status),
-        Err(error) => super::disk(&error),
-    }
+    let aimed = match &service.worker {
+        Some(worker) => worker.aim(name, target),
+        None => service.fleet.aim(&connector, target).map_err(|error| super::disk(&error)),
+    };
+    aimed.map_or_else(|answer| answer, |()| Answer::empty(status))
 }
 
 pub fn pause(service: &Service, call: &Call) -> Answer {
@@ -162,16 +189,35 @@ pub fn restart(service: &Service, call: &Call) -> Answer {
     let (tasks, failed) = (call.flag("includeTasks"), call.flag("onlyFailed"));
     let restarted =
         |task: &Task| (tasks && (!failed || task.state == "FAILED")).then_some("RESTARTING");
-    let mut answer = state_with(service, &connector, restarted);
+    let mut answer = match elsewhere(service, &connector) {
+        Some(worker) => worker.status(name),
+        None => state_with(service, &connector, restarted),
+    };
     if tasks && !failed {
         answer["connector"]["state"] = json!("RESTARTING");
     }
-    if tasks {
-        connector.restart(failed, None);
+    if tasks && let Err(answer) = begin_again(service, &connector, failed, None) {
+        return answer;
     }
     match tasks || failed {
         true => Answer::json(202, &answer),
         false => Answer::empty(204),
+    }
+}
+
+/// Restarts what is asked for, wherever it runs.
+fn begin_again(
+    service: &Service,
+    connector: &Connector,
+    only_failed: bool,
+    task: Option<u32>,
+) -> Result<(), Answer> {
+    match &service.worker {
+        Some(worker) => worker.order(&connector.name, Order::Restart { only_failed, task }),
+        None => {
+            connector.restart(only_failed, task);
+            Ok(())
+        }
     }
 }
 
@@ -184,7 +230,7 @@ pub fn tasks(service: &Service, call: &Call) -> Answer {
     keys.insert("task.class".to_owned(), "io.douane.Shard".to_owned());
     keys.remove(PIPELINE);
     let name = &connector.name;
-    let tasks: Vec<Value> = (0..task_count(&connector.state()))
+    let tasks: Vec<Value> = (0..task_count(service, &connector))
         .map(|task| json!({"id": {"connector": name, "task": task}, "config": keys}))
         .collect();
     Answer::json(200, &json!(tasks))
@@ -201,10 +247,10 @@ pub fn task_status(service: &Service, call: &Call) -> Answer {
         Ok(number) => number,
         Err(answer) => return answer,
     };
-    let tasks = service.fleet.get(name).map(|c| tasks_of(&c.state())).unwrap_or_default();
-    let found = u32::try_from(number).ok().and_then(|n| Some((n, tasks.get(n as usize)?)));
+    let status = service.fleet.get(name).map(|c| state_json(service, &c)).unwrap_or_default();
+    let found = usize::try_from(number).ok().and_then(|number| status["tasks"].get(number));
     match found {
-        Some((n, task)) => Answer::json(200, &task.json(&service.worker_id(), Some(n))),
+        Some(task) => Answer::json(200, task),
         None => Answer::error(404, &format!("No status found for task {name}-{number}")),
     }
 }
@@ -219,12 +265,10 @@ pub fn restart_task(service: &Service, call: &Call) -> Answer {
     let Some(connector) = service.fleet.get(name) else {
         return Answer::error(404, &format!("Unknown connector: {name}"));
     };
-    let tasks = task_count(&connector.state());
+    let tasks = task_count(service, &connector);
     match u32::try_from(number).ok().filter(|n| *n < tasks) {
-        Some(n) => {
-            connector.restart(false, Some(n));
-            Answer::empty(204)
-        }
+        Some(n) => begin_again(service, &connector, false, Some(n))
+            .map_or_else(|answer| answer, |()| Answer::empty(204)),
         None => Answer::error(404, &format!("Unknown task: {name}-{number}")),
     }
 }

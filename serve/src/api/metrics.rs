@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use douane_pipelines::audit;
+use douane_pipelines::certificates::{expiries, validity};
 use douane_pipelines::status::{self, PartitionState, Status};
+use douane_pipelines::traces;
 
 use super::lifecycle;
 use crate::call::{Answer, Call};
@@ -39,6 +41,21 @@ struct Reading {
 }
 
 impl Readings {
+    /// What is known of each connector: how old it is in seconds, and its pipelines.
+    pub fn all(
+        &self,
+        service: &Service,
+        connectors: &[Arc<Connector>],
+    ) -> BTreeMap<String, (Option<u64>, Vec<Status>)> {
+        self.refresh(service, connectors);
+        let known = self.statuses.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let of = |(name, reading): (&String, &Reading)| {
+            let age_s = reading.at.map(|at| at.elapsed().as_secs());
+            (name.clone(), (age_s, reading.statuses.clone()))
+        };
+        known.iter().map(of).collect()
+    }
+
     /// Reads anew what is old, beside whoever asked: the next look has it.
     fn refresh(&self, service: &Service, connectors: &[Arc<Connector>]) {
         let mut known = self.statuses.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -155,7 +172,9 @@ fn float(count: u64) -> f64 {
 }
 
 pub fn read(service: &Service, _: &Call) -> Answer {
-    let connectors = service.fleet.all();
+    let mut connectors = service.fleet.all();
+    // Of a group each worker says what it runs itself.
+    connectors.retain(|connector| connector.is_here());
     service.readings.refresh(service, &connectors);
     let states: Vec<(String, State)> =
         connectors.iter().map(|c| (c.name.clone(), c.state())).collect();
@@ -164,6 +183,8 @@ pub fn read(service: &Service, _: &Call) -> Answer {
     of_pipelines(&mut page, &states);
     of_clusters(&mut page, service);
     of_budget(&mut page, service);
+    of_certificates(&mut page, service);
+    of_traces(&mut page);
     of_process(&mut page, service, &states);
     Answer::text(200, "text/plain; version=0.0.4; charset=utf-8", page.0)
 }
@@ -321,6 +342,27 @@ fn of_budget(page: &mut Page, service: &Service) {
             page.sample(left, &labels, policy.left);
         }
     }
+}
+
+/// When what the service is known by ends; what cannot be read has no line.
+fn of_certificates(page: &mut Page, service: &Service) {
+    let ends = "douane_certificate_expires_timestamp_seconds";
+    page.family(ends, "gauge", "When a certificate or a token ends, by what it is for.");
+    let own = service.place.serve.tls.as_ref().and_then(|tls| validity(&tls.cert_file));
+    let sides = [("sovereign", &service.place.sovereign), ("global", &service.place.global)];
+    let of_sides = sides.into_iter().flat_map(|(side, cluster)| {
+        expiries(cluster).into_iter().map(move |end| (side, end.ends)).collect::<Vec<_>>()
+    });
+    for (of, at) in own.into_iter().map(|(_, end)| ("service", end)).chain(of_sides) {
+        page.sample(ends, &[("of", of)], float(at.as_second().unsigned_abs()));
+    }
+}
+
+/// Spans that nobody took.
+fn of_traces(page: &mut Page) {
+    let name = "douane_traces_lost_total";
+    page.family(name, "counter", "Traces that could not be handed on.");
+    page.sample(name, &[], float(traces::lost()));
 }
 
 /// What the process uses, and which connector of it.

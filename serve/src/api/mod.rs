@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod connectors;
+pub mod evidence;
 pub mod lifecycle;
 pub mod metrics;
 pub mod offsets;
@@ -9,6 +10,7 @@ pub mod openapi;
 pub mod plugins;
 pub mod topics;
 pub mod v1;
+pub mod views;
 pub mod worker;
 
 use std::sync::Arc;
@@ -27,7 +29,7 @@ fn connector(service: &Service, call: &Call) -> Result<Arc<Connector>, Answer> {
 }
 
 /// A fault as an answer: 503 where something outside is away, 400 or 500 by whose it is.
-fn fault(fault: &RunFault) -> Answer {
+pub fn fault(fault: &RunFault) -> Answer {
     let status = match fault {
         RunFault::Unreachable { .. } | RunFault::Again(_) => 503,
         RunFault::Findings(_) | RunFault::Release(_) => 400,

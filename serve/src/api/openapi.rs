@@ -72,6 +72,9 @@ fn operation(route: &Route) -> Value {
             operation["x-roles"] = roles.iter().map(|role| role.name()).collect();
         }
     }
+    if let Some(act) = route.act {
+        operation["x-act"] = json!(act.name());
+    }
     if route.has_body {
         operation["requestBody"] = json!({
             "required": true,

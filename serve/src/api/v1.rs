@@ -1,13 +1,17 @@
 //! `/v1`: what Kafka Connect has no words for.
 
 use douane_ledger::log;
-use douane_pipelines::names::ledger_home;
-use douane_pipelines::{audit, explain, status};
+use douane_pipelines::config as files;
+use douane_pipelines::fault::RunFault;
+use douane_pipelines::key_home::PublicKeys;
+use douane_pipelines::names::{checkpoint_origin, ledger_home};
+use douane_pipelines::{audit, explain, revocation, status};
 use serde_json::{Value, json};
 
 use crate::call::{Answer, Call};
 use crate::connector::Member;
 use crate::service::Service;
+use crate::store;
 
 pub fn pipelines(service: &Service, _: &Call) -> Answer {
     let mut all = Vec::new();
@@ -87,17 +91,18 @@ pub fn ledger(service: &Service, call: &Call) -> Answer {
         Ok(connector) => connector,
         Err(answer) => return answer,
     };
+    let keys = PublicKeys::open(&service.place.keys.dir).ok().flatten();
     let mut heads = Vec::new();
     for member in connector.state().members {
         let home = ledger_home(&service.place.ledger_dir, &member.pipeline);
-        let Ok(entries) = std::fs::read_dir(&home) else { continue };
-        let mut logs: Vec<_> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
-        logs.sort();
-        for dir in logs.iter().filter(|dir| dir.join("journals").is_dir()) {
+        for dir in super::evidence::logs(&home).iter() {
             let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
             match log::checkpoint(dir) {
                 Ok(head) => heads.push(json!({
                     "pipeline": member.pipeline,
+                    "key": keys.as_ref().map(|keys| {
+                        log::verifier_key(&checkpoint_origin(&member.pipeline, &name), &keys.checkpoint)
+                    }),
                     "log": name,
                     "size": head.map(|(size, _)| size),
                     "root": head.map(|(_, root)| data_encoding::HEXLOWER.encode(&root)),
@@ -108,6 +113,38 @@ pub fn ledger(service: &Service, call: &Call) -> Answer {
         }
     }
     Answer::json(200, &json!({"heads": heads}))
+}
+
+/// Takes a revocation that was signed elsewhere to where the release lies. The caller needs no right
+/// in the trust root: the signature has it.
+pub fn revoke(service: &Service, call: &Call) -> Answer {
+    let connector = match super::connector(service, call) {
+        Ok(connector) => connector,
+        Err(answer) => return answer,
+    };
+    if let Err(answer) = call.json() {
+        return answer;
+    }
+    let loaded = files::load_all(&service.place_file, &connector.file);
+    // Until the files are written.
+    let mut alone = None;
+    let brought = loaded.map_err(RunFault::Findings).and_then(|(place, all)| {
+        alone = revocation::alone(&place);
+        revocation::bring(&place, &all, &call.body)
+    });
+    match brought {
+        Err(fault @ RunFault::Revoked { .. }) => Answer::error(409, &fault.to_string()),
+        Err(fault) => super::fault(&fault),
+        Ok((revoked, written)) => {
+            // Crash between the two: each of them stops the release; brought again, it is whole.
+            for (file, lines) in &written {
+                if let Err(error) = store::replace(file, 0o644, lines) {
+                    return super::disk(&error);
+                }
+            }
+            Answer::json(200, &json!({"revoked_by": revoked.by, "at": revoked.at}))
+        }
+    }
 }
 
 pub fn budget(service: &Service, _: &Call) -> Answer {

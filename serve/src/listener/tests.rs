@@ -3,8 +3,11 @@
 use std::io::{Read, Write};
 use std::net::TcpStream as Blocking;
 
-use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring,
+};
 
 use super::*;
 use crate::service::tests::Rig;
@@ -100,6 +103,82 @@ fn only_clients_of_the_named_authority_are_heard() {
     let heard = |who| service.by_tls(who).is_some_and(|answer| answer.starts_with("HTTP/1.1 200"));
     assert!(heard(Some("client")));
     assert!(!heard(Some("stranger")) && !heard(None));
+}
+
+#[test]
+fn a_new_certificate_is_shown_without_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |from: &str, to: &str| {
+        std::fs::copy(format!("{CERTIFICATES}/{from}"), dir.path().join(to)).unwrap();
+    };
+    put("server.pem", "cert");
+    put("server.key", "key");
+    let folder = dir.path().display();
+    let service = Listening::new(&format!(
+        "tls: {{ cert_file: \"{folder}/cert\", key_file: \"{folder}/key\" }}"
+    ));
+    let heard = || service.by_tls(None).is_some_and(|answer| answer.starts_with("HTTP/1.1 200"));
+    let until = |wanted: bool| {
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while heard() != wanted {
+            assert!(std::time::Instant::now() < deadline, "it goes on as it was");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    until(true);
+    // One of another name, whom the client does not take for the service; and the first again.
+    put("client.pem", "cert");
+    put("client.key", "key");
+    until(false);
+    put("server.pem", "cert");
+    put("server.key", "key");
+    until(true);
+}
+
+#[test]
+fn one_address_has_so_many_connections_and_no_more() {
+    let guests = Guests::default();
+    let (one, two) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+    let kept: Vec<_> = (0..3).map(|_| guests.take(one, 3).unwrap()).collect();
+    assert!(guests.take(one, 3).is_none() && guests.take(two, 3).is_some());
+    drop(kept);
+    assert!(guests.0.lock().unwrap().is_empty(), "nobody is remembered who left");
+    // Over the wire: who opens them all is alone in not being heard.
+    let service = Listening::new("anonymous: [auditor]");
+    let open: Vec<_> = (0..CONNECTIONS_PER_ADDRESS_MAX)
+        .map(|_| Blocking::connect(&service.address).unwrap())
+        .collect();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !service.plain(LIVEZ).is_empty() {
+        assert!(std::time::Instant::now() < deadline, "it is heard all the same");
+    }
+    drop(open);
+    while !service.plain(LIVEZ).starts_with("HTTP/1.1 200") {
+        assert!(std::time::Instant::now() < deadline, "it is not heard again");
+    }
+}
+
+#[test]
+fn who_takes_nothing_of_an_answer_is_let_go() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let written = runtime.block_on(async {
+        let bound = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // It is connected, and reads nothing.
+        let _silent = Blocking::connect(bound.local_addr().unwrap()).unwrap();
+        let (stream, _) = bound.accept().await.unwrap();
+        let mut patient = Patient { stream, takes: Duration::from_millis(50), waits: None };
+        let bytes = vec![0; 1 << 20];
+        let mut write = async || {
+            let wrote = std::future::poll_fn(|cx| Pin::new(&mut patient).poll_write(cx, &bytes));
+            timeout(Duration::from_secs(20), wrote).await.unwrap()
+        };
+        loop {
+            if let Err(error) = write().await {
+                return error.kind();
+            }
+        }
+    });
+    assert_eq!(written, io::ErrorKind::TimedOut);
 }
 
 #[test]

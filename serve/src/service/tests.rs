@@ -106,16 +106,59 @@ const MATRIX: &[(&str, &str, &[Role])] = &[
     ("GET", "/v1/pipelines/{c}/status", &Role::ALL),
     ("GET", "/v1/pipelines/{c}/proof", &Role::ALL),
     ("GET", "/v1/pipelines/{c}/ledger", &[Role::Approver, Role::Auditor]),
+    ("POST", "/v1/pipelines/{c}/revocations", &[Role::Approver, Role::Operator]),
+    ("GET", "/v1/pipelines/{c}/ledger/{l}/files", &[Role::Approver, Role::Auditor]),
+    ("GET", "/v1/pipelines/{c}/ledger/{l}/bytes", &[Role::Approver, Role::Auditor]),
+    ("GET", "/v1/partitions", &Role::ALL),
+    ("GET", "/v1/pipelines/{c}/border", &Role::ALL),
+    ("GET", "/v1/pipelines/{c}/releases", &Role::ALL),
+    ("GET", "/v1/pipelines/{c}/quarantine", &[Role::Operator, Role::Auditor]),
     ("GET", "/v1/budget", &[Role::Approver, Role::Auditor]),
 ];
 
-/// Whether a route is open to whoever has this role; `/livez` is to everybody.
+/// What is everybody's, without a token.
+const OPEN: [&str; 3] = ["/livez", "/page", "/page/{f}"];
+
+/// Every operation of the document that is served, as who drives it reads them.
+fn operations(rig: &Rig, authorization: Option<&str>) -> Vec<(String, &'static str)> {
+    let served = rig.call("GET", "/v1/openapi.json", authorization);
+    let document: Value = serde_json::from_str(&served.body).unwrap();
+    let mut all = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let known = ROUTES.iter().find(|route| route.path == path).unwrap().path;
+        let methods = methods.as_object().unwrap().keys();
+        all.extend(methods.map(|method| (method.to_uppercase(), known)));
+    }
+    all
+}
+
+/// Whether somebody has said who may call it.
+fn is_listed(method: &str, path: &str) -> bool {
+    OPEN.contains(&path) || MATRIX.iter().any(|(m, p, _)| (*m, *p) == (method, path))
+}
+
+/// Whether a route is open to whoever has this role.
 fn may(method: &str, path: &str, role: Option<Role>) -> bool {
     let row = MATRIX.iter().find(|(m, p, _)| (*m, *p) == (method, path));
     match row {
-        None => path == "/livez",
+        None => OPEN.contains(&path),
         Some((_, _, roles)) => role.is_some_and(|role| roles.contains(&role)),
     }
+}
+
+#[test]
+fn in_a_group_whatever_changes_a_connector_may_wait_for_the_clusters() {
+    for route in ROUTES {
+        assert_eq!(reaches(route, false), route.reaches, "{}", route.path);
+        let of_group = route.changes && route.path.starts_with("/connectors");
+        assert_eq!(reaches(route, true), route.reaches || of_group, "{}", route.path);
+    }
+    let waits = |grouped| {
+        let is_it =
+            |route: &&crate::routes::Route| (route.method, route.path) == ("POST", "/connectors");
+        reaches(ROUTES.iter().find(is_it).unwrap(), grouped)
+    };
+    assert_eq!((waits(false), waits(true)), (false, true));
 }
 
 #[test]
@@ -146,20 +189,25 @@ fn the_whole_matrix_of_routes_and_callers() {
         ));
         callers.push(("another's name".into(), Some(format!("Basic {foreign}")), None));
     }
-    assert_eq!(ROUTES.len(), MATRIX.len() + 1, "and /livez");
-    for route in ROUTES {
+    let operations = operations(&rig, callers[5].1.as_deref());
+    for (method, path) in &operations {
+        assert!(is_listed(method, path), "{method} {path} has no row: who may call it?");
         for (who, said, role) in &callers {
-            let answer = rig.call(route.method, route.path, said.as_deref());
-            let expected = match (may(route.method, route.path, *role), role) {
+            let answer = rig.call(method, path, said.as_deref());
+            let expected = match (may(method, path, *role), role) {
                 (true, _) => !matches!(answer.status, 401 | 403),
                 (false, None) => answer.status == 401,
                 (false, Some(_)) => answer.status == 403,
             };
-            assert!(expected, "{} {} as {who}: {answer:?}", route.method, route.path);
+            assert!(expected, "{method} {path} as {who}: {answer:?}");
             let is_known = [200, 202, 204, 400, 401, 403, 404, 503].contains(&answer.status);
-            assert!(is_known, "{} {} as {who}: {answer:?}", route.method, route.path);
+            assert!(is_known, "{method} {path} as {who}: {answer:?}");
         }
     }
+    // No row of a route that is not there, and none that the document leaves out.
+    assert_eq!(operations.len(), MATRIX.len() + OPEN.len());
+    assert_eq!(operations.len(), ROUTES.len());
+    assert!(!is_listed("GET", "/v1/new"), "the control: a route without a row is none of these");
     // A path that is none is nobody's to learn of.
     let nowhere = |authorization: Option<&str>| {
         let mut headers = BTreeMap::new();
@@ -343,4 +391,128 @@ fn one_unreadable_state_stops_no_other_and_what_is_deleted_is_known_until_it_is_
     std::fs::remove_file(states.join("removed")).unwrap();
     assert!(service.fleet.remove(&b).unwrap());
     assert!(service.fleet.get("b").is_none());
+}
+
+/// Where a value of a secret stands in an answer, in any form that programs write one in.
+fn echoed(answer: &Answer, secrets: &[&str]) -> bool {
+    let scanner = douane_pipelines::leaktest::Scanner::new(secrets.iter().copied());
+    let shown = format!("{}\n{:?}\n{:?}", answer.body, answer.headers, answer.content_type);
+    !scanner.scan(shown.as_bytes()).is_empty()
+}
+
+#[test]
+fn no_answer_to_anybody_holds_a_secret_that_was_said() {
+    let rig = Rig::new("");
+    let now = Timestamp::now();
+    let secrets = ["canaryhunter2a9f31", "canaryinquery77c0", "canaryinheader5512"];
+    let mut callers: Vec<Option<String>> =
+        vec![None, Some(format!("Bearer {}", secrets[2])), Some(format!("Basic {}", secrets[2]))];
+    let mut tokens = Vec::new();
+    for role in Role::ALL {
+        let token = rig.token(role.name(), &[role], now);
+        callers.push(Some(format!("Bearer {token}")));
+        tokens.push(token);
+    }
+    let all = rig.token("all", &Role::ALL, now);
+    callers.push(Some(format!("Bearer {all}")));
+    tokens.push(all.clone());
+    let mut all_secrets: Vec<&str> = tokens.iter().map(String::as_str).collect();
+    all_secrets.extend(secrets);
+    let [secret, in_query, _] = secrets;
+    // Bodies that are none, that are half of one, and that keep a secret under keys of all kinds.
+    let bodies = [
+        String::new(),
+        secret.to_owned(),
+        format!("\"{secret}\""),
+        format!("[\"{secret}\"]"),
+        format!("{{\"{secret}\": \"{secret}\""),
+        format!(
+            "{{\"connector.class\":\"Pipeline\",\"sasl.password\":\"{secret}\",\
+             \"description\":\"a\\n{secret}\",\"level\":{{\"x\":\"{secret}\"}}}}"
+        ),
+        format!(
+            "{{\"name\":\"a\",\"config\":{{\"connector.class\":\"Pipeline\",\
+             \"ssl.key.password\":\"{secret}\"}}}}"
+        ),
+        format!("{{\"payloadType\":\"x\",\"payload\":\"{secret}\",\"signatures\":[]}}"),
+        format!("{{\"offsets\":[{{\"partition\":{{\"x\":\"{secret}\"}},\"offset\":null}}]}}"),
+    ];
+    let mut answers = 0;
+    for (method, path) in operations(&rig, Some(&format!("Bearer {all}"))) {
+        for said in &callers {
+            for body in &bodies {
+                let mut headers = BTreeMap::from([
+                    ("host".to_owned(), "127.0.0.1".to_owned()),
+                    ("content-type".to_owned(), "application/json".to_owned()),
+                    ("x-api-key".to_owned(), secrets[2].to_owned()),
+                ]);
+                headers.extend(said.iter().map(|said| ("authorization".to_owned(), said.clone())));
+                let name = |name: &str| (name.to_owned(), "a".to_owned());
+                let query = |key: &str| (key.to_owned(), in_query.to_owned());
+                let answer = rig.service.handle(&Asked {
+                    path: Some(path),
+                    method: method.clone(),
+                    params: BTreeMap::from(["c", "n", "p", "l"].map(name)),
+                    query: vec![query("token"), query("expand"), query("scope"), query("level")],
+                    headers,
+                    body: body.as_bytes().to_vec(),
+                });
+                assert!(!echoed(&answer, &all_secrets), "{method} {path}: {answer:?}");
+                assert!(answer.status < 500 || answer.status == 503, "{method} {path}: {answer:?}");
+                answers += 1;
+            }
+        }
+    }
+    assert_eq!(answers, ROUTES.len() * callers.len() * bodies.len());
+    // The control: what is echoed is seen, plain and encoded, in a body and in a header.
+    for shown in [secret.to_owned(), BASE64.encode(secret.as_bytes()), secret.to_uppercase()] {
+        assert!(echoed(&Answer::error(400, &format!("no such key: {shown}")), &all_secrets));
+        let headed = Answer::empty(204).header("Location", format!("/connectors/{shown}"));
+        assert!(echoed(&headed, &all_secrets), "{shown}");
+    }
+}
+
+#[test]
+fn what_the_place_wants_two_persons_for_is_done_by_the_second_and_both_are_in_the_ledger() {
+    use douane_ledger::log::Entry;
+    let rig = Rig::new("serve: { two_persons: [delete, stop, revoke] }\n");
+    let now = Timestamp::now();
+    let said = |name: &str| format!("Bearer {}", rig.token(name, &[Role::Operator], now));
+    let (ada, bo) = (said("ada"), said("bo"));
+    let named = [("c", "customers")];
+    let call = |method: &str, path: &'static str, who: &str| {
+        rig.call_with(method, path, Some(who), "h", &named, "").status
+    };
+    let delete = "/connectors/{c}";
+    assert_eq!(call("DELETE", delete, &ada), 202);
+    assert_eq!(call("DELETE", delete, &ada), 202, "twice the same person is one");
+    assert_eq!(call("DELETE", delete, &bo), 404, "it is looked at now: there is no such connector");
+    assert_eq!(call("PUT", "/connectors/{c}/stop", &bo), 202);
+    // What is not named is done at once.
+    assert_eq!(call("PUT", "/connectors/{c}/resume", &bo), 404);
+    let revoke = "/v1/pipelines/{c}/revocations";
+    let first = rig.call_with("POST", revoke, Some(&ada), "h", &named, "{}");
+    assert_eq!((first.status, first.body.contains("revoke")), (202, true), "{first:?}");
+    assert_eq!(rig.call_with("POST", revoke, Some(&bo), "h", &named, "{ }").status, 202);
+    assert_eq!(rig.call_with("POST", revoke, Some(&bo), "h", &named, "{}").status, 404);
+    rig.service.end();
+    let who: Vec<(String, u16)> = calls(&rig)
+        .chunks(2)
+        .map(|pair| match pair {
+            [Entry::Called { by, .. }, Entry::Answered { status, .. }] => (by.clone(), *status),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let who: Vec<(&str, u16)> = who.iter().map(|(by, status)| (by.as_str(), *status)).collect();
+    let expected = [
+        ("ada", 202),
+        ("ada", 202),
+        ("bo", 404),
+        ("bo", 202),
+        ("bo", 404),
+        ("ada", 202),
+        ("bo", 202),
+        ("bo", 404),
+    ];
+    assert_eq!(who, expected);
 }

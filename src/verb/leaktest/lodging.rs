@@ -91,7 +91,8 @@ impl Lodging {
         };
         let yaml = format!(
             "clusters:\n  sovereign: {}\n  global: {}\nkeys: {{ dir: keys/ }}\nledger: {{ dir: \
-             ledger/ }}\ntrust: trust.json\ntasks: {TASKS}\n",
+             ledger/ }}\ntrust: trust.json\ntasks: {TASKS}\nserve: {{ listen: \"127.0.0.1:0\" }}\n\
+             telemetry: {{ traces_file: traces/traces.jsonl }}\n",
             cluster(&kit.place.sovereign, sovereign),
             cluster(&kit.place.global, global)
         );
@@ -101,12 +102,15 @@ impl Lodging {
             let within = path.strip_prefix(home).unwrap_or(path);
             put(&copy.join(within), &get(path)?)?;
         }
-        let name = file.file_name().map_or(Path::new("pipeline.yaml"), Path::new);
+        // `serve` finds a pipeline under its own name.
+        let file_name = format!("{}.yaml", kit.pipeline.name);
         let (text, instead) = in_json(kit, &get(file)?);
-        put(&copy.join(name), &text)?;
+        put(&copy.join(&file_name), &text)?;
         let at = dir.path().join("douane.yaml");
         put(&at, &yaml)?;
-        Ok(Self { dir, yaml: at, file: copy.join(name), instead })
+        let traces = dir.path().join("traces");
+        fs::create_dir(&traces).map_err(|error| verb::file_fault(&traces, &error))?;
+        Ok(Self { dir, yaml: at, file: copy.join(file_name), instead })
     }
 
     fn place(&self) -> Result<(config::Place, config::Pipeline), RunFault> {
@@ -164,8 +168,23 @@ impl Lodging {
 
     /// `run`; what it prints lies in files of this name.
     pub fn start(&self, name: &str) -> Result<Running, RunFault> {
+        self.spawn(name, &["run", &self.file.display().to_string()])
+    }
+
+    /// `serve`, with a file of that name beside the pipeline's, and a token with all roles.
+    pub fn serve(&self, name: &str, planted: &str) -> Result<(Running, String), RunFault> {
+        let beside = self.file.with_file_name(format!("{planted}.yaml"));
+        put(&beside, "source: {}\n")?;
+        let roles = config::Role::ALL.map(|role| ["--role", role.name()]);
+        let args = [&["serve", "token", "leaktest"][..], roles.as_flattened()].concat();
+        let [(_, token), _] = self.say(&args)?;
+        let token = String::from_utf8_lossy(&token).trim().to_owned();
+        Ok((self.spawn(name, &["serve"])?, token))
+    }
+
+    fn spawn(&self, name: &str, args: &[&str]) -> Result<Running, RunFault> {
         let file = |stream| File::create(self.print(name, stream)).map_err(fault);
-        let mut command = self.command(&["run", &self.file.display().to_string()])?;
+        let mut command = self.command(args)?;
         command.stdout(file("out")?).stderr(file("err")?);
         command.spawn().map(Running).map_err(fault)
     }

@@ -1,10 +1,11 @@
 //! `leaktest FILE`: the pipeline as it would run, in a place of its own: two brokers in this
 //! process, keys and approvers that nobody keeps, this binary started as a process, killed and
-//! started again. Then everything that it wrote or said is searched for what was planted; in each
+//! served again, behind its REST API. Then everything that it wrote or said is searched for what was planted; in each
 //! kind of place a leak is planted as well, which must be found.
 
 mod kafka;
 mod lodging;
+mod service;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use douane_pipelines::status::{PartitionState, PartitionStatus};
 
 use crate::{Format, verb};
 use lodging::{Lodging, Running};
+use service::Answer;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -36,6 +38,8 @@ pub struct Args {
 /// Something must happen within this time, on a slow and busy machine as well.
 const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(100);
+const METRICS: &str = "/metrics";
+const LOUD: &str = "{\"level\":\"TRACE\"}";
 /// Partitions that hold nothing that is wrong.
 const WELL: usize = 2;
 
@@ -86,14 +90,21 @@ impl<'a> Test<'a> {
         let mut markers = Vec::new();
         let sent = self.send(records, wrong, partitions, &mut markers)?;
         let mut not_seen = self.kit.blind(&leaves);
-        let environment = self.cross(partitions, &mut not_seen)?;
+        let planted = Plant::new()?;
+        let (environment, answers) = self.cross(partitions, &planted, &mut not_seen)?;
         let scanner = Kit::scanner(&markers);
         let mut sinks = self.topics(&scanner, &markers)?;
         sinks.extend(self.said(&scanner, &markers, environment)?);
+        sinks.extend(self.answered(&scanner, &markers, &planted, &answers)?);
         sinks.extend(self.files(&scanner, &markers)?);
         let data = kafka::read(&self.global.bootstrap(), &self.names.data)?;
         if data.len() < records / 4 {
             not_seen.push(format!("{} of {records} records outside", data.len()));
+        }
+        let traces = self.lodging.files_below("traces")?;
+        let is_trace = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("\"transaction\"");
+        if !traces.iter().any(|(_, bytes)| is_trace(bytes)) {
+            not_seen.push("a trace of a transaction".to_owned());
         }
         if kafka::read(&self.sovereign.bootstrap(), &self.names.quarantine)?.is_empty() {
             not_seen.push("a record in quarantine".to_owned());
@@ -141,8 +152,14 @@ impl<'a> Test<'a> {
         Ok(sent)
     }
 
-    /// Killed once in the middle, then run until nothing moves any more. What `/proc` tells of it.
-    fn cross(&self, partitions: usize, not_seen: &mut Vec<String>) -> Result<Vec<u8>, RunFault> {
+    /// Killed once in the middle, then served until nothing moves any more. What `/proc` tells of it,
+    /// and what was answered to calls.
+    fn cross(
+        &self,
+        partitions: usize,
+        planted: &Plant,
+        not_seen: &mut Vec<String>,
+    ) -> Result<(Vec<u8>, Vec<Answer>), RunFault> {
         let bootstrap = self.global.bootstrap();
         let mut running = self.lodging.start("run-killed")?;
         let seen = self.lodging.proc_of(running.id());
@@ -156,11 +173,26 @@ impl<'a> Test<'a> {
             self.rest();
         }
         running.kill()?;
-        let mut running = self.lodging.start("run")?;
+        let (mut running, token) = self.lodging.serve("serve", &planted.text)?;
         let deadline = Instant::now() + PATIENCE;
+        let address = loop {
+            self.rest();
+            self.still_runs(&mut running, "serve")?;
+            if let Some(address) = service::listens_at(&self.lodging.printed("serve", "err")?) {
+                break address;
+            }
+            if Instant::now() > deadline {
+                return Err(fault("the service does not listen"));
+            }
+        };
+        // There is no level at which it says a value.
+        let loud = service::call(&address, &token, "PUT", "/admin/loggers/root", Some(LOUD))?;
+        if loud.status != 200 {
+            not_seen.push("logs at TRACE".to_owned());
+        }
         loop {
             self.rest();
-            self.still_runs(&mut running, "run")?;
+            self.still_runs(&mut running, "serve")?;
             let at_rest = |p: &&PartitionStatus| p.state == PartitionState::Held || p.lag == 0;
             if self.lodging.status()?.partitions.iter().filter(at_rest).count() >= partitions {
                 break;
@@ -170,8 +202,59 @@ impl<'a> Test<'a> {
                 break;
             }
         }
+        let pipeline = &self.kit.pipeline.name;
+        let mut answers = service::everything(&address, &token, pipeline, &planted.text)?;
+        // What is read from the clusters comes with a later look.
+        let deadline = Instant::now() + PATIENCE;
+        let is_read = |answer: &Answer| answer.text().contains("douane_lag_records{");
+        loop {
+            let metrics = service::call(&address, &token, "GET", METRICS, None)?;
+            let ends = is_read(&metrics) || Instant::now() > deadline;
+            answers.push(metrics);
+            if ends {
+                break;
+            }
+            self.rest();
+        }
+        if !answers.iter().any(is_read) {
+            not_seen.push("metrics with what is read from the clusters".to_owned());
+        }
         running.kill()?;
-        Ok(seen)
+        Ok((seen, answers))
+    }
+
+    /// What the service answered. The plants: a connector whose name is one stands in the metrics, in
+    /// the logs and in a refusal.
+    fn answered(
+        &self,
+        scanner: &Scanner,
+        markers: &[Marker],
+        planted: &Plant,
+        answers: &[Answer],
+    ) -> Result<Vec<Sink>, RunFault> {
+        let is_metrics = |answer: &&Answer| answer.path == METRICS;
+        let (metrics, rest): (Vec<&Answer>, Vec<&Answer>) = answers.iter().partition(is_metrics);
+        let mut sinks = Vec::new();
+        for (sink, answers) in [("serve: REST answers", rest), ("serve: metrics", metrics)] {
+            let mut search = Search::new(sink, scanner, markers);
+            let mut found = false;
+            for answer in answers {
+                search.bytes(&answer.path, &answer.bytes);
+                found |= planted.is_in(&answer.bytes);
+            }
+            sinks.push(search.end(found.then_some(0).into_iter().collect(), 1));
+        }
+        for (sink, stream) in [("serve: standard output", "out"), ("serve: logs at TRACE", "err")] {
+            let mut search = Search::new(sink, scanner, markers);
+            let bytes = self.lodging.printed("serve", stream)?;
+            search.bytes("serve", &bytes);
+            let found = match stream {
+                "err" => planted.is_in(&bytes).then_some(0).into_iter().collect(),
+                _ => self.echoed()?,
+            };
+            sinks.push(search.end(found, 1));
+        }
+        Ok(sinks)
     }
 
     /// For a moment.
@@ -283,9 +366,7 @@ impl<'a> Test<'a> {
         }
         for (sink, stream) in [("run: standard output", "out"), ("run: standard error", "err")] {
             let mut search = Search::new(sink, scanner, markers);
-            for run in ["run-killed", "run"] {
-                search.bytes(run, &self.lodging.printed(run, stream)?);
-            }
+            search.bytes("run", &self.lodging.printed("run-killed", stream)?);
             sinks.push(search.end(self.echoed()?, 1));
         }
         let mut search = Search::new("run: command line and environment", scanner, markers);
@@ -307,7 +388,9 @@ impl<'a> Test<'a> {
     /// What lies on the disk.
     fn files(&self, scanner: &Scanner, markers: &[Marker]) -> Result<Vec<Sink>, RunFault> {
         let mut sinks = Vec::new();
-        for (sink, folder) in [("ledger", "ledger"), ("keys", "keys"), ("everything else", "")] {
+        let folders =
+            [("ledger", "ledger"), ("keys", "keys"), ("traces", "traces"), ("everything else", "")];
+        for (sink, folder) in folders {
             let mut search = Search::new(sink, scanner, markers);
             for (path, bytes) in self.lodging.files_below(folder)? {
                 search.bytes(&path, &bytes);

@@ -48,7 +48,7 @@ pub(super) enum Gives {
     Boolean,
 }
 
-/// Names as they are written, the function, and what it does; `README.md` has the same list.
+/// Names as they are written, the function, and what it does; `docs/pipelines.md` has the same list.
 pub(super) const ALL: &[(&str, Function)] = &[
     ("lower", Function::Lower),
     ("upper", Function::Upper),

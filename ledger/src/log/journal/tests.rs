@@ -2,7 +2,7 @@ use super::*;
 
 fn journal(dir: &Path, payloads: &[&[u8]], sync_each: bool) -> JournalId {
     let id = JournalId([7; 16]);
-    let mut writer = Writer::create(dir, &Header::new("shard-0", id, 1, None)).unwrap();
+    let mut writer = Writer::create(dir, &Header::new("shard-0", id, 1, None), None).unwrap();
     for payload in payloads {
         writer.append(payload).unwrap();
         if sync_each {
