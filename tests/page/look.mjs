@@ -213,7 +213,8 @@ const see = async ({ hash, has = [], lacks = [], name, css }) => {
   await walker.waitForFunction(([has, lacks]) => {
     const text = document.querySelector("main").innerText.replaceAll("\u00a0", " ");
     return has.every((h) => text.includes(h)) && !lacks.some((l) => text.includes(l));
-  }, [has, lacks], { timeout: 40_000 }).catch(async () => { throw new Error(`not seen: ${has} without ${lacks} in: ${await walker.locator("main").innerText()}`); });
+  // What is read from the clusters may be a minute old.
+  }, [has, lacks], { timeout: 90_000 }).catch(async () => { throw new Error(`not seen: ${has} without ${lacks} in: ${await walker.locator("main").innerText()}`); });
   const found = css ? await walker.locator(css).first().evaluate((node) => { const s = getComputedStyle(node); return { text: node.textContent, color: s.color, fill: s.fill, stroke: s.stroke, border: s.borderLeftColor }; }) : null;
   if (name) await picture(walker, name);
   return { found, violations: await violations(walker), body: await walker.locator("body").innerText() };

@@ -21,8 +21,10 @@ use crate::call::{Answer, Call};
 use crate::connector::{Connector, Phase, State, thread_name};
 use crate::service::Service;
 
-/// How old what is read from the clusters may be. To read it costs clients on both.
-const FRESH: Duration = Duration::from_secs(60);
+/// To read the clusters costs clients on both: at most one part in so many of the time goes to it.
+const READING_SHARE: u32 = 20;
+const REST_MIN: Duration = Duration::from_secs(3);
+const REST_MAX: Duration = Duration::from_secs(60);
 
 /// What is read from outside between two looks at the metrics.
 #[derive(Default)]
@@ -34,8 +36,8 @@ pub struct Readings {
 
 #[derive(Default)]
 struct Reading {
-    /// When it was last tried, and when it last could be read.
-    tried: Option<Instant>,
+    /// When it is to be tried again, and when it last could be read.
+    due: Option<Instant>,
     at: Option<Instant>,
     statuses: Vec<Status>,
 }
@@ -61,8 +63,8 @@ impl Readings {
         let mut known = self.statuses.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         known.retain(|name, _| connectors.iter().any(|connector| connector.name == *name));
         let is_old = |connector: &&Arc<Connector>| {
-            let tried = known.get(&connector.name).and_then(|reading| reading.tried);
-            tried.is_none_or(|tried| tried.elapsed() >= FRESH)
+            let due = known.get(&connector.name).and_then(|reading| reading.due);
+            due.is_none_or(|due| due <= Instant::now())
         };
         let old: Vec<Arc<Connector>> = connectors.iter().filter(is_old).map(Arc::clone).collect();
         drop(known);
@@ -74,16 +76,18 @@ impl Readings {
         let ended = Arc::clone(&self.is_reading);
         let spawned = std::thread::Builder::new().name("readings".to_owned()).spawn(move || {
             for connector in old {
+                let began = Instant::now();
                 let read = status::read_all(&place, &connector.file).map(|all| all.pipelines);
+                let now = Instant::now();
                 let mut known = statuses.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 let reading = known.entry(connector.name.clone()).or_default();
-                reading.tried = Some(Instant::now());
+                reading.due = Some(now + rest(now - began));
                 // What cannot be read stays as it was, and its age says so: an alert that fell
                 // silent with the link would be none.
                 let read = read.unwrap_or_default();
                 if !read.is_empty() && read.iter().all(|(_, status)| status.is_ok()) {
                     reading.statuses = read.into_iter().filter_map(|(_, s)| s.ok()).collect();
-                    reading.at = reading.tried;
+                    reading.at = Some(now);
                 }
             }
             is_reading.store(false, Ordering::Relaxed);
@@ -92,6 +96,11 @@ impl Readings {
             ended.store(false, Ordering::Relaxed);
         }
     }
+}
+
+/// How long a reading is fresh that took so long.
+fn rest(took: Duration) -> Duration {
+    took.saturating_mul(READING_SHARE).clamp(REST_MIN, REST_MAX)
 }
 
 /// Processor time of threads by their names. A thread that ended counts with what it had used when
@@ -394,6 +403,16 @@ fn of_process(page: &mut Page, service: &Service, states: &[(String, State)]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn readings_take_a_small_share_of_the_time_and_are_at_most_a_minute_old() {
+        let ms = Duration::from_millis;
+        for (took, fresh) in
+            [(0, 3_000), (100, 3_000), (500, 10_000), (3_000, 60_000), (90_000, 60_000)]
+        {
+            assert_eq!(rest(ms(took)), ms(fresh), "{took} ms");
+        }
+    }
 
     #[test]
     fn a_hostile_label_ends_neither_its_text_nor_its_line() {

@@ -516,3 +516,19 @@ fn what_the_place_wants_two_persons_for_is_done_by_the_second_and_both_are_in_th
     ];
     assert_eq!(who, expected);
 }
+
+#[test]
+fn who_shows_no_token_is_neither_of_two_persons() {
+    let rig = Rig::new("serve: { anonymous: [operator], two_persons: [stop] }\n");
+    let ada = format!("Bearer {}", rig.token("ada", &[Role::Operator], Timestamp::now()));
+    let named = [("c", "customers")];
+    let call = |action: &'static str, who: Option<&str>| {
+        rig.call_with("PUT", action, who, "127.0.0.1:8083", &named, "").status
+    };
+    let stop = "/connectors/{c}/stop";
+    assert_eq!(call(stop, None), 403);
+    assert_eq!(call(stop, Some(&ada)), 202, "ada is the first");
+    assert_eq!(call(stop, None), 403, "and nobody the second");
+    // Control: what one may do alone, nobody in particular may do.
+    assert_eq!(call("/connectors/{c}/resume", None), 404);
+}
