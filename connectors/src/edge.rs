@@ -171,6 +171,16 @@ pub trait Sovereign: Send + Sync {
     /// Settings that no client is made with.
     fn admin(&self) -> Result<Box<dyn Admin>, EdgeFault>;
 
+    /// For looks that repeat: all of this process that look at one side may share a client. What it
+    /// knows may be older than a client's own, so who a cluster is, at a start, is asked of
+    /// [`Self::admin`].
+    ///
+    /// # Errors
+    /// As [`Self::admin`].
+    fn shared_admin(&self) -> Result<Box<dyn Admin>, EdgeFault> {
+        self.admin()
+    }
+
     /// A source for these topics; reaches nothing yet. `group` is for people's lag tools, where
     /// the side has such.
     ///
@@ -206,6 +216,16 @@ pub trait Global: Send + Sync {
     /// # Errors
     /// Settings that no client is made with.
     fn admin(&self) -> Result<Box<dyn Admin>, EdgeFault>;
+
+    /// For looks that repeat: all of this process that look at one side may share a client. What it
+    /// knows may be older than a client's own, so who a cluster is, at a start, is asked of
+    /// [`Self::admin`].
+    ///
+    /// # Errors
+    /// As [`Self::admin`].
+    fn shared_admin(&self) -> Result<Box<dyn Admin>, EdgeFault> {
+        self.admin()
+    }
 
     /// Fences every earlier holder of `id` and undoes what it left open. `bytes_max`: the
     /// largest record that the target takes.

@@ -391,8 +391,8 @@ impl Crossing {
     pub fn admins(&self) -> Result<Admins, RunFault> {
         let fault = |fault: EdgeFault| RunFault::Client(fault.to_string());
         Ok(Admins {
-            sovereign: self.edges.sovereign.admin().map_err(fault)?,
-            global: self.edges.global.admin().map_err(fault)?,
+            sovereign: self.edges.sovereign.shared_admin().map_err(fault)?,
+            global: self.edges.global.shared_admin().map_err(fault)?,
         })
     }
 

@@ -1,11 +1,13 @@
 //! Who a cluster is, which topics it has, what they are like; and making them, when asked to.
 
 use std::future::Future;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::admin::{
     AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
@@ -26,16 +28,57 @@ const TIMEOUT: Duration = Duration::from_secs(6);
 pub struct Admin {
     zone: String,
     expected: String,
-    client: Detached<AdminClient<Watch>>,
+    client: Arc<Detached<AdminClient<Watch>>>,
+}
+
+/// Clients that somebody of this process has open, by what each was made of.
+static SHARED: Mutex<Vec<(MadeOf, Weak<Detached<AdminClient<Watch>>>)>> = Mutex::new(Vec::new());
+
+/// Settings, and the states of the files that a client reads as it is made: one that was made of other
+/// certificates, of another password or token is another client.
+type MadeOf = (ClusterConfig, Vec<Option<(SystemTime, u64)>>);
+
+fn made_of(cluster: &ClusterConfig) -> MadeOf {
+    let (tls, sasl) = (cluster.tls.as_ref(), cluster.sasl.as_ref());
+    let files = [
+        tls.map(|tls| &tls.ca_file),
+        tls.and_then(|tls| tls.cert_file.as_ref()),
+        tls.and_then(|tls| tls.key_file.as_ref()),
+        sasl.and_then(|sasl| sasl.password_file.as_ref()),
+        sasl.and_then(|sasl| sasl.token_file.as_ref()),
+    ];
+    let state = |file: &PathBuf| {
+        let is = std::fs::metadata(file).ok()?;
+        Some((is.modified().ok()?, is.ino()))
+    };
+    (cluster.clone(), files.map(|file| file.and_then(state)).into())
 }
 
 impl Admin {
+    /// The client that others of this process ask this cluster with, or a first one.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn shared(cluster: &ClusterConfig) -> Result<Self, KafkaFault> {
+        let made_of = made_of(cluster);
+        let mut all = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(_, client)| client.strong_count() > 0);
+        let known =
+            all.iter().find(|(of, _)| *of == made_of).and_then(|(_, client)| client.upgrade());
+        if let Some(client) = known {
+            return Ok(Self { zone: cluster.zone.clone(), expected: cluster.id.clone(), client });
+        }
+        let made = Self::open(cluster)?;
+        all.push((made_of, Arc::downgrade(&made.client)));
+        Ok(made)
+    }
+
     /// A client; reaches nothing yet.
     ///
     /// # Errors
     /// Properties or secrets that no client is made with.
     pub fn open(cluster: &ClusterConfig) -> Result<Self, KafkaFault> {
-        let client = client::make(cluster, &client::admin(cluster)?)?;
+        let client = Arc::new(client::make(cluster, &client::admin(cluster)?)?);
         Ok(Self { zone: cluster.zone.clone(), expected: cluster.id.clone(), client })
     }
 
@@ -246,7 +289,7 @@ fn wait<T>(answer: impl Future<Output = Result<T, KafkaError>>) -> Result<T, Kaf
 
 #[cfg(test)]
 mod tests {
-    use super::super::cluster::plain;
+    use super::super::cluster::{Sasl, SaslMechanism, plain};
     use super::*;
 
     #[test]
@@ -254,6 +297,39 @@ mod tests {
         let admin = Admin::open(&plain("127.0.0.1:1")).unwrap();
         let fault = admin.topic("a\0b").unwrap_err();
         assert!(matches!(fault, KafkaFault::Answer { .. }), "{fault}");
+    }
+
+    #[test]
+    fn looks_of_one_process_share_a_client_while_it_is_made_of_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        let write = |password: &str| {
+            let new = dir.path().join("new");
+            std::fs::write(&new, password).unwrap();
+            std::fs::rename(new, &file).unwrap();
+        };
+        write("one");
+        let mut cluster = plain("127.0.0.1:1");
+        cluster.sasl = Some(Sasl {
+            mechanism: SaslMechanism::ScramSha256,
+            username: Some("u".to_owned()),
+            password_file: Some(file.clone()),
+            token_file: None,
+        });
+        let first = Admin::shared(&cluster).unwrap();
+        let same = |other: &Admin| Arc::ptr_eq(&first.client, &other.client);
+        assert!(same(&Admin::shared(&cluster).unwrap()));
+        // Controls: one of its own, other settings, another password.
+        assert!(!same(&Admin::open(&cluster).unwrap()));
+        let mut other = cluster.clone();
+        other.bootstrap = "127.0.0.1:2".to_owned();
+        assert!(!same(&Admin::shared(&other).unwrap()));
+        write("two");
+        assert!(!same(&Admin::shared(&cluster).unwrap()));
+        // The last one who asks closes it.
+        let gone = Arc::downgrade(&first.client);
+        drop(first);
+        assert!(gone.upgrade().is_none());
     }
 
     #[test]

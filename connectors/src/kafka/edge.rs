@@ -22,6 +22,10 @@ impl Sovereign for Cluster {
         Ok(Box::new(Admin::open(&self.0)?))
     }
 
+    fn shared_admin(&self) -> Result<Box<dyn edge::Admin>, EdgeFault> {
+        Ok(Box::new(Admin::shared(&self.0)?))
+    }
+
     fn source(&self, group: &str, topics: &[String]) -> Result<Box<dyn edge::Source>, EdgeFault> {
         Ok(Box::new(Source::open(&self.0, group, topics)?))
     }
@@ -46,6 +50,10 @@ impl Sovereign for Cluster {
 impl Global for Cluster {
     fn admin(&self) -> Result<Box<dyn edge::Admin>, EdgeFault> {
         Ok(Box::new(Admin::open(&self.0)?))
+    }
+
+    fn shared_admin(&self) -> Result<Box<dyn edge::Admin>, EdgeFault> {
+        Ok(Box::new(Admin::shared(&self.0)?))
     }
 
     fn fence(

@@ -24,7 +24,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub struct QuarantineProducer {
     cluster: ClusterConfig,
     message_bytes_max: usize,
-    /// None after a failure: an idempotent producer may then be of no more use.
+    /// None before the first record, since most never have one; and after a failure: an idempotent
+    /// producer may then be of no more use.
     producer: Option<Detached<BaseProducer<Watch>>>,
 }
 
@@ -35,8 +36,8 @@ impl QuarantineProducer {
     /// # Errors
     /// Properties or secrets that no client is made with.
     pub fn open(cluster: &ClusterConfig, message_bytes_max: usize) -> Result<Self, KafkaFault> {
-        let producer = Some(producer(cluster, message_bytes_max)?);
-        Ok(Self { cluster: cluster.clone(), message_bytes_max, producer })
+        client::producer(cluster)?;
+        Ok(Self { cluster: cluster.clone(), message_bytes_max, producer: None })
     }
 
     /// Sends all and waits until every one is acknowledged by the replicas in sync. A key always
