@@ -139,11 +139,16 @@ impl Load {
         self
     }
 
+    /// How many of `expected` are due once so many records are sent.
+    pub fn due(&self, sent: usize) -> usize {
+        sent.checked_sub(1).map_or(0, |last| self.due[last])
+    }
+
     /// Only what is due once so many records are sent: for a load that was cut short.
     pub fn cut(&mut self, sent: usize) {
+        self.expected.truncate(self.due(sent));
         self.records.truncate(sent);
         self.due.truncate(sent);
-        self.expected.truncate(self.due.last().copied().unwrap_or(0));
     }
 
     /// Sends everything at once.

@@ -47,6 +47,7 @@ mod cases {
     mod leak_scan;
     mod leaktest;
     mod life;
+    mod link_down;
     mod memory;
     mod min_group;
     mod page;
