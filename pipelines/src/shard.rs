@@ -51,7 +51,7 @@ const CLOCK_RECORDS: usize = 64;
 /// One poll of the source client, and one where nothing has come for some time: a record ends it at
 /// once, and everything else that is looked at between two of them can wait so long.
 const POLL_MS: u64 = 20;
-const QUIET_POLL_MS: u64 = 200;
+const QUIET_POLL_MS: u64 = 500;
 /// Polls without a record after which it is quiet.
 const QUIET: u32 = 50;
 /// Between two checkpoints of the ledger.

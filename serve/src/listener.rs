@@ -51,7 +51,7 @@ const TAKES: Duration = Duration::from_secs(15);
 /// As Kafka Connect has it.
 const ANSWER: Duration = Duration::from_secs(90);
 /// Between two looks whether to stop, and the most that open connections may take then.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(200);
 const CLOSE: Duration = Duration::from_secs(2);
 
 /// Listens until `asked` is set; then everything is ended, pipelines too.

@@ -1,6 +1,6 @@
 //! The same events in three wire formats become the same records: equal keys, equal values, in equal order.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cases::kill::check_the_rest;
 use crate::cluster::Isolation;
@@ -9,6 +9,7 @@ use crate::feed::{Load, Plants};
 use crate::oracle::{judge, serial_in_json};
 use crate::place::{Place, Setup, last_lines};
 use crate::rig::{self, Registry};
+use crate::say;
 
 /// Target partition, key and value of a record.
 type Bytes = (i32, Option<Vec<u8>>, Option<Vec<u8>>);
@@ -97,4 +98,46 @@ fn three_wire_formats_give_the_same_bytes() {
             }
         }
     }
+}
+
+#[test]
+fn a_schema_that_the_registry_does_not_know_yet_holds_until_it_does() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters();
+    let registry = Registry::start("formats-late");
+    let mut setup = Setup::customers("late-schema", source.cluster(), target.cluster());
+    setup.source_format = "debezium_avro";
+    setup.source_registry = Some(registry.url());
+    setup.tasks = 1;
+    let topic = setup.topics[0].clone();
+    setup.source.create(&topic, 1, &[]);
+    let (key, value) = avro_schemas(true);
+    let key = registry.register(&format!("{topic}-key"), &key);
+    let value_subject = format!("{topic}-value");
+    let next = registry.register(&value_subject, &value) + 1;
+    let format = Format::Avro { key, value: next };
+    let mut events = Customers::new(82, 1, true);
+    let load = Load::new(1).customers(&mut events, 200, format, &Plants::default());
+    load.send(&setup.source, &topic);
+    let place = Place::new(setup);
+    let mut running = place.run();
+    let until = Instant::now() + Duration::from_secs(30);
+    while !running.said().contains("unknown_schema_id") {
+        assert!(Instant::now() < until, "not held\n{}", last_lines(&running.said(), 20));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let standing = place.setup.target.end(&place.data_topic(), Isolation::Committed);
+    assert_eq!(standing, 0, "nothing crosses before its schema is known");
+    let later = value.replacen('{', r#"{"doc":"the same leaves","#, 1);
+    assert_eq!(registry.register(&value_subject, &later), next, "the registry counts on");
+    let since = Instant::now();
+    let mut tail = place.setup.target.tail(&place.data_topic(), Isolation::Committed);
+    let all = tail.wait_for(load.expected.len(), Duration::from_secs(40));
+    assert!(all, "{} records\n{}", tail.records.len(), last_lines(&running.said(), 20));
+    say::figure("formats.late_schema", since.elapsed().as_millis(), "ms until all had crossed");
+    running.stop();
+    let records = place.setup.target.read(&place.data_topic(), Isolation::Committed);
+    let verdict = judge(&load.expected, &records, serial_in_json);
+    assert!(verdict.clean(), "{verdict:?}");
+    check_the_rest(&place, &load);
 }
