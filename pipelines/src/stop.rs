@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// How soon a rest ends once a person asks. Each look wakes a processor, for every thread that rests
 /// of every pipeline: a halt is told at once and needs none.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What the loops look at between two effects.
 pub struct Stop<'a> {
