@@ -159,6 +159,52 @@ fn what_crossed_is_made_again() {
     }
 }
 
+/// What whoever is outside does with a topic: all of it verified, and handed over once it is.
+#[test]
+#[allow(clippy::cast_precision_loss, reason = "figures to be read")]
+fn what_crossed_is_verified_and_handed_over() {
+    let _turn = rig::exclusive();
+    if !asked("evidence") {
+        return;
+    }
+    let records = say::count("DOUANE_BENCH_RECORDS", 1_000_000);
+    let registry = Registry::start("bench-evidence");
+    let source = Source::customers("json", PARTITIONS, records, &registry);
+    let place = source.place(1);
+    run(&place, &source);
+    let (topic, release) = (place.data_topic(), format!("{}.release.json", place.setup.name));
+    for (name, args) in [
+        ("verify", &["verify", "--topic", &topic][..]),
+        ("feed_arrow", &["feed", &topic, "--out", "arrow", "--as", "arrow", "--release", &release]),
+        ("feed_parquet", &["feed", &topic, "--out", "parquet", "--release", &release]),
+    ] {
+        let (before, began) = (children_cpu_s(), Instant::now());
+        let said = place.verb(&[args, &["--format", "json"]].concat()).fine(name);
+        let (cpu, seconds) = (children_cpu_s() - before, began.elapsed().as_secs_f64());
+        let told: serde_json::Value = serde_json::from_str(&said.out).expect("JSON");
+        let seen = told.get("records").or(told.get("rows")).and_then(serde_json::Value::as_u64);
+        let seen = seen.expect("a count");
+        assert!(seen > records as u64 / 2, "{name}: {told}");
+        say::figure(&format!("bench.{name}.records"), seen, "records");
+        let per_core = format!("{:.0}", seen as f64 / cpu);
+        say::figure(
+            &format!("bench.{name}.per_core"),
+            per_core,
+            "records per second of a processor",
+        );
+        let by_clock = format!("{:.0}", seen as f64 / seconds);
+        say::figure(&format!("bench.{name}.records_per_s"), by_clock, "records/s");
+    }
+}
+
+/// Processor time of all children that have ended.
+#[allow(clippy::cast_precision_loss, reason = "figures to be read")]
+fn children_cpu_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("this process");
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(13).take(2);
+    fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() as f64 / 100.0
+}
+
 #[test]
 fn the_price_grows_with_the_bytes() {
     let _turn = rig::exclusive();
