@@ -352,7 +352,7 @@ fn one_file_speaks_to_gpus() {
 }
 
 #[test]
-fn nobody_sleeps_but_the_run_loop_and_the_edges() {
+fn nobody_sleeps_but_who_is_named() {
     let allowed = [
         // The deadline of a stop.
         "src/verb/run.rs",

@@ -217,9 +217,7 @@ pub trait Global: Send + Sync {
     /// Settings that no client is made with.
     fn admin(&self) -> Result<Box<dyn Admin>, EdgeFault>;
 
-    /// For looks that repeat: all of this process that look at one side may share a client. What it
-    /// knows may be older than a client's own, so who a cluster is, at a start, is asked of
-    /// [`Self::admin`].
+    /// As [`Sovereign::shared_admin`].
     ///
     /// # Errors
     /// As [`Self::admin`].

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use douane_connectors::edge::{Admin, EdgeFault, Global, Topics};
+use douane_connectors::edge::{Admin, Global, Topics};
 use douane_connectors::kafka::Cluster;
 use douane_ledger::coverage::{
     Chain, Expect, Finding, Findings, Lane, Manifests, Record, Releases, Walked,
@@ -280,7 +280,7 @@ impl Opened {
 }
 
 fn admin_of(topics: &Cluster, expected: &str) -> Result<Box<dyn Admin>, RunFault> {
-    let admin = topics.admin().map_err(|f: EdgeFault| RunFault::Client(f.to_string()))?;
+    let admin = topics.admin().map_err(RunFault::client("global"))?;
     let found = admin.cluster_id().map_err(RunFault::unreachable("global cluster"))?;
     match found == expected {
         true => Ok(admin),
@@ -328,7 +328,7 @@ pub(crate) fn read_manifests(
 ) -> Result<(i64, i64), RunFault> {
     let away = RunFault::unreachable("global cluster");
     let name = format!("{topic}.manifest");
-    let admin = topics.admin().map_err(|f: EdgeFault| RunFault::Client(f.to_string()))?;
+    let admin = topics.admin().map_err(RunFault::client("global"))?;
     let identity = admin.topic(&name).map_err(&away)?.ok_or_else(|| no_topic(&name))?;
     one_partition(&name, identity.partitions)?;
     let (low, _) = topics.extent(&name, 0, true, PATIENCE).map_err(&away)?;

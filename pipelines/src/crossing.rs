@@ -42,7 +42,7 @@ pub const TRY: Duration = Duration::from_secs(10);
 /// How long a target may be away before it is said.
 const FENCE: Duration = Duration::from_secs(30);
 
-/// One admin client a side, kept open: a look at a topic's identity then costs 0.2 ms.
+/// A client for questions a side: with one that is kept open a look at a topic's identity costs 0.2 ms.
 pub struct Admins {
     /// Where raw data lives.
     pub sovereign: Box<dyn Admin>,
@@ -387,12 +387,25 @@ impl Crossing {
         }
     }
 
-    /// Clients for looks at both sides.
+    /// Clients of its own for looks at both sides: they ask whoever `bootstrap` leads to now.
     pub fn admins(&self) -> Result<Admins, RunFault> {
-        let fault = |fault: EdgeFault| RunFault::Client(fault.to_string());
         Ok(Admins {
-            sovereign: self.edges.sovereign.shared_admin().map_err(fault)?,
-            global: self.edges.global.shared_admin().map_err(fault)?,
+            sovereign: self.edges.sovereign.admin().map_err(RunFault::client("sovereign"))?,
+            global: self.edges.global.admin().map_err(RunFault::client("global"))?,
+        })
+    }
+
+    /// Clients for the looks of one life, after a first one at the layout's topics with its own: what
+    /// the life reads and writes with is as new as those, and the others' may be old.
+    pub fn looks(&self, layout: &Layout) -> Result<Admins, RunFault> {
+        self.admins()?.check(layout)?;
+        Ok(Admins {
+            sovereign: self
+                .edges
+                .sovereign
+                .shared_admin()
+                .map_err(RunFault::client("sovereign"))?,
+            global: self.edges.global.shared_admin().map_err(RunFault::client("global"))?,
         })
     }
 
@@ -401,7 +414,7 @@ impl Crossing {
         self.edges
             .sovereign
             .quarantine(self.quarantine_bytes_max)
-            .map_err(|fault| RunFault::Client(fault.to_string()))
+            .map_err(RunFault::client("sovereign"))
     }
 
     /// A gate of its own for one life of a shard.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use douane_connectors::edge::{EdgeFault, Global, Topics};
+use douane_connectors::edge::{Global, Topics};
 use douane_ledger::coverage::{Expect, Lane, Manifests, Record, Seen};
 use douane_ledger::log::SpanEntry;
 use douane_ledger::signing::VerifyingKey;
@@ -103,7 +103,7 @@ pub fn read(
     };
     let away = RunFault::unreachable("global cluster");
     let topics = edges::topics(&place.global)?;
-    let admin = topics.admin().map_err(|f: EdgeFault| RunFault::Client(f.to_string()))?;
+    let admin = topics.admin().map_err(RunFault::client("global"))?;
     let identity = admin.topic(&topic).map_err(&away)?;
     let partitions = identity.ok_or_else(|| wrong("does not exist"))?.partitions;
     // Ends first: what lies before them has its manifest by then.

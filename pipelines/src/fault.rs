@@ -172,6 +172,16 @@ impl RunFault {
         }
     }
 
+    /// For `map_err`: one side's settings make no client. A token that has expired is renewed by
+    /// somebody: that passes.
+    pub(crate) fn client(side: &str) -> impl Fn(EdgeFault) -> Self + use<> {
+        let what = format!("{side} cluster");
+        move |fault| match fault.is_away() {
+            true => Self::Unreachable { what: what.clone(), why: fault.to_string() },
+            false => Self::Client(format!("{what}: {fault}")),
+        }
+    }
+
     /// The home of the wrapping key comes back, or a person sees that it does not.
     pub(crate) fn lapsed(lapsed: Lapsed) -> Self {
         Self::Again(format!("keys: {lapsed}"))

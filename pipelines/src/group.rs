@@ -127,6 +127,7 @@ impl Group {
     /// tombstone. It is asked again where another worker's change came first.
     pub fn change<E>(&self, mut decide: impl FnMut(&Held) -> Result<Vec<Put>, E>) -> Changed<E> {
         let topic = &self.named.config_topic;
+        let mut refused = None;
         for _ in 0..CHANGES {
             let mut writer = match self.records.fence(topic, topic, 0, TRY) {
                 Ok(writer) => writer,
@@ -136,9 +137,13 @@ impl Group {
                 Err(SinkFault::Away(why)) => {
                     return Changed::Fault(RunFault::Again(why.to_string()));
                 }
-                // Somebody else fenced at the same moment.
-                Err(SinkFault::Refused(_)) => continue,
+                // Somebody else fenced at the same moment, or it is no right of ours.
+                Err(SinkFault::Refused(why)) => {
+                    refused = Some(why);
+                    continue;
+                }
             };
+            refused = None;
             let held = match self.configs() {
                 Ok((held, _)) => held,
                 Err(fault) => return Changed::Fault(fault),
@@ -158,7 +163,10 @@ impl Group {
                 }
             }
         }
-        Changed::Busy
+        match refused {
+            None => Changed::Busy,
+            Some(why) => Changed::Fault(RunFault::Edge(why.to_string())),
+        }
     }
 
     /// Both topics as they go on: that of configs from `next` on, that of states from its start.

@@ -35,9 +35,12 @@ impl Known {
         let home = ledger_home(&place.ledger_dir, &pipeline.name);
         let names = Names::of(place, pipeline);
         let log = names.control_log();
-        // Where the ledger's home does not answer, it is not here: an approver need not reach it.
-        if journals::refresh(place, &names, &pipeline.name).is_err() {
-            return Ok(Self::default());
+        match journals::refresh(place, &names, &pipeline.name) {
+            Ok(()) => {}
+            // Where the ledger's home does not answer, it is not here: an approver need not reach it.
+            Err(RunFault::Again(_) | RunFault::Unreachable { .. }) => return Ok(Self::default()),
+            // It answers, and is not as it was: nobody decides on half of what it knew.
+            Err(fault) => return Err(fault),
         }
         if !home.join(&log).exists() {
             return Ok(Self::default());

@@ -10,6 +10,7 @@
 )]
 
 pub mod aggregate;
+pub mod alone;
 pub mod artifact;
 pub mod audit;
 pub mod bundle;

@@ -95,10 +95,10 @@ pub fn said(file: &Path, trust: &Path, digest: &str) -> Result<Option<Revoked>, 
 
 /// Held from before [`revoke`] or [`bring`] reads the files until they are written: two who add a line at one time would else
 /// lose one of them. Beside the trust root, which all releases of a place share. Where no lock can be had (a folder
-/// that cannot be written, a file system without them) the release is stopped all the same.
+/// that cannot be written, a file system without them, somebody who holds it and does not go on) the release is
+/// stopped all the same.
 pub fn alone(place: &Place) -> Option<File> {
-    let file = File::create(place.trust.with_extension("revocations.lock")).ok()?;
-    file.lock().ok().map(|()| file)
+    crate::alone::alone(&place.trust.with_extension("revocations.lock"))
 }
 
 /// A file and what it is to hold.

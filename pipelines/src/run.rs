@@ -360,12 +360,8 @@ fn domains_of(plan: &Plan) -> Vec<Protects> {
 
 /// Both clusters, which are the ones that the files name, and are two.
 fn reach(place: &Place, edges: &Edges) -> Result<Admins, RunFault> {
-    let client = |side: &str| {
-        let side = side.to_owned();
-        move |fault: EdgeFault| RunFault::Client(format!("{side} cluster: {fault}"))
-    };
-    let sovereign = edges.sovereign.admin().map_err(client("sovereign"))?;
-    let global = edges.global.admin().map_err(client("global"))?;
+    let sovereign = edges.sovereign.admin().map_err(RunFault::client("sovereign"))?;
+    let global = edges.global.admin().map_err(RunFault::client("global"))?;
     for (side, admin, expected) in
         [("sovereign", &sovereign, &place.sovereign.id), ("global", &global, &place.global.id)]
     {

@@ -217,7 +217,7 @@ impl Shard<'_> {
             }
         }
         let mut life = Life {
-            admin: crossing.admins()?,
+            admin: crossing.looks(layout)?,
             source,
             quarantine: crossing.quarantine()?,
             gate: crossing.gate()?,

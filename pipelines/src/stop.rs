@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn a_rest_ends_at_once_with_a_halt_and_soon_with_a_persons_wish() {
         let asked = AtomicBool::new(false);
-        for by_person in [false, true] {
+        let rested = |by_person: bool| {
             let stop = Stop::new(&asked);
             std::thread::scope(|scope| {
                 let rests = scope.spawn(|| {
@@ -70,13 +70,19 @@ mod tests {
                     stop.rest(Duration::from_secs(60));
                     began.elapsed()
                 });
+                // It rests by then.
+                std::thread::sleep(Duration::from_millis(20));
                 match by_person {
                     false => stop.halt(),
                     true => asked.store(true, Ordering::Relaxed),
                 }
-                assert!(rests.join().unwrap() < Duration::from_secs(20));
-            });
-        }
+                rests.join().unwrap()
+            })
+        };
+        // Without word each of them would take a look's time.
+        let halted: Duration = (0..20).map(|_| rested(false)).sum();
+        assert!(halted < LOOK * 10, "{halted:?}");
+        assert!(rested(true) < Duration::from_secs(20));
         let none = AtomicBool::new(false);
         let began = Instant::now();
         Stop::new(&none).rest(Duration::from_millis(30));

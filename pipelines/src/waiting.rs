@@ -1,5 +1,6 @@
 //! A pipeline's releases as people look at them: the one in force, the draft that waits, what it
-//! changes, who signed and who still may, and the command that signs it. Read from files alone.
+//! changes, who signed and who still may, and the command that signs it. Read from files, and from the
+//! ledger where it is.
 
 use std::path::Path;
 

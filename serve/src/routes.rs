@@ -254,12 +254,12 @@ pub const ROUTES: &[Route] = &[
         "Proof over the leaves of the release, and what is held",
         api::views::border,
     )),
-    get(
+    reaching(get(
         "/v1/pipelines/{c}/releases",
         READ,
         "The release in force, the draft that waits, what changes, who signed",
         api::views::releases,
-    ),
+    )),
     reaching(get(
         "/v1/pipelines/{c}/quarantine",
         OVERSEE,

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
@@ -39,19 +39,11 @@ static SHARED: Mutex<Vec<(MadeOf, Weak<Detached<AdminClient<Watch>>>)>> = Mutex:
 type MadeOf = (ClusterConfig, Vec<Option<(SystemTime, u64)>>);
 
 fn made_of(cluster: &ClusterConfig) -> MadeOf {
-    let (tls, sasl) = (cluster.tls.as_ref(), cluster.sasl.as_ref());
-    let files = [
-        tls.map(|tls| &tls.ca_file),
-        tls.and_then(|tls| tls.cert_file.as_ref()),
-        tls.and_then(|tls| tls.key_file.as_ref()),
-        sasl.and_then(|sasl| sasl.password_file.as_ref()),
-        sasl.and_then(|sasl| sasl.token_file.as_ref()),
-    ];
-    let state = |file: &PathBuf| {
+    let state = |file: &Path| {
         let is = std::fs::metadata(file).ok()?;
         Some((is.modified().ok()?, is.ino()))
     };
-    (cluster.clone(), files.map(|file| file.and_then(state)).into())
+    (cluster.clone(), cluster.secret_files().into_iter().map(state).collect())
 }
 
 impl Admin {

@@ -140,9 +140,7 @@ impl ClusterConfig {
             *file = dir.join(&*file);
         }
     }
-}
 
-impl ClusterConfig {
     /// The files whose content clients are made with: whoever made one before they changed makes
     /// another.
     pub fn secret_files(&self) -> Vec<&Path> {

@@ -8,7 +8,7 @@ use douane_schemas::record::RawRecord;
 
 use super::cluster::ClusterConfig;
 use super::position::Reach;
-use super::{Admin, KafkaFault, QuarantineProducer, Sink, Source};
+use super::{Admin, QuarantineProducer, Sink, Source};
 use crate::edge::{
     self, Created, EdgeFault, Global, KeyAndValue, Polled, Rights, SinkFault, Sovereign,
     TopicConfig, TopicIdentity,
@@ -95,14 +95,7 @@ impl edge::Topics for Cluster {
         timeout: Duration,
         each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
     ) -> Result<i64, EdgeFault> {
-        let reach = Reach::HighWatermark;
-        let mut from = from;
-        loop {
-            match super::scan(&self.0, topic, partition, from, reach, timeout, each) {
-                Err(KafkaFault::Unfinished { reached, .. }) if reached > from => from = reached,
-                read => return Ok(read?),
-            }
-        }
+        Ok(super::position::scan_on(&self.0, topic, partition, from, timeout, each)?)
     }
 }
 

@@ -139,6 +139,27 @@ pub fn scan(
     reader.read(from, deadline, each)
 }
 
+/// As [`scan`] to the high watermark, however long it is: as long as something comes within
+/// `timeout`, it is read on.
+///
+/// # Errors
+/// As [`scan`]; `Unfinished` when nothing came for as long as `timeout`.
+pub fn scan_on(
+    cluster: &ClusterConfig,
+    topic: &str,
+    partition: i32,
+    mut from: i64,
+    timeout: Duration,
+    each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
+) -> Result<i64, KafkaFault> {
+    loop {
+        match scan(cluster, topic, partition, from, Reach::HighWatermark, timeout, each) {
+            Err(KafkaFault::Unfinished { reached, .. }) if reached > from => from = reached,
+            read => return read,
+        }
+    }
+}
+
 /// First and last offset of a partition's log.
 ///
 /// # Errors
@@ -241,18 +262,7 @@ impl<'a> Reader<'a> {
         let mut given = 0u32;
         loop {
             let polled = self.consumer.poll(Duration::from_millis(5));
-            // Where the client stands is dear to ask; the last record before the end may have
-            // markers behind it, so it is asked where nothing comes.
             given = if matches!(polled, Some(Ok(_))) { given.wrapping_add(1) } else { 0 };
-            if given.is_multiple_of(LOOK) {
-                let reached = self.reached(from).map_err(|e| fault(&e))?;
-                if reached >= self.high && given == 0 {
-                    return Ok(reached);
-                }
-                if Instant::now() >= deadline {
-                    return Err(self.unfinished(reached));
-                }
-            }
             match polled {
                 Some(Ok(message)) => {
                     let fetched = source::Message::new(0, message);
@@ -269,6 +279,18 @@ impl<'a> Reader<'a> {
                 Some(Err(error)) if is_passing(&error) => {}
                 Some(Err(error)) => return Err(fault(&error)),
                 None => {}
+            }
+            // Where the client stands is dear to ask; the last record before the end may have
+            // markers behind it, so it is asked where nothing comes. It stands behind what it gave,
+            // so whoever goes on from there must have been given that first.
+            if given.is_multiple_of(LOOK) {
+                let reached = self.reached(from).map_err(|e| fault(&e))?;
+                if reached >= self.high && given == 0 {
+                    return Ok(reached);
+                }
+                if Instant::now() >= deadline {
+                    return Err(self.unfinished(reached));
+                }
             }
         }
     }
@@ -320,4 +342,36 @@ fn consumer_uncommitted(
     cluster: &ClusterConfig,
 ) -> Result<Detached<BaseConsumer<Watch>>, KafkaFault> {
     consumer(cluster, Isolation::Uncommitted)
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::super::cluster::plain;
+    use super::super::quarantine::QuarantineProducer;
+    use super::*;
+
+    #[test]
+    fn a_reading_whose_time_is_over_goes_on_where_it_was_and_leaves_nothing_out() {
+        let (mock, count) = (MockCluster::new(1).unwrap(), i64::from(LOOK) * 3);
+        mock.create_topic("t", 1, 1).unwrap();
+        let cluster = plain(&mock.bootstrap_servers());
+        let value = [0; 100];
+        let mut producer = QuarantineProducer::open(&cluster, client::MESSAGE_BYTES).unwrap();
+        producer.send_pairs((0..count).map(|_| (&b"k"[..], &value[..])), "t").unwrap();
+        let (timeout, mut slow) = (Duration::from_secs(2), 0);
+        let mut given = Vec::new();
+        let reached = scan_on(&cluster, "t", 0, 0, timeout, &mut |record| {
+            // So long that the time is over while more is at hand.
+            if given.is_empty() || record.offset == i64::from(LOOK) {
+                slow += 1;
+                std::thread::sleep(timeout);
+            }
+            given.push(record.offset);
+            ControlFlow::Continue(())
+        });
+        assert_eq!((reached.unwrap(), slow), (count, 2));
+        assert!(given.iter().copied().eq(0..count), "{} of {count}", given.len());
+    }
 }

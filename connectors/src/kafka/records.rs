@@ -10,7 +10,7 @@ use douane_schemas::record::RawRecord;
 use super::admin::Admin;
 use super::cluster::ClusterConfig;
 use super::fault::KafkaFault;
-use super::position::{self, Reach};
+use super::position;
 use super::quarantine::QuarantineProducer;
 use super::sink::{Outgoing, Sink};
 use crate::edge::{CommitOutcome, KeyAndValue, SinkFault, TopicIdentity};
@@ -68,18 +68,11 @@ impl Records {
         &self,
         topic: &str,
         partition: i32,
-        mut from: i64,
+        from: i64,
         timeout: Duration,
         each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
     ) -> Result<i64, KafkaFault> {
-        loop {
-            let reach = Reach::HighWatermark;
-            match position::scan(&self.cluster, topic, partition, from, reach, timeout, each) {
-                // It is long: as long as something comes, it is read on.
-                Err(KafkaFault::Unfinished { reached, .. }) if reached > from => from = reached,
-                read => return read,
-            }
-        }
+        position::scan_on(&self.cluster, topic, partition, from, timeout, each)
     }
 
     /// Partitions of a topic that hold or held anything.

@@ -242,7 +242,7 @@ impl Worker<'_> {
             .filter_map(|place| Some(((place.topic, place.partition), place.held?)))
             .collect();
         let life = Life {
-            admin: crossing.admins()?,
+            admin: crossing.looks(layout)?,
             source,
             quarantine: crossing.quarantine()?,
             gate: crossing.gate()?,

@@ -709,7 +709,8 @@ fn is_inside(url: &str, with_path: bool) -> bool {
     };
     let host = of("https://").or_else(|| {
         let host = of("http://")?;
-        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let port = host.rfind(':').filter(|at| !host[*at..].contains(']'));
+        let name = port.map_or(host, |at| &host[..at]);
         ["localhost", "127.0.0.1", "[::1]"].contains(&name).then_some(host)
     });
     host.is_some_and(|host| !host.is_empty() && !host.contains('@')) && !url.contains(['?', '#'])

@@ -231,12 +231,15 @@ pub(super) fn build(
             let name = said.unwrap_or_else(|| format!("douane.{}.{last}", group.id));
             format!("{topic_prefix}{name}")
         };
-        GroupPlace {
-            config_topic: topic(group.config_storage_topic, "configs"),
-            status_topic: topic(group.status_storage_topic, "status"),
-            id: group.id,
-            worker: group.worker,
+        let config_topic = topic(group.config_storage_topic, "configs");
+        let status_topic = topic(group.status_storage_topic, "status");
+        if config_topic == status_topic {
+            let mark = root.mark_at(&["serve", "group", "status_storage_topic"]);
+            let message = format!("`{config_topic}` is to hold the configs and the statuses");
+            let next = "name two topics, or leave both out";
+            findings.error(label, mark, Kind::Place, message).next(next);
         }
+        GroupPlace { config_topic, status_topic, id: group.id, worker: group.worker }
     });
     ServePlace {
         group,
