@@ -110,6 +110,14 @@ fn of_ledger(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         Some(dir) => PublicKeys::open(&dir).map_err(|f| RunFault::Keys(f.to_string()))?,
         None => None,
     };
+    // Whoever named keys is not told of a log whose signatures nobody looked at.
+    if let (Some(dir), None) = (&args.keys, &keys) {
+        return Err(RunFault::Keys(format!(
+            "{}: no `checkpoint.key.pub` and `manifest.key.pub` are in it\n  next: name a folder that \
+             holds both with `--keys`",
+            dir.display()
+        )));
+    }
     let read = |paths: &[PathBuf]| {
         paths
             .iter()

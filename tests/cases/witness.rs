@@ -130,6 +130,11 @@ fn a_witness_keeps_one_history_through_kills() {
         let (code, said) = place.verb(&named);
         assert_eq!(code, expected, "{said}");
     }
+    // Keys that were named and are not there are no keys that were not named.
+    for folder in ["no-such-folder", "pipelines", "douane.yaml"] {
+        let (code, said) = place.verb(&["verify", LOG, "--keys", folder]);
+        assert!(code == 2 && said.contains("`checkpoint.key.pub`"), "{code} {said}");
+    }
     let cosigned = fs::read(place.dir.join(LOG).join(format!("tlog/cosigned/{now}"))).unwrap();
     copy(&old, &place.dir.join("ledger"));
     place.fine(&["verify", LOG]);
