@@ -324,6 +324,8 @@ impl Connector {
                     // Told to run and to stop again before it began: nothing of it runs.
                     let waiting = state.members.iter_mut().filter(|member| !member.is_failed());
                     waiting.for_each(|member| member.phase = Phase::Ended);
+                    // Somebody may wait for that.
+                    self.wake.notify_all();
                     state = self.wake.wait(state).unwrap_or_else(|e| e.into_inner());
                 }
                 if state.deleted {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ pub struct Fleet {
     pub store: Store,
     loggers: Arc<Loggers>,
     all: RwLock<BTreeMap<String, Arc<Connector>>>,
+    /// Set under the lock of `all`: whoever comes after the end is not begun.
+    ended: AtomicBool,
     /// One change at a time: whoever changes anything holds it.
     changes: Mutex<()>,
 }
@@ -42,6 +45,7 @@ impl Fleet {
             place: place.to_owned(),
             loggers,
             all: RwLock::new(BTreeMap::new()),
+            ended: AtomicBool::new(false),
             changes: Mutex::new(()),
             store,
         };
@@ -115,9 +119,19 @@ impl Fleet {
     /// A new one, whose file is written.
     pub fn add(&self, name: &str, file: &Path, saved: Saved) -> Arc<Connector> {
         let connector = self.connector(name, file, saved);
-        keep(&connector);
-        self.write().insert(name.to_owned(), Arc::clone(&connector));
+        self.begin(&connector);
         connector
+    }
+
+    /// False: all has ended, and it is not begun.
+    fn begin(&self, connector: &Arc<Connector>) -> bool {
+        let mut all = self.write();
+        if self.ended.load(Ordering::Relaxed) {
+            return false;
+        }
+        keep(connector);
+        all.insert(connector.name.clone(), Arc::clone(connector));
+        true
     }
 
     /// Makes a connector of a group what all workers make it. One that is new runs elsewhere until
@@ -156,9 +170,10 @@ impl Fleet {
         }
         let connector = self.connector(name, &file, saved);
         connector.runs(Runs::Elsewhere);
-        keep(&connector);
-        self.write().insert(name.to_owned(), Arc::clone(&connector));
-        Ok(connector)
+        match self.begin(&connector) {
+            true => Ok(connector),
+            false => Err(io::Error::new(io::ErrorKind::Interrupted, "the service ends")),
+        }
     }
 
     /// What no call could have made a connector's file, whoever wrote it.
@@ -207,7 +222,11 @@ impl Fleet {
     /// Asks all of them to end, and waits for it as long as that. What is not committed by then is
     /// not lost: the next start reads it again.
     pub fn end(&self, at_most: Duration) -> bool {
-        let all = std::mem::take(&mut *self.write());
+        let all = {
+            let mut all = self.write();
+            self.ended.store(true, Ordering::Relaxed);
+            std::mem::take(&mut *all)
+        };
         all.values().for_each(|connector| connector.end());
         let until = Instant::now() + at_most;
         let left = || until.saturating_duration_since(Instant::now());
@@ -270,5 +289,8 @@ mod tests {
         assert_eq!(connector.state().saved.target, TargetState::Running);
         assert_eq!(std::fs::read_to_string(&connector.file).unwrap(), other);
         assert!(fleet.end(Duration::from_secs(20)));
+        // What is heard after the end is begun by the next start.
+        let late = kind(bring("a", &other, TargetState::Running));
+        assert_eq!((late, fleet.all().len()), (Some(io::ErrorKind::Interrupted), 0));
     }
 }
