@@ -2,6 +2,11 @@
 //!
 //! Shares no code with the writer: its own frame parser, its own note parser, `ct-merkle` with
 //! `sha2` for roots and consistency, untyped JSON for leaves. One bug is not on both sides.
+//!
+//! A log that is in use moves on while it is read. So what claims something is read before what must
+//! bear it out, each once: cosigned checkpoints, the published one, the list of tiles, the list of
+//! journals, each journal as long as it was when it was opened, what the tiles hold. The answer is about
+//! the moment of the checkpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -21,7 +26,10 @@ mod leaves;
 pub(crate) mod note;
 mod tiles;
 
-use compare::{compare, cosigned, manifests, old_checkpoints, published, wanted_manifests};
+use compare::{
+    compare, cosigned, kept, manifests, old_checkpoints, published, published_note,
+    wanted_manifests,
+};
 use files::Folder;
 pub use files::{Files, Memory};
 use frames::{Journal, JournalHead};
@@ -230,10 +238,13 @@ fn check_files(
     expect: &Expect,
 ) -> io::Result<(Report, BTreeSet<usize>)> {
     let mut report = Report { dir: dir.to_path_buf(), ..Report::default() };
-    let heads = headers(files, name, &mut report)?;
-    let published = published(files, expect, &mut report)?;
     let mut old = old_checkpoints(expect, &mut report);
-    old.extend(cosigned(files, expect, &mut report)?);
+    let kept = kept(files, expect)?;
+    let note = published_note(files, expect)?;
+    let published = published(files, note.as_deref(), expect, &mut report);
+    old.extend(cosigned(kept, note, expect, &mut report));
+    let tiles = tiles::lying(files)?;
+    let heads = headers(files, name, &mut report)?;
     let chain = chain(&heads, expect, &mut report);
     let wanted = wanted_manifests(expect, &mut report);
 
@@ -289,7 +300,7 @@ fn check_files(
     }
     compare(expect, &published, &old, &roots, &tree, &mut report);
     if let Some(note) = published.as_ref().filter(|note| note.size <= tree.len()) {
-        tiles::check(files, note.size, leaves.hashes(), &mut report)?;
+        tiles::check(files, tiles, note.size, leaves.hashes(), &mut report)?;
     }
     let unplaced = manifests(&wanted, &leaves, &mut report);
     Ok((report, unplaced))
@@ -314,7 +325,11 @@ fn headers(
             report.findings.insert(Finding::Chain { journal, why: "not a journal file" });
             continue;
         };
-        let mut journal = Journal::open(files, id)?;
+        let mut journal = match Journal::open(files, id) {
+            // Never born, and taken away by its holder meanwhile. One that is needed is missed below.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
         let first = journal.next()?;
         let finding = match first.as_deref().map(|bytes| JournalHead::parse(bytes, id, name)) {
             // Never born: a crash while it was made. Damage is reported as such.

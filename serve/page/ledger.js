@@ -5,6 +5,9 @@ import { chooser, connectors } from "./border.js";
 import { el, many, number, state, swap } from "./dom.js";
 
 const TRIES = 5;
+const CHECKPOINT = "tlog/checkpoint";
+const TILES = "tlog/tile/";
+const JOURNALS = "journals/";
 
 /** Frames of an answer: name, offset, bytes. docs/page.md has the form. */
 export const frames = (buffer) => {
@@ -43,57 +46,59 @@ class Verifier {
   }
 }
 
-/** Brings a log's files into the verifier, and again what changed meanwhile, until nothing did. */
+/** Brings a log's files into the verifier. A log that is in use moves on meanwhile: so the checkpoint comes first, then the tiles
+ *  that it needs, then the journals that bear both out. What is newer than the checkpoint is held against them too. */
 const bring = async (verifier, base, query, said, signal) => {
   const path = (rest) => `${base}/${rest}${rest.includes("?") ? "&" : "?"}${query}`;
-  const list = async () => new Map((await ask(path("files"), signal)).files.map((f) => [f.file, f]));
   const have = new Map();
   let bytes = 0;
-  const take = async (file, offset, one) => {
+  const drop = async (name) => have.delete(name) && verifier.ask({ drop: name });
+  const lying = async (below) => {
+    const { files } = await ask(path("files"), signal);
+    return new Map(files.filter((f) => f.file.startsWith(below)).map((f) => [f.file, f.bytes]));
+  };
+  /** Frames from a place on, of which those below a folder, and of these names, are kept. */
+  const take = async (file, offset, { one = false, below = "", of } = {}) => {
     const rest = `bytes?file=${encodeURIComponent(file)}&offset=${offset}${one ? "&one=true" : ""}`;
     const buffer = await (await fetched(path(rest), signal)).arrayBuffer();
     const found = frames(buffer);
     bytes += buffer.byteLength;
     said(`${number(Math.round(bytes / 1024))} KiB read…`);
-    for (const { name, offset: at, bytes: long } of found) have.set(name, at + long);
-    if (found.length) await verifier.ask({ put: buffer, frames: found }, [buffer]);
+    const kept = found.filter(({ name }) => name.startsWith(below) && (!of || of.has(name)));
+    for (const { name, offset: at, bytes: long } of kept) have.set(name, at + long);
+    if (kept.length) await verifier.ask({ put: buffer, frames: kept }, [buffer]);
     return found;
   };
-  const whole = async (names) => {
-    let [file, offset] = ["", 0];
+  const folder = async (below, of) => {
+    let [file, offset] = [below, 0];
     for (;;) {
-      const found = await take(file, offset, false);
-      const last = found.at(-1);
-      if (!last || (last.name === file && last.bytes === 0)) return;
+      const last = (await take(file, offset, { below, of })).at(-1);
+      if (!last || !last.name.startsWith(below) || (last.name === file && last.bytes === 0)) return;
       [file, offset] = [last.name, last.offset + last.bytes];
-      if (offset >= (names.get(file)?.bytes ?? 0) && file === [...names.keys()].at(-1)) return;
     }
   };
-  let before = await list();
-  await whole(before);
+  /** Whether the tiles are those that lie there: wider ones take the place of others. */
+  const tiles = async () => {
+    const lie = await lying(TILES);
+    for (const name of [...have.keys()].filter((n) => n.startsWith(TILES) && !lie.has(n))) await drop(name);
+    const lacking = [...lie].filter(([name, long]) => have.get(name) !== long);
+    for (const [name] of lacking) {
+      await drop(name);
+      await take(name, 0, { one: true });
+    }
+    return !lacking.length;
+  };
   for (let turn = 0; turn < TRIES; turn += 1) {
-    const now = await list();
-    for (const name of have.keys()) {
-      if (now.has(name)) continue;
-      have.delete(name);
-      await verifier.ask({ drop: name });
-    }
-    const changed = [...now.values()].filter((f) => {
-      const was = before.get(f.file);
-      return !was || was.changed !== f.changed || was.bytes !== f.bytes || have.get(f.file) !== f.bytes;
-    });
-    if (!changed.length) return bytes;
-    for (const { file, bytes: size } of changed) {
-      // A journal only grows: what is there stays. Everything else is small, and read anew.
-      let offset = file.startsWith("journals/") && (have.get(file) ?? 0) <= size ? have.get(file) ?? 0 : 0;
-      do {
-        const [frame] = await take(file, offset, true);
-        if (!frame || frame.bytes === 0) break;
-        offset = frame.offset + frame.bytes;
-      } while (offset < size);
-    }
-    before = now;
+    await take(CHECKPOINT, 0, { one: true });
+    await folder(TILES);
+    for (let look = 0; look < TRIES && !await tiles(); look += 1) { /* they have moved on */ }
+    const early = !have.has(CHECKPOINT) && [...have.keys()].some((name) => name.startsWith(TILES));
+    if (!early) break;
+    // Before the first checkpoint there are tiles.
+    await new Promise((after) => { setTimeout(after, 200); });
   }
+  // A successor that comes while they are read goes on from more than was read of the one before it.
+  await folder(JOURNALS, await lying(JOURNALS));
   return bytes;
 };
 
@@ -151,7 +156,7 @@ export const show = async (main, { rest, signal }) => {
   }
   const { heads } = await ask(of(chosen, "ledger"), signal);
   const body = el("div", {});
-  swap(body, "once", () => (heads.length ? heads.map((one) => head(chosen, one, signal)) : [el("p", { class: "quiet" }, "No log of it is known here: it has not run since this worker began, or another one runs it.")]));
+  swap(body, "once", () => (heads.length ? heads.map((one) => head(chosen, one, signal)) : [el("p", { class: "quiet" }, "No log of it lies here: it has not run, or another worker runs it.")]));
   main.replaceChildren(el("h1", {}, "Ledger"),
     el("p", {}, "Each log is a Merkle tree of what was decided before anything crossed. The button fetches its files and checks all of them here, with the verifier of ",
       el("code", {}, "douane verify"), "; what this service says of itself is not asked."),

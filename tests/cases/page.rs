@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use douane_ledger::log::{Entry, Intent, Log, LogKeys, verifier_key};
@@ -357,6 +358,63 @@ fn the_verifier_of_the_page_says_what_the_one_of_the_command_line_does() {
     say::figure("page.verify_ms", said["ms"].as_u64().expect("ms"), "ms");
     say::note(format!("{leaves} leaves; with the fetching {} ms", said["whole_ms"]));
     assert!(said["ms"].as_u64().expect("ms") <= VERIFY_MS_MAX, "{said}");
+}
+
+/// A log that goes on, over borders of tiles and through successors, as fast as a disk takes it.
+#[test]
+fn a_log_in_use_holds_in_the_browser_and_on_the_command_line() {
+    let _turn = rig::exclusive();
+    let Some(tools) = tools() else { return };
+    let bare = Bare::serve("page-moving");
+    let home = bare.dir.join("ledger/p");
+    let dir = home.join("shard-0");
+    let mut log = new_log(&home);
+    grow(&mut log, 40);
+    publish(&mut log);
+    let by = verifier_key(ORIGIN, &key(1).verifying_key());
+    let expect = Expect { checkpoint_key: Some(by.clone()), ..Expect::default() };
+    let mut browser = Browser::open(&tools, &bare.address, &bare.token(), "moving");
+    let ends = AtomicBool::new(false);
+    let (looks, published) = std::thread::scope(|scope| {
+        let grows = scope.spawn(|| {
+            let mut published = 0;
+            while !ends.load(Ordering::Relaxed) {
+                grow(&mut log, 11);
+                publish(&mut log);
+                published += 1;
+                if published % 50 == 0 {
+                    let keys = LogKeys::new(&[3; 32], &[2; 32]);
+                    let head = log.head();
+                    log = Log::take_over(&home, "shard-0", Some(&head), keys).expect("a log");
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            published
+        });
+        let mut looks = 0;
+        let began = Instant::now();
+        while looks < 10 && began.elapsed() < PATIENCE {
+            let report = verify::log(&dir, &expect).expect("a log");
+            assert!(report.holds(), "look {looks}: {:?}", report.findings);
+            let said = browser.ask(&json!({"do": "verify", "hash": "#/ledger/p",
+                "log": "p / shard-0", "key": by}));
+            assert_eq!(said["holds"], "true", "look {looks}: {said}");
+            looks += 1;
+        }
+        ends.store(true, Ordering::Relaxed);
+        (looks, grows.join().expect("the log"))
+    });
+    assert!(looks == 10 && published > 100, "{looks} looks, {published} publications");
+    say::figure("page.looks_at_a_log_in_use", looks, "looks");
+
+    // Control: what is wrong in it is found.
+    let tile = dir.join("tlog/tile/entries/000");
+    let mut bytes = fs::read(&tile).expect("a tile");
+    bytes[9] ^= 1;
+    fs::write(&tile, bytes).expect("a tile");
+    let said = browser.ask(&json!({"do": "verify", "hash": "#/ledger/p", "log": "p / shard-0",
+        "key": by}));
+    assert_eq!(said["holds"], "false", "{said}");
 }
 
 #[test]

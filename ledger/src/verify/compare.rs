@@ -14,33 +14,50 @@ use crate::dsse::Envelope;
 use crate::manifest;
 use crate::witness;
 
+/// Fifty milliseconds each: a first publication makes a few files durable.
+const FIRST_CHECKPOINT_TRIES: usize = 40;
 const NOT_COSIGNED: &str = "no checkpoint of this log is cosigned by it";
+
+/// The published checkpoint's bytes. Tiles come before the first one: where they lie alone, somebody
+/// may be about to publish it.
+pub(super) fn published_note(files: &dyn Files, expect: &Expect) -> io::Result<Option<Vec<u8>>> {
+    for _ in 0..FIRST_CHECKPOINT_TRIES {
+        let note = files.find("tlog/checkpoint")?;
+        let alone = note.is_none() && expect.checkpoint_key.is_some() && has_tiles(files);
+        if !alone || !files.wait() {
+            return Ok(note);
+        }
+    }
+    files.find("tlog/checkpoint")
+}
+
+fn has_tiles(files: &dyn Files) -> bool {
+    files.list("tlog/tile").is_ok()
+}
 
 pub(super) fn published(
     files: &dyn Files,
+    note: Option<&[u8]>,
     expect: &Expect,
     report: &mut Report,
-) -> io::Result<Option<note::Note>> {
-    let bytes = match files.find("tlog/checkpoint")? {
-        None => {
-            if files.list("tlog/tile").is_ok() && expect.checkpoint_key.is_some() {
-                let why = "tiles without a checkpoint";
-                report.findings.insert(Finding::Checkpoint { why });
-            }
-            return Ok(None);
+) -> Option<note::Note> {
+    let Some(bytes) = note else {
+        if expect.checkpoint_key.is_some() && has_tiles(files) {
+            let why = "tiles without a checkpoint";
+            report.findings.insert(Finding::Checkpoint { why });
         }
-        Some(bytes) => bytes,
+        return None;
     };
-    match note::parse(&bytes, expect.checkpoint_key.as_deref()) {
+    match note::parse(bytes, expect.checkpoint_key.as_deref()) {
         Ok(note) => {
             report.checkpoint = Some(note.size);
             report.origin = Some(note.origin.clone());
             report.signature_checked = expect.checkpoint_key.is_some();
-            Ok(Some(note))
+            Some(note)
         }
         Err(why) => {
             report.findings.insert(Finding::Checkpoint { why });
-            Ok(None)
+            None
         }
     }
 }
@@ -59,25 +76,27 @@ pub(super) fn old_checkpoints(expect: &Expect, report: &mut Report) -> Vec<note:
     old
 }
 
-/// Every checkpoint that the witnesses cosigned; what nobody cosigned, or nobody lately, is a finding.
-pub(super) fn cosigned(
-    files: &dyn Files,
-    expect: &Expect,
-    report: &mut Report,
-) -> io::Result<Vec<note::Note>> {
+/// The checkpoints that were cosigned, as they lie beside the published one. Read before it: each is
+/// one that was published.
+pub(super) fn kept(files: &dyn Files, expect: &Expect) -> io::Result<Vec<Vec<u8>>> {
     if expect.witnesses.is_empty() {
         return Ok(Vec::new());
     }
-    let mut kept = expect.old_checkpoints.clone();
-    kept.extend(files.find("tlog/checkpoint")?);
     match files.list(witness::COSIGNED) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        listed => {
-            for path in listed? {
-                kept.push(files.read(&path)?);
-            }
-        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed?.iter().map(|path| files.read(path)).collect(),
     }
+}
+
+/// Every checkpoint that the witnesses cosigned; what nobody cosigned, or nobody lately, is a finding.
+pub(super) fn cosigned(
+    mut kept: Vec<Vec<u8>>,
+    published: Option<Vec<u8>>,
+    expect: &Expect,
+    report: &mut Report,
+) -> Vec<note::Note> {
+    kept.extend(expect.old_checkpoints.iter().cloned());
+    kept.extend(published);
     let mut notes = Vec::new();
     for key in &expect.witnesses {
         let name = key.split('+').next().unwrap_or_default().to_owned();
@@ -108,7 +127,7 @@ pub(super) fn cosigned(
         }
         report.findings.extend(why.map(|why| Finding::Witness { name, why }));
     }
-    Ok(notes)
+    notes
 }
 
 /// The log against the position, the checkpoint and what was seen of it earlier.

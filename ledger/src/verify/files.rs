@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The files of one log, by their path in its folder, with `/`.
 pub trait Files {
@@ -13,7 +14,8 @@ pub trait Files {
     /// What the operating system says; `NotFound` where there is no such folder.
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
 
-    /// One of them, from its start.
+    /// One of them, from its start to where it ended when it was opened: what is appended meanwhile is
+    /// of another moment.
     ///
     /// # Errors
     /// What the operating system says.
@@ -38,6 +40,11 @@ pub trait Files {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             read => read.map(Some),
         }
+    }
+
+    /// Lets a moment pass, for whoever writes them; false where nobody does.
+    fn wait(&self) -> bool {
+        false
     }
 }
 
@@ -67,7 +74,14 @@ impl Files for Folder<'_> {
     }
 
     fn open(&self, path: &str) -> io::Result<Box<dyn Read + '_>> {
-        Ok(Box::new(BufReader::new(File::open(self.0.join(path))?)))
+        let file = File::open(self.0.join(path))?;
+        let bytes = file.metadata()?.len();
+        Ok(Box::new(BufReader::new(file.take(bytes))))
+    }
+
+    fn wait(&self) -> bool {
+        std::thread::sleep(Duration::from_millis(50));
+        true
     }
 }
 

@@ -278,3 +278,146 @@ fn refuses_leaf_bad_sequences() {
     assert!(!check(&[leaf("HELD", "{}", 0).replace(',', ", ")]));
     assert!(!check(&["".to_owned()]));
 }
+
+/// A log that goes on at one call of whoever reads it: appends, a successor, publications over the border
+/// of a tile.
+struct Moving<'a> {
+    folder: files::Folder<'a>,
+    calls: std::cell::Cell<usize>,
+    at: usize,
+    moves: &'a dyn Fn(),
+}
+
+impl Moving<'_> {
+    fn call(&self) {
+        self.calls.set(self.calls.get() + 1);
+        if self.calls.get() == self.at {
+            (self.moves)();
+        }
+    }
+}
+
+impl Files for Moving<'_> {
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        self.call();
+        let found = self.folder.list(folder);
+        self.call();
+        found
+    }
+
+    fn open(&self, path: &str) -> io::Result<Box<dyn io::Read + '_>> {
+        self.call();
+        let found = self.folder.open(path);
+        self.call();
+        found
+    }
+}
+
+/// At whichever moment a log moves on, the answer about it is the truth.
+#[test]
+fn a_log_that_moves_on_while_it_is_read_holds() {
+    let signer = SigningKey::from_seed(&[1; 32]).unwrap();
+    let grow = |log: &mut Log, transactions: u64| {
+        for seq in 0..transactions {
+            let intent = Intent { seq, ..Intent::default() };
+            let of = log.append(&Entry::Intent(intent)).unwrap().index;
+            log.sync().unwrap();
+            log.append(&Entry::Committed { of }).unwrap();
+        }
+        log.sync().unwrap();
+    };
+    let expect = Expect {
+        checkpoint_key: Some(verifier_key(ORIGIN, &signer.verifying_key())),
+        ..Expect::default()
+    };
+    let (mut at, mut moved) = (1, 0);
+    loop {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("shard-0");
+        let keys = || LogKeys::new(&[1; 32], &[2; 32]);
+        let mut log = Log::take_over(home.path(), "shard-0", None, keys()).unwrap();
+        for transactions in [100, 20] {
+            grow(&mut log, transactions);
+            log.publish(u64::MAX, &signer, ORIGIN).unwrap();
+        }
+        let log = std::cell::RefCell::new(log);
+        let moves = || {
+            let mut log = log.borrow_mut();
+            let head = log.head();
+            *log = Log::take_over(home.path(), "shard-0", Some(&head), keys()).unwrap();
+            for transactions in [20, 5] {
+                grow(&mut log, transactions);
+                log.publish(u64::MAX, &signer, ORIGIN).unwrap();
+            }
+        };
+        let folder = files::Folder(&dir);
+        let files = Moving { folder, calls: std::cell::Cell::new(0), at, moves: &moves };
+        let report = super::files("shard-0", &files, &expect).unwrap();
+        assert!(report.holds() && report.signature_checked, "call {at}: {:?}", report.findings);
+        if files.calls.get() < at {
+            break;
+        }
+        moved += 1;
+        // Control: what is wrong is found, however much the log moves.
+        let tile = dir.join("tlog/tile/entries/000");
+        let mut bytes = fs::read(&tile).unwrap();
+        bytes[9] ^= 1;
+        fs::write(&tile, bytes).unwrap();
+        let files = Moving { calls: std::cell::Cell::new(0), ..files };
+        let report = super::files("shard-0", &files, &expect).unwrap();
+        assert!(!report.holds(), "call {at}");
+        at += 1;
+    }
+    assert!(moved > 10, "{moved} moments");
+}
+
+/// Tiles are durable before the checkpoint that needs them: a process that died between the two left a
+/// sound log, and other bytes there are found.
+#[test]
+fn tiles_ahead_of_the_checkpoint_hold_what_the_journals_say() {
+    let evidence = evidence();
+    let tlog = evidence.dir().join("tlog");
+    let expect = Expect { old_checkpoints: vec![], ..evidence.expect.clone() };
+    fs::write(tlog.join("checkpoint"), &evidence.expect.old_checkpoints[0]).unwrap();
+    let report = evidence.report(&expect);
+    assert!(report.holds(), "{:?}", report.findings);
+    assert_eq!(report.checkpoint, Some(101));
+    for path in ["tile/0/000", "tile/0/001.p/23", "tile/entries/001.p/23", "tile/1/000.p/1"] {
+        let bytes = fs::read(tlog.join(path)).unwrap();
+        let mut flipped = bytes.clone();
+        flipped[3] ^= 1;
+        fs::write(tlog.join(path), flipped).unwrap();
+        assert!(!evidence.report(&expect).holds(), "{path}");
+        fs::write(tlog.join(path), bytes).unwrap();
+    }
+}
+
+/// A journal that grows behind the reader is as long as it was.
+#[test]
+fn a_journal_is_read_to_where_it_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a"), b"durable").unwrap();
+    let folder = files::Folder(dir.path());
+    let mut opened = folder.open("a").unwrap();
+    let mut file = fs::OpenOptions::new().append(true).open(dir.path().join("a")).unwrap();
+    io::Write::write_all(&mut file, b" and more").unwrap();
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut opened, &mut bytes).unwrap();
+    assert_eq!(bytes, b"durable");
+}
+
+/// Before the first checkpoint there are tiles: whoever reads then waits for it.
+#[test]
+fn a_first_checkpoint_is_waited_for() {
+    let evidence = evidence();
+    let checkpoint = evidence.dir().join("tlog/checkpoint");
+    let note = fs::read(&checkpoint).unwrap();
+    fs::remove_file(&checkpoint).unwrap();
+    let wrote = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        fs::write(checkpoint, note).unwrap();
+    });
+    let report = evidence.report(&Expect { old_checkpoints: vec![], ..evidence.expect.clone() });
+    wrote.join().unwrap();
+    assert!(report.holds(), "{:?}", report.findings);
+}

@@ -10,24 +10,32 @@ use super::{Files, Finding, Report};
 
 const WIDTH: usize = 256;
 
-/// Compares `tile/` with the first `size` leaves.
+/// Names of all files in `tile/`.
+pub(super) fn lying(files: &dyn Files) -> io::Result<BTreeSet<String>> {
+    let inside = |path: String| path.strip_prefix("tlog/").map(str::to_owned);
+    match files.list("tlog/tile") {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        listed => Ok(listed?.into_iter().filter_map(inside).collect()),
+    }
+}
+
+/// Compares the files of `tile/` with the leaves, of which a checkpoint covers the first `size`.
+/// `names`: those that lay there before the journals were read.
 pub(super) fn check(
     files: &dyn Files,
+    mut names: BTreeSet<String>,
     size: u64,
     leaves: &[[u8; 32]],
     report: &mut Report,
 ) -> io::Result<()> {
-    let mut names = match files.list("tlog/tile") {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
-        listed => {
-            let inside = |path: String| path.strip_prefix("tlog/").map(str::to_owned);
-            listed?.into_iter().filter_map(inside).collect()
-        }
-    };
-    let mut lying = Lying { files, names: &mut names };
-    let size = usize::try_from(size).unwrap_or(usize::MAX).min(leaves.len());
-    let mut hashes = leaves.get(..size).unwrap_or_default().to_vec();
-    bundles(&hashes, &mut lying, report)?;
+    let mut size = usize::try_from(size).unwrap_or(usize::MAX).min(leaves.len());
+    let mut published = Published { files, names: &mut names, report };
+    // As many as there are leaves may lie there: tiles are durable before the checkpoint that needs them.
+    for (number, tile) in leaves.chunks(WIDTH).enumerate() {
+        let path = format!("tile/entries/{}", number_path(number));
+        published.expect(&path, tile, covered(size, number), entry_hashes)?;
+    }
+    let mut hashes = leaves.to_vec();
     for level in 0_u32.. {
         if hashes.is_empty() {
             break;
@@ -35,15 +43,12 @@ pub(super) fn check(
         let mut above = Vec::new();
         for (number, tile) in hashes.chunks(WIDTH).enumerate() {
             let path = format!("tile/{level}/{}", number_path(number));
-            let expected = tile.concat();
-            expect(&path, tile.len(), &mut lying, report, |bytes, width| {
-                bytes == expected.get(..width * 32).unwrap_or_default()
-            })?;
+            published.expect(&path, tile, covered(size, number), tile_hashes)?;
             if tile.len() == WIDTH {
                 above.push(subtree(tile));
             }
         }
-        hashes = above;
+        (hashes, size) = (above, size / WIDTH);
     }
     for path in names {
         // A publication that was cut short leaves temporary files.
@@ -55,61 +60,77 @@ pub(super) fn check(
     Ok(())
 }
 
+/// How much of a tile the first `size` fill.
+fn covered(size: usize, number: usize) -> usize {
+    size.saturating_sub(number * WIDTH).min(WIDTH)
+}
+
 /// Published files, and the names of those that nothing explained yet.
-struct Lying<'a> {
+struct Published<'a> {
     files: &'a dyn Files,
     names: &'a mut BTreeSet<String>,
+    report: &'a mut Report,
 }
 
-fn bundles(leaves: &[[u8; 32]], lying: &mut Lying<'_>, report: &mut Report) -> io::Result<()> {
-    for (number, chunk) in leaves.chunks(WIDTH).enumerate() {
-        let path = format!("tile/entries/{}", number_path(number));
-        expect(&path, chunk.len(), lying, report, |bytes, width| {
-            let hashes = entry_hashes(bytes);
-            hashes.is_some_and(|hashes| Some(hashes.as_slice()) == chunk.get(..width))
-        })?;
+impl Published<'_> {
+    /// Checks the tile at `path` in all its forms, and takes what is explained off the list. `tile`: as
+    /// much of it as the journals have; `covered`: how wide the checkpoint needs it.
+    fn expect(
+        &mut self,
+        path: &str,
+        tile: &[[u8; 32]],
+        covered: usize,
+        hashes: impl Fn(&[u8]) -> Option<Vec<[u8; 32]>>,
+    ) -> io::Result<()> {
+        let holds = |bytes: &[u8], width: usize| {
+            let known = width.min(tile.len());
+            let hashes = hashes(bytes).filter(|hashes| hashes.len() == width);
+            hashes.is_some_and(|hashes| hashes.get(..known) == tile.get(..known))
+        };
+        let partial = format!("{path}.p/");
+        let must = match covered {
+            0 => None,
+            WIDTH => Some((path.to_owned(), WIDTH)),
+            width => Some((format!("{partial}{width}"), width)),
+        };
+        // Earlier partial ones may stay, and wider ones be there already.
+        let lying = self.names.range(partial.clone()..).take_while(|n| n.starts_with(&partial));
+        let mut forms: Vec<(String, usize)> = lying
+            .filter_map(|name| {
+                let text = name.strip_prefix(&partial)?;
+                let width = text.parse().ok().filter(|w: &usize| w.to_string() == text)?;
+                (1..=tile.len().min(WIDTH - 1)).contains(&width).then(|| (name.clone(), width))
+            })
+            .collect();
+        if tile.len() == WIDTH && self.names.contains(path) {
+            forms.push((path.to_owned(), WIDTH));
+        }
+        forms.extend(must.clone().filter(|must| !forms.contains(must)));
+        for (name, width) in forms {
+            self.names.remove(&name);
+            let mut lies = (name.clone(), width, self.files.find(&format!("tlog/{name}"))?);
+            if lies.2.is_none() && must.as_ref().is_some_and(|(must, _)| *must == name) {
+                // The full one replaces it as the log moves on.
+                lies = (path.to_owned(), WIDTH, self.files.find(&format!("tlog/{path}"))?);
+                if lies.2.is_none() {
+                    let (path, why) = (name, "it is missing");
+                    self.report.findings.insert(Finding::Tile { path, why });
+                }
+            }
+            if let (path, width, Some(bytes)) = lies
+                && !holds(&bytes, width)
+            {
+                let why = "it does not hold what the journals say";
+                self.report.findings.insert(Finding::Tile { path, why });
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
-/// Checks the tile at `path`, or its partial form, and takes what is explained off the list.
-fn expect(
-    path: &str,
-    width: usize,
-    lying: &mut Lying<'_>,
-    report: &mut Report,
-    holds: impl Fn(&[u8], usize) -> bool,
-) -> io::Result<()> {
-    let must = match width == WIDTH {
-        true => path.to_owned(),
-        false => format!("{path}.p/{width}"),
-    };
-    let mut finding = |path: &str, why| {
-        report.findings.insert(Finding::Tile { path: path.to_owned(), why });
-    };
-    if !lying.names.contains(&must) {
-        finding(&must, "it is missing");
-    }
-    // Earlier partial tiles may stay; they must be the start of this one.
-    let partial = format!("{path}.p/");
-    let mut candidates = vec![(must, width)];
-    let earlier = lying.names.range(partial.clone()..).take_while(|n| n.starts_with(&partial));
-    for name in earlier {
-        let width_text = name.strip_prefix(&partial).unwrap_or_default();
-        let earlier_width = width_text.parse().ok().filter(|w| *w > 0 && *w < WIDTH);
-        let canonical = earlier_width.filter(|w: &usize| w.to_string() == width_text);
-        // Wider than the checkpoint: a publication that was cut short before its checkpoint.
-        candidates.extend(canonical.filter(|w| *w < width).map(|w| (name.clone(), w)));
-    }
-    for (name, width) in candidates {
-        if !lying.names.remove(&name) {
-            continue;
-        }
-        if !holds(&lying.files.read(&format!("tlog/{name}"))?, width) {
-            finding(&name, "it does not hold what the journals say");
-        }
-    }
-    Ok(())
+/// The hashes in a tile; `None` for bytes that are no tile.
+fn tile_hashes(bytes: &[u8]) -> Option<Vec<[u8; 32]>> {
+    bytes.chunks(32).map(|hash| hash.try_into().ok()).collect()
 }
 
 /// Leaf hashes of a bundle's entries; `None` for bytes that are no bundle.
