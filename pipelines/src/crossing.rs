@@ -60,21 +60,7 @@ impl Admins {
             ("target", &self.global, &layout.targets),
         ];
         for (side, admin, pinned) in sides {
-            let names: Vec<&str> = pinned.iter().map(|pin| pin.name.as_str()).collect();
-            let found = admin
-                .topics(&names)
-                .map_err(|fault| RunFault::Again(format!("{side} cluster: {fault}")))?;
-            for (pin, found) in pinned.iter().zip(found) {
-                let found = found.as_ref().map(|t| (t.id.as_str(), t.partitions));
-                let added = identity::added(pin, found);
-                if side == "source" && added > 0 {
-                    return Err(RunFault::PartitionsAdded { topic: pin.name.clone(), added });
-                }
-                let may_grow = side == "target" && identity::is_position(layout, pin);
-                if let Some(what) = identity::changed(pin, found, may_grow) {
-                    return Err(RunFault::Identity { side, topic: pin.name.clone(), what });
-                }
-            }
+            identity::stands(side, admin.as_ref(), layout, pinned, identity::BETWEEN_LOOKS)?;
         }
         Ok(())
     }

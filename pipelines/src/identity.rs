@@ -2,6 +2,10 @@
 //! the position topic, where each holds one shard's records and more shards need more; all else is a
 //! person's business, because positions and data would no longer belong together.
 
+use std::time::Duration;
+
+use douane_connectors::edge::Admin;
+
 use crate::fault::RunFault;
 use crate::position::{Layout, PinnedTopic};
 use crate::turn::Source;
@@ -20,6 +24,65 @@ pub fn changed(pin: &PinnedTopic, found: Option<(&str, i32)>, may_grow: bool) ->
         }
         Some(_) => None,
     }
+}
+
+/// How often a topic that is not the pinned one is looked at before somebody stops for it, and how long
+/// after each other: together as long as a broker that begins takes to know its cluster again, and far
+/// within the ten seconds in which a topic that was changed stops.
+const LOOKS_MAX: u32 = 7;
+pub const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+
+/// What one look at a side's topics says.
+enum Look {
+    Stands,
+    /// Not the pinned ones: so they are, or so they were, or are not known to who answered. A broker that
+    /// has just begun tells of its cluster as it remembers it.
+    Doubt(RunFault),
+}
+
+/// The topics of one side are those that were pinned, or have been others at every one of several looks.
+pub fn stands(
+    side: &'static str,
+    admin: &dyn Admin,
+    layout: &Layout,
+    pinned: &[PinnedTopic],
+    between: Duration,
+) -> Result<(), RunFault> {
+    let mut looks = 1;
+    loop {
+        match look(side, admin, layout, pinned)? {
+            Look::Stands => return Ok(()),
+            Look::Doubt(fault) if looks == LOOKS_MAX => return Err(fault),
+            Look::Doubt(_) => std::thread::sleep(between),
+        }
+        looks += 1;
+    }
+}
+
+fn look(
+    side: &'static str,
+    admin: &dyn Admin,
+    layout: &Layout,
+    pinned: &[PinnedTopic],
+) -> Result<Look, RunFault> {
+    let names: Vec<&str> = pinned.iter().map(|pin| pin.name.as_str()).collect();
+    let found = admin
+        .topics(&names)
+        .map_err(|fault| RunFault::Again(format!("{side} cluster: {fault}")))?;
+    for (pin, found) in pinned.iter().zip(found) {
+        let found = found.as_ref().map(|t| (t.id.as_str(), t.partitions));
+        let added = added(pin, found);
+        if side == "source" && added > 0 {
+            return Err(RunFault::PartitionsAdded { topic: pin.name.clone(), added });
+        }
+        let may_grow = side == "target" && is_position(layout, pin);
+        if let Some(what) = changed(pin, found, may_grow) {
+            let fault = RunFault::Identity { side, topic: pin.name.clone(), what };
+            // Nobody remembers partitions from before they were added.
+            return if added > 0 { Err(fault) } else { Ok(Look::Doubt(fault)) };
+        }
+    }
+    Ok(Look::Stands)
 }
 
 /// Whether a pinned target is the position topic: the last of them, as the start pins them.
@@ -82,6 +145,9 @@ fn names(topics: &[PinnedTopic]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use douane_connectors::edge::{Created, EdgeFault, TopicConfig, TopicIdentity};
     use douane_ledger::log::{Head, JournalId};
 
     use super::*;
@@ -131,6 +197,86 @@ mod tests {
             let forgiven = found == Some(("T", 6));
             assert_eq!(changed(&pin, found, true).is_some(), words.is_some() && !forgiven);
         }
+    }
+
+    /// A cluster whose answers are these, one after the other, the last one for ever.
+    struct Told {
+        answers: Vec<Vec<Option<(&'static str, i32)>>>,
+        asked: Cell<usize>,
+    }
+
+    impl Admin for Told {
+        fn cluster_id(&self) -> Result<String, EdgeFault> {
+            unreachable!("nobody asks for it")
+        }
+
+        fn topics(&self, names: &[&str]) -> Result<Vec<Option<TopicIdentity>>, EdgeFault> {
+            let answer = &self.answers[self.asked.get().min(self.answers.len() - 1)];
+            self.asked.set(self.asked.get() + 1);
+            assert_eq!(names.len(), answer.len());
+            let topic = |&(id, partitions): &(&str, i32)| TopicIdentity {
+                id: id.to_owned(),
+                partitions,
+                replication: 1,
+            };
+            Ok(answer.iter().map(|found| found.as_ref().map(topic)).collect())
+        }
+
+        fn topic_config(&self, _: &str) -> Result<TopicConfig, EdgeFault> {
+            unreachable!("nobody asks for it")
+        }
+
+        fn create_topic(
+            &self,
+            _: &str,
+            _: i32,
+            _: i32,
+            _: &[(&str, &str)],
+        ) -> Result<Created, EdgeFault> {
+            unreachable!("nobody asks for it")
+        }
+    }
+
+    #[test]
+    fn an_old_answer_stops_nobody_and_a_changed_topic_does() {
+        let well = vec![Some(("T", 4)), Some(("P", 33))];
+        let gone = vec![None, None];
+        let other = vec![Some(("U", 4)), Some(("P", 33))];
+        let grown = vec![Some(("T", 6)), Some(("P", 33))];
+        let cases = [
+            ("as it was", vec![well.clone()], 1, Ok(())),
+            ("once empty", vec![gone.clone(), well.clone()], 2, Ok(())),
+            (
+                "an old id",
+                vec![other.clone(), other.clone(), gone.clone(), well.clone()],
+                4,
+                Ok(()),
+            ),
+            ("made again", vec![other], LOOKS_MAX as usize, Err("made again")),
+            ("gone", vec![well.clone(), gone], LOOKS_MAX as usize, Err("it is gone")),
+            ("grown", vec![grown], 1, Err("expected 4 partitions, found 6")),
+        ];
+        for (name, answers, looks, expected) in cases {
+            let layout = pinned();
+            let admin = Told { answers, asked: Cell::new(0) };
+            if name == "gone" {
+                // It stood before.
+                assert!(stands("target", &admin, &layout, &layout.targets, Duration::ZERO).is_ok());
+                admin.asked.set(1);
+            }
+            let before = admin.asked.get();
+            let found = stands("target", &admin, &layout, &layout.targets, Duration::ZERO);
+            match (found, expected) {
+                (Ok(()), Ok(())) => {}
+                (Err(RunFault::Identity { what, .. }), Err(words)) => {
+                    assert!(what.contains(words), "{name}: {what}");
+                }
+                (found, _) => panic!("{name}: {found:?}"),
+            }
+            assert_eq!(admin.asked.get() - before, looks, "{name}");
+        }
+        // All of it in half of the time that a stop may take.
+        assert!(BETWEEN_LOOKS * LOOKS_MAX < Duration::from_secs(5));
     }
 
     #[test]
