@@ -5,8 +5,9 @@
 //! could say that no newer record of the key has crossed in between. What came of it stands in the
 //! ledger, where the asker reads it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,11 @@ use crate::stop::Stop;
 
 /// Records in one request at most: the file is read once a second.
 const REQUEST_MAX: usize = 10_000;
+/// Records of a list unless said, and at most.
+pub const LIST_DEFAULT: usize = 1_000;
+pub const LIST_MAX: usize = 10_000;
+/// Places that are counted: some 40 bytes each.
+const COUNTED_MAX: usize = 1_000_000;
 /// Between two looks at the ledger.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a shard may take to find a request and try its first record.
@@ -270,29 +276,47 @@ impl Desk {
         })
     }
 
-    /// The last record under each key, opened where its key is there, with the time it was written.
-    fn read(&self, layout: &Layout) -> Result<Vec<(Found, i64)>, RunFault> {
-        let mut last: BTreeMap<Vec<u8>, Option<(Vec<u8>, i64)>> = BTreeMap::new();
+    /// Goes through the topic once, record by record, and keeps the first `limit` of those that `wants`
+    /// names. The last record under a key counts.
+    fn read(
+        &self,
+        layout: &Layout,
+        told: &Told,
+        limit: usize,
+        wants: &dyn Fn(&SetAside) -> bool,
+    ) -> Result<Listing, RunFault> {
+        // A seal names the shard that made it: any that there ever was.
+        let shards = layout.shards.iter().map(|head| head.shard + 1).chain([layout.tasks]).max();
+        let mut gathered = Gathered::new(limit, COUNTED_MAX);
         for partition in 0..self.partitions {
+            let mut outcome = Ok(());
             let mut take = |record: &douane_schemas::record::RawRecord<'_>| {
-                if let Some(key) = record.key {
-                    let value = record.value.map(|value| (value.to_vec(), record.timestamp_ms));
-                    last.insert(key.to_vec(), value);
+                let Some(key) = record.key else { return ControlFlow::Continue(()) };
+                let found = record.value.map(|value| {
+                    let found = self.unseal(key, value, shards.unwrap_or(1))?;
+                    Ok::<_, RunFault>(set_aside(found, record.timestamp_ms, told))
+                });
+                match found.transpose() {
+                    Ok(found) => {
+                        // Done with: its copy goes with the topic's retention.
+                        let open =
+                            |r: &SetAside| !told.outcome(&r.at).is_some_and(Outcome::is_done);
+                        gathered.take(key, found.filter(|record| open(record) && wants(record)));
+                        ControlFlow::Continue(())
+                    }
+                    Err(fault) => {
+                        outcome = Err(fault);
+                        ControlFlow::Break(())
+                    }
                 }
-                ControlFlow::Continue(())
             };
             self.edges
                 .sovereign
                 .scan(&self.names.quarantine, partition, 0, TRY * 6, &mut take)
                 .map_err(RunFault::unreachable("sovereign cluster"))?;
+            outcome?;
         }
-        // A seal names the shard that made it: any that there ever was.
-        let shards = layout.shards.iter().map(|head| head.shard + 1).chain([layout.tasks]).max();
-        let mut records = Vec::new();
-        for (key, (value, at_ms)) in last.into_iter().filter_map(|(k, v)| Some((k, v?))) {
-            records.push((self.unseal(&key, &value, shards.unwrap_or(1))?, at_ms));
-        }
-        Ok(records)
+        Ok(gathered.listing())
     }
 
     fn unseal(&self, key: &[u8], sealed: &[u8], shards: u32) -> Result<Found, RunFault> {
@@ -428,48 +452,149 @@ impl Told {
     }
 }
 
-/// Everything that was set aside and is not done with, in the order of the source. It needs no
-/// live release, and changes nothing.
-pub fn list(place: &Path, file: &Path) -> Result<Vec<SetAside>, RunFault> {
+/// What was set aside and is not done with: sums of all of it, and the first of it in the order of the
+/// source. No more of the topic is in memory at a time than a line for each that is shown, and a mark for
+/// each that is counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Listing {
+    /// All that follow together.
+    pub total: usize,
+    /// Can be tried again.
+    pub waits: usize,
+    pub leftovers: usize,
+    /// Nobody opens them any more.
+    pub closed: usize,
+    /// How many of each code.
+    pub codes: BTreeMap<String, usize>,
+    /// Whether there are more than can be counted: then sums are of the first that were read.
+    pub more: bool,
+    /// How many of them `records` has not.
+    pub left_out: usize,
+    pub records: Vec<SetAside>,
+}
+
+/// Records of a topic as they are read, one after the other.
+struct Gathered {
+    limit: usize,
+    counted_max: usize,
+    /// By the digest of a key: its state and its code.
+    marks: HashMap<u64, (Class, u16)>,
+    hasher: RandomState,
+    codes: Vec<String>,
+    records: BTreeMap<At, SetAside>,
+    more: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Waits,
+    Leftover,
+    Closed,
+}
+
+impl Class {
+    fn of(state: &State) -> Self {
+        match state {
+            State::Waiting | State::Tried(_) => Self::Waits,
+            State::Leftover => Self::Leftover,
+            State::EpochEnded | State::KeyUnknown => Self::Closed,
+        }
+    }
+}
+
+impl Gathered {
+    fn new(limit: usize, counted_max: usize) -> Self {
+        Self {
+            limit,
+            counted_max,
+            marks: HashMap::new(),
+            hasher: RandomState::new(),
+            codes: Vec::new(),
+            records: BTreeMap::new(),
+            more: false,
+        }
+    }
+
+    /// The next record under a key; none: what was under it is no more.
+    fn take(&mut self, key: &[u8], record: Option<SetAside>) {
+        let digest = self.hasher.hash_one(key);
+        let Some(record) = record else {
+            self.marks.remove(&digest);
+            if let Some(at) = std::str::from_utf8(key).ok().and_then(At::of_key) {
+                self.records.remove(&at);
+            }
+            return;
+        };
+        if self.marks.len() < self.counted_max || self.marks.contains_key(&digest) {
+            let code = self.code(&record.code);
+            self.marks.insert(digest, (Class::of(&record.state), code));
+        } else {
+            self.more = true;
+        }
+        self.records.insert(record.at.clone(), record);
+        if self.records.len() > self.limit {
+            self.records.pop_last();
+        }
+    }
+
+    /// Codes are words of the program: there are few.
+    fn code(&mut self, code: &str) -> u16 {
+        let known = self.codes.iter().position(|known| known == code).unwrap_or_else(|| {
+            self.codes.push(code.to_owned());
+            self.codes.len() - 1
+        });
+        u16::try_from(known).unwrap_or(u16::MAX)
+    }
+
+    fn listing(self) -> Listing {
+        let count = |class| self.marks.values().filter(|(of, _)| *of == class).count();
+        let mut codes: BTreeMap<String, usize> = BTreeMap::new();
+        for (_, code) in self.marks.values() {
+            if let Some(code) = self.codes.get(usize::from(*code)) {
+                *codes.entry(code.clone()).or_default() += 1;
+            }
+        }
+        Listing {
+            total: self.marks.len(),
+            waits: count(Class::Waits),
+            leftovers: count(Class::Leftover),
+            closed: count(Class::Closed),
+            codes,
+            more: self.more,
+            left_out: self.marks.len().saturating_sub(self.records.len()),
+            records: self.records.into_values().collect(),
+        }
+    }
+}
+
+/// What a list says of a record.
+fn set_aside(found: Found, at_ms: i64, told: &Told) -> SetAside {
+    let (at, code, whole, state) = match found {
+        Found::Open(record) => {
+            let (topic, partition) = (record.topic, record.partition);
+            let at = At { topic, partition, offset: record.offset };
+            let state = told.state(&at);
+            (at, record.code, record.record.is_some(), state)
+        }
+        // The ledger has the code as well.
+        Found::Closed(at, state) => {
+            let code = told.refused.get(&at).cloned();
+            (at, code.unwrap_or_else(|| "-".to_owned()), false, state)
+        }
+    };
+    // A folder's records have no time of their own.
+    let since = (at_ms >= 0).then(|| jiff::Timestamp::from_millisecond(at_ms).ok()).flatten();
+    let since = since
+        .map_or_else(|| "-".to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    SetAside { state, at, code, since, whole }
+}
+
+/// What was set aside and is not done with. It needs no live release, and changes nothing.
+pub fn list(place: &Path, file: &Path, limit: usize) -> Result<Listing, RunFault> {
     let desk = Desk::open(place, file)?;
     let layout = desk.layout()?;
     let told = desk.told(&layout)?;
-    let mut list: Vec<SetAside> = desk
-        .read(&layout)?
-        .into_iter()
-        .map(|(found, at_ms)| {
-            let (at, code, whole, state) = match found {
-                Found::Open(record) => {
-                    let (topic, partition) = (record.topic, record.partition);
-                    let at = At { topic, partition, offset: record.offset };
-                    let state = told.state(&at);
-                    (at, record.code, record.record.is_some(), state)
-                }
-                // The ledger has the code as well.
-                Found::Closed(at, state) => {
-                    let code = told.refused.get(&at).cloned();
-                    (at, code.unwrap_or_else(|| "-".to_owned()), false, state)
-                }
-            };
-            // A folder's records have no time of their own.
-            let since =
-                (at_ms >= 0).then(|| jiff::Timestamp::from_millisecond(at_ms).ok()).flatten();
-            SetAside {
-                state,
-                at,
-                code,
-                since: since.map_or_else(
-                    || "-".to_owned(),
-                    |t| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-                ),
-                whole,
-            }
-        })
-        // Done with: its copy goes with the topic's retention.
-        .filter(|record| !told.outcome(&record.at).is_some_and(Outcome::is_done))
-        .collect();
-    list.sort_by(|a, b| a.at.cmp(&b.at));
-    Ok(list)
+    desk.read(&layout, &told, limit.min(LIST_MAX), &|_| true)
 }
 
 /// Which of the waiting records are tried again: all, those of a code, or those named.
@@ -503,12 +628,21 @@ pub fn redrive(
     let desk = Desk::open(place, file)?;
     aggregate::of_single_rows(&desk.pipeline, "`quarantine redrive`")?;
     may_cross(&desk)?;
-    let found = list(place, file)?;
+    let layout = desk.layout()?;
+    let is_ended = |record: &SetAside| record.state == State::EpochEnded && wanted.names(record);
+    let asked = |record: &SetAside| wanted.wants(record) || is_ended(record);
+    let found = desk.read(&layout, &desk.told(&layout)?, REQUEST_MAX, &asked)?;
+    if found.left_out > 0 || found.more {
+        return Err(RunFault::File(format!(
+            "{} records are asked for, at most {REQUEST_MAX} are tried at a time\n  next: `--code` or \
+             `--record` name fewer",
+            found.total
+        )));
+    }
     let at = |record: &SetAside| record.at.clone();
-    let records: Vec<At> = found.iter().filter(|r| wanted.wants(r)).map(at).collect();
-    let is_ended = |record: &&SetAside| record.state == State::EpochEnded && wanted.names(record);
-    let ended: Vec<_> =
-        found.iter().filter(is_ended).map(|r| (at(r), Some(Outcome::EpochEnded))).collect();
+    let (ended, waiting): (Vec<_>, Vec<_>) = found.records.iter().partition(|r| is_ended(r));
+    let records: Vec<At> = waiting.into_iter().map(at).collect();
+    let ended: Vec<_> = ended.into_iter().map(|r| (at(r), Some(Outcome::EpochEnded))).collect();
     let known = |at: &At| records.contains(at) || ended.iter().any(|(ended, _)| ended == at);
     if let Some(unknown) = wanted.records.iter().find(|at| !known(at)) {
         return Err(RunFault::File(format!(
@@ -518,21 +652,14 @@ pub fn redrive(
     if records.is_empty() {
         return Ok(ended);
     }
-    if records.len() > REQUEST_MAX {
-        return Err(RunFault::File(format!(
-            "{} records wait, at most {REQUEST_MAX} are tried at a time\n  next: `--code` or \
-             `--record` name fewer",
-            records.len()
-        )));
-    }
     let before = desk.told(&desk.layout()?)?;
     let request = Requested::write(&desk.pipeline, &Request { records: records.clone() })?;
     let answered =
         |told: &Told| records.iter().filter(|at| told.attempts(at) > before.attempts(at)).count();
-    let asked = Stop::new(stop);
+    let stop = Stop::new(stop);
     let wait = |ended: &dyn Fn() -> bool| -> Result<(), RunFault> {
         let (mut seen, mut since) = (0, Instant::now());
-        while !asked.is_set() && !ended() && since.elapsed() < PATIENCE {
+        while !stop.is_set() && !ended() && since.elapsed() < PATIENCE {
             let now = answered(&desk.told(&desk.layout()?)?);
             if now == records.len() {
                 break;
@@ -540,7 +667,7 @@ pub fn redrive(
             if now > seen {
                 (seen, since) = (now, Instant::now());
             }
-            asked.rest(LOOK);
+            stop.rest(LOOK);
         }
         Ok(())
     };
@@ -663,6 +790,46 @@ mod tests {
         let superseded = State::Tried(Outcome::Superseded);
         assert_eq!(states, [superseded, State::Waiting, State::Leftover, State::Leftover]);
         assert_eq!(told.outcome(&at(2)), None, "the crossing was void");
+    }
+
+    #[test]
+    fn a_list_shows_the_first_and_counts_all() {
+        let record = |offset: i64, code: &str, state: State| SetAside {
+            at: at(offset),
+            code: code.to_owned(),
+            since: "-".to_owned(),
+            whole: true,
+            state,
+        };
+        let key = |offset: i64| format!("t/0/{offset}").into_bytes();
+        let mut gathered = Gathered::new(3, 100);
+        for offset in (0..50).rev() {
+            let state = if offset % 5 == 0 { State::Leftover } else { State::Waiting };
+            let code = if offset % 2 == 0 { "number" } else { "too_large" };
+            gathered.take(&key(offset), Some(record(offset, code, state)));
+            assert!(gathered.records.len() <= 3, "as many as are shown are kept");
+        }
+        // The last under a key counts, once; what is taken back does not.
+        gathered.take(&key(7), Some(record(7, "number", State::EpochEnded)));
+        gathered.take(&key(1), None);
+        gathered.take(&key(40), None);
+        let listing = gathered.listing();
+        let shown: Vec<i64> = listing.records.iter().map(|r| r.at.offset).collect();
+        assert_eq!(shown, [0, 2]);
+        let sums = (listing.total, listing.waits, listing.leftovers, listing.closed);
+        assert_eq!(sums, (48, 38, 9, 1));
+        let codes: Vec<(&str, usize)> =
+            listing.codes.iter().map(|(code, n)| (code.as_str(), *n)).collect();
+        assert_eq!(codes, [("number", 25), ("too_large", 23)]);
+        assert_eq!((listing.left_out, listing.more), (46, false));
+        // Control: of more places than are counted it is said.
+        let mut few = Gathered::new(10, 4);
+        for offset in 0..6 {
+            few.take(&key(offset), Some(record(offset, "number", State::Waiting)));
+        }
+        few.take(&key(2), Some(record(2, "number", State::Leftover)));
+        let listing = few.listing();
+        assert_eq!((listing.total, listing.leftovers, listing.more), (4, 1, true));
     }
 
     #[test]

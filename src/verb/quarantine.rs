@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use douane_pipelines::fault::RunFault;
-use douane_pipelines::quarantine::{self, At, Outcome, SetAside, State, Wanted};
+use douane_pipelines::quarantine::{
+    self, At, LIST_DEFAULT, LIST_MAX, Outcome, SetAside, State, Wanted,
+};
 use serde::Serialize;
 
 use crate::{Format, verb};
@@ -21,6 +23,10 @@ enum Quarantine {
     List {
         /// A pipeline file.
         file: PathBuf,
+        /// Show so many, the first in the order of the source; sums are of all.
+        #[arg(long, value_name = "N", default_value_t = LIST_DEFAULT as u64,
+            value_parser = clap::value_parser!(u64).range(0..=LIST_MAX as u64))]
+        limit: u64,
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
@@ -42,7 +48,9 @@ enum Quarantine {
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     match &args.verb {
-        Quarantine::List { file, format } => list(place, file, *format),
+        Quarantine::List { file, limit, format } => {
+            list(place, file, usize::try_from(*limit).unwrap_or(LIST_MAX), *format)
+        }
         Quarantine::Redrive { file, code, records, format } => {
             let wanted = Wanted { code: code.clone(), records: records.clone() };
             redrive(place, file, &wanted, *format)
@@ -50,24 +58,26 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     }
 }
 
-fn list(place: &Path, file: &Path, format: Format) -> Result<ExitCode, RunFault> {
-    let list = quarantine::list(place, file)?;
-    let count = |is: fn(&State) -> bool| list.iter().filter(|record| is(&record.state)).count();
-    let waits = count(State::waits);
-    let leftovers = count(|state| *state == State::Leftover);
-    let closed = list.len() - waits - leftovers;
+fn list(place: &Path, file: &Path, limit: usize, format: Format) -> Result<ExitCode, RunFault> {
+    let all = quarantine::list(place, file, limit)?;
     match format {
-        Format::Json => verb::print_json(&list),
+        Format::Json => verb::print_json(&all),
         Format::Text => {
-            list.iter().for_each(|record| verb::print(&line(record)));
-            let closed = match closed {
+            all.records.iter().for_each(|record| verb::print(&line(record)));
+            if all.left_out > 0 {
+                let more = format!("… and {} more: `--limit`, at most {LIST_MAX}", all.left_out);
+                verb::print(&more);
+            }
+            let closed = match all.closed {
                 0 => String::new(),
                 closed => format!(", {closed} that nobody opens any more"),
             };
-            verb::print(&format!("{waits} wait, {leftovers} leftovers{closed}"));
+            let more = if all.more { "; more than can be counted" } else { "" };
+            let (waits, leftovers) = (all.waits, all.leftovers);
+            verb::print(&format!("{waits} wait, {leftovers} leftovers{closed}{more}"));
         }
     }
-    Ok(verb::answer(waits == 0))
+    Ok(verb::answer(all.waits == 0))
 }
 
 fn line(record: &SetAside) -> String {

@@ -26,8 +26,13 @@ fn serial(event: &Event) -> u64 {
 }
 
 fn list(place: &Place) -> Vec<serde_json::Value> {
-    let said = place.verb(&["quarantine", "list", &place.pipeline_file(), "--format", "json"]);
-    serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("list: {} {}", said.out, said.err))
+    listed(place, &[])["records"].as_array().expect("a list").clone()
+}
+
+fn listed(place: &Place, more: &[&str]) -> serde_json::Value {
+    let file = place.pipeline_file();
+    let said = place.verb(&[&["quarantine", "list", &file, "--format", "json"], more].concat());
+    super::verbs::is_as_documented("quarantine-list", &said, &["outside_alphabet", "outcome"])
 }
 
 fn redrive(place: &Place, more: &[&str]) -> (i32, BTreeMap<i64, String>) {
@@ -101,6 +106,12 @@ fn a_redriven_record_crosses_once_and_never_after_a_newer_one() {
     assert_eq!(offsets, [0, 2, 4], "{waiting:?}");
     assert!(waiting.iter().all(|w| w["code"] == "outside_alphabet" && w["state"] == "waiting"));
     assert!(!format!("{waiting:?}").contains("+49"));
+    // What is left out is counted all the same.
+    let one = listed(&place, &["--limit", "1"]);
+    assert_eq!((&one["waits"], &one["left_out"]), (&3.into(), &2.into()), "{one}");
+    assert_eq!(one["codes"], serde_json::json!({"outside_alphabet": 3}));
+    assert_eq!(one["records"].as_array().map(Vec::len), Some(1));
+    assert_eq!(one["records"][0]["offset"], 0);
 
     // nothing is mended: refused again, by the running process
     let (code, outcomes) = redrive(&place, &[]);

@@ -96,7 +96,7 @@ export const ledger = (pipeline) => ({
   })),
 });
 export const quarantine = {
-  total: 1203, codes: { malformed_value: 1190, domain_too_small: 13 },
+  total: 1203, waits: 1200, leftovers: 3, closed: 0, more: false, left_out: 1143, codes: { malformed_value: 1190, domain_too_small: 13 },
   records: Array.from({ length: 60 }, (_, n) => ({
     topic: "crm.public.table_1", partition: n % 4, offset: 700 + n, code: n % 9 ? "malformed_value" : "domain_too_small", since: "2026-11-22T08:10:00Z", whole: true,
     ...(n % 7 ? { state: "waiting" } : { state: "tried", outcome: "still_refused" }),

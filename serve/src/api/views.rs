@@ -13,9 +13,6 @@ use crate::connector::{Connector, Member, Phase, State};
 use crate::service::Service;
 use crate::store::TargetState;
 
-/// Records of a list at most; how many there are is told.
-const LIST_MAX: usize = 1000;
-
 /// Held partitions as this process knows them at this moment; lags as they were read last.
 pub fn partitions(service: &Service, _: &Call) -> Answer {
     let connectors = service.fleet.all();
@@ -179,15 +176,16 @@ pub fn quarantine(service: &Service, call: &Call) -> Answer {
         Ok(connector) => connector,
         Err(answer) => return answer,
     };
-    match quarantine::list(&service.place_file, &connector.file) {
-        Ok(all) => {
-            let mut codes: BTreeMap<&str, usize> = BTreeMap::new();
-            for record in &all {
-                *codes.entry(&record.code).or_default() += 1;
-            }
-            let shown = all.get(..LIST_MAX).unwrap_or(&all);
-            Answer::json(200, &json!({"total": all.len(), "codes": codes, "records": shown}))
+    let limit = match call.query("limit").map(str::parse) {
+        None => quarantine::LIST_DEFAULT,
+        Some(Ok(limit)) if limit <= quarantine::LIST_MAX => limit,
+        Some(_) => {
+            let most = quarantine::LIST_MAX;
+            return Answer::error(400, &format!("`limit` is no number of records up to {most}"));
         }
+    };
+    match quarantine::list(&service.place_file, &connector.file, limit) {
+        Ok(all) => Answer::json(200, &json!(all)),
         Err(fault) => super::fault(&fault),
     }
 }
