@@ -481,6 +481,10 @@ fn rules(changes: &Changes, timestamp_ms: u64) -> Vec<Rule> {
         Unavailable::Quarantine => ("quarantine", "a value the source did not send: set aside"),
         Unavailable::Nullify => ("nullify", "a value the source did not send crosses as null"),
     };
+    let lacking = match &changes.placeholder {
+        None => lacking.to_owned(),
+        Some(text) => format!("{lacking}; the connector writes `{text}` for it"),
+    };
     let (truncate, emptied) = match changes.truncate {
         Truncate::Hold => ("hold", "a truncated table stops its partition"),
         Truncate::Drop => ("drop", "a truncate is passed over and counted; rows outside stay"),
@@ -495,7 +499,7 @@ fn rules(changes: &Changes, timestamp_ms: u64) -> Vec<Rule> {
     vec![
         Rule { key: "shape", value: shape, means },
         rule("deletes", deletes, gone),
-        rule("unavailable", unavailable, lacking),
+        Rule { key: "unavailable", value: unavailable, means: lacking },
         rule("truncate", truncate, emptied),
         rule("unknown_leaf", unknown_leaf, added),
     ]

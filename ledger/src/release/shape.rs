@@ -347,6 +347,9 @@ pub struct Changes {
     /// What becomes of a value that the source does not have.
     #[serde(skip_serializing_if = "Unavailable::is_default")]
     pub unavailable: Unavailable,
+    /// What such a value looks like, where the source's connector has a text of its own for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placeholder: Option<String>,
     /// What becomes of a truncated table.
     #[serde(skip_serializing_if = "Truncate::is_default")]
     pub truncate: Truncate,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use douane_ledger::release::{Changes, Deletes, RecordEnvelope, is_source_name};
+use douane_schemas::debezium::Placeholder;
 use douane_schemas::leaf::{Leaf, LeafType};
 use douane_schemas::record::Format;
 use douane_transforms::redact::Action;
@@ -58,6 +59,7 @@ impl Lint<'_> {
         self.name(&["purpose"], &file.purpose, "a purpose", 64);
         let classes = self.classes(file.classes);
         let types = self.types(&file.types, &classes);
+        let placeholder = self.placeholder(&file.source);
         let source = self.source(file.source, &classes);
         let (mut stages, aggregate, is_aggregate, enrich) =
             self.split(file.stages, &classes, &file.sink);
@@ -70,7 +72,7 @@ impl Lint<'_> {
         self.domains(&stages, &domains, &file.purpose);
         let overrides = self.overrides(file.overrides, path, &classes, &stages);
         let quasi_sets = self.quasi_sets(file.quasi_sets, &classes);
-        let changes = self.changes(&file.sink, file.unknown_leaf);
+        let changes = self.changes(&file.sink, file.unknown_leaf, placeholder);
         if is_aggregate {
             self.beside_aggregate(&file.sink, file.publish.is_some(), source.file.is_some());
         }
@@ -242,6 +244,21 @@ impl Lint<'_> {
             }
         }
         sets.into_iter().map(|QuasiSet(set)| set).collect()
+    }
+
+    /// What the connector's values look like that the source did not send. Another text would cross as data.
+    fn placeholder(&mut self, file: &SourceFile) -> Option<String> {
+        let property = file.kafka.as_ref()?.unavailable_value_placeholder.clone()?;
+        if let Err(what) = Placeholder::parse(&property) {
+            let mark = self.root.at(&["source", "kafka", "unavailable_value_placeholder"]).mark;
+            let message = format!("`unavailable_value_placeholder` cannot be used: {what}");
+            self.error(mark, Kind::NotAllowed, &message)
+                .help("it is `unavailable.value.placeholder` of the Debezium connector")
+                .next(
+                    "write it as it stands there, or leave it out and the connector at its default",
+                );
+        }
+        Some(property)
     }
 
     fn source(&mut self, file: SourceFile, classes: &[ClassRule]) -> Source {
@@ -905,7 +922,12 @@ impl Lint<'_> {
     }
 
     /// How changes become records.
-    fn changes(&mut self, sink: &SinkFile, unknown_leaf: UnknownLeafFile) -> Changes {
+    fn changes(
+        &mut self,
+        sink: &SinkFile,
+        unknown_leaf: UnknownLeafFile,
+        placeholder: Option<String>,
+    ) -> Changes {
         let deletes = Deletes::from(sink.deletes);
         // Files hold the state: their columns are a row's.
         let kafka = sink.kafka.as_ref();
@@ -952,6 +974,7 @@ impl Lint<'_> {
         Changes {
             envelope,
             unavailable: sink.unavailable.into(),
+            placeholder,
             truncate: sink.truncate.into(),
             unknown_leaf: unknown_leaf.into(),
         }

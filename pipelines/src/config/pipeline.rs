@@ -470,6 +470,11 @@ pub(super) struct KafkaSourceFile {
     #[serde(default)]
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub key: Option<Vec<String>>,
+    /// The connector's `unavailable.value.placeholder`, where it is not Debezium's default: what stands
+    /// for a value that the source did not send.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub unavailable_value_placeholder: Option<String>,
 }
 
 #[derive(Clone, Copy, Deserialize, JsonSchema)]

@@ -337,6 +337,7 @@ fn what_becomes_of_changes_is_read_as_it_is_meant() {
             deletes: Deletes::Keep,
         }),
         unavailable: Unavailable::Nullify,
+        placeholder: Some("n/a".into()),
         truncate: Truncate::Drop,
         unknown_leaf: UnknownLeaf::Strip,
     };

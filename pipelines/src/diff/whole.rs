@@ -43,6 +43,10 @@ const NULLS: Cost = (
     "records that were set aside cross, with null for a value that may still stand in the source",
 );
 const ASIDE: Cost = (Risk::Readers, "records that crossed with null are set aside");
+const PLACEHOLDERS: Cost = (
+    Risk::Readers,
+    "a text that stood for a value that the source did not send may cross as the value, or no longer",
+);
 const STALE: Cost =
     (Risk::Keys, "rows that the source truncated stay outside, and nothing takes them back");
 const STOPS: Cost = (Risk::Readers, "it holds where it went on: a person has to look");
@@ -279,7 +283,7 @@ impl Lines {
     }
 
     fn changes(&mut self, old: &Changes, new: &Changes) {
-        let Changes { envelope, unavailable, truncate, unknown_leaf } = new;
+        let Changes { envelope, unavailable, placeholder, truncate, unknown_leaf } = new;
         let parts = |envelope: &Option<RecordEnvelope>| {
             let RecordEnvelope { db, table, deletes } = envelope.clone()?;
             Some((db, table, deletes))
@@ -298,6 +302,7 @@ impl Lines {
         self.line("deletes", (&was, &is), json, cost);
         let cost = if *unavailable == Unavailable::Nullify { NULLS } else { ASIDE };
         self.line("unavailable", (&old.unavailable, unavailable), json, cost);
+        self.line("placeholder", (&old.placeholder, placeholder), json, PLACEHOLDERS);
         let cost = if *truncate == Truncate::Drop { STALE } else { STOPS };
         self.line("truncate", (&old.truncate, truncate), json, cost);
         let cost = if *unknown_leaf == UnknownLeaf::Strip { UNSEEN } else { STOPS };

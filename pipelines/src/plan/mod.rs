@@ -20,7 +20,7 @@ use datafusion_expr::{ColumnarValue, Expr};
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use douane_ledger::release::{RecordEnvelope, Unavailable, UnknownLeaf};
 use douane_schemas::batch::{Batch, Origin};
-use douane_schemas::debezium::{Decoder, Limits, TableName};
+use douane_schemas::debezium::{Decoder, Limits, Placeholder, TableName};
 use douane_schemas::leaf::{Leaf, LeafType, TableLeaves};
 use douane_transforms::{Declared, Keyring, Normalize, Produces, Stage, TransformFault};
 
@@ -336,6 +336,10 @@ impl Plan {
         if let Some(RecordEnvelope { db, table, .. }) = &changes.envelope {
             let table = TableName { db: db.clone(), table: table.clone() };
             decoder = decoder.with_before(&columns, table, changes.keeps_deletes());
+        }
+        // The lint has seen that it is one.
+        if let Some(Ok(known)) = changes.placeholder.as_deref().map(Placeholder::parse) {
+            decoder = decoder.with_placeholder(&known);
         }
         if changes.unavailable == Unavailable::Nullify {
             decoder = decoder.nullify();

@@ -287,6 +287,7 @@ fn the_fingerprint_changes_with_what_crosses_only() {
         ("timestamp: 1s }", &ENVELOPE.replace("keep", "tombstone")),
         ("domain: customer", "domain: phone"),
         ("topics: [t]", "topics: [u]"),
+        ("topics: [t]", "topics: [t], unavailable_value_placeholder: n/a"),
         ("city: public", "city: { class: quasi }"),
     ] {
         let mut other = base.replace(from, to);

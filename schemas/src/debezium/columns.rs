@@ -18,22 +18,9 @@ use arrow::datatypes::{
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
 use super::QuarantineCode;
+use super::placeholder::Placeholder;
 use crate::leaf::LeafType;
 
-/// What Debezium sends for a TOAST value that did not change (`unavailable.value.placeholder`).
-const PLACEHOLDER: &str = "__debezium_unavailable_value";
-/// The same as text of other types, as `UnchangedToastedPlaceholder` makes it: in an array of text, of bytes as
-/// integers, in a map (`hstore`, in its JSON form too), as the one UUID of an array, in an array of bytes, in one of
-/// decimals by single bytes, and in one of booleans.
-const PLACEHOLDER_TEXTS: [&str; 7] = [
-    r#"["__debezium_unavailable_value"]"#,
-    "[95,95,100,101,98,101,122,105,117,109,95,117,110,97,118,97,105,108,97,98,108,101,95,118,97,108,117,101]",
-    r#"{"__debezium_unavailable_value":"__debezium_unavailable_value"}"#,
-    r#"["b68a35a7-17ad-35b3-af2a-ae46edb4545a"]"#,
-    r#"["X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="]"#,
-    r#"["Xw==","Xw==","ZA==","ZQ==","Yg==","ZQ==","eg==","aQ==","dQ==","bQ==","Xw==","dQ==","bg==","YQ==","dg==","YQ==","aQ==","bA==","YQ==","Yg==","bA==","ZQ==","Xw==","dg==","YQ==","bA==","dQ==","ZQ=="]"#,
-    "[true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true,true]",
-];
 /// Bytes that one variable-width column may hold; Arrow's offsets are 32 bits.
 const COLUMN_BYTES_MAX: usize = 1 << 30;
 /// Digits that a variable-scale decimal may have, on either side of its point.
@@ -61,10 +48,17 @@ pub(super) struct Column {
     values: Values,
     valid: BooleanBufferBuilder,
     full: bool,
+    unavailable: Arc<[Placeholder]>,
 }
 
 impl Column {
-    fn new(name: String, leaf_type: LeafType, rows: usize, bytes: usize) -> Self {
+    fn new(
+        name: String,
+        leaf_type: LeafType,
+        rows: usize,
+        bytes: usize,
+        unavailable: Arc<[Placeholder]>,
+    ) -> Self {
         let data_type = leaf_type.arrow();
         let values = match &data_type {
             DataType::Boolean => Values::Boolean(BooleanBufferBuilder::new(rows)),
@@ -90,6 +84,7 @@ impl Column {
             values,
             valid: BooleanBufferBuilder::new(rows),
             full: false,
+            unavailable,
         }
     }
 
@@ -174,8 +169,7 @@ impl Column {
 
     /// Text, but never Debezium's placeholder for a value it does not have.
     pub(super) fn text(&mut self, value: &str) -> Result<(), QuarantineCode> {
-        let nested = matches!(value.as_bytes(), [b'[' | b'{', ..]);
-        if value == PLACEHOLDER || (nested && PLACEHOLDER_TEXTS.contains(&value)) {
+        if self.unavailable.iter().any(|placeholder| placeholder.is_text(value)) {
             return Err(QuarantineCode::Unavailable);
         }
         if self.data_type != DataType::Utf8 {
@@ -185,7 +179,7 @@ impl Column {
     }
 
     pub(super) fn bytes(&mut self, value: &[u8]) -> Result<(), QuarantineCode> {
-        if value == PLACEHOLDER.as_bytes() {
+        if self.unavailable.iter().any(|placeholder| placeholder.is_bytes(value)) {
             return Err(QuarantineCode::Unavailable);
         }
         if self.data_type != DataType::Binary {
@@ -210,7 +204,7 @@ impl Column {
 
     /// An unscaled value in two's complement, most significant byte first.
     pub(super) fn decimal(&mut self, unscaled: &[u8]) -> Result<(), QuarantineCode> {
-        if unscaled == PLACEHOLDER.as_bytes() {
+        if self.unavailable.iter().any(|placeholder| placeholder.is_bytes(unscaled)) {
             return Err(QuarantineCode::Unavailable);
         }
         let LeafType::Decimal { precision, .. } = self.leaf_type else {
@@ -282,7 +276,8 @@ impl Column {
             Values::Bytes(_, data) => data.len(),
             _ => 0,
         };
-        let fresh = Self::new(std::mem::take(&mut self.name), self.leaf_type, rows, bytes);
+        let (name, unavailable) = (std::mem::take(&mut self.name), Arc::clone(&self.unavailable));
+        let fresh = Self::new(name, self.leaf_type, rows, bytes, unavailable);
         let Self { data_type, values, mut valid, .. } = std::mem::replace(self, fresh);
         let nulls = NullBuffer::new(valid.finish());
         let nulls = (nulls.null_count() > 0).then_some(nulls);
@@ -409,8 +404,15 @@ pub(super) struct Columns {
 impl Columns {
     /// Names are given with their image: `key.id`, `after.email`.
     pub(super) fn new(names: Vec<(String, LeafType)>, keys: usize) -> Self {
-        let columns = names.into_iter().map(|(name, leaf)| Column::new(name, leaf, 0, 0)).collect();
-        Self { columns, keys, rows: 0 }
+        let unavailable: Arc<[Placeholder]> = Arc::new([Placeholder::default()]);
+        let column = |(name, leaf)| Column::new(name, leaf, 0, 0, Arc::clone(&unavailable));
+        Self { columns: names.into_iter().map(column).collect(), keys, rows: 0 }
+    }
+
+    /// Values that the source does not have look like this too.
+    pub(super) fn unavailable(&mut self, placeholder: &Placeholder) {
+        let known: Arc<[Placeholder]> = Arc::new([Placeholder::default(), placeholder.clone()]);
+        self.columns.iter_mut().for_each(|column| column.unavailable = Arc::clone(&known));
     }
 
     pub(super) fn rows(&self) -> usize {

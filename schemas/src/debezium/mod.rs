@@ -13,6 +13,7 @@ mod columns;
 mod envelope;
 mod json;
 mod json_schema;
+mod placeholder;
 mod refusal;
 mod scan;
 mod semantic;
@@ -22,6 +23,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 pub use envelope::ENVELOPE_LIST_VERSION;
+pub use placeholder::Placeholder;
 pub use refusal::{Away, Hold, QuarantineCode, Refusal, SchemaFault};
 pub use tree::TableName;
 
@@ -101,6 +103,8 @@ pub struct Decoder {
     contradiction: Option<Hold>,
     columns: Columns,
     before: Option<Before>,
+    /// The connector's own, beside the default one.
+    placeholder: Option<Placeholder>,
     nullify: bool,
     strip: bool,
     /// Names that stayed behind, as they are: not to be printed.
@@ -148,6 +152,7 @@ impl Decoder {
             contradiction,
             columns: Columns::new(names, keys),
             before: None,
+            placeholder: None,
             nullify: false,
             strip: false,
             left: BTreeSet::new(),
@@ -206,7 +211,19 @@ impl Decoder {
         }
         names.push(("before".to_owned(), LeafType::Boolean));
         self.columns = Columns::new(names, keys);
+        if let Some(placeholder) = &self.placeholder {
+            self.columns.unavailable(placeholder);
+        }
         self.before = Some(Before { tree, flag: keys + 2 * count, of_deletes, table });
+        self
+    }
+
+    /// The connector has a placeholder of its own for values that it does not have. The default one is
+    /// known all the same: records from before it was set have that.
+    #[must_use]
+    pub fn with_placeholder(mut self, placeholder: &Placeholder) -> Self {
+        self.columns.unavailable(placeholder);
+        self.placeholder = Some(placeholder.clone());
         self
     }
 

@@ -9,7 +9,7 @@ use apache_avro::types::Value as Avro;
 use data_encoding::BASE64;
 use douane_schemas::batch::RowKind;
 use douane_schemas::debezium::{
-    Decoder, Hold, Limits, Refusal, leaves_of_avro, leaves_of_json_schema,
+    Decoder, Hold, Limits, Placeholder, Refusal, leaves_of_avro, leaves_of_json_schema,
 };
 use douane_schemas::leaf::{LeafType, TableLeaves};
 use douane_schemas::record::Format;
@@ -268,6 +268,7 @@ fn play(format: Format, shapes: &BTreeMap<String, Vec<TableLeaves>>) -> Outcome 
             *outcome.events.entry((what.clone(), refusal(&refused))).or_default() += 1;
             if refusal(&refused) == "quarantine unavailable" {
                 without_unavailable(format, &event, leaves, &read, &mut schemas);
+                of_another_connector(format, &event, leaves, &mut schemas);
             }
             continue;
         }
@@ -325,6 +326,43 @@ fn without_unavailable(
     let wanted = expected_row(leaves, read, false);
     assert_eq!(got.len(), leaves.key.len() + columns.len());
     assert!(got.iter().all(|(name, cell)| wanted[name] == *cell));
+}
+
+/// The same event as a connector with a placeholder of its own writes it. It is as long as the default
+/// one, so that Avro's lengths stay.
+fn of_another_connector(
+    format: Format,
+    event: &Event,
+    leaves: &TableLeaves,
+    schemas: &mut Registry,
+) {
+    const OWN: &str = "__an_example_of_no_value_here";
+    const DEFAULT: &str = "__debezium_unavailable_value";
+    let own = &OWN[..DEFAULT.len()];
+    let in_place = |bytes: Vec<u8>, from: &[u8], to: &[u8]| {
+        assert_eq!(from.len(), to.len());
+        let mut bytes = bytes;
+        while let Some(at) = bytes.windows(from.len()).position(|part| part == from) {
+            bytes[at..at + to.len()].copy_from_slice(to);
+        }
+        bytes
+    };
+    let value = event.value.clone().unwrap();
+    let value = in_place(value, DEFAULT.as_bytes(), own.as_bytes());
+    let coded = |text: &str| BASE64.encode(text.as_bytes()).into_bytes();
+    let value = in_place(value, &coded(DEFAULT), &coded(own));
+    assert_ne!(Some(&value), event.value.as_ref());
+    let event = Event { value: Some(value), ..event.clone() };
+    let known = Placeholder::parse(own).unwrap();
+    // Control: who does not know it takes it for data.
+    assert_eq!(event.push(&mut decoder(format, leaves), schemas), Ok(()));
+    let mut knows = decoder(format, leaves).with_placeholder(&known);
+    let refused = event.push(&mut knows, schemas).unwrap_err();
+    assert_eq!(refusal(&refused), "quarantine unavailable");
+    let mut nulls = decoder(format, leaves).with_placeholder(&known).nullify();
+    assert_eq!(event.push(&mut nulls, schemas), Ok(()));
+    let got = row(&nulls.finish(), 0);
+    assert!(got.values().all(|cell| !format!("{cell:?}").contains(own)));
 }
 
 #[test]

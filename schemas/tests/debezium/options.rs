@@ -2,7 +2,9 @@
 //! source does not have, added leaves left behind.
 
 use douane_schemas::batch::Op;
-use douane_schemas::debezium::{Decoder, Hold, QuarantineCode, Refusal, TableName, leaves_of_avro};
+use douane_schemas::debezium::{
+    Decoder, Hold, Placeholder, QuarantineCode, Refusal, TableName, leaves_of_avro,
+};
 use douane_schemas::leaf::TableLeaves;
 use douane_schemas::record::Format;
 use serde_json::Value;
@@ -159,6 +161,21 @@ fn a_value_that_the_source_does_not_have_is_null_where_the_release_says_so() {
     let row = push(plain().nullify(), &event).unwrap();
     assert_eq!(row["after.email"], Cell::Null);
     assert_ne!(row["after.last_name"], Cell::Null);
+    // Of a connector that has a text of its own for it, in either image, whichever was asked for first.
+    let own = Placeholder::parse("n/a").unwrap();
+    let na = json(|text| {
+        let start = text.find(r#""email":""#).unwrap() + 9;
+        let end = start + text[start..].find('"').unwrap();
+        format!("{}n/a{}", &text[..start], &text[end..])
+    });
+    assert!(push(plain(), &na).is_ok(), "who does not know it takes it for data");
+    assert_eq!(push(plain().with_placeholder(&own), &na), refused);
+    assert_eq!(push(plain().with_placeholder(&own), &event), refused, "the default too");
+    let row_of = |decoder: Decoder| push(decoder.nullify(), &na).unwrap()["after.email"].clone();
+    assert_eq!(row_of(plain().with_placeholder(&own)), Cell::Null);
+    let first = plain().with_placeholder(&own).with_before(&columns(), of_table(), false);
+    let last = with_before(Format::DebeziumJson, false).with_placeholder(&own);
+    assert_eq!((row_of(first), row_of(last)), (Cell::Null, Cell::Null));
     // Only what is not there: other faults of a value are what they were.
     let long = json(|text| text.replacen(r#""customer_id":1"#, r#""customer_id":1e9"#, 1));
     assert_eq!(push(plain().nullify(), &long), Err(Refusal::Quarantine(QuarantineCode::Number)));
