@@ -24,10 +24,11 @@ export const show = async (main, { signal }) => {
   const read = async () => {
     const { pipelines } = await ask("/v1/partitions", signal);
     const waiting = pipelines.flatMap((p) => p.held.map((h) => [p, h]));
-    const unknown = !pipelines.length || pipelines.some((p) => p.state === "elsewhere" || p.state === "failed");
+    const unread = (p) => ["paused", "stopped", "ended"].includes(p.state) && p.read_s === null;
+    const unknown = !pipelines.length || pipelines.some((p) => p.state === "elsewhere" || p.state === "failed" || unread(p));
     swap(held, JSON.stringify([unknown, waiting.map(([p, h]) => [p.pipeline, h])]), () => (waiting.length
       ? [el("ul", { class: "plain", "aria-label": "Held partitions" }, waiting.map(([p, h]) => heldCard(p, h)))]
-      : [el("p", {}, unknown ? "nothing is known to be held: of what another worker runs, is stopped or failed, this one does not know"
+      : [el("p", {}, unknown ? "nothing is known to be held: of what another worker runs, failed, or was not read yet, this one does not know"
         : state("caught_up", "nothing is held"))]));
     // Only where some are: a list costs clients on both clusters.
     const names = [...new Set(pipelines.filter((p) => p.quarantined).map((p) => p.connector))];

@@ -198,6 +198,28 @@ impl Connector {
         self.lock().clone()
     }
 
+    /// Its pipelines: as they run, or, where nothing of it was begun since the process was, as the file has
+    /// them.
+    ///
+    /// # Errors
+    /// Why the file's pipelines are not known.
+    pub fn members(&self) -> Result<Vec<Member>, String> {
+        let state = self.state();
+        if !state.members.is_empty() {
+            return Ok(state.members);
+        }
+        let (place, pipelines) = self.load()?;
+        let phase = match state.is_aimed() {
+            true => Phase::Starting,
+            false => Phase::Ended,
+        };
+        let of = |pipeline: &Pipeline| {
+            let shards = if pipeline.is_one_shard() { 1 } else { place.tasks };
+            Member { phase: phase.clone(), ..Member::new(pipeline, shards) }
+        };
+        Ok(pipelines.iter().map(of).collect())
+    }
+
     /// What it is to be from now on. Returns at once.
     pub fn aim(&self, saved: Saved) {
         let mut state = self.lock();

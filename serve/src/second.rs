@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::call::Call;
 use crate::routes::Route;
+use crate::tokens::Principal;
 
 /// How long a first call waits.
 pub const WAITS: Duration = Duration::from_secs(15 * 60);
@@ -26,6 +27,8 @@ pub enum Turn {
 
 struct Waiting {
     by: String,
+    /// The digest of the token that it was made with.
+    token: String,
     call: String,
     until: Instant,
 }
@@ -35,14 +38,22 @@ struct Waiting {
 pub struct Seconds(Mutex<Vec<Waiting>>);
 
 impl Seconds {
-    /// Whose turn a call is: the route with its parameters, its query and its body, to the byte.
-    pub fn ask(&self, by: &str, route: &Route, call: &Call, now: Instant) -> Turn {
+    /// Whose turn a call is: the route with its parameters, its query and its body, to the byte. `may`:
+    /// whether who has a token may make it now. A first call whose token may no longer is none.
+    pub fn ask(
+        &self,
+        by: &Principal,
+        route: &Route,
+        call: &Call,
+        now: Instant,
+        may: &dyn Fn(&str) -> bool,
+    ) -> Turn {
         let body = sha256_hex(&call.body);
         let all = json!([route.method, route.path, call.params, call.query, body]);
         let call = sha256_hex(all.to_string().as_bytes());
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.retain(|one| one.until > now);
-        if waiting.iter().any(|one| one.call == call && one.by != by) {
+        waiting.retain(|one| one.until > now && (one.call != call || may(&one.token)));
+        if waiting.iter().any(|one| one.call == call && one.by != by.name) {
             waiting.retain(|one| one.call != call);
             return Turn::Second;
         }
@@ -51,7 +62,8 @@ impl Seconds {
         if waiting.len() >= WAITING_MAX {
             waiting.remove(0);
         }
-        waiting.push(Waiting { by: by.to_owned(), call: call.clone(), until: now + WAITS });
+        let (by, token) = (by.name.clone(), by.token.clone());
+        waiting.push(Waiting { by, token, call: call.clone(), until: now + WAITS });
         Turn::Waits { call }
     }
 }
@@ -78,8 +90,14 @@ mod tests {
             body: body.as_bytes().to_vec(),
         };
         let (seconds, now) = (Seconds::default(), Instant::now());
-        let is_second =
-            |by, route, call: &Call, at| seconds.ask(by, route, call, at) == Turn::Second;
+        let person = |name: &str| Principal {
+            name: name.to_owned(),
+            roles: Vec::new(),
+            token: format!("token of {name}"),
+        };
+        let is_second = |by, route, call: &Call, at| {
+            seconds.ask(&person(by), route, call, at, &|_| true) == Turn::Second
+        };
         assert!(!is_second("ada", delete, &call("a", ""), now));
         // The same person, another connector, another body, another route.
         assert!(!is_second("ada", delete, &call("a", ""), now));
@@ -92,7 +110,7 @@ mod tests {
         // Too late.
         assert!(!is_second("ada", delete, &call("a", ""), now + WAITS));
         for other in 0..WAITING_MAX {
-            seconds.ask("cy", delete, &call(&format!("x{other}"), ""), now + WAITS);
+            is_second("cy", delete, &call(&format!("x{other}"), ""), now + WAITS);
         }
         assert!(!is_second("bo", delete, &call("a", ""), now + WAITS), "forgotten");
     }

@@ -284,10 +284,15 @@ impl Service {
     ) -> Option<Answer> {
         let act = route.act.filter(|act| self.place.serve.two_persons.contains(act))?;
         // Who shows no token may be anybody, the second one too.
-        let Some(by) = caller.map(|caller| &caller.name).filter(|name| *name != ANONYMOUS) else {
+        let Some(by) = caller.filter(|caller| caller.name != ANONYMOUS) else {
             return Some(Answer::error(403, "this call takes two persons, each with a token"));
         };
-        match self.seconds.ask(by, route, call, Instant::now()) {
+        // What the first one was allowed when it called may be over by now.
+        let may = |token: &str| match route.who {
+            Who::Roles(roles) => self.tokens.serves(token, roles, Timestamp::now()),
+            Who::Open => false,
+        };
+        match self.seconds.ask(by, route, call, Instant::now(), &may) {
             Turn::Second => None,
             Turn::Waits { call } => Some(Answer::json(
                 202,
@@ -310,7 +315,10 @@ impl Service {
         };
         let Some(said) = header("authorization") else {
             return match self.anonymous(header("host"), header("origin").is_some()) {
-                Some(roles) => Ok(Principal { name: ANONYMOUS.to_owned(), roles }),
+                Some(roles) => {
+                    let (name, token) = (ANONYMOUS.to_owned(), String::new());
+                    Ok(Principal { name, roles, token })
+                }
                 None => refused("a token is needed: `Authorization: Bearer …`"),
             };
         };

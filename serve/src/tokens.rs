@@ -2,6 +2,7 @@
 //! a plain digest of it gives nothing away.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -74,6 +75,8 @@ struct TokensFile {
 pub struct Principal {
     pub name: String,
     pub roles: Vec<Role>,
+    /// SHA-256 of the token that said so; nothing of who shows none.
+    pub token: String,
 }
 
 /// What a token says of its holder.
@@ -84,10 +87,13 @@ pub enum Known {
     Nobody,
 }
 
+/// By what a file is another one: its time alone says nothing of two changes within a clock's tick.
+type Stamp = (SystemTime, u64, u64);
+
 /// The file of tokens, read again whenever it changed.
 pub struct Tokens {
     path: PathBuf,
-    read: Mutex<(Option<SystemTime>, Vec<Entry>)>,
+    read: Mutex<(Option<Stamp>, Vec<Entry>)>,
 }
 
 impl Tokens {
@@ -113,13 +119,25 @@ impl Tokens {
             None => Known::Nobody,
             Some(entry) if entry.expires <= now => Known::Expired,
             Some(entry) => {
-                Known::Holder(Principal { name: entry.name.clone(), roles: entry.roles.clone() })
+                let (name, roles) = (entry.name.clone(), entry.roles.clone());
+                Known::Holder(Principal { name, roles, token: digest })
             }
         })
     }
 
+    /// Whether a token, by its digest, is still somebody's who has one of these roles.
+    pub fn serves(&self, digest: &str, roles: &[Role], now: Timestamp) -> bool {
+        let entries = self.entries().unwrap_or_default();
+        entries.iter().any(|entry| {
+            entry.sha256 == digest
+                && entry.expires > now
+                && entry.roles.iter().any(|role| roles.contains(role))
+        })
+    }
+
     fn entries(&self) -> Result<Vec<Entry>, TokensFault> {
-        let changed = fs::metadata(&self.path).and_then(|meta| meta.modified()).ok();
+        let stamp = |meta: fs::Metadata| Ok((meta.modified()?, meta.len(), meta.ino()));
+        let changed = fs::metadata(&self.path).and_then(stamp).ok();
         let mut read = self.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if changed.is_none() || read.0 != changed {
             *read = (changed, load(&self.path)?.tokens);
@@ -196,7 +214,9 @@ pub fn revoke(path: &Path, name: &str) -> Result<(), TokensFault> {
 /// # Errors
 /// A file that cannot be read.
 pub fn list(path: &Path) -> Result<Vec<(Principal, Timestamp)>, TokensFault> {
-    let of = |entry: Entry| (Principal { name: entry.name, roles: entry.roles }, entry.expires);
+    let of = |Entry { name, roles, sha256, expires }| {
+        (Principal { name, roles, token: sha256 }, expires)
+    };
     Ok(load(path)?.tokens.into_iter().map(of).collect())
 }
 
@@ -241,7 +261,8 @@ mod tests {
         let tokens = Tokens::new(&path);
         assert!(tokens.holder("x", now).is_err(), "without a file nobody is known");
         let first = make(&path, "ada", &[Role::Author], 90, now).unwrap();
-        let holder = Principal { name: "ada".to_owned(), roles: vec![Role::Author] };
+        let (roles, token) = (vec![Role::Author], sha256_hex(first.as_bytes()));
+        let holder = Principal { name: "ada".to_owned(), roles, token };
         assert_eq!(tokens.holder(&first, now).unwrap(), Known::Holder(holder));
         let text = fs::read_to_string(&path).unwrap();
         assert!(!text.contains(&first) && !text.contains(&first[PREFIX.len()..]), "{text}");

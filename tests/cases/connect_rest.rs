@@ -535,6 +535,18 @@ fn what_stops_starts_again_as_it_was_and_one_that_fails_touches_no_other() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(client.get("/connectors/s1/status").json()["connector"]["state"], "PAUSED");
+    // Where it stands is known all the same: target, source and ledger say it.
+    until(&|| {
+        let all = client.get("/v1/partitions").json();
+        let pipelines = all["pipelines"].as_array().cloned().unwrap_or_default();
+        let one = pipelines.into_iter().find(|one| one["pipeline"] == "s1").unwrap_or_default();
+        let partitions = one["partitions"].as_array().cloned().unwrap_or_default();
+        one["state"] == "paused"
+            && !partitions.is_empty()
+            && partitions.iter().all(|partition| partition["lag"].is_number())
+    });
+    let heads = client.get("/v1/pipelines/s1/ledger").json();
+    assert!(heads["heads"].as_array().is_some_and(|heads| heads.len() > 1), "{heads}");
     assert_eq!(client.put("/connectors/s1/resume", "").status, 202);
     client.settle();
     assert_eq!(states(&client)["s1"], "RUNNING");

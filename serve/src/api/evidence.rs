@@ -100,7 +100,7 @@ fn page(dir: &Path, from: &str, offset: u64, one: bool) -> io::Result<Vec<u8>> {
 fn log_dir(service: &Service, call: &Call) -> Result<PathBuf, Answer> {
     let connector = super::connector(service, call)?;
     let (log, of) = (call.param("l"), call.query("pipeline"));
-    let members = connector.state().members;
+    let members = connector.members().unwrap_or_default();
     let found = members
         .iter()
         .filter(|member| of.is_none_or(|of| of == member.pipeline))

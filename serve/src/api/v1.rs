@@ -16,9 +16,8 @@ use crate::store;
 pub fn pipelines(service: &Service, _: &Call) -> Answer {
     let mut all = Vec::new();
     for connector in service.fleet.all() {
-        let state = connector.state();
-        for member in &state.members {
-            all.push(member_json(&connector.name, member));
+        for member in connector.members().unwrap_or_default() {
+            all.push(member_json(&connector.name, &member));
         }
     }
     Answer::json(200, &json!({"pipelines": all}))
@@ -93,7 +92,7 @@ pub fn ledger(service: &Service, call: &Call) -> Answer {
     };
     let keys = PublicKeys::open(&service.place.keys.dir).ok().flatten();
     let mut heads = Vec::new();
-    for member in connector.state().members {
+    for member in connector.members().unwrap_or_default() {
         let home = ledger_home(&service.place.ledger_dir, &member.pipeline);
         for dir in super::evidence::logs(&home).iter() {
             let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -24,13 +24,20 @@ pub fn partitions(service: &Service, _: &Call) -> Answer {
             continue;
         }
         let state = connector.state();
-        if let Some(trace) = &state.unreadable {
-            all.push(json!({"connector": connector.name, "pipeline": connector.name,
-                "state": "failed", "why": trace, "held": [], "partitions": []}));
-            continue;
-        }
+        let known = match &state.unreadable {
+            Some(trace) => Err(trace.clone()),
+            None => connector.members(),
+        };
+        let members = match known {
+            Ok(members) => members,
+            Err(trace) => {
+                all.push(json!({"connector": connector.name, "pipeline": connector.name,
+                    "state": "failed", "why": trace, "held": [], "partitions": []}));
+                continue;
+            }
+        };
         let reading = readings.get(&connector.name);
-        for member in &state.members {
+        for member in &members {
             let status = reading
                 .and_then(|(_, all)| all.iter().find(|status| status.pipeline == member.pipeline));
             let age_s = reading.and_then(|(age_s, _)| *age_s);
@@ -67,7 +74,7 @@ fn one(
         "transactions": member.totals.transactions,
         "restarts": member.restarts,
         "read_s": age_s,
-        "held": held(member),
+        "held": held_now(member, status),
         "partitions": partition_list(member, status),
     });
     if let Some(quarantined) = member.totals.quarantined {
@@ -102,11 +109,25 @@ fn held(member: &Member) -> Vec<Value> {
     member.held.iter().map(of).collect()
 }
 
+/// What nobody runs is held as target and ledger say it.
+fn held_now(member: &Member, status: Option<&Status>) -> Vec<Value> {
+    let Some(status) = status.filter(|_| member.phase == Phase::Ended) else {
+        return held(member);
+    };
+    let of = |partition: &PartitionStatus| {
+        let held = partition.held.as_ref()?;
+        Some(json!({"topic": partition.topic, "partition": partition.partition,
+            "shard": partition.shard, "offset": held.offset, "code": held.reason.code,
+            "leaf": held.reason.leaf, "message": held.message}))
+    };
+    status.partitions.iter().filter_map(of).collect()
+}
+
 /// As last read, but that a partition is held while this process says so, and no longer.
 fn partition_list(member: &Member, status: Option<&Status>) -> Vec<Value> {
     let mut known: BTreeMap<(&str, i32), Value> = BTreeMap::new();
     for partition in status.iter().flat_map(|status| &status.partitions) {
-        let state = state_now(member, partition);
+        let state = state_now(member, status, partition);
         let mut json = json!({"topic": partition.topic, "partition": partition.partition,
             "state": state, "next": partition.next, "lag": partition.lag});
         if let Some(hours) = partition.hours_left {
@@ -114,7 +135,8 @@ fn partition_list(member: &Member, status: Option<&Status>) -> Vec<Value> {
         }
         known.insert((partition.topic.as_str(), partition.partition), json);
     }
-    for ((topic, partition), held) in &member.held {
+    let told = member.held.iter().filter(|_| is_told(member, status));
+    for ((topic, partition), held) in told {
         known.entry((topic, *partition)).or_insert_with(|| {
             json!({"topic": topic, "partition": partition, "state": "held", "next": held.offset,
                 "lag": null})
@@ -123,10 +145,19 @@ fn partition_list(member: &Member, status: Option<&Status>) -> Vec<Value> {
     known.into_values().collect()
 }
 
-fn state_now(member: &Member, partition: &PartitionStatus) -> PartitionState {
+/// Whether this process knows better what is held than what was read.
+fn is_told(member: &Member, status: Option<&Status>) -> bool {
+    member.phase != Phase::Ended || status.is_none()
+}
+
+fn state_now(
+    member: &Member,
+    status: Option<&Status>,
+    partition: &PartitionStatus,
+) -> PartitionState {
     let key = (partition.topic.clone(), partition.partition);
     let runs = member.phase == Phase::Running;
-    match (member.held.contains_key(&key), partition.state) {
+    match (is_told(member, status) && member.held.contains_key(&key), partition.state) {
         (true, _) => PartitionState::Held,
         // It went on since it was read.
         (false, PartitionState::Held) if runs => PartitionState::Behind,

@@ -13,6 +13,21 @@ ledger: { dir: ledger/ }
 trust: trust.json
 ";
 
+const STOPPED: &str = "name: p
+purpose: model-training
+source:
+  kafka: { cluster: sovereign, topics: [crm.p], format: debezium_json, start: earliest, key: [id] }
+classes:
+  id: { class: public }
+types: { id: int64 }
+sink:
+  kafka: { cluster: global, topic: training.p, format: json, shape: state, timestamp: 1s }
+  deletes: tombstone
+  unavailable: quarantine
+  truncate: hold
+release: p.release.json
+";
+
 /// A service in a folder of its own, without a connector.
 pub struct Rig {
     pub dir: tempfile::TempDir,
@@ -531,4 +546,91 @@ fn who_shows_no_token_is_neither_of_two_persons() {
     assert_eq!(call(stop, None), 403, "and nobody the second");
     // Control: what one may do alone, nobody in particular may do.
     assert_eq!(call("/connectors/{c}/resume", None), 404);
+}
+
+#[test]
+fn a_first_call_counts_while_its_token_has_the_right() {
+    let rig = Rig::new("serve: { two_persons: [stop] }\n");
+    let now = Timestamp::now();
+    let file = rig.service.place.serve.tokens.clone();
+    let named = [("c", "customers")];
+    let stop = |token: &str| {
+        let said = format!("Bearer {token}");
+        rig.call_with("PUT", "/connectors/{c}/stop", Some(&said), "h", &named, "").status
+    };
+    let bo = rig.token("bo", &[Role::Operator], now);
+    // Control: with its right it is the first of two.
+    let ada = rig.token("ada", &[Role::Operator], now);
+    assert_eq!((stop(&ada), stop(&bo)), (202, 404));
+    let changes: [(&str, &dyn Fn()); 3] = [
+        ("revoked", &|| tokens::revoke(&file, "ada").unwrap()),
+        ("renewed under its name", &|| drop(rig.token("ada", &[Role::Operator], now))),
+        ("of another role", &|| {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let at = text.rfind("operator").unwrap();
+            let text = format!("{}auditor{}", &text[..at], &text[at + "operator".len()..]);
+            crate::store::replace(&file, 0o600, text.as_bytes()).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let ada = rig.token("ada", &[Role::Operator], now);
+        assert_eq!(stop(&ada), 202, "{what}");
+        change();
+        assert_eq!(stop(&bo), 202, "{what}: the one who is left is the first");
+        let cy = rig.token("cy", &[Role::Operator], now);
+        assert_eq!(stop(&cy), 404, "{what}: and somebody else the second");
+    }
+}
+
+/// After a restart nothing of it has begun: the file says which pipelines there are, and their ledgers lie
+/// where they lay.
+#[test]
+fn what_is_stopped_is_seen_with_its_ledger() {
+    use crate::store::{Saved, TargetState};
+    use douane_ledger::log::{Entry, Log, LogKeys};
+    use douane_ledger::signing::SigningKey;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("pipelines")).unwrap();
+    std::fs::write(dir.path().join("pipelines/p.yaml"), STOPPED).unwrap();
+    let file = dir.path().join("douane.yaml");
+    std::fs::write(&file, format!("{PLACE}serve: {{ anonymous: [auditor] }}\n")).unwrap();
+    let place = douane_pipelines::config::load_place(&file).unwrap();
+    douane_pipelines::key_home::KeyHome::init(&place.keys).unwrap();
+    let home = place.ledger_dir.join("p");
+    let mut log = Log::control(&home, "control", LogKeys::new(&[1; 32], &[2; 32])).unwrap();
+    log.append(&Entry::Refused { refused: Vec::new() }).unwrap();
+    log.sync().unwrap();
+    let signer = SigningKey::from_seed(&[3; 32]).unwrap();
+    log.publish(u64::MAX, &signer, "douane/p/control").unwrap();
+    drop(log);
+    let service = Arc::new(Service::open(&file, place).unwrap());
+    service.loggers.set("root", Level::Off, Timestamp::now());
+    let rig = Rig { dir, service };
+    let get = |path: &'static str, params: &[(&str, &str)]| -> Value {
+        let answer = rig.call_with("GET", path, None, "127.0.0.1:8083", params, "");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        serde_json::from_str(&answer.body).unwrap()
+    };
+    let named = [("c", "p"), ("l", "control")];
+    for (target, word) in [
+        (TargetState::Running, "starting"),
+        (TargetState::Stopped, "stopped"),
+        (TargetState::Paused, "paused"),
+    ] {
+        rig.service.fleet.get("p").unwrap().aim(Saved { target, config: None });
+        let all = get("/v1/partitions", &[]);
+        let one = &all["pipelines"][0];
+        assert_eq!((&one["pipeline"], &one["state"]), (&"p".into(), &word.into()), "{all}");
+        let heads = get("/v1/pipelines/{c}/ledger", &named);
+        assert_eq!(heads["heads"][0]["size"], 1, "{heads}");
+        let files = get("/v1/pipelines/{c}/ledger/{l}/files", &named);
+        assert!(files["files"].as_array().unwrap().len() > 3, "{files}");
+    }
+    // What of it runs is told by who runs it: no task is known.
+    let tasks = get("/connectors/{c}/status", &named);
+    assert_eq!(tasks["tasks"], serde_json::json!([]));
+    // A file that nobody reads says why.
+    std::fs::write(rig.dir.path().join("pipelines/p.yaml"), "source: {}\n").unwrap();
+    let all = get("/v1/partitions", &[]);
+    assert_eq!(all["pipelines"][0]["state"], "failed", "{all}");
 }
