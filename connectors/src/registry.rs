@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use douane_schemas::debezium::{Away, WriterSchemas};
@@ -83,9 +84,15 @@ impl RegistryFault {
 pub struct Registry {
     zone: String,
     base: String,
-    authorization: Option<Zeroizing<String>>,
+    authorization: Option<Login>,
     agent: Agent,
     cache: Cache,
+}
+
+/// Where the password lies, and what stood there when it was read last.
+struct Login {
+    file: PathBuf,
+    header: Mutex<Zeroizing<String>>,
 }
 
 impl Registry {
@@ -102,7 +109,10 @@ impl Registry {
         })?;
         let base = base_of(url).map_err(settings)?;
         let authorization = match &cluster.registry_auth_file {
-            Some(file) => Some(authorization(&zone, file)?),
+            Some(file) => {
+                let header = Mutex::new(authorization(&zone, file)?);
+                Some(Login { file: file.clone(), header })
+            }
             None => None,
         };
         let tls = match &cluster.tls {
@@ -178,12 +188,14 @@ impl Registry {
     pub fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryFault> {
         let path = format!("/subjects/{}/versions", encoded(subject));
         let body = serde_json::json!({ "schema": schema, "schemaType": AVRO }).to_string();
-        let mut request =
-            self.agent.post(self.base.clone() + &path).header("content-type", CONTENT_TYPE);
-        if let Some(authorization) = &self.authorization {
-            request = request.header("authorization", authorization.as_str());
-        }
-        let (status, answer) = self.read(request.send(body.as_bytes()))?;
+        let (status, answer) = self.asked(|authorization| {
+            let mut request =
+                self.agent.post(self.base.clone() + &path).header("content-type", CONTENT_TYPE);
+            if let Some(authorization) = authorization {
+                request = request.header("authorization", authorization);
+            }
+            request.send(body.as_bytes())
+        })?;
         match status {
             200 | 201 => Ok(self.parse::<IdAnswer>(status, &answer)?.id),
             409 => Err(RegistryFault::Incompatible {
@@ -209,16 +221,40 @@ impl Registry {
 
     /// `None` for a 404 that a registry gives, told from one that a wrong URL gives.
     fn get<T: for<'a> Deserialize<'a>>(&self, path: &str) -> Result<Option<T>, RegistryFault> {
-        let mut request = self.agent.get(self.base.clone() + path).header("accept", CONTENT_TYPE);
-        if let Some(authorization) = &self.authorization {
-            request = request.header("authorization", authorization.as_str());
-        }
-        let (status, answer) = self.read(request.call())?;
+        let (status, answer) = self.asked(|authorization| {
+            let mut request =
+                self.agent.get(self.base.clone() + path).header("accept", CONTENT_TYPE);
+            if let Some(authorization) = authorization {
+                request = request.header("authorization", authorization);
+            }
+            request.call()
+        })?;
         match status {
             200 => self.parse(status, &answer).map(Some),
             404 if matches!(code_of(&answer), Some(40401..=40499)) => Ok(None),
             _ => Err(self.refusal(status, &answer)),
         }
+    }
+
+    /// One request. What the registry does not let in any more is asked once more where the file holds
+    /// another password by now.
+    fn asked(
+        &self,
+        request: impl Fn(Option<&str>) -> Result<http::Response<Body>, ureq::Error>,
+    ) -> Result<(u16, Vec<u8>), RegistryFault> {
+        let Some(login) = &self.authorization else { return self.read(request(None)) };
+        let header = || login.header.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = header();
+        let answer = self.read(request(Some(before.as_str())))?;
+        if answer.0 != 401 {
+            return Ok(answer);
+        }
+        let now = authorization(&self.zone, &login.file)?;
+        if *now == *before {
+            return Ok(answer);
+        }
+        *login.header.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        self.read(request(Some(header().as_str())))
     }
 
     fn read(

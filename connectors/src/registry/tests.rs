@@ -319,3 +319,40 @@ fn the_cache_is_bounded_in_number_and_bytes() {
     }
     assert_eq!(cache.bytes, cache.texts.values().map(String::len).sum::<usize>());
 }
+
+#[test]
+fn a_password_that_changed_is_read_again_where_the_old_one_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("auth");
+    fs::write(&file, "douane:old\n").unwrap();
+    let schema = r#"{"subject":"t","version":1,"id":5,"schema":"\"int\""}"#;
+    let fake = fake(vec![
+        answer(200, schema),
+        answer(401, ""),
+        answer(401, ""),
+        answer(200, schema),
+        answer(401, ""),
+        answer(200, r#"{"id":5}"#),
+    ]);
+    let mut of = cluster(&fake.url);
+    of.registry_auth_file = Some(file.clone());
+    let registry = Registry::new(&of).unwrap();
+    let said = || {
+        let request = fake.requests.recv().unwrap().to_ascii_lowercase();
+        let line = request.lines().find(|line| line.starts_with("authorization:")).unwrap();
+        line.rsplit(' ').next().unwrap().to_owned()
+    };
+    assert!(registry.latest("t").is_ok());
+    let old = said();
+    // The file is as it was: asking again is vain.
+    assert!(matches!(registry.latest("t"), Err(RegistryFault::Denied { status: 401, .. })));
+    assert_eq!(said(), old);
+    fs::write(&file, "douane:new\n").unwrap();
+    assert!(registry.latest("t").is_ok());
+    let (first, second) = (said(), said());
+    assert!(first == old && second != old, "{first} {second}");
+    fs::write(&file, "douane:newer\n").unwrap();
+    assert_eq!(registry.register("t", "\"int\""), Ok(5));
+    let (first, third) = (said(), said());
+    assert!(first == second && third != second, "{first} {third}");
+}
