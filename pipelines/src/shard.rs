@@ -106,6 +106,7 @@ struct Life {
     counter: Option<Counter>,
     /// What rows are enriched with.
     statistics: Arc<Statistics>,
+    reading: enrich::Reading,
     /// When that was read.
     learned: Instant,
     /// Partitions whose next record is beyond that window.
@@ -239,6 +240,7 @@ impl Shard<'_> {
             schedule: Schedule::new(crossing.pipeline.publish_ms, schedule::now_ms()),
             counter,
             statistics: Arc::default(),
+            reading: enrich::Reading::default(),
             learned: Instant::now(),
             beyond: BTreeSet::new(),
             full: false,
@@ -365,7 +367,7 @@ impl Shard<'_> {
         let Some(enriched) = &self.crossing.plan.enriched else { return Ok(()) };
         let (place, signer) = (&self.crossing.place, self.crossing.keys.manifest_public());
         life.learned = Instant::now();
-        match enrich::read(place, &enriched.said, signer, None) {
+        match life.reading.look(place, &enriched.said, signer, None) {
             Ok(Looked::Known(statistics)) => life.statistics = Arc::new(statistics),
             Ok(Looked::Gone(why)) => return Err(RunFault::Again(why)),
             Err(RunFault::Unreachable { what, why }) => {

@@ -130,6 +130,17 @@ fn rows_get_published_statistics_and_no_others() {
     say::figure("enrich.replayed", &all["transactions"], "transactions, all equal");
     place.verify().fine("verify");
 
+    // Statistics that are not there any more, none of them, are told as that and not as different rows.
+    let (target, topic) = (&daily.setup.target, daily.data_topic());
+    target.set_topic_config(&topic, "cleanup.policy", "delete");
+    for partition in 0..target.partitions(&topic) {
+        target.delete_records(&topic, partition, -1);
+    }
+    let (code, all) = replayed(&place);
+    let count = |what: &str| all[what].as_u64().expect("a count");
+    assert!(code == 1 && count("different") == 0 && count("input_gone") > 0, "{all}");
+    assert_eq!(count("equal") + count("input_gone"), count("transactions"), "{all}");
+
     // The control: what another pipeline wrote is not taken for statistics of this one.
     place.setup.columns = place.setup.columns.replace("pipeline: enrich-daily", "pipeline: others");
     place.write_files();

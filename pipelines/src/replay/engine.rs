@@ -373,7 +373,8 @@ impl<'s> Engine<'s> {
         let then = &one.intent.statistics;
         if self.statistics.as_ref().is_none_or(|known| known.read() != then) {
             let (place, signer) = (&shared.place, shared.keys.manifest_public());
-            match enrich::read(place, &enriched.said, signer, Some(then))? {
+            let mut reading = enrich::Reading::default();
+            match reading.look(place, &enriched.said, signer, Some(then))? {
                 Looked::Known(statistics) => self.statistics = Some(Arc::new(statistics)),
                 Looked::Gone(why) => return Ok(Some(why)),
             }
