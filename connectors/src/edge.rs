@@ -206,6 +206,23 @@ pub trait Sovereign: Send + Sync {
         from: i64,
         timeout: Duration,
         each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<(), EdgeFault> {
+        self.scan_unless(&|| false, topic, partition, from, timeout, each)
+    }
+
+    /// As [`Self::scan`], and ends within a second or so once `stop` says so, whether or not anything comes:
+    /// then what it read is what it read.
+    ///
+    /// # Errors
+    /// As [`Self::scan`].
+    fn scan_unless(
+        &self,
+        stop: &dyn Fn() -> bool,
+        topic: &str,
+        partition: i32,
+        from: i64,
+        timeout: Duration,
+        each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
     ) -> Result<(), EdgeFault>;
 }
 

@@ -157,23 +157,61 @@ fn add(units: &mut Vec<u8>, unit: &Blind, k: u32) {
     }
 }
 
+/// What a group costs in memory beside its units.
+const GROUP_BYTES: u64 = 64;
+
 /// A window's groups, in memory.
 #[derive(Default)]
-pub struct Tally(BTreeMap<Blind, Vec<u8>>);
+pub struct Tally {
+    groups: BTreeMap<Blind, Vec<u8>>,
+    bytes: u64,
+}
 
 impl Tally {
-    pub fn add(&mut self, groups: &Groups, members: &[Member]) {
+    /// Within `bytes_max`, as the run's store is.
+    pub fn add(
+        &mut self,
+        groups: &Groups,
+        members: &[Member],
+        bytes_max: u64,
+    ) -> Result<(), RunFault> {
         for Member { group, unit, .. } in members {
             if let Some(unit) = unit {
-                add(self.0.entry(*group).or_default(), unit, groups.group.k);
+                self.count(group, unit, groups.group.k);
             }
         }
+        match self.bytes > bytes_max {
+            false => Ok(()),
+            true => Err(no_room(bytes_max)),
+        }
+    }
+
+    fn count(&mut self, group: &Blind, unit: &Blind, k: u32) {
+        let units = self.groups.entry(*group).or_insert_with(|| {
+            self.bytes += GROUP_BYTES;
+            Vec::new()
+        });
+        let before = units.len();
+        add(units, unit, k);
+        self.bytes += (units.len() - before) as u64;
+    }
+
+    /// What it takes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Distinct units of a group, k at most.
     pub fn units(&self, group: &Blind) -> usize {
-        self.0.get(group).map_or(0, |units| units.len() / BLIND_LEN)
+        self.groups.get(group).map_or(0, |units| units.len() / BLIND_LEN)
     }
+}
+
+fn no_room(bytes_max: u64) -> RunFault {
+    RunFault::Window(format!(
+        "`min_group` has no room: a window's groups take more than {bytes_max} bytes\n  next: raise \
+         `state: {{ mib_max }}` in douane.yaml, or publish more often"
+    ))
 }
 
 /// One partition's part of a window, read to be counted: what decoder and stages let through, up to the
@@ -360,7 +398,9 @@ impl Counter {
             return Ok(true);
         }
         for at in 0..self.state.reads.len() {
-            self.count_partition(at, crossing, stages, stop)?;
+            if !stop.is_set() {
+                self.count_partition(at, crossing, stages, stop)?;
+            }
         }
         // Crash here: what the store has is counted on from where it stands.
         self.store.commit(&mut self.state)?;
@@ -394,10 +434,7 @@ impl Counter {
             }
             match state.bytes > bytes_max {
                 false => Ok(()),
-                true => Err(RunFault::Window(format!(
-                    "the store of `min_group` has no room: a window's groups take more than {bytes_max} \
-                     bytes\n  next: raise `state: {{ mib_max }}` in douane.yaml, or publish more often"
-                ))),
+                true => Err(no_room(bytes_max)),
             }
         };
         let mut outcome = Ok(true);
@@ -413,7 +450,8 @@ impl Counter {
             }
         };
         let edge = &crossing.edges.sovereign;
-        edge.scan(crossing.topic_name(topic), partition, from, COUNTING, &mut each)
+        let (name, asked) = (crossing.topic_name(topic), || stop.is_set());
+        edge.scan_unless(&asked, name, partition, from, COUNTING, &mut each)
             .map_err(crossing.source_fault())?;
         // Rows that were taken before a record that holds are in the window: they cross with this turn.
         outcome?;
@@ -533,6 +571,16 @@ mod tests {
         let mut others = Vec::new();
         [4, 3, 3, 2, 1].iter().for_each(|unit| add(&mut others, &blind(*unit), 3));
         assert_eq!(others.len(), units.len());
+    }
+
+    #[test]
+    fn a_tally_knows_what_it_takes() {
+        let mut tally = Tally::default();
+        for n in 0..100 {
+            tally.count(&blind(n % 10), &blind(n), 3);
+        }
+        assert_eq!(tally.bytes(), 10 * (GROUP_BYTES + 3 * BLIND_LEN as u64));
+        assert_eq!((tally.units(&blind(0)), tally.units(&blind(77))), (3, 0));
     }
 
     fn place(partition: i32, next: i64) -> Place {

@@ -323,15 +323,16 @@ impl Sovereign for Bounded {
     }
 
     /// Not bounded: what crossed earlier may be made again.
-    fn scan(
+    fn scan_unless(
         &self,
+        stop: &dyn Fn() -> bool,
         topic: &str,
         partition: i32,
         from: i64,
         timeout: Duration,
         each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
     ) -> Result<(), EdgeFault> {
-        self.edge.scan(topic, partition, from, timeout, each)
+        self.edge.scan_unless(stop, topic, partition, from, timeout, each)
     }
 }
 

@@ -181,7 +181,8 @@ impl Trial {
         let mut staged = self.stages.apply(self.decoder.finish())?;
         if let Some(groups) = &self.groups {
             let (members, mut tally) = (groups.members(&staged)?, Tally::default());
-            tally.add(groups, &members);
+            // One batch is bounded already.
+            tally.add(groups, &members, u64::MAX)?;
             groups.hold_back(&mut staged, &members, |group| tally.units(group));
         }
         for (origin, code) in &staged.refused {

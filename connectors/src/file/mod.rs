@@ -72,8 +72,10 @@ impl Sovereign for SovereignFolder {
         Ok(Box::new(quarantine::Folder { dir: self.dir.clone() }))
     }
 
-    fn scan(
+    /// Each record is there at once: who is asked to stop breaks.
+    fn scan_unless(
         &self,
+        _: &dyn Fn() -> bool,
         topic: &str,
         partition: i32,
         from: i64,

@@ -34,15 +34,17 @@ impl Sovereign for Cluster {
         Ok(Box::new(QuarantineProducer::open(&self.0, bytes_max)?))
     }
 
-    fn scan(
+    fn scan_unless(
         &self,
+        stop: &dyn Fn() -> bool,
         topic: &str,
         partition: i32,
         from: i64,
         timeout: Duration,
         each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
     ) -> Result<(), EdgeFault> {
-        super::scan(&self.0, topic, partition, from, Reach::LastStable, timeout, each)?;
+        let reach = Reach::LastStable;
+        super::scan_unless(stop, &self.0, topic, partition, from, reach, timeout, each)?;
         Ok(())
     }
 }

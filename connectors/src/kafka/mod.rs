@@ -27,7 +27,7 @@ pub use cluster::{ClusterConfig, Sasl, SaslMechanism, Tls, TopicSettings};
 pub use edge::Cluster;
 pub use fault::KafkaFault;
 pub use member::{Dealt, Member};
-pub use position::{OwnedRecord, Reach, first_record, read_last, scan};
+pub use position::{OwnedRecord, Reach, first_record, read_last, scan, scan_unless};
 pub use properties::{PropertyFault, check_properties};
 pub use quarantine::QuarantineProducer;
 pub use records::{Records, Told, WriteFault, Writer};

@@ -146,13 +146,29 @@ pub(super) fn watermarks(
     partition: i32,
     deadline: Instant,
 ) -> Result<(i64, i64), KafkaFault> {
+    watermarks_unless(&|| false, consumer, zone, topic, partition, deadline)
+}
+
+/// The client cannot be told to stop asking: so it asks for so long, and then again.
+const ASKING: Duration = Duration::from_secs(2);
+
+/// As [`watermarks`], until `stop` says so: then the side is away.
+pub(super) fn watermarks_unless(
+    stop: &dyn Fn() -> bool,
+    consumer: &BaseConsumer<Watch>,
+    zone: &str,
+    topic: &str,
+    partition: i32,
+    deadline: Instant,
+) -> Result<(i64, i64), KafkaFault> {
     use RDKafkaErrorCode as C;
     // Long enough for a new topic, short enough for a wrong name.
     let unknown_until = (Instant::now() + Duration::from_secs(3)).min(deadline);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         // A client that just started waits for its first connection within the call.
-        let asked = consumer.fetch_watermarks(topic, partition, left.max(Duration::from_millis(1)));
+        let asking = left.clamp(Duration::from_millis(1), ASKING);
+        let asked = consumer.fetch_watermarks(topic, partition, asking);
         let error = match asked {
             Ok(found) => return Ok(found),
             Err(error) => error,
@@ -164,7 +180,7 @@ pub(super) fn watermarks(
         );
         let again = code.is_some_and(fault::is_away) || code == Some(C::OffsetNotAvailable);
         let until = if unknown { unknown_until } else { deadline };
-        if !(unknown || again) || Instant::now() >= until {
+        if !(unknown || again) || Instant::now() >= until || (again && stop()) {
             return Err(if unknown {
                 KafkaFault::NoTopic { zone: zone.to_owned(), topic: topic.to_owned() }
             } else {

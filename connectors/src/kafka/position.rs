@@ -99,14 +99,15 @@ pub fn read_last(
     timeout: Duration,
 ) -> Result<Option<KeyAndValue>, KafkaFault> {
     let deadline = Instant::now() + timeout;
-    let mut reader = Reader::open(cluster, topic, partition, Reach::HighWatermark, deadline)?;
+    let (never, reach) = (|| false, Reach::HighWatermark);
+    let mut reader = Reader::open(&never, cluster, topic, partition, reach, deadline)?;
     let (low, high) = (reader.low, reader.high);
     // A position topic is compacted late. Most of it need not be read: one of the last records
     // is committed, or all are read after all.
     for back in [64, 4_096, i64::MAX] {
         let from = high.saturating_sub(back).max(low);
         let mut last = None;
-        reader.read(from, deadline, &mut |record| {
+        reader.read(&never, from, deadline, &mut |record| {
             if let (Some(key), Some(value)) = (record.key, record.value) {
                 last = Some((key.to_vec(), value.to_vec()));
             }
@@ -133,10 +134,31 @@ pub fn scan(
     timeout: Duration,
     each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
 ) -> Result<i64, KafkaFault> {
+    scan_unless(&|| false, cluster, topic, partition, from, reach, timeout, each)
+}
+
+/// As [`scan`], and until `stop` says so: it is looked at while nothing comes, too.
+///
+/// # Errors
+/// As [`scan`].
+#[expect(clippy::too_many_arguments, reason = "what `scan` takes, and who stops it")]
+pub fn scan_unless(
+    stop: &dyn Fn() -> bool,
+    cluster: &ClusterConfig,
+    topic: &str,
+    partition: i32,
+    from: i64,
+    reach: Reach,
+    timeout: Duration,
+    each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
+) -> Result<i64, KafkaFault> {
     let deadline = Instant::now() + timeout;
-    let mut reader = Reader::open(cluster, topic, partition, reach, deadline)?;
+    let mut reader = match Reader::open(stop, cluster, topic, partition, reach, deadline) {
+        Err(fault) if fault.is_away() && stop() => return Ok(from),
+        opened => opened?,
+    };
     let from = from.max(reader.low);
-    reader.read(from, deadline, each)
+    reader.read(stop, from, deadline, each)
 }
 
 /// As [`scan`] to the high watermark, however long it is: as long as something comes within
@@ -171,7 +193,8 @@ pub fn extent(
     reach: Reach,
     timeout: Duration,
 ) -> Result<(i64, i64), KafkaFault> {
-    let reader = Reader::open(cluster, topic, partition, reach, Instant::now() + timeout)?;
+    let deadline = Instant::now() + timeout;
+    let reader = Reader::open(&|| false, cluster, topic, partition, reach, deadline)?;
     Ok((reader.low, reader.high))
 }
 
@@ -222,6 +245,7 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Asks how far the log reaches, before anything is read.
     fn open(
+        stop: &dyn Fn() -> bool,
         cluster: &'a ClusterConfig,
         topic: &'a str,
         partition: i32,
@@ -235,17 +259,23 @@ impl<'a> Reader<'a> {
             // never: the end is asked for, from a client that sees open transactions.
             Reach::HighWatermark => {
                 let all = consumer_uncommitted(cluster)?;
-                places::watermarks(&all, &cluster.zone, topic, partition, deadline)?
+                places::watermarks_unless(stop, &all, &cluster.zone, topic, partition, deadline)?
             }
-            Reach::LastStable => {
-                places::watermarks(&consumer, &cluster.zone, topic, partition, deadline)?
-            }
+            Reach::LastStable => places::watermarks_unless(
+                stop,
+                &consumer,
+                &cluster.zone,
+                topic,
+                partition,
+                deadline,
+            )?,
         };
         Ok(Self { zone: &cluster.zone, topic, partition, consumer, low, high, opened })
     }
 
     fn read(
         &mut self,
+        stop: &dyn Fn() -> bool,
         from: i64,
         deadline: Instant,
         each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
@@ -278,6 +308,7 @@ impl<'a> Reader<'a> {
                 }
                 Some(Err(error)) if is_passing(&error) => {}
                 Some(Err(error)) => return Err(fault(&error)),
+                None if stop() => return self.reached(from).map_err(|e| fault(&e)),
                 None => {}
             }
             // Where the client stands is dear to ask; the last record before the end may have
@@ -346,6 +377,8 @@ fn consumer_uncommitted(
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use rdkafka::mocking::MockCluster;
 
     use super::super::cluster::plain;
@@ -373,5 +406,24 @@ mod tests {
         });
         assert_eq!((reached.unwrap(), slow), (count, 2));
         assert!(given.iter().copied().eq(0..count), "{} of {count}", given.len());
+    }
+
+    /// A cluster that takes connections and says nothing.
+    #[test]
+    fn whoever_is_asked_to_stop_waits_for_no_answer() {
+        let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+        let cluster = plain(&deaf.local_addr().unwrap().to_string());
+        let began = Instant::now();
+        let stop = || began.elapsed() > Duration::from_millis(300);
+        let mut each = |_: &RawRecord<'_>| ControlFlow::Continue(());
+        let (reach, long) = (Reach::LastStable, Duration::from_secs(60));
+        let reached = scan_unless(&stop, &cluster, "t", 0, 7, reach, long, &mut each);
+        assert!(matches!(reached, Ok(7)), "{reached:?}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        // Control: who is not asked waits as long as it was told to, and says so.
+        let began = Instant::now();
+        let fault = scan(&cluster, "t", 0, 7, reach, Duration::from_secs(3), &mut each);
+        assert!(fault.is_err_and(|fault| fault.is_away()));
+        assert!(began.elapsed() >= Duration::from_secs(3));
     }
 }

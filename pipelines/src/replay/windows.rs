@@ -18,7 +18,7 @@ use crate::fault::RunFault;
 use crate::min_group::{Groups, Member, Reading, Tally};
 use crate::plan::{Staged, Stages};
 
-/// Windows whose counts are kept: transactions come in the order of their log.
+/// Windows whose counts are kept at most: transactions come in the order of their log.
 const KEPT: usize = 4;
 
 /// By partition, and the first offset of a transaction there: its end, and its window.
@@ -108,6 +108,7 @@ impl Counting {
         let away = |fault: EdgeFault| RunFault::unreachable("sovereign cluster")(fault);
         let topics = &shared.pipeline.source.topics;
         let source = shared.edges.sovereign.source(&shared.names.group, topics).map_err(away)?;
+        let bytes_max = shared.place.state.bytes_max;
         let mut tally = Tally::default();
         for span in window.iter() {
             let SpanEntry { topic, partition, start, end } = span;
@@ -123,8 +124,7 @@ impl Counting {
             let (plan, pipeline) = (&shared.plan, &shared.pipeline);
             let mut reading = Reading::new(&self.groups, stages, plan, pipeline, &RunFault::Stage);
             let mut take = |members: &[Member], _: i64| -> Result<(), RunFault> {
-                tally.add(&self.groups, members);
-                Ok(())
+                tally.add(&self.groups, members, bytes_max)
             };
             let mut outcome = Ok(true);
             let mut each = |record: &RawRecord<'_>| {
@@ -144,11 +144,17 @@ impl Counting {
             reading.flush(&mut take)?;
         }
         source.close();
-        if self.kept.len() >= KEPT {
-            self.kept.remove(0);
-        }
         self.kept.push((Arc::clone(window), tally));
+        forget(&mut self.kept, bytes_max);
         Ok(None)
+    }
+}
+
+/// Of counted windows the newest stay, as many as there is room for: one always.
+fn forget<T>(kept: &mut Vec<(T, Tally)>, bytes_max: u64) {
+    let bytes = |kept: &[(T, Tally)]| kept.iter().map(|(_, tally)| tally.bytes()).sum::<u64>();
+    while kept.len() > KEPT || (kept.len() > 1 && bytes(kept) > bytes_max) {
+        kept.remove(0);
     }
 }
 

@@ -131,7 +131,7 @@ fn outside(group: &str, of: &[Born]) -> Vec<bool> {
     let groups = Groups::of(&plan, &pipeline, &root).unwrap();
     let mut staged = stages.apply(rows(of)).unwrap();
     let (members, mut tally) = (groups.members(&staged).unwrap(), Tally::default());
-    tally.add(&groups, &members);
+    tally.add(&groups, &members, u64::MAX).unwrap();
     groups.hold_back(&mut staged, &members, |group| tally.units(group));
     staged.outside
 }
