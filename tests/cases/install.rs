@@ -178,7 +178,10 @@ fn the_demo_in_containers_has_no_finding() {
     assert_eq!(faults_of(&moved, &[read(place)]), ["demo/postgre.sql"]);
     // The trainer knows the cluster outside and nothing else.
     assert!(!read("docker/demo/trainer.yaml").contains("sovereign:"));
-    for script in ["docker/demo/init.sh", "tests/install/image.sh", "tests/install/demo.sh"] {
+    for script in ["image", "images", "engine", "demo", "compose-up"] {
+        run(Command::new("bash").args(["-n", &format!("tests/install/{script}.sh")]));
+    }
+    for script in ["docker/demo/init.sh", "tests/install/compose-up/kafka"] {
         run(Command::new("bash").args(["-n", script]));
     }
     where_it_can("compose", &mut Command::new("tests/install/compose.sh"));
@@ -201,6 +204,18 @@ fn the_image_is_small_and_shut() {
         return say::skipped("the image", "on demand, DOUANE_IMAGE=1: minutes, and an engine");
     }
     where_it_can("the image", Command::new("tests/install/image.sh").arg(binary()));
+}
+
+/// Compose's own code takes minutes to build the first time, as a Debian with Java does to be made, and seven
+/// servers with a demo of minutes take 3 GB: not for every run.
+#[test]
+fn the_demo_in_containers_comes_up() {
+    if std::env::var_os("DOUANE_COMPOSE_UP").is_none() {
+        let why = "on demand, DOUANE_COMPOSE_UP=1: minutes, 3 GB of memory, and an engine";
+        return say::skipped("the demo in containers", why);
+    }
+    let mut up = Command::new("tests/install/compose-up.sh");
+    where_it_can("the demo in containers", up.arg(binary()));
 }
 
 #[test]

@@ -6,36 +6,20 @@
 #   DOUANE_IMAGE_BASE=base.tar   Debian as a tar from last time; made where it is missing
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-binary=$(realpath "${1:-target/release/douane}")
 docker=/usr/bin/docker
-for tool in dockerd mmdebstrap "$docker"; do command -v "$tool" >/dev/null || { echo "no $tool here" >&2; exit 3; }; done
-[ "$(id -u)" = 0 ] || { echo "an engine is started as root" >&2; exit 3; }
+if [ -z "${DOUANE_ENGINE:-}" ]; then
+  command -v mmdebstrap >/dev/null || { echo "no mmdebstrap here" >&2; exit 3; }
+  [ "$(id -u)" = 0 ] || { echo "an engine is started as root" >&2; exit 3; }
+  binary=$(realpath "${1:-target/release/douane}")
+  work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+  base=${DOUANE_IMAGE_BASE:-$work/base.tar}
+  [ -s "$base" ] || mmdebstrap --quiet --variant=minbase bookworm "$base"
+  tests/install/engine.sh tests/install/image.sh "$binary" "$(realpath "$base")"
+  exit
+fi
 
-work=$(mktemp -d)
-cleanup() {
-  if [ -f "$work/pid" ]; then kill "$(cat "$work/pid")" 2>/dev/null || true; while [ -f "$work/pid" ] && kill -0 "$(cat "$work/pid")" 2>/dev/null; do sleep 0.2; done; fi
-  rm -rf "$work" 2>/dev/null || true
-}
-trap cleanup EXIT
-base=${DOUANE_IMAGE_BASE:-$work/base.tar}
-[ -s "$base" ] || mmdebstrap --quiet --variant=minbase bookworm "$base"
-
-export DOCKER_HOST=unix://$work/engine.sock DOCKER_BUILDKIT=1
-dockerd --data-root "$work/data" --exec-root "$work/exec" --pidfile "$work/pid" -H "$DOCKER_HOST" --iptables=false --bridge=none \
-  >"$work/engine.log" 2>&1 &
-for _ in $(seq 100); do "$docker" version >/dev/null 2>&1 && break; sleep 0.2; done
-"$docker" version >/dev/null 2>&1 || { tail -n 20 "$work/engine.log" >&2; echo "the engine does not start" >&2; exit 3; }
-
-"$docker" import "$base" debian:bookworm-slim >/dev/null
-mkdir -p "$work/out/usr/bin" "$work/out/etc/ssl/certs" "$work/context"
-strip -o "$work/out/usr/bin/douane" "$binary"
-cp /etc/ssl/certs/ca-certificates.crt "$work/out/etc/ssl/certs/"
-tar -C "$work" -c out | "$docker" import - douane-executable >/dev/null
-
-# No network, no sources: the stage that compiles is not reached.
-build() { "$docker" build -q --network none --build-arg EXECUTABLE=douane-executable -f docker/Dockerfile "$@" "$work/context" >/dev/null; }
-build -t douane
-build -t douane-tools --target tools
+work=$DOUANE_ENGINE
+tests/install/images.sh "$2" "$1"
 
 fail() { echo "image: $*" >&2; exit 1; }
 size=$("$docker" image inspect -f '{{.Size}}' douane)
