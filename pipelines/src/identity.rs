@@ -2,12 +2,14 @@
 //! the position topic, where each holds one shard's records and more shards need more; all else is a
 //! person's business, because positions and data would no longer belong together.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use douane_connectors::edge::Admin;
 
 use crate::fault::RunFault;
 use crate::position::{Layout, PinnedTopic};
+use crate::stop::Stop;
 use crate::turn::Source;
 
 /// What is no longer as it was pinned, in words. `found`: topic id and partitions; `may_grow`: more of them
@@ -48,12 +50,12 @@ pub fn stands(
     pinned: &[PinnedTopic],
     between: Duration,
 ) -> Result<(), RunFault> {
-    let mut looks = 1;
+    let (mut looks, nobody) = (1, AtomicBool::new(false));
     loop {
         match look(side, admin, layout, pinned)? {
             Look::Stands => return Ok(()),
             Look::Doubt(fault) if looks == LOOKS_MAX => return Err(fault),
-            Look::Doubt(_) => std::thread::sleep(between),
+            Look::Doubt(_) => Stop::new(&nobody).rest(between),
         }
         looks += 1;
     }

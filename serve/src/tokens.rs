@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use data_encoding::BASE64URL_NOPAD;
 use douane_ledger::canonical::sha256_hex;
+use douane_pipelines::alone::alone;
 use douane_pipelines::config::Role;
 use douane_pipelines::names::{NAME_BYTES_MAX, is_name};
 use jiff::{Timestamp, ToSpan};
@@ -146,13 +147,6 @@ impl Tokens {
     }
 }
 
-/// Held while the file is read, changed and written: of two at one time the later would else bring back a token that the earlier
-/// took away.
-fn alone(path: &Path) -> Option<fs::File> {
-    let file = fs::File::create(path.with_extension("lock")).ok()?;
-    file.lock().ok().map(|()| file)
-}
-
 /// Makes a token and puts its digest into the file; a token of that name is replaced. The token is
 /// nowhere but in the answer.
 ///
@@ -169,7 +163,8 @@ pub fn make(
         return Err(TokensFault::Name(name.chars().take(NAME_BYTES_MAX).collect()));
     }
     let fault = |what: String| TokensFault::File { path: path.to_owned(), what };
-    let _alone = alone(path);
+    // Of two at one time the later would else bring back a token that the earlier took away.
+    let _alone = alone(&path.with_extension("lock"));
     let mut file = match path.exists() {
         true => load(path)?,
         false => TokensFile::default(),
@@ -197,7 +192,8 @@ pub fn make(
 /// No token of that name, or a file that cannot be written.
 pub fn revoke(path: &Path, name: &str) -> Result<(), TokensFault> {
     let fault = |what: String| TokensFault::File { path: path.to_owned(), what };
-    let _alone = alone(path);
+    // Of two at one time the later would else bring back a token that the earlier took away.
+    let _alone = alone(&path.with_extension("lock"));
     let mut file = load(path)?;
     let before = file.tokens.len();
     file.tokens.retain(|entry| entry.name != name);
