@@ -187,6 +187,18 @@ fn a_redrive_that_is_killed_repeats_nothing() {
     place.verify().fine("verify");
 }
 
+/// Everything that crossed or was tried again is the same; how many were not.
+fn made_again(place: &Place) -> u64 {
+    let file = place.pipeline_file();
+    let args = ["replay", &file, "--by", "cleo", "--reason", "audit", "--format", "json"];
+    let said = place.verb(&args);
+    let all: serde_json::Value = serde_json::from_str(&said.out)
+        .unwrap_or_else(|_| panic!("replay: {} {}", said.out, said.err));
+    let count = |of: &str| all[of].as_u64().unwrap_or_else(|| panic!("{of}: {all}"));
+    assert!(count("transactions") > 2, "{all}");
+    count("transactions") - count("equal")
+}
+
 /// A value that the gate's last-line detectors refuse, in a column that crosses as it is.
 fn refused_by_the_gate(value: &[u8]) -> Vec<u8> {
     let text = String::from_utf8(value.to_vec()).expect("text");
@@ -231,6 +243,7 @@ fn a_redrive_moves_no_position_and_believes_no_request() {
     assert_eq!(code, 1, "{outcomes:?}");
     assert!(outcomes.values().all(|o| o.starts_with("gate_")), "{outcomes:?}");
     running.stop();
+    assert_eq!(made_again(&place), 0);
 
     // a request that nobody made, for records that crossed; and the partition gets another owner
     place.setup.tasks = 2;

@@ -13,7 +13,7 @@ use douane_connectors::kafka::OwnedRecord;
 use douane_connectors::registry::Registry;
 use douane_gate::{Crossing as AtGate, Gate, Passed, Target, TransactionIds};
 use douane_ledger::canonical::hex_array;
-use douane_ledger::log::{RefusedEntry, SpanEntry};
+use douane_ledger::log::{Intent, RefusedEntry, SpanEntry};
 use douane_ledger::release::{LiveRelease, Truncate};
 use douane_schemas::batch::{Batch, RowKind};
 use douane_schemas::debezium::{Decoder, Hold, Refusal, WriterSchemas};
@@ -222,9 +222,9 @@ impl<'s> Engine<'s> {
             }
             before.push((*source, records, from));
         }
-        for again in &intent.redriven {
-            let Some(source) = self.source(&again.topic, again.partition) else { continue };
-            for record in &self.read(source, again.offset, again.offset + 1)? {
+        for (topic, partition, offset) in tried_again(one) {
+            let Some(source) = self.source(topic, partition) else { continue };
+            for record in &self.read(source, offset, offset + 1)? {
                 let headers = record.headers();
                 let raw = RawRecord { topic: source.0, ..record.raw(&headers) };
                 self.turn.take_again(&raw);
@@ -553,6 +553,23 @@ fn away(fault: EdgeFault) -> RunFault {
     RunFault::unreachable("sovereign cluster")(fault)
 }
 
+/// Records that were passed before and tried again: those that crossed then, those that were refused once
+/// more, which lie in no span of the transaction, and those that are outside of WHERE, which its own entry
+/// does not name.
+fn tried_again(one: &Recorded) -> Vec<(&str, i32, i64)> {
+    let Intent { spans, redriven, .. } = &one.intent;
+    let is_read = |r: &&RefusedEntry| {
+        spans.iter().any(|span| {
+            (&span.topic, span.partition) == (&r.topic, r.partition)
+                && (span.start..span.end).contains(&r.offset)
+        })
+    };
+    let refused = one.refused.iter().filter(|r| !is_read(r));
+    let refused = refused.map(|r| (r.topic.as_str(), r.partition, r.offset));
+    let redriven = redriven.iter().chain(&one.outside);
+    redriven.map(|r| (r.topic.as_str(), r.partition, r.offset)).chain(refused).collect()
+}
+
 /// What the records' headers and digests began with.
 fn ids(one: &Recorded) -> Option<TransactionIds> {
     Some(TransactionIds {
@@ -591,4 +608,49 @@ fn joined(mut parts: Vec<Staged>) -> Result<Staged, RunFault> {
         outside: parts.iter().flat_map(|one| one.outside.iter().copied()).collect(),
         refused: parts.into_iter().flat_map(|one| one.refused).collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use douane_ledger::log::RedrivenEntry;
+
+    use super::*;
+
+    /// Of what a transaction refused, that which it read itself was not tried again.
+    #[test]
+    fn what_was_tried_again_is_read_again_whatever_became_of_it() {
+        let refused = |partition, offset| RefusedEntry {
+            topic: "t".into(),
+            partition,
+            offset,
+            code: "gate_found_email".into(),
+        };
+        let again = |offset| RedrivenEntry { topic: "t".into(), partition: 0, offset };
+        let span = SpanEntry { topic: "t".into(), partition: 0, start: 10, end: 20 };
+        for (spans, refused, redriven, outside, expected) in [
+            (vec![span.clone()], vec![refused(0, 10), refused(0, 19)], vec![], None, vec![]),
+            (
+                vec![span],
+                vec![refused(0, 20), refused(1, 15)],
+                vec![],
+                None,
+                vec![(0, 20), (1, 15)],
+            ),
+            (vec![], vec![refused(0, 4)], vec![], None, vec![(0, 4)]),
+            (vec![], vec![], vec![again(5)], None, vec![(0, 5)]),
+            (vec![], vec![], vec![], Some(again(6)), vec![(0, 6)]),
+        ] {
+            let one = Recorded {
+                log: "shard-0".into(),
+                shard: 0,
+                intent: Intent { spans, redriven, ..Intent::default() },
+                refused,
+                outside,
+                manifest: None,
+                windows: Arc::default(),
+            };
+            let found: Vec<_> = tried_again(&one).iter().map(|(_, p, o)| (*p, *o)).collect();
+            assert_eq!(found, expected);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use douane_ledger::coverage::{Expect, Manifests};
-use douane_ledger::log::{self, Entry, Intent, RefusedEntry};
+use douane_ledger::log::{self, Entry, Intent, RedrivenEntry, RefusedEntry};
 use douane_ledger::manifest::Manifest;
 
 use super::engine::Shared;
@@ -16,6 +16,7 @@ use crate::edges;
 use crate::fault::RunFault;
 use crate::journals;
 use crate::names::ledger_home;
+use crate::quarantine::Outcome;
 
 /// A transaction as it was written down.
 pub struct Recorded {
@@ -24,6 +25,8 @@ pub struct Recorded {
     pub intent: Intent,
     /// All that was refused, in order.
     pub refused: Vec<RefusedEntry>,
+    /// What was tried again and is outside of WHERE, as the entry behind the transaction's has it.
+    pub outside: Option<RedrivenEntry>,
     /// What was signed about it, where the manifest topic still has it.
     pub manifest: Option<Manifest>,
     /// Which records were counted together, of all transactions.
@@ -113,7 +116,7 @@ fn committed(shared: &Shared) -> Result<Vec<Recorded>, RunFault> {
     let layout = positions.layout()?.ok_or(RunFault::PositionLost)?;
     let home = ledger_home(&place.ledger_dir, &pipeline.name);
     journals::refresh(place, names, &pipeline.name)?;
-    let mut all = Vec::new();
+    let mut all: Vec<Recorded> = Vec::new();
     for (head, _) in positions.shards(&layout)? {
         let (shard, Some(ledger)) = (head.shard, head.ledger) else { continue };
         let log = names.log(shard);
@@ -126,14 +129,22 @@ fn committed(shared: &Shared) -> Result<Vec<Recorded>, RunFault> {
                     let mut list = std::mem::take(&mut refused);
                     list.extend(intent.refused.iter().cloned());
                     let log = log.clone();
-                    let (manifest, windows) = (None, Arc::default());
-                    let one = Recorded { log, shard, intent, refused: list, manifest, windows };
+                    let (manifest, windows, outside) = (None, Arc::default(), None);
+                    let refused = list;
+                    let one = Recorded { log, shard, intent, refused, outside, manifest, windows };
                     open = Some((index, one));
                 }
                 Entry::Committed { of } => {
                     all.extend(open.take_if(|(at, _)| *at == of).map(|(_, one)| one));
                 }
                 Entry::Void { .. } => open = None,
+                Entry::Redriven { topic, partition, offset, outcome }
+                    if outcome == Outcome::OutsideWhere.word() =>
+                {
+                    if let Some(one) = all.last_mut().filter(|one| one.log == log) {
+                        one.outside = Some(RedrivenEntry { topic, partition, offset });
+                    }
+                }
                 _ => refused.clear(),
             }
         }
@@ -171,8 +182,8 @@ mod tests {
     fn recorded(id: &str) -> Recorded {
         let intent = Intent { manifest_id: id.into(), ..Intent::default() };
         let log = "shard-0".to_owned();
-        let (manifest, windows) = (None, Arc::default());
-        Recorded { log, shard: 0, intent, refused: Vec::new(), manifest, windows }
+        let (refused, outside, manifest, windows) = (Vec::new(), None, None, Arc::default());
+        Recorded { log, shard: 0, intent, refused, outside, manifest, windows }
     }
 
     #[test]

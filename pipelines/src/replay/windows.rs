@@ -171,7 +171,8 @@ mod tests {
     fn recorded(spans: Vec<SpanEntry>, window: Vec<SpanEntry>) -> Recorded {
         let intent = Intent { spans, window, ..Intent::default() };
         let (log, windows) = ("shard-0".to_owned(), Arc::default());
-        Recorded { log, shard: 0, intent, refused: Vec::new(), manifest: None, windows }
+        let (refused, outside, manifest) = (Vec::new(), None, None);
+        Recorded { log, shard: 0, intent, refused, outside, manifest, windows }
     }
 
     #[test]
