@@ -47,6 +47,13 @@ impl Carried {
                 self.rows_max = (self.rows_max / SHRINK).max(1);
                 true
             }
+            // What is left of the release's limits crosses, down to the last record that it holds.
+            RunFault::LimitsSpent { left, .. } if *left > 0 && self.rows_max > 1 => {
+                let fits = usize::try_from(*left).unwrap_or(usize::MAX);
+                self.rows_max = if fits < self.rows_max { fits } else { self.rows_max / SHRINK };
+                self.rows_max = self.rows_max.max(1);
+                true
+            }
             _ => false,
         }
     }
@@ -80,6 +87,20 @@ mod tests {
         // Refused once more although it was set aside: a person must look.
         assert!(!carried.gives_way(&refused(alone)));
         assert!(carried.gives_way(&refused(Some(((0, 3), 18)))));
+    }
+
+    #[test]
+    fn a_turn_is_cut_to_what_is_left_of_the_limits() {
+        let spent = |left| RunFault::LimitsSpent { what: String::new(), left };
+        let mut carried = Carried::default();
+        assert!(carried.gives_way(&spent(4_888)));
+        assert_eq!(carried.rows_max, 4_888);
+        // So many records are not too many: their bytes are.
+        assert!(carried.gives_way(&spent(u64::MAX)));
+        assert_eq!(carried.rows_max, 611);
+        assert!(carried.gives_way(&spent(1)));
+        assert!(carried.rows_max == 1 && !carried.gives_way(&spent(1)));
+        assert!(!Carried::default().gives_way(&spent(0)), "nothing is left");
     }
 
     #[test]

@@ -14,8 +14,8 @@ use crate::fault::RunFault;
 use crate::position::Layout;
 use crate::stop::Stop;
 
-/// Records and bytes leased at a time. A lease that a crash leaves unused is lost: limits err on
-/// the side of less.
+/// Records and bytes leased at a time at most. A lease that a crash leaves unused is lost: limits err
+/// on the side of less.
 const LEASE: Allowance = Allowance { records: 100_000, bytes: 256 << 20 };
 
 /// Records and bytes: what a shard may still send under its leases, what a release has left.
@@ -188,11 +188,9 @@ impl<'a> Control<'a> {
         if !allowance.covers(asked) {
             let mut guarded = self.guarded();
             let left = left(limits, guarded.leased);
-            let Some(lease) = lease(left, *allowance, asked) else {
-                return Err(RunFault::LimitsSpent(format!(
-                    "{} records and {} bytes are not leased, {records} and {bytes} are asked for",
-                    left.records, left.bytes
-                )));
+            let tasks = self.layout.tasks;
+            let Some(lease) = lease(left, *allowance, asked, tasks) else {
+                return Err(spent(limits, allowance.plus(left), asked));
             };
             let entry = Entry::Lease {
                 shard,
@@ -211,6 +209,26 @@ impl<'a> Control<'a> {
         }
         allowance.records -= records;
         allowance.bytes -= bytes;
+        Ok(())
+    }
+
+    /// Gives back what a shard that ends has not used. It takes nothing of it afterwards.
+    pub fn give_back(&self, allowance: &mut Allowance, shard: u32) -> Result<(), RunFault> {
+        let unused = std::mem::take(allowance);
+        if unused == Allowance::default() {
+            return Ok(());
+        }
+        let mut guarded = self.guarded();
+        let entry = Entry::Returned {
+            shard,
+            records: unused.records,
+            bytes: unused.bytes,
+            release: self.crossing.release_digest.clone(),
+        };
+        let written = guarded.log.append(&entry).and_then(|_| guarded.log.sync());
+        written.map_err(of_control)?;
+        // Crash before it: it counts as used. Whoever holds the log by now has read it without this.
+        guarded.leased = guarded.leased.minus(unused);
         Ok(())
     }
 
@@ -291,6 +309,13 @@ impl Allowance {
             bytes: self.bytes.saturating_add(more.bytes),
         }
     }
+
+    fn minus(self, less: Self) -> Self {
+        Self {
+            records: self.records.saturating_sub(less.records),
+            bytes: self.bytes.saturating_sub(less.bytes),
+        }
+    }
 }
 
 /// What earlier leases took of a release's limits: derived from the log, never stored beside it.
@@ -298,6 +323,9 @@ fn leased(entries: &[(u64, Entry)], release_digest: &str) -> Allowance {
     entries.iter().fold(Allowance::default(), |sum, (_, entry)| match entry {
         Entry::Lease { records, bytes, release, .. } if release == release_digest => {
             sum.plus(Allowance { records: *records, bytes: *bytes })
+        }
+        Entry::Returned { records, bytes, release, .. } if release == release_digest => {
+            sum.minus(Allowance { records: *records, bytes: *bytes })
         }
         _ => sum,
     })
@@ -322,10 +350,29 @@ fn takes_window(taken: &BTreeSet<String>, window: &str, allowed: u64) -> Result<
     match taken.contains(window) {
         true => Ok(false),
         false if (taken.len() as u64) < allowed => Ok(true),
-        false => Err(RunFault::LimitsSpent(format!(
-            "its epsilon lets {allowed} windows out, and {} were charged under it",
-            taken.len()
-        ))),
+        false => Err(RunFault::LimitsSpent {
+            what: format!(
+                "its epsilon lets {allowed} windows out, and {} were charged under it",
+                taken.len()
+            ),
+            left: 0,
+        }),
+    }
+}
+
+/// What a turn asks for is more than a shard may have: of which limit, and how many records may cross yet.
+fn spent(limits: &Limits, left: Allowance, asked: Allowance) -> RunFault {
+    let sides = [
+        ("records", limits.records, left.records, asked.records),
+        ("bytes", limits.bytes, left.bytes, asked.bytes),
+    ];
+    let short = sides.into_iter().filter_map(|(unit, limit, left, asked)| {
+        let limit = limit.filter(|_| left < asked)?;
+        Some(format!("of {limit} {unit} {left} are left, and {asked} are asked for"))
+    });
+    RunFault::LimitsSpent {
+        what: short.collect::<Vec<_>>().join("; "),
+        left: if left.bytes == 0 { 0 } else { left.records },
     }
 }
 
@@ -339,11 +386,13 @@ fn left(limits: &Limits, leased: Allowance) -> Allowance {
 }
 
 /// The lease that lets an allowance cover what is asked: as large as usual, or as the turn needs,
-/// or as is left. `None` where all that is left does not suffice.
-fn lease(left: Allowance, has: Allowance, asked: Allowance) -> Option<Allowance> {
+/// or as is left; no more in advance than half of a shard's part, so that no shard waits for what
+/// another one does not use. `None` where all that is left does not suffice.
+fn lease(left: Allowance, has: Allowance, asked: Allowance, tasks: u32) -> Option<Allowance> {
+    let part = |left: u64| left / (2 * u64::from(tasks.max(1)));
     let lease = Allowance {
-        records: LEASE.records.max(asked.records).min(left.records),
-        bytes: LEASE.bytes.max(asked.bytes).min(left.bytes),
+        records: LEASE.records.min(part(left.records)).max(asked.records).min(left.records),
+        bytes: LEASE.bytes.min(part(left.bytes)).max(asked.bytes).min(left.bytes),
     };
     has.plus(lease).covers(asked).then_some(lease)
 }
@@ -368,6 +417,9 @@ mod tests {
         let all = u64::MAX;
         for (left, has, asked, expected) in [
             (of(all, all), of(0, 0), of(1, 1), Some(LEASE)),
+            // What is left is leased by halves while little of it is asked for.
+            (of(12_000, all), of(0, 0), of(1, 1), Some(of(6_000, LEASE.bytes))),
+            (of(12_000, all), of(0, 0), of(7_000, 1), Some(of(7_000, LEASE.bytes))),
             (of(all, all), of(0, 0), of(200_000, 1), Some(of(200_000, LEASE.bytes))),
             (of(all, all), of(0, 0), of(1, 1 << 30), Some(of(LEASE.records, 1 << 30))),
             (of(7, all), of(0, 0), of(7, 1), Some(of(7, LEASE.bytes))),
@@ -380,7 +432,43 @@ mod tests {
             (of(all, 0), of(10, 50), of(1, 51), None),
             (of(0, 1), of(10, 50), of(1, 51), Some(of(0, 1))),
         ] {
-            assert_eq!(lease(left, has, asked), expected, "{left:?} {has:?} {asked:?}");
+            assert_eq!(lease(left, has, asked, 1), expected, "{left:?} {has:?} {asked:?}");
+        }
+        // Of two shards each leaves the other its half.
+        let half = lease(of(12_000, all), of(0, 0), of(1, 1), 2);
+        assert_eq!(half, Some(of(3_000, LEASE.bytes)));
+    }
+
+    /// What has no limit is no number, and what suffices is not named.
+    #[test]
+    fn limits_that_are_spent_are_named_with_what_is_left() {
+        let limits = |records, bytes| Limits { records, bytes, epsilon: None };
+        let all = u64::MAX;
+        for (limits, left, expected, fits) in [
+            (
+                limits(Some(20), None),
+                of(3, all),
+                "of 20 records 3 are left, and 5 are asked for",
+                3,
+            ),
+            (
+                limits(None, Some(90)),
+                of(all, 7),
+                "of 90 bytes 7 are left, and 50 are asked for",
+                all,
+            ),
+            (
+                limits(Some(20), Some(90)),
+                of(4, 0),
+                "of 20 records 4 are left, and 5 are asked for; of 90 bytes 0 are left, and 50 are \
+                 asked for",
+                0,
+            ),
+        ] {
+            let RunFault::LimitsSpent { what, left } = spent(&limits, left, of(5, 50)) else {
+                panic!("no limit")
+            };
+            assert_eq!((what.as_str(), left), (expected, fits));
         }
     }
 
@@ -391,7 +479,7 @@ mod tests {
         let asked = of(5_000, 1 << 20);
         loop {
             if !has.covers(asked) {
-                let Some(lease) = lease(left(&limits, taken), has, asked) else { break };
+                let Some(lease) = lease(left(&limits, taken), has, asked, 1) else { break };
                 taken = taken.plus(lease);
                 has = has.plus(lease);
             }
@@ -435,13 +523,26 @@ mod tests {
             window: String::new(),
         };
         let void = Entry::Void { of: 0, why: "x".into() };
-        let entries: Vec<(u64, Entry)> =
-            [lease("a", 10, 1), lease("b", 500, 500), void, lease("a", 5, u64::MAX)]
-                .into_iter()
-                .enumerate()
-                .map(|(index, entry)| (index as u64, entry))
-                .collect();
-        assert_eq!(leased(&entries, "a"), of(15, u64::MAX));
+        let returned = |release: &str, records| Entry::Returned {
+            release: release.into(),
+            shard: 0,
+            records,
+            bytes: 1,
+        };
+        let entries: Vec<(u64, Entry)> = [
+            lease("a", 10, 1),
+            lease("b", 500, 500),
+            void,
+            returned("a", 4),
+            returned("b", 50),
+            lease("a", 5, u64::MAX),
+        ]
+        .into_iter()
+        .enumerate()
+        .map(|(index, entry)| (index as u64, entry))
+        .collect();
+        assert_eq!(leased(&entries, "a"), of(11, u64::MAX));
+        assert_eq!(leased(&entries, "b"), of(450, 499));
         assert_eq!(leased(&entries, "c"), of(0, 0));
         assert_eq!((windows(&entries, "a").len(), windows(&entries, "c").len()), (2, 0));
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use douane_connectors::edge::EdgeFault;
+use douane_gate::GateFault;
 use douane_ledger::budget::BudgetFault;
 use douane_ledger::log::LedgerFault;
 
@@ -38,8 +39,9 @@ pub enum RunFault {
          release starts the stream again"
     )]
     Revoked { by: String, at: String },
-    #[error("release limits are spent: {0}\n  next: propose a release with higher limits")]
-    LimitsSpent(String),
+    /// `left`: records that may cross yet, in a smaller turn.
+    #[error("release limits are spent: {what}\n  next: propose a release with higher limits")]
+    LimitsSpent { what: String, left: u64 },
     /// A one-shot release, whose span is through or cannot begin.
     #[error(
         "one-shot release: {what}\n  next: another span is another release, `douane release one-shot`"
@@ -141,6 +143,19 @@ impl From<BudgetFault> for RunFault {
     }
 }
 
+impl From<GateFault> for RunFault {
+    /// A turn that is more than the release allows in all may be made smaller; everything else stops it.
+    fn from(fault: GateFault) -> Self {
+        match fault {
+            GateFault::Limit { unit, found, allowed } => Self::LimitsSpent {
+                what: format!("of {allowed} {unit} in all {found} are asked for"),
+                left: if unit == "records" { allowed } else { u64::MAX },
+            },
+            other => Self::Gate(other.to_string()),
+        }
+    }
+}
+
 impl From<KeyFault> for RunFault {
     fn from(fault: KeyFault) -> Self {
         match fault {
@@ -205,7 +220,7 @@ impl RunFault {
             Self::Findings(_) => "findings",
             Self::Release(_) => "release",
             Self::Revoked { .. } => "revoked",
-            Self::LimitsSpent(_) => "limits_spent",
+            Self::LimitsSpent { .. } => "limits_spent",
             Self::OneShot { .. } => "one_shot",
             Self::Ledger(LedgerFault::LedgerLost { .. } | LedgerFault::HomeCut { .. }) => {
                 "ledger_lost"
@@ -285,7 +300,7 @@ mod tests {
             (RunFault::Fenced, "fenced", 1, false),
             (RunFault::Release(text()), "release", 1, false),
             (RunFault::Revoked { by: text(), at: text() }, "revoked", 1, false),
-            (RunFault::LimitsSpent(text()), "limits_spent", 1, false),
+            (RunFault::LimitsSpent { what: text(), left: 0 }, "limits_spent", 1, false),
             (RunFault::PositionLost, "position_lost", 1, false),
             (RunFault::Gate(text()), "gate", 1, false),
             (RunFault::missing("t", "global"), "topic", 1, false),
@@ -313,7 +328,7 @@ mod tests {
             RunFault::missing("t", "global"),
             RunFault::Fenced,
             RunFault::PositionLost,
-            RunFault::LimitsSpent("x".into()),
+            RunFault::LimitsSpent { what: "x".into(), left: 0 },
             RunFault::OneShot { what: "x".into() },
             RunFault::RecordKey { before: "a".into(), now: "b".into() },
             cluster,

@@ -250,7 +250,7 @@ fn gives_way(outcome: &Result<(), RunFault>) -> bool {
         Ok(()) | Err(RunFault::PartitionsAdded { .. }) => true,
         // It was asked to while it waited for something outside.
         Err(RunFault::Stopped(_)) => true,
-        Err(RunFault::Release(_) | RunFault::Revoked { .. } | RunFault::LimitsSpent(_)) => true,
+        Err(RunFault::Release(_) | RunFault::Revoked { .. } | RunFault::LimitsSpent { .. }) => true,
         Err(fault) => passes(fault),
     }
 }

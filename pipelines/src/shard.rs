@@ -125,12 +125,23 @@ struct Life {
 impl Shard<'_> {
     /// Runs until asked to stop. Returns the fault that a person must look at.
     /// `fenced` is this shard's producer where the start has fenced it already.
-    pub fn run(&self, mut fenced: Option<Box<dyn Sink>>) -> Result<(), RunFault> {
-        let mut backoff_ms = BACKOFF_MS.0;
+    pub fn run(&self, fenced: Option<Box<dyn Sink>>) -> Result<(), RunFault> {
         let mut carried = Carried::default();
+        let outcome = self.lives(&mut carried, fenced);
+        let returned = self.control.give_back(&mut carried.allowance, self.number);
+        outcome.and(returned)
+    }
+
+    /// One life after the other.
+    fn lives(
+        &self,
+        carried: &mut Carried,
+        mut fenced: Option<Box<dyn Sink>>,
+    ) -> Result<(), RunFault> {
+        let mut backoff_ms = BACKOFF_MS.0;
         loop {
             let born = Instant::now();
-            match self.live(&mut carried, fenced.take()) {
+            match self.live(carried, fenced.take()) {
                 Err(fault) if carried.gives_way(&fault) => {
                     let (why, rows_max) = (fault.to_string(), carried.rows_max);
                     let fields = json!({"shard": self.number, "why": why, "rows_max": rows_max});
@@ -650,10 +661,7 @@ impl Shard<'_> {
         // out and the rest looked at again. Each round cuts at least one record.
         let (passed, merge) = loop {
             let merge = self.merge(life, turn, &staged);
-            let passed = life
-                .gate
-                .pass(crossing.at_gate(&staged, &merge), ids.clone())
-                .map_err(|fault| RunFault::Gate(fault.to_string()))?;
+            let passed = life.gate.pass(crossing.at_gate(&staged, &merge), ids.clone())?;
             let mut cut = false;
             for (row, refusal) in passed.refused() {
                 let (origin, code) = (&staged.batch.origins[*row], refusal.code());

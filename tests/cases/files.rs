@@ -100,8 +100,13 @@ release: customers.release.json
     }
 
     fn release(&self) {
+        self.release_of(&[]);
+    }
+
+    /// A release with limits.
+    fn release_of(&self, limits: &[&str]) {
         self.fine(&["doctor", "--create", FILE]);
-        self.fine(&["release", "propose", FILE, "--author", "cleo"]);
+        self.fine(&[&["release", "propose", FILE, "--author", "cleo"], limits].concat());
         for approver in ["approvers/ada", "approvers/bo"] {
             self.fine(&["release", "sign", FILE, "--key", approver]);
         }
@@ -543,6 +548,43 @@ fn a_target_that_somebody_touched_is_told() {
         .unwrap();
     let (code, said) = place.verb(&["run", FILE]);
     assert!(code == 1 && said.contains("leads out of"), "exit {code}: {said}");
+}
+
+/// What a release allows crosses to the last record and no further, through a stop in between; where its
+/// bytes end is told as well.
+#[test]
+fn limits_let_exactly_so_much_cross_through_a_clean_stop() {
+    let spent = |place: &Folders| {
+        let (code, said) = place.verb(&["run", FILE]);
+        assert!(code == 1 && said.contains("limits_spent"), "exit {code}: {said}");
+        assert!(said.contains("next: propose a release"), "{said}");
+        assert!(!said.contains(&u64::MAX.to_string()), "{said}");
+    };
+    let input = lines(19, 200);
+    let first: String = input.split_inclusive('\n').take(30).collect();
+    let place = Folders::new("limits", "json_lines", &first);
+    place.release_of(&["--records", "100"]);
+    place.fine(&["run", FILE]);
+    let before = place.records().len();
+    assert!((1..=30).contains(&before), "{before}");
+    // What the first run leased and did not use is there for the second.
+    place.write("in/customers.jsonl", &input);
+    for _ in 0..2 {
+        spent(&place);
+        assert_eq!(place.records().len(), 100);
+    }
+    // One transaction is more than the next one allows in all.
+    place.release_of(&["--records", "7"]);
+    spent(&place);
+    assert_eq!(place.records().len(), 107);
+    place.release_of(&["--bytes", "9000"]);
+    spent(&place);
+    let after = place.records().len();
+    assert!((108..150).contains(&after), "{after}");
+    place.release();
+    place.fine(&["run", FILE]);
+    assert!(place.records().len() > after);
+    place.fine(&["verify"]);
 }
 
 /// One bad line waits for a person and the exit code says so; one bad value is set aside.

@@ -276,7 +276,8 @@ pub enum Entry {
         /// Each source partition's shard.
         partitions: Vec<Assigned>,
     },
-    /// A shard may use this much of a release's limits. Unused leases are lost.
+    /// A shard may use this much of a release's limits. What it leaves unused is lost where no RETURNED
+    /// gives it back.
     Lease {
         /// The release's digest.
         release: String,
@@ -294,6 +295,19 @@ pub enum Entry {
         /// Which window it is. Not written where `windows` is 0.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         window: String,
+    },
+    /// What a shard did not use of its leases, as it ended.
+    Returned {
+        /// The release's digest.
+        release: String,
+        /// The shard.
+        shard: u32,
+        /// Records.
+        #[serde(with = "text_u64")]
+        records: u64,
+        /// Bytes of keys and values.
+        #[serde(with = "text_u64")]
+        bytes: u64,
     },
 }
 

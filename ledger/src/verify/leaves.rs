@@ -13,7 +13,7 @@ use super::frames::number;
 use super::{Finding, Report};
 use crate::manifest::Manifest;
 
-const KINDS: [&str; 24] = [
+const KINDS: [&str; 25] = [
     "INTENT",
     "COMMITTED",
     "VOID",
@@ -38,6 +38,7 @@ const KINDS: [&str; 24] = [
     "ANSWERED",
     "LAYOUT",
     "LEASE",
+    "RETURNED",
 ];
 
 /// A leaf for `ct-merkle`'s tree, which hashes it once and would keep it for ever: it lets go of

@@ -322,7 +322,7 @@ impl Worker<'_> {
             skip: &no,
             withdrawn: &no,
         };
-        let passed = life.gate.pass(at_gate, ids).map_err(|f| RunFault::Gate(f.to_string()))?;
+        let passed = life.gate.pass(at_gate, ids)?;
         match passed.refused().first() {
             // A group that stays out would tell of it.
             Some((_, refusal)) => Err(RunFault::Gate(refusal.code().to_owned())),

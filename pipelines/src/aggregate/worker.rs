@@ -149,10 +149,11 @@ impl Worker<'_> {
         let last = crossing.positions.last_position(SHARD)?;
         let mut life = self.begin(last)?;
         let outcome = self.turns(&mut life, sink);
+        let returned = self.control.give_back(&mut life.allowance, SHARD);
         let Life { source, log, store, .. } = life;
         drop((log, store));
         source.close();
-        outcome
+        outcome.and(returned)
     }
 
     /// `last`: the position as it stands in the target, of this epoch or of an earlier one. Which
