@@ -272,7 +272,7 @@ pub trait Global: Send + Sync {
     ) -> Result<Option<KeyAndValue>, EdgeFault>;
 }
 
-/// Topics of the global side, as whoever is outside reads them: committed records only, no group.
+/// Topics of the global side, as whoever is outside reads them: committed records only, in no group.
 pub trait Topics: Send + Sync {
     /// First offset of a partition's log, and its end: `whole` with what is not committed yet,
     /// else up to the first open transaction.
@@ -300,6 +300,19 @@ pub trait Topics: Send + Sync {
         timeout: Duration,
         each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
     ) -> Result<i64, EdgeFault>;
+
+    /// Notes in a group the offset wanted next of each partition of a topic, from 0 on, for whoever
+    /// watches lags. All of it is there when this returns; nothing is read back from it.
+    ///
+    /// # Errors
+    /// The side is away; it does not let this one write to the group; the group has members.
+    fn note(
+        &self,
+        group: &str,
+        topic: &str,
+        next: &[i64],
+        timeout: Duration,
+    ) -> Result<(), EdgeFault>;
 }
 
 /// A position's key and its value.

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use douane_connectors::control_switch;
+use douane_connectors::edge::Topics;
 pub use douane_connectors::file::FileFormat;
 use douane_connectors::file::{ShardFile, Values};
 use douane_gate::OutRecord;
@@ -36,6 +37,8 @@ use gauges::{Found, Gauges};
 const VERSION: u32 = 1;
 /// Between two looks for what waits.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long a group may take to say what it was told.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is asked beside the topic.
 #[derive(Clone, Debug)]
@@ -54,6 +57,8 @@ pub struct Order {
     pub command: bool,
     /// Where gauges of Prometheus go.
     pub metrics: Option<PathBuf>,
+    /// A group of the global cluster whose lag is what was not handed over yet.
+    pub lag_group: Option<String>,
 }
 
 /// What was handed over.
@@ -145,6 +150,8 @@ fn take(
     }
     let chains = state.as_ref().map_or_else(Vec::new, |state| state.chains.clone());
     let mut opened = Opened::with(file, &order.ask, chains.clone())?;
+    // Where a call died between a shard and its note, the lag is what waits again.
+    note(&opened, order, state.as_ref())?;
     let stop = Stop::new(asked);
     // A command that a kill took is started without another wait.
     let is_due = order.command && due(state.as_ref(), done).is_some();
@@ -176,6 +183,8 @@ fn take(
                 fed.retired = next.retired;
                 fed.transactions += transactions;
                 state = Some(next);
+                // Crash before it: the group is behind until the next call, which begins with it.
+                note(&opened, order, state.as_ref())?;
             }
             Err(findings) => return Ok(fed.refused(&findings)),
         }
@@ -184,6 +193,13 @@ fn take(
     // Behind the last transaction nothing may lie that no manifest covers.
     let findings = rest(&opened, state.as_ref())?;
     Ok(if findings.is_empty() { fed } else { fed.refused(&findings) })
+}
+
+/// Tells the group how far was handed over, if one was named and anything was.
+fn note(opened: &Opened, order: &Order, state: Option<&State>) -> Result<(), RunFault> {
+    let (Some(group), Some(state)) = (&order.lag_group, state) else { return Ok(()) };
+    let noted = opened.topics.note(group, &opened.topic, &state.next, PATIENCE);
+    noted.map_err(RunFault::unreachable("global cluster"))
 }
 
 /// The shard after which a command is due.

@@ -43,6 +43,10 @@ pub struct Args {
     /// `--wait-for`, and at the end.
     #[arg(long)]
     metrics_file: Option<PathBuf>,
+    /// A consumer group of the global cluster that is told how far this took, so that its lag is what
+    /// waits, also while no `feed` runs: for KEDA and for lag tools. It is never read back.
+    #[arg(long)]
+    lag_group: Option<String>,
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
     /// Started once new rows were handed over, and again by the next call until it ends well;
@@ -76,6 +80,7 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         retired: args.allow_retired,
         command: !args.command.is_empty(),
         metrics: args.metrics_file.clone(),
+        lag_group: args.lag_group.clone(),
     };
     let asked = verb::asked_to_stop()?;
     let fed = feed::feed(place, &order, &asked)?;

@@ -109,15 +109,28 @@ fn a_killed_trainer_has_each_row_once_and_takes_nothing_that_is_not_approved() {
     let dir = outside(&place);
     let target = place.setup.target.clone();
     let topic = place.data_topic();
+    // What lag tools and KEDA see; and how far the folder itself says it is.
+    let lag = || target.end(&topic, Isolation::Committed) - target.consumed("burst", &topic);
+    let behind = || {
+        let state = std::fs::read(dir.join("fed/_state.json")).expect("a state");
+        let state: Value = serde_json::from_slice(&state).expect("JSON");
+        let next = state["next"].as_array().expect("offsets").iter();
+        next.filter_map(Value::as_i64).sum::<i64>() - target.consumed("burst", &topic)
+    };
+    let noted = ["--rows", "300", "--lag-group", "burst"];
     // Killed before and after a shard has its name, again and again.
     let mut kills = 0;
     for step in ["verified", "published", "verified", "published", "published"] {
         place.env("DOUANE_TEST_CONTROL", &format!("die-at-feed-{step}"));
-        let said = feed(&place, &["--rows", "300"]);
+        let said = feed(&place, &noted);
         place.env("DOUANE_TEST_CONTROL", "");
         kills += usize::from(said.code == -1);
     }
-    let done = feed(&place, &["--rows", "300"]).fine("feed");
+    let unnoted = behind();
+    let done = feed(&place, &noted).fine("feed");
+    // The last marker of each shard in each partition is nobody's row.
+    let markers = i64::from(target.partitions(&topic)) * i64::from(place.setup.tasks);
+    assert!(behind() == 0 && lag() <= markers, "{} behind, lag {}", behind(), lag());
     is_as_documented("feed", &done, &["code", "message"]);
     let (got, shards) = fed(&dir.join("fed"));
     let due = in_topic(&target.read(&topic, Isolation::Committed));
@@ -127,6 +140,7 @@ fn a_killed_trainer_has_each_row_once_and_takes_nothing_that_is_not_approved() {
     assert_eq!(by_key(got), by_key(due), "and in the order of its key");
     if cfg!(debug_assertions) && std::env::var_os("DOUANE_BIN").is_none() {
         assert_eq!(kills, 5);
+        assert!(unnoted > 0, "control: killed between a shard and its note");
     }
     let again = feed(&place, &[]).fine("nothing new");
     let again: Value = serde_json::from_str(&again.out).expect("JSON");
@@ -193,8 +207,14 @@ fn a_killed_trainer_has_each_row_once_and_takes_nothing_that_is_not_approved() {
     let started = std::fs::read_to_string(dir.join("started")).expect("the command ran");
     assert!(started.lines().count() > shards, "{started}");
 
-    // What is not as it was signed is refused, with the reason.
+    // Nobody noted that, so it waits for who looks at the group; it is noted though nothing is new.
     feed(&place, &[]).fine("the rest");
+    assert!(lag() > 300, "{}", lag());
+    let nothing = feed(&place, &noted).fine("nothing new");
+    let nothing: Value = serde_json::from_str(&nothing.out).expect("JSON");
+    assert!(nothing["rows"] == 0 && behind() == 0 && lag() <= markers, "lag {}", lag());
+
+    // What is not as it was signed is refused, with the reason.
     let producer = target.producer();
     producer.send(&topic, 0, Some(b"k"), Some(b"{}"), &[]);
     producer.flush();

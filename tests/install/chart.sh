@@ -9,7 +9,8 @@ work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 kubernetes=1.34.0 # else helm takes what it was built for
 render() { helm template border docker/chart --kube-version "$kubernetes" "$@"; }
 sides=(--set-json 'network.sovereign.to=[{"ipBlock":{"cidr":"10.1.0.0/16"}}]' --set-json 'network.global.to=[{"ipBlock":{"cidr":"192.0.2.0/24"}}]')
-all=("${sides[@]}" --set trainer.enabled=true --set trainer.image.repository=trainer --set 'trainer.scaling.query=sum(waiting)'
+all=("${sides[@]}" --set trainer.enabled=true --set trainer.image.repository=trainer --set trainer.scaling.bootstrapServers=kafka-gl:9093
+  --set trainer.scaling.metadata.tls=enable --set trainer.scaling.authentication=keda-kafka-gl
   --set-json 'trainer.command=["python","train.py"]' --set replay.enabled=true --set replay.by=ada --set replay.reason=audit
   --set-json 'secrets={"wrapping":{"secret":"douane-wrapping"}}')
 
@@ -21,14 +22,16 @@ render >"$work/plain.yaml"
 render "${all[@]}" >"$work/all.yaml"
 render "${all[@]}" --set service.enabled=true --set-json 'service.from=[{"podSelector":{"matchLabels":{"app":"prometheus"}}}]' >"$work/service.yaml"
 "$work/manifests" "$work/plain.yaml" "$work/all.yaml" "$work/service.yaml"
-# Refusals: a key that the chart does not know, an answer that nobody gave, two trainers at once.
-for bad in network.sovereign.cidr=x replay.enabled=true trainer.scaling.maxReplicas=2; do
+# Refusals: a key that the chart does not know, answers that nobody gave, two trainers at once, a threshold that is none.
+for bad in network.sovereign.cidr=x replay.enabled=true trainer.enabled=true trainer.scaling.maxReplicas=2 trainer.scaling.threshold=all; do
   ! render --set "$bad" >/dev/null 2>&1 || { echo "chart: $bad was taken" >&2; exit 1; }
 done
 # Controls: each rule is broken once, and seen.
 broken() { sed "$2" "$work/service.yaml" >"$work/broken.yaml"
   ! cmp -s "$work/service.yaml" "$work/broken.yaml" || { echo "chart: the control $1 changes nothing" >&2; exit 1; }
   ! "$work/manifests" "$work/broken.yaml" >/dev/null 2>&1 || { echo "chart: the control $1 was not seen" >&2; exit 1; }; }
+broken first '/activationLagThreshold/d'
+broken another 's/consumerGroup: .*/consumerGroup: "another"/'
 broken root 's/runAsNonRoot: true/runAsNonRoot: false/'
 broken writable 's/readOnlyRootFilesystem: true/readOnlyRootFilesystem: false/'
 broken rights 's/drop: \[ALL\]/drop: []/'
@@ -39,4 +42,4 @@ broken across 's#cidr: 192.0.2.0/24#cidr: 10.1.0.0/16#'
 broken two 's/replicas: 1/replicas: 2/'
 broken index 's/completionMode: Indexed/completionMode: NonIndexed/'
 broken anybody '/^    - from:/,/ports:/{/podSelector/d;/matchLabels/d;/app: prom/d}'
-echo "chart: linted, read by Kubernetes' types, ten controls seen"
+echo "chart: linted, read by Kubernetes' types, twelve controls seen"

@@ -99,6 +99,16 @@ impl edge::Topics for Cluster {
     ) -> Result<i64, EdgeFault> {
         Ok(super::position::scan_on(&self.0, topic, partition, from, timeout, each)?)
     }
+
+    fn note(
+        &self,
+        group: &str,
+        topic: &str,
+        next: &[i64],
+        timeout: Duration,
+    ) -> Result<(), EdgeFault> {
+        Ok(super::group::note(&self.0, group, topic, next, timeout)?)
+    }
 }
 
 impl edge::Admin for Admin {

@@ -10,6 +10,7 @@ mod edge;
 pub mod expiry;
 mod fault;
 mod ffi;
+mod group;
 pub mod member;
 #[cfg(all(test, feature = "kafka-tests"))]
 pub(crate) mod on_kafka;

@@ -129,8 +129,11 @@ func scaledJob(where, document string) {
 			SuccessfulJobsHistoryLimit int `json:"successfulJobsHistoryLimit"`
 			FailedJobsHistoryLimit     int `json:"failedJobsHistoryLimit"`
 			Triggers                   []struct {
-				Type     string            `json:"type"`
-				Metadata map[string]string `json:"metadata"`
+				Type              string            `json:"type"`
+				Metadata          map[string]string `json:"metadata"`
+				AuthenticationRef struct {
+					Name string `json:"name"`
+				} `json:"authenticationRef"`
 			} `json:"triggers"`
 			JobTargetRef batch.JobSpec `json:"jobTargetRef"`
 		} `json:"spec"`
@@ -140,9 +143,21 @@ func scaledJob(where, document string) {
 		fault(where, "one trainer at a time")
 	}
 	for _, t := range s.Spec.Triggers {
-		for _, key := range []string{"serverAddress", "query", "threshold"} {
-			if t.Type != "prometheus" || t.Metadata[key] == "" {
+		for _, key := range []string{"bootstrapServers", "topic", "lagThreshold"} {
+			if t.Type != "kafka" || t.Metadata[key] == "" {
 				fault(where, "trigger %s without %s", t.Type, key)
+			}
+		}
+		// KEDA rounds a part of the threshold up to one Job; only what is not active has none.
+		if t.Metadata["activationLagThreshold"] != t.Metadata["lagThreshold"] {
+			fault(where, "one row starts a trainer")
+		}
+		if t.Metadata["offsetResetPolicy"] != "earliest" {
+			fault(where, "what waits before the first shard counts for nothing")
+		}
+		for _, one := range s.Spec.JobTargetRef.Template.Spec.Containers {
+			if !notes(one.Args, t.Metadata["consumerGroup"]) {
+				fault(where, "%s does not note what it took in the group that is watched", one.Name)
 			}
 		}
 	}
@@ -150,6 +165,19 @@ func scaledJob(where, document string) {
 		fault(where, "%d triggers", len(s.Spec.Triggers))
 	}
 	pod(where, s.Spec.JobTargetRef.Template.Spec)
+}
+
+// notes: the trainer's `feed` tells this group.
+func notes(args []string, group string) bool {
+	for i, arg := range args {
+		if arg == "--" {
+			return false
+		}
+		if arg == "--lag-group" && i+1 < len(args) {
+			return group != "" && args[i+1] == group
+		}
+	}
+	return false
 }
 
 func pod(where string, p core.PodSpec) {
