@@ -59,6 +59,9 @@ enum Verb {
     Leaktest(verb::leaktest::Args),
     /// Per partition: state, lag, and what is held by which leaf. 0: nothing is held.
     Status(verb::status::Args),
+    /// Whether what runs in this container does: a service is asked, of another verb's process it is
+    /// seen that it is not stopped. 0: it is well.
+    Health,
     /// Reaches every part that douane.yaml names, a line each. 0: all can be used.
     Doctor(verb::doctor::Args),
     /// What was set aside: lists it, or tries it again.
@@ -110,6 +113,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => verb::test::run(place, &args),
         Verb::Leaktest(args) => verb::leaktest::run(place, &args),
         Verb::Status(args) => verb::status::run(place, &args),
+        Verb::Health => Ok(verb::health::run()),
         Verb::Doctor(args) => verb::doctor::run(place, &args),
         Verb::Quarantine(args) => verb::quarantine::run(place, &args),
         Verb::Verify(args) => verb::verify::run(place, &args),

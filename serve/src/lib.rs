@@ -24,6 +24,7 @@ mod group;
 mod listener;
 mod loggers;
 mod page;
+pub mod ping;
 mod routes;
 mod second;
 mod service;

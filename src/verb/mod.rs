@@ -9,6 +9,7 @@ pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod feed;
+pub mod health;
 pub mod import;
 pub mod keys;
 pub mod leaktest;

@@ -20,6 +20,13 @@ pub struct Args {
     command: Option<Serve>,
 }
 
+impl Args {
+    /// Whether it is the service itself.
+    pub fn listens(&self) -> bool {
+        self.command.is_none()
+    }
+}
+
 #[derive(Subcommand)]
 enum Serve {
     /// Makes a token for a caller, in the place of an older one of that name, and prints it: it

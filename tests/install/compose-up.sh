@@ -64,7 +64,7 @@ for shard in "$shards"/shard-*; do [ -n "$(find "$shard" -name '*.parquet' -size
 echo "figure: rows in the trainer's shards $((($(date +%s%N) - started) / 1000000000)) s after compose up = $(rows) rows"
 
 eval "in_demo $(written 'exec douane')" || fail "status is not well"
-eval "in_demo $(written 'exec kafka-gl')" >"$work/three" 2>&1 || { cat "$work/three" >&2; fail "README's reader"; }
+eval "in_demo $(written 'exec kafka-gl [^ ]*console-consumer.sh')" >"$work/three" 2>&1 || { cat "$work/three" >&2; fail "README's reader"; }
 "$docker" run --rm --network douane-demo_outside -v douane-demo_outside:/outside:ro --read-only --cap-drop ALL --tmpfs /tmp douane \
   -c /outside/douane.yaml verify --topic training.customers --release /outside/customers.release.json || fail "who is outside does not find all of it signed"
 for _ in $(seq 60); do [ "$(in_demo exec -T prometheus promtool query instant http://172.30.77.2:9090 'up{job="douane"}' | grep -c '=> 1 ')" = 1 ] && break; sleep 0.5; done
@@ -84,7 +84,25 @@ in_demo exec -T kafka-de /opt/kafka/bin/kafka-console-consumer.sh --bootstrap-se
 # Control: inside they are seen, nearly all of them.
 [ "$(clear_in "$work/inside")" -gt 3000 ] || fail "the control sees $(clear_in "$work/inside") values in the zone"
 echo "figure: clear values in the topics outside, of $(wc -l <"$work/values") = 0; in the zone = $(clear_in "$work/inside")"
+
+# The lag that KEDA would go by is what the trainer has not taken: its group stands where its folder does.
+eval "in_demo $(written 'exec kafka-gl [^ ]*consumer-groups.sh')" >"$work/lag" 2>&1 || { cat "$work/lag" >&2; fail "README's lag"; }
+noted=$(awk '$2 == "training.customers" { sum += $4 } END { print sum + 0 }' "$work/lag")
+taken=$(tr -d '\n' <"$shards/_state.json" | sed 's/.*"next": \[\([^]]*\)\].*/\1/' | tr ',' '\n' | awk '{ sum += $1 } END { print sum }')
+[ "$noted" -ge 1000 ] && [ "$noted" = "$taken" ] || { cat "$work/lag" >&2; fail "the group stands at $noted, the folder at $taken"; }
 in_demo start rows >/dev/null 2>&1
+
+# The image's health check: both are well, a service that is stopped answers nobody, and a verb that is stopped does nothing.
+health() { "$docker" inspect -f '{{.State.Health.Status}}' "douane-demo-$1-1"; }
+turns() { for _ in $(seq 120); do [ "$(health "$1")" != "$2" ] || return 0; sleep 0.5; done; fail "$1 is $(health "$1"), not $2"; }
+signal() { kill "-$2" "$("$docker" inspect -f '{{.State.Pid}}' "douane-demo-$1-1")"; }
+for service in douane trainer; do
+  turns $service healthy
+  # Control.
+  signal $service STOP; turns $service unhealthy
+  signal $service CONT; turns $service healthy
+done
+"$docker" inspect -f '{{json .State.Health.Log}}' douane-demo-douane-1 | grep -q 'the service answers at 127.0.0.1:8083' || fail "its health check says something else"
 
 # Two networks: by name and by address the zone is not there for who is outside. Control: it is for who is inside.
 address=$("$docker" inspect -f '{{(index .NetworkSettings.Networks "douane-demo_zone").IPAddress}}' douane-demo-kafka-de-1)

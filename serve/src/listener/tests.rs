@@ -10,6 +10,7 @@ use tokio_rustls::rustls::{
 };
 
 use super::*;
+use crate::ping;
 use crate::service::tests::Rig;
 
 const CERTIFICATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/tls");
@@ -19,7 +20,7 @@ struct Listening {
     address: String,
     asked: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
-    _rig: Rig,
+    rig: Rig,
 }
 
 impl Listening {
@@ -33,7 +34,7 @@ impl Listening {
             std::thread::yield_now();
         }
         let address = rig.service.worker_id();
-        Self { address, asked, thread: Some(thread), _rig: rig }
+        Self { address, asked, thread: Some(thread), rig }
     }
 
     fn plain(&self, request: &str) -> String {
@@ -94,6 +95,20 @@ fn over_tls_it_is_heard_and_without_it_not() {
     let service = Listening::new(&with_tls(""));
     assert!(service.by_tls(None).is_some_and(|answer| answer.starts_with("HTTP/1.1 200")));
     assert!(!service.plain(LIVEZ).contains("HTTP/1.1 200"));
+}
+
+/// Whatever it asks of its clients; and not where nobody is any more.
+#[test]
+fn it_answers_who_asks_from_beside_it() {
+    let hears = format!(", client_ca_file: \"{CERTIFICATES}/ca.pem\"");
+    for serve in ["pipelines: pipelines/", &with_tls(""), &with_tls(&hears)] {
+        let service = Listening::new(serve);
+        let mut place = service.rig.service.place.serve.clone();
+        place.listen = service.address.parse().unwrap();
+        assert!(ping::answers(&place), "{serve}");
+        drop(service);
+        assert!(!ping::answers(&place), "{serve}");
+    }
 }
 
 #[test]
