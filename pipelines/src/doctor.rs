@@ -192,12 +192,15 @@ fn topics(
     create: bool,
     lines: &mut Vec<Line>,
 ) {
-    let mut source_partitions = 0;
+    // None where not all of the source's topics are there.
+    let mut source_partitions = Some(0);
     for topic in &pipeline.source.topics {
         let part = format!("sovereign topic {topic}");
-        match sovereign.topic(topic) {
+        let found = sovereign.topic(topic);
+        let partitions = found.as_ref().ok().and_then(|found| Some(found.as_ref()?.partitions));
+        source_partitions = source_partitions.zip(partitions).map(|(all, one)| all + one);
+        match found {
             Ok(Some(found)) => {
-                source_partitions += found.partitions;
                 let needed = Rights { read: true, write: false };
                 match lacking(sovereign, topic, needed) {
                     Ok(None) => {
@@ -217,8 +220,9 @@ fn topics(
             if expected.sovereign { ("sovereign", sovereign) } else { ("global", global) };
         let part = format!("{side} topic {}", expected.name);
         let missing = matches!(admin.topic(&expected.name), Ok(None));
-        let outcome = if create && missing {
-            expected.create(admin, source_partitions.max(1)).map(|()| None)
+        let partitions = expected.partitions.or(source_partitions);
+        let outcome = if let (true, true, Some(partitions)) = (create, missing, partitions) {
+            expected.create(admin, partitions).map(|()| None)
         } else {
             // What is read back of douane's own topics is where the target stands.
             // Of those in the sovereign zone, what processes tell each other is read as well.
@@ -241,7 +245,15 @@ fn topics(
                 line(lines, part, State::Well, format!("as expected{}", expected.unsaid()));
             }
             Ok(Some(wrong)) => {
-                let next = if missing { "; next: `douane doctor --create`" } else { "" };
+                let next = match (missing, partitions) {
+                    (false, _) => "",
+                    (true, Some(_)) => "; next: `douane doctor --create`",
+                    // Made with fewer now, it would keep them: its partitions follow from keys.
+                    (true, None) => {
+                        "; it gets as many partitions as the source's topics have; next: \
+                         `douane doctor --create` once they are there"
+                    }
+                };
                 line(lines, part, State::Wrong, format!("{}{next}", wrong.join("; ")));
             }
             Err(fault) if fault.is_away() => {

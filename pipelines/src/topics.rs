@@ -192,9 +192,8 @@ impl Expected {
         }
     }
 
-    /// Makes the topic. `source_partitions`: as many as the source has, for the one that follows
-    /// it.
-    pub fn create(&self, admin: &dyn Admin, source_partitions: i32) -> Result<(), EdgeFault> {
+    /// Makes the topic, with this many partitions.
+    pub fn create(&self, admin: &dyn Admin, partitions: i32) -> Result<(), EdgeFault> {
         let mut config: Vec<(&str, String)> = Vec::new();
         if let Some(policy) = self.cleanup_policy {
             config.push(("cleanup.policy", policy.to_owned()));
@@ -208,7 +207,6 @@ impl Expected {
         if self.keeps_all {
             config.push(("retention.bytes", "-1".to_owned()));
         }
-        let partitions = self.partitions.unwrap_or(source_partitions);
         let config: Vec<(&str, &str)> = config.iter().map(|(k, v)| (*k, v.as_str())).collect();
         admin.create_topic(&self.name, partitions, self.replication.unwrap_or(1), &config)?;
         Ok(())

@@ -327,6 +327,27 @@ fn groups(cluster: &Cluster) -> Vec<String> {
     list.groups().iter().map(|group| group.name().to_owned()).collect()
 }
 
+/// Partitions follow from keys, so a topic that was made with too few keeps them.
+#[test]
+fn the_data_topic_is_not_made_before_the_source_is_there() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters();
+    let (source, target) = (source.cluster(), target.cluster());
+    let setup = Setup::customers("made-early", source.clone(), target.clone());
+    let (from, to) = (setup.topics[0].clone(), setup.target_topic());
+    source.create(&from, 3, &[]);
+    let place = Place::unreleased(setup);
+    source.delete(&from);
+    target.delete(&to);
+    let file = place.pipeline_file();
+    let early = place.verb(&["doctor", "--create", &file]);
+    assert!(early.code == 1 && early.out.contains("once they are there"), "{}", early.out);
+    assert_eq!(target.partitions(&to), 0);
+    source.create(&from, 3, &[]);
+    place.doctor();
+    assert_eq!(target.partitions(&to), 3);
+}
+
 /// A dry run counts what a run then does, needs neither keys nor release, and leaves nothing behind.
 #[test]
 fn a_dry_run_counts_and_leaves_no_trace() {

@@ -66,7 +66,9 @@ echo "figure: rows in the trainer's shards $((($(date +%s%N) - started) / 100000
 eval "in_demo $(written 'exec douane')" || fail "status is not well"
 eval "in_demo $(written 'exec kafka-gl [^ ]*console-consumer.sh')" >"$work/three" 2>&1 || { cat "$work/three" >&2; fail "README's reader"; }
 "$docker" run --rm --network douane-demo_outside -v douane-demo_outside:/outside:ro --read-only --cap-drop ALL --tmpfs /tmp douane \
-  -c /outside/douane.yaml verify --topic training.customers --release /outside/customers.release.json || fail "who is outside does not find all of it signed"
+  -c /outside/douane.yaml verify --topic training.customers --release /outside/customers.release.json | tee "$work/verified" || fail "who is outside does not find all of it signed"
+# As many as connector.json gives the source's topic, however early `init` asked for them.
+grep -q ' records in 4 partitions' "$work/verified" || fail "the topic outside was made too early"
 for _ in $(seq 60); do [ "$(in_demo exec -T prometheus promtool query instant http://172.30.77.2:9090 'up{job="douane"}' | grep -c '=> 1 ')" = 1 ] && break; sleep 0.5; done
 in_demo exec -T prometheus promtool query instant http://172.30.77.2:9090 'douane_records_total > 0' | grep -q 'pipeline="customers"' || fail "Prometheus has nothing of douane"
 
@@ -127,5 +129,6 @@ sed 's/,nocopy//' docker/compose.yaml >"$work/control.yaml"
 [ "$(owner control)" = 0 ] || fail "the control's place is $(owner control)'s"
 "$compose" -p control -f "$work/control.yaml" --project-directory docker down --volumes >/dev/null 2>&1
 
+stands() { "$docker" run --rm --entrypoint "$2" "$1" --version 2>&1 | head -n 1 | sed 's/[^0-9]* \([0-9.]*\).*/\1/'; }
 echo "skipped: grafana in containers: neither Debian nor Maven Central has it; tests/install/demo.sh has Prometheus read its panels"
-echo "compose-up: the demo comes up and is as it is said; Debian's $("$docker" run --rm --entrypoint postgres postgres:17 --version | sed 's/ (.*//'), Prometheus and Java stand in"
+echo "compose-up: the demo comes up and is as it is said; its PostgreSQL and Prometheus are Debian's: $(stands postgres:17 postgres), $(stands prom/prometheus:v3.5.0 prometheus)"
