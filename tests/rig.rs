@@ -21,7 +21,8 @@ fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig")
 }
 
-fn script(name: &str, args: &[&str]) {
+/// What a script of the rig prints.
+fn script(name: &str, args: &[&str]) -> String {
     let out = Command::new("bash")
         .arg(scripts().join(name))
         .args(args)
@@ -35,6 +36,7 @@ fn script(name: &str, args: &[&str]) {
         String::from_utf8_lossy(&out.stdout),
         String::from_utf8_lossy(&out.stderr)
     );
+    String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
 /// This run's directory. A watcher ends every server below it and removes it when this process is gone.
@@ -243,6 +245,13 @@ impl Broker {
 
     fn order(&self, order: &str) {
         script("kafka.sh", &[order, &self.dir.display().to_string()]);
+    }
+
+    /// Aborts what Kafka left open of transactions that it calls over; in how many partitions. It may lose the
+    /// markers of a transaction where it is killed just before it writes them.
+    pub fn end_hanging(&self) -> usize {
+        let said = script("kafka.sh", &["hanging", &self.dir.display().to_string()]);
+        said.trim().parse().expect("a count")
     }
 
     /// SIGKILL; returns when the process is gone.

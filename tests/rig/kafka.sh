@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # kafka.sh start DIR PORT [k=v server property...] | stop DIR | kill DIR | freeze DIR | thaw DIR
+# kafka.sh hanging DIR: aborts what stays open of transactions that are over (docs/kafka.md), and prints in how many partitions.
 # A line in DIR/scram is a user of SCRAM, as kafka-storage.sh takes one.
 # One Apache Kafka broker (KRaft, broker and controller in one) on 127.0.0.1:PORT, its controller on PORT+1.
 . "$(dirname "$0")/lib.sh"
@@ -47,5 +48,18 @@ stop) end "$dir" TERM ;;
 kill) end "$dir" KILL ;;
 freeze) kill -STOP "$(pid_of "$dir")" ;;
 thaw) kill -CONT "$(pid_of "$dir")" ;;
+hanging)
+  at=$(sed -n 's,^listeners=PLAINTEXT://\([^,]*\).*,\1,p' "$dir/server.properties" | tail -n 1)
+  transactions() {
+    timeout 90 "$java" -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$cache/kafka/*" org.apache.kafka.tools.TransactionsCommand \
+      --bootstrap-server "$at" "$@"
+  }
+  ended=0
+  while read -r topic partition _ _ _ offset _; do
+    transactions abort --topic "$topic" --partition "$partition" --start-offset "$offset" >&2
+    ended=$((ended + 1))
+  done < <(transactions find-hanging --broker-id 1 --max-transaction-timeout 1 2>>"$dir/log" | tail -n +2)
+  echo "$ended"
+  ;;
 *) die "kafka.sh: no such command: $command" ;;
 esac
