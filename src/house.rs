@@ -361,6 +361,8 @@ fn nobody_sleeps_but_who_is_named() {
         "src/verb/demo/raw_copy.rs",
         // The runtime's timer for a client that takes nothing: no thread waits.
         "serve/src/listener.rs",
+        // A token that another process logs in to is looked for again, 0.3 s at most.
+        "pipelines/src/key_home/pkcs11.rs",
         // A verifier waits for who is writing the log that it reads.
         "ledger/src/verify/files.rs",
     ];
@@ -447,7 +449,7 @@ fn control_planted_words_are_found_in_code_only() {
         ("rd_kafka_", FFI),
         ("sleep(", "serve/src/listener.rs"),
         ("std::fs", "pipelines/src/key_home.rs"),
-        ("SystemTime", "pipelines/src/crossing.rs"),
+        ("SystemTime", "pipelines/src/clock.rs"),
         ("rand::", "ledger/src/release.rs"),
         ("schemas::keys", "gate/src/seal.rs"),
         ("datafusion_physical", "pipelines/src/plan/mod.rs"),
@@ -457,10 +459,153 @@ fn control_planted_words_are_found_in_code_only() {
     }
 }
 
+// What is left out is counted.
+
+/// How often it is said that a case is left out, so that nobody hears it: of a case that passes, the
+/// runner shows nothing that `print!` and its kin write.
+fn unheard(text: &str) -> usize {
+    let said = |rest: &&str| {
+        let rest = rest.strip_prefix("ln").unwrap_or(rest);
+        let inner = rest.strip_prefix("!(").map(str::trim_start);
+        inner.is_some_and(|inner| inner.starts_with("\"skipped"))
+    };
+    text.split("print").skip(1).filter(said).count()
+}
+
+#[test]
+fn what_a_test_leaves_out_is_said_past_the_runners_capture() {
+    let files = files(".rs");
+    assert!(files.len() > 200, "found {} files only", files.len());
+    // Benchmarks have no such runner.
+    let tests = files.iter().filter(|file| !file.contains("benches/"));
+    let found: Vec<_> =
+        tests.filter(|file| unheard(&read(&Path::new(HOME).join(file))) > 0).collect();
+    assert_eq!(found, Vec::<&String>::new(), "write it to standard error, as tests/say.rs does");
+    // The control.
+    for (text, expected) in [
+        ("fn f() { println!(\"skipped: a: {why}\") }", 1),
+        ("fn f() { return eprintln!(\n    \"skipped: a: b\"\n) }", 1),
+        ("fn f() { print!(\"skipped: a\"); eprint!(\"skipped: b\"); }", 2),
+        ("fn f() { println!(\"4 skipped\"); say::skipped(\"a\", \"b\") }", 0),
+    ] {
+        assert_eq!(unheard(text), expected, "{text}");
+    }
+    let bench = read(&Path::new(HOME).join("kernels/benches/kernels.rs"));
+    assert_eq!(unheard(&bench), 1, "one that is there is found");
+}
+
+/// Each verb of the command line, as it is typed, and whether it has `--format`.
+fn verbs() -> Vec<(String, bool)> {
+    fn walk(command: &clap::Command, typed: &str, found: &mut Vec<(String, bool)>) {
+        if !command.is_subcommand_required_set() {
+            let has = command.get_arguments().any(|argument| argument.get_id() == "format");
+            found.push((typed.trim().to_owned(), has));
+        }
+        for below in command.get_subcommands() {
+            walk(below, &format!("{typed} {}", below.get_name()), found);
+        }
+    }
+    let mut found = Vec::new();
+    <crate::Douane as clap::CommandFactory>::command()
+        .get_subcommands()
+        .for_each(|verb| walk(verb, verb.get_name(), &mut found));
+    found
+}
+
+/// What `--help` says nothing of: arguments, and verbs, each below its verb.
+fn unsaid(command: &clap::Command, typed: &str) -> Vec<String> {
+    let empty = |text: Option<&clap::builder::StyledStr>| {
+        text.is_none_or(|text| text.to_string().trim().is_empty())
+    };
+    let named = |argument: &clap::Arg| format!("{typed}: {}", argument.get_id());
+    let quiet = command.get_arguments().filter(|argument| empty(argument.get_help()));
+    let mut found: Vec<String> = quiet.map(named).collect();
+    if empty(command.get_about()) {
+        found.push(typed.to_owned());
+    }
+    for below in command.get_subcommands() {
+        found.extend(unsaid(below, &format!("{typed} {}", below.get_name())));
+    }
+    found
+}
+
+#[test]
+fn help_says_what_each_verb_and_each_argument_is() {
+    let command = <crate::Douane as clap::CommandFactory>::command();
+    assert_eq!(unsaid(&command, "douane"), NONE);
+    // The control.
+    let bare = clap::Command::new("x")
+        .about("Does it.")
+        .arg(clap::Arg::new("file"))
+        .arg(clap::Arg::new("why").help("Why."))
+        .subcommand(clap::Command::new("y").arg(clap::Arg::new("key").help(" ")));
+    assert_eq!(unsaid(&bare, "x"), ["x: file", "x y: key", "x y"]);
+}
+
+/// Verbs that print what goes on, files for others, or nothing.
+const NO_DOCUMENT: [&str; 7] =
+    ["demo", "serve", "health", "schema", "completions", "man", "audit lineage"];
+
+/// Examples that are those of several verbs, or of one way to call it.
+const SHARED: [(&str, &str); 6] = [
+    ("run", "dry-run"),
+    ("keys approve", "keys-request"),
+    ("release renew", "release-propose"),
+    ("release one-shot", "release-propose"),
+    ("release reject", "release-revoke"),
+    ("keys init", "keys-init"),
+];
+
+/// Verbs whose document stands nowhere, and those that say none although they should.
+fn undocumented(verbs: &[(String, bool)], document: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (verb, has) in verbs {
+        let shared = SHARED.iter().find(|(other, _)| other == verb);
+        let name = shared.map_or_else(|| verb.replace(' ', "-"), |(_, name)| (*name).to_owned());
+        if *has && !document.contains(&format!("<!-- {name} -->")) {
+            wrong.push(format!("{verb}: docs/json.md has no example"));
+        }
+        if *has == NO_DOCUMENT.contains(&verb.as_str()) {
+            wrong.push(format!("{verb}: --format is {has}"));
+        }
+    }
+    wrong
+}
+
+#[test]
+fn every_document_that_a_verb_prints_has_an_example_that_a_case_holds() {
+    let home = Path::new(HOME);
+    let (verbs, document) = (verbs(), read(&home.join("docs/json.md")));
+    assert!(verbs.len() > 45, "{verbs:?}");
+    assert_eq!(undocumented(&verbs, &document), NONE);
+    // The control.
+    let less = document.replace("<!-- serve-tokens -->", "");
+    assert_eq!(undocumented(&verbs, &less), ["serve tokens: docs/json.md has no example"]);
+    let without = [("witness ask".to_owned(), false), ("man".to_owned(), true)];
+    assert_eq!(undocumented(&without, &document).len(), 3);
+
+    let all = files(".rs");
+    let cases: String = all
+        .iter()
+        .filter(|file| file.starts_with("tests/cases/"))
+        .map(|file| read(&home.join(file)))
+        .collect();
+    let examples = document.split("<!-- ").skip(1).filter_map(|rest| rest.split(" -->").next());
+    let named = |name: &&str| cases.contains(&format!("\"{name}\""));
+    let (held, alone): (Vec<&str>, Vec<&str>) = examples.partition(named);
+    assert_eq!(alone, NONE, "no case holds these against the binary");
+    assert!(held.len() > 50, "{held:?}");
+}
+
 // The documents.
 
 /// All documents of the repository, from its folder.
 fn documents() -> Vec<String> {
+    files(".md")
+}
+
+/// All files of the repository whose names end so, from its folder.
+fn files(end: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![PathBuf::from(HOME)];
     while let Some(folder) = open.pop() {
@@ -469,7 +614,7 @@ fn documents() -> Vec<String> {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if path.is_dir() && !name.starts_with('.') && name != "target" {
                 open.push(path);
-            } else if name.ends_with(".md") {
+            } else if name.ends_with(end) {
                 let short = path.strip_prefix(HOME).unwrap_or(&path).to_string_lossy();
                 found.push(short.into_owned());
             }
@@ -552,6 +697,97 @@ fn documents_link_to_places_that_are_there() {
             && !contents.contains(&format!("({document})"))
     };
     assert_eq!(documents.iter().filter(missing).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+/// Blocks of commands that a case walks as they stand there: the page, how many, the case.
+const WALKED: [(&str, usize, &str); 7] = [
+    ("README.md", 4, "five_minutes"),
+    ("docs/audit.md", 8, "verifiers"),
+    ("docs/checking.md", 2, "walked"),
+    ("docs/from-kafka-connect.md", 6, "connect_rest"),
+    ("docs/operations.md", 2, "backup"),
+    ("docs/outside.md", 2, "walked"),
+    ("docs/releases.md", 3, "walked"),
+];
+
+/// Blocks of commands that no case walks, and why.
+const NOT_WALKED: [(&str, usize, &str); 6] = [
+    (
+        "README.md",
+        1,
+        "a clone from the network and a release build; the case `demo` runs what it ends with",
+    ),
+    ("CONTRIBUTING.md", 1, "what builds and tests this: tests/run is the larger part of it"),
+    ("broker/README.md", 1, "it runs until it is ended; end-to-end tests run it"),
+    (
+        "docker/README.md",
+        4,
+        "images come from the network; tests/install has scripts for engine, compose and chart",
+    ),
+    ("docs/federated.md", 1, "cargo itself, and PyTorch; the case `federated` is what it runs"),
+    (
+        "docs/kafka.md",
+        1,
+        "a broker lets a transaction hang when it likes: tests/rig/kafka.sh ends such a one with the same two",
+    ),
+];
+
+/// Pages whose blocks of commands are not all accounted for, and entries of the lists that are not so.
+fn not_accounted(
+    pages: &[(String, String)],
+    walked: &[(&str, usize, &str)],
+    not_walked: &[(&str, usize, &str)],
+    case: impl Fn(&str) -> String,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    for (page, text) in pages {
+        let there = text.lines().filter(|line| *line == "```console").count();
+        let known = walked.iter().chain(not_walked).filter(|(of, ..)| of == page);
+        let known: usize = known.map(|(_, blocks, _)| blocks).sum();
+        if there != known {
+            found.push(format!("{page}: {there} blocks of commands, {known} accounted for"));
+        }
+    }
+    for (page, ..) in walked.iter().chain(not_walked) {
+        if !pages.iter().any(|(of, _)| of == page) {
+            found.push(format!("{page}: no page"));
+        }
+    }
+    for (page, _, name) in walked {
+        if !case(name).contains(&format!("\"{page}\"")) {
+            found.push(format!("{page}: the case `{name}` does not name it"));
+        }
+    }
+    found
+}
+
+#[test]
+fn each_block_of_commands_is_walked_by_a_case_or_says_why_not() {
+    let home = Path::new(HOME);
+    let contents = read(&home.join("docs/site/SUMMARY.md"));
+    let links = contents.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let pages: Vec<(String, String)> =
+        links.map(|page| (page.to_owned(), read(&home.join(page)))).collect();
+    assert!(pages.len() > 25, "{}", pages.len());
+    let case = |name: &str| read(&home.join(format!("tests/cases/{name}.rs")));
+    assert_eq!(not_accounted(&pages, &WALKED, &NOT_WALKED, case), Vec::<String>::new());
+    // Controls: a block that nobody counted, a page that is not there, a case that walks another page.
+    let more = |(page, text): (String, String)| match page.as_str() {
+        "docs/keys.md" => (page, format!("{text}\n```console\n$ douane keys init\n```\n")),
+        _ => (page, text),
+    };
+    let more: Vec<_> = pages.into_iter().map(more).collect();
+    let mut walked = WALKED;
+    walked[1].2 = "five_minutes";
+    let not_walked = [&NOT_WALKED[..], &[("docs/none.md", 1, "it is not there")]].concat();
+    assert_eq!(
+        not_accounted(&more, &walked, &not_walked, case),
+        [
+            "docs/keys.md: 1 blocks of commands, 0 accounted for",
+            "docs/none.md: no page",
+            "docs/audit.md: the case `five_minutes` does not name it",
+        ]
+    );
 }
 
 /// The files of the README's own example, in a folder of their own, and what the linter finds.

@@ -78,6 +78,8 @@ enum Verb {
     Feed(verb::feed::Args),
     /// What crossed and what it cost: the privacy accounts.
     Audit(verb::audit::Args),
+    /// Keys and ledger as they are at one moment, while pipelines run, into a folder; verified there.
+    Backup(verb::backup::Args),
     /// Keys of this place, and signing keys of persons.
     Keys(verb::keys::Args),
     /// Releases: who approved what, in files that fit in git.
@@ -121,6 +123,7 @@ fn main() -> ExitCode {
         Verb::Replay(args) => verb::replay::run(place, &args),
         Verb::Feed(args) => verb::feed::run(place, &args),
         Verb::Audit(args) => verb::audit::run(place, &args),
+        Verb::Backup(args) => verb::backup::run(place, &args),
         Verb::Keys(args) => verb::keys::run(place, &args),
         Verb::Release(args) => verb::release::run(place, &args),
         Verb::Classify(args) => verb::classify::run(place, &args),
@@ -134,7 +137,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(fault) => {
-            verb::say(&mut std::io::stderr(), &format!("douane: {fault}"));
+            verb::say(&mut std::io::stderr(), &format!("douane: {}", fault.told()));
             if verb::wants_json() {
                 verb::print_json(&verb::fault_json(&fault));
             }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
@@ -18,9 +18,12 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
+use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
+
+use crate::pace::Instant;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -200,17 +203,32 @@ impl Cluster {
         std::thread::sleep(Duration::from_millis(50));
     }
 
-    /// How many partitions a topic has; 0 where there is none.
+    /// How many partitions a topic has; 0 where there is none. Waits for their leaders: a broker that stood for longer than
+    /// its session answers as before it learns that it leads nothing, and then leads nothing until it is back in it.
     pub fn partitions(&self, topic: &str) -> i32 {
-        self.ask().fetch_metadata(Some(topic), PATIENCE).map_or(0, |metadata| {
-            metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none()).map_or(
-                0,
-                |t| {
-                    let led = t.partitions().iter().filter(|p| p.leader() >= 0).count();
-                    i32::try_from(led).expect("a count")
-                },
-            )
-        })
+        let start = Instant::now();
+        loop {
+            let answer = self.ask().fetch_metadata(Some(topic), PATIENCE);
+            let of = |metadata: &Metadata| {
+                let Some(found) = metadata.topics().iter().find(|t| t.name() == topic) else {
+                    return Some(0);
+                };
+                let led = found.partitions().iter().all(|p| p.leader() >= 0);
+                match found.error().map(RDKafkaErrorCode::from) {
+                    None if led => Some(i32::try_from(found.partitions().len()).expect("a count")),
+                    Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Some(0),
+                    _ => None,
+                }
+            };
+            match answer.as_ref().map(of) {
+                Ok(Some(partitions)) => return partitions,
+                Ok(None) => {}
+                Err(KafkaError::MetadataFetch(code)) if passing(*code) => {}
+                Err(error) => panic!("asking for {topic}: {error}"),
+            }
+            assert!(start.elapsed() < PATIENCE, "{topic} has no leaders within {PATIENCE:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Every topic, the internal ones too.
@@ -222,9 +240,7 @@ impl Cluster {
     /// Sum of the end offsets: the high watermark, or the last stable offset.
     pub fn end(&self, topic: &str, isolation: Isolation) -> i64 {
         let consumer = self.consumer(isolation);
-        (0..self.partitions(topic))
-            .map(|p| consumer.fetch_watermarks(topic, p, PATIENCE).map_or(0, |(_, high)| high))
-            .sum()
+        (0..self.partitions(topic)).map(|p| watermarks(&consumer, topic, p).1).sum()
     }
 
     /// Fences every holder of a transactional id.
@@ -273,8 +289,11 @@ impl Cluster {
     }
 
     pub fn producer(&self) -> Feed {
-        let producer = self
-            .config()
+        Self::feed(&mut self.config())
+    }
+
+    fn feed(config: &mut ClientConfig) -> Feed {
+        let producer = config
             .set("enable.idempotence", "true")
             .set("compression.type", "lz4")
             .set("linger.ms", "5")
@@ -283,6 +302,19 @@ impl Cluster {
             .create_with_context(Deliveries::default())
             .expect("a producer");
         Feed { producer }
+    }
+
+    /// What `send` sends, as one transaction, which is committed or aborted.
+    pub fn transact(&self, transactional_id: &str, commits: bool, send: impl FnOnce(&Feed)) {
+        let feed = Self::feed(self.config().set("transactional.id", transactional_id));
+        feed.producer.init_transactions(PATIENCE).expect("the coordinator");
+        feed.producer.begin_transaction().expect("begun");
+        send(&feed);
+        feed.flush();
+        match commits {
+            true => feed.producer.commit_transaction(PATIENCE).expect("committed"),
+            false => feed.producer.abort_transaction(PATIENCE).expect("aborted"),
+        }
     }
 }
 
@@ -333,8 +365,7 @@ impl Tail {
         let marks: HashMap<i32, i64> = (0..self.partitions)
             .map(|p| {
                 let ends = self.ends.as_ref().expect("open");
-                let (low, high) =
-                    ends.fetch_watermarks(&self.topic, p, PATIENCE).expect("watermarks");
+                let (low, high) = watermarks(ends, &self.topic, p);
                 (p, if low == high { 0 } else { high })
             })
             .collect();
@@ -373,6 +404,20 @@ impl Drop for Tail {
         // closing a consumer may wait for a broker that a case has frozen
         let (consumer, ends) = (self.consumer.take(), self.ends.take());
         std::thread::spawn(move || drop((consumer, ends)));
+    }
+}
+
+/// Where a partition begins and ends, once it has a leader.
+fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
+    let start = Instant::now();
+    loop {
+        match consumer.fetch_watermarks(topic, partition, PATIENCE) {
+            Ok(marks) => return marks,
+            Err(KafkaError::MetadataFetch(code)) if passing(code) && start.elapsed() < PATIENCE => {
+            }
+            Err(error) => panic!("the ends of {topic}-{partition}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

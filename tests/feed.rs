@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Feed};
 use crate::customers::{Customers, Format, Random};
 use crate::oracle::Expected;
 
@@ -153,11 +153,15 @@ impl Load {
 
     /// Sends everything at once.
     pub fn send(&self, cluster: &Cluster, topic: &str) {
-        self.send_at(cluster, topic, None);
+        self.send_at(&cluster.producer(), topic, None);
     }
 
-    fn send_at(&self, cluster: &Cluster, topic: &str, pace: Option<(u64, &Progress)>) {
-        let producer = cluster.producer();
+    /// Sends everything in one transaction, which is committed or aborted.
+    pub fn transact(&self, cluster: &Cluster, topic: &str, commits: bool) {
+        cluster.transact(topic, commits, |feed| self.send_at(feed, topic, None));
+    }
+
+    fn send_at(&self, producer: &Feed, topic: &str, pace: Option<(u64, &Progress)>) {
         let started = Instant::now();
         for (number, record) in self.records.iter().enumerate() {
             if pace.is_some_and(|(_, progress)| progress.enough.load(Ordering::SeqCst)) {
@@ -195,8 +199,9 @@ impl Load {
         let (load, cluster, topic) = (Arc::clone(self), cluster.clone(), topic.to_owned());
         let progress = Arc::new(Progress::default());
         let shared = Arc::clone(&progress);
-        let thread =
-            std::thread::spawn(move || load.send_at(&cluster, &topic, Some((per_second, &shared))));
+        let thread = std::thread::spawn(move || {
+            load.send_at(&cluster.producer(), &topic, Some((per_second, &shared)))
+        });
         Sending { thread: Some(thread), progress }
     }
 }
@@ -229,5 +234,13 @@ impl Sending {
         self.progress.enough.store(true, Ordering::SeqCst);
         self.wait();
         self.sent()
+    }
+
+    /// Sends no more: the load is what was sent. A case draws more than it needs on any machine, and ends it like this.
+    pub fn enough(mut self, load: Arc<Load>) -> Load {
+        let sent = self.stop();
+        let mut load = Arc::into_inner(load).expect("nobody sends any more");
+        load.cut(sent);
+        load
     }
 }

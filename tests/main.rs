@@ -13,10 +13,12 @@
 
 mod cluster;
 mod customers;
+mod delivery;
 mod feed;
 mod leaks;
 mod manifests;
 mod oracle;
+mod pace;
 mod place;
 mod proxy;
 mod rig;
@@ -24,9 +26,11 @@ mod say;
 
 mod cases {
     pub mod aggregates;
-    mod bad_input;
+    mod backup;
+    pub mod bad_input;
     pub mod bench;
     mod broker_faults;
+    pub mod bundles;
     mod captures;
     mod changes;
     pub mod connect_rest;
@@ -35,7 +39,8 @@ mod cases {
     mod demo;
     mod editors;
     mod enrich;
-    mod epochs;
+    pub mod epochs;
+    mod expiry;
     mod federated;
     pub mod files;
     mod five_minutes;
@@ -46,7 +51,7 @@ mod cases {
     mod late_end_txn;
     mod leak_scan;
     mod leaktest;
-    mod life;
+    pub mod life;
     mod link_down;
     mod memory;
     mod min_group;
@@ -56,18 +61,21 @@ mod cases {
     mod protections;
     mod publish;
     mod record_key;
-    mod redrive;
+    pub mod redrive;
     mod replay;
     mod rig_itself;
     mod secured;
     mod selected;
     mod shred;
-    mod source_loss;
+    pub mod source_loss;
     mod sql;
     pub mod swap;
     mod tables;
+    mod tools;
     mod trainer;
     pub mod verbs;
+    mod verifiers;
+    mod walked;
     mod witness;
     pub mod workers;
     mod zombie;

@@ -1,19 +1,21 @@
 //! The servers of the tests: started by `tests/rig/*.sh`, ended by process id, also when the tests are killed.
 
+use std::cell::Cell;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
-use std::time::Instant;
 
 use crate::cluster::Cluster;
+use crate::pace::Instant;
 use crate::say;
 
 static TURN: Mutex<()> = Mutex::new(());
 
 /// The cases share the brokers and the cores: one at a time.
 pub fn exclusive() -> MutexGuard<'static, ()> {
+    say::panics_aloud();
     TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
@@ -21,22 +23,33 @@ fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig")
 }
 
-/// What a script of the rig prints.
+/// What a script of the rig prints; it must end well.
 fn script(name: &str, args: &[&str]) -> String {
+    tried(name, args).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// What a script of the rig prints, or that it failed and what it said.
+fn tried(name: &str, args: &[&str]) -> Result<String, String> {
     let out = Command::new("bash")
         .arg(scripts().join(name))
         .args(args)
         .stdin(Stdio::null())
         .output()
         .expect("bash");
-    assert!(
-        out.status.success(),
-        "{name} {}: {}{}",
-        args.join(" "),
-        String::from_utf8_lossy(&out.stdout),
-        String::from_utf8_lossy(&out.stderr)
-    );
-    String::from_utf8_lossy(&out.stdout).into_owned()
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    match out.status.success() {
+        true => Ok(said),
+        false => {
+            let why = String::from_utf8_lossy(&out.stderr);
+            Err(format!("{name} {}: {said}{why}", args.join(" ")))
+        }
+    }
+}
+
+/// Aborts what hangs in the broker of a folder, and says in how many partitions; or why nobody knows.
+pub fn end_hanging_in(dir: &Path) -> Result<usize, String> {
+    let said = tried("kafka.sh", &["hanging", &dir.display().to_string()])?;
+    said.trim().parse().map_err(|_| format!("no count: {said}"))
 }
 
 /// This run's directory. A watcher ends every server below it and removes it when this process is gone.
@@ -93,9 +106,24 @@ pub enum Kind {
     Development,
 }
 
+thread_local! {
+    /// What a test of this thread runs on, whatever the environment says.
+    static ON: Cell<Option<Kind>> = const { Cell::new(None) };
+}
+
+/// Runs a case on brokers of this kind: a test has a thread of its own.
+pub fn on(kind: Kind, case: impl FnOnce()) {
+    ON.set(Some(kind));
+    case();
+    ON.set(None);
+}
+
 impl Kind {
-    /// `DOUANE_TEST_BROKER=development`, or Kafka.
+    /// `DOUANE_TEST_BROKER=development`, or Kafka; unless the test says it itself.
     pub fn asked_for() -> Self {
+        if let Some(kind) = ON.get() {
+            return kind;
+        }
         match std::env::var("DOUANE_TEST_BROKER").as_deref() {
             Err(_) | Ok("" | "kafka") => Self::Kafka,
             Ok("development") => Self::Development,
@@ -108,7 +136,7 @@ impl Kind {
 pub fn is_kafka(case: &str, why: &str) -> bool {
     let kafka = Kind::asked_for() == Kind::Kafka;
     if !kafka {
-        println!("skipped: {case}: {why}");
+        say::skipped(case, why);
     }
     kafka
 }
@@ -250,8 +278,7 @@ impl Broker {
     /// Aborts what Kafka left open of transactions that it calls over; in how many partitions. It may lose the
     /// markers of a transaction where it is killed just before it writes them.
     pub fn end_hanging(&self) -> usize {
-        let said = script("kafka.sh", &["hanging", &self.dir.display().to_string()]);
-        said.trim().parse().expect("a count")
+        end_hanging_in(&self.dir).unwrap_or_else(|why| panic!("{why}"))
     }
 
     /// SIGKILL; returns when the process is gone.

@@ -8,6 +8,18 @@ pub fn note(text: impl AsRef<str>) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
+/// From now on a panic is said where it happens too: who reads a log that was cut short finds why a case failed.
+pub fn panics_aloud() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            note(format!("{panic}"));
+            usual(panic);
+        }));
+    });
+}
+
 /// A measured figure, as the documents quote it.
 pub fn figure(name: &str, value: impl std::fmt::Display, unit: &str) {
     let line = format!("figure: {name} = {value} {unit}\n");

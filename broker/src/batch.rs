@@ -1,6 +1,6 @@
 //! Record batches of format 2. A producer's batch is kept as it came: its header is read, its checksum compared, and
-//! the broker writes the two fields that the checksum leaves out. Records stay compressed and unread, but for questions
-//! by time.
+//! the broker writes the two fields that the checksum leaves out, and the time where a topic wants its own. Records stay
+//! compressed and unread, but for questions by time.
 //!
 //! Layout: <https://kafka.apache.org/documentation/#recordbatch>; control batches: the section after it.
 
@@ -15,6 +15,8 @@ const HEADER: usize = 61;
 const CHECKED_FROM: usize = 21;
 
 const COMPRESSION: i16 = 0x07;
+/// All records have the time at which the batch was appended.
+const APPEND_TIME: i16 = 0x08;
 const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
 
@@ -104,17 +106,31 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// A producer's batch at its place in the log.
-    pub(crate) fn at(base: i64, header: &Header, bytes: &[u8], max_before: i64) -> Self {
+    /// A producer's batch at its place in the log; with the time of its appending, where that counts and not the
+    /// producer's.
+    pub(crate) fn at(
+        base: i64,
+        header: &Header,
+        bytes: &[u8],
+        appended: Option<i64>,
+        max_before: i64,
+    ) -> Self {
         let mut bytes: Arc<[u8]> = bytes.into();
         if let Some(bytes) = Arc::get_mut(&mut bytes) {
             place(bytes, base);
+            if let Some(time) = appended {
+                bytes[22] |= APPEND_TIME as u8;
+                bytes[35..43].copy_from_slice(&time.to_be_bytes());
+                let checksum = crc32c::crc32c(&bytes[CHECKED_FROM..]);
+                bytes[17..21].copy_from_slice(&checksum.to_be_bytes());
+            }
         }
+        let timestamp_max = appended.unwrap_or(header.timestamp_max);
         Self {
             base,
             last: base + i64::from(header.count) - 1,
-            timestamp_max_so_far: header.timestamp_max.max(max_before),
-            timestamp_max: header.timestamp_max,
+            timestamp_max_so_far: timestamp_max.max(max_before),
+            timestamp_max,
             bytes,
         }
     }
@@ -159,11 +175,11 @@ impl Batch {
         }
         let mut reader = Reader::new(&self.bytes);
         reader.raw(CHECKED_FROM).ok()?;
-        let compressed = reader.i16().ok()? & COMPRESSION != 0;
+        let attributes = reader.i16().ok()?;
         let count = reader.i32().ok()?.checked_add(1)?;
         let first = reader.i64().ok()?;
         reader.raw(HEADER - 35).ok()?;
-        if compressed {
+        if attributes & (COMPRESSION | APPEND_TIME) != 0 {
             return Some((self.base.max(offset_min), self.timestamp_max));
         }
         for index in 0..count {
@@ -299,10 +315,14 @@ pub(crate) mod tests {
     #[test]
     fn a_time_is_found_within_a_batch() {
         let bytes = batch(-1, -1, -1, &[100, 105, 103]);
-        let batch = Batch::at(10, &Header::of(&bytes).unwrap(), &bytes, 0);
+        let header = Header::of(&bytes).unwrap();
+        let batch = Batch::at(10, &header, &bytes, None, 0);
         assert_eq!(batch.at_time(0, 0), Some((10, 100)));
         assert_eq!(batch.at_time(101, 0), Some((11, 105)));
         assert_eq!(batch.at_time(101, 12), Some((12, 103)));
         assert_eq!(batch.at_time(106, 0), None);
+        let batch = Batch::at(10, &header, &bytes, Some(200), 0);
+        assert_eq!(batch.at_time(106, 11), Some((11, 200)), "all were appended then");
+        assert_eq!(batch.at_time(201, 0), None);
     }
 }

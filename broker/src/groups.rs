@@ -426,6 +426,17 @@ impl Groups {
         Ok(self.by_id.entry(id.to_owned()).or_default())
     }
 
+    /// The group that an offset is committed to: one that is not there comes to be for who is no member of it.
+    ///
+    /// # Errors
+    /// As [`Self::make`]; `IllegalGeneration` of one that is not there.
+    pub(crate) fn for_commit(&mut self, id: &str, generation: i32) -> Result<&mut Group, Code> {
+        if generation >= 0 && !self.by_id.contains_key(id) {
+            return Err(Code::IllegalGeneration);
+        }
+        self.make(id)
+    }
+
     /// A new member's id, which begins as its client calls itself.
     pub(crate) fn member_id(&mut self, client: &str) -> String {
         self.members += 1;

@@ -72,11 +72,22 @@ impl Log {
         self.open.values().copied().min().unwrap_or(self.end).max(self.start)
     }
 
-    /// Appends a batch; its base offset. A batch that came before gets the offset it got then.
+    /// Appends a batch, at a time that counts for its records unless their own do; its base offset. A batch that came
+    /// before gets the offset it got then.
     ///
     /// # Errors
-    /// `InvalidProducerEpoch` for a producer that was replaced, `OutOfOrderSequenceNumber` for a gap.
-    pub(crate) fn append(&mut self, header: &Header, bytes: &[u8]) -> Result<i64, Code> {
+    /// `InvalidProducerEpoch` for a producer that was replaced, `OutOfOrderSequenceNumber` for a gap, `InvalidTxnState`
+    /// for a batch beside its producer's open transaction.
+    pub(crate) fn append(
+        &mut self,
+        header: &Header,
+        bytes: &[u8],
+        appended: Option<i64>,
+    ) -> Result<i64, Code> {
+        let is_open = self.open.contains_key(&header.producer);
+        if is_open && !header.transactional {
+            return Err(Code::InvalidTxnState);
+        }
         let base = self.end;
         if header.producer != NO_PRODUCER
             && let Some(before) = self.number(header, base)?
@@ -86,7 +97,7 @@ impl Log {
         if header.transactional {
             self.open.entry(header.producer).or_insert(base);
         }
-        self.push(Batch::at(base, header, bytes, self.timestamp_max()));
+        self.push(Batch::at(base, header, bytes, appended, self.timestamp_max()));
         Ok(base)
     }
 
@@ -274,7 +285,7 @@ mod tests {
         n: usize,
     ) -> Result<i64, Code> {
         let bytes = batch(producer, epoch, sequence, &vec![100; n]);
-        log.append(&Header::of(&bytes)?, &bytes)
+        log.append(&Header::of(&bytes)?, &bytes, None)
     }
 
     #[test]
@@ -376,7 +387,7 @@ mod tests {
         let mut log = Log::default();
         for times in [[100, 110], [50, 60], [120, 130]] {
             let bytes = batch(-1, -1, -1, &times);
-            log.append(&Header::of(&bytes).unwrap(), &bytes).unwrap();
+            log.append(&Header::of(&bytes).unwrap(), &bytes, None).unwrap();
         }
         assert_eq!(log.at_time(55), Some((0, 100)));
         assert_eq!(log.at_time(111), Some((4, 120)));

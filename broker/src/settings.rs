@@ -1,5 +1,5 @@
-//! Settings of a topic: all that Kafka 4.3 has, with its defaults. They are checked, kept and described;
-//! `max.message.bytes` and, for deleting records, `cleanup.policy` are the ones that do something here.
+//! Settings of a topic: all that Kafka 4.3 has, with its defaults. They are checked, kept and described; the ones that
+//! do something here are those with a method below.
 
 use std::collections::BTreeMap;
 
@@ -71,9 +71,9 @@ pub(crate) const ALL: &[(&str, Kind, &str)] = &[
     ("local.retention.ms", Kind::Long(-2), "-2"),
     ("max.compaction.lag.ms", Kind::Long(1), "9223372036854775807"),
     (MAX_MESSAGE_BYTES, Kind::Int(0), "1048588"),
-    ("message.timestamp.after.max.ms", Kind::Long(0), "3600000"),
+    (AFTER_MAX_MS, Kind::Long(0), "3600000"),
     ("message.timestamp.before.max.ms", Kind::Long(0), "9223372036854775807"),
-    ("message.timestamp.type", Kind::OneOf(&["CreateTime", "LogAppendTime"]), "CreateTime"),
+    (TIMESTAMP_TYPE, Kind::OneOf(&["CreateTime", "LogAppendTime"]), "CreateTime"),
     ("min.cleanable.dirty.ratio", Kind::Ratio, "0.5"),
     ("min.compaction.lag.ms", Kind::Long(0), "0"),
     ("min.insync.replicas", Kind::Int(1), "1"),
@@ -90,6 +90,8 @@ pub(crate) const ALL: &[(&str, Kind, &str)] = &[
     ("unclean.leader.election.enable", Kind::Bool, "false"),
 ];
 
+const AFTER_MAX_MS: &str = "message.timestamp.after.max.ms";
+const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 
 /// One topic's settings: those that are not Kafka's defaults.
@@ -122,6 +124,16 @@ impl Settings {
 
     pub(crate) fn max_message_bytes(&self) -> usize {
         self.get(MAX_MESSAGE_BYTES).and_then(|(value, _)| value.parse().ok()).unwrap_or(usize::MAX)
+    }
+
+    /// How far ahead of the broker's clock a record's time may be.
+    pub(crate) fn ahead_max_ms(&self) -> i64 {
+        self.get(AFTER_MAX_MS).and_then(|(value, _)| value.parse().ok()).unwrap_or(i64::MAX)
+    }
+
+    /// Whether the time counts at which records are appended, and not their own.
+    pub(crate) fn has_append_time(&self) -> bool {
+        self.get(TIMESTAMP_TYPE).is_some_and(|(of, _)| of == "LogAppendTime")
     }
 
     /// Whether old records may go other than by compaction.

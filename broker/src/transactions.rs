@@ -1,7 +1,7 @@
 //! The transaction coordinator: who holds a transactional id, and what its open transaction touches.
 //!
 //! One lock covers coordinator and logs, so a transaction ends in one step: there is no state between the decision and
-//! its markers, and `CONCURRENT_TRANSACTIONS` is never due.
+//! its markers, and `CONCURRENT_TRANSACTIONS` is due only where Kafka always answers it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -64,6 +64,7 @@ impl State {
     /// Hands a transactional id over: the holder before is fenced, and what it left open is aborted.
     ///
     /// # Errors
+    /// `ConcurrentTransactions` once something open was aborted: to be asked again, as Kafka wants it.
     /// `ProducerFenced` where `expected` is not the holder any more, `InvalidTransactionTimeout`, `PolicyViolation`
     /// beyond the limit of ids.
     pub(crate) fn take_over(
@@ -95,38 +96,36 @@ impl State {
         let fresh = self.producers;
         let transaction = self.transactions.get_mut(id).ok_or(Code::InvalidProducerIdMapping)?;
         let now = transaction.holder;
-        if let Some(expected) = expected {
-            let again = transaction.epoch_before == Some(expected.epoch);
-            if expected.producer != now.producer || expected.epoch != now.epoch && !again {
-                return Err(Code::ProducerFenced);
-            }
-            if expected.epoch != now.epoch {
-                return Ok(now);
-            }
+        if expected.is_some_and(|expected| expected.producer != now.producer) {
+            return Err(Code::ProducerFenced);
         }
+        // Before the epoch is looked at: Kafka aborts for an older holder, too, and refuses it when it comes again.
         if let Phase::Open { .. } = transaction.phase {
             self.fence(id);
+            return Err(Code::ConcurrentTransactions);
         }
-        let transaction = self.transactions.get_mut(id).ok_or(Code::InvalidProducerIdMapping)?;
-        let now = transaction.holder;
+        if let Some(expected) = expected.filter(|expected| expected.epoch != now.epoch) {
+            let again = transaction.epoch_before == Some(expected.epoch);
+            return if again { Ok(now) } else { Err(Code::ProducerFenced) };
+        }
         if now.epoch >= i16::MAX - 2 {
             transaction.holder = Holder { producer: fresh, epoch: 0 };
             self.producers += 1;
         } else {
             transaction.holder.epoch += 1;
         }
-        let transaction = self.transactions.get_mut(id).ok_or(Code::InvalidProducerIdMapping)?;
         transaction.epoch_before = expected.map(|expected| expected.epoch);
         transaction.timeout = timeout;
         transaction.phase = Phase::Empty;
         Ok(transaction.holder)
     }
 
-    /// Aborts an open transaction under an epoch of its own, so that its producer can write nothing more.
+    /// Aborts an open transaction under an epoch of its own, so that its producer can write nothing more. It may ask for
+    /// that epoch, and go on (KIP-588).
     fn fence(&mut self, id: &str) {
         if let Some(transaction) = self.transactions.get_mut(id) {
+            transaction.epoch_before = Some(transaction.holder.epoch);
             transaction.holder.epoch += 1;
-            transaction.epoch_before = None;
         }
         self.end(id, End::Abort);
     }
@@ -200,6 +199,7 @@ impl State {
     /// That a transactional batch belongs to the open transaction of its producer.
     ///
     /// # Errors
+    /// `TransactionalIdAuthorizationFailed` without an id, as in Kafka without rights either,
     /// `InvalidProducerIdMapping`, `InvalidProducerEpoch`, `InvalidTxnState`.
     pub(crate) fn check_batch(
         &mut self,
@@ -210,7 +210,7 @@ impl State {
         if !header.transactional {
             return Ok(());
         }
-        let id = id.ok_or(Code::InvalidTxnState)?;
+        let id = id.ok_or(Code::TransactionalIdAuthorizationFailed)?;
         let holder = Holder { producer: header.producer, epoch: header.epoch };
         let transaction = self.held(id, holder).map_err(Code::for_old_clients)?;
         let open = matches!(transaction.phase, Phase::Open { .. });

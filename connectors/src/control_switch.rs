@@ -43,3 +43,24 @@ pub fn die_at(step: &str) {
         std::process::abort();
     }
 }
+
+/// A member of a group hears nobody for as long as the file lies there that `DOUANE_TEST_WAIT` names: what its client
+/// does of itself too seldom to be waited for.
+pub fn deaf_member() -> bool {
+    is("deaf-member")
+        && std::env::var_os("DOUANE_TEST_WAIT")
+            .is_some_and(|gate| std::path::Path::new(&gate).exists())
+}
+
+/// Wait here for as long as the file lies there that `DOUANE_TEST_WAIT` names: the tests do between two steps what is
+/// otherwise a matter of luck. Beside it lies another one then (`.waits`), which says that somebody does.
+pub fn wait_at(step: &str) {
+    if is(&format!("wait-at-{step}")) {
+        let Some(gate) = std::env::var_os("DOUANE_TEST_WAIT") else { return };
+        let gate = std::path::Path::new(&gate);
+        while gate.exists() {
+            let _ = std::fs::write(gate.with_extension("waits"), "");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+}

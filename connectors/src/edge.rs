@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use douane_gate::{Approved, Destination, OutRecord, Sealed};
+use douane_gate::{Approved, Bundled, Destination, OutRecord, Sealed};
 use douane_schemas::record::RawRecord;
 
 use crate::file::{self, FileFault};
@@ -79,19 +79,23 @@ pub struct Rights {
     pub write: bool,
 }
 
-/// The settings of a topic that delivery depends on.
+/// The settings of a topic that delivery depends on. `None`: the side does not say; some brokers that
+/// speak Kafka's protocol leave settings out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicConfig {
     /// The largest record or, of Kafka, batch (`max.message.bytes`), with its framing.
     pub max_message_bytes: usize,
     /// `min.insync.replicas`.
-    pub min_insync_replicas: i32,
+    pub min_insync_replicas: Option<i32>,
     /// `cleanup.policy`: `delete`, `compact` or `compact,delete`.
     pub cleanup_policy: String,
     /// `retention.ms`; -1 is for ever.
     pub retention_ms: i64,
     /// `retention.bytes`, of a partition; -1 is no bound.
-    pub retention_bytes: i64,
+    pub retention_bytes: Option<i64>,
+    /// `message.timestamp.type`: `CreateTime`, or `LogAppendTime`, by which the broker puts its own
+    /// time in place of the writer's.
+    pub timestamp_type: Option<String>,
 }
 
 /// What became of making a topic.
@@ -104,7 +108,7 @@ pub enum Created {
 }
 
 /// Questions to one side about who it is and what it has.
-pub trait Admin {
+pub trait Admin: Send {
     /// The id of the cluster that answers.
     ///
     /// # Errors
@@ -332,6 +336,13 @@ pub trait Source {
     /// may jump.
     fn poll(&mut self, timeout: Duration) -> Polled<'_>;
 
+    /// The offset before which everything committed was given, of each partition that gives: behind
+    /// its last record may stand what is none (markers of transactions, aborted records). Lost with
+    /// [`Self::assign`]. A side whose offsets do not jump says nothing.
+    fn reached(&mut self) -> Vec<(u32, i32, i64)> {
+        Vec::new()
+    }
+
     /// Gives no more of a partition until [`Self::resume_at`].
     ///
     /// # Errors
@@ -375,6 +386,20 @@ pub trait Source {
     /// # Errors
     /// [`EdgeFault::changed`] says what is different.
     fn expect(&mut self, _topic: u32, _partition: i32, _mark: &str) -> Result<(), EdgeFault> {
+        Ok(())
+    }
+
+    /// As [`Self::expect`], of a partition that is not assigned and for a look only: nothing crosses by it, and it
+    /// may be answered by what an earlier look read, where nothing changed since.
+    ///
+    /// # Errors
+    /// As [`Self::expect`].
+    fn stands(
+        &self,
+        (_topic, _partition): (u32, i32),
+        _next: i64,
+        _mark: &str,
+    ) -> Result<(), EdgeFault> {
         Ok(())
     }
 
@@ -515,6 +540,11 @@ pub enum CommitOutcome<S = Box<dyn Sink>> {
         /// `too_large`, `invalid_timestamp`, `invalid_record` or `policy_violation`.
         code: &'static str,
     },
+    /// Not committed: not all of it was acknowledged in time. The side is away, or the link takes
+    /// longer for so many bytes. Fence anew and send less at once.
+    Late(String),
+    /// Not committed, and never will be: [`Transaction::may_go`] said no.
+    Ended(String),
     /// Not committed, for a reason outside the data. Fence anew and go on.
     Aborted(String),
 }
@@ -528,6 +558,8 @@ impl<S: Sink + 'static> CommitOutcome<S> {
             Self::Unknown(why) => CommitOutcome::Unknown(why),
             Self::Fenced => CommitOutcome::Fenced,
             Self::Refused { index, code } => CommitOutcome::Refused { index, code },
+            Self::Late(why) => CommitOutcome::Late(why),
+            Self::Ended(why) => CommitOutcome::Ended(why),
             Self::Aborted(why) => CommitOutcome::Aborted(why),
         }
     }
@@ -541,6 +573,8 @@ impl<S> fmt::Debug for CommitOutcome<S> {
             Self::Unknown(why) => write!(f, "Unknown({why})"),
             Self::Fenced => f.write_str("Fenced"),
             Self::Refused { index, code } => write!(f, "Refused({code}, {index:?})"),
+            Self::Late(why) => write!(f, "Late({why})"),
+            Self::Ended(why) => write!(f, "Ended({why})"),
             Self::Aborted(why) => write!(f, "Aborted({why})"),
         }
     }
@@ -551,7 +585,7 @@ impl<S> fmt::Debug for CommitOutcome<S> {
 ///
 /// ```compile_fail,E0451
 /// let forged = douane_connectors::edge::Transaction {
-///     records: todo!(), position: todo!(), position_topic: "t", partition: 0,
+///     records: todo!(), position: todo!(), position_topic: "t", partition: 0, right: None,
 /// };
 /// ```
 pub struct Transaction<'a> {
@@ -559,11 +593,16 @@ pub struct Transaction<'a> {
     position: (&'a [u8], &'a [u8]),
     position_topic: &'a str,
     partition: i32,
+    right: Option<Right<'a>>,
 }
+
+/// Whether what a transaction carries may still go out, or why not.
+type Right<'a> = &'a dyn Fn() -> Result<(), String>;
 
 #[derive(Clone, Copy)]
 enum Records<'a> {
     Approved(Option<&'a Approved>),
+    Bundled(&'a Bundled),
     /// Of the edges' own tests: the last one stands for the manifest.
     #[cfg(test)]
     Made(&'a [OutRecord<'a>]),
@@ -583,7 +622,25 @@ impl<'a> Transaction<'a> {
             position: (position.key(), position.value()),
             position_topic,
             partition,
+            right: None,
         })
+    }
+
+    /// The sink asks `right` before it begins, and again before it makes the transaction visible.
+    #[must_use]
+    pub fn only_while(mut self, right: &'a dyn Fn() -> Result<(), String>) -> Self {
+        self.right = Some(right);
+        self
+    }
+
+    /// A transaction of one bundle of checkpoints. `None` as of [`Self::new`].
+    pub fn of_bundle(
+        bundle: &'a Bundled,
+        position: &'a Sealed,
+        position_topic: &'a str,
+    ) -> Option<Self> {
+        let made = Self::new(None, position, position_topic)?;
+        Some(Self { records: Records::Bundled(bundle), ..made })
     }
 
     #[cfg(test)]
@@ -594,25 +651,35 @@ impl<'a> Transaction<'a> {
         position: &'a [u8],
     ) -> Self {
         let records = Records::Made(records);
-        Self { records, position: (b"k", position), position_topic, partition }
+        Self { records, position: (b"k", position), position_topic, partition, right: None }
     }
 
-    /// The data records, sorted by source (topic, partition, offset), then the manifest. None at
-    /// all where only the position moves.
+    /// The data records, sorted by source (topic, partition, offset), then the manifest; or a bundle.
+    /// None at all where only the position moves.
     pub fn records(&self) -> impl Iterator<Item = OutRecord<'a>> + use<'a> {
         #[cfg(test)]
         let made = match self.records {
             Records::Made(made) => made,
-            Records::Approved(_) => &[],
+            Records::Approved(_) | Records::Bundled(_) => &[],
         };
         #[cfg(not(test))]
         let made: &'a [OutRecord<'a>] = &[];
-        let approved = match self.records {
-            Records::Approved(approved) => approved,
+        let (approved, bundle) = match self.records {
+            Records::Approved(approved) => (approved, None),
+            Records::Bundled(bundle) => (None, Some(bundle)),
             #[cfg(test)]
-            Records::Made(_) => None,
+            Records::Made(_) => (None, None),
         };
-        approved.into_iter().flat_map(Approved::records).chain(made.iter().copied())
+        let approved = approved.into_iter().flat_map(Approved::records);
+        approved.chain(bundle.map(Bundled::record)).chain(made.iter().copied())
+    }
+
+    /// Whether it may go out at this moment.
+    ///
+    /// # Errors
+    /// Why not: then nothing of it is made visible.
+    pub fn may_go(&self) -> Result<(), String> {
+        self.right.map_or(Ok(()), |right| right())
     }
 
     /// The sealed position, key and value: visible with the records or not at all.

@@ -47,8 +47,11 @@ pub enum RegistryFault {
     #[error("registry of zone `{zone}`: {} cannot be read: {kind}", .file.display())]
     File { zone: String, file: PathBuf, kind: io::ErrorKind },
     /// Nobody answers, or not in time. Trying again may help.
-    #[error("registry of zone `{zone}`: no answer ({reason}); is it up, and reachable from here?")]
-    Unreachable { zone: String, reason: &'static str },
+    #[error(
+        "registry of zone `{zone}` at {at}: no answer ({reason}); is it up, and reachable from here?\n  \
+         next: mend `registry` of the cluster in douane.yaml, or see that it is up"
+    )]
+    Unreachable { zone: String, at: String, reason: &'static str },
     /// 401 or 403.
     #[error(
         "registry of zone `{zone}`: status {status}: the user in `registry_auth_file` lacks the right"
@@ -286,7 +289,9 @@ impl Registry {
         let zone = self.zone.clone();
         match (status, code_of(answer)) {
             (401 | 403, _) => RegistryFault::Denied { zone, status },
-            (502..=504, _) => RegistryFault::Unreachable { zone, reason: "gateway" },
+            (502..=504, _) => {
+                RegistryFault::Unreachable { zone, at: self.base.clone(), reason: "gateway" }
+            }
             (_, Some(code)) => RegistryFault::Refused { zone, status, code },
             (_, None) => self.no_registry(status, "no error code"),
         }
@@ -304,7 +309,7 @@ impl Registry {
             ureq::Error::Protocol(_) => "not HTTP",
             _ => "connection",
         };
-        RegistryFault::Unreachable { zone: self.zone.clone(), reason }
+        RegistryFault::Unreachable { zone: self.zone.clone(), at: self.base.clone(), reason }
     }
 
     fn no_registry(&self, status: u16, problem: &'static str) -> RegistryFault {

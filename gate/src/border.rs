@@ -7,8 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
-use arrow::datatypes::DataType;
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use douane_ledger::release::LiveRelease;
 use douane_ledger::signing::SigningKey;
 use douane_schemas::batch::{Origin, RowKind};
@@ -19,6 +18,7 @@ use crate::admission::{check_columns, check_schema, check_target, raw_columns, t
 use crate::encode::Values;
 use crate::envelope::{Enveloped, flag, had_before};
 use crate::passed::{FRAMING_BYTES_MAX, Passed, Verdicts};
+use crate::quarantine::Cause;
 use crate::refusal::Place;
 use crate::seal::{self, Destination, SealContext, Sealed};
 use crate::shapes::ColumnCheck;
@@ -250,7 +250,7 @@ impl Gate {
                 .raw
                 .columns()
                 .iter()
-                .filter(|array| *array.data_type() == DataType::Utf8)
+                .filter_map(|array| array.as_string_opt::<i32>())
                 .collect(),
         })
     }
@@ -364,17 +364,21 @@ impl Gate {
         &self,
         source: &RawRecord<'_>,
         topic_name: &str,
-        code: &str,
+        cause: Cause,
         record_bytes_max: usize,
         context: &SealContext,
     ) -> Result<Sealed, GateFault> {
         let key = quarantine::quarantine_key(topic_name, source.partition, source.offset);
-        let mut plain = quarantine::quarantine_plain(source, topic_name, code, true);
-        if seal::sealed_len(plain.len()) + key.len() + FRAMING_BYTES_MAX > record_bytes_max {
-            plain = quarantine::quarantine_plain(source, topic_name, code, false);
+        let (pipeline, shard) = (&self.release.pipeline, context.shard);
+        let headers = quarantine::connect_headers(source, topic_name, pipeline, shard, cause);
+        let beside = key.len() + quarantine::header_bytes(&headers) + FRAMING_BYTES_MAX;
+        let mut plain = quarantine::quarantine_plain(source, topic_name, cause.code, true);
+        if seal::sealed_len(plain.len()) + beside > record_bytes_max {
+            plain = quarantine::quarantine_plain(source, topic_name, cause.code, false);
         }
         let (to, blind) = (Destination::Quarantine, &self.keys.blind);
-        seal::seal(&self.keys.seal_quarantine, blind, to, &key, &plain, context)
+        let sealed = seal::seal(&self.keys.seal_quarantine, blind, to, &key, &plain, context)?;
+        Ok(sealed.with(headers))
     }
 
     /// Opens a position or quarantine record that a gate with these keys sealed.
@@ -422,5 +426,5 @@ struct RawColumns<'a> {
     keys: Vec<Option<&'a ArrayRef>>,
     before: Vec<Option<&'a ArrayRef>>,
     had: Option<&'a BooleanArray>,
-    texts: Vec<&'a ArrayRef>,
+    texts: Vec<&'a StringArray>,
 }

@@ -241,6 +241,12 @@ pub enum GateFault {
     /// The batch was passed by the gate of another release.
     #[error("the batch was passed under another release")]
     ForeignBatch,
+    /// The bundle is of another pipeline, or lies beside another topic.
+    #[error("the bundle is of another pipeline or topic")]
+    ForeignBundle,
+    /// The bundle could not be signed or does not fit one record.
+    #[error("bundle: {0}")]
+    Bundle(&'static str),
     /// The manifest could not be signed or does not fit one record.
     #[error("manifest: {0}")]
     Manifest(&'static str),

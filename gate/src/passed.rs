@@ -1,11 +1,13 @@
 //! What passed: rows in the order of the source, encoded, sized and digested.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 use douane_ledger::manifest::{DigestFile, Subject};
 use douane_ledger::release::LiveRelease;
+use serde_json::Value;
 
 use crate::border::{Crossing, Gate, TransactionIds};
 use crate::encode::{self, Rows};
@@ -121,6 +123,100 @@ impl Passed {
                 digest: file.hex(),
             })
             .collect();
+    }
+}
+
+/// What of a record is not as it is elsewhere. Names a column of the release, and holds no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unlike {
+    /// It was not made.
+    NotMade,
+    /// It is made and is not there.
+    NotThere,
+    /// The record's time.
+    Time,
+    /// The record's key.
+    Key,
+    /// The value; of JSON the first column of the release that differs, where one does.
+    Value(Option<String>),
+}
+
+/// Where made records are first unlike others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstUnlike {
+    /// Index among the partition's records.
+    pub index: usize,
+    /// The batch's row that it was made of.
+    pub row: Option<usize>,
+    /// What of it.
+    pub what: Unlike,
+}
+
+/// A record of a target partition as it lies there: time, key, value.
+pub type There = (i64, Option<Vec<u8>>, Option<Vec<u8>>);
+
+impl Passed {
+    /// Where the records of a partition are first not what lies there.
+    pub fn first_unlike(&self, partition: i32, there: &[There]) -> Option<FirstUnlike> {
+        let made: Vec<usize> =
+            (0..self.out.len()).filter(|index| self.out[*index].partition == partition).collect();
+        let same = |out: &usize, there: &There| self.unlike(&self.out[*out], there).is_none();
+        (0..made.len().max(there.len())).find_map(|index| {
+            let what = match (made.get(index), there.get(index)) {
+                (None, _) => Unlike::NotMade,
+                (_, None) => Unlike::NotThere,
+                (Some(out), Some(found)) => {
+                    let what = self.unlike(&self.out[*out], found)?;
+                    // One that is left out moves all behind it.
+                    let (made_later, there_later) = (&made[index + 1..], &there[index + 1..]);
+                    match made.len().cmp(&there.len()) {
+                        Ordering::Less if there_later.iter().any(|t| same(out, t)) => {
+                            Unlike::NotMade
+                        }
+                        Ordering::Greater if made_later.iter().any(|m| same(m, found)) => {
+                            Unlike::NotThere
+                        }
+                        _ => what,
+                    }
+                }
+            };
+            let out = made.get(index).filter(|_| what != Unlike::NotMade);
+            let row = out.and_then(|out| self.by_row.iter().position(|of| *of == Some(*out)));
+            Some(FirstUnlike { index, row, what })
+        })
+    }
+
+    fn unlike(&self, out: &OutRow, (at, key, value): &There) -> Option<Unlike> {
+        if out.timestamp_ms != *at {
+            return Some(Unlike::Time);
+        }
+        if self.key(out) != key.as_deref() {
+            return Some(Unlike::Key);
+        }
+        let made = out.value.map(|n| self.values.get(n));
+        if made == value.as_deref() {
+            return None;
+        }
+        let both = made.zip(value.as_deref());
+        Some(Unlike::Value(both.and_then(|(made, there)| self.column(made, there))))
+    }
+
+    /// The first column in which two JSON values differ, in the envelope with the image it is in.
+    fn column(&self, made: &[u8], there: &[u8]) -> Option<String> {
+        let made: Value = serde_json::from_slice(made).ok()?;
+        let there: Value = serde_json::from_slice(there).ok()?;
+        let first = |made: &Value, there: &Value| {
+            let mut columns = self.release.columns.iter();
+            columns.find(|c| made.get(&c.name) != there.get(&c.name)).map(|c| c.name.clone())
+        };
+        if self.release.changes.envelope.is_none() {
+            return first(&made, &there);
+        }
+        let image = |of: &'static str| {
+            let name = first(made.get(of)?, there.get(of)?)?;
+            Some(format!("{of}.{name}"))
+        };
+        image("after").or_else(|| image("before"))
     }
 }
 

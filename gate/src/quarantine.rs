@@ -1,6 +1,8 @@
 //! What a quarantine record holds under its seal: the source record byte for byte, or its position
 //! and the reason only.
 
+use std::borrow::Cow;
+
 use douane_schemas::record::RawRecord;
 use douane_schemas::tuple::Tuple;
 
@@ -32,6 +34,81 @@ pub struct QuarantinedRecord {
     pub value: Option<Vec<u8>>,
     /// Headers in order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// Who refused a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusedBy {
+    /// The record is no row.
+    Decoder,
+    /// A cell that a stage does not take.
+    Stage,
+    /// The last check.
+    Gate,
+    /// The target, of a record that stood alone.
+    Target,
+}
+
+impl RefusedBy {
+    /// The step of Kafka Connect's way that is nearest, and what is said of it: the same for every
+    /// record.
+    fn as_in_connect(self, code: &str) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Decoder => {
+                let stage = match code {
+                    "malformed_key" | "missing_key" => "KEY_CONVERTER",
+                    "too_many_headers" => "HEADER_CONVERTER",
+                    _ => "VALUE_CONVERTER",
+                };
+                (stage, "douane.decoder", "the decoder makes no row of the record")
+            }
+            Self::Stage => ("TRANSFORMATION", "douane.stage", "a stage does not take a cell"),
+            Self::Gate => ("TASK_PUT", "douane.gate", "the gate does not let the row cross"),
+            Self::Target => ("KAFKA_PRODUCE", "douane.target", "the target refuses the record"),
+        }
+    }
+}
+
+/// Why a record is set aside. The code is the program's own, not made from anything that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// Who refused it.
+    pub by: RefusedBy,
+    /// The word for ledger, metric and quarantine record.
+    pub code: &'static str,
+}
+
+/// A header in the clear.
+pub type ClearHeader = (&'static str, Cow<'static, str>);
+
+/// What Kafka Connect writes beside a dead letter, for tools that look for it there: place and
+/// cause, and nothing of the record. A message is the same for every record, a stack trace has
+/// none. Nobody who opens the record reads them.
+pub(crate) fn connect_headers(
+    source: &RawRecord<'_>,
+    topic: &str,
+    pipeline: &str,
+    shard: u32,
+    cause: Cause,
+) -> Vec<ClearHeader> {
+    let (stage, class, message) = cause.by.as_in_connect(cause.code);
+    vec![
+        ("__connect.errors.topic", topic.to_owned().into()),
+        ("__connect.errors.partition", source.partition.to_string().into()),
+        ("__connect.errors.offset", source.offset.to_string().into()),
+        ("__connect.errors.connector.name", pipeline.to_owned().into()),
+        ("__connect.errors.task.id", shard.to_string().into()),
+        ("__connect.errors.stage", stage.into()),
+        ("__connect.errors.class.name", class.into()),
+        ("__connect.errors.exception.class.name", cause.code.into()),
+        ("__connect.errors.exception.message", message.into()),
+    ]
+}
+
+/// Bytes of names and values, and at most so many of their lengths.
+pub(crate) fn header_bytes(headers: &[ClearHeader]) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum()
 }
 
 /// Key of a quarantine record: its source position, so that a repeat replaces it.

@@ -14,6 +14,7 @@ use douane_schemas::keys::{Key, KeyId, Purpose};
 use douane_schemas::tuple::Tuple;
 
 use crate::GateFault;
+use crate::quarantine::ClearHeader;
 
 const VERSION: u8 = 1;
 const KEY_ID_LEN: usize = 16;
@@ -74,6 +75,7 @@ pub struct SealContext {
 ///     destination: douane_gate::Destination::Quarantine,
 ///     key: Vec::new(),
 ///     value: b"plain".to_vec(),
+///     headers: Vec::new(),
 /// };
 /// ```
 #[derive(Clone)]
@@ -81,9 +83,19 @@ pub struct Sealed {
     destination: Destination,
     key: Vec<u8>,
     value: Vec<u8>,
+    headers: Vec<ClearHeader>,
 }
 
 impl Sealed {
+    pub(crate) fn with(self, headers: Vec<ClearHeader>) -> Self {
+        Self { headers, ..self }
+    }
+
+    /// What stands beside the seal, in the clear. No part of what is sealed, and never read back.
+    pub fn headers(&self) -> &[ClearHeader] {
+        &self.headers
+    }
+
     /// Where it goes.
     pub fn destination(&self) -> Destination {
         self.destination
@@ -133,6 +145,22 @@ fn associated(
         .signed(destination.partition())
         .text(record_key)
         .finish()
+}
+
+/// As [`crate::Gate::seal_position`], where there is no release to make a gate of: who fences a pipeline so that it
+/// ends commits its layout once more, whether or not anything may cross still.
+///
+/// # Errors
+/// Keys of another purpose; more than 64 MiB, or a refusal of the cipher.
+pub fn seal_position(
+    (seal_key, blind): (&Key, &Key),
+    partition: i32,
+    key: &str,
+    plain: &[u8],
+    context: &SealContext,
+) -> Result<Sealed, GateFault> {
+    expect_purpose(blind, Purpose::Blind)?;
+    seal(seal_key, blind, Destination::Position { partition }, key, plain, context)
 }
 
 fn cipher(key: &Key) -> Result<LessSafeKey, GateFault> {
@@ -206,7 +234,8 @@ pub(crate) fn seal(
     let label = destination.purpose().label();
     let aad = associated(label, key, destination, record_key, context);
     let value = seal_bytes(key, blind, &aad, plain)?;
-    Ok(Sealed { destination, key: record_key.as_bytes().to_vec(), value })
+    let key = record_key.as_bytes().to_vec();
+    Ok(Sealed { destination, key, value, headers: Vec::new() })
 }
 
 /// Which key sealed these bytes, as they say themselves: after a rotation several may open.

@@ -8,7 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::buffer::NullBuffer;
 use arrow::compute::kernels::cmp::not_distinct;
 use arrow::datatypes::{
     DataType, Date32Type, Int32Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
@@ -91,6 +92,61 @@ pub(crate) struct ColumnCheck {
     on_bad: OnBad,
     /// Token domain, for what tokens of one row say about each other.
     pub(crate) domain: Option<String>,
+}
+
+/// An output column beside the raw column that it comes from, their types looked at once.
+#[derive(Clone, Copy)]
+pub(crate) struct Cells<'a> {
+    out: &'a ArrayRef,
+    raw: &'a ArrayRef,
+    /// `out`, where it holds texts.
+    found: Option<&'a StringArray>,
+    raw_texts: Option<&'a StringArray>,
+    out_nulls: Option<&'a NullBuffer>,
+    raw_nulls: Option<&'a NullBuffer>,
+}
+
+impl<'a> Cells<'a> {
+    pub(crate) fn new(out: &'a ArrayRef, raw: &'a ArrayRef) -> Self {
+        Self {
+            out,
+            raw,
+            found: out.as_string_opt::<i32>(),
+            raw_texts: raw.as_string_opt::<i32>(),
+            out_nulls: out.nulls(),
+            raw_nulls: raw.nulls(),
+        }
+    }
+
+    /// The text that crosses; a column of another type has none, and equals none.
+    pub(crate) fn found(&self, row: usize) -> Option<&'a str> {
+        Some(self.found?.value(row))
+    }
+
+    pub(crate) fn out_is_null(&self, row: usize) -> bool {
+        self.out_nulls.is_some_and(|nulls| nulls.is_null(row))
+    }
+
+    fn raw_is_null(&self, row: usize) -> bool {
+        self.raw_nulls.is_some_and(|nulls| nulls.is_null(row))
+    }
+
+    /// The raw value's canonical text. Twins of text protections start from it.
+    pub(crate) fn raw_text<'t>(
+        &self,
+        row: usize,
+        text: &'t mut String,
+    ) -> Result<&'t str, RefusalReason>
+    where
+        'a: 't,
+    {
+        if let Some(texts) = self.raw_texts {
+            return Ok(texts.value(row));
+        }
+        text.clear();
+        canonical::write(self.raw, row, text).map_err(|_| RefusalReason::OutOfRange)?;
+        Ok(text)
+    }
 }
 
 /// Whether output and raw value of a row are there to be compared.
@@ -212,11 +268,12 @@ impl ColumnCheck {
     ) {
         let Check::Derived(derived) = &self.check else { return };
         let hidden = derived.hidden(raw);
+        let texts = out.as_string_opt::<i32>();
         let mut text = String::new();
         for row in rows.filter(|row| !out.is_null(*row)) {
             text.clear();
             let verdict = self
-                .public(out, row)
+                .public(texts.map(|texts| texts.value(row)))
                 .and_then(|()| derived.hold(out, &hidden, row))
                 // Found by the encoder it would stop the batch.
                 .and_then(|()| {
@@ -229,9 +286,9 @@ impl ColumnCheck {
         }
     }
 
-    fn presence(&self, out: &ArrayRef, raw: &ArrayRef, row: usize) -> Presence {
+    fn presence(&self, cells: &Cells<'_>, row: usize) -> Presence {
         let constant = matches!(self.check, Check::Constant(_));
-        match (out.is_null(row), raw.is_null(row)) {
+        match (cells.out_is_null(row), cells.raw_is_null(row)) {
             (true, _) if !self.nullable => Presence::Refuse(RefusalReason::Null),
             (true, true) => Presence::Skip,
             // A constant tells nothing about the raw value, whether there is one or not.
@@ -252,8 +309,9 @@ impl ColumnCheck {
         rows: impl Iterator<Item = usize>,
         mut refuse: impl FnMut(usize, RefusalReason),
     ) -> Result<(), GateFault> {
+        let cells = Cells::new(out, raw);
         if let Check::Fpe(fpe) = &self.check {
-            self.hold_fpe(fpe, out, raw, rows, refuse);
+            self.hold_fpe(fpe, &cells, rows, refuse);
             return Ok(());
         }
         let same = match self.check {
@@ -270,16 +328,16 @@ impl ColumnCheck {
         );
         let mut text = String::new();
         for row in rows {
-            let verdict = match self.presence(out, raw, row) {
+            let verdict = match self.presence(&cells, row) {
                 Presence::Skip => Ok(()),
                 Presence::Refuse(reason) => Err(reason),
-                Presence::Bad => self.bad(raw, row, &mut text),
+                Presence::Bad => self.bad(&cells, row, &mut text),
                 Presence::Compare => match &same {
                     Some(same) if !same.value(row) => Err(RefusalReason::NotItsLeaf),
-                    Some(_) => self.public(out, row),
-                    None => match self.value(out, raw, row, &mut text) {
-                        Err(_) if self.is_constant_of_bad(out, row) => {
-                            self.bad(raw, row, &mut text)
+                    Some(_) => self.public(cells.found(row)),
+                    None => match self.value(&cells, row, &mut text) {
+                        Err(_) if self.is_constant_of_bad(&cells, row) => {
+                            self.bad(&cells, row, &mut text)
                         }
                         verdict => verdict,
                     },
@@ -303,64 +361,49 @@ impl ColumnCheck {
     fn hold_fpe(
         &self,
         fpe: &Fpe,
-        out: &ArrayRef,
-        raw: &ArrayRef,
+        cells: &Cells<'_>,
         rows: impl Iterator<Item = usize>,
         mut refuse: impl FnMut(usize, RefusalReason),
     ) {
         let mut twins = fpe.column();
         let mut text = String::new();
         for row in rows {
-            match self.presence(out, raw, row) {
+            match self.presence(cells, row) {
                 Presence::Skip => {}
                 Presence::Refuse(reason) => refuse(row, reason),
                 Presence::Bad => {
-                    if let Err(reason) = self.bad(raw, row, &mut text) {
+                    if let Err(reason) = self.bad(cells, row, &mut text) {
                         refuse(row, reason);
                     }
                 }
                 // A ciphertext may read as the constant does.
                 Presence::Compare
-                    if self.is_constant_of_bad(out, row)
-                        && self.bad(raw, row, &mut text).is_ok() => {}
-                Presence::Compare => match Self::raw_text(raw, row, &mut text) {
-                    Ok(raw) => {
-                        twins.hold(row, raw, out.as_string::<i32>().value(row), &mut |row| {
-                            refuse(row, RefusalReason::Fpe);
-                        })
+                    if self.is_constant_of_bad(cells, row)
+                        && self.bad(cells, row, &mut text).is_ok() => {}
+                Presence::Compare => match (cells.raw_text(row, &mut text), cells.found(row)) {
+                    (Ok(raw), Some(found)) => {
+                        twins.hold(row, raw, found, &mut |row| refuse(row, RefusalReason::Fpe));
                     }
-                    Err(reason) => refuse(row, reason),
+                    (Ok(_), None) => refuse(row, RefusalReason::Fpe),
+                    (Err(reason), _) => refuse(row, reason),
                 },
             }
         }
         twins.finish(|row| refuse(row, RefusalReason::Fpe));
     }
 
-    /// The raw value's canonical text. Twins of text protections start from it.
-    pub(crate) fn raw_text<'a>(
-        raw: &'a ArrayRef,
-        row: usize,
-        text: &'a mut String,
-    ) -> Result<&'a str, RefusalReason> {
-        if let Some(texts) = raw.as_string_opt::<i32>() {
-            return Ok(texts.value(row));
-        }
-        text.clear();
-        canonical::write(raw, row, text).map_err(|_| RefusalReason::OutOfRange)?;
-        Ok(text)
-    }
-
-    fn is_constant_of_bad(&self, out: &ArrayRef, row: usize) -> bool {
-        self.constant_of_bad().is_some_and(|text| out.as_string::<i32>().value(row) == text)
+    fn is_constant_of_bad(&self, cells: &Cells<'_>, row: usize) -> bool {
+        self.constant_of_bad().is_some_and(|text| cells.found(row) == Some(text))
     }
 
     /// What stands for a value that no stage takes must not stand for one that it takes. Of a
     /// token the gate cannot say: it has no normaliser.
-    fn bad(&self, raw: &ArrayRef, row: usize, text: &mut String) -> Result<(), RefusalReason> {
+    fn bad(&self, cells: &Cells<'_>, row: usize, text: &mut String) -> Result<(), RefusalReason> {
+        let raw = cells.raw;
         let dated = || day(raw, row).and_then(coarse::within).is_some();
         let takes = match &self.check {
             Check::Token(_) | Check::Reversible(_) => false,
-            Check::Fpe(fpe) => fpe.takes(Self::raw_text(raw, row, text)?),
+            Check::Fpe(fpe) => fpe.takes(cells.raw_text(row, text)?),
             Check::Year
             | Check::Decade
             | Check::Quarter
@@ -375,14 +418,14 @@ impl ColumnCheck {
             Check::Bins(bins) => match integer(raw, row) {
                 Some(whole) => bins.iter().any(|bin| bin.holds_whole(whole)),
                 None => {
-                    let raw = Self::raw_text(raw, row, text)?;
+                    let raw = cells.raw_text(row, text)?;
                     bins.iter().any(|bin| bin.holds_text(raw))
                 }
             },
             Check::Coded { coded, labels } => {
-                coded.of(Self::raw_text(raw, row, text)?, *labels).is_some()
+                coded.of(cells.raw_text(row, text)?, *labels).is_some()
             }
-            Check::Region(regions) => regions.contains_key(Self::raw_text(raw, row, text)?),
+            Check::Region(regions) => regions.contains_key(cells.raw_text(row, text)?),
             Check::Mask { .. }
             | Check::Constant(_)
             | Check::Redacted { .. }
@@ -394,40 +437,35 @@ impl ColumnCheck {
         if takes { Err(RefusalReason::OnBad) } else { Ok(()) }
     }
 
-    fn value(
-        &self,
-        out: &ArrayRef,
-        raw: &ArrayRef,
-        row: usize,
-        text: &mut String,
-    ) -> Result<(), RefusalReason> {
+    fn value(&self, cells: &Cells<'_>, row: usize, text: &mut String) -> Result<(), RefusalReason> {
         let must = |holds: bool, reason| if holds { Ok(()) } else { Err(reason) };
-        let found = || out.as_string::<i32>().value(row);
+        let (out, raw) = (cells.out, cells.raw);
+        let found = || cells.found(row).ok_or(RefusalReason::NotItsLeaf);
         match &self.check {
             Check::Token(form) => {
-                must(form.holds(found()), RefusalReason::Token)?;
-                must(found() != Self::raw_text(raw, row, text)?, RefusalReason::TokenIsRaw)
+                must(form.holds(found()?), RefusalReason::Token)?;
+                must(found()? != cells.raw_text(row, text)?, RefusalReason::TokenIsRaw)
             }
             Check::Reversible(reversible) => {
-                let bytes = reversible.bytes(found()).ok_or(RefusalReason::Token)?;
-                let raw = Self::raw_text(raw, row, text)?;
+                let bytes = reversible.bytes(found()?).ok_or(RefusalReason::Token)?;
+                let raw = cells.raw_text(row, text)?;
                 must(!Reversible::shows(&bytes, raw), RefusalReason::TokenIsRaw)
             }
             // Held a column at a time; nothing comes here.
             Check::Fpe(_) => Err(RefusalReason::Fpe),
             Check::Mask { keep_first, keep_last, fill } => {
-                let raw = Self::raw_text(raw, row, text)?;
+                let raw = cells.raw_text(row, text)?;
                 let twin = twins::mask(raw, *keep_first, *keep_last, *fill);
-                must(twin == found(), RefusalReason::Mask)
+                must(twin == found()?, RefusalReason::Mask)
             }
-            Check::Constant(constant) => must(found() == constant, RefusalReason::Constant),
+            Check::Constant(constant) => must(found()? == constant, RefusalReason::Constant),
             Check::Redacted { detectors, labels, in_place } => {
                 // A pseudonym may look like what it stands for: it is held to its form instead.
-                let read = in_place.read(found())?;
+                let read = in_place.read(found()?)?;
                 for detector in detectors {
                     must(!detector.finds(&read.marked), (*detector).into())?;
                 }
-                let raw = raw.as_string::<i32>().value(row);
+                let raw = cells.raw_text(row, text)?;
                 must(!read.shows(raw), RefusalReason::TokenIsRaw)?;
                 must(twins::is_redaction_of(&read.opened, raw, labels), RefusalReason::Redaction)
             }
@@ -444,24 +482,25 @@ impl ColumnCheck {
             }
             Check::Quarter => {
                 let twin = day(raw, row).and_then(coarse::within).map(coarse::quarter);
-                must(twin.as_deref() == Some(found()), RefusalReason::Month)
+                must(twin.as_deref() == Some(found()?), RefusalReason::Month)
             }
             Check::Week => {
                 let twin = day(raw, row).and_then(coarse::within).map(coarse::week);
-                must(twin.as_deref() == Some(found()), RefusalReason::Day)
+                must(twin.as_deref() == Some(found()?), RefusalReason::Day)
             }
             Check::Age { as_of, bins } => {
                 let birth = day(raw, row).and_then(coarse::within);
                 let age = birth.and_then(|birth| coarse::age(birth, *as_of));
-                let bin = bins.iter().find(|bin| bin.label == found()).ok_or(RefusalReason::Bin)?;
+                let found = found()?;
+                let bin = bins.iter().find(|bin| bin.label == found).ok_or(RefusalReason::Bin)?;
                 let holds = age.is_some_and(|age| bin.holds_whole(i128::from(age)));
                 must(holds, RefusalReason::Bin)
             }
             Check::Coded { coded, labels } => {
-                let twin = coded.of(Self::raw_text(raw, row, text)?, *labels);
+                let twin = coded.of(cells.raw_text(row, text)?, *labels);
                 let holds = match twin {
                     None => false,
-                    Some(Code::Text(twin)) => twin == found(),
+                    Some(Code::Text(twin)) => twin == found()?,
                     Some(Code::Number(twin)) => {
                         let mut written = String::new();
                         canonical::write(out, row, &mut written)
@@ -472,15 +511,15 @@ impl ColumnCheck {
                 must(holds, RefusalReason::Coded)
             }
             Check::Region(regions) => {
-                let region = regions.get(Self::raw_text(raw, row, text)?);
-                must(region.map(String::as_str) == Some(found()), RefusalReason::Region)
+                let region = regions.get(cells.raw_text(row, text)?);
+                must(region.map(String::as_str) == Some(found()?), RefusalReason::Region)
             }
             Check::Month => {
                 let twin = day(raw, row).map(twins::year_and_month);
                 let twin = twin
                     .filter(|(year, _)| (1..=9999).contains(year))
                     .map(|(year, month)| format!("{year:04}-{month:02}"));
-                must(twin.as_deref() == Some(found()), RefusalReason::Month)
+                must(twin.as_deref() == Some(found()?), RefusalReason::Month)
             }
             Check::Day => {
                 let found = out.as_primitive::<Date32Type>().value(row);
@@ -492,28 +531,29 @@ impl ColumnCheck {
                 must(twin == Some(i128::from(found)), RefusalReason::Hour)
             }
             Check::Bins(bins) => {
-                let bin = bins.iter().find(|bin| bin.label == found()).ok_or(RefusalReason::Bin)?;
+                let found = found()?;
+                let bin = bins.iter().find(|bin| bin.label == found).ok_or(RefusalReason::Bin)?;
                 let holds = match integer(raw, row) {
                     Some(whole) => bin.holds_whole(whole),
-                    None => bin.holds_text(Self::raw_text(raw, row, text)?),
+                    None => bin.holds_text(cells.raw_text(row, text)?),
                 };
                 must(holds, RefusalReason::Bin)
             }
             Check::Prefix { length, fill } => {
-                let raw = raw.as_string::<i32>().value(row);
+                let raw = cells.raw_text(row, text)?;
                 let holds = match fill {
                     None => {
                         let cut = raw.char_indices().nth(*length);
-                        cut.map_or(raw, |(end, _)| &raw[..end]) == found()
+                        cut.map_or(raw, |(end, _)| &raw[..end]) == found()?
                     }
                     Some(fill) => {
                         let sign = |(at, c)| if at < *length { c } else { *fill };
-                        raw.chars().enumerate().map(sign).eq(found().chars())
+                        raw.chars().enumerate().map(sign).eq(found()?.chars())
                     }
                 };
                 must(holds, RefusalReason::Prefix)
             }
-            Check::Public => self.public(out, row),
+            Check::Public => self.public(cells.found(row)),
             // It has no one raw value; see `hold_derived`.
             Check::Derived(_) | Check::Statistic => Err(RefusalReason::NotItsLeaf),
         }
@@ -522,11 +562,8 @@ impl ColumnCheck {
     /// The last line for what crosses as it is. Texts that anybody may have written are searched;
     /// texts of a fixed syntax must have that syntax and are not searched, for a timestamp or a
     /// uuid can look like a number somebody has.
-    fn public(&self, out: &ArrayRef, row: usize) -> Result<(), RefusalReason> {
-        let Some(texts) = out.as_string_opt::<i32>() else {
-            return Ok(());
-        };
-        let text = texts.value(row);
+    fn public(&self, text: Option<&str>) -> Result<(), RefusalReason> {
+        let Some(text) = text else { return Ok(()) };
         let syntax = |holds: bool| if holds { Ok(()) } else { Err(RefusalReason::Syntax) };
         match self.leaf_type {
             LeafType::Uuid => syntax(is_uuid(text)),

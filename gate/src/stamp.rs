@@ -31,6 +31,9 @@ pub struct Evidence {
     pub key_ids: Vec<String>,
     /// Id of the manifest of the transaction that the same log committed last, hexadecimal.
     pub previous: Option<String>,
+    /// The instant at which the right to write was found to hold, in milliseconds since the epoch.
+    /// The manifest's record has it: whoever is outside asks by it whether the release was live.
+    pub at_ms: i64,
 }
 
 /// The sealed part of a manifest, as canonical JSON under the seal.
@@ -99,13 +102,13 @@ pub struct OutRecord<'a> {
     /// Record value; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
     /// Milliseconds since the epoch. Of a data record at the release's granularity, never 0 or
-    /// less; of a manifest 0, for which the client library puts the time of sending.
+    /// less; of a manifest [`Evidence::at_ms`].
     pub timestamp_ms: i64,
     /// All headers of the record.
     pub headers: &'a [(&'static str, Vec<u8>)],
 }
 
-/// Records that passed the gate, and their manifest: one of the two things a sink takes. Only
+/// Records that passed the gate, and their manifest: one of the things that a sink takes. Only
 /// [`Gate::stamp`] makes one: its fields are private and it has no constructor.
 ///
 /// ```compile_fail,E0451
@@ -122,6 +125,7 @@ pub struct Approved {
     headers: Vec<(&'static str, Vec<u8>)>,
     manifest_topic: String,
     manifest_value: Vec<u8>,
+    at_ms: i64,
 }
 
 impl Approved {
@@ -147,7 +151,7 @@ impl Approved {
             key: Some(self.passed.manifest_hex.as_bytes()),
             value: Some(&self.manifest_value),
             // Not a time of the source: retention would delete the manifest of old rows at once.
-            timestamp_ms: 0,
+            timestamp_ms: self.at_ms,
             headers: &[],
         }
     }
@@ -170,6 +174,7 @@ impl Gate {
         if !same_release || passed.topic != self.target.topic {
             return Err(GateFault::ForeignBatch);
         }
+        let at_ms = evidence.at_ms;
         let manifest = self.manifest(&passed, evidence)?;
         let manifest_value = manifest::sign(&manifest, &self.keys.manifest)
             .map_err(|_| GateFault::Manifest("could not be signed"))?
@@ -187,6 +192,7 @@ impl Gate {
             headers,
             manifest_topic: self.target.manifest_topic.clone(),
             manifest_value,
+            at_ms,
         })
     }
 

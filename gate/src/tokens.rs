@@ -1,15 +1,14 @@
 //! What tokens of one row say about each other, without a token key.
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, StringArray};
 
 use crate::refusal::RefusalReason;
-use crate::shapes::ColumnCheck;
+use crate::shapes::{Cells, ColumnCheck};
 
 /// What tokens of one row say about each other, across key and value columns.
 pub(crate) struct TokenCell<'a> {
-    pub(crate) check: &'a ColumnCheck,
-    pub(crate) out: &'a ArrayRef,
-    pub(crate) raw: &'a ArrayRef,
+    check: &'a ColumnCheck,
+    cells: Cells<'a>,
 }
 
 impl TokenCell<'_> {
@@ -19,12 +18,11 @@ impl TokenCell<'_> {
         out: &'a ArrayRef,
         raw: &'a ArrayRef,
     ) -> Option<TokenCell<'a>> {
-        check.domain.as_ref().map(|_| TokenCell { check, out, raw })
+        check.domain.as_ref().map(|_| TokenCell { check, cells: Cells::new(out, raw) })
     }
 
     fn token(&self, row: usize) -> Option<&str> {
-        let out = self.out.as_string::<i32>();
-        let text = (!out.is_null(row)).then(|| out.value(row))?;
+        let text = (!self.cells.out_is_null(row)).then(|| self.cells.found(row))??;
         // What stands for all values that cannot be tokenised is no token.
         (self.check.constant_of_bad() != Some(text)).then_some(text)
     }
@@ -35,13 +33,12 @@ impl TokenCell<'_> {
 /// with another one shows where the record key holds the same leaf.
 pub(crate) fn hold_tokens(
     cells: &[TokenCell<'_>],
-    raw_texts: &[&ArrayRef],
+    raw_texts: &[&StringArray],
     row: usize,
 ) -> Result<(), RefusalReason> {
     for (i, cell) in cells.iter().enumerate() {
         let Some(token) = cell.token(row) else { continue };
         for raw in raw_texts {
-            let raw = raw.as_string::<i32>();
             if !raw.is_null(row) && raw.value(row) == token {
                 return Err(RefusalReason::TokenIsRaw);
             }
@@ -53,7 +50,7 @@ pub(crate) fn hold_tokens(
                 (true, true) | (false, false) => true,
                 (false, true) => false,
                 // The normaliser may make one value of two, but never two of one.
-                (true, false) => !same_raw(cell.raw, other.raw, row)?,
+                (true, false) => !same_raw(&cell.cells, &other.cells, row)?,
             };
             if !agrees {
                 return Err(RefusalReason::TokenDomain);
@@ -63,9 +60,9 @@ pub(crate) fn hold_tokens(
     Ok(())
 }
 
-fn same_raw(left: &ArrayRef, right: &ArrayRef, row: usize) -> Result<bool, RefusalReason> {
+fn same_raw(left: &Cells<'_>, right: &Cells<'_>, row: usize) -> Result<bool, RefusalReason> {
     let (mut a, mut b) = (String::new(), String::new());
-    let a = ColumnCheck::raw_text(left, row, &mut a)?;
-    let b = ColumnCheck::raw_text(right, row, &mut b)?;
+    let a = left.raw_text(row, &mut a)?;
+    let b = right.raw_text(row, &mut b)?;
     Ok(a == b)
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 #[cfg(not(feature = "gpu"))]
 #[path = "device/none.rs"]
@@ -105,7 +106,12 @@ struct Slot {
     choice: Choice,
     lost_in_a_row: u32,
     provoked: Option<Cause>,
+    clock: Option<Clock>,
+    busy: Duration,
 }
+
+/// Since whenever: nothing here reads a clock of its own.
+pub type Clock = fn() -> Duration;
 
 impl Device {
     /// # Errors
@@ -123,6 +129,8 @@ impl Device {
                     choice,
                     lost_in_a_row: 0,
                     provoked: None,
+                    clock: None,
+                    busy: Duration::ZERO,
                 })),
             }),
             Err(why) if choice == Choice::Auto => {
@@ -134,6 +142,22 @@ impl Device {
 
     pub fn cpu() -> Self {
         Self { adapter: None, without_gpu: None, slot: None }
+    }
+
+    /// With the clock by which [`Self::busy`] says how long the GPU was used.
+    #[must_use]
+    pub fn timed(self, clock: Clock) -> Self {
+        if let Some(slot) = &self.slot {
+            slot.lock().unwrap_or_else(PoisonError::into_inner).clock = Some(clock);
+        }
+        self
+    }
+
+    /// How long jobs were on the GPU since this was asked last, what failed there too: nothing without one, and
+    /// nothing of what the twins do.
+    pub fn busy(&self) -> Duration {
+        let Some(slot) = &self.slot else { return Duration::ZERO };
+        std::mem::take(&mut slot.lock().unwrap_or_else(PoisonError::into_inner).busy)
     }
 
     /// What batches run on, unless it is the processor.
@@ -188,7 +212,9 @@ impl Slot {
             return Err(Cause::DeviceLost);
         };
         gpu.provoke(self.provoked.take());
+        gpu.begin(self.clock);
         let ran = on_gpu(gpu);
+        self.busy += gpu.busy();
         match &ran {
             Ok(_) => self.lost_in_a_row = 0,
             // What it holds is not known, so it is opened anew for the next batch.

@@ -15,7 +15,7 @@ mod rows;
 pub mod segmented_sum;
 pub mod selftest;
 
-pub use device::{Adapter, Cause, Choice, Device, NoGpu, On, Ran};
+pub use device::{Adapter, Cause, Choice, Clock, Device, NoGpu, On, Ran};
 pub use rows::{DIMENSIONS_MAX, EDGES_MAX, ROWS_MAX, RowsFault, SUMS_MAX};
 
 #[cfg(test)]

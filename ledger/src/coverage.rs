@@ -18,9 +18,11 @@ use crate::dsse::Envelope;
 use crate::manifest::{self, Manifest};
 use crate::signing::VerifyingKey;
 
+mod bundles;
 mod finding;
 mod releases;
 
+pub use bundles::{Broken, CosignedLine, Newest};
 pub use finding::{At, Finding, Findings};
 pub use releases::{Approved, Doubt, Releases};
 
@@ -38,6 +40,12 @@ pub struct Expect {
     pub releases: Option<Releases>,
     /// Chains as an earlier answer had them: they must still be there.
     pub earlier: Vec<Chain>,
+    /// Digests of bundles as earlier answers had them: likewise.
+    pub earlier_bundles: Vec<String>,
+    /// Who signs checkpoints; `None`: that is not looked at.
+    pub checkpoint: Option<VerifyingKey>,
+    /// The keys of witnesses whose lines are looked for.
+    pub witnesses: Vec<String>,
 }
 
 /// A record as a reader of committed records got it. No `Debug`: it is data.
@@ -74,6 +82,8 @@ struct Known {
     records: u64,
     /// Index of its release.
     release: u32,
+    /// RFC 6962 hash of its leaf.
+    leaf: [u8; 32],
 }
 
 /// What a manifest says of one partition.
@@ -103,6 +113,14 @@ pub(crate) enum Check {
     Missing,
     Front,
     Order,
+    BundleChain,
+    LogGrows,
+    LogForked,
+    Checkpoint,
+    Cosigned,
+    BundleManifest,
+    InLog,
+    Fresh,
 }
 
 /// The manifests of a topic, in the order of their offsets.
@@ -117,6 +135,7 @@ pub struct Manifests {
     firsts: Vec<i64>,
     /// Digests of the releases that manifests name, hexadecimal.
     releases: Vec<String>,
+    bundles: bundles::Bundles,
     findings: Findings,
     #[cfg(test)]
     pub(crate) without: Option<Check>,
@@ -132,6 +151,7 @@ impl Manifests {
             heads: Vec::new(),
             firsts: Vec::new(),
             releases: Vec::new(),
+            bundles: bundles::Bundles::default(),
             findings: Findings::default(),
             #[cfg(test)]
             without: None,
@@ -149,9 +169,13 @@ impl Manifests {
         true
     }
 
-    /// Takes the next record of the manifest topic. Gives the manifest where it holds.
+    /// Takes the next record of the manifest topic. Gives the manifest where it is one and holds.
     pub fn take(&mut self, record: &Record<'_>) -> Option<Manifest> {
         let at = self.manifest_at(record);
+        if bundles::is_one(record) {
+            self.take_bundle(record, &at);
+            return None;
+        }
         match self.hold(record, &at) {
             Ok(manifest) => Some(manifest),
             Err(finding) => {
@@ -181,8 +205,10 @@ impl Manifests {
             }
             Err(fault) => return Err(unsigned(fault.to_string())),
         };
-        let (Some(id), Some(salt)) = (hex_array(&manifest.id), hex_array(&manifest.salt)) else {
-            return Err(unsigned("its id or salt is malformed".to_owned()));
+        let (id, salt, leaf) =
+            (hex_array(&manifest.id), hex_array(&manifest.salt), hex_array(&manifest.leaf));
+        let (Some(id), Some(salt), Some(leaf)) = (id, salt, leaf) else {
+            return Err(unsigned("its id, salt or leaf is malformed".to_owned()));
         };
         if self.checks(Check::Key) && record.key != Some(manifest.id.as_bytes()) {
             return Err(Finding::Key { at, id: manifest.id });
@@ -211,7 +237,7 @@ impl Manifests {
             self.releases.len() - 1
         });
         let (release, offset) = (u32::try_from(release).unwrap_or(u32::MAX), record.offset);
-        self.add(&manifest, Known { id, salt, offset, chain, depth, records: 0, release });
+        self.add(&manifest, Known { id, salt, offset, chain, depth, records: 0, release, leaf });
         Ok(manifest)
     }
 
@@ -275,6 +301,16 @@ impl Manifests {
                 self.findings.add(Finding::Vanished { id, offset: chain.offset });
             }
         }
+        for digest in &self.expect.earlier_bundles {
+            if !self.bundles.has(digest) {
+                self.findings.add(Finding::BundleVanished { digest: digest.clone() });
+            }
+        }
+    }
+
+    /// The newest bundle, where there is one.
+    pub fn newest_bundle(&self) -> Option<&Newest> {
+        self.bundles.newest()
     }
 
     /// How many hold.

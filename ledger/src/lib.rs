@@ -14,6 +14,7 @@
 
 pub mod artifact;
 pub mod budget;
+pub mod bundle;
 pub mod canonical;
 pub mod coverage;
 pub mod detokenize;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 mod at;
+mod backup;
 mod chain;
 mod entry;
 mod fault;
@@ -24,13 +25,14 @@ mod publish;
 mod recover;
 mod tree;
 
+pub use backup::{backup, copy_tree};
+pub(crate) use entry::parse_leaf;
 pub use entry::{
     Assigned, ENTRY_BYTES_MAX, Entry, Intent, RedrivenEntry, RefusedEntry, SourceDigest, SpanEntry,
 };
 pub use fault::LedgerFault;
 pub use journal::JournalId;
 pub use kept::{Copied, Keeper};
-#[cfg(test)]
 pub(crate) use publish::path_of;
 pub use publish::{checkpoint, verifier_key};
 pub use tree::leaf_hash;
@@ -375,13 +377,55 @@ impl std::fmt::Debug for Log {
 /// # Errors
 /// [`LedgerFault`]; an empty log reads as no entries.
 pub fn read(home: &Path, name: &str, at: Option<&Head>) -> Result<Vec<(u64, Entry)>, LedgerFault> {
-    let dir = log_dir(home, name)?;
     let mut entries = Vec::new();
+    read_each(home, name, at, |index, entry| entries.push((index, entry)))?;
+    Ok(entries)
+}
+
+/// As [`read`], one after the other: a log that is long does not lie in memory whole.
+///
+/// # Errors
+/// As [`read`]; what was given before is then worth nothing.
+pub fn read_each(
+    home: &Path,
+    name: &str,
+    at: Option<&Head>,
+    mut each: impl FnMut(u64, Entry),
+) -> Result<(), LedgerFault> {
+    let dir = log_dir(home, name)?;
     recover::read(&dir, name, at, |index, payload| {
-        entries.push((index, entry::parse_leaf(payload, index)?));
+        each(index, entry::parse_leaf(payload, index)?);
+        Ok(())
+    })
+}
+
+/// Size and root of a log's published checkpoint, where it goes on from an older one. So a log that was put
+/// back is seen by whoever kept that. `None`: nothing is published.
+///
+/// # Errors
+/// [`LedgerFault::LedgerLost`] where it does not.
+pub fn goes_on(
+    home: &Path,
+    name: &str,
+    known: Option<(u64, [u8; 32])>,
+) -> Result<Option<(u64, [u8; 32])>, LedgerFault> {
+    let dir = log_dir(home, name)?;
+    let published = checkpoint(&dir)?;
+    let Some((size, root)) = known.filter(|(size, _)| *size > 0) else { return Ok(published) };
+    let (mut tree, mut met) = (Tree::default(), false);
+    recover::read(&dir, name, None, |_, payload| {
+        tree.push(leaf_hash(payload), |_, _, _| ());
+        met |= tree.size() == size && tree.root() == root;
         Ok(())
     })?;
-    Ok(entries)
+    let why = match tree.size() < size {
+        true => "it ends before what is known of it",
+        false => "its root differs from what is known of it",
+    };
+    match met {
+        true => Ok(published),
+        false => Err(LedgerFault::LedgerLost { why, journal: JournalId([0; 16]), size }),
+    }
 }
 
 fn log_dir(home: &Path, name: &str) -> Result<PathBuf, LedgerFault> {

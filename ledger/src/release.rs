@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, hex, hex_array, text_i64, text_u64, text_u64_option};
 use crate::dsse::Envelope;
+use crate::fingerprint::FingerprintedDomain;
 use crate::log::SpanEntry;
 use crate::signing::{SigningKey, VerifyingKey};
 use crate::statement::{self, Digests, Predicate, StatementFault, StatementSubject};
@@ -66,6 +67,10 @@ pub struct Release {
     pub key: Vec<Column>,
     /// The columns of the record value, in order.
     pub columns: Vec<Column>,
+    /// The token domains in use, without key versions: what makes equal values of two writings, and
+    /// for what a domain may be used. Left out where there is none, and before it was written down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<FingerprintedDomain>,
     /// How changes become records.
     #[serde(default, skip_serializing_if = "Changes::is_default")]
     pub changes: Changes,
@@ -158,13 +163,15 @@ impl LiveRelease {
         &self.approvers
     }
 
-    /// Asked again before each transaction.
+    /// Asked again before each transaction. The instant that was asked about, in milliseconds since the
+    /// epoch.
     ///
     /// # Errors
     /// [`ReleaseFault::Expired`].
-    pub fn live(&self, now: SystemTime) -> Result<(), ReleaseFault> {
-        match Timestamp::try_from(now) {
-            Ok(now) if now < self.expires => Ok(()),
+    pub fn live(&self, now: SystemTime) -> Result<i64, ReleaseFault> {
+        // In milliseconds: outside it is told by a record's time, which has no finer one.
+        match Timestamp::try_from(now).map(Timestamp::as_millisecond) {
+            Ok(now_ms) if now_ms < self.expires.as_millisecond() => Ok(now_ms),
             _ => Err(ReleaseFault::Expired { at: self.release.expires.clone() }),
         }
     }

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use ct_merkle::{ConsistencyProof, HashableLeaf, RootHash, mem_backed_tree::MemoryBackedTree};
+use ct_merkle::{HashableLeaf, mem_backed_tree::MemoryBackedTree};
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -219,13 +219,10 @@ fn goes_on(known: &Known, note: &Note, proof: Vec<u8>) -> Result<(), Refused> {
     if cosigned == 0 {
         return Ok(());
     }
-    let refused = Refused::Inconsistent { size, cosigned };
-    let Ok(proof) = ConsistencyProof::<Sha256>::try_from_bytes(proof) else {
-        return Err(refused);
-    };
-    let old = RootHash::<Sha256>::new(known.root.into(), cosigned);
-    let new = RootHash::<Sha256>::new(note.root.into(), size);
-    new.verify_consistency(&old, &proof).map_err(|_| refused)
+    match note.goes_on_from(cosigned, known.root, proof) {
+        true => Ok(()),
+        false => Err(Refused::Inconsistent { size, cosigned }),
+    }
 }
 
 /// What is signed: `cosignature/v1`, the time, and the checkpoint without signatures.

@@ -20,11 +20,12 @@ pub mod allowed;
 mod close;
 pub(crate) mod drawing;
 mod fold;
-mod keys;
+pub(crate) mod keys;
 pub(crate) mod store;
 mod sums;
 pub(crate) mod trial;
 mod vector;
+pub mod windows;
 mod worker;
 
 pub use worker::Worker;

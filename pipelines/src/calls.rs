@@ -41,7 +41,15 @@ impl Calls {
         // Each worker of a group has its own: what it was asked, it tells.
         let group = place.serve.group.as_ref();
         let name = group.map_or(LOG.to_owned(), |group| format!("worker-{}", group.worker));
-        let log = Log::control(&home, &name, keys.log_keys(CALLS_HOME))?;
+        let log = Log::control(&home, &name, keys.log_keys(CALLS_HOME)).map_err(|fault| {
+            let LedgerFault::Locked { .. } = fault else { return fault.into() };
+            let lock = home.join(&name).join("lock");
+            let next = match group {
+                Some(_) => "give each worker of the group a `worker` of its own (`serve.group`)",
+                None => "end that one: one service runs a place (`fuser` with that file names it)",
+            };
+            RunFault::Served { lock, next }
+        })?;
         Ok(Self { log, name, keys })
     }
 

@@ -83,12 +83,13 @@ pub fn topic(place: &Path, topic: &str, records: u64) -> Result<Classified, RunF
         let expected = place.sovereign.id.clone();
         return Err(RunFault::Cluster { side: "sovereign", expected, found });
     }
-    let topic_fault = |what: &str| RunFault::Topic { topic: topic.to_owned(), what: what.into() };
+    let topic_fault = |what: &str| RunFault::of_source(&place, topic, what);
     let partitions = admin
         .topic(topic)
         .map_err(&fault)?
         .ok_or_else(|| {
-            topic_fault("does not exist in the sovereign cluster\n  next: mend the name")
+            let side = place.sovereign.dir.as_ref().map_or(" in the sovereign cluster", |_| "");
+            topic_fault(&format!("does not exist{side}\n  next: mend the name"))
         })?
         .partitions;
     let share = records.div_ceil(u64::try_from(partitions).unwrap_or(1).max(1));
@@ -295,8 +296,8 @@ impl Classified {
         if self.unnamed > 0 {
             writeln!(
                 out,
-                "# {} more leaves are not named here: without a declared schema a name may be data, and \
-                 these are in fewer than {FLOOR} records or do not look harmless",
+                "# {} more leaves are not named here: they look like data, or no schema declares them and \
+                 they are in fewer than {FLOOR} records",
                 rounded(self.unnamed)
             )?;
         }

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use douane_connectors::edge::{CommitOutcome, Sink};
-use douane_gate::Gate;
+use douane_gate::{Bundled, Gate};
 use douane_ledger::log::{Entry, LedgerFault, Log};
 use douane_ledger::release::Limits;
 
@@ -14,9 +15,17 @@ use crate::fault::RunFault;
 use crate::position::Layout;
 use crate::stop::Stop;
 
+mod bundles;
+
 /// Records and bytes leased at a time at most. A lease that a crash leaves unused is lost: limits err
 /// on the side of less.
 const LEASE: Allowance = Allowance { records: 100_000, bytes: 256 << 20 };
+
+/// As long as a coordinator leaves a transaction open (`transaction.timeout.ms`): what is fenced later than that may
+/// have been fenced by it alone.
+const OPEN_FOR_LONG: Duration = Duration::from_secs(10);
+pub(crate) const LAYOUT_TOO_LARGE: &str = "the layout record is larger than the topic takes";
+const ENDED_BY_THE_TARGET: &str = "a cluster ended a transaction that was open for long";
 
 /// Records and bytes: what a shard may still send under its leases, what a release has left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,17 +34,52 @@ pub struct Allowance {
     bytes: u64,
 }
 
+/// What a process left in the target, by which it knows whether anybody took over since.
+pub enum Left {
+    /// Nothing of its own: it was fenced before it could commit. Whoever runs may run on, and commit bundles; who fences
+    /// pipelines so that they end meant this one as well.
+    Nothing { fences: u64 },
+    /// The layout that it knows there (none: there was none), or the one that it sent last and heard nothing of.
+    Layout { known: Option<Layout>, sent: Option<Layout> },
+}
+
+impl Left {
+    /// The layout that counts.
+    ///
+    /// # Errors
+    /// [`RunFault::Fenced`] where it is another process's, or of who fenced this one so that it ends.
+    pub fn standing(&self, found: Layout) -> Result<Layout, RunFault> {
+        let is_left = match self {
+            Self::Nothing { fences } => found.fences == *fences,
+            Self::Layout { known, sent } => {
+                [known, sent].into_iter().flatten().any(|left| *left == found)
+            }
+        };
+        is_left.then_some(found).ok_or(RunFault::Fenced)
+    }
+}
+
 /// What one shard at a time may touch.
 struct Guarded {
     /// The layout's producer; `None` after a commit whose outcome is not known.
     sink: Option<Box<dyn Sink>>,
     /// Another process fenced the layout. From then on nothing of this one's is fenced anew, by no shard.
     taken_over: bool,
+    /// As the target has it.
+    layout: Layout,
+    /// One with a bundle, of whose commit nobody knows: the target has this one or the one above.
+    sent: Option<Layout>,
     log: Log,
     /// What all leases under this release took of its limits.
     leased: Allowance,
     /// Windows of statistics among them, each once.
     windows: BTreeSet<String>,
+}
+
+impl Guarded {
+    fn left(&self) -> Left {
+        Left::Layout { known: Some(self.layout.clone()), sent: self.sent.clone() }
+    }
 }
 
 /// See the module.
@@ -72,14 +116,16 @@ impl<'a> Control<'a> {
             crossing,
             stop,
             gate: crossing.gate()?,
-            layout,
             guarded: Mutex::new(Guarded {
                 sink: Some(sink),
                 taken_over: false,
+                layout: layout.clone(),
+                sent: None,
                 log,
                 leased,
                 windows,
             }),
+            layout,
         };
         control.prove()?;
         Ok(control)
@@ -91,7 +137,8 @@ impl<'a> Control<'a> {
         self.guarded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The layout that this process committed.
+    /// The layout that this process committed as it began. Bundles and the control log's head, which
+    /// change meanwhile, are not asked of it.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -101,40 +148,82 @@ impl<'a> Control<'a> {
     /// call and the shard's first commit after it.
     pub fn prove(&self) -> Result<(), RunFault> {
         let mut guarded = self.guarded();
-        let sink = match guarded.sink.take() {
-            Some(sink) => sink,
-            None => {
-                self.still_ours(&guarded)?;
-                let id = self.crossing.names.layout_transactional_id();
-                let sink = self.crossing.fence(&id, self.stop)?;
-                // Fencing anew would also win against a process that started in between.
-                if self.crossing.positions.layout()?.as_ref() != Some(&self.layout) {
-                    return Err(RunFault::Fenced);
+        let sink = self.own(&mut guarded)?;
+        let layout = guarded.layout.clone();
+        self.put(&mut guarded, sink, layout, None)
+    }
+
+    /// The layout's producer, fenced anew where it was given up.
+    fn own(&self, guarded: &mut Guarded) -> Result<Box<dyn Sink>, RunFault> {
+        if let Some(sink) = guarded.sink.take() {
+            return Ok(sink);
+        }
+        self.still_ours(guarded)?;
+        let sink =
+            self.crossing.fence(&self.crossing.names.layout_transactional_id(), self.stop)?;
+        // Fencing anew would also win against a process that started in between. And nothing is under
+        // way any more: what is there now is what became of a commit that was not answered.
+        let found = self.crossing.positions.layout()?.ok_or(RunFault::Fenced)?;
+        guarded.layout = guarded.left().standing(found)?;
+        guarded.sent = None;
+        Ok(sink)
+    }
+
+    /// Commits a layout, and a bundle with it.
+    fn put(
+        &self,
+        guarded: &mut Guarded,
+        sink: Box<dyn Sink>,
+        layout: Layout,
+        bundle: Option<&Bundled>,
+    ) -> Result<(), RunFault> {
+        let crossing = self.crossing;
+        let sealed = crossing.positions.seal_layout(&self.gate, &layout)?;
+        let transaction = match bundle {
+            None => crossing.transaction(None, &sealed)?,
+            Some(bundle) => crossing.bundle_transaction(bundle, &sealed)?,
+        };
+        guarded.sent = bundle.is_some().then(|| layout.clone());
+        let began = Instant::now();
+        let sink = match sink.commit(&transaction) {
+            CommitOutcome::Committed(sink) => Some(sink),
+            CommitOutcome::CommittedButSuspect => None,
+            CommitOutcome::Fenced => {
+                let fault = match self.still_ours(guarded) {
+                    // Of a process that was frozen the coordinator ended it, and nobody took over: it is fenced anew.
+                    Ok(()) if began.elapsed() >= OPEN_FOR_LONG => {
+                        RunFault::Again(format!("layout: {ENDED_BY_THE_TARGET}"))
+                    }
+                    // Whose the layout is cannot be read now, and is before anything is fenced anew.
+                    Err(fault) if fault.passes() && began.elapsed() >= OPEN_FOR_LONG => fault,
+                    _ => RunFault::Fenced,
+                };
+                guarded.taken_over = matches!(fault, RunFault::Fenced);
+                return Err(fault);
+            }
+            CommitOutcome::Unknown(why)
+            | CommitOutcome::Late(why)
+            | CommitOutcome::Ended(why)
+            | CommitOutcome::Aborted(why) => {
+                return Err(RunFault::Again(format!("layout: {why}")));
+            }
+            CommitOutcome::Refused { index, .. } => {
+                // Records need no bundle: who reads outside sees that the newest grows old.
+                if index.and(bundle).is_some() {
+                    let topic = &crossing.names.manifest;
+                    return Err(RunFault::Again(format!("a bundle is larger than {topic} takes")));
                 }
-                sink
+                let (topic, what) = (crossing.names.position.clone(), LAYOUT_TOO_LARGE.to_owned());
+                return Err(RunFault::Topic { topic, what });
             }
         };
-        let sealed = self.crossing.positions.seal_layout(&self.gate, &self.layout)?;
-        match sink.commit(&self.crossing.transaction(None, &sealed)?) {
-            CommitOutcome::Committed(sink) => {
-                guarded.sink = Some(sink);
-                Ok(guarded.log.position_committed(&self.layout.control)?)
-            }
-            CommitOutcome::Fenced => {
-                guarded.taken_over = true;
-                Err(RunFault::Fenced)
-            }
-            CommitOutcome::CommittedButSuspect => {
-                Ok(guarded.log.position_committed(&self.layout.control)?)
-            }
-            CommitOutcome::Unknown(why) | CommitOutcome::Aborted(why) => {
-                Err(RunFault::Again(format!("layout: {why}")))
-            }
-            CommitOutcome::Refused { .. } => Err(RunFault::Topic {
-                topic: self.crossing.names.position.clone(),
-                what: "the layout record is larger than the topic takes".into(),
-            }),
-        }
+        (guarded.sink, guarded.layout, guarded.sent) = (sink, layout, None);
+        Ok(guarded.log.position_committed(&guarded.layout.control)?)
+    }
+
+    /// What the next settling of this process goes on from.
+    pub fn left(&self) -> Left {
+        self.guarded().left()
     }
 
     /// The layout in the target is still this process's. Asked before something is fenced anew: who was taken over
@@ -144,20 +233,19 @@ impl<'a> Control<'a> {
     }
 
     fn still_ours(&self, guarded: &Guarded) -> Result<(), RunFault> {
-        if guarded.taken_over || self.crossing.positions.layout()?.as_ref() != Some(&self.layout) {
+        if guarded.taken_over {
             return Err(RunFault::Fenced);
         }
-        Ok(())
+        let found = self.crossing.positions.layout()?.ok_or(RunFault::Fenced)?;
+        guarded.left().standing(found).map(drop)
     }
 
-    /// What it means that a shard's transaction was fenced. Its coordinator does that to a transaction that was open
+    /// What it means that a shard's transaction was fenced, in the target or in the journals' topic. Its coordinator does that to a transaction that was open
     /// for too long, of a target that was slow or a process that was frozen: then the layout can be proved, and
     /// the next life fences anew. Whoever took over fenced the layout as well.
     pub fn after_fence(&self) -> RunFault {
         match self.prove() {
-            Ok(()) => {
-                RunFault::Again("the target ended a transaction that was open for long".into())
-            }
+            Ok(()) => RunFault::Again(ENDED_BY_THE_TARGET.into()),
             Err(fault) => fault,
         }
     }
@@ -210,6 +298,14 @@ impl<'a> Control<'a> {
         allowance.records -= records;
         allowance.bytes -= bytes;
         Ok(())
+    }
+
+    /// Puts back what [`Self::cover`] took for a transaction of which nothing was sent.
+    pub fn uncover(&self, allowance: &mut Allowance, records: u64, bytes: u64) {
+        let limits = &self.crossing.release.limits;
+        if limits.records.is_some() || limits.bytes.is_some() {
+            *allowance = allowance.plus(Allowance { records, bytes });
+        }
     }
 
     /// Gives back what a shard that ends has not used. It takes nothing of it afterwards.
@@ -284,9 +380,17 @@ impl<'a> Control<'a> {
             let written = guarded.log.append(&entry).and_then(|_| guarded.log.sync());
             written.map_err(of_control)?;
         }
+        self.sign_held(&mut guarded)
+    }
+
+    /// Publishes a checkpoint of the control log, as far as the layout names it.
+    pub fn sign(&self) -> Result<(), RunFault> {
+        self.sign_held(&mut self.guarded())
+    }
+
+    fn sign_held(&self, guarded: &mut Guarded) -> Result<(), RunFault> {
         let size = guarded.log.head().size;
-        let name = self.crossing.names.control_log();
-        self.crossing.publish(&mut guarded.log, &name, size)
+        self.crossing.publish(&mut guarded.log, &self.crossing.names.control_log(), size)
     }
 }
 
@@ -400,6 +504,7 @@ fn lease(left: Allowance, has: Allowance, asked: Allowance, tasks: u32) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::position::BundleSent;
 
     fn of(records: u64, bytes: u64) -> Allowance {
         Allowance { records, bytes }
@@ -410,6 +515,35 @@ mod tests {
         assert!(matches!(of_control(LedgerFault::Fenced), RunFault::Fenced));
         let broken = of_control(LedgerFault::Poisoned);
         assert!(matches!(broken, RunFault::ControlLog(LedgerFault::Poisoned)));
+    }
+
+    /// After a commit of a bundle that was not answered the target says which layout counts, and the next
+    /// bundle has the number that follows from it: none twice, and none left out.
+    #[test]
+    fn what_is_in_the_target_says_whether_a_bundle_is_outside() {
+        let known = crate::position::tests::layout(1);
+        let bundle = BundleSent { number: 1, digest: "ab".repeat(32), logs: Vec::new() };
+        let sent = Layout { bundle: Some(bundle), ..known.clone() };
+        let other = Layout { epoch: 7, ..known.clone() };
+        let stands = |found: &Layout, sent: Option<&Layout>| {
+            let left = Left::Layout { known: Some(known.clone()), sent: sent.cloned() };
+            left.standing(found.clone()).ok()
+        };
+        assert_eq!(stands(&known, None), Some(known.clone()));
+        assert_eq!(stands(&known, Some(&sent)), Some(known.clone()));
+        assert_eq!(stands(&sent, Some(&sent)), Some(sent.clone()));
+        // Of another process: it has the pipeline now.
+        assert_eq!(stands(&sent, None), None);
+        assert_eq!(stands(&other, Some(&sent)), None);
+        let none = Left::Layout { known: None, sent: None };
+        assert!(matches!(none.standing(known.clone()), Err(RunFault::Fenced)));
+        // Who left nothing goes on from whatever is there, and not where it was told to end.
+        let nothing = Left::Nothing { fences: known.fences };
+        assert!(nothing.standing(sent.clone()).is_ok() && nothing.standing(other).is_ok());
+        assert!(matches!(nothing.standing(sent.clone().fenced()), Err(RunFault::Fenced)));
+        // Of who fenced it so that it ends: nobody has it.
+        assert_eq!(stands(&known.clone().fenced(), Some(&sent)), None);
+        assert_eq!(stands(&sent.clone().fenced(), Some(&sent)), None);
     }
 
     #[test]

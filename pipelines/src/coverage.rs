@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use douane_connectors::edge::{Admin, Global, Topics};
 use douane_connectors::kafka::Cluster;
+use douane_ledger::canonical;
 use douane_ledger::coverage::{
     Chain, Expect, Finding, Findings, Lane, Manifests, Record, Releases, Walked,
 };
@@ -22,6 +23,12 @@ use crate::config::{self, Outside};
 use crate::edges;
 use crate::fault::RunFault;
 use crate::key_home::PublicKeys;
+use crate::schedule;
+use crate::vigil::Stamp;
+
+mod bundles;
+
+pub use bundles::BundleSaid;
 
 /// How long nothing may come of a topic that has more. Longer than a transaction may stay open.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,6 +45,11 @@ pub struct Ask {
     pub releases: Vec<PathBuf>,
     /// An answer of before, as JSON.
     pub earlier: Option<PathBuf>,
+    /// The keys of witnesses who must have cosigned each log of the newest bundle.
+    pub witnesses: Vec<String>,
+    /// Seconds that the newest bundle, and the newest lines of witnesses, may be old.
+    pub bundled_within: Option<u64>,
+    pub cosigned_within: Option<u64>,
 }
 
 /// What a topic came to.
@@ -59,6 +71,8 @@ pub struct Answer {
     /// All there were; `findings` has the first thousand.
     pub findings_total: u64,
     pub findings: Vec<Said>,
+    /// The newest bundle of checkpoints; null where there is none.
+    pub bundle: Option<BundleSaid>,
     /// Records may be gone by compaction, which nothing outside can tell from a removal.
     pub compacted: bool,
 }
@@ -78,7 +92,12 @@ impl From<&Finding> for Said {
 
 /// Reads the whole topic and says what it came to.
 pub fn verify(file: &Path, ask: &Ask) -> Result<Answer, RunFault> {
-    let opened = Opened::with(file, ask, Vec::new())?;
+    let mut opened = Opened::with(file, ask, Vec::new())?;
+    let now_ms = schedule::now_ms();
+    opened.manifests.are_fresh(
+        ask.bundled_within.map(|within| now_ms.saturating_sub(within.saturating_mul(1_000))),
+        ask.cosigned_within.map(|within| (now_ms / 1_000).saturating_sub(within)),
+    );
     let walked = opened.walk()?;
     let mut findings = opened.manifests.findings().clone();
     let (mut records, mut retired) = (0, 0);
@@ -99,6 +118,10 @@ pub fn verify(file: &Path, ask: &Ask) -> Result<Answer, RunFault> {
         earlier_checked: ask.earlier.is_some(),
         findings_total: findings.total(),
         findings: said(&findings),
+        bundle: opened
+            .manifests
+            .newest_bundle()
+            .map(|newest| BundleSaid::of(newest, opened.checkpoints_checked)),
         compacted: opened.compacted,
     })
 }
@@ -129,6 +152,9 @@ impl Answer {
                 "  the logs begin at offsets {} of the manifests\n",
                 begins(chains)
             ));
+        }
+        if let Some(bundle) = &self.bundle {
+            out.push_str(&bundle.text());
         }
         for Said { message, .. } in &self.findings {
             out.push_str(&format!("  {message}\n"));
@@ -177,6 +203,39 @@ pub(crate) struct Opened {
     /// How far the manifests were read.
     read_to: i64,
     compacted: bool,
+    checkpoints_checked: bool,
+    /// Files of revocations, as they were before they were read.
+    revocations: Vec<Revocations>,
+}
+
+/// A file of revocations, as it was.
+struct Revocations {
+    path: PathBuf,
+    stamp: Stamp,
+    /// SHA-256, hexadecimal; `None` where there is none, or nothing can be read.
+    digest: Option<String>,
+}
+
+impl Revocations {
+    /// Looked at before it is read: what is written meanwhile makes it another one.
+    fn of(path: PathBuf) -> Self {
+        let stamp = Stamp::of(&path);
+        let digest = std::fs::read(&path).ok().map(|bytes| canonical::sha256_hex(&bytes));
+        Self { path, stamp, digest }
+    }
+
+    /// It says something else now, or nobody can tell. Whoever copies it anew, or touches it, says nothing else.
+    fn is_another(&mut self) -> bool {
+        if Stamp::of(&self.path).is(&self.stamp) {
+            return false;
+        }
+        let now = Self::of(self.path.clone());
+        if now.digest.is_none() || now.digest != self.digest {
+            return true;
+        }
+        *self = now;
+        false
+    }
 }
 
 impl Opened {
@@ -184,6 +243,9 @@ impl Opened {
     /// beside what `ask` says.
     pub fn with(file: &Path, ask: &Ask, chains: Vec<Chain>) -> Result<Self, RunFault> {
         let outside = config::load_outside(file).map_err(RunFault::Findings)?;
+        let trust = ask.trust.as_ref().or(outside.trust.as_ref());
+        let revocations = trust.into_iter().flat_map(|trust| revocations(trust, &ask.releases));
+        let revocations = revocations.map(Revocations::of).collect();
         let mut expect = expect(&outside, ask)?;
         expect.earlier.extend(chains);
         let topics = edges::topics(&outside.global)?;
@@ -192,13 +254,16 @@ impl Opened {
         let compacted = admin
             .topic_config(&ask.topic)
             .is_ok_and(|config| config.cleanup_policy.contains("compact"));
+        let checkpoints_checked = expect.checkpoint.is_some();
         let mut opened = Self {
+            checkpoints_checked,
             topic: ask.topic.clone(),
             topics,
             manifests: Manifests::new(expect),
             until: vec![0; usize::try_from(partitions).unwrap_or(0)],
             read_to: 0,
             compacted,
+            revocations,
         };
         let low = opened.take_manifests()?;
         opened.manifests.settle(low);
@@ -208,6 +273,11 @@ impl Opened {
     /// What came since.
     pub fn look_again(&mut self) -> Result<(), RunFault> {
         self.take_manifests().map(drop)
+    }
+
+    /// A file of revocations is another one than was read: what it says now is not known here.
+    pub fn is_outdated(&mut self) -> bool {
+        self.revocations.iter_mut().any(Revocations::is_another)
     }
 
     /// In this order: what is committed now has its manifest in the log now, though its marker may
@@ -340,7 +410,7 @@ pub(crate) fn read_manifests(
     Ok((low, reached.map_err(&away)?))
 }
 
-fn record<'a>(raw: &RawRecord<'a>) -> Record<'a> {
+pub(crate) fn record<'a>(raw: &RawRecord<'a>) -> Record<'a> {
     Record {
         partition: raw.partition,
         offset: raw.offset,
@@ -358,11 +428,18 @@ fn expect(outside: &Outside, ask: &Ask) -> Result<Expect, RunFault> {
         false => Some(releases(ask.trust.as_ref().or(outside.trust.as_ref()), &ask.releases)?),
     };
     let earlier = ask.earlier.as_deref().map(|path| earlier(path, &ask.topic)).transpose()?;
+    let (earlier, earlier_bundles) = earlier.unwrap_or_default();
+    let dir = ask.keys.as_ref().or(outside.keys.as_ref());
+    let checkpoint = dir.map(|dir| PublicKeys::checkpoint(dir)).transpose();
+    let checkpoint = checkpoint.map_err(|fault| RunFault::Keys(fault.to_string()))?.flatten();
     Ok(Expect {
         topic: ask.topic.clone(),
         keys: vec![public],
         releases,
-        earlier: earlier.unwrap_or_default(),
+        earlier,
+        earlier_bundles,
+        checkpoint,
+        witnesses: ask.witnesses.clone(),
     })
 }
 
@@ -427,12 +504,18 @@ fn releases(trust: Option<&PathBuf>, files: &[PathBuf]) -> Result<Releases, RunF
     Ok(releases)
 }
 
-/// The chains of an answer that was kept.
-fn earlier(path: &Path, topic: &str) -> Result<Vec<Chain>, RunFault> {
+/// The chains of an answer that was kept, and its newest bundle.
+fn earlier(path: &Path, topic: &str) -> Result<(Vec<Chain>, Vec<String>), RunFault> {
     #[derive(Deserialize)]
     struct Kept {
         topic: String,
         chains: Vec<Chain>,
+        #[serde(default)]
+        bundle: Option<KeptBundle>,
+    }
+    #[derive(Deserialize)]
+    struct KeptBundle {
+        digest: String,
     }
     let no = |why: &str| {
         let next = "next: name what `verify --topic --format json` printed for this topic";
@@ -441,7 +524,7 @@ fn earlier(path: &Path, topic: &str) -> Result<Vec<Chain>, RunFault> {
     let kept: Kept =
         serde_json::from_slice(&read(path)?).map_err(|_| no("this is no answer of `verify`"))?;
     match kept.topic == topic {
-        true => Ok(kept.chains),
+        true => Ok((kept.chains, kept.bundle.map(|bundle| bundle.digest).into_iter().collect())),
         false => Err(no("it is of another topic")),
     }
 }
@@ -449,6 +532,29 @@ fn earlier(path: &Path, topic: &str) -> Result<Vec<Chain>, RunFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn revocations_that_are_copied_anew_say_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trust.revocations.json");
+        let write = |text: &str| {
+            let aside = dir.path().join("aside");
+            std::fs::write(&aside, text).unwrap();
+            std::fs::rename(&aside, &path).unwrap();
+        };
+        let mut absent = Revocations::of(path.clone());
+        assert!(!absent.is_another());
+        write("[1]");
+        assert!(absent.is_another(), "there is one now");
+        let mut read = Revocations::of(path.clone());
+        write("[1]");
+        assert!(!Stamp::of(&path).is(&read.stamp), "another file by its stamp");
+        assert!(!read.is_another() && !read.is_another());
+        write("[2]");
+        assert!(read.is_another());
+        std::fs::remove_file(&path).unwrap();
+        assert!(read.is_another(), "what was revoked stays so");
+    }
 
     #[test]
     fn revocations_lie_where_revoke_puts_them() {

@@ -8,7 +8,7 @@ use douane_connectors::edge::{
     Admin, EdgeFault, Global, Quarantine, Sink, SinkFault, Source, Transaction,
 };
 use douane_connectors::registry::Registry;
-use douane_gate::{Crossing as AtGate, Destination, Gate, SealContext, Sealed, Target};
+use douane_gate::{Cause, Crossing as AtGate, Destination, Gate, SealContext, Sealed, Target};
 use douane_ledger::dsse::Envelope;
 use douane_ledger::log::{Entry, Head, Log};
 use douane_ledger::release::LiveRelease;
@@ -18,8 +18,11 @@ use douane_transforms::Keyring;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::aside::QuarantineTopic;
+use crate::clock::Clock;
 use crate::config::{Pipeline, Place};
 use crate::edges::Edges;
+use crate::enrich::Published;
 use crate::fault::RunFault;
 use crate::identity;
 use crate::journals;
@@ -28,9 +31,11 @@ use crate::merge::Merge;
 use crate::names::{Names, checkpoint_origin, ledger_home};
 use crate::plan::{Plan, StageStop, Staged};
 use crate::position::{
-    Approved, LAYOUT_KEY, LAYOUT_PARTITION, LAYOUT_SHARD, Layout, Position, ShardHead,
+    Approved, LAYOUT_KEY, LAYOUT_PARTITION, LAYOUT_SHARD, Layout, Position, ShardHead, parse,
 };
 use crate::record_key;
+use crate::release;
+use crate::software::software;
 use crate::stop::Stop;
 use crate::traces::Traces;
 use crate::turn::Refused;
@@ -38,6 +43,8 @@ use crate::vigil::Right;
 
 /// How long one try at something outside may take.
 pub const TRY: Duration = Duration::from_secs(10);
+/// How long a position is read.
+const READ: Duration = Duration::from_secs(30);
 
 /// How long a target may be away before it is said.
 const FENCE: Duration = Duration::from_secs(30);
@@ -76,6 +83,8 @@ pub struct PositionTopic {
     id: String,
     /// Of each root, the active one first.
     keys: Vec<Key>,
+    /// Under the active root: for what is sealed without a gate.
+    blind: Key,
 }
 
 impl PositionTopic {
@@ -93,12 +102,22 @@ impl PositionTopic {
             name: Names::of(place, pipeline).position,
             id: topic_id.to_owned(),
             keys: keys.pipeline_keys(Purpose::Position, &pipeline.name),
+            blind: keys.seal_blind(&pipeline.name),
         }
     }
 
     /// Seals the layout, as the record that stands alone in its partition.
     pub fn seal_layout(&self, gate: &Gate, layout: &Layout) -> Result<Sealed, RunFault> {
         self.seal(gate, "layout", LAYOUT_PARTITION, LAYOUT_KEY, LAYOUT_SHARD, layout)
+    }
+
+    /// As [`Self::seal_layout`], of what was fenced so that it ends: there may be no release to make a gate of.
+    pub fn seal_fenced(&self, layout: &Layout) -> Result<Sealed, RunFault> {
+        let plain = serde_json::to_vec(layout)
+            .map_err(|_| RunFault::Gate("a layout has no JSON form".into()))?;
+        let (keys, to) = ((&self.keys[0], &self.blind), self.context(LAYOUT_SHARD));
+        douane_gate::seal_position(keys, LAYOUT_PARTITION, LAYOUT_KEY, &plain, &to)
+            .map_err(|fault| RunFault::Gate(fault.to_string()))
     }
 
     fn seal<T: Serialize>(
@@ -128,7 +147,12 @@ impl PositionTopic {
 
     /// The committed layout, if there is one.
     pub fn layout(&self) -> Result<Option<Layout>, RunFault> {
-        self.read("layout", LAYOUT_PARTITION, LAYOUT_SHARD)
+        self.layout_within(READ)
+    }
+
+    /// As [`Self::layout`], for so long at most: whoever died in a transaction keeps it open until he is fenced.
+    pub fn layout_within(&self, at_most: Duration) -> Result<Option<Layout>, RunFault> {
+        self.read("layout", LAYOUT_PARTITION, LAYOUT_SHARD, at_most)
     }
 
     /// A shard's committed position, if it has one in this epoch. A record of an earlier epoch is
@@ -139,7 +163,7 @@ impl PositionTopic {
 
     /// A shard's position as it stands in the target, of whatever epoch.
     pub fn last_position(&self, shard: u32) -> Result<Option<Position>, RunFault> {
-        self.read("position", Layout::position_partition(shard), shard)
+        self.read("position", Layout::position_partition(shard), shard, READ)
     }
 
     /// Every shard as the target names it: where it stands, and its position of this epoch. Shards
@@ -163,8 +187,9 @@ impl PositionTopic {
         what: &'static str,
         partition: i32,
         shard: u32,
+        at_most: Duration,
     ) -> Result<Option<T>, RunFault> {
-        let last = self.global.read_last(&self.name, partition, TRY * 3).map_err(|fault| {
+        let last = self.global.read_last(&self.name, partition, at_most).map_err(|fault| {
             match fault.stays() {
                 true => RunFault::Edge(fault.to_string()),
                 false => RunFault::Again(format!("position topic: {fault}")),
@@ -177,9 +202,7 @@ impl PositionTopic {
         let sealer = sealer(&self.keys, &value);
         let plain = douane_gate::open(sealer, place, &key, &value, &self.context(shard))
             .map_err(|fault| unreadable(fault.to_string()))?;
-        serde_json::from_slice(&plain)
-            .map(Some)
-            .map_err(|_| unreadable("not a record of version 1".into()))
+        parse(what, &plain).map(Some)
     }
 }
 
@@ -206,16 +229,19 @@ pub struct Crossing {
     pub target: Target,
     pub positions: PositionTopic,
     pub edges: Edges,
-    pub quarantine_topic_id: String,
-    /// Largest record that the quarantine topic takes.
-    pub quarantine_bytes_max: usize,
+    /// As the start found it.
+    pub quarantine: QuarantineTopic,
     pub software: String,
+    /// Statistics that rows get, where they get any.
+    pub published: Option<Published>,
     /// How the record key is made: what the layout pins.
     pub record_key: Vec<String>,
     key_ids: Vec<String>,
     registry: Mutex<SchemaCache>,
     /// Whether this release may still write.
     pub right: Right,
+    /// By which it expires.
+    pub clock: Clock,
     /// Where it is told what a transaction took.
     pub traces: Traces,
 }
@@ -240,10 +266,10 @@ pub struct Opened {
     pub approved: Approved,
     pub target: Target,
     pub positions: PositionTopic,
-    pub quarantine_topic_id: String,
-    pub quarantine_bytes_max: usize,
+    pub quarantine: QuarantineTopic,
     pub registry: Option<Registry>,
     pub edges: Edges,
+    pub clock: Clock,
 }
 
 impl Crossing {
@@ -263,6 +289,10 @@ impl Crossing {
         let key_ids = keyring.ids(&keys_used(&plan)).iter().map(ToString::to_string).collect();
         Self {
             record_key: record_key::made_by(&pipeline, &plan, &keyring),
+            published: plan
+                .enriched
+                .as_ref()
+                .map(|enriched| Published::new(&enriched.said, keys.manifest_public())),
             key_ids,
             traces: Traces::of(place.telemetry.as_ref()),
             place,
@@ -278,11 +308,11 @@ impl Crossing {
             target: opened.target,
             positions: opened.positions,
             edges: opened.edges,
-            quarantine_topic_id: opened.quarantine_topic_id,
-            quarantine_bytes_max: opened.quarantine_bytes_max,
-            software: software(),
+            quarantine: opened.quarantine,
+            software: software().to_owned(),
             registry: Mutex::new(registry),
             right: Right::default(),
+            clock: opened.clock,
         }
     }
 
@@ -302,12 +332,37 @@ impl Crossing {
     }
 
     /// The release is live at this moment: not expired, not revoked; and its keys may be used.
-    pub fn still_live(&self) -> Result<(), RunFault> {
+    /// Which moment that is by the machine's clock, in milliseconds since the epoch.
+    pub fn still_live(&self) -> Result<i64, RunFault> {
         self.right.holds()?;
         self.keys.lease_holds().map_err(RunFault::lapsed)?;
-        self.release
-            .live(std::time::SystemTime::now())
-            .map_err(|fault| RunFault::Release(fault.to_string()))
+        let machine_ms = jiff::Timestamp::now().as_millisecond();
+        let live = self.release.live(self.clock.now()).map_err(|why| {
+            // Nothing crosses, whether or not the next process is told: the disk may be full.
+            let _ = self.clock.write();
+            release::not_live(&self.pipeline, &self.clock, &why)
+        });
+        // The place's clock is the later one, and brokers refuse a time far ahead of theirs.
+        live.map(|at_ms| at_ms.min(machine_ms))
+    }
+
+    /// As [`Self::still_live`], of a transaction whose intent is durable: where it may not go out any
+    /// more it is void, and nothing of it was sent.
+    pub fn live_to_send(&self, log: &mut Log, of: u64) -> Result<i64, RunFault> {
+        let live = self.still_live();
+        if live.is_err() {
+            void(log, of, "the right to write ended before it was sent")?;
+        }
+        live
+    }
+
+    /// As [`Self::live_to_send`], of one that was on its way when the right ended: its commit is never asked
+    /// for. What ended it; where the right holds again by now, it is tried again.
+    pub fn ended(&self, log: &mut Log, of: u64, why: String) -> RunFault {
+        match void(log, of, "the right to write ended before it was committed") {
+            Ok(()) => self.still_live().err().unwrap_or(RunFault::Again(why)),
+            Err(fault) => fault,
+        }
     }
 
     /// Why stages stopped: of keys that are away, what their home or their disk said.
@@ -395,12 +450,9 @@ impl Crossing {
         })
     }
 
-    /// The writer of refused records, on the sovereign side.
-    pub fn quarantine(&self) -> Result<Box<dyn Quarantine>, RunFault> {
-        self.edges
-            .sovereign
-            .quarantine(self.quarantine_bytes_max)
-            .map_err(RunFault::client("sovereign"))
+    /// The writer of refused records, on the sovereign side, to a topic that takes so large ones.
+    pub fn quarantine_writer(&self, bytes_max: usize) -> Result<Box<dyn Quarantine>, RunFault> {
+        self.edges.sovereign.quarantine(bytes_max).map_err(RunFault::client("sovereign"))
     }
 
     /// A gate of its own for one life of a shard.
@@ -462,10 +514,27 @@ impl Crossing {
             .ok_or_else(|| RunFault::Gate("the position is sealed for another place".into()))
     }
 
+    /// For [`Transaction::only_while`]: a process may be frozen with a transaction open, and wake up when
+    /// its release has ended.
+    pub fn right_holds(&self) -> Result<(), String> {
+        self.still_live().map(drop).map_err(|fault| fault.to_string())
+    }
+
+    /// What the commit of a bundle carries, beside the layout that names it.
+    pub fn bundle_transaction<'a>(
+        &'a self,
+        bundle: &'a douane_gate::Bundled,
+        layout: &'a Sealed,
+    ) -> Result<Transaction<'a>, RunFault> {
+        Transaction::of_bundle(bundle, layout, &self.names.position)
+            .ok_or_else(|| RunFault::Gate("the layout is sealed for another place".into()))
+    }
+
     /// Seals a refused record, or, where it is too large for the topic, its code.
     pub fn seal_quarantine(
         &self,
         gate: &Gate,
+        topic: &QuarantineTopic,
         shard: u32,
         refused: &Refused,
         record: &RawRecord<'_>,
@@ -473,11 +542,12 @@ impl Crossing {
         let context = SealContext {
             zone: self.place.sovereign.zone.clone(),
             cluster_id: self.place.sovereign.id.clone(),
-            topic_id: self.quarantine_topic_id.clone(),
+            topic_id: topic.id.clone(),
             shard,
         };
-        let topic = self.topic_name(record.topic);
-        gate.seal_quarantine(record, topic, refused.code, self.quarantine_bytes_max, &context)
+        let of = self.topic_name(record.topic);
+        let cause = Cause { by: refused.by, code: refused.code };
+        gate.seal_quarantine(record, of, cause, topic.bytes_max, &context)
             .map_err(|fault| RunFault::Gate(fault.to_string()))
     }
 
@@ -494,6 +564,17 @@ impl Crossing {
     /// The ledger's entries that a head names, and what its holder wrote after it.
     pub fn entries(&self, log: &str, head: &Head) -> Result<Vec<(u64, Entry)>, RunFault> {
         Ok(douane_ledger::log::read(&self.ledger_home(), log, Some(head))?)
+    }
+
+    /// As [`Self::entries`], one after the other.
+    pub fn each_entry(
+        &self,
+        log: &str,
+        head: &Head,
+        mut each: impl FnMut(Entry),
+    ) -> Result<(), RunFault> {
+        let home = self.ledger_home();
+        Ok(douane_ledger::log::read_each(&home, log, Some(head), |_, entry| each(entry))?)
     }
 
     /// Ids of the token and encryption keys that the plan uses.
@@ -524,7 +605,9 @@ pub(crate) fn keys_used(plan: &Plan) -> Vec<(Purpose, String)> {
     used
 }
 
-/// Name and version, as they stand in manifests.
-pub(crate) fn software() -> String {
-    format!("douane {}", env!("CARGO_PKG_VERSION"))
+/// Writes down that nothing of an intent crossed.
+fn void(log: &mut Log, of: u64, why: &str) -> Result<(), RunFault> {
+    log.append(&Entry::Void { of, why: why.to_owned() })?;
+    log.sync()?;
+    Ok(())
 }

@@ -19,6 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::clock::Clock;
 use crate::config::{self, Pipeline, Place};
 use crate::fault::RunFault;
 use crate::key_home::{self, Detokenized, KeyHome};
@@ -36,6 +37,8 @@ const VALUE_BYTES_MAX: usize = 128 << 10;
 pub struct Wanted<'a> {
     /// The pipeline's file.
     pub file: &'a Path,
+    /// Which one of a file with several tables.
+    pub table: Option<&'a str>,
     /// The column outside.
     pub column: &'a str,
     /// Of encrypted values, which do not say it themselves.
@@ -70,7 +73,8 @@ pub fn detokenize(
     let entries = book.entries(&case.place)?;
     let calls = book.calls(&case.place, &entries)?;
     let root = trust_root(&case.place, &book)?;
-    let approval = approval(&case, wanted, by, envelope, (&root, &entries))?;
+    let now = Clock::of(&case.place)?.now();
+    let approval = approval(&case, wanted, by, envelope, (&root, &entries), now)?;
     let found = turn_back(&case, &home, wanted)?;
     let opened = found.iter().filter(|found| matches!(found, Found::Value(_))).count();
     let (approvers, request) = approval;
@@ -156,6 +160,7 @@ fn approval(
     by: &str,
     envelope: Option<&Envelope>,
     (root, entries): (&TrustRoot, &[Entry]),
+    now: SystemTime,
 ) -> Result<(Vec<String>, Option<String>), RunFault> {
     let Some(needed) = root.root().detokenize else { return Ok((Vec::new(), None)) };
     let envelope = envelope.ok_or_else(|| {
@@ -164,7 +169,7 @@ fn approval(
              it with `douane keys approve`, and name it with `--approve`"
         ))
     })?;
-    let (request, approvers) = paper::verify(envelope, root, SystemTime::now()).map_err(no)?;
+    let (request, approvers) = paper::verify(envelope, root, now).map_err(no)?;
     let same = request.by == by
         && request.count as usize == wanted.values.len()
         && request.tokens == paper::digest(&request.nonce, wanted.values);
@@ -215,7 +220,8 @@ struct Case {
 }
 
 fn opened(place: &Path, wanted: &Wanted<'_>) -> Result<(Case, KeyHome), RunFault> {
-    let (place, pipeline) = config::load(place, wanted.file).map_err(RunFault::Findings)?;
+    let (place, pipeline) =
+        config::load_table(place, wanted.file, wanted.table).map_err(RunFault::Findings)?;
     if wanted.values.is_empty() || wanted.values.len() > VALUES_MAX {
         return Err(no(format_args!("expected 1 to {VALUES_MAX} values")));
     }

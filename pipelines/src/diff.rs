@@ -11,6 +11,7 @@ use douane_ledger::release::{Column, Limits, Release, draft};
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use crate::bundle;
 use crate::cases;
 use crate::config::{self, Pipeline, Place};
 use crate::fault::RunFault;
@@ -103,9 +104,9 @@ struct Side {
     standing: Option<Standing>,
 }
 
-/// Compares two files: pipelines (`.yaml`), or releases (`.json`).
-pub fn run(place: &Path, old: &Path, new: &Path) -> Result<Diff, RunFault> {
-    Ok(between(Side::of(place, old)?, Side::of(place, new)?))
+/// Compares two files: pipelines (`.yaml`), or releases (`.json`); of those with several tables, one.
+pub fn run(place: &Path, table: Option<&str>, old: &Path, new: &Path) -> Result<Diff, RunFault> {
+    Ok(between(Side::of(place, table, old)?, Side::of(place, table, new)?))
 }
 
 /// As [`run`], of two releases: what signing the new one changes.
@@ -118,6 +119,57 @@ pub fn of_releases(old: &Release, new: &Release) -> Diff {
         standing: None,
     };
     between(side(old), side(new))
+}
+
+/// What a signature under a release changes, by the files that lie there.
+pub enum Since {
+    /// No release lies before it.
+    First,
+    /// It is that release already, in this state, and gets one more signature.
+    Same(&'static str),
+    /// Against the release that it takes the place of.
+    Before(Box<Diff>),
+}
+
+impl Since {
+    /// Of what is about to be signed for a pipeline.
+    pub fn of(place: &Place, pipeline: &Pipeline, next: &Release) -> Result<Self, RunFault> {
+        let Some(envelope) = bundle::find(&pipeline.release, pipeline)? else {
+            return Ok(Self::First);
+        };
+        let before = draft(&envelope).map_err(release::fault)?;
+        // Nobody need have approved it.
+        let state = release::state(place, pipeline, &envelope)?;
+        if before == *next {
+            return Ok(Self::Same(state.word()));
+        }
+        let mut diff = of_releases(&before, next);
+        diff.old = format!("{} ({})", diff.old, state.word());
+        Ok(Self::Before(Box::new(diff)))
+    }
+
+    /// The difference, where there is a release before.
+    pub fn diff(&self) -> Option<&Diff> {
+        match self {
+            Self::Before(diff) => Some(diff),
+            Self::First | Self::Same(_) => None,
+        }
+    }
+
+    /// As a person reads it before signing.
+    pub fn text(&self) -> String {
+        match self {
+            Self::First => "no release lies before it: all of it is new".to_owned(),
+            Self::Same(state) => format!(
+                "it is the release that lies there, {state}: one more signature changes nothing of what it says{}",
+                match *state {
+                    "approved" => "",
+                    _ => ", and what ran before it does not lie here to be compared",
+                }
+            ),
+            Self::Before(diff) => format!("difference to {}\n{}", diff.old, diff.changes()),
+        }
+    }
 }
 
 fn between(old: Side, new: Side) -> Diff {
@@ -139,10 +191,9 @@ fn between(old: Side, new: Side) -> Diff {
     ] {
         compare(part, before, after, &mut columns);
     }
-    if let (Some(before), Some(after)) = (&old.made, &new.made) {
-        versions(&new.release, &before.domains, &after.domains, &mut columns);
-    }
-    let others = others(&old, &new);
+    let (was, is) = made(&old, &new);
+    versions(&new.release, &was.domains, &is.domains, &mut columns);
+    let others = others((&old, &was), (&new, &is));
     let breaks = |change: &Change| {
         let key_of_schema = change.part == "row" && ["type", "null"].contains(&change.what);
         key_of_schema || change.part == "key" && change.what == "type"
@@ -161,14 +212,15 @@ fn between(old: Side, new: Side) -> Diff {
 }
 
 impl Side {
-    fn of(place: &Path, file: &Path) -> Result<Self, RunFault> {
+    fn of(place: &Path, table: Option<&str>, file: &Path) -> Result<Self, RunFault> {
         let label = file.display().to_string();
         if file.extension().is_some_and(|end| end == "json") {
-            let release = release::of_file(file)?;
+            let release = release::of_file(file, table)?;
             let limits = Some(release.limits.clone());
             return Ok(Self { label, release, made: None, limits, standing: None });
         }
-        let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
+        let (place, pipeline) =
+            config::load_table(place, file, table).map_err(RunFault::Findings)?;
         let plan = cases::plan(&pipeline)?;
         let release = release_of(&place, &pipeline, &plan)?;
         let made = Some(release::fingerprinted(&place, &pipeline, &plan));
@@ -281,7 +333,7 @@ fn less(was: &Json, is: &Json) -> bool {
 }
 
 /// What a fingerprint calls the algorithm of encrypted values.
-const FF1: &str = "ff1-aes-256";
+pub(crate) const FF1: &str = "ff1-aes-256";
 
 /// Columns whose domain stays and makes other tokens all the same.
 fn versions(
@@ -327,11 +379,17 @@ fn versions(
     }
 }
 
-fn others(old: &Side, new: &Side) -> Vec<Other> {
-    let was = old.made.clone().unwrap_or_else(|| whole::said(&old.release, new.made.as_ref()));
+/// What is fingerprinted of both. What a release does not say of its pipeline is like the other one.
+fn made(old: &Side, new: &Side) -> (Fingerprinted, Fingerprinted) {
+    let like = new.made.clone().unwrap_or_else(|| whole::said(&new.release, None));
+    let was = old.made.clone().unwrap_or_else(|| whole::said(&old.release, Some(&like)));
     let is = new.made.clone().unwrap_or_else(|| whole::said(&new.release, Some(&was)));
+    (was, is)
+}
+
+fn others((old, was): (&Side, &Fingerprinted), (new, is): (&Side, &Fingerprinted)) -> Vec<Other> {
     let mut lines = whole::Lines::default();
-    lines.approved(&was, &is);
+    lines.approved(was, is);
     if let (Some(was), Some(is)) = (&old.limits, &new.limits) {
         lines.limits(was, is);
         lines.once(&old.release, &new.release);
@@ -369,8 +427,24 @@ impl Diff {
         out
     }
 
+    /// What changes, and what that does outside.
+    fn changes(&self) -> String {
+        let mut out = String::new();
+        let _ = self.write_changes(&mut out);
+        out
+    }
+
     fn write(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "{} -> {}", self.old, self.new)?;
+        self.write_changes(out)?;
+        writeln!(out, "{}", self.release)?;
+        match self.release_holds {
+            true => writeln!(out, "the release still holds"),
+            false => writeln!(out, "the release does NOT hold for {}", self.new),
+        }
+    }
+
+    fn write_changes(&self, out: &mut String) -> std::fmt::Result {
         for change in &self.columns {
             let Change { part, column, what, before, after, risk, why } = change;
             let part = if *part == "key" { "key " } else { "" };
@@ -396,12 +470,7 @@ impl Diff {
                 true => "the output's schema stays compatible",
                 false => "the output's schema is NOT compatible: use a new subject or sink topic",
             }
-        )?;
-        writeln!(out, "{}", self.release)?;
-        match self.release_holds {
-            true => writeln!(out, "the release still holds"),
-            false => writeln!(out, "the release does NOT hold for {}", self.new),
-        }
+        )
     }
 }
 

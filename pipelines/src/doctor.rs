@@ -2,23 +2,35 @@
 //! them. `run` makes none: a typo must not become a new, unguarded topic.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use douane_connectors::edge::{Admin, EdgeFault, Rights, TopicConfig};
+use douane_connectors::edge::{Admin, EdgeFault, Rights, Sovereign, TopicConfig};
 use douane_connectors::registry::Registry;
 use douane_kernels::Choice;
 use serde::Serialize;
 
 use crate::aggregate::drawing::Drawing;
 use crate::bundle;
+use crate::clock::{self, Clock};
 use crate::config::{self, Pipeline, Place};
+use crate::crossing::TRY;
 use crate::edges::Edges;
 use crate::fault::RunFault;
+use crate::identity;
 use crate::key_home;
 use crate::keys;
 use crate::names::Names;
 use crate::release;
+use crate::schedule;
 use crate::topics::{self, expectations};
+
+/// The last offsets of a partition among which its newest record is looked for: the others may be none
+/// (markers of transactions).
+const NEWEST_WITHIN: i64 = 64;
+
+/// As [`clock::APART`].
+const APART_MS: i64 = clock::APART.as_millis() as i64;
 
 /// Two machines' clocks may differ by so much.
 const CLOCK_GRACE: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
@@ -67,8 +79,18 @@ impl fmt::Display for Line {
     }
 }
 
+/// Which topics are made that are not there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Make {
+    Nothing,
+    /// Those of pipelines that the ledger does not know.
+    Missing,
+    /// And a quarantine that was lost, empty: nothing goes by what was in it.
+    Quarantine,
+}
+
 /// Looks at everything the files name. An unreachable part ends nothing: the others are told too.
-pub fn examine(place: &Path, files: &[PathBuf], create: bool) -> Result<Vec<Line>, RunFault> {
+pub fn examine(place: &Path, files: &[PathBuf], make: Make) -> Result<Vec<Line>, RunFault> {
     let loaded = config::load_place(place).map_err(RunFault::Findings)?;
     let mut lines = Vec::new();
     keys(&loaded, &mut lines);
@@ -94,7 +116,12 @@ pub fn examine(place: &Path, files: &[PathBuf], create: bool) -> Result<Vec<Line
                     (Some(_), Ok(own)) => own,
                     _ => global,
                 };
-                topics(&place, pipeline, &**sovereign, &**global, create, &mut lines);
+                topics(&place, pipeline, &**sovereign, &**global, make, &mut lines);
+                // Files have no times of another machine.
+                if place.sovereign.dir.is_none() {
+                    beside_source(&*edges.sovereign, &**sovereign, pipeline, &mut lines);
+                }
+                same(&place, pipeline, &mut lines);
             }
             released(&place, pipeline, &mut lines);
         }
@@ -189,7 +216,7 @@ fn topics(
     pipeline: &Pipeline,
     sovereign: &dyn Admin,
     global: &dyn Admin,
-    create: bool,
+    make: Make,
     lines: &mut Vec<Line>,
 ) {
     // None where not all of the source's topics are there.
@@ -210,7 +237,13 @@ fn topics(
                     Err(fault) => line(lines, part, State::Unreachable, fault.to_string()),
                 }
             }
-            Ok(None) => line(lines, part, State::Wrong, "does not exist: the source makes it"),
+            Ok(None) => {
+                let who = match &place.sovereign.dir {
+                    None => "the source makes it",
+                    Some(_) => "put the file there, or mend its name",
+                };
+                line(lines, part, State::Wrong, format!("does not exist: {who}"));
+            }
             Err(fault) => line(lines, part, State::Unreachable, fault.to_string()),
         }
     }
@@ -220,22 +253,35 @@ fn topics(
             if expected.sovereign { ("sovereign", sovereign) } else { ("global", global) };
         let part = format!("{side} topic {}", expected.name);
         let missing = matches!(admin.topic(&expected.name), Ok(None));
+        // As `run` tells it apart; a journal may be new where the ledger's home has moved.
+        let is_own = [&names.data, &names.manifest, &names.position, &names.quarantine]
+            .contains(&&expected.name);
+        let is_given_up = make == Make::Quarantine && expected.name == names.quarantine;
+        if missing
+            && is_own
+            && !is_given_up
+            && let Some(gone) = topics::gone(place, &pipeline.name, side)
+        {
+            line(lines, part, State::Wrong, gone);
+            continue;
+        }
         let partitions = expected.partitions.or(source_partitions);
-        let outcome = if let (true, true, Some(partitions)) = (create, missing, partitions) {
-            expected.create(admin, partitions).map(|()| None)
-        } else {
-            // What is read back of douane's own topics is where the target stands.
-            // Of those in the sovereign zone, what processes tell each other is read as well.
-            let read = expected.name == names.position
-                || (expected.sovereign && expected.name != names.quarantine);
-            let needed = Rights { read, write: true };
-            expected.check(admin).and_then(|mut wrong| {
-                if !missing {
-                    wrong.extend(lacking(admin, &expected.name, needed)?);
-                }
-                Ok(Some(wrong))
-            })
-        };
+        let outcome =
+            if let (true, true, Some(partitions)) = (make > Make::Nothing, missing, partitions) {
+                expected.create(admin, partitions).map(|()| None)
+            } else {
+                // What is read back of douane's own topics is where the target stands.
+                // Of those in the sovereign zone, what processes tell each other is read as well.
+                let read = expected.name == names.position
+                    || (expected.sovereign && expected.name != names.quarantine);
+                let needed = Rights { read, write: true };
+                expected.check(admin).and_then(|mut wrong| {
+                    if !missing {
+                        wrong.extend(lacking(admin, &expected.name, needed)?);
+                    }
+                    Ok(Some(wrong))
+                })
+            };
         match outcome {
             Ok(None) => {
                 let what = format!("made as the files expect it{}", expected.unsaid());
@@ -359,6 +405,16 @@ fn device(place: &Place, lines: &mut Vec<Line>) {
 fn clock(place: &Place, lines: &mut Vec<Line>) {
     let now = jiff::Timestamp::now();
     let shown = |t: jiff::Timestamp| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let kept = match Clock::of(place) {
+        Ok(kept) => kept,
+        Err(fault) => return line(lines, "clock", State::Wrong, fault.to_string()),
+    };
+    if let Some(behind) = kept.behind() {
+        let (behind, next) = (behind.as_secs(), kept.next());
+        let what =
+            format!("{}, {behind} s behind what it was in this place; next: {next}", shown(now));
+        return line(lines, "clock", State::Wrong, what);
+    }
     let written = std::fs::metadata(&place.trust).and_then(|meta| meta.modified()).ok();
     let written = written.and_then(|at| jiff::Timestamp::try_from(at).ok());
     match written.filter(|at| at.duration_since(now) > CLOCK_GRACE) {
@@ -372,10 +428,61 @@ fn clock(place: &Place, lines: &mut Vec<Line>) {
     }
 }
 
+/// Whether a source has records of a time that this machine's clock has not reached. One such record is its
+/// writer's slip, and stays; where the newest record of most partitions is one, a clock is wrong. A broker says
+/// no other time than its records', so that a clock is ahead shows in none.
+fn beside_source(
+    sovereign: &dyn Sovereign,
+    admin: &dyn Admin,
+    pipeline: &Pipeline,
+    lines: &mut Vec<Line>,
+) {
+    let topics = &pipeline.source.topics;
+    // What is not there, or does not answer, other lines say.
+    let Ok(source) = sovereign.source(&format!("douane.{}", pipeline.name), topics) else { return };
+    let later_ms = (schedule::now_ms() as i64).saturating_add(APART_MS);
+    for (index, topic) in (0..).zip(topics) {
+        let Ok(Some(found)) = admin.topic(topic) else { continue };
+        let (mut filled, mut later, mut first) = (0, 0, None);
+        for partition in 0..found.partitions {
+            let Ok((low, high)) = source.watermarks(index, partition) else { continue };
+            filled += usize::from(low < high);
+            let at = source.offset_for_time(index, partition, later_ms);
+            let Ok(Some(offset)) = at else { continue };
+            first.get_or_insert_with(|| format!("{topic}[{partition}]@{offset}"));
+            let from = high.saturating_sub(NEWEST_WITHIN).max(offset);
+            let mut newest_ms = None;
+            let read = sovereign.scan(topic, partition, from, TRY, &mut |record| {
+                newest_ms = Some(record.timestamp_ms);
+                ControlFlow::Continue(())
+            });
+            later += usize::from(read.is_ok() && newest_ms.is_some_and(|ms| ms >= later_ms));
+        }
+        if let Some(first) = first {
+            let (state, what) = beside(&first, later, filled);
+            line(lines, format!("clock beside {topic}"), state, what);
+        }
+    }
+    source.close();
+}
+
+/// Of `filled` partitions the newest record of `later` ones is of a time that is not yet; the first record
+/// that is stands at `first`.
+fn beside(first: &str, later: usize, filled: usize) -> (State, String) {
+    let what = format!("{first} has a time more than a minute later than this machine's");
+    if later * 2 > filled {
+        let next = "set the clocks of this machine, the brokers and the topic's writers";
+        let newest = format!("the newest record of {later} of {filled} partitions has one");
+        (State::Wrong, format!("{what}, {newest}; next: {next}"))
+    } else {
+        (State::Well, format!("{what}: its writer's clock was ahead"))
+    }
+}
+
 /// Topics that a pattern fits and no table stands for. That is as the file says, and said.
 fn not_read(pipelines: &[Pipeline], sovereign: &dyn Admin, lines: &mut Vec<Line>) {
     match topics::not_read(sovereign, pipelines) {
-        Ok(unread) => unread.into_iter().for_each(|topic| {
+        Ok(unread) => topics::shown(&unread).into_iter().for_each(|topic| {
             let next = "not read: no entry under `tables`";
             line(lines, format!("sovereign topic {topic}"), State::Well, next);
         }),
@@ -401,11 +508,43 @@ fn released(place: &Place, pipeline: &Pipeline, lines: &mut Vec<Line>) {
     }
 }
 
+/// What has run finds outside what it found before. Where it has not, or the keys or a side cannot be
+/// used, which other lines say, there is nothing to say.
+fn same(place: &Place, pipeline: &Pipeline, lines: &mut Vec<Line>) {
+    let part = format!("identity of what {} reads and writes", pipeline.name);
+    match identity::changed_since(place, pipeline) {
+        Ok(None) => {}
+        Ok(Some(changed)) => line(lines, part, State::Wrong, changed.to_string()),
+        Err(
+            RunFault::Unreachable { .. }
+            | RunFault::Again(_)
+            | RunFault::Keys(_)
+            | RunFault::KeyStoreRolledBack { .. },
+        ) => {}
+        Err(fault) => line(lines, part, State::Wrong, fault.to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use douane_connectors::edge::{Created, TopicIdentity};
 
     use super::*;
+
+    #[test]
+    fn a_clock_is_wrong_where_most_newest_records_are_later() {
+        for (later, filled, state) in [
+            (0, 1, State::Well),
+            (1, 1, State::Wrong),
+            (1, 2, State::Well),
+            (2, 4, State::Well),
+            (3, 4, State::Wrong),
+        ] {
+            let (found, what) = beside("t[1]@7", later, filled);
+            assert_eq!(found, state, "{later} of {filled}");
+            assert!(what.starts_with("t[1]@7 has a time "), "{what}");
+        }
+    }
 
     /// A side that says nothing but what its user may do.
     struct Says(Option<Rights>);
@@ -442,10 +581,11 @@ mod tests {
     fn only_what_is_deleted_by_age_ends() {
         let config = |policy: &str, retention_ms| TopicConfig {
             max_message_bytes: 1,
-            min_insync_replicas: 1,
+            min_insync_replicas: Some(1),
             cleanup_policy: policy.into(),
             retention_ms,
-            retention_bytes: -1,
+            retention_bytes: Some(-1),
+            timestamp_type: Some("CreateTime".into()),
         };
         assert_eq!(deletes_after(&config("delete", 7)), Some(7));
         assert_eq!(deletes_after(&config("compact,delete", 7)), Some(7));

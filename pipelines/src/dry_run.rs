@@ -10,6 +10,7 @@ use std::path::Path;
 use arrow::array::Array;
 use douane_connectors::edge::{EdgeFault, Source as SourceEdge};
 use douane_connectors::registry::Registry;
+use douane_gate::RefusedBy;
 use douane_schemas::batch::RowKind;
 use douane_schemas::debezium::WriterSchemas;
 use douane_schemas::record::RawRecord;
@@ -24,7 +25,7 @@ use crate::fault::RunFault;
 use crate::hold::{Reason, Retention, Waiting};
 use crate::names::Names;
 use crate::plan::Plan;
-use crate::trial::{Passage, RefusedBy, Took, Trial};
+use crate::trial::{Passage, Took, Trial};
 
 /// Records in one batch, as in a shard's turn.
 pub(crate) const BATCH_ROWS_MAX: usize = 5_000;
@@ -144,6 +145,7 @@ impl DryRun {
                 RefusedBy::Decoder => "decoder",
                 RefusedBy::Stage => "stage",
                 RefusedBy::Gate => "gate",
+                RefusedBy::Target => "target",
             };
             let column = refused.column.as_ref().map(|c| format!(", column `{c}`"));
             let column = column.unwrap_or_default();
@@ -178,10 +180,8 @@ fn count(place: &Place, pipeline: &Pipeline, records: u64) -> Result<DryRun, Run
     // The group's name is the client's only: nothing joins it, and no offset is committed.
     let source = edges.sovereign.source(&group, &pipeline.source.topics).map_err(&fault)?;
     for (index, topic) in pipeline.source.topics.iter().enumerate() {
-        let found = admin.topic(topic).map_err(&fault)?.ok_or_else(|| RunFault::Topic {
-            topic: topic.clone(),
-            what: "does not exist in the sovereign cluster: the source makes it".into(),
-        })?;
+        let found = admin.topic(topic).map_err(&fault)?;
+        let found = found.ok_or_else(|| RunFault::no_source(place, topic))?;
         for partition in 0..found.partitions {
             let index = index as u32;
             let from = start(source.as_ref(), pipeline, (index, partition), records)?;
@@ -262,8 +262,9 @@ pub(crate) fn schemas(place: &Place) -> Result<Box<dyn WriterSchemas>, RunFault>
 fn held(pipeline: &Pipeline, trial: &Trial) -> Vec<Held> {
     let held = trial.held().iter().map(|(&(topic, partition), (offset, reason))| {
         let name = pipeline.source.topics[topic as usize].as_str();
-        let (offset, retention) = (*offset, Retention::Unknown);
-        let waiting = Waiting { pipeline, topic: name, partition, offset, reason, retention };
+        let (offset, retention, approval) = (*offset, Retention::Unknown, None);
+        let waiting =
+            Waiting { pipeline, topic: name, partition, offset, reason, retention, approval };
         let message = waiting.to_string();
         Held { topic: name.to_owned(), partition, offset, reason: reason.clone(), message }
     });

@@ -47,7 +47,7 @@ impl Edges {
         Self::new(place, None, None)
     }
 
-    /// Of a pipeline in its place. Without its release nothing is committed.
+    /// Of a pipeline in its place. Without its release no record of its output is committed.
     pub fn of(place: &Place, pipeline: &Pipeline) -> Self {
         Self::new(place, Some(pipeline), None)
     }

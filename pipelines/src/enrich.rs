@@ -2,53 +2,116 @@
 //! outside reads: integers with noise, each covered by a manifest that this place signed for the
 //! pipeline of statistics. Nothing else of statistics is ever looked at.
 //!
-//! A life knows what was committed as it last looked. Every intent says how far that was, so that a
-//! replay knows the same and no more. A published window never changes.
+//! They are read once for all shards of a start ([`Published`]), and lie in memory: with more than
+//! `mib_max` the pipeline stops and says so. A life knows what was committed as it last looked. Every
+//! intent says how far that was, so that a replay knows the same and no more. A published window never
+//! changes.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use douane_connectors::edge::{Global, Topics};
-use douane_ledger::coverage::{Expect, Lane, Manifests, Record, Seen};
 use douane_ledger::log::SpanEntry;
 use douane_ledger::signing::VerifyingKey;
 use serde_json::Value as Json;
 
 use crate::config::aggregate::WINDOW_COLUMN;
 use crate::config::{Enrich, Place};
-use crate::coverage::read_manifests;
-use crate::edges;
 use crate::fault::RunFault;
 
-/// How long nothing may come of a topic that has more.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// What a manifest calls the protection of a column of integers with noise.
-const NOISED: &str = "dp";
+mod reading;
+
+pub use reading::{Looked, Reading};
+
+/// Between two looks at what is published.
+const LOOK: Duration = Duration::from_secs(30);
+/// What a row takes beside its texts and numbers, and what each of these takes beside itself: nodes
+/// of trees, lengths, the allocator's own.
+const ROW_BYTES: u64 = 192;
+const TEXT_BYTES: u64 = 48;
+const NUMBER_BYTES: u64 = 16;
+
+/// Published statistics as all shards of a start know them: one reading, however many there are.
+pub struct Published {
+    said: Enrich,
+    signer: VerifyingKey,
+    latest: Mutex<Latest>,
+}
+
+/// The reading, and what came of it.
+#[derive(Default)]
+struct Latest {
+    reading: Reading,
+    known: Arc<Statistics>,
+    /// When that was.
+    read: Option<Instant>,
+    /// When the last look failed, and why.
+    failed: Option<(Instant, String)>,
+}
+
+impl Published {
+    /// `signer`: of the manifests of this place.
+    pub fn new(said: &Enrich, signer: VerifyingKey) -> Self {
+        Self { said: said.clone(), signer, latest: Mutex::default() }
+    }
+
+    /// What is published, as of [`LOOK`] ago at most.
+    pub fn known(&self, place: &Place) -> Result<Arc<Statistics>, RunFault> {
+        self.read_by(|reading| reading.look(place, &self.said, self.signer, None))
+    }
+
+    /// Whoever comes while another shard looks waits, and takes what came of that look: a cluster that
+    /// is away makes nobody wait for as many looks as there are shards.
+    fn read_by(
+        &self,
+        look: impl FnOnce(&mut Reading) -> Result<Looked, RunFault>,
+    ) -> Result<Arc<Statistics>, RunFault> {
+        let came = Instant::now();
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if latest.read.is_some_and(|read| read.elapsed() < LOOK) {
+            return Ok(Arc::clone(&latest.known));
+        }
+        if let Some((_, why)) = latest.failed.as_ref().filter(|(failed, _)| *failed >= came) {
+            return Err(RunFault::Again(why.clone()));
+        }
+        match look(&mut latest.reading) {
+            Ok(Looked::Known(statistics)) => {
+                latest.known = Arc::new(statistics);
+                latest.read = Some(Instant::now());
+                Ok(Arc::clone(&latest.known))
+            }
+            Ok(Looked::Gone(why)) => Err(RunFault::Again(why)),
+            Err(fault) => {
+                let fault = match fault {
+                    RunFault::Unreachable { what, why } => {
+                        RunFault::Again(format!("{what}: {why}"))
+                    }
+                    fault => fault,
+                };
+                latest.failed = Some((Instant::now(), fault.to_string()));
+                Err(fault)
+            }
+        }
+    }
+}
 
 /// Statistics by window and key. Published, and so with a `Debug`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    rows: Arc<Rows>,
+    /// Whoever holds an earlier answer shares its windows.
+    windows: BTreeMap<i64, Arc<Window>>,
     read: Vec<SpanEntry>,
+    rows: u64,
+    bytes: u64,
 }
 
-/// In the order of the stage's columns.
-type Rows = BTreeMap<(i64, Vec<String>), Vec<Option<i64>>>;
-
-/// What came of reading.
-#[derive(Debug)]
-pub enum Looked {
-    Known(Statistics),
-    /// What was known then is not there any more.
-    Gone(String),
-}
+/// By key; in the order of the stage's columns.
+type Window = BTreeMap<Vec<String>, Vec<Option<i64>>>;
 
 impl Statistics {
     /// The statistics of a window for a key.
     pub fn of(&self, window: i64, key: &[String]) -> Option<&[Option<i64>]> {
-        self.rows.get(&(window, key.to_vec())).map(Vec::as_slice)
+        self.windows.get(&window)?.get(key).map(Vec::as_slice)
     }
 
     /// How far they were read, for the intent.
@@ -59,8 +122,9 @@ impl Statistics {
     /// One number of one window and key.
     #[cfg(test)]
     pub fn published(window: i64, key: &str, number: i64) -> Self {
-        let rows = BTreeMap::from([((window, vec![key.to_owned()]), vec![Some(number)])]);
-        Self { rows: Arc::new(rows), read: Vec::new() }
+        let groups = BTreeMap::from([(vec![key.to_owned()], vec![Some(number)])]);
+        let windows = BTreeMap::from([(window, Arc::new(groups))]);
+        Self { windows, rows: 1, ..Self::default() }
     }
 
     /// Takes one record of a transaction that was verified whole.
@@ -83,195 +147,39 @@ impl Statistics {
         let values: Option<Vec<Option<i64>>> =
             said.columns.keys().map(|there| Some(row.get(there)?.as_i64())).collect();
         let values = values.ok_or("it has no column that `enrich` names")?;
-        match Arc::make_mut(&mut self.rows).insert((window, key), values) {
+        self.rows += 1;
+        self.bytes += row_bytes(&key, &values);
+        match Arc::make_mut(self.windows.entry(window).or_default()).insert(key, values) {
             None => Ok(()),
             Some(_) => Err("a window has a group twice: `enrich` names too few of its groups"),
         }
     }
-}
 
-/// Published statistics, as a life knows them: what was read is not read again.
-#[derive(Default)]
-pub struct Reading {
-    topic_id: String,
-    manifests: Option<Manifests>,
-    /// The first record of the manifest topic that was not read.
-    manifests_next: i64,
-    stands: BTreeMap<i32, Stand>,
-    known: Statistics,
-}
-
-/// Where the reading of one partition stands.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Stand {
-    /// Where the log began.
-    low: i64,
-    /// What lies before was taken, or never will be.
-    next: i64,
-    /// Manifests whose records were taken: some may lie behind `next`.
-    taken: BTreeSet<usize>,
-    /// Of what did not come whole: its first offset, and its values.
-    open: BTreeMap<usize, (i64, Vec<Option<Vec<u8>>>)>,
-}
-
-impl Stand {
-    fn at(low: i64) -> Self {
-        Self { low, next: low, ..Self::default() }
-    }
-
-    /// Takes a record of a transaction; gives the values of one that is whole with it.
-    fn take(
-        &mut self,
-        offset: i64,
-        manifest: usize,
-        whole: bool,
-        value: Option<&[u8]>,
-    ) -> Vec<Option<Vec<u8>>> {
-        if self.taken.contains(&manifest) {
-            return Vec::new();
+    /// Whether there is room for them, `beside` what else is held while they are read.
+    fn fits(&self, said: &Enrich, topic: &str, beside: u64) -> Result<(), RunFault> {
+        if self.bytes.saturating_add(beside) <= said.bytes_max {
+            return Ok(());
         }
-        let (_, values) = self.open.entry(manifest).or_insert_with(|| (offset, Vec::new()));
-        values.push(value.map(<[u8]>::to_vec));
-        if !whole {
-            return Vec::new();
-        }
-        self.taken.insert(manifest);
-        self.open.remove(&manifest).map(|(_, values)| values).unwrap_or_default()
-    }
-
-    /// All up to `end` was read. What is open is read again, whole.
-    fn ends(&mut self, end: i64) {
-        let open = std::mem::take(&mut self.open);
-        self.next = open.into_values().map(|(first, _)| first).min().unwrap_or(end);
-    }
-
-    /// Whether a log that now begins and ends here is the one that was read, and goes on.
-    fn goes_on(&self, low: i64, end: i64) -> bool {
-        self.low == low && self.next <= end
+        Err(RunFault::StatisticsMax {
+            topic: topic.to_owned(),
+            rows: self.rows,
+            windows: self.windows.len(),
+            mib_max: said.bytes_max >> 20,
+        })
     }
 }
 
-impl Reading {
-    /// Reads on, or, with `then`, what was known when it was. What fails half-way is read anew.
-    pub fn look(
-        &mut self,
-        place: &Place,
-        said: &Enrich,
-        signer: VerifyingKey,
-        then: Option<&[SpanEntry]>,
-    ) -> Result<Looked, RunFault> {
-        let was = std::mem::take(self);
-        let topic = format!("{}{}", place.global.topic_prefix, said.topic);
-        let wrong = |what: &str| RunFault::Topic {
-            topic: topic.clone(),
-            what: format!(
-                "{what}\n  next: see that `enrich` names a topic of statistics of this place, and its windows and groups as they are"
-            ),
-        };
-        let away = RunFault::unreachable("global cluster");
-        let topics = edges::topics(&place.global)?;
-        let admin = topics.admin().map_err(RunFault::client("global"))?;
-        let identity = admin.topic(&topic).map_err(&away)?;
-        let identity = identity.ok_or_else(|| wrong("does not exist"))?;
-        // Ends first: what lies before them has its manifest by then.
-        let mut spans = Vec::new();
-        for partition in 0..identity.partitions {
-            let (low, end) = topics.extent(&topic, partition, false, PATIENCE).map_err(&away)?;
-            let mut span = SpanEntry { topic: topic.clone(), partition, start: low, end };
-            if let Some(then) = then {
-                let Some(known) = then.iter().find(|span| span.partition == partition) else {
-                    continue;
-                };
-                if is_gone(known, low) {
-                    return Ok(Looked::Gone(format!(
-                        "{topic}[{partition}]@{}: retention took published statistics; the log begins \
-                         at {low}",
-                        known.start
-                    )));
-                }
-                span = known.clone();
-            }
-            spans.push(span);
-        }
-        let stood = |span: &SpanEntry| {
-            was.stands.get(&span.partition).is_some_and(|s| s.goes_on(span.start, span.end))
-        };
-        // What retention took is forgotten too, so that a life knows as much as the next one will.
-        let goes_on = was.topic_id == identity.id && spans.iter().all(stood);
-        let mut now = if goes_on { was } else { Self::default() };
-        now.topic_id = identity.id;
-        let expect = Expect { topic: topic.clone(), keys: vec![signer], ..Expect::default() };
-        let manifests = now.manifests.get_or_insert_with(|| Manifests::new(expect));
-        let mut strange = None;
-        let (low, next) = read_manifests(&topics, &topic, now.manifests_next, &mut |record| {
-            let Some(manifest) = manifests.take(record) else { return };
-            let noised = |there: &String| {
-                manifest.columns.iter().any(|c| c.name == *there && c.protection == NOISED)
-            };
-            if manifest.pipeline != said.pipeline {
-                strange = Some("was written to by another pipeline than `enrich` names");
-            } else if !said.columns.keys().all(noised) {
-                strange = Some("has a column without noise among those that `enrich` names");
-            }
-        })?;
-        now.manifests_next = next;
-        manifests.settle(low);
-        if let Some(what) = strange {
-            return Err(wrong(what));
-        }
-        let known = &mut now.known;
-        known.read.clone_from(&spans);
-        for span in &spans {
-            let stand = now.stands.entry(span.partition).or_insert_with(|| Stand::at(span.start));
-            if stand.next >= span.end {
-                continue;
-            }
-            let mut lane = Lane::new(manifests, span.partition, 0..manifests.len(), span.end);
-            let mut outcome = Ok(());
-            topics
-                .read(&topic, span.partition, stand.next, PATIENCE, &mut |raw| {
-                    if raw.offset >= span.end {
-                        return ControlFlow::Break(());
-                    }
-                    let record = Record {
-                        partition: raw.partition,
-                        offset: raw.offset,
-                        timestamp_ms: raw.timestamp_ms,
-                        key: raw.key,
-                        value: raw.value,
-                        headers: raw.headers,
-                    };
-                    // Of what no manifest covers whole nothing is taken.
-                    if let Seen::Of { manifest, whole } = lane.record(&record) {
-                        for value in stand.take(raw.offset, manifest, whole, raw.value) {
-                            outcome = known.take(said, value.as_deref());
-                            if outcome.is_err() {
-                                return ControlFlow::Break(());
-                            }
-                        }
-                    }
-                    match raw.offset + 1 >= span.end {
-                        true => ControlFlow::Break(()),
-                        false => ControlFlow::Continue(()),
-                    }
-                })
-                .map_err(&away)?;
-            outcome.map_err(&wrong)?;
-            stand.ends(span.end);
-        }
-        let known = now.known.clone();
-        *self = now;
-        Ok(Looked::Known(known))
-    }
-}
-
-/// Of what was known then something is not there any more. Where nothing was known nothing is missing.
-fn is_gone(known: &SpanEntry, low: i64) -> bool {
-    known.start < low && known.start < known.end
+/// What a row takes, roughly.
+fn row_bytes(key: &[String], values: &[Option<i64>]) -> u64 {
+    let texts: u64 = key.iter().map(|text| text.len() as u64 + TEXT_BYTES).sum();
+    ROW_BYTES + texts + NUMBER_BYTES * values.len() as u64
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use crate::config::{Mark, Missing};
 
     use super::*;
@@ -288,8 +196,13 @@ mod tests {
             groups: own(groups),
             columns: own(&[("n", "there_n"), ("sum", "there_sum")]),
             missing: Missing::Nullify,
+            bytes_max: u64::MAX,
             mark: Mark::FILE,
         }
+    }
+
+    fn record(city: &str) -> String {
+        format!(r#"{{"window_start":2000,"city":"{city}","n":1,"sum":1}}"#)
     }
 
     #[test]
@@ -308,40 +221,6 @@ mod tests {
         assert_eq!(known.of(3, &key("Graz")), Some(&[Some(4), None][..]));
         assert_eq!(known.of(2, &key("Bonn")), None);
         assert_eq!(known.of(1, &key("Graz")), None);
-    }
-
-    #[test]
-    fn what_retention_took_in_part_or_whole_is_gone() {
-        let known = |start, end| SpanEntry { topic: "t".into(), partition: 0, start, end };
-        for (start, end, low, gone) in [
-            (0, 9, 0, false),
-            (0, 9, 4, true),
-            (0, 9, 9, true),
-            (0, 9, 50, true),
-            (5, 9, 5, false),
-            (5, 5, 50, false),
-        ] {
-            assert_eq!(is_gone(&known(start, end), low), gone, "{start}..{end} from {low}");
-        }
-    }
-
-    #[test]
-    fn what_was_taken_is_read_no_more_and_what_is_open_again() {
-        let value = |n: u8| Some(vec![n]);
-        let mut stand = Stand::at(0);
-        // Two transactions, of which the second does not end; a third between its records.
-        assert!(stand.take(0, 0, false, Some(&[0])).is_empty());
-        assert_eq!(stand.take(1, 0, true, Some(&[1])), [value(0), value(1)]);
-        assert!(stand.take(3, 1, false, Some(&[3])).is_empty());
-        assert_eq!(stand.take(4, 2, true, None), [None]);
-        stand.ends(6);
-        assert_eq!(stand.next, 3, "it is read again from its first record");
-        assert!(stand.goes_on(0, 6) && !stand.goes_on(1, 9) && !stand.goes_on(0, 2));
-        assert!(stand.take(3, 1, false, Some(&[3])).is_empty());
-        assert!(stand.take(4, 2, true, None).is_empty(), "taken once");
-        assert_eq!(stand.take(7, 1, true, Some(&[7])), [value(3), value(7)]);
-        stand.ends(8);
-        assert_eq!((stand.next, stand.open.len()), (8, 0), "nothing before the end is read again");
     }
 
     #[test]
@@ -366,5 +245,84 @@ mod tests {
             let why = taken.unwrap_err();
             assert!(why.contains(expected), "{expected}: {why}");
         }
+    }
+
+    #[test]
+    fn what_has_no_room_is_said_with_what_was_found() {
+        let mut said = said(&[("city", "town")]);
+        said.bytes_max = 3 << 20;
+        let mut known = Statistics::default();
+        let fault = (0..100_000).find_map(|n| {
+            known.take(&said, Some(record(&format!("city {n:05}")).as_bytes())).unwrap();
+            known.fits(&said, "t", 0).err()
+        });
+        let Some(RunFault::StatisticsMax { topic, rows, windows, mib_max }) = fault else {
+            panic!("{fault:?}");
+        };
+        assert_eq!((topic.as_str(), rows, windows, mib_max), ("t", known.rows, 1, 3));
+        let row = row_bytes(&["city 00000".into()], &[Some(1), Some(1)]);
+        assert_eq!(rows, (3 << 20) / row + 1, "the first that has no room");
+        // With as much more it has; with what else is held it has not.
+        said.bytes_max += row;
+        assert!(known.fits(&said, "t", 0).is_ok());
+        assert!(known.fits(&said, "t", row).is_err());
+    }
+
+    #[test]
+    fn a_later_answer_shares_the_windows_of_an_earlier_one() {
+        let said = said(&[("city", "town")]);
+        let mut known = Statistics::default();
+        known.take(&said, Some(record("Graz").as_bytes())).unwrap();
+        let earlier = known.clone();
+        let later = record("Graz").replace("2000", "3000");
+        known.take(&said, Some(later.as_bytes())).unwrap();
+        assert!(Arc::ptr_eq(&known.windows[&2], &earlier.windows[&2]));
+        known.take(&said, Some(record("Bonn").as_bytes())).unwrap();
+        assert!(!Arc::ptr_eq(&known.windows[&2], &earlier.windows[&2]));
+        assert_eq!((earlier.rows, earlier.windows[&2].len()), (1, 1), "what was told stays");
+    }
+
+    /// So many shards that ask at once while nobody knows; what they were told, and looks.
+    fn asked(
+        shards: usize,
+        published: &Published,
+        works: bool,
+    ) -> (Vec<Result<(), String>>, usize) {
+        let (looks, barrier) = (AtomicUsize::new(0), Barrier::new(shards));
+        let look = |_: &mut Reading| {
+            looks.fetch_add(1, Ordering::SeqCst);
+            // Until all others stand in line.
+            std::thread::sleep(Duration::from_millis(200));
+            match works {
+                true => Ok(Looked::Known(Statistics::published(3, "Graz", 41))),
+                false => Err(RunFault::Unreachable { what: "it".into(), why: "away".into() }),
+            }
+        };
+        let ask = || {
+            barrier.wait();
+            let known = published.read_by(look).map_err(|fault| {
+                assert!(fault.passes(), "{fault:?}");
+                fault.to_string()
+            })?;
+            assert_eq!(known.of(3, &["Graz".to_owned()]), Some(&[Some(41)][..]));
+            Ok(())
+        };
+        let told = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..shards).map(|_| scope.spawn(ask)).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        (told, looks.into_inner())
+    }
+
+    #[test]
+    fn shards_share_a_look_and_its_fault() {
+        let published = Published::new(&said(&[]), VerifyingKey([0; 32]));
+        let away = Err("it: away".to_owned());
+        assert_eq!(asked(4, &published, false), (vec![away; 4], 1));
+        // A fault is no answer to who comes after it.
+        assert_eq!(asked(4, &published, true), (vec![Ok(()); 4], 1));
+        assert_eq!(asked(4, &published, false), (vec![Ok(()); 4], 0), "it is known");
+        published.latest.lock().unwrap().read = Instant::now().checked_sub(LOOK);
+        assert_eq!(asked(1, &published, true), (vec![Ok(())], 1), "and looked for again");
     }
 }

@@ -15,9 +15,13 @@ use douane_schemas::canonical as text;
 use douane_schemas::keys::Key;
 use douane_schemas::tuple::Tuple;
 
+use crate::config::{self, Pipeline};
 use crate::crossing::Crossing;
+use crate::fault::RunFault;
 use crate::hold::Reason;
 use crate::merge::Merge;
+use crate::names::{Names, ledger_home};
+use crate::position::Place;
 use crate::turn::{Source, Turn};
 
 /// Ids of the transaction whose intent will stand at the log's next place. Keyed and bound to the
@@ -115,6 +119,7 @@ pub fn stamp(
     origins: &[Origin],
     (receipt, head): (&Receipt, &Head),
     previous: Option<String>,
+    at_ms: i64,
 ) -> Evidence {
     Evidence {
         spans: spans(crossing, &turn.spans()),
@@ -125,6 +130,7 @@ pub fn stamp(
         schema_ids: schema_ids(origins),
         key_ids: key_ids(crossing, gate),
         previous,
+        at_ms,
     }
 }
 
@@ -191,47 +197,147 @@ pub struct Hold {
     pub reason: Reason,
 }
 
-/// The partitions that a log holds as held at its end.
-pub fn held<'e>(
-    entries: impl IntoIterator<Item = &'e Entry>,
-    topics: &[String],
-) -> BTreeMap<Source, Hold> {
-    let mut held = BTreeMap::new();
-    // A topic that the pipeline no longer reads is nobody's business here.
-    let index = |topic: &String| topics.iter().position(|t| t == topic).map(|i| i as u32);
-    for entry in entries {
+/// A hold that the target's position names, and what its shard's log says of it.
+pub struct Ledgered {
+    pub offset: i64,
+    /// `None`: the partition was dealt anew, and another's log says it.
+    reason: Option<Reason>,
+}
+
+impl Ledgered {
+    pub fn new(offset: i64, reason: &Reason) -> Self {
+        Self { offset, reason: Some(reason.clone()) }
+    }
+
+    /// The log says this already. After a release the same record may wait for something else, and people
+    /// are told what the log says last.
+    pub fn says(&self, offset: i64, reason: &Reason) -> bool {
+        self.offset == offset && self.reason.as_ref() == Some(reason)
+    }
+}
+
+/// Of the partitions that a position holds, what the shard's log says. It is read only where one is held.
+pub fn ledgered(
+    crossing: &Crossing,
+    log: &str,
+    head: &Head,
+    places: &[Place],
+) -> Result<BTreeMap<Source, Ledgered>, RunFault> {
+    let waiting = places.iter().filter_map(|p| Some(((p.topic, p.partition), p.held?)));
+    let waiting: BTreeMap<Source, i64> = waiting.collect();
+    if waiting.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut holds = Holds::new(crossing.topics());
+    crossing.each_entry(log, head, |entry| holds.take(&entry))?;
+    let mut said = holds.held;
+    let told = waiting.into_iter().map(|(source, offset)| {
+        let reason = said.remove(&source).filter(|hold| hold.offset == offset);
+        (source, Ledgered { offset, reason: reason.map(|hold| hold.reason) })
+    });
+    Ok(told.collect())
+}
+
+/// The partitions that wait by the ledger that lies here, without a word to a cluster.
+pub fn held_here(
+    place: &config::Place,
+    pipeline: &Pipeline,
+) -> Result<BTreeMap<Source, Hold>, RunFault> {
+    let (home, names) =
+        (ledger_home(&place.ledger_dir, &pipeline.name), Names::of(place, pipeline));
+    let each = |log: &str, take: &mut dyn FnMut(Entry)| match home.join(log).exists() {
+        true => douane_ledger::log::read_each(&home, log, None, |_, entry| take(entry)),
+        false => Ok(()),
+    };
+    let mut layout = None;
+    each(&names.control_log(), &mut |entry| {
+        if let Entry::Layout { tasks, partitions, .. } = entry {
+            layout = Some((tasks, partitions));
+        }
+    })?;
+    let Some((tasks, dealt)) = layout else { return Ok(BTreeMap::new()) };
+    let topics = &pipeline.source.topics;
+    let mut all = BTreeMap::new();
+    for shard in 0..tasks {
+        let mut holds = Holds::new(topics);
+        each(&names.log(shard), &mut |entry| holds.take(&entry))?;
+        // Of a partition that was dealt anew, its new shard's log says it.
+        let owns = |(topic, partition): &Source| {
+            topics.get(*topic as usize).is_some_and(|topic| {
+                dealt
+                    .iter()
+                    .any(|a| a.shard == shard && a.topic == *topic && a.partition == *partition)
+            })
+        };
+        all.extend(holds.held.into_iter().filter(|(source, _)| owns(source)));
+    }
+    Ok(all)
+}
+
+/// The partitions that a log has as held, entry by entry: a log is long, and few wait.
+pub struct Holds<'a> {
+    topics: &'a [String],
+    pub held: BTreeMap<Source, Hold>,
+}
+
+impl<'a> Holds<'a> {
+    pub fn new(topics: &'a [String]) -> Self {
+        Self { topics, held: BTreeMap::new() }
+    }
+
+    pub fn take(&mut self, entry: &Entry) {
+        // A topic that the pipeline no longer reads is nobody's business here.
+        let index = |topic: &String| self.topics.iter().position(|t| t == topic).map(|i| i as u32);
         match entry {
-            Entry::Held { topic, partition, offset, reason, code, leaf, schema_id } => {
+            Entry::Held {
+                topic,
+                partition,
+                offset,
+                reason,
+                code,
+                leaf,
+                others,
+                more,
+                schema_id,
+            } => {
                 if let Some(topic) = index(topic) {
                     let reason = Reason {
                         code: code.clone(),
                         text: reason.clone(),
                         leaf: leaf.clone(),
+                        others: others.clone(),
+                        more: *more,
                         schema_id: *schema_id,
                     };
-                    let hold = Hold { offset: *offset, reason };
-                    held.insert((topic, *partition), hold);
+                    self.held.insert((topic, *partition), Hold { offset: *offset, reason });
                 }
             }
             Entry::Resumed { topic, partition, .. } => {
                 if let Some(topic) = index(topic) {
-                    held.remove(&(topic, *partition));
+                    self.held.remove(&(topic, *partition));
                 }
             }
             _ => {}
         }
     }
-    held
 }
 
 #[cfg(test)]
 mod tests {
+    mod cost;
+
     use std::sync::Arc;
 
     use arrow::array::{Int64Array, StringArray};
     use douane_schemas::batch::Op;
 
     use super::*;
+
+    fn held(entries: &[Entry], topics: &[String]) -> BTreeMap<Source, Hold> {
+        let mut holds = Holds::new(topics);
+        entries.iter().for_each(|entry| holds.take(entry));
+        holds.held
+    }
 
     #[test]
     fn what_was_held_last_and_not_resumed_is_held() {
@@ -262,6 +368,26 @@ mod tests {
         assert_eq!(held(&log, &topics), BTreeMap::from(expected));
         assert!(held(&log[..3], &topics[..1]).contains_key(&(0, 1)));
         assert!(held(&[], &topics).is_empty());
+    }
+
+    #[test]
+    fn another_reason_at_the_same_record_is_another_hold() {
+        let reason = |leaf: &str| Reason {
+            leaf: Some(leaf.into()),
+            others: vec!["after.ccc".to_owned()],
+            ..Reason::new("unknown_leaf", "no class".into())
+        };
+        let ledgered = Ledgered::new(5, &reason("after.aaa"));
+        assert!(ledgered.says(5, &reason("after.aaa")));
+        assert!(!ledgered.says(5, &reason("after.bbb")) && !ledgered.says(6, &reason("after.aaa")));
+        let of_another = Ledgered { offset: 5, reason: None };
+        assert!(!of_another.says(5, &reason("after.aaa")));
+        // The last one counts.
+        let log = [("after.aaa", 5), ("after.bbb", 5)];
+        let log = log.map(|(leaf, offset)| reason(leaf).entry("a", 0, offset));
+        let hold = held(&log, &["a".to_owned()]).remove(&(0, 0)).unwrap();
+        assert_eq!(hold.reason.leaf.as_deref(), Some("after.bbb"));
+        assert_eq!(hold.reason.others, ["after.ccc"]);
     }
 
     #[test]

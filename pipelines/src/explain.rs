@@ -1,5 +1,6 @@
 //! From files to proof: where the leaves come from, and the table that `explain` prints.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -9,10 +10,11 @@ use douane_schemas::debezium::{leaves_of_avro, leaves_of_json_schema};
 use douane_schemas::leaf::{Leaf, LeafType, TableLeaves};
 use douane_schemas::record::{Format, RawRecord};
 
-use crate::config::{self, Findings, Kind, Mark, Pipeline, Place};
+use crate::config::{self, Findings, Kind, Mark, Pipeline, Place, nearest, quoted};
 use crate::crossing::TRY;
 use crate::edges::Edges;
 use crate::fault::RunFault;
+use crate::names::typed;
 use crate::plan::Plan;
 use crate::proof::Proof;
 use crate::release::{self, Standing};
@@ -22,6 +24,37 @@ use crate::release::{self, Standing};
 pub fn proofs(place: &Path, file: &Path) -> Result<Vec<(Proof, Standing)>, RunFault> {
     let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
     pipelines.iter().map(|pipeline| of(&place, pipeline)).collect()
+}
+
+/// Of each proof what it says of one column, or of a leaf that stays behind; of none that says nothing.
+///
+/// # Errors
+/// Nothing of the file is called so.
+pub fn only(
+    proofs: Vec<(Proof, Standing)>,
+    file: &Path,
+    column: &str,
+) -> Result<Vec<(Proof, Standing)>, RunFault> {
+    let named = |(proof, _): &(Proof, Standing)| proof.names().map(str::to_owned).collect();
+    let known: BTreeSet<String> = proofs.iter().flat_map::<Vec<_>, _>(named).collect();
+    if known.contains(column) {
+        let only = |(proof, standing): (Proof, Standing)| (proof.only(column), standing);
+        let mut proofs: Vec<_> = proofs.into_iter().map(only).collect();
+        proofs.retain(|(proof, _)| proof.names().next().is_some());
+        return Ok(proofs);
+    }
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let mut findings = Findings::default();
+    let message = format!("no column or leaf `{}`", quoted(column));
+    let file_name = file.display().to_string();
+    let finding = findings.error(&file_name, Mark::FILE, Kind::MatchesNothing, message);
+    match nearest(column, &known) {
+        Some(near) => finding.next(format_args!("`--column {near}`")),
+        None => {
+            finding.next(format_args!("`douane explain {}` shows all that there are", typed(file)))
+        }
+    };
+    Err(RunFault::Findings(findings))
 }
 
 /// As [`proofs`], of a file with one pipeline.
@@ -84,6 +117,9 @@ fn leaves(place: &Place, pipeline: &Pipeline) -> Result<TableLeaves, RunFault> {
         let path = place.dir.join(topic);
         let key = pipeline.source.key.as_deref().unwrap_or_default();
         let dir = place.sovereign.dir.as_deref().unwrap_or(&place.dir);
+        if !path.exists() {
+            return Err(RunFault::no_source(place, topic));
+        }
         let leaves = douane_connectors::file::leaves(dir, &path, format, key)
             .map_err(|fault| RunFault::Edge(fault.to_string()))?;
         if let Some(leaves) = leaves {
@@ -114,13 +150,17 @@ fn leaves(place: &Place, pipeline: &Pipeline) -> Result<TableLeaves, RunFault> {
         Format::DebeziumJsonSchema => {
             let first = first_record(place, pipeline)?;
             leaves_of_json_schema(first.0.as_deref(), &first.1)
-                .map_err(|fault| RunFault::Topic { topic: topic.clone(), what: fault.to_string() })
+                .map_err(|fault| RunFault::of_source(place, topic, &fault.to_string()))
                 .and_then(|leaves| retyped(pipeline, leaves))
         }
         Format::DebeziumJson => {
             let key = match &pipeline.source.key {
                 Some(key) => key.clone(),
-                None => key_names(topic, first_record(place, pipeline)?.0.as_deref())?,
+                None => {
+                    let first = first_record(place, pipeline)?;
+                    let names = key_names(first.0.as_deref());
+                    names.map_err(|what| RunFault::of_source(place, topic, what))?
+                }
             };
             Ok(declared(pipeline, &key))
         }
@@ -172,11 +212,12 @@ fn first_record(
         true => {
             RunFault::Unreachable { what: "the sovereign cluster".into(), why: fault.to_string() }
         }
-        false => RunFault::Topic { topic: topic.clone(), what: fault.to_string() },
+        false => RunFault::of_source(place, topic, &fault.to_string()),
     };
     let sovereign = Edges::of(place, pipeline).sovereign;
     let admin = sovereign.admin().map_err(fault)?;
-    let partitions = admin.topic(topic).map_err(fault)?.map_or(0, |found| found.partitions);
+    let found = admin.topic(topic).map_err(fault)?;
+    let partitions = found.ok_or_else(|| RunFault::no_source(place, topic))?.partitions;
     for partition in 0..partitions {
         let mut first = None;
         let mut look = |record: &RawRecord<'_>| match record.value {
@@ -191,22 +232,20 @@ fn first_record(
             return Ok(first);
         }
     }
-    Err(RunFault::Topic {
-        topic: topic.clone(),
-        what: "holds no record yet to read the shape from; declare `key:` under `source`".into(),
-    })
+    let what = "holds no record yet to read the shape from\n  next: declare `key:` under `source`, \
+                where the format has no schema, or wait for one";
+    Err(RunFault::of_source(place, topic, what))
 }
 
 /// The member names of a JSON key. They must be classed in the pipeline, so none is printed.
-fn key_names(topic: &str, key: Option<&[u8]>) -> Result<Vec<String>, RunFault> {
+fn key_names(key: Option<&[u8]>) -> Result<Vec<String>, &'static str> {
     let Some(key) = key else { return Ok(Vec::new()) };
-    let fault = |what: &str| RunFault::Topic { topic: topic.to_owned(), what: what.to_owned() };
     let parsed: serde_json::Value = serde_json::from_slice(key)
-        .map_err(|_| fault("the first record's key is not JSON; is the format right?"))?;
+        .map_err(|_| "the first record's key is not JSON; is the format right?")?;
     match parsed {
         serde_json::Value::Null => Ok(Vec::new()),
         serde_json::Value::Object(members) => Ok(members.into_iter().map(|(k, _)| k).collect()),
-        _ => Err(fault("the first record's key is no object")),
+        _ => Err("the first record's key is no object"),
     }
 }
 
@@ -216,17 +255,17 @@ mod tests {
 
     #[test]
     fn key_names_are_the_members_of_an_object() {
-        let names = |key: &str| key_names("t", Some(key.as_bytes())).unwrap();
+        let names = |key: &str| key_names(Some(key.as_bytes())).unwrap();
         assert_eq!(names(r#"{"id":1,"part":"x"}"#), ["id", "part"]);
         assert_eq!(names("null"), [""; 0]);
-        assert_eq!(key_names("t", None).unwrap(), [""; 0]);
+        assert_eq!(key_names(None).unwrap(), [""; 0]);
     }
 
     #[test]
     fn key_names_bad_other_json_and_none() {
         for key in ["7", "[1]", "\"secret\"", "secret", "", "{\"id\":"] {
-            let fault = key_names("t", Some(key.as_bytes())).unwrap_err().to_string();
-            assert!(fault.starts_with("topic `t`: the first record's key is no"), "{fault}");
+            let fault = key_names(Some(key.as_bytes())).unwrap_err();
+            assert!(fault.starts_with("the first record's key is no"), "{fault}");
             assert!(!fault.contains("secret"), "{fault}");
         }
     }

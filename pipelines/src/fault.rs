@@ -7,7 +7,7 @@ use douane_gate::GateFault;
 use douane_ledger::budget::BudgetFault;
 use douane_ledger::log::LedgerFault;
 
-use crate::config::Findings;
+use crate::config::{Findings, Place};
 use crate::key_home::{KeyFault, Lapsed};
 use crate::plan::StageStop;
 use crate::turn::Source;
@@ -19,11 +19,18 @@ pub enum RunFault {
     /// position again, go on.
     #[error("{0}")]
     Again(String),
+    /// The target did not acknowledge a turn of so many records in time: it is away, or the link
+    /// takes longer for them. As [`Self::Again`], with fewer at once.
+    #[error("{why}")]
+    Late { why: String, rows: usize },
     /// Asked to stop while waiting for something outside.
     #[error("stopped while waiting: {0}")]
     Stopped(String),
     /// Something outside, before the first shard lives.
-    #[error("{what} cannot be reached: {why}")]
+    #[error(
+        "{what} cannot be reached: {why}\n  next: see that it is up and that this machine reaches it; \
+         `douane doctor` says what else does not answer"
+    )]
     Unreachable { what: String, why: String },
     #[error(
         "another process took over: its transactional id fenced this one\n  next: let one process \
@@ -55,12 +62,20 @@ pub enum RunFault {
     /// The account of an identity space: full, held by another process, or not what it must be.
     #[error("{0}")]
     Budget(BudgetFault),
+    /// What `enrich` reads has no room.
+    #[error(
+        "statistics of `{topic}` take more than {mib_max} MiB: {rows} rows of {windows} windows were \
+         read, and there are more\n  next: raise `mib_max` of `enrich` in the pipeline's file to what \
+         this process can spare, or let the topic keep fewer windows (`retention.ms`)"
+    )]
+    StatisticsMax { topic: String, rows: u64, windows: usize, mib_max: u64 },
     /// A window of statistics cannot be closed.
     #[error("{0}")]
     Window(String),
     #[error(
         "{side} topic `{topic}` changed its identity: {what}\n  nothing crosses until a person \
-         decides; positions and data no longer belong together"
+         decides; positions and data no longer belong together\n  next: bring back what was there, or \
+         give the pipeline a `name` and a sink topic of their own"
     )]
     Identity { side: &'static str, topic: String, what: String },
     /// What was written outside lies under other keys.
@@ -70,9 +85,12 @@ pub enum RunFault {
          for other keys give the pipeline a `sink.topic` and a `name` of their own"
     )]
     RecordKey { before: String, now: String },
+    /// One service runs a place, and one worker of a group each part of it.
+    #[error("another `douane serve` runs here: it holds {}\n  next: {next}", .lock.display())]
+    Served { lock: PathBuf, next: &'static str },
     /// A source that has an end was read to it, but for what is held.
     #[error(
-        "{partitions} partitions are held; all else has crossed\n  next: `douane status FILE` says \
+        "{partitions} partitions are held; all else has crossed or was set aside\n  next: `douane status FILE` says \
          what holds them"
     )]
     Held { partitions: usize },
@@ -95,6 +113,13 @@ pub enum RunFault {
     PositionLost,
     #[error("the {what} record in the target cannot be opened: {why}")]
     Unreadable { what: &'static str, why: String },
+    /// It opens, so this place wrote it.
+    #[error(
+        "the {what} record in the target has a form that {software} does not know: a newer douane may \
+         have written it\n  next: go on with the program that ran last, or with a newer one; \
+         docs/operations.md, \"Upgrading\", says what going back takes"
+    )]
+    NewerRecord { what: &'static str, software: String },
     #[error("registry: {0}")]
     Registry(String),
     #[error("keys: {0}")]
@@ -202,6 +227,25 @@ impl RunFault {
         Self::Again(format!("keys: {lapsed}"))
     }
 
+    /// What is wrong with a topic of the source; where the sovereign side is a folder, with a file of it.
+    pub(crate) fn of_source(place: &Place, topic: &str, what: &str) -> Self {
+        match &place.sovereign.dir {
+            None => Self::Topic { topic: topic.to_owned(), what: what.to_owned() },
+            Some(_) => Self::File(format!("{}: {what}", place.dir.join(topic).display())),
+        }
+    }
+
+    /// The source has no topic, or no file, of this name; it makes them itself.
+    pub(crate) fn no_source(place: &Place, topic: &str) -> Self {
+        let what = match &place.sovereign.dir {
+            None => "does not exist in the sovereign cluster: the source makes it",
+            Some(_) => {
+                "no such file to read from\n  next: put it there, or mend its name under `source`"
+            }
+        };
+        Self::of_source(place, topic, what)
+    }
+
     /// A topic of douane's own that `run` needs and does not make.
     pub(crate) fn missing(topic: &str, side: &str) -> Self {
         let what = format!(
@@ -213,7 +257,7 @@ impl RunFault {
     /// The variant's name: the word in progress lines and metrics.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Again(_) => "again",
+            Self::Again(_) | Self::Late { .. } => "again",
             Self::Stopped(_) => "stopped",
             Self::Unreachable { .. } => "unreachable",
             Self::Fenced => "fenced",
@@ -229,15 +273,18 @@ impl RunFault {
             Self::Ledger(_) => "ledger",
             Self::Budget(BudgetFault::Full { .. }) => "budget_full",
             Self::Budget(_) => "budget",
+            Self::StatisticsMax { .. } => "statistics_max",
             Self::Window(_) => "window",
             Self::Identity { .. } => "identity_changed",
             Self::RecordKey { .. } => "record_key",
+            Self::Served { .. } => "served",
             Self::Held { .. } => "held",
             Self::PartitionsAdded { .. } => "partitions_added",
             Self::Cluster { .. } => "wrong_cluster",
             Self::Topic { .. } => "topic",
             Self::PositionLost => "position_lost",
             Self::Unreadable { .. } => "unreadable",
+            Self::NewerRecord { .. } => "newer_record",
             Self::Registry(_) => "registry",
             Self::Keys(_) => "keys",
             Self::KeyStoreRolledBack { .. } => "key_store_rolled_back",
@@ -254,10 +301,77 @@ impl RunFault {
         }
     }
 
+    /// As a person reads it: what was found, and, also where whoever found it does not know, what is next.
+    pub fn told(&self) -> String {
+        let text = self.to_string();
+        match self.next() {
+            Some(next) if !text.contains("next: ") => format!("{text}\n  next: {next}"),
+            _ => text,
+        }
+    }
+
+    /// What leads on from a fault that does not say it itself. `None`: nothing has to be done.
+    fn next(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Stopped(_) | Self::PartitionsAdded { .. } => return None,
+            Self::Again(_) | Self::Late { .. } => {
+                "once more when it answers; `douane doctor` says what does not"
+            }
+            Self::Ledger(LedgerFault::Unreadable { .. }) => {
+                "leave the ledger's folder as it is; a newer douane may have written it: \
+                 docs/operations.md, \"Upgrading\""
+            }
+            Self::Ledger(_) | Self::Budget(_) => {
+                "leave the ledger's folder as it is; docs/operations.md, \"stopped by\", has the way out"
+            }
+            Self::Window(_) => "docs/statistics.md says what a window needs to close",
+            Self::Unreadable { .. } => {
+                "see that `keys/` and the target belong to this place and this pipeline `name`: under \
+                 other keys nothing of it opens"
+            }
+            Self::Registry(_) => "mend `registry` of the cluster in douane.yaml, or what it says",
+            Self::Keys(_) => "`douane keys status` says how the key store is",
+            Self::Gate(_) | Self::Stage(StageStop::Whole) => {
+                "nothing of it crossed. `douane run FILE --dry-run` shows whether it is so again; then \
+                 report it with this line: the program contradicts itself"
+            }
+            Self::Stage(StageStop::KeysAway) => "`douane keys status` says how the key store is",
+            Self::RecordRefused { .. } => {
+                "see the target topic's limits; `douane quarantine list FILE` shows what was set aside"
+            }
+            Self::Plan(_) => {
+                "`douane lint FILE` and `douane explain FILE` say where the files differ"
+            }
+            Self::Client(_) => "mend the cluster's entry in douane.yaml",
+            Self::File(_) => "see that the file is there, is what it should be and can be read",
+            Self::Edge(_) => "`douane doctor FILE` says what is wrong on that side",
+            Self::Topic { .. } => "`douane doctor FILE` says what the topic must be like",
+            Self::Release(_) => "`douane release show FILE` says where the release stands",
+            Self::ThreadDied => "start it again, and report it with the lines before this one",
+            Self::Unreachable { .. }
+            | Self::Fenced
+            | Self::Findings(_)
+            | Self::Revoked { .. }
+            | Self::LimitsSpent { .. }
+            | Self::OneShot { .. }
+            | Self::ControlLog(_)
+            | Self::Identity { .. }
+            | Self::RecordKey { .. }
+            | Self::Served { .. }
+            | Self::Held { .. }
+            | Self::Cluster { .. }
+            | Self::PositionLost
+            | Self::NewerRecord { .. }
+            | Self::KeyStoreRolledBack { .. }
+            | Self::StatisticsMax { .. }
+            | Self::TurnTooLarge(_) => return None,
+        })
+    }
+
     /// Whether a new life may mend it: what is outside comes back, a disk has room again.
     pub fn passes(&self) -> bool {
         match self {
-            Self::Again(_) | Self::Stage(StageStop::KeysAway) => true,
+            Self::Again(_) | Self::Late { .. } | Self::Stage(StageStop::KeysAway) => true,
             Self::Ledger(fault) => !fault.needs_people(),
             _ => false,
         }
@@ -267,7 +381,7 @@ impl RunFault {
     /// outside cannot be reached.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Unreachable { .. } | Self::Again(_) => 3,
+            Self::Unreachable { .. } | Self::Again(_) | Self::Late { .. } => 3,
             Self::Stopped(_) => 0,
             Self::Findings(findings) if findings.unreadable() => 2,
             Self::Client(_) | Self::Keys(_) | Self::File(_) => 2,
@@ -291,6 +405,7 @@ mod tests {
         };
         for (fault, code, exit_code, passes) in [
             (RunFault::Again(text()), "again", 3, true),
+            (RunFault::Late { why: text(), rows: 1 }, "again", 3, true),
             (RunFault::Unreachable { what: text(), why: text() }, "unreachable", 3, false),
             (RunFault::Stopped(text()), "stopped", 0, false),
             (RunFault::Client(text()), "client", 2, false),
@@ -320,6 +435,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_others_found_says_what_is_next_as_well() {
+        let text = || "x".to_owned();
+        for fault in [
+            RunFault::Again(text()),
+            RunFault::Late { why: text(), rows: 1 },
+            RunFault::Unreachable { what: text(), why: text() },
+            RunFault::Release(text()),
+            RunFault::Ledger(LedgerFault::Poisoned),
+            RunFault::Ledger(LedgerFault::TargetRolledBack { covered: 1, why: "x" }),
+            RunFault::Budget(BudgetFault::Ledger(LedgerFault::Poisoned)),
+            RunFault::Window(text()),
+            RunFault::Topic { topic: text(), what: text() },
+            RunFault::Unreadable { what: "x", why: text() },
+            RunFault::Registry(text()),
+            RunFault::Keys(text()),
+            RunFault::Gate(text()),
+            RunFault::RecordRefused { code: "x", alone: None },
+            RunFault::Stage(StageStop::Whole),
+            RunFault::Stage(StageStop::KeysAway),
+            RunFault::Client(text()),
+            RunFault::File(text()),
+            RunFault::Edge(text()),
+            RunFault::ThreadDied,
+        ] {
+            let told = fault.told();
+            assert_eq!(told.matches("\n  next: ").count(), 1, "{told}");
+        }
+        // The controls: who says it is not outdone, and who was asked to stop has nothing to do.
+        let own = RunFault::File("x\n  next: y".into());
+        assert_eq!(own.told(), own.to_string());
+        assert!(!RunFault::Stopped(text()).told().contains("next:"));
+    }
+
     /// A person who reads it knows what to do next.
     #[test]
     fn faults_of_the_place_say_what_is_next() {
@@ -328,13 +477,16 @@ mod tests {
             RunFault::missing("t", "global"),
             RunFault::Fenced,
             RunFault::PositionLost,
+            RunFault::NewerRecord { what: "layout", software: "douane 1".into() },
             RunFault::LimitsSpent { what: "x".into(), left: 0 },
             RunFault::OneShot { what: "x".into() },
+            RunFault::StatisticsMax { topic: "t".into(), rows: 9, windows: 2, mib_max: 1 },
             RunFault::RecordKey { before: "a".into(), now: "b".into() },
             cluster,
         ] {
             let text = fault.to_string();
             assert!(text.contains("\n  next: "), "{text}");
+            assert_eq!(fault.told(), text, "it says it once");
             assert!(text.lines().all(|line| !line.ends_with('.')), "{text}");
         }
     }

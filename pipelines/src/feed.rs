@@ -148,8 +148,11 @@ fn take(
             state.topic
         )));
     }
-    let chains = state.as_ref().map_or_else(Vec::new, |state| state.chains.clone());
-    let mut opened = Opened::with(file, &order.ask, chains.clone())?;
+    let open = |state: Option<&State>| {
+        let chains = state.map_or_else(Vec::new, |state| state.chains.clone());
+        Opened::with(file, &order.ask, chains)
+    };
+    let mut opened = open(state.as_ref())?;
     // Where a call died between a shard and its note, the lag is what waits again.
     note(&opened, order, state.as_ref())?;
     let stop = Stop::new(asked);
@@ -158,25 +161,47 @@ fn take(
     if let Some(rows) = order.wait_for.filter(|_| !is_due) {
         wait(&mut opened, state.as_ref(), rows, &stop, gauges)?;
         // What was revoked while it waited is revoked.
-        opened = Opened::with(file, &order.ask, chains)?;
+        opened = open(state.as_ref())?;
     }
     let mut fed = Fed { topic: order.ask.topic.clone(), holds: true, ..Fed::default() };
     fed.rows_in_all = state.as_ref().map_or(0, |state| state.rows_in_all);
     fed.retired = state.as_ref().map_or(0, |state| state.retired);
     fed.left = left(&opened, state.as_ref());
-    if !opened.manifests.findings().is_empty() {
-        return Ok(fed.refused(opened.manifests.findings()));
-    }
     loop {
+        if !opened.manifests.findings().is_empty() {
+            return Ok(fed.refused(opened.manifests.findings()));
+        }
         fed.left = left(&opened, state.as_ref());
         let from = waiting(&opened, state.as_ref()).start;
         let scope = opened.manifests.take_of(from, order.rows_max);
         if scope.is_empty() || stop.is_set() {
+            // Behind the last transaction nothing may lie that no manifest covers.
+            let findings = rest(&opened, state.as_ref())?;
+            if !findings.is_empty() {
+                return Ok(fed.refused(&findings));
+            }
+            control_switch::wait_at("feed-ends");
+            // Of what was revoked meanwhile no command is started.
+            if opened.is_outdated() {
+                opened = open(state.as_ref())?;
+                continue;
+            }
             break;
         }
         let transactions = scope.len() as u64;
         match hand_over(&folder, &opened, order, state.as_ref(), scope)? {
-            Ok(next) => {
+            Ok((draft, next)) => {
+                control_switch::wait_at("feed-verified");
+                // What was revoked while it was read is revoked.
+                if opened.is_outdated() {
+                    opened = open(state.as_ref())?;
+                    continue;
+                }
+                // Crash here: a temporary folder that the next start removes.
+                control_switch::die_at("feed-verified");
+                folder.publish(&draft, &next)?;
+                // Crash here: the shard is there, with what says where the next one begins.
+                control_switch::die_at("feed-published");
                 fed.shards.push(name(next.number));
                 fed.rows += next.rows;
                 fed.rows_in_all = next.rows_in_all;
@@ -190,9 +215,7 @@ fn take(
         }
     }
     fed.due = due(state.as_ref(), done);
-    // Behind the last transaction nothing may lie that no manifest covers.
-    let findings = rest(&opened, state.as_ref())?;
-    Ok(if findings.is_empty() { fed } else { fed.refused(&findings) })
+    Ok(fed)
 }
 
 /// Tells the group how far was handed over, if one was named and anything was.
@@ -324,14 +347,14 @@ impl Held {
     }
 }
 
-/// Verifies some transactions and hands them over as one shard, or says why not.
+/// Verifies some transactions and writes them down as one shard that has no name yet, or says why not.
 fn hand_over(
     folder: &Folder,
     opened: &Opened,
     order: &Order,
     state: Option<&State>,
     scope: Range<usize>,
-) -> Result<Result<State, Findings>, RunFault> {
+) -> Result<Result<(PathBuf, State), Findings>, RunFault> {
     let Some(approved) = opened.manifests.release(scope.start) else {
         return Err(RunFault::Release("a manifest without its release".to_owned()));
     };
@@ -363,7 +386,9 @@ fn hand_over(
                     Seen::Before => {}
                     Seen::Wrong => return ControlFlow::Break(()),
                 }
-                match fault.is_some() || lane.is_done() {
+                // Behind the last of these may lie what an earlier shard has: it is passed, or whoever looks
+                // at the group would see it wait.
+                match fault.is_some() || (lane.is_done() && later.is_some()) {
                     true => ControlFlow::Break(()),
                     false => ControlFlow::Continue(()),
                 }
@@ -405,12 +430,7 @@ fn hand_over(
         next,
         chains: opened.manifests.chains(),
     };
-    // Crash here: a temporary folder that the next start removes.
-    control_switch::die_at("feed-verified");
-    folder.publish(&draft, &made)?;
-    // Crash here: the shard is there, with what says where the next one begins.
-    control_switch::die_at("feed-published");
-    Ok(Ok(made))
+    Ok(Ok((draft, made)))
 }
 
 /// The log's first offset, where it is beyond what this feed has taken; else 0: what is deleted

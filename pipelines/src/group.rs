@@ -8,12 +8,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use douane_connectors::edge::{EdgeFault, KeyAndValue, Polled, SinkFault, Source};
-pub use douane_connectors::kafka::{Dealt, Member};
-use douane_connectors::kafka::{KafkaFault, Records, Told, WriteFault};
+use douane_connectors::edge::{Admin, EdgeFault, Polled, SinkFault, Source};
+pub use douane_connectors::kafka::{Dealt, Member, Standing};
+use douane_connectors::kafka::{KafkaFault, KeyedRecord, LastWins, Records, WriteFault};
 use douane_ledger::canonical;
 use douane_schemas::record::RawRecord;
 
@@ -21,6 +21,7 @@ use crate::config::{GroupPlace, Place};
 use crate::crossing::TRY;
 use crate::edges::{self, Edges};
 use crate::fault::RunFault;
+use crate::identity;
 use crate::topics;
 
 /// How often a change is decided anew because another worker's came first.
@@ -28,6 +29,9 @@ const CHANGES: u32 = 5;
 
 /// Partitions that a new topic of states has: what is dealt out.
 pub const UNITS: i32 = 25;
+
+/// Keys that the topic of configs may hold: far more than there may be connectors and orders to them.
+const KEYS_MAX: usize = 10_000;
 
 /// What the topic of configs holds: the last value of each key.
 pub type Held = BTreeMap<String, Vec<u8>>;
@@ -38,6 +42,10 @@ pub struct Group {
     named: GroupPlace,
     records: Records,
     units: u32,
+    /// For looks at which topic it is; one client, kept.
+    admin: Mutex<Box<dyn Admin>>,
+    /// What the topic of configs was when this worker began: another one of its name holds other configs.
+    configs: String,
 }
 
 /// A key of the topic of configs, and its value or a tombstone.
@@ -70,15 +78,48 @@ impl Group {
             let expected = place.sovereign.id.clone();
             return Err(RunFault::Cluster { side: "sovereign", expected, found });
         }
-        for expected in topics::of_group(place) {
-            if let Some(what) = expected.check(&*admin).map_err(&away)?.into_iter().next() {
-                let what = format!("{what}\n  next: `douane doctor --create FILE` makes it");
-                return Err(RunFault::Topic { topic: expected.name, what });
+        identity::found(identity::BETWEEN_LOOKS, || {
+            for expected in topics::of_group(place) {
+                if let Some(what) = expected.check(&*admin).map_err(&away)?.into_iter().next() {
+                    let what = format!("{what}\n  next: `douane doctor --create FILE` makes it");
+                    return Err(RunFault::Topic { topic: expected.name, what });
+                }
             }
-        }
+            Ok(())
+        })?;
         let states = records.identity(&named.status_topic).map_err(unreachable)?;
         let units = u32::try_from(states.partitions).unwrap_or(1).max(1);
-        Ok(Self { place: place.clone(), named: named.clone(), records, units })
+        let configs = records.identity(&named.config_topic).map_err(unreachable)?.id;
+        let (place, named, admin) = (place.clone(), named.clone(), Mutex::new(admin));
+        Ok(Self { place, named, records, units, admin, configs })
+    }
+
+    /// The topic of configs, by its name and by what tells it from another one of that name.
+    pub fn config_topic(&self) -> (&str, &str) {
+        (&self.named.config_topic, &self.configs)
+    }
+
+    /// The topic of configs is still the one that this worker began with. What another one does not hold was not
+    /// deleted by anybody.
+    ///
+    /// # Errors
+    /// It is gone or another one; the cluster is away.
+    pub fn is_same(&self) -> Result<(), RunFault> {
+        let mut admin = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = identity::found(identity::BETWEEN_LOOKS, || {
+            let found = admin.topic(&self.named.config_topic);
+            match found.map_err(RunFault::unreachable("sovereign cluster"))? {
+                Some(found) if found.id == self.configs => Ok(()),
+                _ => Err(another(&self.named.config_topic)),
+            }
+        });
+        // A client that does not get through may never do so again.
+        if matches!(same, Err(RunFault::Unreachable { .. }))
+            && let Ok(anew) = Edges::of_place(&self.place).sovereign.admin()
+        {
+            *admin = anew;
+        }
+        same
     }
 
     /// This worker's name.
@@ -117,10 +158,24 @@ impl Group {
                 (Some(key), None) => drop(held.remove(&key)),
                 (None, _) => {}
             }
-            ControlFlow::Continue(())
+            match held.len() > KEYS_MAX {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
         };
         self.records.read(&self.named.config_topic, 0, 0, TRY, &mut each).map_err(unreachable)?;
-        Ok((held, next))
+        // Asked afterwards: what was read is that topic's.
+        self.is_same()?;
+        match held.len() > KEYS_MAX {
+            false => Ok((held, next)),
+            true => Err(RunFault::Topic {
+                topic: self.named.config_topic.clone(),
+                what: format!(
+                    "holds more than {KEYS_MAX} keys, which no workers wrote\n  next: see who else writes \
+                     to it, and take that out"
+                ),
+            }),
+        }
     }
 
     /// Changes configs: `decide` is given all of them, and says what is to be written; none is a
@@ -174,6 +229,7 @@ impl Group {
     /// # Errors
     /// The cluster is away, or settings that no client is made with.
     pub fn follow(&self, next: i64) -> Result<Follower, RunFault> {
+        self.is_same()?;
         let topics = [self.named.config_topic.clone(), self.named.status_topic.clone()];
         let fault = |fault: EdgeFault| RunFault::Again(fault.to_string());
         let edges = Edges::of_place(&self.place);
@@ -191,8 +247,8 @@ impl Group {
     /// # Errors
     /// Settings that no client is made with.
     pub fn states(&self) -> Result<States, RunFault> {
-        let told = self.records.told(&self.named.status_topic);
-        Ok(States(told.map_err(|fault| RunFault::Client(fault.to_string()))?))
+        let writer = self.records.last_wins(&self.named.status_topic);
+        Ok(States(writer.map_err(|fault| RunFault::Client(fault.to_string()))?))
     }
 }
 
@@ -246,13 +302,26 @@ fn key_of(record: &RawRecord<'_>) -> Option<String> {
 }
 
 /// Tells states.
-pub struct States(Told);
+pub struct States(LastWins);
 
 impl States {
     /// # Errors
     /// The cluster is away: all may be told again.
-    pub fn tell(&mut self, states: &[KeyAndValue]) -> Result<(), RunFault> {
+    pub fn tell(&mut self, states: &[KeyedRecord]) -> Result<(), RunFault> {
         self.0.send(states).map_err(unreachable)
+    }
+}
+
+/// The fault of a topic of configs that is not the one that workers know.
+pub fn another(topic: &str) -> RunFault {
+    RunFault::Topic {
+        topic: topic.to_owned(),
+        what: "was deleted, or deleted and made anew: what the group's connectors are to be was in the one \
+               before, and an empty one says nothing about them; pipelines that run go on as they are, and \
+               nothing is changed\n  next: stop the workers; of each take `serve/group.json` out of its `state.dir`, and \
+               the connectors' files out of its folder of pipelines; start them, and bring the connectors \
+               again by calls"
+            .to_owned(),
     }
 }
 

@@ -2,13 +2,19 @@
 //! the position topic, where each holds one shard's records and more shards need more; all else is a
 //! person's business, because positions and data would no longer belong together.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use douane_connectors::edge::Admin;
 
+use crate::config::{Pipeline, Place};
+use crate::crossing::{Admins, PositionTopic};
+use crate::edges::Edges;
 use crate::fault::RunFault;
-use crate::position::{Layout, PinnedTopic};
+use crate::keys;
+use crate::names::Names;
+use crate::position::{Layout, PinnedTopic, Place as SourcePlace};
 use crate::stop::Stop;
 use crate::turn::Source;
 
@@ -34,12 +40,40 @@ pub fn changed(pin: &PinnedTopic, found: Option<(&str, i32)>, may_grow: bool) ->
 const LOOKS_MAX: u32 = 7;
 pub const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
-/// What one look at a side's topics says.
-enum Look {
-    Stands,
-    /// Not the pinned ones: so they are, or so they were, or are not known to who answered. A broker that
+/// What one look says.
+enum Look<T> {
+    Stands(T),
+    /// Not what is expected: so it is, or so it was, or it is not known to who answered. A broker that
     /// has just begun tells of its cluster as it remembers it.
     Doubt(RunFault),
+}
+
+/// Looks until nothing is in doubt; what is at every one of several looks is so.
+fn looked<T>(
+    between: Duration,
+    mut look: impl FnMut() -> Result<Look<T>, RunFault>,
+) -> Result<T, RunFault> {
+    let (mut looks, nobody) = (1, AtomicBool::new(false));
+    loop {
+        match look()? {
+            Look::Stands(found) => return Ok(found),
+            Look::Doubt(fault) if looks == LOOKS_MAX => return Err(fault),
+            Look::Doubt(_) => Stop::new(&nobody).rest(between),
+        }
+        looks += 1;
+    }
+}
+
+/// What a start finds of topics: one that is not there, or not as it must be, is so at every one of
+/// several looks.
+pub fn found<T>(
+    between: Duration,
+    mut look: impl FnMut() -> Result<T, RunFault>,
+) -> Result<T, RunFault> {
+    looked(between, || match look() {
+        Err(fault @ (RunFault::Topic { .. } | RunFault::Identity { .. })) => Ok(Look::Doubt(fault)),
+        other => other.map(Look::Stands),
+    })
 }
 
 /// The topics of one side are those that were pinned, or have been others at every one of several looks.
@@ -50,15 +84,7 @@ pub fn stands(
     pinned: &[PinnedTopic],
     between: Duration,
 ) -> Result<(), RunFault> {
-    let (mut looks, nobody) = (1, AtomicBool::new(false));
-    loop {
-        match look(side, admin, layout, pinned)? {
-            Look::Stands => return Ok(()),
-            Look::Doubt(fault) if looks == LOOKS_MAX => return Err(fault),
-            Look::Doubt(_) => Stop::new(&nobody).rest(between),
-        }
-        looks += 1;
-    }
+    looked(between, || look(side, admin, layout, pinned))
 }
 
 fn look(
@@ -66,16 +92,19 @@ fn look(
     admin: &dyn Admin,
     layout: &Layout,
     pinned: &[PinnedTopic],
-) -> Result<Look, RunFault> {
+) -> Result<Look<()>, RunFault> {
     let names: Vec<&str> = pinned.iter().map(|pin| pin.name.as_str()).collect();
     let found = admin
         .topics(&names)
         .map_err(|fault| RunFault::Again(format!("{side} cluster: {fault}")))?;
+    let mut grown = None;
     for (pin, found) in pinned.iter().zip(found) {
         let found = found.as_ref().map(|t| (t.id.as_str(), t.partitions));
         let added = added(pin, found);
         if side == "source" && added > 0 {
-            return Err(RunFault::PartitionsAdded { topic: pin.name.clone(), added });
+            // Partitions of one are dealt out only where no other topic stops the pipeline.
+            grown.get_or_insert(RunFault::PartitionsAdded { topic: pin.name.clone(), added });
+            continue;
         }
         let may_grow = side == "target" && is_position(layout, pin);
         if let Some(what) = changed(pin, found, may_grow) {
@@ -84,7 +113,7 @@ fn look(
             return if added > 0 { Err(fault) } else { Ok(Look::Doubt(fault)) };
         }
     }
-    Ok(Look::Stands)
+    grown.map_or(Ok(Look::Stands(())), Err)
 }
 
 /// Whether a pinned target is the position topic: the last of them, as the start pins them.
@@ -116,15 +145,7 @@ pub fn compare(
             return Err(RunFault::Identity { side: "target", topic: pin.name.clone(), what });
         }
     }
-    if !before.sources.iter().map(|t| &t.name).eq(sources.iter().map(|t| &t.name)) {
-        // Not "a new sink topic" alone: the ledger of this name knows what crossed already.
-        let what = format!(
-            "the layout has {}: other sources are another pipeline, with a name and a sink topic \
-             of its own",
-            names(&before.sources)
-        );
-        return Err(RunFault::Identity { side: "source", topic: names(sources), what });
-    }
+    same_sources(before, &sources.iter().map(|t| t.name.as_str()).collect::<Vec<_>>())?;
     let mut new = Vec::new();
     for (index, (pin, found)) in before.sources.iter().zip(sources).enumerate() {
         let seen = Some(as_found(found));
@@ -137,12 +158,83 @@ pub fn compare(
     Ok(new)
 }
 
-fn as_found(topic: &PinnedTopic) -> (&str, i32) {
-    (&topic.id, topic.partitions)
+/// The files name the sources that the layout has.
+pub fn same_sources(before: &Layout, topics: &[&str]) -> Result<(), RunFault> {
+    let pinned: Vec<&str> = before.sources.iter().map(|topic| topic.name.as_str()).collect();
+    if pinned == topics {
+        return Ok(());
+    }
+    // Not "a new sink topic" alone: the ledger of this name knows what crossed already.
+    let what = format!(
+        "the layout has {}: other sources are another pipeline, with a name and a sink topic of its \
+         own",
+        pinned.join(", ")
+    );
+    Err(RunFault::Identity { side: "source", topic: topics.join(", "), what })
 }
 
-fn names(topics: &[PinnedTopic]) -> String {
-    topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>().join(", ")
+/// What the next start would refuse, of a pipeline that has run: sources of other names, topics that are
+/// no longer the ones that the layout pinned, files that no longer begin with the records that were
+/// read. `places`: where each partition stands. It changes nothing, and joins no group.
+pub fn refused(
+    pipeline: &Pipeline,
+    names: &Names,
+    edges: &Edges,
+    layout: &Layout,
+    places: &[&SourcePlace],
+) -> Result<Option<RunFault>, RunFault> {
+    let topics: Vec<&str> = pipeline.source.topics.iter().map(String::as_str).collect();
+    let sovereign = RunFault::unreachable("sovereign cluster");
+    let admins = Admins {
+        sovereign: edges.sovereign.admin().map_err(&sovereign)?,
+        global: edges.global.admin().map_err(RunFault::unreachable("global cluster"))?,
+    };
+    let pinned = same_sources(layout, &topics).and_then(|()| admins.check(layout));
+    match pinned {
+        Err(fault @ RunFault::Identity { .. }) => return Ok(Some(fault)),
+        Ok(()) | Err(RunFault::PartitionsAdded { .. }) => {}
+        Err(fault) => return Err(fault),
+    }
+    // Of a topic the broker's id says it; of a file only what lies before the position.
+    let marked =
+        places.iter().filter_map(|p| Some((p.topic, p.partition, p.next, p.mark.as_ref()?)));
+    let marked: Vec<_> = marked.collect();
+    if marked.is_empty() {
+        return Ok(None);
+    }
+    let source = edges.sovereign.source(&names.group, &pipeline.source.topics);
+    let source = source.map_err(&sovereign)?;
+    let read = marked.iter().try_for_each(|(topic, partition, next, mark)| {
+        source.stands((*topic, *partition), *next, mark)
+    });
+    source.close();
+    let Err(fault) = read else { return Ok(None) };
+    match fault.changed().map(|(topic, what)| (topic, what.to_owned())) {
+        Some((topic, what)) => Ok(Some(RunFault::Identity { side: "source", topic, what })),
+        None => Err(sovereign(fault)),
+    }
+}
+
+/// As [`refused`], of a pipeline that may have run. `None` as well where it has not: then nothing is pinned.
+pub fn changed_since(place: &Place, pipeline: &Pipeline) -> Result<Option<RunFault>, RunFault> {
+    let keys = keys::open(place)?;
+    let (names, edges) = (Names::of(place, pipeline), Edges::of(place, pipeline));
+    let global = RunFault::unreachable("global cluster");
+    let topic = edges.global.admin().and_then(|admin| admin.topic(&names.position));
+    let Some(topic) = topic.map_err(global)? else { return Ok(None) };
+    let positions = PositionTopic::new(place, pipeline, &edges, &keys, &topic.id);
+    let Some(layout) = positions.layout()? else { return Ok(None) };
+    let mut at: BTreeMap<Source, SourcePlace> =
+        layout.places.iter().cloned().map(|p| ((p.topic, p.partition), p)).collect();
+    for (_, position) in positions.shards(&layout)? {
+        let places = position.into_iter().flat_map(|position| position.places);
+        at.extend(places.map(|p| ((p.topic, p.partition), p)));
+    }
+    refused(pipeline, &names, &edges, &layout, &at.values().collect::<Vec<_>>())
+}
+
+fn as_found(topic: &PinnedTopic) -> (&str, i32) {
+    (&topic.id, topic.partitions)
 }
 
 #[cfg(test)]
@@ -175,6 +267,9 @@ mod tests {
                 release: None,
             },
             record_key: None,
+            keys: None,
+            bundle: None,
+            fences: 0,
             once: false,
             control: Head { journal: JournalId([0; 16]), size: 0, root: [0; 32] },
         }
@@ -202,12 +297,12 @@ mod tests {
     }
 
     /// A cluster whose answers are these, one after the other, the last one for ever.
-    struct Told {
+    struct Answers {
         answers: Vec<Vec<Option<(&'static str, i32)>>>,
         asked: Cell<usize>,
     }
 
-    impl Admin for Told {
+    impl Admin for Answers {
         fn cluster_id(&self) -> Result<String, EdgeFault> {
             unreachable!("nobody asks for it")
         }
@@ -260,7 +355,7 @@ mod tests {
         ];
         for (name, answers, looks, expected) in cases {
             let layout = pinned();
-            let admin = Told { answers, asked: Cell::new(0) };
+            let admin = Answers { answers, asked: Cell::new(0) };
             if name == "gone" {
                 // It stood before.
                 assert!(stands("target", &admin, &layout, &layout.targets, Duration::ZERO).is_ok());
@@ -279,6 +374,72 @@ mod tests {
         }
         // All of it in half of the time that a stop may take.
         assert!(BETWEEN_LOOKS * LOOKS_MAX < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn added_partitions_of_one_source_hide_nothing_of_another() {
+        let grown = Some(("A", 5));
+        let cases = [
+            ("one grew", vec![vec![grown, Some(("B", 2))]], 1, Ok(("a", 2))),
+            ("the other grew", vec![vec![Some(("A", 3)), Some(("B", 3))]], 1, Ok(("b", 1))),
+            (
+                "and the other was made again",
+                vec![vec![grown, Some(("X", 2))]],
+                LOOKS_MAX as usize,
+                Err("found X: it was deleted"),
+            ),
+            (
+                "and the other was not known for a moment",
+                vec![vec![grown, None], vec![grown, Some(("B", 2))]],
+                2,
+                Ok(("a", 2)),
+            ),
+        ];
+        for (name, answers, looks, expected) in cases {
+            let layout = pinned();
+            let admin = Answers { answers, asked: Cell::new(0) };
+            let found = stands("source", &admin, &layout, &layout.sources, Duration::ZERO);
+            match (found.unwrap_err(), expected) {
+                (RunFault::PartitionsAdded { topic, added }, Ok(expected)) => {
+                    assert_eq!((topic.as_str(), added), expected, "{name}");
+                }
+                (RunFault::Identity { what, .. }, Err(words)) => {
+                    assert!(what.contains(words), "{name}: {what}");
+                }
+                (found, _) => panic!("{name}: {found:?}"),
+            }
+            assert_eq!(admin.asked.get(), looks, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_start_does_not_take_one_answer_for_the_truth() {
+        fn missing() -> RunFault {
+            RunFault::missing("t", "global")
+        }
+        fn other() -> RunFault {
+            RunFault::Identity { side: "target", topic: "t".into(), what: "x".into() }
+        }
+        fn away() -> RunFault {
+            RunFault::Again("away".into())
+        }
+        type Answer = fn(u32) -> Option<RunFault>;
+        let cases: [(&str, Answer, u32, Option<&str>); 5] = [
+            ("there", |_| None, 1, None),
+            ("not known to a broker that begins", |n| (n < 3).then(missing), 4, None),
+            ("an old id", |n| (n < 6).then(other), 7, None),
+            ("not there", |_| Some(missing()), LOOKS_MAX, Some("topic")),
+            // What is not about a topic is no doubt.
+            ("away", |_| Some(away()), 1, Some("again")),
+        ];
+        for (name, answer, looks, expected) in cases {
+            let mut asked = 0;
+            let found = found(Duration::ZERO, || {
+                asked += 1;
+                answer(asked - 1).map_or(Ok(()), Err)
+            });
+            assert_eq!((asked, found.err().map(|f| f.code())), (looks, expected), "{name}");
+        }
     }
 
     #[test]

@@ -8,7 +8,9 @@
 //! No value of a key is repeated but names of topics, leaves, classes and converters: a
 //! configuration holds passwords, also under keys that do not say so.
 
+mod columns;
 mod leaks;
+mod passage;
 mod transforms;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +19,8 @@ use std::fmt::Write;
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use transforms::Chain;
+use columns::Columns;
+use transforms::{Chain, is_provided};
 
 /// The largest configuration that is read.
 pub const BYTES_MAX: u64 = 1 << 20;
@@ -93,8 +96,9 @@ impl Imported {
         let mut draft = Draft::default();
         source(&mut config, &class, &mut draft, &mut lines);
         let chain = Chain::of(&mut config, &mut draft, &mut lines);
+        draft.keep_rows_apart(&mut lines);
         rest(&mut config, &mut lines);
-        let leaks = leaks::of(&class, &chain, &draft, &lines);
+        let leaks = leaks::of(&chain, &draft);
         let of_key = || format!("domains:\n  {}: {{}}\n", domain(&name));
         let domains = (!draft.key.is_empty()).then(of_key);
         Ok(Self { yaml: draft.yaml(&name), domains, name, lines, leaks })
@@ -166,6 +170,25 @@ impl Config {
         self.0.remove(key).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
+    fn peek(&self, key: &str) -> &str {
+        self.0.get(key).map(String::as_str).unwrap_or_default().trim()
+    }
+
+    /// A boolean, which is not taken. What is neither is told, and taken for what lets more out.
+    fn flag(&self, key: &str, [unset, open]: [bool; 2], lines: &mut Vec<Line>) -> bool {
+        let said = self.peek(key);
+        let why = match truth(said) {
+            _ if said.is_empty() => return unset,
+            Some(is_so) => return is_so,
+            None if is_provided(said) => {
+                "a config provider says it, which cannot be told from here"
+            }
+            None => "neither `true` nor `false`, which Kafka Connect refuses",
+        };
+        line(lines, key, Fate::NotKept, format!("{why}; taken for `{open}`"));
+        open
+    }
+
     /// A comma-separated list, as Connect has them.
     fn list(&mut self, key: &str) -> Vec<String> {
         list(&self.take(key).unwrap_or_default())
@@ -184,6 +207,16 @@ impl Config {
     }
 }
 
+/// A boolean as Connect reads it.
+fn truth(text: &str) -> Option<bool> {
+    let text = text.trim();
+    match (text.eq_ignore_ascii_case("true"), text.eq_ignore_ascii_case("false")) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    }
+}
+
 fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect()
 }
@@ -192,6 +225,8 @@ fn list(text: &str) -> Vec<String> {
 #[derive(Debug, Default)]
 struct Draft {
     topics: Vec<String>,
+    /// Those are all topics that the connector reads or writes.
+    knows_topics: bool,
     format: &'static str,
     sink_format: &'static str,
     key: Vec<String>,
@@ -207,9 +242,37 @@ struct Draft {
     tolerates: bool,
     /// `errors.log.enable=true`.
     logs: bool,
+    /// `errors.log.include.messages=true`.
+    logs_records: bool,
+    /// A sink's dead letters have a topic.
+    dead_letters: bool,
+    /// `errors.deadletterqueue.context.headers.enable=true`.
+    dead_headers: bool,
+    /// It reads a database with Debezium.
+    is_debezium: bool,
+    /// It writes into Kafka.
+    is_source: bool,
+    columns: Columns,
 }
 
 impl Draft {
+    /// A constant key would make one row of all: the key is tokenised, wherever the chain masks it.
+    fn keep_rows_apart(&mut self, lines: &mut Vec<Line>) {
+        let mut masked = BTreeSet::new();
+        for leaves in self.constants.values_mut() {
+            let of_key = |leaf: &&String| self.key.contains(leaf);
+            masked.extend(leaves.iter().filter(of_key).cloned());
+            leaves.retain(|leaf| !self.key.contains(leaf));
+        }
+        self.constants.retain(|_, leaves| !leaves.is_empty());
+        if !masked.is_empty() {
+            let names = masked.into_iter().collect::<Vec<_>>().join(", ");
+            let what =
+                format!("{names}: no constant, for the key says which row it is: `tokenize`");
+            line(lines, "MaskField of the key", Fate::Instead, what);
+        }
+    }
+
     fn yaml(&self, name: &str) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
@@ -324,21 +387,38 @@ fn name(of: &str) -> String {
     }
 }
 
+/// Names come from outside, and are printed to a terminal.
+fn printable(text: String) -> String {
+    text.replace(|c: char| c.is_control(), " ")
+}
+
 fn line(lines: &mut Vec<Line>, key: &str, fate: Fate, what: impl Into<String>) {
-    // Names come from outside, and are printed to a terminal.
-    let printable = |text: String| text.replace(|c: char| c.is_control(), " ");
     lines.push(Line { key: printable(key.to_owned()), fate, what: printable(what.into()) });
 }
+
+/// Debezium's connectors, as Connect calls them.
+const DEBEZIUM: [&str; 10] = [
+    "Postgres",
+    "MySql",
+    "MariaDb",
+    "SqlServer",
+    "Oracle",
+    "MongoDb",
+    "Db2",
+    "Vitess",
+    "Spanner",
+    "Informix",
+];
 
 /// Topics, formats and key.
 fn source(config: &mut Config, class: &str, draft: &mut Draft, lines: &mut Vec<Line>) {
     use Fate::{Instead, Kept, Needless, NotKept};
-    let is =
-        |config: &Config, key: &str, value: &str| config.0.get(key).is_some_and(|v| v == value);
-    draft.tolerates = is(config, "errors.tolerance", "all");
-    draft.logs = is(config, "errors.log.enable", "true");
     let simple = class.rsplit('.').next().unwrap_or(class);
-    let debezium = class.starts_with("io.debezium.");
+    // Connect takes a class by its last name as well. Debezium has sinks too.
+    let is_short = class == simple && DEBEZIUM.contains(&simple.trim_end_matches("Connector"));
+    let debezium = is_short || class.starts_with("io.debezium.") && !simple.contains("Sink");
+    (draft.is_debezium, draft.is_source) = (debezium, debezium || simple.contains("Source"));
+    errors(config, draft, lines);
     match debezium {
         true => line(
             lines,
@@ -362,6 +442,8 @@ fn source(config: &mut Config, class: &str, draft: &mut Draft, lines: &mut Vec<L
         let what =
             "a pattern: write `tables:` with a catalogue (docs/pipelines.md, \"Many tables\")";
         line(lines, "topics.regex", NotKept, what);
+    } else if !debezium && draft.topics.is_empty() {
+        line(lines, "topics", NotKept, "none is named: write them under `source`");
     }
     if debezium {
         let prefix = config.take("topic.prefix").or_else(|| config.take("database.server.name"));
@@ -382,6 +464,7 @@ fn source(config: &mut Config, class: &str, draft: &mut Draft, lines: &mut Vec<L
             ),
         }
     }
+    draft.knows_topics = !draft.topics.is_empty();
     if draft.topics.is_empty() {
         draft.topics.push("name.the.topic".to_owned());
     }
@@ -391,9 +474,10 @@ fn source(config: &mut Config, class: &str, draft: &mut Draft, lines: &mut Vec<L
         line(lines, "topics", Instead, what);
     }
     let converter = config.take("value.converter").unwrap_or_default();
-    let inner = config.below("value.converter.");
-    let schemas = inner.get("schemas.enable").is_none_or(|enabled| enabled != "false");
     let simple = converter.rsplit('.').next().unwrap_or_default().to_owned();
+    let is_json = simple == "JsonConverter";
+    let schemas = is_json && config.flag("value.converter.schemas.enable", [true, false], lines);
+    let inner = config.below("value.converter.");
     let (fate, format, sink) = match simple.as_str() {
         "JsonConverter" if schemas => (Kept, "debezium_json_schema", "json"),
         "JsonConverter" => (Kept, "debezium_json", "json"),
@@ -407,8 +491,18 @@ fn source(config: &mut Config, class: &str, draft: &mut Draft, lines: &mut Vec<L
         _ => format!("source format {format}"),
     };
     line(lines, "value.converter", fate, what);
-    if config.take("key.converter").is_some() {
-        line(lines, "key.converter", Needless, "the key is read as the value is");
+    if let Some(key) = config.take("key.converter") {
+        let schemas_of_key = "key.converter.schemas.enable";
+        let is_same = key == converter
+            && (!is_json || config.flag(schemas_of_key, [true, !schemas], lines) == schemas);
+        let (fate, what) = match is_same {
+            true => (Needless, "the key is read as the value is".to_owned()),
+            false => (
+                NotKept,
+                format!("the key is another format's, and is read as the value is: {format}"),
+            ),
+        };
+        line(lines, "key.converter", fate, what);
     }
     config.below("key.converter.");
     if inner.contains_key("schema.registry.url") {
@@ -420,32 +514,24 @@ fn source(config: &mut Config, class: &str, draft: &mut Draft, lines: &mut Vec<L
         draft.key = first.rsplit(':').next().map(list).unwrap_or_default();
         line(lines, "message.key.columns", Kept, format!("key: {}", draft.key.join(", ")));
     }
-    for key in ["column.exclude.list", "column.include.list"] {
-        for column in config.list(key) {
-            let leaf = column.rsplit('.').next().unwrap_or_default().to_owned();
-            if key.contains("exclude") {
-                let what = format!("{leaf} never reaches the topic, and stays so");
-                line(lines, key, Needless, what);
-            } else {
-                draft.named.insert(leaf);
-                line(lines, key, Kept, "leaves that are written: each needs a class");
-            }
-        }
+    columns::read(config, draft, lines);
+}
+
+/// What becomes of records that fail.
+fn errors(config: &Config, draft: &mut Draft, lines: &mut Vec<Line>) {
+    let tolerance = config.peek("errors.tolerance");
+    draft.tolerates = tolerance == "all";
+    if !["", "all", "none"].contains(&tolerance) {
+        let what = "neither `all` nor `none`, which Kafka Connect refuses; taken for `none`";
+        line(lines, "errors.tolerance", Fate::NotKept, what);
     }
-    let masks: Vec<String> =
-        config.0.keys().filter(|key| key.starts_with("column.mask.")).cloned().collect();
-    for key in masks {
-        for column in config.list(&key) {
-            draft.dropped.insert(column.rsplit('.').next().unwrap_or_default().to_owned());
-        }
-        // The key's own name holds the salt.
-        let shown = match key.contains(".hash.") {
-            true => "column.mask.hash.…",
-            false => "column.mask.with.…",
-        };
-        let what = "an unkeyed hash, or signs: the leaf stays behind; `tokenize` keeps it joinable";
-        line(lines, shown, Instead, what);
-    }
+    let mut flag = |key: &str| config.flag(key, [false, true], lines);
+    draft.logs = flag("errors.log.enable");
+    draft.logs_records = flag("errors.log.include.messages");
+    draft.dead_headers = flag("errors.deadletterqueue.context.headers.enable");
+    // A source has none, whatever it says.
+    let dead = config.peek("errors.deadletterqueue.topic.name");
+    draft.dead_letters = !draft.is_source && !dead.is_empty();
 }
 
 /// Keys that are of no transform.
@@ -463,7 +549,8 @@ fn rest(config: &mut Config, lines: &mut Vec<Line>) {
         (
             &["errors.deadletterqueue."],
             Instead,
-            "the quarantine, inside and sealed: `douane quarantine list`",
+            "the quarantine, inside and sealed, with headers of the same names and no value: `douane \
+             quarantine list`",
         ),
         (&["errors.log."], Needless, "no log line holds a record"),
         (&["errors.retry."], Needless, "what is away is tried again until it answers"),

@@ -34,9 +34,11 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::config::{Home, KeysPlace};
+use crate::names::typed;
 
 pub use lease::Lapsed;
 use lease::Lease;
+pub(crate) use lease::now as uptime;
 use pkcs11::Token;
 pub use pkcs11::TokenKey;
 pub use rotation::{
@@ -52,6 +54,7 @@ pub use subjects::{SubjectCount, SubjectStore};
 use transit::Transit;
 pub use wrapping::Remains;
 use wrapping::{KeyStore, Passphrase, WrappingFile};
+pub(crate) use wrapping::{replace, seal, unseal};
 
 const MANIFEST: &str = "manifest.key";
 const CHECKPOINT: &str = "checkpoint.key";
@@ -77,7 +80,8 @@ pub enum KeyFault {
     /// Somebody else could have read it.
     #[error(
         "{}: others than its owner may read or write it (mode {mode:04o})\n  next: \
-         `chmod go-rwx {}`, after asking who has read it", .path.display(), .path.display()
+         `chmod go-rwx {}`, after asking who has read it; of a secret that is mounted, give its mode as 0400",
+        .path.display(), typed(.path)
     )]
     Open { path: PathBuf, mode: u32 },
     /// Somebody else could have put other code there.
@@ -90,6 +94,11 @@ pub enum KeyFault {
     /// What lies there is something else.
     #[error("{}: not {expected}\n  next: restore it from a backup", .path.display())]
     Form { path: PathBuf, expected: &'static str },
+    #[error(
+        "{}: not a key store that this douane knows\n  next: where a newer one wrote it, go on with that \
+         one (docs/operations.md, \"Upgrading\"); else restore it from a backup", .path.display()
+    )]
+    StoreForm { path: PathBuf },
     /// The store was made for another zone: its keys stay there.
     #[error(
         "{}: a key store of zone `{store}`, and this place is in `{place}`\n  next: name this \
@@ -192,12 +201,16 @@ pub enum KeyFault {
     OneKeyTwice,
     /// An approver's name stands in a public key's file and in the trust root.
     #[error(
-        "an approver's name is out of form\n  next: write a-z, A-Z, 0-9, `.`, `_`, `@` and `-`"
+        "an approver's name is out of form\n  next: write 1 to 64 of a-z, 0-9, `.`, `_`, `@` and `-`, a \
+         letter or a digit first"
     )]
     Name,
     /// The operating system has no entropy, or the cryptographic library refused.
     #[error("no key could be made: the operating system gave no randomness")]
     Random,
+    /// A key is put into a folder that is there.
+    #[error("{}: its folder is not there\n  next: `mkdir -p {}`, then once more", .path.display(), typed(.dir))]
+    NoFolder { path: PathBuf, dir: PathBuf },
     /// The disk.
     #[error("{}: {kind}", .path.display())]
     Io { path: PathBuf, kind: io::ErrorKind },
@@ -331,11 +344,11 @@ impl KeyHome {
         let subjects = Arc::new(SubjectStore::new(keys));
         let ring = keyring(&opened, Timestamp::now()).with_subjects(Arc::clone(&subjects) as _);
         let epochs = opened.quarantine.iter().rev().flatten();
-        let quarantine = epochs.map(|key| Key::of(Purpose::Quarantine, key.clone())).collect();
+        let quarantine: Vec<Key> =
+            epochs.map(|key| Key::of(Purpose::Quarantine, key.clone())).collect();
         let Opened { store, roots, manifest, checkpoint, .. } = opened;
-        if keys.locked && !roots.iter().all(RootKey::is_locked) {
-            return Err(KeyFault::NotLocked);
-        }
+        stay_locked(keys, roots.iter().map(RootKey::is_locked))?;
+        stay_locked(keys, quarantine.iter().map(Key::is_locked))?;
         let signing = |pem: &str| {
             let path = store::path(&keys.dir);
             SigningKey::from_bytes(pem.as_bytes()).map_err(|_| KeyFault::Broken { path })
@@ -374,9 +387,10 @@ impl KeyHome {
         self.kept.as_ref().map(|kept| &kept.store)
     }
 
-    /// Whether every root is kept out of swap; what follows from them is kept the same way.
+    /// Whether every root is kept out of swap, and every key of records that were set aside; what
+    /// follows from them is kept the same way.
     pub fn is_locked(&self) -> bool {
-        self.roots.iter().all(RootKey::is_locked)
+        self.roots.iter().all(RootKey::is_locked) && self.quarantine.iter().all(Key::is_locked)
     }
 
     /// How long keys may be used after their home last opened them.
@@ -578,11 +592,16 @@ impl KeyHome {
                 // Keys of no place: nothing opens what they seal after the process.
                 None => self.root().derive(Purpose::Quarantine, pipeline),
             },
-            // A pipeline's name holds no `/`: no two contexts are one.
-            blind: self.root().derive(Purpose::Blind, &format!("{pipeline}/seal")),
+            blind: self.seal_blind(pipeline),
             ff1,
             manifest,
         }
+    }
+
+    /// What the nonces of a pipeline's seals are made with.
+    pub fn seal_blind(&self, pipeline: &str) -> Key {
+        // A pipeline's name holds no `/`: no two contexts are one.
+        self.root().derive(Purpose::Blind, &format!("{pipeline}/seal"))
     }
 
     /// The keys of one pipeline's ledger: what blinds its leaves, what keys its digests.
@@ -612,6 +631,15 @@ impl SubjectKeys for Existing {
     }
 }
 
+/// Keeps every writer of a key folder waiting, until it is dropped: what is copied meanwhile is of one
+/// moment.
+///
+/// # Errors
+/// [`KeyFault::Io`].
+pub fn hold(dir: &Path) -> Result<fs::File, KeyFault> {
+    store::lock(dir)
+}
+
 /// The public halves of a place's signing keys: all that an auditor needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublicKeys {
@@ -632,6 +660,14 @@ impl PublicKeys {
         public_key(dir, MANIFEST)
     }
 
+    /// Who signs checkpoints, where a folder says so.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn checkpoint(dir: &Path) -> Result<Option<VerifyingKey>, KeyFault> {
+        public_key(dir, CHECKPOINT)
+    }
+
     /// Reads the `.pub` files in a key folder; `None` where it holds none of them.
     ///
     /// # Errors
@@ -645,10 +681,11 @@ impl PublicKeys {
 
 fn public_key(dir: &Path, name: &str) -> Result<Option<VerifyingKey>, KeyFault> {
     let path = public(&dir.join(name));
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = fs::read_to_string(&path).map_err(io_fault(&path))?;
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // Of a folder that may not be looked into nobody says that it holds no key.
+        read => read.map_err(io_fault(&path))?,
+    };
     let expected = "an ed25519 public key";
     VerifyingKey::parse(&text).map(Some).map_err(|_| KeyFault::Form { path, expected })
 }
@@ -666,7 +703,7 @@ fn write_certificate_public(dir: &Path, pem: &str) -> Result<(), KeyFault> {
 /// of SSH's form with the person's name. Returns the public half's path.
 ///
 /// # Errors
-/// [`KeyFault::Exists`] where one of the two files is there, [`KeyFault::Name`].
+/// [`KeyFault::Exists`] where one of the two files is there, [`KeyFault::Name`], [`KeyFault::NoFolder`].
 pub fn init_approver(name: &str, path: &Path) -> Result<PathBuf, KeyFault> {
     let public = public(path);
     may_make_person(name, &[path, &public])?;
@@ -677,11 +714,18 @@ pub fn init_approver(name: &str, path: &Path) -> Result<PathBuf, KeyFault> {
     Ok(public)
 }
 
-/// The name is one, and nothing lies where the files go.
+/// The name is one, the folder is there, and nothing lies where the files go.
 fn may_make_person(name: &str, paths: &[&Path]) -> Result<(), KeyFault> {
     // The trust root's own rule: a name it would refuse later is refused now.
     if !is_person(name) {
         return Err(KeyFault::Name);
+    }
+    let in_folder = |path: &&&Path| path.parent().map(|dir| (path.to_path_buf(), dir.to_owned()));
+    if let Some((path, dir)) = paths.first().as_ref().and_then(in_folder)
+        && !dir.as_os_str().is_empty()
+        && !dir.exists()
+    {
+        return Err(KeyFault::NoFolder { path, dir });
     }
     match paths.iter().find(|path| path.symlink_metadata().is_ok()) {
         Some(path) => Err(KeyFault::Exists((*path).to_owned())),
@@ -695,14 +739,30 @@ fn write_person(name: &str, path: &Path, key: VerifyingKey) -> Result<(), KeyFau
     create(path, 0o644, format!("ssh-ed25519 {wire} {name}\n").as_bytes())
 }
 
-fn public(path: &Path) -> PathBuf {
+/// Where the public half of a key lies.
+pub(crate) fn public(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".pub");
     PathBuf::from(name)
 }
 
+/// Where the place says so, each secret that is read is kept out of swap or the reader stops. `locked`:
+/// of each, whether it is.
+///
+/// # Errors
+/// [`KeyFault::NotLocked`].
+pub(crate) fn stay_locked(
+    keys: &KeysPlace,
+    locked: impl IntoIterator<Item = bool>,
+) -> Result<(), KeyFault> {
+    match keys.locked && !locked.into_iter().all(|locked| locked) {
+        true => Err(KeyFault::NotLocked),
+        false => Ok(()),
+    }
+}
+
 /// Writes a new file so that it is there whole or not at all, and never in place of another.
-fn create(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), KeyFault> {
+pub(crate) fn create(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), KeyFault> {
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
@@ -731,14 +791,14 @@ fn create(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), KeyFault> {
 }
 
 /// The bytes of a key's file that only its owner may read.
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
+pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
     read_bounded(path, FILE_BYTES_MAX)
 }
 
-/// Whether nobody but its owner can read a file, or nobody but this process's own group a file of
-/// root's: so an orchestrator hands a secret to a process that is not root.
-fn is_private(mode: u32, (owner, group): (u32, u32), own_group: u32) -> bool {
-    let handed_over = owner == 0 && group != 0 && group == own_group && mode & 0o037 == 0;
+/// Whether nobody but its owner can read a file, or nobody but a group of this process a file of
+/// root's: so an orchestrator hands a secret to a process that is not root, by its own group or one beside it.
+fn is_private(mode: u32, (owner, group): (u32, u32), own_groups: &[u32]) -> bool {
+    let handed_over = owner == 0 && group != 0 && own_groups.contains(&group) && mode & 0o037 == 0;
     mode & 0o077 == 0 || handed_over
 }
 
@@ -751,8 +811,10 @@ fn read_bounded(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, KeyFa
     };
     let meta = file.metadata().map_err(io_fault(path))?;
     let mode = meta.mode() & 0o7777;
-    let group = rustix::process::getegid().as_raw();
-    if !is_private(mode, (meta.uid(), meta.gid()), group) {
+    let mut groups = rustix::process::getgroups().unwrap_or_default();
+    groups.push(rustix::process::getegid());
+    let groups: Vec<u32> = groups.into_iter().map(|group| group.as_raw()).collect();
+    if !is_private(mode, (meta.uid(), meta.gid()), &groups) {
         return Err(KeyFault::Open { path: path.to_owned(), mode });
     }
     // Room for all of it at once: a vector that grows leaves copies behind.

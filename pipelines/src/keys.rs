@@ -5,7 +5,8 @@ mod history;
 
 use std::cell::RefCell;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use douane_connectors::control_switch;
 use douane_ledger::log::{Entry, LedgerFault, Log};
@@ -20,12 +21,16 @@ use crate::key_home::{
     Rotation, State, Store, SubjectCount, Use,
 };
 use crate::names::{KEYS_HOME, checkpoint_origin, ledger_home};
+use crate::stop::Stop;
 
 use history::History;
-pub use history::open;
+pub use history::{LogStand, goes_on, open};
 
 /// The one log of a place's keys.
 const LOG: &str = "control";
+/// Somebody else who has it writes, or destroys keys of a few subjects.
+const BOOK_WAIT: Duration = Duration::from_secs(60);
+const BOOK_LOOK: Duration = Duration::from_millis(50);
 
 /// The keys of a place, by version; ids, never a key.
 #[derive(Debug, Serialize)]
@@ -249,13 +254,14 @@ pub struct Rotated {
 pub fn rotate(place: &Path, what: &What) -> Result<Rotated, RunFault> {
     let place = config::load_place(place).map_err(RunFault::Findings)?;
     let home = open(&place)?;
+    // Before the store, whose lock a rotation holds: whoever destroys keys takes the two in this order.
+    let mut book = Book::open(&place, &home)?;
     let rotation: Rotation = match what {
         What::Domain { domain, overlap } => key_home::rotate_domain(&place.keys, domain, *overlap)?,
         What::Root => key_home::rotate_root(&place.keys)?,
         What::Quarantine => key_home::rotate_quarantine(&place.keys)?,
-        What::Wrapping => return rotate_wrapping(&place, &home),
+        What::Wrapping => return rotate_wrapping(&place, book),
     };
-    let mut book = Book::open(&place, &home)?;
     let entries: Vec<Entry> = rotation.changed.iter().map(rotated).collect();
     book.write(&entries)?;
     let changed = rotation.changed.clone();
@@ -264,8 +270,7 @@ pub fn rotate(place: &Path, what: &What) -> Result<Rotated, RunFault> {
     Ok(Rotated { changed, remains: None })
 }
 
-fn rotate_wrapping(place: &Place, home: &KeyHome) -> Result<Rotated, RunFault> {
-    let mut book = Book::open(place, home)?;
+fn rotate_wrapping(place: &Place, mut book: Book) -> Result<Rotated, RunFault> {
     let mut told = None;
     let mut ledger = None;
     let written = |changed: &Changed| {
@@ -371,7 +376,24 @@ pub struct Book {
 }
 
 impl Book {
+    /// Waits for another holder for [`BOOK_WAIT`] at most: none holds it for longer than its writing takes.
     pub fn open(place: &Place, home: &KeyHome) -> Result<Self, RunFault> {
+        Self::open_within(place, home, BOOK_WAIT)
+    }
+
+    fn open_within(place: &Place, home: &KeyHome, wait: Duration) -> Result<Self, RunFault> {
+        let (nobody, until) = (AtomicBool::new(false), Instant::now() + wait);
+        loop {
+            match Self::open_now(place, home) {
+                Err(RunFault::Ledger(LedgerFault::Locked { .. })) if Instant::now() < until => {
+                    Stop::new(&nobody).rest(BOOK_LOOK);
+                }
+                told => return told,
+            }
+        }
+    }
+
+    fn open_now(place: &Place, home: &KeyHome) -> Result<Self, RunFault> {
         let dir = ledger_home(&place.ledger_dir, KEYS_HOME);
         let log = Log::control(&dir, LOG, home.log_keys(KEYS_HOME))?;
         // From here on nobody rotates: the store is as the log says, or a crash came between them.

@@ -49,7 +49,8 @@ impl Known {
         Ok(Self::told(entries.iter().map(|(_, entry)| entry)))
     }
 
-    fn told<'e>(entries: impl Iterator<Item = &'e Entry>) -> Self {
+    /// What a control log tells.
+    pub(crate) fn told<'e>(entries: impl Iterator<Item = &'e Entry>) -> Self {
         let mut known = Self { is_here: true, ..Self::default() };
         for entry in entries {
             match entry {

@@ -27,6 +27,7 @@ use crate::cases;
 use crate::config::{self, Cells, Pipeline, Place, SinkFormat};
 use crate::crossing::NoSchemas;
 use crate::fault::RunFault;
+use crate::names::typed;
 use crate::plan::{OutputColumn, Part, Plan};
 use crate::proof::{self, Proof};
 use crate::trial::{Took, Trial};
@@ -166,14 +167,14 @@ pub struct Kit {
 
 impl Kit {
     /// Finds, by trial, values that each leaf's stage takes.
-    pub fn new(place: &Path, file: &Path) -> Result<Self, RunFault> {
-        let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
-        if pipeline.aggregate.is_some() {
+    pub fn new(place: &Path, file: &Path, table: Option<&str>) -> Result<Self, RunFault> {
+        let (place, pipeline) =
+            config::load_table(place, file, table).map_err(RunFault::Findings)?;
+        if let Some(why) = not_taken(&pipeline) {
             return Err(RunFault::File(format!(
-                "{}: leaktest takes pipelines of rows; what statistics tell is said by explain\n  \
-                 next: douane explain {}",
+                "{}: {why}\n  next: `douane explain {}`",
                 file.display(),
-                file.display()
+                typed(file)
             )));
         }
         let mut plan = cases::plan(&pipeline)?;
@@ -266,6 +267,11 @@ impl Kit {
             *of == LeafType::Text && !self.is_key(path) && kind.is_some_and(Kind::is_marked)
         });
         markers::wrong(&|| self.of_op('c', 0), text.map(|(path, _)| path))
+    }
+
+    /// A column that crosses, by its name outside.
+    pub fn column(&self) -> &str {
+        self.plan.columns.first().map_or("", |column| &column.name)
     }
 
     /// Whether a marker may stand in a data record: its leaf crosses as it is. `at`: the image and
@@ -363,6 +369,27 @@ impl Kit {
     pub fn key(&self) -> Vec<String> {
         self.plan.leaves.key.iter().map(|leaf| leaf.path.clone()).collect()
     }
+}
+
+/// Why a pipeline is not tried: it has what is not in the place of a test.
+fn not_taken(pipeline: &Pipeline) -> Option<&'static str> {
+    let Pipeline { source, sink, aggregate, enrich, .. } = pipeline;
+    let why = match () {
+        () if aggregate.is_some() => {
+            "leaktest takes pipelines of rows; what statistics tell is said by explain"
+        }
+        () if source.file.is_some() => {
+            "leaktest takes a Kafka source, and this one reads files; what crosses is said by explain"
+        }
+        () if sink.file.is_some() => {
+            "leaktest takes a Kafka sink, and this one writes files; what crosses is said by explain"
+        }
+        () if enrich.is_some() => {
+            "leaktest has no published statistics for `enrich`; what crosses is said by explain"
+        }
+        () => return None,
+    };
+    Some(why)
 }
 
 fn own((path, cell): (&String, &Json)) -> (String, Json) {

@@ -130,11 +130,19 @@ impl Merge {
         let skip = origins.iter().enumerate().map(&mut stays).collect();
         Self { skip, withdrawn, merged, filtered, deletes }
     }
+
+    /// Whether the rows cross as in another merge of the same batch, but for those that are `refused`
+    /// singly.
+    pub fn is_as(&self, other: &Self, refused: impl Fn(usize) -> bool) -> bool {
+        let crosses = |merge: &Self, row: usize| (merge.skip[row], merge.withdrawn[row]);
+        (0..self.skip.len()).all(|row| refused(row) || crosses(self, row) == crosses(other, row))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use Op::{Create, Delete, Read, Tombstone, Update};
+    use douane_gate::RefusedBy;
     use douane_schemas::record::RawRecord;
 
     use super::*;
@@ -208,7 +216,8 @@ mod tests {
             *offset += 1;
         }
         for (partition, offset) in case.refused {
-            turn.refuse(Refused { source: (0, *partition), offset: *offset, code: "code" });
+            let (source, by) = ((0, *partition), RefusedBy::Stage);
+            turn.refuse(Refused { source, offset: *offset, by, code: "code" });
         }
         for (partition, offset) in case.cut {
             turn.cut((0, *partition), *offset);
@@ -227,6 +236,27 @@ mod tests {
             deletes: deletes(case.after),
         };
         assert_eq!(merge, expected, "{}", case.name);
+    }
+
+    #[test]
+    fn rows_cross_as_before_but_for_those_that_are_refused() {
+        let merge = |skip: &[bool], withdrawn: &[bool]| Merge {
+            skip: skip.to_vec(),
+            withdrawn: withdrawn.to_vec(),
+            merged: 0,
+            filtered: 0,
+            deletes: Deletes::new(),
+        };
+        let before = merge(&[false, false, false], &[false, false, false]);
+        // The second row was refused, and nothing else came of it.
+        let now = merge(&[false, true, false], &[false, false, false]);
+        assert!(now.is_as(&before, |row| row == 1) && !now.is_as(&before, |_| false));
+        // A tombstone behind it was folded into a delete, or a row is not withdrawn any more.
+        let folded = merge(&[false, true, true], &[false, false, false]);
+        let withdrawn = merge(&[false, true, false], &[false, false, true]);
+        for other in [folded, withdrawn] {
+            assert!(!other.is_as(&before, |row| row == 1));
+        }
     }
 
     #[test]

@@ -7,10 +7,13 @@
 //! buffer. What is counted lies in a store as open windows do (`aggregate/store.rs`): keyed digests of
 //! groups, with those of at most k subjects each.
 //!
+//! At a record that holds its partition the window ends there: what lies behind it goes on some day, and
+//! is counted then. Nothing crosses by counts that it is not in.
+//!
 //! | step | what is true if the process dies after it |
 //! |---|---|
 //! | 1. at the tick: where the window ends in each partition, into the store | the same window |
-//! | 2. counted to there, with the offsets that the counts are of | the same counts, counted on |
+//! | 2. counted to there, with the offsets that the counts are of; at a record that holds, that is where the window ends | the same counts, counted on |
 //! | 3. its rows cross; every intent and every position names the window | what is left of it crosses by the same counts |
 //!
 //! A store that is lost is counted again, from the window that the position names. So is one of other
@@ -214,6 +217,12 @@ fn no_room(bytes_max: u64) -> RunFault {
     ))
 }
 
+/// The first record that holds its partition: neither it nor what lies behind it is counted.
+pub struct Cut {
+    offset: i64,
+    reason: Reason,
+}
+
 /// One partition's part of a window, read to be counted: what decoder and stages let through, up to the
 /// first record that holds the partition. A shard and a replay count by this alone.
 pub struct Reading<'a> {
@@ -248,55 +257,60 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Takes a record. Says whether the partition goes on after it.
+    /// Takes a record, or says where the partition is held: [`Self::flush`] may find an earlier place.
     pub fn push(
         &mut self,
         record: &RawRecord<'_>,
         schemas: &mut dyn WriterSchemas,
         take: Take<'_>,
-    ) -> Result<bool, RunFault> {
+    ) -> Result<Option<Cut>, RunFault> {
+        let cut = |reason| Ok(Some(Cut { offset: record.offset, reason }));
         let mut pushed = self.decoder.push(record, schemas);
         if matches!(pushed, Err(Refusal::Full)) {
-            if !self.flush(take)? {
-                return Ok(false);
+            if let Some(cut) = self.flush(take)? {
+                return Ok(Some(cut));
             }
             pushed = self.decoder.push(record, schemas);
         }
         match pushed {
             Ok(()) => {}
-            Err(Refusal::Quarantine(_)) => {
+            Err(Refusal::Quarantine(code)) => {
                 let op = self.decoder.op();
                 if self.withdrawal.is_some_and(|withdrawal| withdrawal.reaches(op)) {
-                    return Ok(false);
+                    return cut(Reason::where_undecided(code.code(), None));
                 }
             }
             Err(Refusal::Hold(Hold::Truncate)) if self.drops_truncates => {}
-            Err(Refusal::Hold(_) | Refusal::Full) => return Ok(false),
+            Err(Refusal::Hold(hold)) => return cut(Reason::from(&hold)),
+            Err(Refusal::Full) => {
+                return Err(RunFault::Gate("one record is more than a batch takes".into()));
+            }
             Err(Refusal::Away(why)) => return Err(RunFault::Again(why.to_string())),
         }
         self.next = record.offset + 1;
         match self.decoder.len() >= ROWS {
             true => self.flush(take),
-            false => Ok(true),
+            false => Ok(None),
         }
     }
 
     /// Counts what was taken. Says as [`Self::push`].
-    pub fn flush(&mut self, take: Take<'_>) -> Result<bool, RunFault> {
+    pub fn flush(&mut self, take: Take<'_>) -> Result<Option<Cut>, RunFault> {
         let batch = self.decoder.finish();
         // Who writes down what stays behind is the turn that it crosses in.
         self.decoder.take_stripped();
         let staged = self.stages.apply(batch).map_err(self.stopped)?;
-        let holds = staged
-            .refused
-            .iter()
-            .filter(|(origin, code)| Reason::of_refused(origin, self.withdrawal, code).is_some());
-        let cut = holds.map(|(origin, _)| origin.offset).min();
+        let holds = staged.refused.iter().filter_map(|row| {
+            let of = (row.code, row.column.as_deref());
+            let reason = Reason::of_refused(&row.origin, self.withdrawal, of)?;
+            Some(Cut { offset: row.origin.offset, reason })
+        });
+        let cut = holds.min_by_key(|cut| cut.offset);
+        let end = cut.as_ref().map_or(self.next, |cut| cut.offset);
         let mut members = self.groups.members(&staged)?;
-        members.retain(|member| cut.is_none_or(|cut| member.offset < cut));
-        // Behind a record that holds nothing is counted in this window, by no later life either.
-        take(&members, cut.map_or(self.next, |_| i64::MAX))?;
-        Ok(cut.is_none())
+        members.retain(|member| member.offset < end);
+        take(&members, end)?;
+        Ok(cut)
     }
 }
 
@@ -313,6 +327,17 @@ pub struct Counter {
     store: Store,
     state: State,
     bytes_max: u64,
+    /// Where counting ended at a record that holds, until that partition is held.
+    cuts: BTreeMap<Source, Cut>,
+}
+
+/// Where a record lies that comes while a window crosses.
+pub enum Lies {
+    Within,
+    /// Behind its end.
+    Beyond,
+    /// At its end, where counting found that it holds its partition.
+    Held(Reason),
 }
 
 impl Counter {
@@ -352,7 +377,7 @@ impl Counter {
         });
         store.drop_closed(&mut state, &[])?;
         let bytes_max = place.state.bytes_max;
-        Ok(Some(Self { groups, kept_by, store, state, bytes_max }))
+        Ok(Some(Self { groups, kept_by, store, state, bytes_max, cuts: BTreeMap::new() }))
     }
 
     /// Where the window ends, once that is fixed.
@@ -361,10 +386,17 @@ impl Counter {
         self.state.reads.iter().map(end).collect()
     }
 
-    /// A record lies behind the window.
-    pub fn is_beyond(&self, (topic, partition): Source, offset: i64) -> bool {
-        let pin = self.state.read(topic, partition).and_then(|read| read.pin);
-        pin.is_none_or(|pin| offset >= pin)
+    /// A record that holds is told once, whatever it would be by now: behind the window it is counted
+    /// again.
+    pub fn lies(&mut self, source: Source, offset: i64) -> Lies {
+        let pin = self.state.read(source.0, source.1).and_then(|read| read.pin);
+        match pin.is_none_or(|pin| offset >= pin) {
+            false => Lies::Within,
+            true => match self.cuts.remove(&source).filter(|cut| cut.offset == offset) {
+                Some(cut) => Lies::Held(cut.reason),
+                None => Lies::Beyond,
+            },
+        }
     }
 
     /// The next window ends at `ends`. What waits for people is in none.
@@ -382,6 +414,7 @@ impl Counter {
         let mut state = State { bytes: self.state.bytes, ..next };
         self.store.drop_closed(&mut state, &[])?;
         self.state = state;
+        self.cuts.clear();
         // Crash here: the next life counts the same window.
         control_switch::die_at("grouped");
         Ok(())
@@ -437,7 +470,7 @@ impl Counter {
                 true => Err(no_room(bytes_max)),
             }
         };
-        let mut outcome = Ok(true);
+        let mut outcome = Ok(None);
         let mut each = |record: &RawRecord<'_>| {
             if record.offset >= pin || stop.is_set() {
                 return ControlFlow::Break(());
@@ -445,7 +478,7 @@ impl Counter {
             let record = RawRecord { topic, ..*record };
             outcome = reading.push(&record, crossing.schemas().as_mut(), &mut take);
             match outcome {
-                Ok(true) if record.offset + 1 < pin => ControlFlow::Continue(()),
+                Ok(None) if record.offset + 1 < pin => ControlFlow::Continue(()),
                 _ => ControlFlow::Break(()),
             }
         };
@@ -453,13 +486,18 @@ impl Counter {
         let (name, asked) = (crossing.topic_name(topic), || stop.is_set());
         edge.scan_unless(&asked, name, partition, from, COUNTING, &mut each)
             .map_err(crossing.source_fault())?;
-        // Rows that were taken before a record that holds are in the window: they cross with this turn.
-        outcome?;
-        reading.flush(&mut take)?;
-        if !stop.is_set() {
-            // What lies behind a record that holds does not cross in this window, and at a log's end may
-            // stand what is no record.
-            state.reads[at].next = pin;
+        // Rows that were taken before a record that holds are in the window.
+        let held = outcome?;
+        match reading.flush(&mut take)?.or(held) {
+            // Crash before this is in the store: the next life counts on, to the same record.
+            Some(cut) => {
+                state.reads[at].next = cut.offset;
+                state.reads[at].pin = Some(cut.offset);
+                self.cuts.insert((topic, partition), cut);
+            }
+            // At a log's end may stand what is no record.
+            None if !stop.is_set() => state.reads[at].next = pin,
+            None => {}
         }
         Ok(())
     }

@@ -14,6 +14,40 @@ pub fn is_name(text: &str, bytes_max: usize) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
 }
 
+/// A file's name in a document, which is Unicode: bytes that are none stand as `\xff`.
+pub fn of_path(path: &Path) -> String {
+    let chunks = path.as_os_str().as_encoded_bytes().utf8_chunks();
+    chunks.fold(String::new(), |mut name, chunk| {
+        name.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| name.push_str(&format!("\\x{byte:02x}")));
+        name
+    })
+}
+
+/// A file's name as a shell takes it: commands in messages are typed as they stand.
+pub fn typed(path: &Path) -> String {
+    let Some(text) = path.to_str().filter(|text| !text.contains(char::is_control)) else {
+        let bytes = path.as_os_str().as_encoded_bytes().iter();
+        let inside = bytes.map(|byte| match byte {
+            b'\'' | b'\\' => format!("\\{}", char::from(*byte)),
+            b' '..=b'~' => char::from(*byte).to_string(),
+            // Three digits always: what stands behind it is never taken for one more.
+            other => format!("\\{other:03o}"),
+        });
+        return format!("$'{}'", inside.collect::<String>());
+    };
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+/// [`of_path`], for a field of a document.
+pub fn path_as_text<S: serde::Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&of_path(path))
+}
+
 /// Names of topics and clients outside are made of the target topic's name only. (A pipeline's own
 /// name and its approvers' stand in its manifests, and its name in the Avro schema.)
 #[derive(Clone, Debug)]
@@ -138,6 +172,40 @@ mod tests {
         }
         assert_eq!(names.quarantine, "crm.douane.ledger_of_acme.quarantine");
         assert_eq!(names.group, "douane.ledger_of_acme");
+    }
+
+    #[test]
+    fn a_path_of_any_bytes_has_a_text_of_its_own() {
+        use std::os::unix::ffi::OsStrExt;
+        let texts = [&b"a/\xc3\xa4"[..], b"a/\xff", b"a/\xfe\xc3", b"\xc3\xa4\xffb"];
+        let texts = texts.map(|bytes| of_path(Path::new(std::ffi::OsStr::from_bytes(bytes))));
+        assert_eq!(texts, ["a/\u{e4}", "a/\\xff", "a/\\xfe\\xc3", "\u{e4}\\xffb"]);
+    }
+
+    /// Asked of a shell itself: it hands the name on as it was.
+    #[test]
+    fn a_name_that_is_typed_is_the_files_name() {
+        use std::os::unix::ffi::OsStrExt;
+        let read_back = |text: &str| {
+            let script = format!("printf %s {text}");
+            std::process::Command::new("bash").args(["-c", &script]).output().unwrap().stdout
+        };
+        for name in [
+            &b"pipelines/customers-1.yaml"[..],
+            b"two words.yaml",
+            b"it's $HOME `id` \"x\" \\ *.yaml",
+            b"~/x;#&",
+            b"",
+            b"\xc3\xa4/\xff7'\\\n.yaml",
+            b"tab\t.yaml",
+        ] {
+            let path = Path::new(std::ffi::OsStr::from_bytes(name));
+            assert_eq!(read_back(&typed(path)), name, "{}", typed(path));
+        }
+        // What needs no quotes has none, and the control: as it is, a name is not what a shell takes.
+        assert_eq!(typed(Path::new("./a_b/c-d.yaml")), "./a_b/c-d.yaml");
+        assert_eq!(typed(Path::new("two words")), "'two words'");
+        assert_ne!(read_back("it's"), b"it's");
     }
 
     #[test]

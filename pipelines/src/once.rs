@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use douane_connectors::edge::{Admin, EdgeFault, Polled, Quarantine, Source, Sovereign};
-use douane_ledger::log::{self, Entry, SpanEntry};
+use douane_ledger::log::{Entry, SpanEntry};
 use douane_ledger::release;
 use douane_schemas::record::RawRecord;
 
@@ -21,7 +21,7 @@ use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::names::Names;
 use crate::position::{Layout, Place as Standing};
-use crate::quarantine::{self, Told};
+use crate::quarantine::{self, Refusals};
 use crate::turn;
 
 /// How far before a span's end the first look for its last record begins; each next one goes back
@@ -100,10 +100,8 @@ fn spans(
         edges.sovereign.source(&Names::of(place, pipeline).group, topics).map_err(&away)?;
     let mut found = Vec::new();
     for (index, name) in (0..).zip(topics) {
-        let identity = admin.topic(name).map_err(&away)?.ok_or_else(|| RunFault::Topic {
-            topic: name.clone(),
-            what: "does not exist in the sovereign cluster: the source makes it".to_owned(),
-        })?;
+        let identity = admin.topic(name).map_err(&away)?;
+        let identity = identity.ok_or_else(|| RunFault::no_source(place, name))?;
         for partition in 0..identity.partitions {
             let (low, high) = source.watermarks(index, partition).map_err(&away)?;
             let at = |ms| source.offset_for_time(index, partition, ms);
@@ -146,24 +144,24 @@ pub fn through(set_aside: u64) -> String {
 /// How many records of the release's span were set aside and did not cross after all.
 pub fn set_aside(crossing: &Crossing, layout: &Layout) -> Result<u64, RunFault> {
     let once = crossing.release.once.as_deref().unwrap_or_default();
-    let mut told = Told::default();
+    let mut refusals = Refusals::default();
     for (shard, _) in crossing.positions.shards(layout)? {
         let Some(head) = shard.ledger else { continue };
         let name = crossing.names.log(shard.shard);
-        told.take(&log::read(&crossing.ledger_home(), &name, Some(&head))?, head.size);
+        refusals.read(&crossing.ledger_home(), &name, &head)?;
     }
-    Ok(within(&told, once))
+    Ok(within(&refusals, once))
 }
 
 /// How many of what waits in quarantine lie in spans.
-fn within(told: &Told, spans: &[SpanEntry]) -> u64 {
+fn within(refusals: &Refusals, spans: &[SpanEntry]) -> u64 {
     let is_in = |at: &&quarantine::At| {
         spans.iter().any(|span| {
             (&span.topic, span.partition) == (&at.topic, at.partition)
                 && (span.start..span.end).contains(&at.offset)
         })
     };
-    told.waiting().filter(is_in).count() as u64
+    refusals.waiting().filter(is_in).count() as u64
 }
 
 /// A pipeline that began with a span has crossed nothing of what lies before and beside it. An ordinary
@@ -269,7 +267,10 @@ fn last_of(
     (start, end): (i64, i64),
 ) -> Result<Option<i64>, EdgeFault> {
     let mut back = BACK;
-    while start < end {
+    if start >= end {
+        return Ok(None);
+    }
+    loop {
         let from = (end - back).max(start);
         let mut last = None;
         edge.scan(topic, partition, from, TRY * 6, &mut |record| {
@@ -286,7 +287,6 @@ fn last_of(
         }
         back = back.saturating_mul(16);
     }
-    Ok(None)
 }
 
 /// A sovereign side of which one span is to be seen.
@@ -473,6 +473,10 @@ impl Source for Span {
         }
     }
 
+    fn stands(&self, of: (u32, i32), next: i64, mark: &str) -> Result<(), EdgeFault> {
+        self.inner.stands(of, next, mark)
+    }
+
     fn commit_group(&mut self, places: &[(u32, i32, i64)]) {
         self.inner.commit_group(places);
     }
@@ -538,11 +542,11 @@ mod tests {
             offset: 4,
             outcome: "number".into(),
         };
-        let mut told = Told::default();
-        told.take(&[(0, intent), (1, done), (2, again)], 3);
-        assert_eq!(within(&told, &[span("a", 3, 9)]), 1, "the fourth alone");
-        assert_eq!(within(&told, &[span("a", 3, 10), span("b", 0, 9)]), 3);
-        assert_eq!(within(&told, &[]), 0);
+        let mut refusals = Refusals::default();
+        refusals.take([intent, done, again], 3);
+        assert_eq!(within(&refusals, &[span("a", 3, 9)]), 1, "the fourth alone");
+        assert_eq!(within(&refusals, &[span("a", 3, 10), span("b", 0, 9)]), 3);
+        assert_eq!(within(&refusals, &[]), 0);
         assert!(through(0).contains("all of its span has crossed"));
         assert!(through(2).contains("2 records of it were set aside"));
     }

@@ -7,10 +7,14 @@
 
 use std::collections::BTreeMap;
 
+use douane_ledger::bundle::Stand;
 use douane_ledger::log::Head;
-use serde::de::{Deserializer, Error as _};
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
+use crate::fault::RunFault;
+use crate::keys::LogStand;
+use crate::software::software;
 use crate::turn::Source;
 
 /// Version of both records' content.
@@ -150,8 +154,35 @@ pub struct Layout {
     /// goes on from there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub once: bool,
+    /// Where the place's log of keys stood as this process began. Absent before it was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<LogStand>,
+    /// The last bundle of checkpoints, which went out in one transaction with this record. Absent
+    /// before the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundleSent>,
+    /// How often whoever held it was fenced so that it ends, and nobody has begun since. It makes this another record
+    /// than the holder's own: one that lost its client finds that it is held no more. Left out where it is 0, and a
+    /// start begins at 0, so what runs needs nobody who knows of it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fences: u64,
     /// Head of the control log of the process that committed this layout.
     pub control: Head,
+}
+
+fn is_zero(fences: &u64) -> bool {
+    *fences == 0
+}
+
+/// A bundle that is outside: the next one goes on from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleSent {
+    pub number: u64,
+    /// SHA-256 of its payload, hexadecimal.
+    pub digest: String,
+    /// Where each log stood in it.
+    pub logs: Vec<Stand>,
 }
 
 /// Where a shard stood.
@@ -176,7 +207,19 @@ fn this_version<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
     }
 }
 
+/// A record that opened: only this place seals one, so what is not known of it, another version of
+/// the program wrote. Passing over it might lose what it is about.
+pub fn parse<T: DeserializeOwned>(what: &'static str, plain: &[u8]) -> Result<T, RunFault> {
+    serde_json::from_slice(plain)
+        .map_err(|_| RunFault::NewerRecord { what, software: software().to_owned() })
+}
+
 impl Layout {
+    /// The same once more, as no holder committed it. The epoch stays: positions of it count.
+    pub fn fenced(self) -> Self {
+        Self { fences: self.fences + 1, ..self }
+    }
+
     /// The shard that owns a source partition: partitions are dealt out one by one.
     pub fn shard_of(&self, topic: u32, partition: i32) -> u32 {
         let before: i64 = self
@@ -255,18 +298,21 @@ impl Layout {
             approved: self.approved.clone(),
             record_key: self.record_key,
             once: self.once,
+            keys: self.keys,
+            bundle: self.bundle,
+            fences: 0,
             control,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use douane_ledger::log::JournalId;
 
     use super::*;
 
-    fn layout(tasks: u32) -> Layout {
+    pub(crate) fn layout(tasks: u32) -> Layout {
         let source =
             |name: &str, partitions| PinnedTopic { name: name.into(), id: "id".into(), partitions };
         let place = |topic, partition| Place {
@@ -293,8 +339,47 @@ mod tests {
             },
             record_key: None,
             once: false,
+            keys: None,
+            bundle: None,
+            fences: 0,
             control: Head { journal: JournalId([0; 16]), size: 0, root: [0; 32] },
         }
+    }
+
+    /// Both records as this version writes them, with all that may be left out.
+    const LAYOUT: &str = include_str!("../testdata/position/layout.json");
+    const POSITION: &str = include_str!("../testdata/position/position.json");
+
+    fn golden<T: DeserializeOwned + Serialize>(what: &'static str, text: &str) {
+        let text = text.trim_end();
+        let read = |text: &str| parse::<T>(what, text.as_bytes());
+        assert_eq!(serde_json::to_string(&read(text).unwrap()).unwrap(), text, "the control");
+        let invented = [
+            text.replacen('{', "{\"invented\":\"a secret word\",", 1),
+            text.replacen("\"places\":[{", "\"places\":[{\"invented\":\"a secret word\",", 1),
+            text.replacen("\"version\":1", "\"version\":2", 1),
+        ];
+        for newer in invented {
+            assert_ne!(newer, text);
+            let fault = read(&newer).err().unwrap();
+            assert_eq!(
+                (fault.code(), fault.exit_code(), fault.passes()),
+                ("newer_record", 1, false)
+            );
+            let said = fault.told();
+            assert!(said.contains(&format!("the {what} record")), "{said}");
+            assert!(
+                said.contains("a newer douane may have written it\n  next: go on with"),
+                "{said}"
+            );
+            assert!(said.contains(env!("CARGO_PKG_VERSION")) && !said.contains("secret"), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_a_newer_program_wrote_is_refused_and_told() {
+        golden::<Layout>("layout", LAYOUT);
+        golden::<Position>("position", POSITION);
     }
 
     /// A layout of before how keys are made was written down reads, and is written as it was.
@@ -307,6 +392,22 @@ mod tests {
         let pinned = Layout { record_key: Some(vec!["integer as it is".into()]), ..layout(1) };
         let text = serde_json::to_string(&pinned).unwrap();
         assert_eq!(serde_json::from_str::<Layout>(&text).unwrap(), pinned);
+    }
+
+    /// What was fenced is no holder's own, nor what another one found who fenced it; and it says of the source what it
+    /// said.
+    #[test]
+    fn a_fenced_layout_is_another_one_with_the_same_places() {
+        let own = layout(2);
+        let fenced = own.clone().fenced();
+        let again = fenced.clone().fenced();
+        assert!(own != fenced && fenced != again && own != again);
+        assert_eq!(Layout { fences: 0, ..again.clone() }, own);
+        let text = serde_json::to_string(&again).unwrap();
+        assert_eq!(serde_json::from_str::<Layout>(&text).unwrap(), again);
+        assert!(!serde_json::to_string(&own).unwrap().contains("fences"));
+        let dealt = again.dealt_again(1, vec![], vec![], vec![], &[], head(1));
+        assert_eq!(dealt.fences, 0, "who deals begins");
     }
 
     #[test]

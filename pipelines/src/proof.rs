@@ -15,7 +15,7 @@ use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use douane_transforms::check_digit::{CheckDigit, CheckOutcome};
 use douane_transforms::stage::{DictionaryUsed, InPlace};
-use douane_transforms::{Declared, Guarantees, OnBad, Produces, Stage};
+use douane_transforms::{Declared, Domains, Guarantees, Normalize, OnBad, Produces, Stage};
 use serde::Serialize;
 
 use crate::config::{Class, Pipeline, Place};
@@ -24,6 +24,7 @@ use crate::plan::{
     Role,
 };
 use crate::policy;
+use crate::release;
 use douane_ledger::release::{
     Changes, Deletes, RecordEnvelope, Truncate, Unavailable, UnknownLeaf,
 };
@@ -155,6 +156,34 @@ impl OverrideRow {
     }
 }
 
+/// A token domain that the pipeline uses, and who else may.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DomainRow {
+    pub domain: String,
+    /// Purposes of pipelines that may use it; empty: all of them.
+    pub purposes: Vec<String>,
+}
+
+impl DomainRow {
+    /// Of the domains in use, each once.
+    fn all(pipeline: &Pipeline, plan: &Plan) -> Vec<Self> {
+        let used = release::domains(pipeline, plan).into_iter();
+        let mut rows: Vec<Self> =
+            used.map(|used| Self { domain: used.name, purposes: used.purposes }).collect();
+        rows.dedup();
+        rows
+    }
+
+    /// For what it may be used, read aloud.
+    pub fn used_for(&self) -> String {
+        match self.purposes.as_slice() {
+            [] => "pipelines of every purpose".to_owned(),
+            [one] => format!("pipelines of the purpose {one}"),
+            several => format!("pipelines of the purposes {}", several.join(", ")),
+        }
+    }
+}
+
 /// The whole proof of one pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Proof {
@@ -170,6 +199,9 @@ pub struct Proof {
     pub min_group: Option<String>,
     pub fingerprint: String,
     pub columns: Vec<Row>,
+    /// The token domains in use, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<DomainRow>,
     /// How changes become records, in words.
     pub changes: Vec<Rule>,
     pub behind: Vec<Behind>,
@@ -180,6 +212,11 @@ pub struct Proof {
     pub privacy: Option<Privacy>,
     pub overrides: Vec<OverrideRow>,
     pub policy: String,
+}
+
+/// A leaf's path in its row or key.
+fn in_row(leaf: &str) -> Option<&str> {
+    leaf.strip_prefix("after.").or_else(|| leaf.strip_prefix("key."))
 }
 
 impl Row {
@@ -206,10 +243,11 @@ impl Row {
 impl Proof {
     pub fn new(place: &Place, pipeline: &Pipeline, plan: &Plan, fingerprint: &str) -> Self {
         let envelope = pipeline.changes.envelope.as_ref();
-        let keys = plan.keys.iter().map(|key| row(&key.name, key, envelope.is_some()));
+        let domains = &pipeline.domains;
+        let keys = plan.keys.iter().map(|key| row(&key.name, key, envelope.is_some(), domains));
         let values = plan.outputs().into_iter().map(|crosses| match crosses {
-            Crosses::Leaf(name, column) => row(name, column, envelope.is_some()),
-            Crosses::Derived(column) => derived(plan, column),
+            Crosses::Leaf(name, column) => row(name, column, envelope.is_some(), domains),
+            Crosses::Derived(column) => derived(plan, column, domains),
             Crosses::Noised(column) => noised(plan, column),
         });
         let mut rows: Vec<Row> = keys.chain(values).collect();
@@ -298,6 +336,7 @@ impl Proof {
             }),
             fingerprint: fingerprint.to_owned(),
             columns: rows,
+            domains: DomainRow::all(pipeline, plan),
             // No change crosses as one: a window's rows are as they stand at its end.
             changes: match pipeline.aggregate {
                 None => rules(&pipeline.changes, pipeline.sink.timestamp_ms),
@@ -340,12 +379,14 @@ impl Proof {
     #[must_use]
     pub fn only(mut self, column: &str) -> Self {
         self.columns.retain(|row| row.column == column);
-        let is_it = |leaf: &str| {
-            let path = leaf.strip_prefix("after.").or_else(|| leaf.strip_prefix("key."));
-            path == Some(column)
-        };
-        self.behind.retain(|b| is_it(&b.leaf));
+        self.behind.retain(|behind| in_row(&behind.leaf) == Some(column));
         self
+    }
+
+    /// What [`Self::only`] finds: columns, and leaves that stay behind, as classes name them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let columns = self.columns.iter().map(|row| row.column.as_str());
+        columns.chain(self.behind.iter().filter_map(|behind| in_row(&behind.leaf)))
     }
 
     /// The proof as text, to be read aloud and signed.
@@ -397,6 +438,12 @@ impl Proof {
             .map(|r| [format!("{}: {}", r.key, r.value), r.means.clone()])
             .collect();
         write_table(out, &rules)?;
+        if !self.domains.is_empty() {
+            writeln!(out, "\nwho may make the same tokens and encrypted values")?;
+        }
+        let domains: Vec<_> =
+            self.domains.iter().map(|d| [d.domain.clone(), d.used_for()]).collect();
+        write_table(out, &domains)?;
         let indirect: Vec<_> = self.columns.iter().filter(|r| !r.indirect.is_empty()).collect();
         if !indirect.is_empty() {
             writeln!(
@@ -450,13 +497,16 @@ impl Proof {
                 writeln!(out, "  scorecard {scorecard}")?;
             }
         }
-        if self.privacy.is_some() {
-            return Ok(());
+        match self.pseudonyms() {
+            Some(said) => writeln!(out, "\n{said}"),
+            None => Ok(()),
         }
-        writeln!(
-            out,
-            "\nTokens and encrypted values are pseudonyms: linkable, and personal data under the \
-             GDPR."
+    }
+
+    /// What tokens are; statistics have none.
+    fn pseudonyms(&self) -> Option<&'static str> {
+        self.privacy.is_none().then_some(
+            "Tokens and encrypted values are pseudonyms: linkable, and personal data under the GDPR.",
         )
     }
 }
@@ -548,13 +598,13 @@ fn leaf_name(plan: &Plan, column: usize) -> String {
 }
 
 /// A column that sql computes: its lineage, and the protections beneath it.
-fn derived(plan: &Plan, column: &DerivedColumn) -> Row {
+fn derived(plan: &Plan, column: &DerivedColumn, domains: &Domains) -> Row {
     let direct = || column.direct.iter().map(|at| &plan.columns[*at]);
     let mut labels: Vec<&str> = direct().filter_map(|c| c.from.residency.as_deref()).collect();
     labels.sort_unstable();
     labels.dedup();
     let beneath: Vec<String> = direct()
-        .filter_map(|c| Some(format!("{}: {}", c.from.leaf.path, in_words(c.produces()?))))
+        .filter_map(|c| Some(format!("{}: {}", c.from.leaf.path, in_words(c.produces()?, domains))))
         .collect();
     let mut protection = format!("{}: {}", column.verb, column.text);
     if !beneath.is_empty() {
@@ -622,7 +672,7 @@ fn length(ms: u64) -> String {
     whole.map_or_else(|| format!("{ms}ms"), |(unit, name)| format!("{}{name}", ms / unit))
 }
 
-fn row(name: &str, column: &OutputColumn, envelope: bool) -> Row {
+fn row(name: &str, column: &OutputColumn, envelope: bool, domains: &Domains) -> Row {
     let path = &column.from.leaf.path;
     let leaf = column.from.part.column(path);
     let before = envelope && column.from.part == Part::Row;
@@ -639,7 +689,10 @@ fn row(name: &str, column: &OutputColumn, envelope: bool) -> Row {
         class: column.from.class.to_string(),
         residency: column.from.residency.clone(),
         subject: column.from.subject,
-        protection: column.protection.as_ref().map_or_else(|| "none".to_owned(), protected),
+        protection: column
+            .protection
+            .as_ref()
+            .map_or_else(|| "none".to_owned(), |p| protected(p, domains)),
         keeps: column.protection.as_ref().map_or_else(
             || vec!["the value as it is"],
             |p| kept(&p.declared, p.stage.guarantees()),
@@ -650,8 +703,8 @@ fn row(name: &str, column: &OutputColumn, envelope: bool) -> Row {
 }
 
 /// The protection, and what becomes of what it cannot take.
-fn protected(protection: &Protection) -> String {
-    let how = in_words(&protection.declared.produces);
+fn protected(protection: &Protection, domains: &Domains) -> String {
+    let how = in_words(&protection.declared.produces, domains);
     match protection.stage.on_bad() {
         OnBad::Refuse => how,
         OnBad::Null => format!("{how}; what it cannot take becomes null"),
@@ -659,10 +712,15 @@ fn protected(protection: &Protection) -> String {
     }
 }
 
-fn in_words(produces: &Produces) -> String {
+fn in_words(produces: &Produces, domains: &Domains) -> String {
     match produces {
         Produces::Token { form, domain, version, algorithm, pad_to, key_per } => {
             let mut words = format!("tokenize: domain {domain} v{version}, {}", form.name());
+            // Which values are one: what a declaration of the stage does not say.
+            let normalize = domains.domains.get(domain).map(|domain| domain.normalize);
+            if let Some(normalize) = normalize.filter(|how| *how != Normalize::None) {
+                words = format!("{words}, normalised by {}", normalize.name());
+            }
             if !algorithm.is_default() {
                 words = format!("{words}, {}", algorithm.name());
             }
@@ -710,7 +768,7 @@ fn in_words(produces: &Produces) -> String {
                 words = format!("{words}, dictionary {name} (SHA-256 {sha256})");
             }
             for InPlace { kind, produces, most } in in_place {
-                words = format!("{words}; {kind} in place: {}", in_words(produces));
+                words = format!("{words}; {kind} in place: {}", in_words(produces, domains));
                 if let Some(most) = most {
                     words = format!("{words}, at most {most} a record");
                 }
@@ -829,7 +887,47 @@ pub(crate) fn write_table<const N: usize>(
 
 #[cfg(test)]
 pub(crate) mod fixture {
+    use super::privacy::{Cost, Noise};
     use super::*;
+    use crate::config::aggregate::{Late, Level};
+
+    /// Of statistics whose groups noised counts select.
+    pub fn privacy() -> Privacy {
+        Privacy {
+            account: "customers".to_owned(),
+            unit: "after.customer".to_owned(),
+            neighbours: "add_remove",
+            level: Level::UnitPeriod,
+            period: "30d".to_owned(),
+            window: "7d".to_owned(),
+            closes_after: "6h".to_owned(),
+            late: Late::Current,
+            groups: None,
+            threshold: Some(40),
+            select_delta: Some("1e-11".to_owned()),
+            l0: 2,
+            c: 8,
+            statistics: vec![Noise {
+                columns: vec!["spent".to_owned()],
+                tree: None,
+                sensitivity: "800".to_owned(),
+                norm_squared: "1280000".to_owned(),
+                sigma: 4000.0,
+                error_95: 7840.5,
+            }],
+            rho: "0.020000".to_owned(),
+            cap_period: "0.120000".to_owned(),
+            cap_life: "4.000000".to_owned(),
+            delta: "1e-9".to_owned(),
+            losses: vec![Cost {
+                over: "one window",
+                windows: 1,
+                rho: 0.02,
+                epsilon: Some(1.31),
+                delta: 1e-9,
+            }],
+        }
+    }
 
     /// A proof with a key, an override, and a column of several leaves.
     pub fn proof() -> Proof {
@@ -877,10 +975,14 @@ pub(crate) mod fixture {
                 detectors: vec!["email".to_owned()],
                 residual: vec!["names".to_owned()],
                 min_recall: Some(0.9),
-                measured: Some("0.95 measured (email 0.95 of 40)".to_owned()),
+                measured: Some("0.9500 measured: email 38 of 40 (0.9500)".to_owned()),
                 scorecard: Some("5c".repeat(32)),
                 share_domain: None,
                 max_per_record: None,
+            }],
+            domains: vec![DomainRow {
+                domain: "customer".to_owned(),
+                purposes: vec!["model-training".to_owned()],
             }],
             changes: rules(&Changes::default(), 1000),
             policy: policy::in_words(&policy::Ground::default()),
@@ -896,7 +998,8 @@ mod tests {
     fn places_that_stand_alone_are_counted() {
         let told = |regions: &[(&str, &str)]| {
             let own = |(place, region): &(&str, &str)| ((*place).to_owned(), (*region).to_owned());
-            in_words(&Produces::Region { regions: regions.iter().map(own).collect() })
+            let regions = regions.iter().map(own).collect();
+            in_words(&Produces::Region { regions }, &Domains::default())
         };
         let (graz, leoben) = (("Graz", "Styria"), ("Leoben", "Styria"));
         assert_eq!(told(&[graz, leoben]), "generalize: 1 regions of 2 places");

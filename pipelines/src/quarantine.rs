@@ -5,6 +5,7 @@
 //! could say that no newer record of the key has crossed in between. What came of it stands in the
 //! ledger, where the asker reads it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -16,13 +17,16 @@ use std::time::{Duration, Instant};
 
 use douane_connectors::edge::{Admin, EdgeFault};
 use douane_gate::{Destination, Quarantined, SealContext, read_quarantined};
-use douane_ledger::log::{self, Entry};
+use douane_ledger::log::{self, Entry, Head, LedgerFault, RedrivenEntry, RefusedEntry};
 use douane_ledger::release::State as ReleaseState;
+use douane_schemas::debezium::QuarantineCode;
 use douane_schemas::keys::Key;
+use douane_schemas::names::printable;
+use douane_transforms::TransformFault;
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate;
-use crate::config::{self, Pipeline, Place};
+use crate::config::{self, Pipeline, Place, nearest};
 use crate::crossing::{PositionTopic, TRY};
 use crate::edges::Edges;
 use crate::fault::RunFault;
@@ -33,9 +37,11 @@ use crate::names::{Names, ledger_home};
 use crate::once;
 use crate::position::Layout;
 use crate::release;
+use crate::replay::engine::BY_TARGET;
 use crate::report::Voice;
 use crate::run;
 use crate::stop::Stop;
+use crate::topics;
 
 /// Records in one request at most: the file is read once a second.
 const REQUEST_MAX: usize = 10_000;
@@ -44,6 +50,8 @@ pub const LIST_DEFAULT: usize = 1_000;
 pub const LIST_MAX: usize = 10_000;
 /// Places that are counted: some 40 bytes each.
 const COUNTED_MAX: usize = 1_000_000;
+/// Where nothing is known: no code, no time.
+const NOTHING: &str = "-";
 /// Between two looks at the ledger.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a shard may take to find a request and try its first record.
@@ -118,6 +126,9 @@ pub enum State {
     EpochEnded,
     /// Sealed under a key that this key store never had, or lost.
     KeyUnknown,
+    /// Nothing that this place sealed for this topic. What the ledger has at its place is tried again all
+    /// the same, from the source.
+    Unreadable,
 }
 
 impl State {
@@ -206,13 +217,16 @@ impl std::fmt::Display for Outcome {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    pub records: Vec<At>,
+    /// Each once, however often a file names it: what was tried a moment ago is in no committed log yet.
+    pub records: BTreeSet<At>,
 }
 
 impl Request {
-    /// Beside the release, which it needs.
+    /// Beside the release, which it needs. A table has one of its own: its neighbours, which have the
+    /// release's file in common, look for their own.
     pub fn file(pipeline: &Pipeline) -> PathBuf {
-        pipeline.release.with_extension("redrive.json")
+        let table = pipeline.table.as_ref().map(|table| format!("{}.", table.name));
+        pipeline.release.with_extension(format!("{}redrive.json", table.unwrap_or_default()))
     }
 
     /// The request that lies there, if one does. One that cannot be read is none: whoever asked
@@ -239,20 +253,20 @@ struct Desk {
 /// A record of the quarantine topic.
 enum Found {
     Open(Quarantined),
-    /// Its place is its key; of the rest nothing can be read.
+    /// Its place is its key, or, where that is none, where it lies; of the rest nothing can be read.
     Closed(At, State),
 }
 
 impl Desk {
-    fn open(place: &Path, file: &Path) -> Result<Self, RunFault> {
-        let (place, pipeline) = config::load(place, file).map_err(RunFault::Findings)?;
+    fn open(place: Place, pipeline: Pipeline) -> Result<Self, RunFault> {
         let keys = keys::open(&place)?;
         let names = Names::of(&place, &pipeline);
         let edges = Edges::of(&place, &pipeline);
         let topic = |admin: Result<Box<dyn Admin>, EdgeFault>, side: &str, name: &str| {
             let unreachable = RunFault::unreachable(&format!("{side} cluster"));
             let found = admin.and_then(|admin| admin.topic(name));
-            found.map_err(unreachable)?.ok_or_else(|| RunFault::missing(name, side))
+            let missing = || topics::missing(&place, &pipeline.name, name, side);
+            found.map_err(unreachable)?.ok_or_else(missing)
         };
         let position = topic(edges.global.admin(), "global", &names.position)?;
         let quarantine = topic(edges.sovereign.admin(), "sovereign", &names.quarantine)?;
@@ -281,7 +295,7 @@ impl Desk {
     fn read(
         &self,
         layout: &Layout,
-        told: &Told,
+        refusals: &Refusals,
         limit: usize,
         wants: &dyn Fn(&SetAside) -> bool,
     ) -> Result<Listing, RunFault> {
@@ -289,80 +303,68 @@ impl Desk {
         let shards = layout.shards.iter().map(|head| head.shard + 1).chain([layout.tasks]).max();
         let mut gathered = Gathered::new(limit, COUNTED_MAX);
         for partition in 0..self.partitions {
-            let mut outcome = Ok(());
             let mut take = |record: &douane_schemas::record::RawRecord<'_>| {
                 let Some(key) = record.key else { return ControlFlow::Continue(()) };
+                let place = std::str::from_utf8(key).ok().and_then(At::of_key);
+                let (topic, offset) = (self.names.quarantine.clone(), record.offset);
+                let lies = At { topic, partition, offset };
+                // Records of others may share a key, and replace nothing.
+                let of_lies = lies.to_string();
+                let under = if place.is_some() { key } else { of_lies.as_bytes() };
                 let found = record.value.map(|value| {
-                    let found = self.unseal(key, value, shards.unwrap_or(1))?;
-                    Ok::<_, RunFault>(set_aside(found, record.timestamp_ms, told))
+                    let found = match self.unseal(key, value, shards.unwrap_or(1)) {
+                        Ok(opened) => Found::Open(opened),
+                        Err(state) => Found::Closed(place.unwrap_or(lies), state),
+                    };
+                    set_aside(found, record.timestamp_ms, refusals)
                 });
-                match found.transpose() {
-                    Ok(found) => {
-                        // Done with: its copy goes with the topic's retention.
-                        let open =
-                            |r: &SetAside| !told.outcome(&r.at).is_some_and(Outcome::is_done);
-                        gathered.take(key, found.filter(|record| open(record) && wants(record)));
-                        ControlFlow::Continue(())
-                    }
-                    Err(fault) => {
-                        outcome = Err(fault);
-                        ControlFlow::Break(())
-                    }
-                }
+                // Done with: its copy goes with the topic's retention.
+                let open = |r: &SetAside| !refusals.outcome(&r.at).is_some_and(Outcome::is_done);
+                gathered.take(under, found.filter(|record| open(record) && wants(record)));
+                ControlFlow::Continue(())
             };
             self.edges
                 .sovereign
                 .scan(&self.names.quarantine, partition, 0, TRY * 6, &mut take)
                 .map_err(RunFault::unreachable("sovereign cluster"))?;
-            outcome?;
         }
         Ok(gathered.listing())
     }
 
-    fn unseal(&self, key: &[u8], sealed: &[u8], shards: u32) -> Result<Found, RunFault> {
-        let unreadable = |why: String| RunFault::Unreadable { what: "quarantine", why };
-        let key = std::str::from_utf8(key).map_err(|_| unreadable("its key is no text".into()))?;
-        let by =
-            douane_gate::sealed_by(sealed).ok_or_else(|| unreadable("it is no seal".into()))?;
+    /// What lies under a seal; or why nothing can be read.
+    fn unseal(&self, key: &[u8], sealed: &[u8], shards: u32) -> Result<Quarantined, State> {
+        let key = std::str::from_utf8(key).map_err(|_| State::Unreadable)?;
+        let by = douane_gate::sealed_by(sealed).ok_or(State::Unreadable)?;
         let Some(sealer) = self.keys.iter().find(|key| key.id() == by) else {
-            let state = match self.ended.contains(&by.to_string()) {
+            return Err(match self.ended.contains(&by.to_string()) {
                 true => State::EpochEnded,
                 false => State::KeyUnknown,
-            };
-            let at = At::of_key(key).ok_or_else(|| unreadable("its key is no place".into()))?;
-            return Ok(Found::Closed(at, state));
+            });
         };
-        let mut fault = None;
-        for shard in 0..shards {
+        let opens = |shard: u32| {
             let context = SealContext {
                 zone: self.place.sovereign.zone.clone(),
                 cluster_id: self.place.sovereign.id.clone(),
                 topic_id: self.topic_id.clone(),
                 shard,
             };
-            match douane_gate::open(sealer, Destination::Quarantine, key, sealed, &context) {
-                Ok(plain) => {
-                    let read = read_quarantined(&plain).map(Found::Open);
-                    return read.map_err(|f| unreadable(f.to_string()));
-                }
-                Err(found) => fault = Some(found),
-            }
-        }
-        Err(unreadable(fault.map_or_else(String::new, |fault| fault.to_string())))
+            douane_gate::open(sealer, Destination::Quarantine, key, sealed, &context).ok()
+        };
+        let plain = (0..shards).find_map(opens).ok_or(State::Unreadable)?;
+        read_quarantined(&plain).map_err(|_| State::Unreadable)
     }
 
     /// What the ledgers of all shards, as far as the target names them, say.
-    fn told(&self, layout: &Layout) -> Result<Told, RunFault> {
+    fn refusals(&self, layout: &Layout) -> Result<Refusals, RunFault> {
         let home = ledger_home(&self.place.ledger_dir, &self.pipeline.name);
         journals::refresh(&self.place, &self.names, &self.pipeline.name)?;
-        let mut told = Told::default();
+        let mut refusals = Refusals::default();
         for (shard, _) in self.positions.shards(layout)? {
             if let Some(head) = shard.ledger {
-                let entries = log::read(&home, &self.names.log(shard.shard), Some(&head))?;
-                told.take(&entries, head.size);
+                refusals.read(&home, &self.names.log(shard.shard), &head)?;
             }
         }
-        Ok(told)
+        Ok(refusals)
     }
 }
 
@@ -374,7 +376,9 @@ fn ended(keys: &KeyHome) -> BTreeSet<String> {
 
 /// Refusals, and what came of trying again, as committed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct Refusals {
+    /// The only places that are asked about; none: all there are.
+    only: Option<BTreeSet<At>>,
     /// Named by a committed intent, with their codes.
     refused: BTreeMap<At, String>,
     /// The last word on each.
@@ -383,44 +387,43 @@ pub(crate) struct Told {
     attempts: BTreeMap<At, usize>,
 }
 
-impl Told {
-    /// Takes in one log; entries from `size` on are not covered by the target's position.
-    pub(crate) fn take(&mut self, entries: &[(u64, Entry)], size: u64) {
-        let void: BTreeSet<u64> = entries
-            .iter()
-            .filter_map(|(_, e)| if let Entry::Void { of, .. } = e { Some(*of) } else { None })
-            .collect();
-        let mut before = Vec::new();
-        for (index, entry) in entries {
-            match entry {
-                Entry::Refused { refused } => before.extend(refused.iter().cloned()),
-                Entry::Intent(intent) => {
-                    let refused = std::mem::take(&mut before);
-                    if *index >= size || void.contains(index) {
-                        continue;
-                    }
-                    self.refused.extend(refused.iter().chain(&intent.refused).map(|r| {
-                        let (topic, partition, offset) = (r.topic.clone(), r.partition, r.offset);
-                        (At { topic, partition, offset }, r.code.clone())
-                    }));
-                    for r in &intent.redriven {
-                        let at =
-                            At { topic: r.topic.clone(), partition: r.partition, offset: r.offset };
-                        self.tried(at, Outcome::Crossed);
-                    }
-                }
-                Entry::Redriven { topic, partition, offset, outcome } => {
-                    let at = At { topic: topic.clone(), partition: *partition, offset: *offset };
-                    self.tried(at, Outcome::of(outcome));
-                }
-                _ => {}
-            }
-        }
+impl Refusals {
+    /// What is known of some places, in the memory that these take.
+    pub(crate) fn only(places: impl IntoIterator<Item = At>) -> Self {
+        Self { only: Some(places.into_iter().collect()), ..Self::default() }
+    }
+
+    fn asks(&self, at: &At) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(at))
+    }
+
+    /// Takes in one log, to `head` and no further, for what lies behind it is not committed. Of the log
+    /// no more than one transaction is in memory at a time.
+    pub(crate) fn read(&mut self, home: &Path, name: &str, head: &Head) -> Result<(), LedgerFault> {
+        let mut taking = Taking::new(self, head.size);
+        log::read_each(home, name, Some(head), |index, entry| taking.take(index, entry))?;
+        taking.end();
+        Ok(())
+    }
+
+    /// As [`Self::read`], of a log that lies in memory.
+    #[cfg(test)]
+    pub(crate) fn take(&mut self, entries: impl IntoIterator<Item = Entry>, size: u64) {
+        let mut taking = Taking::new(self, size);
+        (0..).zip(entries).for_each(|(index, entry)| taking.take(index, entry));
+        taking.end();
     }
 
     fn tried(&mut self, at: At, outcome: Outcome) {
+        if !self.asks(&at) {
+            return;
+        }
         *self.attempts.entry(at.clone()).or_default() += 1;
-        self.outcomes.insert(at, outcome);
+        // Logs are read one after the other, and the partition may have had another owner later: what another log
+        // says does not undo a crossing.
+        if !self.outcomes.get(&at).is_some_and(Outcome::is_done) {
+            self.outcomes.insert(at, outcome);
+        }
     }
 
     /// The last word on a record.
@@ -433,10 +436,35 @@ impl Told {
         self.refused.contains_key(at)
     }
 
+    /// No record of this pipeline was ever refused with it, and none of any pipeline will be.
+    fn is_no_code(&self, code: &str) -> bool {
+        let of_decoder = QuarantineCode::ALL.iter().map(|known| known.code());
+        let of_stages = TransformFault::ALL.iter().map(TransformFault::code);
+        !code.starts_with("gate_")
+            && !BY_TARGET.contains(&code)
+            && !BY_PLAN.contains(&code)
+            && !of_decoder.chain(of_stages).any(|known| known == code)
+            && !self.refused.values().any(|known| known == code)
+    }
+
     /// What was refused and is not done with.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &At> {
         let done = |at: &At| self.outcome(at).is_some_and(Outcome::is_done);
         self.refused.keys().filter(move |at| !done(at))
+    }
+
+    /// Of what waits and has no copy that is `known`: as many as there is room for, those that were tried
+    /// least; and what is left. What a newer row of an unknown state stands before is tried where it is named.
+    fn uncopied(&self, wanted: &Wanted, known: &BTreeSet<At>, room: usize) -> (Vec<At>, Vec<At>) {
+        let is_named = |at: &At| wanted.records.contains(at);
+        let asked = |at: &&At| wanted.is_asked(self, at) && !known.contains(*at);
+        let (mut tried, mut left): (Vec<&At>, Vec<&At>) = self
+            .waiting()
+            .filter(asked)
+            .partition(|at| is_named(at) || self.outcome(at) != Some(&Outcome::NewerUnknown));
+        tried.sort_by_key(|at| self.attempts(at));
+        left.extend(tried.split_off(room.min(tried.len())));
+        (tried.into_iter().cloned().collect(), left.into_iter().cloned().collect())
     }
 
     fn attempts(&self, at: &At) -> usize {
@@ -449,6 +477,61 @@ impl Told {
             None if self.is_refused(at) => State::Waiting,
             None => State::Leftover,
         }
+    }
+}
+
+/// One log as it is taken in. An intent is open until its outcome stands there, and no other begins
+/// before that: what it says is kept back until the next one shows that it was not voided.
+struct Taking<'r> {
+    refusals: &'r mut Refusals,
+    /// Entries from here on are not covered by the target's position.
+    size: u64,
+    /// Refusals that belong to the next intent.
+    before: Vec<RefusedEntry>,
+    open: Option<(u64, Vec<RefusedEntry>, Vec<At>)>,
+}
+
+impl<'r> Taking<'r> {
+    fn new(refusals: &'r mut Refusals, size: u64) -> Self {
+        Self { refusals, size, before: Vec::new(), open: None }
+    }
+
+    fn take(&mut self, index: u64, entry: Entry) {
+        match entry {
+            Entry::Refused { refused } => self.before.extend(refused),
+            Entry::Intent(intent) => {
+                self.end();
+                let mut refused = std::mem::take(&mut self.before);
+                if index < self.size {
+                    refused.extend(intent.refused);
+                    let redriven = intent.redriven.into_iter();
+                    let at = |r: RedrivenEntry| At {
+                        topic: r.topic,
+                        partition: r.partition,
+                        offset: r.offset,
+                    };
+                    self.open = Some((index, refused, redriven.map(at).collect()));
+                }
+            }
+            Entry::Void { of, .. } => self.open = self.open.take().filter(|(open, ..)| *open != of),
+            Entry::Committed { .. } => self.end(),
+            Entry::Redriven { topic, partition, offset, outcome } => {
+                self.refusals.tried(At { topic, partition, offset }, Outcome::of(&outcome));
+            }
+            _ => {}
+        }
+    }
+
+    /// What is open stands.
+    fn end(&mut self) {
+        let Some((_, refused, redriven)) = self.open.take() else { return };
+        let at = |r: RefusedEntry| {
+            (At { topic: r.topic, partition: r.partition, offset: r.offset }, r.code)
+        };
+        let mut refused: Vec<_> = refused.into_iter().map(at).collect();
+        refused.retain(|(at, _)| self.refusals.asks(at));
+        self.refusals.refused.extend(refused);
+        redriven.into_iter().for_each(|at| self.refusals.tried(at, Outcome::Crossed));
     }
 }
 
@@ -497,7 +580,7 @@ impl Class {
         match state {
             State::Waiting | State::Tried(_) => Self::Waits,
             State::Leftover => Self::Leftover,
-            State::EpochEnded | State::KeyUnknown => Self::Closed,
+            State::EpochEnded | State::KeyUnknown | State::Unreadable => Self::Closed,
         }
     }
 }
@@ -550,7 +633,7 @@ impl Gathered {
         let count = |class| self.marks.values().filter(|(of, _)| *of == class).count();
         let mut codes: BTreeMap<String, usize> = BTreeMap::new();
         for (_, code) in self.marks.values() {
-            if let Some(code) = self.codes.get(usize::from(*code)) {
+            if let Some(code) = self.codes.get(usize::from(*code)).filter(|code| *code != NOTHING) {
                 *codes.entry(code.clone()).or_default() += 1;
             }
         }
@@ -568,33 +651,53 @@ impl Gathered {
 }
 
 /// What a list says of a record.
-fn set_aside(found: Found, at_ms: i64, told: &Told) -> SetAside {
+fn set_aside(found: Found, at_ms: i64, refusals: &Refusals) -> SetAside {
     let (at, code, whole, state) = match found {
         Found::Open(record) => {
             let (topic, partition) = (record.topic, record.partition);
             let at = At { topic, partition, offset: record.offset };
-            let state = told.state(&at);
+            let state = refusals.state(&at);
             (at, record.code, record.record.is_some(), state)
         }
         // The ledger has the code as well.
         Found::Closed(at, state) => {
-            let code = told.refused.get(&at).cloned();
-            (at, code.unwrap_or_else(|| "-".to_owned()), false, state)
+            let code = refusals.refused.get(&at).cloned();
+            (at, code.unwrap_or_else(|| NOTHING.to_owned()), false, state)
         }
     };
     // A folder's records have no time of their own.
     let since = (at_ms >= 0).then(|| jiff::Timestamp::from_millisecond(at_ms).ok()).flatten();
     let since = since
-        .map_or_else(|| "-".to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        .map_or_else(|| NOTHING.to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
     SetAside { state, at, code, since, whole }
 }
 
 /// What was set aside and is not done with. It needs no live release, and changes nothing.
-pub fn list(place: &Path, file: &Path, limit: usize) -> Result<Listing, RunFault> {
-    let desk = Desk::open(place, file)?;
+pub fn list(
+    place: &Path,
+    file: &Path,
+    table: Option<&str>,
+    limit: usize,
+) -> Result<Listing, RunFault> {
+    let (place, pipeline) = config::load_table(place, file, table).map_err(RunFault::Findings)?;
+    list_of(place, pipeline, limit)
+}
+
+/// As [`list`], of each pipeline of a file.
+pub fn list_all(
+    place: &Path,
+    file: &Path,
+    limit: usize,
+) -> Result<Vec<(String, Listing)>, RunFault> {
+    let (place, all) = config::load_all(place, file).map_err(RunFault::Findings)?;
+    all.into_iter().map(|one| Ok((one.name.clone(), list_of(place.clone(), one, limit)?))).collect()
+}
+
+fn list_of(place: Place, pipeline: Pipeline, limit: usize) -> Result<Listing, RunFault> {
+    let desk = Desk::open(place, pipeline)?;
     let layout = desk.layout()?;
-    let told = desk.told(&layout)?;
-    desk.read(&layout, &told, limit.min(LIST_MAX), &|_| true)
+    let refusals = desk.refusals(&layout)?;
+    desk.read(&layout, &refusals, limit.min(LIST_MAX), &|_| true)
 }
 
 /// Which of the waiting records are tried again: all, those of a code, or those named.
@@ -609,6 +712,12 @@ impl Wanted {
         record.state.waits() && self.names(record)
     }
 
+    /// Of what the ledger says was refused.
+    fn is_asked(&self, refusals: &Refusals, at: &At) -> bool {
+        self.code.as_ref().is_none_or(|code| refusals.refused.get(at) == Some(code))
+            && (self.records.is_empty() || self.records.contains(at))
+    }
+
     /// Whether it is one of those that are asked for, whatever can be done about it.
     fn names(&self, record: &SetAside) -> bool {
         record.state != State::Leftover
@@ -617,21 +726,67 @@ impl Wanted {
     }
 }
 
+/// What refuses a row before its stages can.
+const BY_PLAN: [&str; 2] = ["null_key", "statistic_missing"];
+
+/// Of a code that is none: which one was meant, and which there are.
+fn no_code(refusals: &Refusals, code: &str) -> RunFault {
+    let found: BTreeSet<&str> = refusals.refused.values().map(String::as_str).collect();
+    let found: Vec<&str> = found.into_iter().collect();
+    let next = match (nearest(code, &found), found.is_empty()) {
+        (_, true) => "nothing was set aside: leave `--code` out".to_owned(),
+        (Some(near), false) => format!("`--code {near}`; refused were: {}", found.join(", ")),
+        (None, false) => format!("one that was refused: {}", found.join(", ")),
+    };
+    let shown = printable(code, false, 1);
+    RunFault::File(format!("no record is set aside with the code `{shown}`\n  next: {next}"))
+}
+
+/// What became of records that were to be tried again.
+pub struct Redriven {
+    /// `None`: not tried in time.
+    pub tried: Vec<(At, Option<Outcome>)>,
+    /// Why the run ended that tried them, where it did not end well: told beside what it did.
+    pub ended: Option<RunFault>,
+}
+
 /// Has records tried again by the process that runs the pipeline, or, where none does, by this
 /// one. Gives what became of each; `stop` ends the wait, and the request with it.
 pub fn redrive(
-    place: &Path,
+    place_file: &Path,
     file: &Path,
+    table: Option<&str>,
     wanted: &Wanted,
     stop: &AtomicBool,
-) -> Result<Vec<(At, Option<Outcome>)>, RunFault> {
-    let desk = Desk::open(place, file)?;
+) -> Result<Redriven, RunFault> {
+    let (place, pipeline) =
+        config::load_table(place_file, file, table).map_err(RunFault::Findings)?;
+    let desk = Desk::open(place, pipeline)?;
     aggregate::of_single_rows(&desk.pipeline, "`quarantine redrive`")?;
     may_cross(&desk)?;
     let layout = desk.layout()?;
+    let refusals = desk.refusals(&layout)?;
+    if let Some(code) = wanted.code.as_ref().filter(|code| refusals.is_no_code(code)) {
+        return Err(no_code(&refusals, code));
+    }
     let is_ended = |record: &SetAside| record.state == State::EpochEnded && wanted.names(record);
-    let asked = |record: &SetAside| wanted.wants(record) || is_ended(record);
-    let found = desk.read(&layout, &desk.told(&layout)?, REQUEST_MAX, &asked)?;
+    // Of what nobody is to open any more there is no trying: the last copy under a key says which.
+    let closed = RefCell::new(BTreeSet::new());
+    let asked = |record: &SetAside| {
+        match record.state {
+            State::EpochEnded | State::KeyUnknown => closed.borrow_mut().insert(record.at.clone()),
+            // Anybody's, under this one's key: it says nothing of this one.
+            State::Unreadable => false,
+            _ => closed.borrow_mut().remove(&record.at),
+        };
+        wanted.wants(record) || is_ended(record)
+    };
+    let found = desk.read(&layout, &refusals, REQUEST_MAX, &asked)?;
+    let at = |record: &SetAside| record.at.clone();
+    let (ended, waiting): (Vec<_>, Vec<_>) = found.records.iter().partition(|r| is_ended(r));
+    let mut records: BTreeSet<At> = waiting.into_iter().map(at).collect();
+    // The source has the record and the ledger knows it, though the topic has no copy: it was made anew, or
+    // its retention took it.
     if found.left_out > 0 || found.more {
         return Err(RunFault::File(format!(
             "{} records are asked for, at most {REQUEST_MAX} are tried at a time\n  next: `--code` or \
@@ -639,9 +794,13 @@ pub fn redrive(
             found.total
         )));
     }
-    let at = |record: &SetAside| record.at.clone();
-    let (ended, waiting): (Vec<_>, Vec<_>) = found.records.iter().partition(|r| is_ended(r));
-    let records: Vec<At> = waiting.into_iter().map(at).collect();
+    let mut copied = closed.into_inner();
+    copied.extend(records.iter().cloned());
+    let (tried, left) = refusals.uncopied(wanted, &copied, REQUEST_MAX - records.len());
+    records.extend(tried);
+    // It waits still, and is told with what is known of it.
+    let left = left.into_iter().take(REQUEST_MAX);
+    let left: Vec<_> = left.map(|at| (at.clone(), refusals.outcome(&at).cloned())).collect();
     let ended: Vec<_> = ended.into_iter().map(|r| (at(r), Some(Outcome::EpochEnded))).collect();
     let known = |at: &At| records.contains(at) || ended.iter().any(|(ended, _)| ended == at);
     if let Some(unknown) = wanted.records.iter().find(|at| !known(at)) {
@@ -649,18 +808,19 @@ pub fn redrive(
             "{unknown} does not wait in quarantine\n  next: `douane quarantine list` shows what does"
         )));
     }
+    let untried = ended.into_iter().chain(left);
     if records.is_empty() {
-        return Ok(ended);
+        return Ok(Redriven { tried: untried.collect(), ended: None });
     }
-    let before = desk.told(&desk.layout()?)?;
+    let before = desk.refusals(&desk.layout()?)?;
     let request = Requested::write(&desk.pipeline, &Request { records: records.clone() })?;
     let answered =
-        |told: &Told| records.iter().filter(|at| told.attempts(at) > before.attempts(at)).count();
+        |now: &Refusals| records.iter().filter(|at| now.attempts(at) > before.attempts(at)).count();
     let stop = Stop::new(stop);
     let wait = |ended: &dyn Fn() -> bool| -> Result<(), RunFault> {
         let (mut seen, mut since) = (0, Instant::now());
         while !stop.is_set() && !ended() && since.elapsed() < PATIENCE {
-            let now = answered(&desk.told(&desk.layout()?)?);
+            let now = answered(&desk.refusals(&desk.layout()?)?);
             if now == records.len() {
                 break;
             }
@@ -671,26 +831,35 @@ pub fn redrive(
         }
         Ok(())
     };
-    if somebody_runs(&desk) {
+    let ended = if somebody_runs(&desk) {
         wait(&|| false)?;
+        None
     } else {
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let running = scope.spawn(|| run::run(place, file, &done, Voice::standard_error()));
+            // This pipeline alone: nobody asked for its neighbours to cross.
+            let running = scope.spawn(|| {
+                let Desk { place, pipeline, .. } = &desk;
+                run::one(place_file, file, place, pipeline, &done, Voice::standard_error())
+            });
             let waited = wait(&|| running.is_finished());
             done.store(true, Ordering::Relaxed);
             let ran = running.join().unwrap_or(Err(RunFault::ThreadDied));
-            waited.and(ran)
-        })?;
-    }
-    drop(request);
-    let told = desk.told(&desk.layout()?)?;
-    let outcome = |at: &At| {
-        let new = told.attempts(at) > before.attempts(at);
-        told.outcome(at).filter(|_| new).cloned()
+            waited.map(|()| ran.err())
+        })?
     };
-    let tried = records.iter().map(|at| (at.clone(), outcome(at)));
-    Ok(tried.chain(ended.iter().cloned()).collect())
+    drop(request);
+    let after = desk.refusals(&desk.layout()?)?;
+    let outcome = |at: &At| {
+        let new = after.attempts(at) > before.attempts(at);
+        after.outcome(at).filter(|_| new).cloned()
+    };
+    let tried: Vec<_> = records.iter().map(|at| (at.clone(), outcome(at))).collect();
+    // Where it did nothing of what it was asked for, why it ended is all that there is to say.
+    match ended {
+        Some(fault) if tried.iter().all(|(_, outcome)| outcome.is_none()) => Err(fault),
+        ended => Ok(Redriven { tried: tried.into_iter().chain(untried).collect(), ended }),
+    }
 }
 
 /// Nothing crosses under a one-shot release that is through, what it set aside neither.
@@ -759,11 +928,10 @@ mod tests {
         Entry::Intent(Intent { redriven, ..Intent::default() })
     }
 
-    fn told(entries: Vec<Entry>, size: u64) -> Told {
-        let entries: Vec<_> = (0_u64..).zip(entries).collect();
-        let mut told = Told::default();
-        told.take(&entries, size);
-        told
+    fn taken(entries: Vec<Entry>, size: u64) -> Refusals {
+        let mut refusals = Refusals::default();
+        refusals.take(entries, size);
+        refusals
     }
 
     #[test]
@@ -772,7 +940,7 @@ mod tests {
             let refused = offsets.iter().map(|o| refused(*o)).collect();
             Entry::Intent(Intent { refused, ..Intent::default() })
         };
-        let told = told(
+        let refusals = taken(
             vec![
                 Entry::Refused { refused: vec![refused(1)] },
                 intent(&[2]),
@@ -786,10 +954,109 @@ mod tests {
             ],
             8,
         );
-        let states: Vec<State> = (1..5).map(|offset| told.state(&at(offset))).collect();
+        let states: Vec<State> = (1..5).map(|offset| refusals.state(&at(offset))).collect();
         let superseded = State::Tried(Outcome::Superseded);
         assert_eq!(states, [superseded, State::Waiting, State::Leftover, State::Leftover]);
-        assert_eq!(told.outcome(&at(2)), None, "the crossing was void");
+        assert_eq!(refusals.outcome(&at(2)), None, "the crossing was void");
+    }
+
+    #[test]
+    fn what_is_known_of_some_places_is_what_all_is_known_of_them() {
+        let refused = (0..20).map(refused).collect();
+        let log = [
+            Entry::Intent(Intent { refused, ..Intent::default() }),
+            Entry::Committed { of: 0 },
+            tried(3, "number"),
+            tried(4, "superseded"),
+            tried(40, "not_quarantined"),
+            crossed(5),
+            Entry::Committed { of: 5 },
+        ];
+        let all = taken(log.to_vec(), 7);
+        let asked = [3, 4, 5, 6, 30, 40].map(at);
+        let mut some = Refusals::only(asked.clone());
+        some.take(log, 7);
+        for place in &asked {
+            assert_eq!(some.is_refused(place), all.is_refused(place), "{place}");
+            assert_eq!(some.outcome(place), all.outcome(place), "{place}");
+            assert_eq!(some.attempts(place), all.attempts(place), "{place}");
+        }
+        // The control: of others nothing is kept.
+        assert_eq!((all.refused.len(), some.refused.len()), (20, 4));
+        assert!(all.is_refused(&at(7)) && !some.is_refused(&at(7)));
+    }
+
+    #[test]
+    fn what_has_no_copy_is_tried_where_there_is_room_and_the_least_tried_first() {
+        let refused = (0..6).map(refused).collect();
+        let log = [
+            Entry::Intent(Intent { refused, ..Intent::default() }),
+            Entry::Committed { of: 0 },
+            tried(0, "number"),
+            tried(1, "newer_unknown"),
+            tried(2, "superseded"),
+        ];
+        let all = taken(log.to_vec(), 5);
+        let known = BTreeSet::from([at(3)]);
+        let wanted = |records: &[i64]| Wanted {
+            code: None,
+            records: records.iter().map(|offset| at(*offset)).collect(),
+        };
+        let found = |records: &[i64], room| all.uncopied(&wanted(records), &known, room);
+        let places = |offsets: &[i64]| offsets.iter().copied().map(at).collect::<Vec<_>>();
+        for (named, room, tried, left) in [
+            (&[][..], 10, &[4, 5, 0][..], &[1][..]),
+            (&[], 2, &[4, 5], &[1, 0]),
+            (&[], 0, &[], &[1, 4, 5, 0]),
+            (&[1, 2, 3, 4], 10, &[4, 1], &[]),
+        ] {
+            assert_eq!(found(named, room), (places(tried), places(left)), "{named:?} {room}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_is_tried_afterwards_undoes_a_crossing() {
+        let intent = |offset| {
+            let refused = vec![refused(offset)];
+            Entry::Intent(Intent { refused, ..Intent::default() })
+        };
+        let void = |of| Entry::Void { of, why: "x".into() };
+        // A crossing that is committed, and one that is not, each before another attempt.
+        let log = vec![
+            intent(1),
+            Entry::Committed { of: 0 },
+            crossed(1),
+            Entry::Committed { of: 2 },
+            tried(1, "number"),
+            intent(2),
+            void(5),
+            intent(3),
+        ];
+        let refusals = taken(log.clone(), 8);
+        assert_eq!((refusals.attempts(&at(1)), refusals.waiting().count()), (2, 1));
+        assert_eq!(refusals.outcome(&at(1)), Some(&Outcome::Crossed));
+        assert!(!refusals.is_refused(&at(2)) && refusals.is_refused(&at(3)));
+        // Nobody committed what lies behind the position.
+        let refusals = taken(log, 7);
+        assert!(!refusals.is_refused(&at(3)));
+        assert!(refusals.is_refused(&at(1)));
+    }
+
+    #[test]
+    fn a_code_that_is_none_is_refused_with_the_nearest() {
+        let said = |of: &Refusals, code| of.is_no_code(code).then(|| no_code(of, code).to_string());
+        let nothing = taken(Vec::new(), 0);
+        assert!(said(&nothing, "numbr").unwrap().ends_with("leave `--code` out"));
+        let refused = Intent { refused: vec![refused(1)], ..Intent::default() };
+        let one = taken(vec![Entry::Intent(refused)], 1);
+        let near = said(&one, "numbr").unwrap();
+        assert!(near.ends_with("next: `--code number`; refused were: number"), "{near}");
+        let far = said(&one, "nonsense").unwrap();
+        assert!(far.ends_with("next: one that was refused: number"), "{far}");
+        // The control: what could be set aside, and was not, is no mistake.
+        for code in ["number", "malformed_value", "outside_alphabet", "gate_token", "too_large"] {
+            assert_eq!(said(&one, code), None, "{code}");
+        }
     }
 
     #[test]
@@ -835,9 +1102,32 @@ mod tests {
     #[test]
     fn the_last_attempt_counts() {
         let twice = vec![tried(1, "number"), tried(1, "number"), crossed(1)];
-        let told = told(twice, 3);
-        assert_eq!(told.outcome(&at(1)), Some(&Outcome::Crossed));
-        assert_eq!(told.attempts(&at(1)), 3);
+        let refusals = taken(twice, 3);
+        assert_eq!(refusals.outcome(&at(1)), Some(&Outcome::Crossed));
+        assert_eq!(refusals.attempts(&at(1)), 3);
+    }
+
+    #[test]
+    fn a_crossing_is_the_last_word_in_whatever_order_logs_are_read() {
+        let refused = Entry::Intent(Intent { refused: vec![refused(1)], ..Intent::default() });
+        let first_owner = vec![refused, Entry::Committed { of: 0 }, tried(1, "number")];
+        let second_owner = vec![crossed(1), Entry::Committed { of: 0 }];
+        for logs in [[&first_owner, &second_owner], [&second_owner, &first_owner]] {
+            let mut refusals = Refusals::default();
+            logs.into_iter().for_each(|log| refusals.take(log.clone(), log.len() as u64));
+            assert_eq!(refusals.outcome(&at(1)), Some(&Outcome::Crossed));
+            assert_eq!(refusals.attempts(&at(1)), 2);
+        }
+        // The control: what stays may still cross.
+        let refusals = taken(vec![tried(1, "number"), crossed(1)], 2);
+        assert_eq!(refusals.outcome(&at(1)), Some(&Outcome::Crossed));
+    }
+
+    #[test]
+    fn a_request_names_each_record_once() {
+        let twice = format!(r#"{{"records":[{0},{0}]}}"#, serde_json::to_string(&at(7)).unwrap());
+        let request: Request = serde_json::from_str(&twice).unwrap();
+        assert_eq!(request.records, BTreeSet::from([at(7)]));
     }
 
     #[test]

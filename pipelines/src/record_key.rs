@@ -2,16 +2,19 @@
 //! under another key never deletes them. So what makes the key stays as it is for the topic's life,
 //! and the layout in the target says what that was.
 
+use douane_ledger::fingerprint::FingerprintedDomain;
+use douane_ledger::release::{Column, Release, Shape};
 use douane_schemas::leaf::LeafType;
 use douane_transforms::Keyring;
 
 use crate::config::Pipeline;
+use crate::diff::{FF1, shape};
 use crate::fault::RunFault;
 use crate::plan::{OutputColumn, Plan};
 
 /// One text a key column, in key order: all that a column's values hang on but the raw value. The
 /// ids of the keys are among it, so a rotated or swapped key shows.
-pub fn made_by(pipeline: &Pipeline, plan: &Plan, keyring: &Keyring) -> Vec<String> {
+pub(crate) fn made_by(pipeline: &Pipeline, plan: &Plan, keyring: &Keyring) -> Vec<String> {
     plan.keys.iter().map(|column| of_column(pipeline, column, keyring)).collect()
 }
 
@@ -43,13 +46,53 @@ fn of_column(pipeline: &Pipeline, column: &OutputColumn, keyring: &Keyring) -> S
 ///
 /// # Errors
 /// [`RunFault::RecordKey`], naming both.
-pub fn check(before: Option<&[String]>, now: &[String]) -> Result<(), RunFault> {
+pub(crate) fn check(before: Option<&[String]>, now: &[String]) -> Result<(), RunFault> {
     match before {
         Some(before) if before != now => {
             Err(RunFault::RecordKey { before: listed(before), now: listed(now) })
         }
         _ => Ok(()),
     }
+}
+
+/// What two releases say of it already: why no run goes on under the draft where something crossed
+/// under the release before it. Keys and versions of a stage's semantics stand in no release.
+pub fn drafted(before: &Release, draft: &Release) -> Option<RunFault> {
+    // Positions are the name's own.
+    if before.pipeline != draft.pipeline {
+        return None;
+    }
+    let (before, now) = (said_by(before)?, said_by(draft)?);
+    check(Some(&before), &now).err()
+}
+
+/// One text a key column. None where the release is of before its domains were written down.
+fn said_by(release: &Release) -> Option<Vec<String>> {
+    release.key.iter().map(|column| of_released(release, column)).collect()
+}
+
+fn of_released(release: &Release, column: &Column) -> Option<String> {
+    let leaf = release.leaves.iter().find(|leaf| leaf.part == "key" && leaf.path == column.from);
+    let leaf = match leaf?.leaf_type.as_str() {
+        // A wider integer has the same text.
+        "int16" | "int32" | "int64" => "integer",
+        other => other,
+    };
+    let (name, encrypted) = match &column.shape {
+        Shape::Token { domain, .. } => (domain, false),
+        Shape::Fpe { domain, .. } => (domain, true),
+        Shape::Public => return Some(format!("{leaf} as it is")),
+        other => return Some(format!("{leaf} as {}", words(other))),
+    };
+    let is_it = |d: &&FingerprintedDomain| d.name == *name && (d.algorithm == FF1) == encrypted;
+    let FingerprintedDomain { version, algorithm, normalize, .. } =
+        release.domains.iter().find(is_it)?;
+    let made = format!("version {version}, {algorithm}, normalised by {normalize}");
+    Some(format!("{leaf} as {}, {made}", words(&column.shape)))
+}
+
+fn words(of: &Shape) -> String {
+    shape(&serde_json::to_value(of).unwrap_or_default(), &serde_json::Value::Null)
 }
 
 fn listed(columns: &[String]) -> String {

@@ -16,6 +16,7 @@ use douane_ledger::release::{
     self, Column, Limits, LiveRelease, OnBad, Policy, Release, ReleaseFault, ReleasedLeaf, Shape,
     Source, State, Target,
 };
+use douane_ledger::signing::VerifyingKey;
 use douane_ledger::trust::TrustRoot;
 use douane_schemas::debezium::ENVELOPE_LIST_VERSION;
 use douane_schemas::keys::Purpose;
@@ -25,11 +26,14 @@ use douane_transforms::detectors::Detector;
 use douane_transforms::dp::design::Component;
 use douane_transforms::{Produces, Stage};
 
+use crate::aggregate::windows;
 use crate::bundle;
+use crate::clock::Clock;
 use crate::config::aggregate::Late;
-use crate::config::{Aggregate, Pipeline, Place};
+use crate::config::{Aggregate, Finding, Kind, Pipeline, Place};
 use crate::fault::RunFault;
 use crate::known::Known;
+use crate::names::typed;
 use crate::once;
 use crate::plan::{Crosses, OutputColumn, Part, Plan, Role};
 use crate::policy;
@@ -133,20 +137,49 @@ pub fn envelope(pipeline: &Pipeline) -> Result<Envelope, RunFault> {
 /// Where a release of a pipeline stands in its life, at this moment: by the files, and by the ledger
 /// where it is here.
 pub fn state(place: &Place, pipeline: &Pipeline, envelope: &Envelope) -> Result<State, RunFault> {
-    let draft = release::draft(envelope).map_err(fault)?;
-    let digest = canonical::hex(&release::digest(&draft).map_err(fault)?);
-    let known = Known::of(place, pipeline)?;
+    state_at(place, pipeline, envelope, &Known::of(place, pipeline)?, Clock::of(place)?.now())
+}
+
+/// As [`state`], at an instant and beside what the ledger is known to say.
+pub(crate) fn state_at(
+    place: &Place,
+    pipeline: &Pipeline,
+    envelope: &Envelope,
+    known: &Known,
+    at: SystemTime,
+) -> Result<State, RunFault> {
+    let digest = digest(envelope)?;
     let by_file = revocation::of(place, pipeline, &digest)?.map(Into::into);
     let stopped = by_file.or_else(|| known.stopped(&digest));
-    let state = State::of(envelope, &trust_root(place)?, stopped, SystemTime::now());
+    let state = State::of(envelope, &trust_root(place)?, stopped, at);
     Ok(state.or_closed(known.closed(&digest)))
+}
+
+/// The name of a release, or of a draft, in manifests and the ledger.
+pub(crate) fn digest(envelope: &Envelope) -> Result<String, RunFault> {
+    let draft = release::draft(envelope).map_err(fault)?;
+    Ok(canonical::hex(&release::digest(&draft).map_err(fault)?))
 }
 
 /// Why the files are not what a release was signed for; none: they are.
 pub fn misfit(place: &Place, pipeline: &Pipeline, release: &Release) -> Option<String> {
-    let plan = released_plan(pipeline, release);
+    let plan = released_plan(place, pipeline, release);
     let checked = plan.and_then(|plan| check_fingerprint(place, pipeline, &plan, release));
     checked.err().map(|fault| fault.to_string())
+}
+
+/// Whose signatures an envelope has, by the trust root.
+pub fn signers(place: &Place, envelope: &Envelope) -> Vec<String> {
+    let Ok(root) = trust_root(place) else { return vec!["somebody".to_owned()] };
+    match envelope.verify(&root.keys()) {
+        Ok(verified) => verified.signers.iter().map(|key| name_of(&root, key)).collect(),
+        Err(_) => vec!["somebody whom the trust root does not know".to_owned()],
+    }
+}
+
+fn name_of(root: &TrustRoot, key: &VerifyingKey) -> String {
+    let person = root.root().approvers.iter().find(|person| person.key == *key);
+    person.map_or_else(|| "somebody".to_owned(), |person| person.name.clone())
 }
 
 /// What the next signature goes on: the draft, or else the release.
@@ -160,7 +193,7 @@ pub fn to_sign(pipeline: &Pipeline) -> Result<Envelope, RunFault> {
 /// The release holds and the files are what it was signed for.
 pub fn hold(place: &Place, pipeline: &Pipeline) -> Result<(Signed, Plan), RunFault> {
     let signed = live(place, pipeline)?;
-    let plan = released_plan(pipeline, &signed.release)?;
+    let plan = released_plan(place, pipeline, &signed.release)?;
     check_fingerprint(place, pipeline, &plan, &signed.release)?;
     Ok((signed, plan))
 }
@@ -168,10 +201,25 @@ pub fn hold(place: &Place, pipeline: &Pipeline) -> Result<(Signed, Plan), RunFau
 /// The pipeline's release and its plan, as of the instant at which the release was made: to make again
 /// what crossed under it. It may have expired or been revoked since; nothing may be written under it.
 pub(crate) fn of_then(place: &Place, pipeline: &Pipeline) -> Result<(Signed, Plan), RunFault> {
+    approved_then(place, pipeline).map_err(|why| match why {
+        // Of then nothing more is approved: what is missing is what was.
+        RunFault::Release(why) => {
+            let (file, release) = (pipeline.file.display(), pipeline.release.display());
+            let why = why.rsplit_once("\n  next: ").map_or(why.as_str(), |(why, _)| why);
+            fault(format!(
+                "{why}\n  next: what crossed is made again with {file}, what it names and {release} as they \
+                 were together then: take all of them from one commit"
+            ))
+        }
+        other => other,
+    })
+}
+
+fn approved_then(place: &Place, pipeline: &Pipeline) -> Result<(Signed, Plan), RunFault> {
     let draft = release::draft(&envelope(pipeline)?).map_err(fault)?;
     let created: jiff::Timestamp = draft.created.parse().map_err(fault)?;
-    let signed = signed_at(place, pipeline, SystemTime::from(created))?;
-    let plan = released_plan(pipeline, &signed.release)?;
+    let signed = signed_at(place, pipeline, Some(created.into()))?;
+    let plan = released_plan(place, pipeline, &signed.release)?;
     if !control_switch::replay_any_plan() {
         check_fingerprint(place, pipeline, &plan, &signed.release)?;
     }
@@ -189,18 +237,22 @@ pub fn live(place: &Place, pipeline: &Pipeline) -> Result<Signed, RunFault> {
 
 /// Opens the pipeline's release, whether it was revoked or not.
 pub(crate) fn signed(place: &Place, pipeline: &Pipeline) -> Result<Signed, RunFault> {
-    signed_at(place, pipeline, SystemTime::now())
+    signed_at(place, pipeline, None)
 }
 
-fn signed_at(place: &Place, pipeline: &Pipeline, at: SystemTime) -> Result<Signed, RunFault> {
+/// As of now where no instant is given.
+fn signed_at(
+    place: &Place,
+    pipeline: &Pipeline,
+    at: Option<SystemTime>,
+) -> Result<Signed, RunFault> {
     let root = trust_root(place)?;
     let envelope = envelope(pipeline)?;
-    let release = release::verify(&envelope, &root, at).map_err(|f| {
-        fault(format!(
-            "{}: {f}\n  next: `douane release show {}` says who signed",
-            pipeline.release.display(),
-            pipeline.file.display()
-        ))
+    // What was live at an instant of the past hangs on no clock.
+    let now = at.map_or_else(|| Ok(Clock::of(place)?.now()), Ok::<_, RunFault>)?;
+    let release = release::verify(&envelope, &root, now).map_err(|why| match Clock::of(place) {
+        Ok(clock) => not_live(pipeline, &clock, &why),
+        Err(fault) => fault,
     })?;
     let digest = release.digest_hex();
     let approved = Approved {
@@ -210,6 +262,24 @@ fn signed_at(place: &Place, pipeline: &Pipeline, at: SystemTime) -> Result<Signe
         release: Some(digest.clone()),
     };
     Ok(Signed { release, digest, envelope, approved })
+}
+
+/// Why nothing crosses under a release, and what leads out of it.
+pub(crate) fn not_live(pipeline: &Pipeline, clock: &Clock, why: &ReleaseFault) -> RunFault {
+    let file = typed(&pipeline.file);
+    let next = match why {
+        ReleaseFault::Expired { .. } if let Some(behind) = clock.behind() => {
+            let (behind, next) = (behind.as_secs(), clock.next());
+            format!("the machine's clock is {behind} s behind what it was in this place: {next}")
+        }
+        ReleaseFault::Expired { .. } => {
+            format!(
+                "`douane release renew {file} --author NAME` drafts it anew, then have it signed"
+            )
+        }
+        _ => format!("`douane release show {file}` says who signed"),
+    };
+    fault(format!("{}: {why}\n  next: {next}", pipeline.release.display()))
 }
 
 /// The shape of the input that was approved.
@@ -230,15 +300,45 @@ pub fn leaves(release: &Release) -> Result<TableLeaves, RunFault> {
     Ok(TableLeaves { key: part("key")?, row: part("row")? })
 }
 
-/// The plan over the leaves that a release names. Files that no longer fit them were changed.
-fn released_plan(pipeline: &Pipeline, release: &Release) -> Result<Plan, RunFault> {
+/// The plan over the leaves that a release names. Files that no longer fit them were changed: what they
+/// lack by those leaves is what the next release has, and no fault of theirs. What is refused by these
+/// leaves is told as it is.
+fn released_plan(place: &Place, pipeline: &Pipeline, release: &Release) -> Result<Plan, RunFault> {
     Plan::new(pipeline, leaves(release)?).map_err(|findings| {
-        let file = pipeline.file.display();
+        let of_leaves = |found: &Finding| matches!(found.kind, Kind::MatchesNothing | Kind::Sql);
+        let (why, next) = match findings.iter().any(of_leaves) {
+            true => (", which has other leaves".to_owned(), next_approval(place, pipeline)),
+            // Nobody can approve what is refused.
+            false => (format!(":\n{findings}"), "mend what is refused, or take it back".to_owned()),
+        };
         fault(format!(
-            "{file} was changed and no longer fits its release (version {}):\n{findings}\n  next: \
-             `douane release propose {file}` and have it signed, or take the change back",
-            release.version
+            "{} was changed and no longer fits its release (version {}){why}\n  next: {next}",
+            pipeline.file.display(),
+            release.version,
         ))
+    })
+}
+
+/// What leads from changed files to a release of them.
+pub(crate) fn next_approval(place: &Place, pipeline: &Pipeline) -> String {
+    let file = typed(&pipeline.file);
+    let draft = bundle::find(&bundle::draft_file(pipeline), pipeline).ok().flatten();
+    let waits = draft.and_then(|envelope| {
+        let draft = release::draft(&envelope).ok()?;
+        let plan = Plan::new(pipeline, leaves(&draft).ok()?).ok()?;
+        let fits = fingerprint(place, pipeline, &plan).ok()? == draft.fingerprint;
+        let state = state(place, pipeline, &envelope).ok().filter(|state| fits && state.waits())?;
+        Some(format!(
+            "what is missing is the approval, release {} is {state}: `douane release sign {file} \
+             --key KEYFILE`",
+            draft.version
+        ))
+    });
+    waits.unwrap_or_else(|| {
+        format!(
+            "what is missing is the approval: `douane release propose {file} --author NAME`, then \
+             `douane release sign {file} --key KEYFILE` by each approver; or take the change back"
+        )
     })
 }
 
@@ -254,12 +354,11 @@ fn check_fingerprint(
         return Ok(());
     }
     Err(fault(format!(
-        "{} was changed after it was approved: its fingerprint is {}…, the release has {}…\n  next: \
-         `douane release propose {}`, have it signed, or take the change back",
+        "{} was changed after it was approved: its fingerprint is {}…, the release has {}…\n  next: {}",
         pipeline.file.display(),
         &found[..12],
         release.fingerprint.get(..12).unwrap_or_default(),
-        pipeline.file.display(),
+        next_approval(place, pipeline),
     )))
 }
 
@@ -413,7 +512,8 @@ fn stage_of(stage: &Stage, plan: &Plan) -> FingerprintedStage {
     }
 }
 
-fn domains(pipeline: &Pipeline, plan: &Plan) -> Vec<FingerprintedDomain> {
+/// The token domains that a plan uses, each once for every kind of key.
+pub(crate) fn domains(pipeline: &Pipeline, plan: &Plan) -> Vec<FingerprintedDomain> {
     let mut used: Vec<(Purpose, &String)> = plan
         .keys
         .iter()
@@ -715,14 +815,35 @@ impl std::fmt::Display for Standing {
     }
 }
 
-/// A release file of any name, to compare with; it proves nothing.
-pub(crate) fn of_file(path: &Path) -> Result<Release, RunFault> {
+/// A release file of any name, to compare with: its only release, or a table's. It proves nothing.
+pub(crate) fn of_file(path: &Path, table: Option<&str>) -> Result<Release, RunFault> {
     let bytes = std::fs::read(path)
         .map_err(|error| RunFault::File(format!("{}: {}", path.display(), error.kind())))?;
     let unusable =
         |what: &dyn std::fmt::Display| RunFault::File(format!("{}: {what}", path.display()));
-    let envelope = Envelope::from_bytes(&bytes).map_err(|f| unusable(&f))?;
-    release::draft(&envelope).map_err(|f| unusable(&f))
+    let mut releases = Vec::new();
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let envelope = Envelope::from_bytes(line).map_err(|f| unusable(&f))?;
+        releases.push(release::draft(&envelope).map_err(|f| unusable(&f))?);
+    }
+    let several = releases.len() > 1;
+    if let Some(table) = table {
+        // A file of one table may have been released when it had no others.
+        let end = format!(".{table}");
+        let is_whole = |name: &str| !several && !name.contains('.');
+        releases.retain(|one| one.pipeline.ends_with(&end) || is_whole(&one.pipeline));
+    }
+    match (<[Release; 1]>::try_from(releases), several, table) {
+        (Ok([one]), ..) => Ok(one),
+        (Err(_), _, Some(_)) if !bytes.is_empty() => {
+            Err(unusable(&"no release of that table\n  next: name one that it has: `--table NAME`"))
+        }
+        (Err(found), true, None) => {
+            let next = "next: name the table of one: `--table NAME`";
+            Err(unusable(&format_args!("{} releases, expected one\n  {next}", found.len())))
+        }
+        (Err(_), ..) => Err(unusable(&"empty, expected a release")),
+    }
 }
 
 /// What a proposer decides beside the pipeline itself.
@@ -743,6 +864,7 @@ pub fn propose(
     plan: &Plan,
     proposal: &Proposal,
 ) -> Result<Release, RunFault> {
+    windows::stay(place, pipeline)?;
     // A file that is there and cannot be read is not written over.
     let previous = match bundle::find(&pipeline.release, pipeline)? {
         Some(envelope) => release::draft(&envelope).map_err(fault)?.version,
@@ -800,6 +922,7 @@ pub(crate) fn draft(
         leaves: released_leaves(plan),
         key: plan.keys.iter().map(|key| column_of(&key.name, key)).collect(),
         columns: value_columns(plan),
+        domains: domains(pipeline, plan),
         changes: pipeline.changes.clone(),
         overrides: overrides(pipeline),
         policy: Policy { version: policy::VERSION, digest: policy::digest(&pipeline.ground) },
@@ -829,7 +952,7 @@ pub fn renew(
     if let Some(set_aside) = Known::of(place, pipeline)?.closed(&digest) {
         return Err(RunFault::OneShot { what: once::through(set_aside) });
     }
-    let plan = released_plan(pipeline, &old)?;
+    let plan = released_plan(place, pipeline, &old)?;
     check_fingerprint(place, pipeline, &plan, &old)?;
     let (author, limits, once) = (author.to_owned(), old.limits.clone(), old.once.clone());
     propose(place, pipeline, &plan, &Proposal { author, life, limits, once })
@@ -845,7 +968,7 @@ pub fn checked(place: &Place, pipeline: &Pipeline) -> Result<(Release, Envelope)
         None => envelope(pipeline)?,
     };
     let draft = release::draft(&envelope).map_err(fault)?;
-    let plan = released_plan(pipeline, &draft)?;
+    let plan = released_plan(place, pipeline, &draft)?;
     let life = Duration::from_secs(1);
     let limits = draft.limits.clone();
     let (author, once) = (draft.author.clone(), draft.once.clone());
@@ -867,7 +990,7 @@ pub fn checked(place: &Place, pipeline: &Pipeline) -> Result<(Release, Envelope)
              drafts it anew",
             pipeline.release.display(),
             pipeline.file.display(),
-            pipeline.file.display(),
+            typed(&pipeline.file),
         )));
     }
     if !is_draft && !is_approved_by_anyone(&envelope, &trust_root(place)?) {
@@ -875,7 +998,7 @@ pub fn checked(place: &Place, pipeline: &Pipeline) -> Result<(Release, Envelope)
             "{} holds a release that nobody approved yet, and not as a draft\n  next: `douane \
              release propose {}` drafts it anew",
             pipeline.release.display(),
-            pipeline.file.display(),
+            typed(&pipeline.file),
         )));
     }
     Ok((draft, envelope))

@@ -12,7 +12,7 @@
 //! Transactions hang on each other in one place: a tombstone is folded into the delete before it,
 //! which may be the last record of the transaction before. The source says it too.
 
-mod engine;
+pub(crate) mod engine;
 mod html;
 mod join;
 mod select;
@@ -33,7 +33,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::aggregate;
 use crate::config;
-use crate::crossing::software;
 use crate::detokenize::check_words;
 use crate::edges::Edges;
 use crate::fault::RunFault;
@@ -41,6 +40,7 @@ use crate::keys::{self, Book};
 use crate::names::Names;
 use crate::release;
 use crate::report::Bar;
+use crate::software::software;
 use crate::stop::Stop;
 
 use engine::{Engine, Shared};
@@ -56,6 +56,8 @@ pub const RATE: u64 = 50_000;
 #[derive(Clone, Debug, Default)]
 pub struct Ask {
     pub file: PathBuf,
+    /// Which one of a file with several tables.
+    pub table: Option<String>,
     /// Manifest ids, hexadecimal. Empty: all.
     pub manifests: Vec<String>,
     /// Source ranges; a transaction that read any of it is meant. Empty: all.
@@ -283,15 +285,18 @@ pub fn instant(text: &str) -> Option<i64> {
 
 /// Makes again what was asked for.
 pub fn replay(place: &Path, ask: &Ask) -> Result<Replay, RunFault> {
-    let (place, pipeline) = config::load(place, &ask.file).map_err(RunFault::Findings)?;
+    let (place, pipeline) =
+        config::load_table(place, &ask.file, ask.table.as_deref()).map_err(RunFault::Findings)?;
     aggregate::of_rows(&pipeline, "a replay")?;
     check_words(&ask.by, &ask.reason)?;
+    ask.check(place.global.dir.is_some())?;
     let (signed, plan) = release::of_then(&place, &pipeline)?;
     let keys = keys::open(&place)?;
-    let mut book = Book::open(&place, &keys)?;
     let names = Names::of(&place, &pipeline);
     let edges = Edges::released(&place, &pipeline, &signed.release)?;
     let shared = Shared::new(place, pipeline, plan, signed, keys, edges, names)?;
+    // What cannot be written down is not begun.
+    drop(Book::open(&shared.place, &shared.keys)?);
     let (wanted, selection) = recorded(&shared, ask)?;
     let started = Instant::now();
     let answers = all(&shared, &wanted, ask)?;
@@ -306,8 +311,10 @@ pub fn replay(place: &Path, ask: &Ask) -> Result<Replay, RunFault> {
         part: ask.part,
         selection,
         digests: vec![digest(&answers)?],
-        ..Replay::of(answers, shared.place.global.dir.is_none(), ms)
+        ..Replay::of(answers, shared.place.global.dir.is_none(), ask.part.is_some(), ms)
     };
+    // Let go of meanwhile: others rotate keys and replay their parts while this one works.
+    let mut book = Book::open(&shared.place, &shared.keys)?;
     book.write(&[Entry::Replayed {
         by: ask.by.clone(),
         reason: ask.reason.clone(),
@@ -333,7 +340,7 @@ fn under(shared: &Shared) -> Under {
         fingerprint: release.fingerprint.clone(),
         policy: release.policy.version,
         policy_digest: release.policy.digest.clone(),
-        software: software(),
+        software: software().to_owned(),
     }
 }
 
@@ -346,7 +353,7 @@ fn digest(answers: &[Transaction]) -> Result<String, RunFault> {
 
 impl Replay {
     /// The sums over some answers; who asked for what, the caller says.
-    fn of(answers: Vec<Transaction>, has_topic: bool, ms: u64) -> Self {
+    fn of(answers: Vec<Transaction>, has_topic: bool, is_part: bool, ms: u64) -> Self {
         let count = |of: Answer| answers.iter().filter(|one| one.answer == of).count();
         Self {
             pipeline: String::new(),
@@ -359,7 +366,7 @@ impl Replay {
             selection: String::new(),
             in_folder: !has_topic,
             digests: Vec::new(),
-            holds: holds(&answers, has_topic),
+            holds: holds(&answers, has_topic, is_part),
             transactions: answers.len(),
             records: answers.iter().map(|one| one.records).sum(),
             equal: count(Answer::Equal),
@@ -375,6 +382,23 @@ impl Replay {
 }
 
 impl Ask {
+    /// What has no answer, before anything is read.
+    fn check(&self, in_folder: bool) -> Result<(), RunFault> {
+        let fault = |why: &str| Err(RunFault::File(why.to_owned()));
+        match (self.from_ms, self.to_ms) {
+            (None, None) => Ok(()),
+            _ if in_folder => fault(
+                "--from and --to go by the times of manifests in their topic, and a folder has no topic\n  \
+                 next: say which by `--manifest`, `--records` or `--release`",
+            ),
+            (Some(from), Some(to)) if from >= to => fault(
+                "--from is not before --to: no transaction was sent in between\n  next: write the earlier \
+                 instant as `--from`",
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// Which transactions, in words.
     fn words(&self) -> String {
         let instant = |what: &str, ms: Option<i64>| {
@@ -419,10 +443,11 @@ impl Pace {
     }
 }
 
-/// `has_topic`: manifests go to a topic, from which nothing lawful takes one.
-fn holds(answers: &[Transaction], has_topic: bool) -> bool {
+/// `has_topic`: manifests go to a topic, from which nothing lawful takes one. `is_part`: there may be more
+/// parts than transactions, and then this one has none.
+fn holds(answers: &[Transaction], has_topic: bool, is_part: bool) -> bool {
     let fine = |one: &Transaction| one.answer == Answer::Equal && (one.manifest_seen || !has_topic);
-    !answers.is_empty() && answers.iter().all(fine)
+    (is_part || !answers.is_empty()) && answers.iter().all(fine)
 }
 
 /// Each transaction by one of the threads, which share nothing but the list.
@@ -490,10 +515,33 @@ mod tests {
             ..transaction("shard-0", 1, answer)
         };
         let (seen, unseen) = (one(Answer::Equal, true), one(Answer::Equal, false));
+        let holds = |answers: &[Transaction], has_topic| {
+            let [whole, part] = [false, true].map(|is_part| holds(answers, has_topic, is_part));
+            assert!(whole == part || answers.is_empty() && part, "a part may have none");
+            whole
+        };
         assert!(holds(std::slice::from_ref(&seen), true));
         assert!(!holds(&[seen.clone(), unseen.clone()], true));
         assert!(holds(&[unseen], false), "a folder's parts hold their manifests");
         assert!(!holds(&[seen, one(Answer::InputGone, true)], true) && !holds(&[], true));
+    }
+
+    #[test]
+    fn times_that_ask_for_nothing_are_refused() {
+        let said = |from_ms, to_ms, in_folder| {
+            let ask = Ask { from_ms, to_ms, ..Ask::default() };
+            ask.check(in_folder).err().map(|fault| (fault.exit_code(), fault.to_string()))
+        };
+        for bad in [(Some(7), Some(7)), (Some(8), Some(7))] {
+            let (code, why) = said(bad.0, bad.1, false).unwrap();
+            assert!(code == 2 && why.contains("not before"), "{why}");
+        }
+        for bad in [(Some(7), None), (None, Some(7)), (Some(7), Some(8))] {
+            assert_eq!(said(bad.0, bad.1, false), None);
+            let (code, why) = said(bad.0, bad.1, true).unwrap();
+            assert!(code == 2 && why.contains("a folder has no topic"), "{why}");
+        }
+        assert_eq!(said(None, None, true), None);
     }
 
     #[test]

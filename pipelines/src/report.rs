@@ -1,16 +1,56 @@
 //! What a running pipeline says about itself: one JSON object a line, one text line on a terminal,
 //! or a call to whoever runs it. Names, counts and offsets; never a value.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::config::{Pipeline, Place};
 use crate::hold::Waiting;
+use crate::meters::Meters;
+use crate::repeats::Repeats;
 
-/// Hears each event, one word and an object, and each commit as `progress`.
-pub type Listener = Arc<dyn Fn(&str, &Value) + Send + Sync>;
+type Hear = Arc<dyn Fn(&str, &Value, bool) + Send + Sync>;
+
+/// Hears each event, one word, an object and whether people are to be told of it, for the same may have been told just
+/// now; and each commit as `progress`; and has the counts.
+#[derive(Clone)]
+pub struct Listener {
+    hear: Hear,
+    meters: Arc<Meters>,
+}
+
+impl Listener {
+    pub fn new(
+        hear: impl Fn(&str, &Value, bool) + Send + Sync + 'static,
+        meters: Arc<Meters>,
+    ) -> Self {
+        Self { hear: Arc::new(hear), meters }
+    }
+}
+
+/// What each line of a log says of where it comes from.
+pub struct Labels {
+    zone: String,
+    /// Where values of the pipelines' leaves belong, as their files have it.
+    residency: Vec<String>,
+}
+
+impl Labels {
+    pub fn of(place: &Place, pipelines: &[Pipeline]) -> Self {
+        Self { zone: place.sovereign.zone.clone(), residency: residency(pipelines) }
+    }
+}
+
+/// The residencies that leaves have, each once.
+pub fn residency(pipelines: &[Pipeline]) -> Vec<String> {
+    let classes = pipelines.iter().flat_map(|pipeline| &pipeline.classes);
+    let all: BTreeSet<&String> = classes.filter_map(|rule| rule.residency.as_ref()).collect();
+    all.into_iter().cloned().collect()
+}
 
 /// Where a pipeline's events go.
 #[derive(Clone)]
@@ -33,9 +73,11 @@ impl Voice {
 /// Progress of one pipeline, shared by its shards.
 pub struct Report {
     pipeline: String,
+    labels: Labels,
     voice: Voice,
     started: Instant,
     state: Mutex<State>,
+    repeats: Mutex<Repeats>,
 }
 
 struct State {
@@ -61,11 +103,16 @@ impl State {
 /// Seconds between two progress lines.
 const EVERY_S: u64 = 1;
 
+/// What a life, a turn or a look meets again for as long as its cause lasts.
+const REPEATED: [&str; 7] =
+    ["again", "bundle", "checkpoint", "held", "set_aside", "source_trouble", "stripped"];
+
 impl Report {
-    pub fn new(pipeline: &str, voice: Voice) -> Self {
+    pub fn new(pipeline: &str, labels: Labels, voice: Voice) -> Self {
         let now = Instant::now();
         Self {
             pipeline: pipeline.to_owned(),
+            labels,
             voice,
             started: now,
             state: Mutex::new(State {
@@ -75,21 +122,28 @@ impl Report {
                 told: (0, 0),
                 told_at: now,
             }),
+            repeats: Mutex::default(),
         }
     }
 
-    /// Something that happened once: `event` is one word, `fields` an object.
-    pub fn event(&self, event: &str, fields: Value) {
+    /// Whether people are told of an event: not of the same over and over. With other files all is new.
+    fn is_told(&self, event: &str, fields: &mut Value) -> bool {
+        let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+        if event == "swapped" {
+            repeats.forget();
+        }
+        !REPEATED.contains(&event) || repeats.is_told(event, fields)
+    }
+
+    /// Something that happened: `event` is one word, `fields` an object.
+    pub fn event(&self, event: &str, mut fields: Value) {
+        let is_told = self.is_told(event, &mut fields);
         let at_ms = self.started.elapsed().as_millis() as u64;
         let at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
-        let pipeline = &self.pipeline;
-        let mut line = json!({"event": event, "pipeline": pipeline, "at": at, "at_ms": at_ms});
-        if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), &fields) {
-            line.extend(fields.clone());
-        }
         match &self.voice {
-            Voice::Listener(hear) => hear(event, &fields),
-            Voice::Lines => self.write(&line.to_string(), true),
+            Voice::Listener(listener) => (listener.hear)(event, &fields, is_told),
+            _ if !is_told => {}
+            Voice::Lines => self.write(&self.line(event, &fields, &at, at_ms).to_string(), true),
             Voice::Terminal => {
                 let fields: Vec<String> = match &fields {
                     Value::Object(map) => map
@@ -106,11 +160,26 @@ impl Report {
         }
     }
 
+    fn line(&self, event: &str, fields: &Value, at: &str, at_ms: u64) -> Value {
+        let (pipeline, Labels { zone, residency }) = (&self.pipeline, &self.labels);
+        let mut line = json!({"event": event, "pipeline": pipeline, "zone": zone,
+            "residency": residency, "at": at, "at_ms": at_ms});
+        if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), fields) {
+            line.extend(fields.clone());
+        }
+        line
+    }
+
+    /// The counts, where somebody reads them.
+    pub fn meters(&self) -> Option<&Meters> {
+        match &self.voice {
+            Voice::Listener(listener) => Some(&listener.meters),
+            Voice::Terminal | Voice::Lines => None,
+        }
+    }
+
     /// A partition waits for people: on a terminal in full, as `status` says it.
     pub fn held(&self, shard: u32, waiting: &Waiting<'_>) {
-        if matches!(self.voice, Voice::Terminal) {
-            return self.write(&format!("\r\x1b[K{waiting}"), true);
-        }
         let mut fields = json!({
             "shard": shard,
             "topic": waiting.topic,
@@ -121,6 +190,12 @@ impl Report {
         let reason = serde_json::to_value(waiting.reason).unwrap_or_default();
         if let (Some(fields), Value::Object(reason)) = (fields.as_object_mut(), reason) {
             fields.extend(reason);
+        }
+        if matches!(self.voice, Voice::Terminal) {
+            if self.is_told("held", &mut fields) {
+                self.write(&format!("\r\x1b[K{waiting}"), true);
+            }
+            return;
         }
         self.event("held", fields);
     }
@@ -238,14 +313,45 @@ impl Bar {
 mod tests {
     use super::*;
 
+    fn labels() -> Labels {
+        Labels { zone: "eu-de".to_owned(), residency: vec!["eu".to_owned()] }
+    }
+
+    #[test]
+    fn each_line_says_its_zone_and_residency() {
+        let report = Report::new("p", labels(), Voice::Lines);
+        let line = report.line("held", &json!({"shard": 1}), "T", 5);
+        let expected = json!({"event": "held", "pipeline": "p", "zone": "eu-de",
+            "residency": ["eu"], "at": "T", "at_ms": 5, "shard": 1});
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn residencies_are_those_of_the_leaves_each_once() {
+        let yaml = |id: &str, mail: &str| {
+            let text = std::fs::read_to_string("testdata/lint/pipeline_good_least.yaml").unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("least.yaml");
+            let at = text.find("classes:\n").unwrap() + "classes:\n".len();
+            let more = format!("  x.a: {id}\n  x.b: {mail}\n  x.c: {mail}\n");
+            std::fs::write(&file, format!("{}{more}{}", &text[..at], &text[at..])).unwrap();
+            let place = std::path::Path::new("testdata/lint/douane.yaml");
+            let (_, pipeline) = crate::config::load(place, &file).unwrap();
+            residency(&[pipeline])
+        };
+        let public = "{ class: public, residency: us }";
+        assert_eq!(yaml("{ class: public, residency: eu }", public), ["eu", "us"]);
+        assert_eq!(yaml("public", "public"), [""; 0]);
+    }
+
     /// What is heard after these commits.
     fn heard(commits: &[(u64, Option<u64>)]) -> Vec<Value> {
         let said = Arc::new(Mutex::new(Vec::new()));
         let hear = Arc::clone(&said);
-        let listener: Listener = Arc::new(move |_, fields| {
-            hear.lock().unwrap().push(fields.clone());
-        });
-        let report = Report::new("p", Voice::Listener(listener));
+        let hear =
+            move |_: &str, fields: &Value, _: bool| hear.lock().unwrap().push(fields.clone());
+        let listener = Listener::new(hear, Arc::default());
+        let report = Report::new("p", labels(), Voice::Listener(listener));
         commits.iter().for_each(|(records, refused)| report.committed(*records, *refused));
         report.stopped();
         let said = said.lock().unwrap();
@@ -261,6 +367,28 @@ mod tests {
         // Control: of rows it is.
         let rows = heard(&[(3, Some(1)), (3, Some(2))]);
         assert_eq!(rows.last().unwrap()["quarantined"], 3);
+    }
+
+    /// Whoever runs the pipeline hears all of it, and people are told what is new to them.
+    #[test]
+    fn trouble_that_lasts_is_heard_each_time_and_told_once() {
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let hear = Arc::clone(&said);
+        let hear = move |event: &str, _: &Value, is_told: bool| {
+            hear.lock().unwrap().push((event.to_owned(), is_told));
+        };
+        let voice = Voice::Listener(Listener::new(hear, Arc::default()));
+        let report = Report::new("p", labels(), voice);
+        let events = ["source_trouble", "source_trouble", "again", "again", "swapped", "again"];
+        for event in events {
+            report.event(event, json!({"why": "away"}));
+        }
+        let told = [true, false, true, false, true, true];
+        let expected: Vec<_> = events.into_iter().map(str::to_owned).zip(told).collect();
+        assert_eq!(*said.lock().unwrap(), expected);
+        // Control: what is no trouble is told however often it is the same.
+        let again = |event| (0..2).all(|_| report.is_told(event, &mut json!({})));
+        assert!(again("keys_away") && again("started") && !again("held"));
     }
 
     #[test]

@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use douane_ledger::canonical;
 use douane_ledger::dsse::Envelope;
 use douane_ledger::release::{self, Revocation, Stopped};
 use douane_ledger::statement;
@@ -13,7 +12,7 @@ use crate::bundle;
 use crate::config::{Pipeline, Place};
 use crate::fault::RunFault;
 use crate::known::Known;
-use crate::release::{fault, root_of};
+use crate::release::{digest, fault, root_of};
 use crate::signer::Signer;
 
 /// Where revocations of this pipeline's releases lie: an envelope a line, added and never taken
@@ -93,8 +92,8 @@ pub fn said(file: &Path, trust: &Path, digest: &str) -> Result<Option<Revoked>, 
     Ok(None)
 }
 
-/// Held from before [`revoke`] or [`bring`] reads the files until they are written: two who add a line at one time would else
-/// lose one of them. Beside the trust root, which all releases of a place share. Where no lock can be had (a folder
+/// Held from before [`revoke`] or [`Brought::lines`] reads the files until they are written: two who add a line at one time would
+/// else lose one of them. Beside the trust root, which all releases of a place share. Where no lock can be had (a folder
 /// that cannot be written, a file system without them, somebody who holds it and does not go on) the release is
 /// stopped all the same.
 pub fn alone(place: &Place) -> Option<File> {
@@ -116,13 +115,40 @@ pub fn revoke(
     stop(&files(place, pipeline), &place.trust, digest, signer, reason)
 }
 
+/// A line that was signed somewhere else, and what it stops.
+pub struct Brought<'a> {
+    place: &'a Place,
+    files: [PathBuf; 2],
+    release: String,
+    line: Vec<u8>,
+    pub revoked: Revoked,
+}
+
+impl Brought<'_> {
+    /// The revocations' files with the line; said before, it is [`RunFault::Revoked`].
+    pub fn lines(&self) -> Result<Vec<Written>, RunFault> {
+        let mut written = Vec::new();
+        for file in &self.files {
+            if said(file, &self.place.trust, &self.release)?.is_none() {
+                let mut lines = read(file)?;
+                lines.extend(&self.line);
+                written.push((file.clone(), lines));
+            }
+        }
+        match written.is_empty() {
+            true => Err(self.revoked.clone().into()),
+            false => Ok(written),
+        }
+    }
+}
+
 /// As [`revoke`], by a line that was signed somewhere else. It stops the release or the draft of one
-/// of these pipelines, or is refused; said before, it is [`RunFault::Revoked`].
-pub fn bring(
-    place: &Place,
+/// of these pipelines, or is refused. Changes nothing; may ask the ledger's home, so nobody is to wait for it.
+pub fn bring<'a>(
+    place: &'a Place,
     pipelines: &[Pipeline],
     line: &[u8],
-) -> Result<(Revoked, Vec<Written>), RunFault> {
+) -> Result<Brought<'a>, RunFault> {
     let envelope = Envelope::from_bytes(line).map_err(fault)?;
     let (Revocation { release, created, reason, .. }, by) =
         release::verify_revocation(&envelope, &root_of(&place.trust)?).map_err(fault)?;
@@ -142,24 +168,8 @@ pub fn bring(
         )
     })?;
     let line = envelope.to_bytes().map_err(fault)?;
-    let mut written = Vec::new();
-    for file in files(place, pipeline) {
-        if said(&file, &place.trust, &release)?.is_none() {
-            let mut lines = read(&file)?;
-            lines.extend(&line);
-            written.push((file, lines));
-        }
-    }
     let revoked = Revoked { by, at: created, reason };
-    match written.is_empty() {
-        true => Err(revoked.into()),
-        false => Ok((revoked, written)),
-    }
-}
-
-fn digest(envelope: &Envelope) -> Result<String, RunFault> {
-    let digest = release::digest(&release::draft(envelope).map_err(fault)?);
-    Ok(canonical::hex(&digest.map_err(fault)?))
+    Ok(Brought { place, files: files(place, pipeline), release, line, revoked })
 }
 
 /// As [`revoke`], of what has this digest, in files of revocations and under a trust root's.

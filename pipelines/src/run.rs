@@ -4,12 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, mpsc};
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use douane_connectors::control_switch;
-use douane_connectors::edge::{Admin, EdgeFault, Sink, TopicIdentity};
+use douane_connectors::edge::{
+    Admin, CommitOutcome, EdgeFault, Sink, SinkFault, TopicIdentity, Transaction,
+};
 use douane_connectors::kafka::ClusterConfig;
 use douane_connectors::registry::{Registry, RegistryFault};
 use douane_gate::Target;
@@ -19,23 +22,25 @@ use douane_transforms::Produces;
 use serde_json::json;
 
 use crate::aggregate::{self, Worker};
+use crate::aside::QuarantineTopic;
 use crate::audit::column;
+use crate::clock::Clock;
 use crate::config::{self, Pipeline, Place, SinkFormat, Start};
-use crate::control::Control;
+use crate::control::{Control, LAYOUT_TOO_LARGE, Left};
 use crate::crossing::{Admins, Crossing, Opened, PositionTopic, TRY};
 use crate::edges::Edges;
 use crate::fault::RunFault;
 use crate::identity;
 use crate::journals;
 use crate::key_home::{Of, Protects};
-use crate::keys;
+use crate::keys::{self, LogStand};
 use crate::names::{Names, ledger_home};
 use crate::once;
 use crate::plan::{OutputColumn, Plan};
 use crate::position::{self, Layout, PinnedTopic, Place as SourcePlace, ShardHead};
 use crate::record_key;
 use crate::release;
-use crate::report::{Report, Voice};
+use crate::report::{Labels, Report, Voice};
 use crate::revocation;
 use crate::shard::Shard;
 use crate::stop::Stop;
@@ -46,6 +51,8 @@ use crate::vigil::{Dead, Vigil};
 
 /// Between two tries to settle the layout.
 const REST: Duration = Duration::from_millis(500);
+/// How long a start looks for the layout before it fences.
+const LOOK_FIRST: Duration = Duration::from_secs(2);
 /// Between two looks for topics that no table stands for.
 const LOOK_FOR_TOPICS: Duration = Duration::from_secs(10);
 
@@ -63,7 +70,7 @@ pub fn run(place: &Path, file: &Path, asked: &AtomicBool, voice: Voice) -> Resul
     std::thread::scope(|scope| {
         let tables: Vec<_> = pipelines.iter().map(|one| scope.spawn(|| told(one))).collect();
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let report = Report::new(&name, voice.clone());
+        let report = Report::new(&name, Labels::of(&loaded, &pipelines), voice.clone());
         let (loaded, pipelines, ended) = (&loaded, &pipelines, &ended);
         scope.spawn(move || tell_not_read(loaded, pipelines, ended, &report));
         let outcomes: Vec<_> = tables
@@ -84,7 +91,8 @@ pub fn one(
     asked: &AtomicBool,
     voice: Voice,
 ) -> Result<(), RunFault> {
-    let report = Report::new(&pipeline.name, voice);
+    let labels = Labels::of(loaded, std::slice::from_ref(pipeline));
+    let report = Report::new(&pipeline.name, labels, voice);
     let watch = Watch::new(place, file, loaded, pipeline);
     let outcome = run_one(loaded, pipeline, watch, asked, &report);
     match &outcome {
@@ -104,12 +112,115 @@ fn tell_not_read(place: &Place, pipelines: &[Pipeline], stop: &Stop<'_>, report:
     let mut told: Vec<String> = Vec::new();
     while !stop.is_set() {
         let mut found = topics::not_read(&*admin, pipelines).unwrap_or_default();
-        found.retain(|topic| !told.contains(topic));
-        if !found.is_empty() {
-            report.event("not_read", json!({"topics": found}));
+        let new = topics::shown_beyond(&found, &told);
+        if !new.is_empty() {
+            report.event("not_read", json!({"topics": new}));
         }
+        found.retain(|topic| !told.contains(topic));
         told.append(&mut found);
         stop.rest(LOOK_FOR_TOPICS);
+    }
+}
+
+/// What a client that sends nothing has to take.
+const FENCE_BYTES_MAX: usize = 1 << 20;
+
+/// Fences whoever held a pipeline: what it left open is undone, and it commits nothing more. Positions stay as they are,
+/// and the next start finds what it would have found.
+///
+/// Order: fence the layout's id; commit the layout once more, as no holder did; fence the shards. A holder fences anew
+/// what was fenced for as long as it finds the layout that it knows, be it that it lost its client or that it starts in
+/// this moment: without the commit it would go on. Where there is no layout, there is none to commit, nor where it cannot
+/// be read: of a place whose keys are away or lost a pipeline can be stopped and deleted all the same.
+///
+/// `is_wanted` is asked before each of them: a target may take long to answer, and who is told to run the pipeline
+/// meanwhile holds it by right.
+///
+/// # Errors
+/// The target is away, or refuses; somebody who fences the layout in this moment; [`RunFault::Stopped`] where nobody
+/// wants it any more.
+pub fn fence_holder(
+    place: &Place,
+    pipeline: &Pipeline,
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<(), RunFault> {
+    let wanted = || match is_wanted() {
+        true => Ok(()),
+        false => Err(RunFault::Stopped("nobody wants it fenced any more".into())),
+    };
+    let (edges, names) = (Edges::of(place, pipeline), Names::of(place, pipeline));
+    let admin = edges.global.admin().map_err(RunFault::client("global"))?;
+    // A broker that has just begun may not know it.
+    let position = identity::found(identity::BETWEEN_LOOKS, || {
+        let found = admin.topic(&names.position).map_err(unreachable("global"))?;
+        found.ok_or_else(|| RunFault::missing(&names.position, "global"))
+    });
+    let fence = |id: &str, bytes_max: usize| {
+        wanted()?;
+        edges.global.fence(id, bytes_max, TRY).map_err(|fault| match fault {
+            SinkFault::Settings(why) => RunFault::Client(why.to_string()),
+            SinkFault::Away(why) | SinkFault::Refused(why) => {
+                RunFault::unreachable("global cluster")(why)
+            }
+        })
+    };
+    let id = names.layout_transactional_id();
+    let layout = match position {
+        Err(RunFault::Topic { .. }) => fence(&id, FENCE_BYTES_MAX).map(|_| None)?,
+        Err(fault) => return Err(fault),
+        Ok(topic) => {
+            let config = admin.topic_config(&names.position).map_err(unreachable("global"))?;
+            let sink = fence(&id, config.max_message_bytes)?;
+            let known = keys::open(place).and_then(|keys| {
+                let positions = PositionTopic::new(place, pipeline, &edges, &keys, &topic.id);
+                let layout = positions.layout()?.map(Layout::fenced);
+                Ok((positions, layout))
+            });
+            match known {
+                Ok((positions, Some(layout))) => {
+                    wanted()?;
+                    commit_fenced(&positions, &names, sink, &layout)?;
+                    Some(layout)
+                }
+                Ok((_, None)) => None,
+                Err(fault) if passes(&fault) => return Err(fault),
+                // Without its keys nobody reads the layout or makes one: the fence has to do.
+                Err(_) => None,
+            }
+        }
+    };
+    let tasks = if pipeline.is_one_shard() { 1 } else { place.tasks };
+    for shard in 0..shards_held(tasks, layout.as_ref()) {
+        fence(&names.transactional_id(shard), FENCE_BYTES_MAX)?;
+    }
+    Ok(())
+}
+
+/// How many shards somebody may hold: those of the place, and of a layout that was dealt under other `tasks`.
+fn shards_held(tasks: u32, layout: Option<&Layout>) -> u32 {
+    layout.map_or(tasks, |layout| layout.tasks.max(tasks))
+}
+
+fn commit_fenced(
+    positions: &PositionTopic,
+    names: &Names,
+    sink: Box<dyn Sink>,
+    layout: &Layout,
+) -> Result<(), RunFault> {
+    let sealed = positions.seal_fenced(layout)?;
+    let transaction = Transaction::new(None, &sealed, &names.position)
+        .ok_or_else(|| RunFault::Gate("the layout is sealed for another place".into()))?;
+    match sink.commit(&transaction) {
+        CommitOutcome::Committed(_) | CommitOutcome::CommittedButSuspect => Ok(()),
+        CommitOutcome::Fenced => Err(RunFault::Again("somebody fences the layout as well".into())),
+        CommitOutcome::Unknown(why)
+        | CommitOutcome::Late(why)
+        | CommitOutcome::Ended(why)
+        | CommitOutcome::Aborted(why) => Err(RunFault::Again(format!("layout: {why}"))),
+        CommitOutcome::Refused { .. } => Err(RunFault::Topic {
+            topic: names.position.clone(),
+            what: LAYOUT_TOO_LARGE.to_owned(),
+        }),
     }
 }
 
@@ -135,6 +246,7 @@ fn run_one(
     report.event("started", in_force(&crossing));
     let _runs = runs_here(&crossing.ledger_home());
     let vigil = Vigil::default();
+    let mut last = None;
     loop {
         let stop = Stop::new(asked);
         let (outcome, next) = std::thread::scope(|scope| {
@@ -144,7 +256,7 @@ fn run_one(
                 let _dead = Dead(&crossing.right);
                 watch.until_changed(&crossing, &vigil, &stop, report)
             });
-            let outcome = cross(&crossing, &stop, report);
+            let outcome = cross(&crossing, &stop, report, &mut last);
             stop.halt();
             // Dead, it has stopped the shards already: `outcome` says so.
             (outcome, watching.join().unwrap_or(None))
@@ -196,7 +308,8 @@ fn write_down_revoked(place: &Place, pipeline: &Pipeline) -> Result<(), RunFault
     let edges = Edges::released(place, pipeline, &signed.release)?;
     let admins = reach(place, &edges)?;
     let position = admins.global.topic(&names.position).map_err(unreachable("global"))?;
-    let position = position.ok_or_else(|| RunFault::missing(&names.position, "global"))?;
+    let missing = || topics::missing(place, &pipeline.name, &names.position, "global");
+    let position = position.ok_or_else(missing)?;
     let positions = PositionTopic::new(place, pipeline, &edges, &keys, &position.id);
     let (home, log) = (ledger_home(&place.ledger_dir, &pipeline.name), names.control_log());
     let unless_known = |layout: Option<&Layout>| -> Result<bool, RunFault> {
@@ -228,7 +341,7 @@ fn write_down_revoked(place: &Place, pipeline: &Pipeline) -> Result<(), RunFault
             by: revoked.by,
             reason: revoked.reason,
         })?;
-        // Crash after it: a tail that the next start takes over.
+        // Crash after it: a tail that the next start takes over, and the next layout signs.
         written.sync()?;
     }
     Ok(())
@@ -286,7 +399,10 @@ pub(crate) fn open(
     let names = Names::of(&place, &pipeline);
     let edges = Edges::released(&place, &pipeline, &release.release)?;
     let admins = reach(&place, &edges)?;
-    let Found { data, position, quarantine } = own_topics(&place, &pipeline.name, &names, &admins)?;
+    let found = identity::found(identity::BETWEEN_LOOKS, || {
+        own_topics(&place, &pipeline.name, &names, &admins)
+    });
+    let Found { data, position, quarantine } = found?;
     let quarantine_bytes_max = admins
         .sovereign
         .topic_config(&names.quarantine)
@@ -314,10 +430,10 @@ pub(crate) fn open(
         approved: release.approved,
         target,
         positions: PositionTopic::new(&place, &pipeline, &edges, &keys, &position.id),
-        quarantine_topic_id: quarantine.id,
-        quarantine_bytes_max,
+        quarantine: QuarantineTopic { id: quarantine.id, bytes_max: quarantine_bytes_max },
         registry,
         edges,
+        clock: Clock::of(&place)?,
     };
     Ok(Crossing::new(place, pipeline, plan, keys, opened))
 }
@@ -396,17 +512,7 @@ fn own_topics(
 ) -> Result<Found, RunFault> {
     let topic = |admin: &dyn Admin, side: &str, name: &str| {
         let found = admin.topic(name).map_err(unreachable(side))?;
-        // What has run and lost a topic must not be told to make an empty one.
-        found.ok_or_else(|| match ledger_home(&place.ledger_dir, pipeline).exists() {
-            false => RunFault::missing(name, side),
-            true => RunFault::Topic {
-                topic: name.to_owned(),
-                what: format!(
-                    "is gone from the {side} cluster, but the ledger knows this pipeline\n  next: \
-                     restore the topic, or begin anew under another pipeline name and sink topic"
-                ),
-            },
-        })
+        found.ok_or_else(|| topics::missing(place, pipeline, name, side))
     };
     let data = topic(&*admins.global, "global", &names.data)?;
     topic(&*admins.global, "global", &names.manifest)?;
@@ -465,9 +571,23 @@ fn unreachable(side: &str) -> impl Fn(EdgeFault) -> RunFault + use<> {
     RunFault::unreachable(&format!("{side} cluster"))
 }
 
-/// Fences the layout, settles who owns what from where, and runs the shards.
-fn cross(crossing: &Crossing, stop: &Stop<'_>, report: &Report) -> Result<(), RunFault> {
+/// Fences the layout, settles who owns what from where, and runs the shards. `last` is what this process left in the
+/// target by then.
+fn cross(
+    crossing: &Crossing,
+    stop: &Stop<'_>,
+    report: &Report,
+    last: &mut Option<Left>,
+) -> Result<(), RunFault> {
     let tasks = crossing.place.tasks;
+    control_switch::wait_at("settling");
+    if let Some(last) = &*last
+        && let Some(found) = crossing.positions.layout()?
+    {
+        // Before anything is fenced: who was taken over must not stop the one that took over.
+        last.standing(found)?;
+    }
+    may_start(crossing)?;
     let (control, sinks) = std::thread::scope(|scope| {
         // Fencing takes the coordinator's time, so the shards' ids are fenced beside the layout's.
         // What makes a fence final is the proof of the layout that each shard asks for after it.
@@ -478,7 +598,7 @@ fn cross(crossing: &Crossing, stop: &Stop<'_>, report: &Report) -> Result<(), Ru
                 scope.spawn(move || crossing.fence(&crossing.names.transactional_id(shard), stop))
             })
             .collect();
-        let settled = settle(crossing, stop, report);
+        let settled = settle(crossing, stop, report, last);
         if settled.is_err() {
             stop.halt();
         }
@@ -492,11 +612,18 @@ fn cross(crossing: &Crossing, stop: &Stop<'_>, report: &Report) -> Result<(), Ru
         Ok::<_, RunFault>((control, sinks))
     })?;
     let outcomes: Vec<Result<(), RunFault>> = std::thread::scope(|scope| {
+        let (shards_run, ended) = mpsc::channel();
+        let control = &control;
+        let bundles = crossing.place.bundles_ms.map(|every_ms| {
+            scope.spawn(move || {
+                let _dead = Dead(&crossing.right);
+                control.send_bundles(every_ms, &ended, report).inspect_err(|_| stop.halt())
+            })
+        });
         let shards: Vec<_> = sinks
             .into_iter()
             .zip(0..tasks)
             .map(|(sink, number)| {
-                let control = &control;
                 scope.spawn(move || {
                     let outcome = match crossing.pipeline.aggregate.is_some() {
                         true => Worker { crossing, control, stop, report }.run(sink),
@@ -512,8 +639,14 @@ fn cross(crossing: &Crossing, stop: &Stop<'_>, report: &Report) -> Result<(), Ru
                 })
             })
             .collect();
-        shards.into_iter().map(|shard| shard.join().unwrap_or(Err(RunFault::ThreadDied))).collect()
+        let of =
+            |thread: ScopedJoinHandle<'_, _>| thread.join().unwrap_or(Err(RunFault::ThreadDied));
+        let mut outcomes: Vec<_> = shards.into_iter().map(of).collect();
+        drop(shards_run);
+        outcomes.extend(bundles.map(of));
+        outcomes
     });
+    *last = Some(control.left());
     if outcomes.iter().all(Result::is_ok) && once::is_over(crossing, control.layout())? {
         // Crash before it: the next start finds nothing left, and writes it.
         let set_aside = once::set_aside(crossing, control.layout())?;
@@ -526,23 +659,58 @@ fn cross(crossing: &Crossing, stop: &Stop<'_>, report: &Report) -> Result<(), Ru
     outcomes.into_iter().find_map(Result::err).map_or(published, Err)
 }
 
+/// What refuses this start is found before anybody is fenced for its sake: a process that runs goes on when one with an
+/// older release, or without the ledger, is started beside it. All of it is asked again after the fence.
+fn may_start(crossing: &Crossing) -> Result<(), RunFault> {
+    aggregate::windows::stay(&crossing.place, &crossing.pipeline)?;
+    // Who died in a transaction of the layout is fenced without a look.
+    let Ok(Some(before)) = crossing.positions.layout_within(LOOK_FIRST) else { return Ok(()) };
+    goes_on_from(crossing, &before)?;
+    journals::refresh(&crossing.place, &crossing.names, &crossing.pipeline.name)?;
+    let (home, log) = (crossing.ledger_home(), crossing.names.control_log());
+    douane_ledger::log::read(&home, &log, Some(&before.control))?;
+    Ok(())
+}
+
+/// Whether this process may follow the one that committed `before`. Gives where the log of keys goes on.
+fn goes_on_from(crossing: &Crossing, before: &Layout) -> Result<Option<LogStand>, RunFault> {
+    release::check_successor(&crossing.place, &before.approved, &crossing.approved)?;
+    record_key::check(before.record_key.as_deref(), &crossing.record_key)?;
+    once::goes_on(before.once, crossing.release.once.is_some())?;
+    let topics: Vec<&str> = crossing.topics().iter().map(String::as_str).collect();
+    identity::same_sources(before, &topics)?;
+    keys::goes_on(&crossing.place, before.keys.as_ref())
+}
+
 /// The start: the one place where a layout comes from.
 ///
 /// Order: fence the layout's id; read the layout; where the deal changes, fence every shard's id
 /// and read every position; commit the new layout. A crash in between leaves the old layout
 /// standing, and the next start does the same again.
+///
+/// One that runs and lost its client fences the layout anew, and may do so between this fence and this commit: it still
+/// finds its own layout. So who is fenced here by one that committed nothing new tries again, and takes over; one that
+/// began later and got through is left alone. A first start is left no layout to find: it ends where it is fenced.
+///
+/// The next settling of this process goes on from what the one before left there, and from nothing else: somebody took
+/// over meanwhile, or fenced it so that it ends. That is asked before the fence and after it.
 fn settle<'a>(
     crossing: &'a Crossing,
     stop: &'a Stop<'a>,
     report: &Report,
+    last: &mut Option<Left>,
 ) -> Result<(Control<'a>, bool), RunFault> {
     let sink = crossing.fence(&crossing.names.layout_transactional_id(), stop)?;
     let before = crossing.positions.layout()?;
-    if let Some(before) = &before {
-        release::check_successor(&crossing.place, &before.approved, &crossing.approved)?;
-        record_key::check(before.record_key.as_deref(), &crossing.record_key)?;
-        once::goes_on(before.once, crossing.release.once.is_some())?;
-    }
+    let before = match (last.as_ref(), before) {
+        (Some(last), Some(found)) => Some(last.standing(found)?),
+        (_, found) => found,
+    };
+    let read = before.clone();
+    let keys = match &before {
+        Some(before) => goes_on_from(crossing, before)?,
+        None => keys::goes_on(&crossing.place, None)?,
+    };
     let control_head = before.as_ref().map(|layout| &layout.control);
     let log = crossing.take_over(&crossing.names.control_log(), control_head);
     let mut log = match control_head {
@@ -551,20 +719,13 @@ fn settle<'a>(
     };
     once::check_open(crossing, &crossing.entries(&crossing.names.control_log(), &log.head())?)?;
     let admins = crossing.admins()?;
-    let sources =
-        pin(&*admins.sovereign, "sovereign", crossing.topics(), |name| RunFault::Topic {
-            topic: name.to_owned(),
-            what: "does not exist in the sovereign cluster: the source makes it".into(),
-        })?;
-    let names = &crossing.names;
-    let targets = [&names.data, &names.manifest, &names.position];
-    let targets =
-        pin(&*admins.global, "global", targets, |name| RunFault::missing(name, "global"))?;
+    let AtStart { sources, targets, added } = identity::found(identity::BETWEEN_LOOKS, || {
+        AtStart::of(crossing, &admins, before.as_ref())
+    })?;
     let mut dealt_again = false;
     let layout = match before {
         None => first_layout(crossing, sources, targets, log.head())?,
         Some(before) => {
-            let added = identity::compare(&before, &sources, &targets)?;
             let before = Layout { targets, ..before };
             // A span begins where people said, once: under the release that said it, it goes on.
             let begins = crossing.release.once.is_some()
@@ -608,12 +769,59 @@ fn settle<'a>(
     let head = log.sync()?;
     let approved = crossing.approved.clone();
     let record_key = Some(crossing.record_key.clone());
-    let layout = Layout { control: head, approved, record_key, ..layout };
+    let layout = Layout { control: head, approved, record_key, keys, fences: 0, ..layout };
     report.event(
         "layout",
         json!({"epoch": layout.epoch, "tasks": layout.tasks, "partitions": layout.places.len()}),
     );
-    Ok((Control::commit(crossing, stop, sink, log, layout)?, dealt_again))
+    control_switch::wait_at("settled");
+    let had_nothing = matches!(last, None | Some(Left::Nothing { .. }));
+    *last = Some(Left::Layout { known: read.clone(), sent: Some(layout.clone()) });
+    match (Control::commit(crossing, stop, sink, log, layout), read) {
+        (Err(RunFault::Fenced), Some(read))
+            if crossing.positions.layout()?.as_ref() == Some(&read) =>
+        {
+            if had_nothing {
+                *last = Some(Left::Nothing { fences: read.fences });
+            }
+            Err(RunFault::Again(
+                "whoever runs fenced the layout anew before it saw that this process starts".into(),
+            ))
+        }
+        (control, _) => {
+            let control = control?;
+            // The log is as it was where this fails; the next checkpoint brings what this one did not.
+            if let Err(fault) = control.sign() {
+                let (log, why) = (crossing.names.control_log(), fault.to_string());
+                report.event("checkpoint", json!({"log": log, "why": why}));
+            }
+            Ok((control, dealt_again))
+        }
+    }
+}
+
+/// The topics of both sides as they are at a start.
+struct AtStart {
+    sources: Vec<PinnedTopic>,
+    targets: Vec<PinnedTopic>,
+    /// Partitions that the layout before it does not know.
+    added: Vec<Source>,
+}
+
+impl AtStart {
+    fn of(crossing: &Crossing, admins: &Admins, before: Option<&Layout>) -> Result<Self, RunFault> {
+        let sources = pin(&*admins.sovereign, "sovereign", crossing.topics(), |name| {
+            RunFault::no_source(&crossing.place, name)
+        })?;
+        let names = &crossing.names;
+        let targets = [&names.data, &names.manifest, &names.position];
+        let missing =
+            |name: &str| topics::missing(&crossing.place, &crossing.pipeline.name, name, "global");
+        let targets = pin(&*admins.global, "global", targets, missing)?;
+        let added =
+            before.map(|before| identity::compare(before, &sources, &targets)).transpose()?;
+        Ok(Self { sources, targets, added: added.unwrap_or_default() })
+    }
 }
 
 /// Topics as they are at this start. `missing` says what to do about one that is not there.
@@ -698,6 +906,9 @@ fn first_layout(
         approved: crossing.approved.clone(),
         record_key: Some(crossing.record_key.clone()),
         once: crossing.release.once.is_some(),
+        keys: None,
+        bundle: None,
+        fences: 0,
         control,
     })
 }
@@ -742,4 +953,44 @@ fn deal_again(
     // Crash here: fenced holders and settled logs; the old layout stands.
     let tasks = crossing.place.tasks;
     Ok(before.dealt_again(tasks, sources, committed, heads, added, control))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing is fenced once nobody wants it: who runs the pipeline by then holds it by right.
+    #[test]
+    fn a_holder_is_fenced_for_as_long_as_that_is_wanted() {
+        use std::cell::Cell;
+        let (mut place, pipeline) = config::tests::good_base();
+        place.tasks = 3;
+        // The layout's id first, then the shards'.
+        for (wanted_for, fenced) in [(0, 0), (1, 1), (3, 3), (4, 4)] {
+            let dir = tempfile::tempdir().unwrap();
+            (place.dir, place.global.dir) = (dir.path().to_owned(), Some(dir.path().to_owned()));
+            let admin = Edges::of(&place, &pipeline).global.admin().unwrap();
+            let names = Names::of(&place, &pipeline);
+            admin.create_topic(&names.data, 1, 1, &[]).unwrap();
+            admin.create_topic(&names.position, 1, 1, &[]).unwrap();
+            let asked = Cell::new(0);
+            let is_wanted = || asked.replace(asked.get() + 1) < wanted_for;
+            let said = fence_holder(&place, &pipeline, &is_wanted);
+            assert_eq!(said.is_ok(), fenced == 4, "{said:?}");
+            assert!(said.is_ok() || matches!(said, Err(RunFault::Stopped(_))), "{said:?}");
+            let home = std::fs::read_dir(dir.path().join(&names.data).join("_douane")).unwrap();
+            let names = home.map(|found| found.unwrap().file_name().into_string().unwrap());
+            assert_eq!(names.filter(|name| name.ends_with(".epoch")).count(), fenced);
+        }
+    }
+
+    #[test]
+    fn shards_of_the_place_and_of_the_layout_may_be_held() {
+        let layout = position::tests::layout(4);
+        for (tasks, layout, held) in
+            [(2, None, 2), (2, Some(&layout), 4), (4, Some(&layout), 4), (8, Some(&layout), 8)]
+        {
+            assert_eq!(shards_held(tasks, layout), held);
+        }
+    }
 }

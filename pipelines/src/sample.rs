@@ -96,12 +96,19 @@ pub struct Spread {
 }
 
 /// Takes up to `records` of each partition of a topic, or of a file, through the pipelines of a
-/// file.
+/// file, or through that of one table.
 ///
 /// # Errors
 /// The files, the place, or the topic; a fault of the program in the stages.
-pub fn run(place: &Path, file: &Path, sample: &str, records: u64) -> Result<Vec<Sample>, RunFault> {
-    let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+pub fn run(
+    place: &Path,
+    (file, table): (&Path, Option<&str>),
+    sample: &str,
+    records: u64,
+) -> Result<Vec<Sample>, RunFault> {
+    let (place, mut pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+    let is_meant = |of: &Pipeline, name| of.table.as_ref().is_none_or(|table| table.name == name);
+    pipelines.retain(|one| table.is_none_or(|name| is_meant(one, name)));
     pipelines.iter().map(|pipeline| of(&place, pipeline, sample, records)).collect()
 }
 

@@ -386,6 +386,13 @@ impl Demand {
         of_kinds.collect()
     }
 
+    /// What is demanded of every kind, where it was held against none: none of those that it is for is
+    /// labelled, for there are no labels or they are called otherwise.
+    pub fn of_nothing(&self, card: &Scorecard) -> Option<f64> {
+        let own = |kind: &Kind| self.of_kind.contains_key(&kind.kind);
+        self.of_all.filter(|_| !card.kinds.iter().any(|kind| kind.planted > 0 && !own(kind)))
+    }
+
     /// Kinds that are demanded and did not run.
     pub fn not_run(&self, card: &Scorecard) -> Option<&str> {
         let ran = |name: &str| card.kinds.iter().any(|kind| kind.kind == name);

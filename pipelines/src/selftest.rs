@@ -62,9 +62,10 @@ pub struct Adapter {
 /// A failed case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
+    /// 0, where it is no kernel's: the whole file.
     pub group: u64,
     pub case: u64,
-    pub what: &'static str,
+    pub what: String,
 }
 
 /// Cases of one group that are not supported for one reason.
@@ -96,7 +97,7 @@ impl Report {
             Outcome::Failed(what) => {
                 self.failed += 1;
                 if self.failures.len() < FAILURES_LISTED_MAX {
-                    self.failures.push(Failure { group, case, what });
+                    self.failures.push(Failure { group, case, what: what.to_owned() });
                 }
             }
             Outcome::NotSupported(why) => {
@@ -108,6 +109,17 @@ impl Report {
                 }
             }
         }
+    }
+
+    /// The file itself is not what it is there for; before its cases, so that it is always listed.
+    fn fail(&mut self, what: String) {
+        self.failed += 1;
+        self.failures.insert(0, Failure { group: 0, case: 0, what });
+        self.failures.truncate(FAILURES_LISTED_MAX);
+    }
+
+    fn tried(&self) -> bool {
+        self.passed + self.failed > 0
     }
 
     /// Nothing failed, and there was something to try: a file without a case proves nothing.
@@ -155,25 +167,38 @@ pub fn built_in() -> Vec<Report> {
 }
 
 /// Runs vector files, and all `.json` files of folders. A prompt of ACVP's is answered by the
-/// expected results of the same vector set where both are given.
+/// expected results of the same vector set where both are given. Of each path that was named one case at
+/// least must be tried, or its answers try another's: what tries nothing proves nothing.
 ///
 /// # Errors
 /// A file that cannot be read or is no JSON.
 pub fn files(paths: &[PathBuf]) -> Result<Vec<Report>, (PathBuf, io::Error)> {
     let mut found = Vec::new();
+    let mut named = Vec::new();
     for path in paths {
         let before = found.len();
         collect(path, 0, &mut found)?;
         if found.len() == before {
             return Err((path.clone(), io::ErrorKind::NotFound.into()));
         }
+        named.push(before..found.len());
     }
     let mut documents = Vec::new();
     for path in found {
         let document = read(&path).map_err(|error| (path.clone(), error))?;
         documents.push((path.display().to_string(), document));
     }
-    Ok(run(&documents))
+    let mut reports = run(&documents);
+    for of in named {
+        let tries = |at: usize| reports[at].tried() || acvp::answers_one(at, &documents, &reports);
+        if !of.clone().any(tries) {
+            let cases: u64 = documents[of.clone()].iter().map(|(_, one)| cases(one)).sum();
+            reports[of.start].fail(format!(
+                "none of {cases} cases is of an algorithm and a form that this build takes, expected one at least"
+            ));
+        }
+    }
+    Ok(reports)
 }
 
 fn collect(
@@ -229,6 +254,11 @@ fn run(documents: &[(String, Value)]) -> Vec<Report> {
         } else {
             wycheproof::run(document, &mut report);
         }
+        let cases = cases(document);
+        if let Some(said) = number(document, "numberOfTests").filter(|said| *said != cases) {
+            report
+                .fail(format!("{cases} cases, expected {said} by the file's own `numberOfTests`"));
+        }
         reports.push(report);
     }
     reports
@@ -237,6 +267,11 @@ fn run(documents: &[(String, Value)]) -> Vec<Report> {
 /// Groups of a document.
 fn groups(document: &Value) -> &[Value] {
     list(document, "testGroups")
+}
+
+/// How many there are, in all groups.
+fn cases(document: &Value) -> u64 {
+    groups(document).iter().map(|group| list(group, "tests").len() as u64).sum()
 }
 
 fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {

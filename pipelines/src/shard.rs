@@ -12,25 +12,27 @@ use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use douane_connectors::control_switch;
-use douane_connectors::edge::{CommitOutcome, Polled, Quarantine, Sink, Source as SourceEdge};
-use douane_gate::{Gate, GateFault};
+use douane_connectors::edge::{CommitOutcome, Polled, Sink, Source as SourceEdge};
+use douane_gate::{Cause, Gate, GateFault, RefusedBy};
 use douane_ledger::log::{Entry, Intent, LedgerFault, Log};
 use douane_ledger::release::Truncate;
-use douane_schemas::batch::Origin;
+use douane_schemas::batch::{Origin, RowKind};
 use douane_schemas::debezium::{Decoder, Hold, Refusal, Stripped};
 use douane_schemas::record::RawRecord;
 use serde_json::json;
 
+use crate::aside::Aside;
 use crate::carried::Carried;
 use crate::control::Control;
 use crate::crossing::{Admins, Crossing};
-use crate::enrich::{self, Looked, Statistics};
-use crate::evidence;
+use crate::enrich::Statistics;
+use crate::evidence::{self, Ledgered};
 use crate::fault::RunFault;
 use crate::hold::{Reason, Retention, Waiting};
 use crate::merge::{Filter, Merge, Withdrawal};
-use crate::min_group::Counter;
-use crate::plan::{Staged, Stages};
+use crate::meters::{Crossed, Protected};
+use crate::min_group::{Counter, Lies};
+use crate::plan::{RefusedRow, Staged, Stages};
 use crate::position::{self, Place, Position, ShardHead};
 use crate::quarantine::Request;
 use crate::quota::Quota;
@@ -59,11 +61,12 @@ const PUBLISH_MS: u64 = 1_000;
 /// A process that commits nothing proves its layout so often: another one that took over meanwhile is
 /// told at once by its next commit, and otherwise by this.
 const PROVE: Duration = Duration::from_secs(10);
-/// Between two looks at published statistics, where rows get any.
-const LEARN: Duration = Duration::from_secs(30);
+/// Offsets that hold no record are committed this often where nothing else is: retention may take
+/// them, and a position before them would look like a loss.
+const PASS: Duration = Duration::from_secs(10);
 /// A hold that may be over by itself is tried again after so long.
 const HELD_AGAIN: Duration = Duration::from_secs(15);
-/// First and longest pause between two lives.
+/// First and longest pause between two lives, or two tries at one record.
 const BACKOFF_MS: (u64, u64) = (50, 1_000);
 
 /// One shard of a pipeline, on its own thread.
@@ -79,9 +82,11 @@ pub struct Shard<'a> {
 struct Life {
     admin: Admins,
     source: Box<dyn SourceEdge>,
-    quarantine: Box<dyn Quarantine>,
+    aside: Aside,
     gate: Gate,
     stages: Stages,
+    /// What the stages make, for those who count it.
+    protected: Vec<Protected>,
     decoder: Decoder,
     log: Log,
     /// Entries up to here are in committed transactions.
@@ -97,27 +102,32 @@ struct Life {
     tried: BTreeSet<Source>,
     /// The source has an end, and nothing more comes of what is not held.
     ended: bool,
-    /// Held partitions that the ledger already names, with the offset it names.
-    ledgered: BTreeMap<Source, i64>,
+    /// A hold is in no head yet that a transaction names.
+    newly_held: bool,
+    /// Held partitions that the ledger already names, and as what.
+    ledgered: BTreeMap<Source, Ledgered>,
     carried: Carried,
     quota: Quota,
+    /// Codes and columns of rows that were set aside, which are said once each.
+    told: BTreeSet<(&'static str, Option<String>)>,
     schedule: Schedule,
     /// Counts the window that crosses, where groups are counted.
     counter: Option<Counter>,
     /// What rows are enriched with.
     statistics: Arc<Statistics>,
-    reading: enrich::Reading,
-    /// When that was read.
-    learned: Instant,
     /// Partitions whose next record is beyond that window.
     beyond: BTreeSet<Source>,
     /// The turn takes nothing more before it crosses.
     full: bool,
     /// Polls since the last record.
     quiet: u32,
+    /// How long it rests before it tries again a record that something away is needed for.
+    away_ms: u64,
     published: Instant,
     /// When a commit last showed that nobody else holds the pipeline.
     proved: Instant,
+    /// When it was last asked for offsets that hold no record.
+    passed: Instant,
     /// The request for redriving that this life has seen to.
     redriven: Option<Request>,
 }
@@ -141,7 +151,12 @@ impl Shard<'_> {
         let mut backoff_ms = BACKOFF_MS.0;
         loop {
             let born = Instant::now();
-            match self.live(carried, fenced.take()) {
+            let lived = match self.live(carried, fenced.take()) {
+                // Of a log whose home is a topic as well: what was open there for long was ended there.
+                Err(RunFault::Fenced) => Err(self.control.after_fence()),
+                lived => lived,
+            };
+            match lived {
                 Err(fault) if carried.gives_way(&fault) => {
                     let (why, rows_max) = (fault.to_string(), carried.rows_max);
                     let fields = json!({"shard": self.number, "why": why, "rows_max": rows_max});
@@ -168,7 +183,8 @@ impl Shard<'_> {
     /// One life: fence, read, take over, assign, take turns.
     fn live(&self, carried: &mut Carried, fenced: Option<Box<dyn Sink>>) -> Result<(), RunFault> {
         let crossing = self.crossing;
-        crossing.keys.lease_holds().map_err(RunFault::lapsed)?;
+        // Also where the target is away and no transaction asks.
+        crossing.still_live()?;
         // The control of the kill loop: what happens when the position is read first.
         let early =
             control_switch::position_before_fence().then(|| self.read_position()).transpose()?;
@@ -209,18 +225,21 @@ impl Shard<'_> {
             Some(position) => (position.places, position.window),
             None => (layout.places_of(self.number), None),
         };
+        // Who takes a log over leaves a journal in it for good: what may be away is asked before.
+        let mut source = crossing.source()?;
+        let lost = self.lost(&*source, &places)?;
+        let admin = crossing.looks(layout)?;
         let counter = Counter::open(crossing, &places, window.as_deref())?;
         let name = crossing.names.log(self.number);
         let log = crossing.take_over(&name, ledger.as_ref())?;
         // Every intent of an earlier life has its outcome by now.
         let committed_size = log.head().size;
-        let ledgered = places
-            .iter()
-            .filter_map(|place| Some(((place.topic, place.partition), place.held?)))
-            .collect();
-        let mut source = crossing.source()?;
+        let ledgered = evidence::ledgered(crossing, &name, &log.head(), &places)?;
+        // What is lost is not fetched: a client tells it as a reset that no position explains. What its source
+        // marks, that says itself how it changed.
+        let is_read = |p: &&Place| p.mark.is_some() || !lost.contains_key(&(p.topic, p.partition));
         let assigned: Vec<(u32, i32, i64)> =
-            places.iter().map(|p| (p.topic, p.partition, p.next)).collect();
+            places.iter().filter(is_read).map(|p| (p.topic, p.partition, p.next)).collect();
         source.assign(&assigned).map_err(crossing.source_fault())?;
         for place in &places {
             if let Some(mark) = &place.mark {
@@ -229,11 +248,12 @@ impl Shard<'_> {
             }
         }
         let mut life = Life {
-            admin: crossing.looks(layout)?,
+            admin,
             source,
-            quarantine: crossing.quarantine()?,
+            aside: Aside::open(crossing)?,
             gate: crossing.gate()?,
             stages: crossing.plan.compile(&crossing.pipeline, &crossing.keyring)?,
+            protected: Protected::of(&crossing.plan),
             decoder: crossing.plan.decoder(&crossing.pipeline),
             log,
             committed_size,
@@ -242,25 +262,30 @@ impl Shard<'_> {
             manifest,
             places: places.into_iter().map(|p| ((p.topic, p.partition), p)).collect(),
             held: BTreeSet::new(),
+            newly_held: false,
             due: BTreeMap::new(),
             tried: BTreeSet::new(),
             ended: false,
             ledgered,
+            told: BTreeSet::new(),
             carried,
             quota: Quota::new(crossing.pipeline.quarantine_max_per_minute),
             schedule: Schedule::new(crossing.pipeline.publish_ms, schedule::now_ms()),
             counter,
             statistics: Arc::default(),
-            reading: enrich::Reading::default(),
-            learned: Instant::now(),
             beyond: BTreeSet::new(),
             full: false,
             quiet: 0,
+            away_ms: BACKOFF_MS.0,
             published: Instant::now(),
             proved: Instant::now(),
+            passed: Instant::now(),
             redriven: None,
         };
-        self.check_places(&mut life)?;
+        for (source, reason) in lost {
+            let next = life.places[&source].next;
+            life.newly_held |= self.hold_paused(&mut life, source, next, &reason, None)?;
+        }
         self.learn(&mut life)?;
         // A window that was fixed crosses whole before another one is.
         if let Some(ends) = life.counter.as_ref().and_then(Counter::ends) {
@@ -280,23 +305,25 @@ impl Shard<'_> {
 
     /// A position outside the source's log is a loss. It is found here and not left to the
     /// client, which says it once and is silent ever after.
-    fn check_places(&self, life: &mut Life) -> Result<(), RunFault> {
-        let sources: Vec<Source> = life.places.keys().copied().collect();
-        for source in sources {
-            let (low, high) =
-                life.source.watermarks(source.0, source.1).map_err(self.crossing.source_fault())?;
-            let next = life.places[&source].next;
-            if next < low || next > high {
-                self.hold(life, source, next, &lost_reason(low, high), None)?;
+    fn lost(
+        &self,
+        source: &dyn SourceEdge,
+        places: &[Place],
+    ) -> Result<BTreeMap<Source, Reason>, RunFault> {
+        let mut lost = BTreeMap::new();
+        for Place { topic, partition, next, .. } in places {
+            let marks = source.watermarks(*topic, *partition);
+            let (low, high) = marks.map_err(self.crossing.source_fault())?;
+            if *next < low || *next > high {
+                lost.insert((*topic, *partition), lost_reason(low, high));
             }
         }
-        Ok(())
+        Ok(lost)
     }
 
     /// Turns until asked to stop; what is open then was committed by the turn before.
     fn turns(&self, life: &mut Life, mut sink: Box<dyn Sink>) -> Result<(), RunFault> {
         let mut turn = Turn::default();
-        let mut newly_held = false;
         loop {
             if self.stop.is_set() {
                 life.log.sync()?;
@@ -305,20 +332,22 @@ impl Shard<'_> {
             if life.schedule.ticks(schedule::now_ms()) {
                 self.tick(life)?;
             }
-            if life.counter.is_some() && !self.count(life)? {
-                // Nothing is read before it is known what it is counted with.
-                life.full = true;
-            }
+            // Nothing is read before it is known what it is counted with, and no position names it.
+            let counted = life.counter.is_none() || self.count(life)?;
+            life.full |= !counted;
             if !life.full {
-                newly_held |= self.gather(life, &mut turn)?;
+                life.newly_held |= self.gather(life, &mut turn)?;
             }
             let open = life.schedule.is_open();
-            let crosses = open && (!turn.is_empty() || newly_held);
+            let brings = !turn.is_empty() || life.newly_held;
+            let passes = open && counted && (brings || life.passed.elapsed() >= PASS);
+            let passed = passes && Self::pass(life, &mut turn);
+            let crosses = open && counted && (brings || passed);
             if crosses {
                 sink = self.cross(life, &mut turn, sink)?;
                 turn.clear();
-                newly_held = false;
-            } else if life.ended && turn.is_empty() && !newly_held {
+                life.newly_held = false;
+            } else if life.ended && turn.is_empty() && !life.newly_held {
                 self.redrive(life, sink)?;
                 return self.end(life);
             } else {
@@ -342,6 +371,32 @@ impl Shard<'_> {
                 life.schedule.settle(&life.places, &life.held, crosses);
             }
         }
+    }
+
+    /// Takes in what the source has passed behind its last records: no record is there, and none
+    /// that was given is left out of the turn. Says whether there is any.
+    fn pass(life: &mut Life, turn: &mut Turn) -> bool {
+        life.passed = Instant::now();
+        let window = life.counter.as_ref().map(Counter::ends);
+        let mut any = false;
+        for (topic, partition, reached) in life.source.reached() {
+            let source = (topic, partition);
+            let end = match &window {
+                None => reached,
+                // What lies behind a window that is counted is the next one's.
+                Some(ends) => {
+                    let ends = ends.as_ref().and_then(|ends| ends.get(&source));
+                    ends.map_or(i64::MIN, |end| reached.min(*end))
+                }
+            };
+            let Some(place) = life.places.get(&source) else { continue };
+            let has_room = turn.holds(source) || turn.partitions() < TURN_PARTITIONS_MAX;
+            if end > place.next && has_room && !life.held.contains(&source) {
+                turn.pass(source, place.next, end);
+                any = true;
+            }
+        }
+        any
     }
 
     /// What the source holds at this moment is due. A window that is counted crosses whole first.
@@ -373,20 +428,12 @@ impl Shard<'_> {
         }
     }
 
-    /// Reads what is published of the statistics that rows get.
+    /// Takes what is published of the statistics that rows get.
     fn learn(&self, life: &mut Life) -> Result<(), RunFault> {
-        let Some(enriched) = &self.crossing.plan.enriched else { return Ok(()) };
-        let (place, signer) = (&self.crossing.place, self.crossing.keys.manifest_public());
-        life.learned = Instant::now();
-        match life.reading.look(place, &enriched.said, signer, None) {
-            Ok(Looked::Known(statistics)) => life.statistics = Arc::new(statistics),
-            Ok(Looked::Gone(why)) => return Err(RunFault::Again(why)),
-            Err(RunFault::Unreachable { what, why }) => {
-                return Err(RunFault::Again(format!("{what}: {why}")));
-            }
-            Err(fault) => return Err(fault),
+        if let Some(published) = &self.crossing.published {
+            life.statistics = published.known(&self.crossing.place)?;
+            life.stages.know(Arc::clone(&life.statistics));
         }
-        life.stages.know(Arc::clone(&life.statistics));
         Ok(())
     }
 
@@ -472,10 +519,14 @@ impl Shard<'_> {
                     if record.offset < place.next || life.held.contains(&source) {
                         continue;
                     }
-                    let counter = life.counter.as_ref();
-                    match counter.is_some_and(|counter| counter.is_beyond(source, record.offset)) {
-                        true => Took::Beyond(source),
-                        false => {
+                    let counter = life.counter.as_mut();
+                    match counter.map_or(Lies::Within, |c| c.lies(source, record.offset)) {
+                        Lies::Held(reason) => {
+                            let made_at_ms = Some(record.timestamp_ms);
+                            Took::Hold(source, record.offset, reason, made_at_ms)
+                        }
+                        Lies::Beyond => Took::Beyond(source),
+                        Lies::Within => {
                             self.take(&mut life.decoder, &mut life.quota, turn, place, &record)
                         }
                     }
@@ -484,9 +535,15 @@ impl Shard<'_> {
             match outcome {
                 Took::Row => {
                     first.get_or_insert_with(Instant::now);
+                    life.away_ms = BACKOFF_MS.0;
                 }
                 Took::Hold(source, offset, reason, made_at_ms) => {
                     newly_held |= self.hold(life, source, offset, &reason, made_at_ms)?;
+                    // Behind its last record and before this one lies none: it waits at the record itself, however long.
+                    let next = life.places.get(&source).map_or(offset, |place| place.next);
+                    if offset > next && life.counter.is_none() {
+                        turn.pass(source, next, offset);
+                    }
                 }
                 Took::Beyond(source) => {
                     let paused = life.source.pause(source.0, source.1);
@@ -497,8 +554,15 @@ impl Shard<'_> {
                     self.read_again(life, source, offset)?;
                     break;
                 }
-                // What was read before it can cross; the next life reads it again.
-                Took::Away(_, _, why) if turn.is_empty() => return Err(RunFault::Again(why)),
+                // A new life would meet it as well, and leave a journal.
+                Took::Away(source, offset, why) if turn.is_empty() => {
+                    self.read_again(life, source, offset)?;
+                    self.report.event("again", json!({"shard": self.number, "why": why}));
+                    self.stop.rest(Duration::from_millis(life.away_ms));
+                    life.away_ms = (life.away_ms * 2).min(BACKOFF_MS.1);
+                    return Ok(newly_held);
+                }
+                // What was read before it can cross.
                 Took::Away(source, offset, _) => {
                     self.read_again(life, source, offset)?;
                     break;
@@ -526,7 +590,7 @@ impl Shard<'_> {
             Err(Refusal::Quarantine(code))
                 if self.withdrawal().is_some_and(|withdrawal| withdrawal.reaches(decoder.op())) =>
             {
-                let reason = Reason::where_undecided(code.code());
+                let reason = Reason::where_undecided(code.code(), None);
                 return Took::Hold(source, offset, reason, Some(record.timestamp_ms));
             }
             Err(Refusal::Quarantine(code)) if !quota.take(Instant::now()) => {
@@ -535,7 +599,8 @@ impl Shard<'_> {
                 return Took::Hold(source, offset, reason, Some(record.timestamp_ms));
             }
             Err(Refusal::Quarantine(code)) => {
-                turn.refuse(Refused { source, offset, code: code.code() });
+                let (by, code) = (RefusedBy::Decoder, code.code());
+                turn.refuse(Refused { source, offset, by, code });
             }
             Err(Refusal::Hold(Hold::Truncate))
                 if self.crossing.pipeline.changes.truncate == Truncate::Drop =>
@@ -570,15 +635,33 @@ impl Shard<'_> {
         made_at_ms: Option<i64>,
     ) -> Result<bool, RunFault> {
         if life.held.contains(&source) {
-            return Ok(false);
+            // What is refused only as it crosses may lie before the record that the decoder stopped at: there it stands.
+            let stands = life.ledgered.get(&source).is_none_or(|known| known.offset <= offset);
+            if stands {
+                return Ok(false);
+            }
+            life.due.remove(&source);
+            return self.hold_paused(life, source, offset, reason, made_at_ms);
         }
         life.source.pause(source.0, source.1).map_err(self.crossing.source_fault())?;
+        self.hold_paused(life, source, offset, reason, made_at_ms)
+    }
+
+    /// As [`Self::hold`], of a partition that gives nothing. Says whether it is newly held.
+    fn hold_paused(
+        &self,
+        life: &mut Life,
+        source: Source,
+        offset: i64,
+        reason: &Reason,
+        made_at_ms: Option<i64>,
+    ) -> Result<bool, RunFault> {
         let topic = self.crossing.topic_name(source.0);
-        let known = life.ledgered.get(&source) == Some(&offset);
+        let known = life.ledgered.get(&source).is_some_and(|known| known.says(offset, reason));
         if !known {
             // Durable with the next sync. Crash before it: the next life holds it again.
             life.log.append(&reason.entry(topic, source.1, offset))?;
-            life.ledgered.insert(source, offset);
+            life.ledgered.insert(source, Ledgered::new(offset, reason));
         }
         if reason.may_pass() {
             life.due.insert(source, Instant::now() + HELD_AGAIN);
@@ -596,7 +679,8 @@ impl Shard<'_> {
         });
         let pipeline = &self.crossing.pipeline;
         let partition = source.1;
-        let waiting = Waiting { pipeline, topic, partition, offset, reason, retention };
+        let waiting =
+            Waiting { pipeline, topic, partition, offset, reason, retention, approval: None };
         self.report.held(self.number, &waiting);
         Ok(!known)
     }
@@ -627,6 +711,8 @@ impl Shard<'_> {
         let crossing = self.crossing;
         // Before anything: the right to write.
         crossing.still_live()?;
+        control_switch::wait_at("live");
+        let began = Instant::now();
         let mut trace = crossing.traces.begin("transaction", &crossing.pipeline.name, self.number);
         trace.step("stages");
         let batch = life.decoder.finish();
@@ -638,9 +724,14 @@ impl Shard<'_> {
         // What is tried again was passed long before: nothing is held for it.
         let again = turn.is_again();
         let withdrawal = self.withdrawal().filter(|_| !again);
-        for (origin, code) in &staged.refused {
-            let holds = Reason::of_refused(origin, withdrawal, code);
-            self.refuse(life, turn, origin, holds, code)?;
+        for RefusedRow { origin, code, column } in &staged.refused {
+            let holds = Reason::of_refused(origin, withdrawal, (code, column.as_deref()));
+            let is_set_aside = holds.is_none();
+            let cut =
+                self.refuse(life, turn, origin, holds, Cause { by: RefusedBy::Stage, code })?;
+            if is_set_aside && !cut {
+                self.set_aside(life, origin, code, column.as_deref());
+            }
         }
         // The record that the target refused when it stood alone.
         if let Some((source, offset, code)) = life.carried.condemned {
@@ -649,31 +740,40 @@ impl Shard<'_> {
                 let origin = &staged.batch.origins[row];
                 // Inside WHERE there is nothing to withdraw.
                 let withdrawal = withdrawal.filter(|_| staged.outside[row]);
-                let holds = Reason::of_refused(origin, withdrawal, code);
-                self.refuse(life, turn, origin, holds, code)?;
+                let holds = Reason::of_refused(origin, withdrawal, (code, None));
+                let cause = Cause { by: RefusedBy::Target, code };
+                self.refuse(life, turn, origin, holds, cause)?;
             }
         }
         let ids =
             evidence::transaction_ids(&crossing.blind(), &life.log, self.number, life.sequence + 1);
         trace.link(&ids.traceparent);
         trace.step("gate");
-        // The gate may refuse rows that a delete hangs on; what stays behind with them is taken
-        // out and the rest looked at again. Each round cuts at least one record.
-        let (passed, merge) = loop {
-            let merge = self.merge(life, turn, &staged);
+        // The gate may refuse rows that a delete hangs on, or that stand between a delete and its
+        // tombstone: the rest is looked at again. Each round refuses at least one record more.
+        let mut merge = self.merge(life, turn, &staged);
+        let passed = loop {
             let passed = life.gate.pass(crossing.at_gate(&staged, &merge), ids.clone())?;
             let mut cut = false;
             for (row, refusal) in passed.refused() {
                 let (origin, code) = (&staged.batch.origins[*row], refusal.code());
+                let column = Some(life.gate.place_name(refusal.place)).filter(|n| !n.is_empty());
                 // What is to be withdrawn is as a delete: its row would stay outside for ever.
                 let holds = match merge.withdrawn[*row] {
-                    true => Some(Reason::delete_cannot_cross(code)),
-                    false => Reason::of_refused(origin, None, code),
+                    true => Some(Reason::delete_cannot_cross(code, column)),
+                    false => Reason::of_refused(origin, None, (code, column)),
                 };
-                cut |= self.refuse(life, turn, origin, holds, code)?;
+                let cause = Cause { by: RefusedBy::Gate, code };
+                cut |= self.refuse(life, turn, origin, holds, cause)?;
             }
-            if !cut {
-                break (passed, merge);
+            let refused = passed.refused();
+            if refused.is_empty() {
+                break passed;
+            }
+            let before = std::mem::replace(&mut merge, self.merge(life, turn, &staged));
+            let is_refused = |row| refused.binary_search_by_key(&row, |(row, _)| *row).is_ok();
+            if !cut && merge.is_as(&before, is_refused) {
+                break passed;
             }
         };
         for (source, offset) in turn.cuts() {
@@ -692,12 +792,17 @@ impl Shard<'_> {
             self.resume(life, source, span.end)?;
         }
         for (source, place) in &mut life.places {
-            place.held = life.ledgered.get(source).copied();
+            place.held = life.ledgered.get(source).map(|known| known.offset);
         }
         // Crash here: a RESUMED may be durable that no transaction follows. The partition is read
         // again from the position: it goes on, or is held under a HELD of its own.
         trace.step("quarantine");
-        let quarantined = self.quarantine(life, turn)?;
+        let into = (&*life.admin.sovereign, &life.gate);
+        let taken = life.aside.take(crossing, into, self.number, turn);
+        if let (Err(_), Some(meters)) = (&taken, self.report.meters()) {
+            meters.aside_failed(self.number, jiff::Timestamp::now().as_millisecond());
+        }
+        let quarantined = taken? as u64;
         // Crash here: quarantine records that no committed intent names; the next life writes
         // them again under the same keys.
         life.admin.check(self.control.layout())?;
@@ -716,16 +821,22 @@ impl Shard<'_> {
             statistics: life.statistics.read().to_vec(),
             ..evidence::intent(crossing, &life.gate, turn, &passed, &ids, &merge, origins)
         };
-        let records = passed.records();
+        let (records, bytes) = (passed.records(), passed.bytes());
         let receipt = life.log.append(&Entry::Intent(intent)).map_err(|fault| match fault {
             LedgerFault::EntryTooLarge { .. } => RunFault::TurnTooLarge(fault.to_string()),
             other => other.into(),
         })?;
         let head = life.log.sync()?;
         // Crash here: a durable intent beyond the target's position; the next life appends VOID.
+        // Much time may have passed since the first look. This one's instant is the manifest's.
+        let live = crossing.live_to_send(&mut life.log, receipt.index);
+        // Nothing of it was sent, and nothing of its allowance is used up.
+        let at_ms = live.inspect_err(|_| {
+            self.control.uncover(&mut life.carried.allowance, records, bytes);
+        })?;
         let previous = life.manifest.clone();
-        let stamp =
-            evidence::stamp(crossing, &life.gate, turn, origins, (&receipt, &head), previous);
+        let durable = (&receipt, &head);
+        let stamp = evidence::stamp(crossing, &life.gate, turn, origins, durable, previous, at_ms);
         let approved = life.gate.stamp(passed, stamp).map_err(|fault| match fault {
             GateFault::Manifest(_) => RunFault::TurnTooLarge(fault.to_string()),
             other => RunFault::Gate(other.to_string()),
@@ -743,7 +854,13 @@ impl Shard<'_> {
         };
         let sealed = crossing.seal_position(&life.gate, self.number, &position)?;
         trace.step("commit");
-        let outcome = sink.commit(&crossing.transaction(Some(&approved), &sealed)?);
+        control_switch::wait_at("stamped");
+        let committing = Instant::now();
+        let right = || crossing.right_holds();
+        let transaction = crossing.transaction(Some(&approved), &sealed)?.only_while(&right);
+        let outcome = sink.commit(&transaction);
+        // One that broke on the way back is outside: it is not counted, and did not fail.
+        let is_outside = matches!(outcome, CommitOutcome::CommittedButSuspect);
         let again = |why: String| Err(RunFault::Again(why));
         let sink = match outcome {
             CommitOutcome::Committed(sink) => Ok(sink),
@@ -751,14 +868,24 @@ impl Shard<'_> {
                 again("the link broke during a commit that was answered".to_owned())
             }
             CommitOutcome::Unknown(why) | CommitOutcome::Aborted(why) => again(why),
+            CommitOutcome::Late(why) => Err(RunFault::Late { why, rows: turn.len() }),
             CommitOutcome::Refused { code, .. } => {
                 Err(RunFault::RecordRefused { code, alone: turn.alone() })
             }
-            CommitOutcome::Fenced => Err(self.control.after_fence()),
-        }?;
+            CommitOutcome::Ended(why) => {
+                self.control.uncover(&mut life.carried.allowance, records, bytes);
+                Err(crossing.ended(&mut life.log, receipt.index, why))
+            }
+            CommitOutcome::Fenced => Err(RunFault::Fenced),
+        };
+        let commit_took = committing.elapsed();
+        if let (Err(_), false, Some(meters)) = (&sink, is_outside, self.report.meters()) {
+            meters.commit_failed(self.number, jiff::Timestamp::now().as_millisecond());
+        }
+        let sink = sink?;
         // The transaction is visible. Crash here: the next life finds the position, and with it
         // that the intent was committed.
-        life.carried.went_through();
+        life.carried.went_through(turn.len());
         life.proved = Instant::now();
         life.sequence += 1;
         life.manifest = position.manifest;
@@ -767,6 +894,21 @@ impl Shard<'_> {
         let next: Vec<(u32, i32, i64)> =
             spans.iter().map(|s| (s.topic, s.partition, s.end)).collect();
         life.source.commit_group(&next);
+        if let Some(meters) = self.report.meters() {
+            let upserts = origins.iter().filter(|origin| origin.kind() == RowKind::Upsert).count();
+            let crossed = Crossed {
+                turn,
+                protected: &life.protected,
+                rows: (upserts as u64, origins.len() as u64),
+                records,
+                bytes,
+                set_aside: quarantined,
+                took: began.elapsed(),
+                commit_took,
+                now_ms: jiff::Timestamp::now().as_millisecond(),
+            };
+            meters.crossed(self.number, &crossed);
+        }
         self.report.committed(records, Some(quarantined));
         trace.end(&[("records", records), ("quarantined", quarantined)]);
         Ok(sink)
@@ -777,6 +919,28 @@ impl Shard<'_> {
         Withdrawal::of(&self.crossing.plan, &self.crossing.pipeline.changes)
     }
 
+    /// Says once in a life which column refuses rows with a code. Names, and where the first one lies.
+    fn set_aside(
+        &self,
+        life: &mut Life,
+        origin: &Origin,
+        code: &'static str,
+        column: Option<&str>,
+    ) {
+        if !life.told.insert((code, column.map(str::to_owned))) {
+            return;
+        }
+        let fields = json!({
+            "shard": self.number,
+            "code": code,
+            "column": column,
+            "topic": self.crossing.topic_name(origin.topic),
+            "partition": origin.partition,
+            "offset": origin.offset,
+        });
+        self.report.event("set_aside", fields);
+    }
+
     /// Refuses one record: into the quarantine, or, where there is a reason, by holding its
     /// partition. Says whether the turn was cut.
     fn refuse(
@@ -785,20 +949,21 @@ impl Shard<'_> {
         turn: &mut Turn,
         origin: &Origin,
         holds: Option<Reason>,
-        code: &'static str,
+        cause: Cause,
     ) -> Result<bool, RunFault> {
+        let Cause { by, code } = cause;
         let (source, offset) = ((origin.topic, origin.partition), origin.offset);
         if turn.is_cut(source, offset) {
             return Ok(false);
         }
         if turn.is_again() {
-            turn.refuse(Refused { source, offset, code });
+            turn.refuse(Refused { source, offset, by, code });
             return Ok(false);
         }
         let reason = match holds {
             Some(reason) => reason,
             None if life.quota.take(Instant::now()) => {
-                turn.refuse(Refused { source, offset, code });
+                turn.refuse(Refused { source, offset, by, code });
                 return Ok(false);
             }
             None => Reason::new("quarantine_limit", format!("quarantine limit reached: {code}")),
@@ -847,7 +1012,9 @@ impl Shard<'_> {
 
     /// Writes down that a partition goes on which the ledger holds.
     fn resume(&self, life: &mut Life, source: Source, end: i64) -> Result<(), RunFault> {
-        let Some(offset) = life.ledgered.get(&source).copied() else { return Ok(()) };
+        let Some(offset) = life.ledgered.get(&source).map(|known| known.offset) else {
+            return Ok(());
+        };
         if end <= offset {
             return Ok(());
         }
@@ -859,33 +1026,6 @@ impl Shard<'_> {
             release: self.crossing.release_digest.clone(),
         })?;
         Ok(())
-    }
-
-    /// Seals what the turn refuses and sends it to the quarantine; says how many, once all are
-    /// acknowledged.
-    fn quarantine(&self, life: &mut Life, turn: &Turn) -> Result<u64, RunFault> {
-        let crossing = self.crossing;
-        let gate = &life.gate;
-        if turn.refused().is_empty() {
-            return Ok(0);
-        }
-        crossing.may_set_aside()?;
-        let sealed = turn
-            .seal_refused(|refused, record| {
-                crossing.seal_quarantine(gate, self.number, refused, record)
-            })
-            .into_iter()
-            .collect::<Result<Vec<_>, RunFault>>()?;
-        life.quarantine.send(&sealed, &crossing.names.quarantine).map_err(|fault| {
-            match fault.stays() {
-                true => RunFault::Edge(fault.to_string()),
-                false => RunFault::Again(format!("quarantine topic: {fault}")),
-            }
-        })?;
-        // Its key may have been destroyed while the topic took its time: then the position stays, and
-        // the next life sets the records aside again.
-        crossing.may_set_aside()?;
-        Ok(sealed.len() as u64)
     }
 
     /// What is due once a second: a checkpoint of what is committed, and a look at what changes
@@ -900,9 +1040,7 @@ impl Shard<'_> {
         }
         life.log.idle();
         self.control.idle();
-        if life.learned.elapsed() >= LEARN {
-            self.learn(life)?;
-        }
+        self.learn(life)?;
         // One shard asks for all: they end together.
         if self.number == 0 && life.proved.elapsed() >= PROVE {
             self.control.prove()?;

@@ -242,6 +242,8 @@ fn notes(store: &Store, retention: Retention) -> Vec<String> {
         "encrypted values (fpe) and reversible tokens of domains without keys per subject open while \
          the keys of their domain live",
         &set_aside,
+        "rows of statistics' open windows, and of some that are closed, lie sealed in the stores under \
+         `state`, and in copies of them, until their pages are written over or the files are deleted",
         "the source, and what columns show as it is or coarser, are not reached by keys",
     ]
     .map(str::to_owned)
@@ -270,6 +272,7 @@ fn write_down(
         subjects: names(subjects),
         keys: certificate.destroyed.key_ids.len() as u32,
         certificate: digest,
+        at: certificate.at.clone(),
         by: wanted.by.to_owned(),
         reason: wanted.reason.to_owned(),
     }])?;

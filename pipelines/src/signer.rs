@@ -5,15 +5,18 @@
 
 mod agent;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use douane_ledger::dsse::Envelope;
-use douane_ledger::signing::{SigningKey, VerifyingKey};
+use douane_ledger::signing::{KeyFault as PublicFault, SigningKey, VerifyingKey};
+use zeroize::Zeroizing;
 
 use crate::config::Pkcs11Home;
 use crate::fault::RunFault;
-use crate::key_home::TokenKey;
+use crate::key_home::{self, KeyFault, TokenKey};
+use crate::names::typed;
 use agent::Agent;
 
 /// Where a person's signing key is, as `--key` says it.
@@ -115,16 +118,8 @@ impl Signer {
     /// Reads the file, or asks the agent or the token whether the key is there.
     pub fn open(at: &KeyAt) -> Result<Self, RunFault> {
         match at {
-            KeyAt::File(path) => {
-                let bytes = read(path)?;
-                let key = SigningKey::from_bytes(&bytes);
-                key.map(Self::File).map_err(|fault| unusable(path, &fault))
-            }
-            KeyAt::Agent(public) => {
-                let text = String::from_utf8_lossy(&read(public)?).into_owned();
-                let key = VerifyingKey::parse(&text).map_err(|fault| unusable(public, &fault))?;
-                Agent::of_environment(key).map(Self::Agent)
-            }
+            KeyAt::File(path) => private_key(path).map(Self::File),
+            KeyAt::Agent(public) => Agent::of_environment(public_key(public)?).map(Self::Agent),
             KeyAt::Token(home) => Ok(Self::Token(TokenKey::open(home)?)),
         }
     }
@@ -155,15 +150,59 @@ fn no(fault: impl std::fmt::Display) -> RunFault {
     RunFault::Keys(format!("the signature that came back: {fault}"))
 }
 
-fn unusable(path: &Path, fault: &impl std::fmt::Display) -> RunFault {
-    RunFault::Keys(format!("{}: {fault}", path.display()))
+/// A person's private key, from a file that nobody else may read.
+pub fn private_key(path: &Path) -> Result<SigningKey, RunFault> {
+    let bytes = match key_home::read(path) {
+        // Everybody may read a public half: of that its rights are not what is wrong.
+        Err(KeyFault::Open { .. }) if is_public(&read(path)?) => return Err(a_public_half(path)),
+        Err(KeyFault::Missing(_)) => return Err(unread(path, io::ErrorKind::NotFound)),
+        Err(KeyFault::Io { kind, .. }) => return Err(unread(path, kind)),
+        read => read?,
+    };
+    if is_public(&bytes) {
+        return Err(a_public_half(path));
+    }
+    SigningKey::from_bytes(&bytes).map_err(|fault| {
+        let next = "name a key in PKCS#8, as `keys init --approver` and `openssl genpkey \
+                    -algorithm ed25519` write it";
+        RunFault::Keys(format!("{}: {fault}\n  next: {next}", path.display()))
+    })
+}
+
+/// The public half of a person's key.
+pub fn public_key(path: &Path) -> Result<VerifyingKey, RunFault> {
+    let bytes = Zeroizing::new(read(path)?);
+    VerifyingKey::parse(&String::from_utf8_lossy(&bytes)).map_err(|fault| {
+        let beside = key_home::public(path);
+        let next = match fault {
+            PublicFault::Private if beside.exists() => format!("name `{}`", typed(&beside)),
+            _ => "name the `.pub` that `keys init` or `ssh-keygen -t ed25519` put beside the key"
+                .to_owned(),
+        };
+        RunFault::Keys(format!("{}: {fault}\n  next: {next}", path.display()))
+    })
+}
+
+fn is_public(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| VerifyingKey::parse(text).is_ok())
+}
+
+fn a_public_half(path: &Path) -> RunFault {
+    let private = path.with_extension("");
+    let next = match path.extension().is_some_and(|end| end == "pub") && private.exists() {
+        true => format!("name `{}`", typed(&private)),
+        false => "name the file of the private half".to_owned(),
+    };
+    let why = "this is a public key; expected the private half";
+    RunFault::Keys(format!("{}: {why}\n  next: {next}", path.display()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, RunFault> {
-    std::fs::read(path).map_err(|error| {
-        let why = error.kind();
-        RunFault::File(format!("{}: {why}\n  next: mend the name or its rights", path.display()))
-    })
+    std::fs::read(path).map_err(|error| unread(path, error.kind()))
+}
+
+fn unread(path: &Path, why: io::ErrorKind) -> RunFault {
+    RunFault::File(format!("{}: {why}\n  next: mend the name or its rights", path.display()))
 }
 
 #[cfg(test)]
@@ -199,6 +238,42 @@ mod tests {
             let why = bad.parse::<KeyAt>().unwrap_err();
             assert!(why.contains(word) && !why.contains("1234"), "{bad}: {why}");
         }
+    }
+
+    /// A person's key stands in the files and in a folder of ours: who may read it may sign as that person.
+    #[test]
+    fn a_persons_key_is_read_where_nobody_else_may_bad_rights_bad_half_bad_form() {
+        let dir = tempfile::tempdir().unwrap();
+        let (key, public) = (dir.path().join("ada"), dir.path().join("ada.pub"));
+        key_home::init_approver("ada", &key).unwrap();
+        let chmod = |mode| {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(&key, mode).unwrap();
+        };
+        let told = |path: &Path| private_key(path).map(drop).unwrap_err().told();
+        // The control of each refusal: with its own rights the same file is taken.
+        assert_eq!(private_key(&key).unwrap().verifying_key(), public_key(&public).unwrap());
+        for mode in [0o644, 0o640, 0o602] {
+            chmod(mode);
+            let told = told(&key);
+            let (rights, next) =
+                (format!("(mode {mode:04o})"), format!("`chmod go-rwx {}`", key.display()));
+            assert!(told.contains(&rights) && told.contains(&next), "{told}");
+        }
+        chmod(0o400);
+        assert!(private_key(&key).is_ok());
+
+        let next = |told: &str| told.split_once("\n  next: ").unwrap().1.to_owned();
+        assert_eq!(next(&told(&public)), format!("name `{}`", key.display()));
+        let fault = public_key(&key).unwrap_err().told();
+        assert_eq!(next(&fault), format!("name `{}`", public.display()));
+        let alone = dir.path().join("bo.pub");
+        std::fs::copy(&public, &alone).unwrap();
+        assert_eq!(next(&told(&alone)), "name the file of the private half");
+        let other = dir.path().join("notes");
+        key_home::create(&other, 0o600, b"not a key").unwrap();
+        assert!(next(&told(&other)).starts_with("name a key in PKCS#8"));
+        assert_eq!(next(&told(&dir.path().join("none"))), "mend the name or its rights");
     }
 
     #[test]

@@ -5,23 +5,31 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::SystemTime;
 
+use douane_connectors::edge::{Admin, Source as SourceEdge};
+use douane_ledger::dsse::Envelope;
 use douane_ledger::log::{self, Entry};
+use douane_ledger::release::State;
 use douane_schemas::record::RawRecord;
 use serde::Serialize;
 
 use crate::aggregate::drawing::{self, Failed};
+use crate::audit::column;
+use crate::clock::Clock;
 use crate::config::{self, Pipeline, Place};
 use crate::crossing::{PositionTopic, TRY};
 use crate::edges::Edges;
 use crate::evidence::{self, Hold};
 use crate::fault::RunFault;
 use crate::hold::{Reason, Retention, Waiting};
+use crate::identity;
 use crate::journals;
 use crate::keys;
-use crate::names::{Names, ledger_home};
-use crate::position::Layout;
-use crate::release;
+use crate::known::Known;
+use crate::names::{Names, ledger_home, typed};
+use crate::position::{Layout, Place as SourcePlace};
+use crate::release::{self, Signed};
 use crate::topics;
 use crate::turn::Source;
 
@@ -52,7 +60,8 @@ pub struct PartitionStatus {
     /// Where and why it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
-    /// Hours until retention deletes the first record that waits; `None` where it keeps all.
+    /// Hours until retention deletes the first record that waits; `None` where it keeps all, and where
+    /// nothing has waited for long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hours_left: Option<i64>,
 }
@@ -77,12 +86,32 @@ pub struct Stripped {
     pub offset: i64,
 }
 
+/// Why nothing of the pipeline crosses, whichever process runs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Standstill {
+    /// One snake_case word.
+    pub code: String,
+    /// What was found, and the next step.
+    pub message: String,
+}
+
+impl From<&RunFault> for Standstill {
+    fn from(fault: &RunFault) -> Self {
+        Self { code: fault.code().to_owned(), message: fault.told() }
+    }
+}
+
 /// One pipeline, as the outside and the ledger know it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
     pub pipeline: String,
     pub release: u64,
     pub release_expires: String,
+    /// Where the release in the file stands in its life, as people read it; "-" where there is none.
+    pub release_state: String,
+    /// Why nothing crosses, where that is so for all partitions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<Standstill>,
     pub epoch: u64,
     pub tasks: u32,
     pub transactions: u64,
@@ -137,11 +166,11 @@ impl Windows {
 }
 
 impl Status {
-    /// A partition waits for a person.
-    pub fn is_held(&self) -> bool {
-        self.partitions
-            .iter()
-            .any(|p| matches!(p.state, PartitionState::Held | PartitionState::Lost))
+    /// A partition waits for a person, or all of them do.
+    pub fn needs_people(&self) -> bool {
+        let waits =
+            |p: &PartitionStatus| matches!(p.state, PartitionState::Held | PartitionState::Lost);
+        !self.stopped.is_empty() || self.partitions.iter().any(waits)
     }
 
     /// The status as a person reads it.
@@ -155,9 +184,12 @@ impl Status {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         writeln!(
             out,
-            "{}: release {}, until {}; layout {} with {} tasks",
-            self.pipeline, self.release, self.release_expires, self.epoch, self.tasks
+            "{}: release {}, {}; layout {} with {} tasks",
+            self.pipeline, self.release, self.release_state, self.epoch, self.tasks
         )?;
+        for Standstill { message, .. } in &self.stopped {
+            writeln!(out, "NOTHING CROSSES: {message}")?;
+        }
         write!(out, "{} records in {} transactions", self.records, self.transactions)?;
         match self.quarantined {
             Some(quarantined) => writeln!(out, ", {quarantined} quarantined")?,
@@ -192,7 +224,10 @@ impl Status {
                 "  {}[{}]@{}  {state}, lag {}, shard {}",
                 p.topic, p.partition, p.next, p.lag, p.shard
             )?;
-            writeln!(out)?;
+            match p.hours_left.filter(|_| p.held.is_none()) {
+                Some(hours) => writeln!(out, ", retention deletes what waits in {hours} h")?,
+                None => writeln!(out)?,
+            }
         }
         for Stripped { leaf, topic, partition, offset } in &self.stripped {
             writeln!(
@@ -208,7 +243,7 @@ impl Status {
 }
 
 /// The pipelines of a file, each with its status or why there is none, and the topics that fit a
-/// pattern and are not read.
+/// pattern and are not read, as they may be printed.
 pub struct All {
     pub pipelines: Vec<(String, Result<Status, RunFault>)>,
     pub not_read: Vec<String>,
@@ -227,6 +262,7 @@ pub fn read_all(place: &Path, file: &Path) -> Result<All, RunFault> {
     let admin = Edges::of_place(&place).sovereign.admin().map_err(&fault)?;
     let not_read = topics::not_read(&*admin, &pipelines).map_err(&fault)?;
     let status = |pipeline: Pipeline| (pipeline.name.clone(), of(place.clone(), pipeline));
+    let not_read = topics::shown(&not_read);
     Ok(All { pipelines: pipelines.into_iter().map(status).collect(), not_read })
 }
 
@@ -246,15 +282,16 @@ fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
         }
     }
     let topic = global.topic(&names.position).map_err(RunFault::unreachable("global cluster"))?;
-    let topic = topic.ok_or_else(|| RunFault::missing(&names.position, "global"))?;
+    let missing = || topics::missing(&place, &pipeline.name, &names.position, "global");
+    let topic = topic.ok_or_else(missing)?;
     let positions = PositionTopic::new(&place, &pipeline, &edges, &keys, &topic.id);
     let layout = positions.layout()?.ok_or_else(|| RunFault::Topic {
         topic: names.position.clone(),
         what: "holds no layout: the pipeline has not run yet\n  next: `douane run FILE`".into(),
     })?;
-    let mut next: BTreeMap<Source, i64> =
-        layout.places.iter().map(|p| ((p.topic, p.partition), p.next)).collect();
-    let mut told = Told::default();
+    let mut at: BTreeMap<Source, SourcePlace> =
+        layout.places.iter().cloned().map(|p| ((p.topic, p.partition), p)).collect();
+    let mut told = OfLedgers::default();
     let mut transactions = 0;
     let home = ledger_home(&place.ledger_dir, &pipeline.name);
     journals::refresh(&place, &names, &pipeline.name)?;
@@ -263,7 +300,7 @@ fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
         transactions += head.sequence;
         closed = position.as_ref().and_then(|p| Some(p.closed.as_ref()?.window)).or(closed);
         for place in position.into_iter().flat_map(|p| p.places) {
-            next.insert((place.topic, place.partition), place.next);
+            at.insert((place.topic, place.partition), place);
         }
         let shard = head.shard;
         if let Some(head) = head.ledger {
@@ -274,16 +311,52 @@ fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
     }
     let control = log::read(&home, &names.control_log(), Some(&layout.control))?;
     let in_force = in_force(&control);
-    let files = files(&place, &pipeline, in_force);
+    // Past what the target's layout says, too: a start that is refused writes a revocation there.
+    let known = Known::of(&place, &pipeline)?;
+    let now = Clock::of(&place)?.now();
+    let envelope = release::envelope(&pipeline).ok();
+    let release_state =
+        envelope.as_ref().map(|e| release::state_at(&place, &pipeline, e, &known, now));
+    let held = release::hold(&place, &pipeline).map(|(signed, _)| signed);
+    let over = over(&place, &pipeline, &held, (&known, in_force), now)?;
+    let digest = envelope.as_ref().and_then(|envelope| release::digest(envelope).ok());
+    let files = match &over {
+        // The one release there is, and what ended it is told.
+        Some(_) if digest.as_ref() == in_force => None,
+        over => files(&held, in_force, over.is_some()),
+    };
+    let changed =
+        identity::refused(&pipeline, &names, &edges, &layout, &at.values().collect::<Vec<_>>())?;
+    let approval = match &held {
+        Ok(signed) => format!(
+            "release {} answers it: a process that runs takes it up within seconds, `douane run {}` \
+             where none does",
+            signed.release.version,
+            typed(&pipeline.file)
+        ),
+        Err(_) => release::next_approval(&place, &pipeline),
+    };
+    let waiting = (&told.held, approval.as_str());
+    let partitions = match partitions(&edges, &pipeline, &names, &layout, &at, waiting) {
+        // What is gone, or is another, may have no ends: why nothing crosses is told all the same.
+        Err(_) if changed.is_some() => Vec::new(),
+        partitions => partitions?,
+    };
+    let changed = changed.as_ref().map(Standstill::from);
     // What an older release let stay behind says nothing of this one.
     let stripped = told.stripped.into_iter().filter(|((of, ..), _)| Some(of) == in_force);
     let stripped = stripped.map(|(_, stripped)| stripped).collect();
-    let release = release::envelope(&pipeline)
-        .ok()
-        .and_then(|envelope| douane_ledger::release::draft(&envelope).ok());
+    let release = envelope.and_then(|envelope| douane_ledger::release::draft(&envelope).ok());
     Ok(Status {
         release: release.as_ref().map_or(0, |release| release.version),
+        release_state: match release_state {
+            Some(Ok(State::Approved { until, .. })) => format!("until {until}"),
+            Some(Ok(state)) => state.to_string(),
+            // A line of revocations that cannot be read: `stopped`, or `files`, says so.
+            Some(Err(_)) | None => "-".to_owned(),
+        },
         release_expires: release.map_or_else(|| "-".to_owned(), |release| release.expires),
+        stopped: over.into_iter().chain(changed).collect(),
         epoch: layout.epoch,
         tasks: layout.tasks,
         transactions,
@@ -292,7 +365,7 @@ fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
             Some(_) => None,
             None => Some(told.quarantined.saturating_sub(told.redriven)),
         },
-        partitions: partitions(&edges, &pipeline, &names, &layout, &next, &told.held)?,
+        partitions,
         stripped,
         windows: Windows::of(&place, &pipeline, closed, jiff::Timestamp::now().as_millisecond()),
         files,
@@ -300,16 +373,59 @@ fn of(place: Place, pipeline: Pipeline) -> Result<Status, RunFault> {
     })
 }
 
+/// Why no process may write: neither the release that it entered in the ledger last nor the one in the
+/// files lives. A process goes on under the first whatever the files say, and takes the second up.
+fn over(
+    place: &Place,
+    pipeline: &Pipeline,
+    held: &Result<Signed, RunFault>,
+    (known, in_force): (&Known, Option<&String>),
+    now: SystemTime,
+) -> Result<Option<Standstill>, RunFault> {
+    let stopped = |envelope: &Envelope| {
+        let state = match release::state_at(place, pipeline, envelope, known, now) {
+            // It cannot be told whether it was revoked: then nothing is written either.
+            Err(fault) => return Some(Standstill::from(&fault)),
+            Ok(State::Approved { .. } | State::Closed { .. }) => return None,
+            Ok(state) => state,
+        };
+        let file = typed(&pipeline.file);
+        let next = match state {
+            State::Expired { .. } => format!(
+                "`douane release renew {file} --author NAME` drafts it anew, then have it signed"
+            ),
+            State::Revoked { .. } | State::Rejected { .. } => format!(
+                "`douane release propose {file}` drafts another: signed, it starts the stream again"
+            ),
+            _ => format!("`douane release show {file}` says who signed"),
+        };
+        let code = state.word().to_owned();
+        Some(Standstill { code, message: format!("the release is {state}\n  next: {next}") })
+    };
+    let Some(digest) = in_force else { return Ok(None) };
+    let running = match column::kept(place, digest)? {
+        Some(kept) => Some(kept),
+        // A ledger of before releases were kept.
+        None => release::envelope(pipeline)
+            .ok()
+            .filter(|envelope| release::digest(envelope).is_ok_and(|found| found == *digest)),
+    };
+    let over = running.as_ref().and_then(stopped);
+    let goes_on = held.as_ref().is_ok_and(|signed| stopped(&signed.envelope).is_none());
+    Ok(over.filter(|_| !goes_on))
+}
+
 /// The files as a running process would plan them aside, beside the release that it entered in the
-/// ledger last.
-fn files(place: &Place, pipeline: &Pipeline, last: Option<&String>) -> Option<String> {
-    match (release::hold(place, pipeline), last) {
-        (Ok((signed, _)), Some(last)) if signed.digest != *last => Some(format!(
+/// ledger last. `over`: that one is dead, and is told already.
+fn files(held: &Result<Signed, RunFault>, last: Option<&String>, over: bool) -> Option<String> {
+    match (held, last) {
+        (Ok(signed), Some(last)) if signed.digest != *last => Some(format!(
             "release {} holds and is not in force yet: a process that runs takes it up within \
              seconds, or says why not (`swap_refused`)",
             signed.release.version
         )),
         (Ok(_), _) => None,
+        (Err(fault), _) if over => Some(format!("do not hold: none can be started\n  {fault}")),
         (Err(fault), _) => Some(format!(
             "do not hold: a process that runs goes on as it was, and none can be started\n  {fault}"
         )),
@@ -326,7 +442,7 @@ fn in_force(control: &[(u64, Entry)]) -> Option<&String> {
 
 /// What the ledgers of the shards tell.
 #[derive(Default)]
-struct Told {
+struct OfLedgers {
     records: u64,
     quarantined: u64,
     redriven: u64,
@@ -335,7 +451,7 @@ struct Told {
     stripped: BTreeMap<(String, String, String), Stripped>,
 }
 
-impl Told {
+impl OfLedgers {
     /// Takes in one shard's log. `size`: as many entries as the target's position covers.
     fn take(
         &mut self,
@@ -378,7 +494,9 @@ impl Told {
         }
         // Of a partition that was dealt anew, its owner's word counts. Another's is what is known
         // until the owner has read.
-        for (source, hold) in evidence::held(entries.iter().map(|(_, entry)| entry), topics) {
+        let mut holds = evidence::Holds::new(topics);
+        entries.iter().for_each(|(_, entry)| holds.take(entry));
+        for (source, hold) in holds.held {
             if owns(source) {
                 self.held.insert(source, hold);
             } else {
@@ -405,32 +523,21 @@ fn partitions(
     pipeline: &Pipeline,
     names: &Names,
     layout: &Layout,
-    next: &BTreeMap<Source, i64>,
-    held: &BTreeMap<Source, Hold>,
+    at: &BTreeMap<Source, SourcePlace>,
+    (held, approval): (&BTreeMap<Source, Hold>, &str),
 ) -> Result<Vec<PartitionStatus>, RunFault> {
-    let fault = RunFault::unreachable("sovereign cluster");
-    let admin = edges.sovereign.admin().map_err(&fault)?;
-    let source = edges.sovereign.source(&names.group, &pipeline.source.topics).map_err(&fault)?;
+    let mut side = SourceSide::open(edges, pipeline, names)?;
     let mut partitions = Vec::new();
-    for (&(topic, partition), &next) in next {
-        let (low, high) = source.watermarks(topic, partition).map_err(&fault)?;
-        let name = pipeline.source.topics[topic as usize].clone();
+    for (&(topic, partition), &SourcePlace { next, .. }) in at {
+        let (low, high) = side.extent((topic, partition))?;
+        let Some(name) = pipeline.source.topics.get(topic as usize).cloned() else { continue };
         let held = held.get(&(topic, partition)).filter(|hold| hold.offset >= next);
-        let retention = match held {
-            None => Retention::Unknown,
-            Some(hold) => {
-                let retention_ms = admin.topic_config(&name).map_err(&fault)?.retention_ms;
-                let made_at = match retention_ms {
-                    ..0 => None,
-                    _ => made_at(edges, &name, partition, hold.offset)?,
-                };
-                Retention::of(retention_ms, made_at, jiff::Timestamp::now().as_millisecond())
-            }
-        };
+        let hold = held.map(|hold| hold.offset);
+        let retention = side.retention((topic, partition), next, (low, high), hold)?;
         let message = |hold: &Hold| {
             let Hold { offset, reason } = hold;
-            let (topic, offset) = (name.as_str(), *offset);
-            Waiting { pipeline, topic, partition, offset, reason, retention }.to_string()
+            let (topic, offset, approval) = (name.as_str(), *offset, Some(approval));
+            Waiting { pipeline, topic, partition, offset, reason, retention, approval }.to_string()
         };
         let held = held.map(|hold| Held {
             offset: hold.offset,
@@ -445,14 +552,116 @@ fn partitions(
             next,
             lag: (high - next).max(0),
             held,
-            hours_left: match retention {
-                Retention::Hours(hours) => Some(hours),
-                Retention::Keeps | Retention::Unknown => None,
-            },
+            hours_left: retention.hours(),
         });
     }
-    source.close();
+    side.source.close();
     Ok(partitions)
+}
+
+/// Takes up what the source alone can tell, where the target cannot be asked where a pipeline stands:
+/// nothing crosses then, and what waits grows older. Positions stay those that were read last.
+pub fn look_at_source(place: &Path, file: &Path, known: &mut [Status]) -> Result<(), RunFault> {
+    let (place, pipelines) = config::load_all(place, file).map_err(RunFault::Findings)?;
+    for status in known {
+        let Some(pipeline) = pipelines.iter().find(|one| one.name == status.pipeline) else {
+            continue;
+        };
+        let edges = Edges::of(&place, pipeline);
+        let mut side = SourceSide::open(&edges, pipeline, &Names::of(&place, pipeline))?;
+        for p in &mut status.partitions {
+            let at = pipeline.source.topics.iter().position(|topic| *topic == p.topic);
+            let Some(topic) = at.and_then(|at| u32::try_from(at).ok()) else { continue };
+            let source = (topic, p.partition);
+            let (low, high) = side.extent(source)?;
+            let hold = p.held.as_ref().map(|held| held.offset);
+            p.hours_left = side.retention(source, p.next, (low, high), hold)?.hours();
+            p.lag = (high - p.next).max(0);
+            p.state = PartitionState::of(p.next, low, high, hold.is_some());
+        }
+        side.source.close();
+    }
+    Ok(())
+}
+
+/// The source's side of the partitions: where they end, and when what waits in them is deleted.
+struct SourceSide<'a> {
+    edges: &'a Edges,
+    pipeline: &'a Pipeline,
+    admin: Box<dyn Admin>,
+    source: Box<dyn SourceEdge>,
+    /// `retention.ms` of each topic that was asked for it.
+    kept_ms: BTreeMap<u32, i64>,
+}
+
+impl<'a> SourceSide<'a> {
+    fn open(edges: &'a Edges, pipeline: &'a Pipeline, names: &Names) -> Result<Self, RunFault> {
+        let fault = RunFault::unreachable("sovereign cluster");
+        let admin = edges.sovereign.admin().map_err(&fault)?;
+        let source = edges.sovereign.source(&names.group, &pipeline.source.topics);
+        let source = source.map_err(&fault)?;
+        Ok(Self { edges, pipeline, admin, source, kept_ms: BTreeMap::new() })
+    }
+
+    fn extent(&self, (topic, partition): Source) -> Result<(i64, i64), RunFault> {
+        let extent = self.source.watermarks(topic, partition);
+        extent.map_err(RunFault::unreachable("sovereign cluster"))
+    }
+
+    /// When what waits in a partition is deleted: the record that it is held at, or the first one that has
+    /// not crossed, once that has waited. Of records on their way none is read, and their time is asked
+    /// for in one request. One that is older than what lies before it counts as that: a segment is deleted
+    /// by the youngest record in it.
+    fn retention(
+        &mut self,
+        (topic, partition): Source,
+        next: i64,
+        (low, high): (i64, i64),
+        hold: Option<i64>,
+    ) -> Result<Retention, RunFault> {
+        let fault = RunFault::unreachable("sovereign cluster");
+        // A window of statistics waits for its end, and is in the store.
+        let lags = self.pipeline.aggregate.is_none() && (low..high).contains(&next);
+        let Some(name) = self.pipeline.source.topics.get(topic as usize) else {
+            return Ok(Retention::Unknown);
+        };
+        if hold.is_none() && !lags {
+            return Ok(Retention::Unknown);
+        }
+        let kept_ms = match self.kept_ms.get(&topic) {
+            Some(kept_ms) => *kept_ms,
+            None => {
+                let kept_ms = self.admin.topic_config(name).map_err(&fault)?.retention_ms;
+                self.kept_ms.insert(topic, kept_ms);
+                kept_ms
+            }
+        };
+        if kept_ms < 0 {
+            return Ok(Retention::Keeps);
+        }
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        if hold.is_none() {
+            let since_ms = now_ms - on_its_way_ms(kept_ms, self.pipeline.publish_ms);
+            let young = self.source.offset_for_time(topic, partition, since_ms).map_err(&fault)?;
+            if young.is_some_and(|young| young <= next) {
+                return Ok(Retention::Unknown);
+            }
+        }
+        let made_at = made_at(self.edges, name, partition, hold.unwrap_or(next))?;
+        Ok(Retention::of(kept_ms, made_at, now_ms))
+    }
+}
+
+/// A record that is younger is on its way: two periods of `publish`, and at least an hour; of a source that
+/// keeps its records for two days or less, half of that, for there a day that is left is nothing to be woken by.
+fn on_its_way_ms(kept_ms: i64, publish_ms: Option<u64>) -> i64 {
+    const HOUR_MS: i64 = 3_600_000;
+    let periods_ms = publish_ms.map_or(0, |every_ms| every_ms.saturating_mul(2));
+    let waits_ms = i64::try_from(periods_ms).unwrap_or(i64::MAX).max(HOUR_MS);
+    match kept_ms <= 48 * HOUR_MS {
+        true => kept_ms / 2,
+        false => waits_ms.min(kept_ms / 2),
+    }
 }
 
 /// When the record at an offset was made, in milliseconds since the epoch.
@@ -476,9 +685,16 @@ fn made_at(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use douane_ledger::log::{Intent, RefusedEntry, SpanEntry};
+    use douane_ledger::release::Limits;
+    use douane_ledger::signing::SigningKey;
+    use douane_ledger::trust::{self, Approver, Role, Root};
 
     use super::*;
+    use crate::cases;
+    use crate::release::Proposal;
 
     fn refused(n: i64) -> Vec<RefusedEntry> {
         let entry =
@@ -489,6 +705,75 @@ mod tests {
     fn intent(records: u64, n: i64) -> Entry {
         let spans = vec![SpanEntry { topic: "t".into(), partition: 0, start: 0, end: 1 }];
         Entry::Intent(Intent { records, spans, refused: refused(n), ..Intent::default() })
+    }
+
+    /// Neither what a process runs under nor what it could take up may be dead unsaid.
+    #[test]
+    fn nothing_crosses_where_no_release_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let lint = Path::new("testdata/lint");
+        let (mut place, pipeline) =
+            config::load(&lint.join("douane.yaml"), &lint.join("pipeline_good_least.yaml"))
+                .unwrap();
+        place.ledger_dir = dir.path().to_owned();
+        place.trust = dir.path().join("trust.json");
+        let key = |seed| SigningKey::from_seed(&[seed; 32]).unwrap();
+        let person = |name: &str, seed, roles: &[Role]| Approver {
+            name: name.into(),
+            key: key(seed).verifying_key(),
+            roles: roles.to_vec(),
+        };
+        let people = vec![
+            person("ada", 1, &[Role::Approve, Role::Revoke]),
+            person("kay", 2, &[Role::Trust]),
+        ];
+        let root = trust::sign(&Root::first(1, people), &[&key(1), &key(2)]).unwrap();
+        std::fs::write(&place.trust, root.to_bytes().unwrap()).unwrap();
+        let plan = cases::plan(&pipeline).unwrap();
+        let put = |version: u64, days: u64| {
+            let proposal = Proposal {
+                author: "cleo".to_owned(),
+                life: Duration::from_secs(days * 86_400),
+                limits: Limits { records: None, bytes: None, epsilon: None },
+                once: None,
+            };
+            let draft = release::draft(&place, &pipeline, &plan, &proposal, version).unwrap();
+            let envelope = douane_ledger::release::sign(&draft, &[&key(1)]).unwrap();
+            let digest = release::digest(&envelope).unwrap();
+            column::keep(&place, &digest, &envelope).unwrap();
+            digest
+        };
+        let (short, long) = (put(1, 1), put(2, 9));
+        let now = SystemTime::now();
+        let later = now + Duration::from_secs(3 * 86_400);
+        let approved = |digest: &String| Entry::Approved {
+            release: digest.clone(),
+            fingerprint: "f".into(),
+            approvers: Vec::new(),
+            overrides: Vec::new(),
+        };
+        let revoked =
+            Entry::Revoked { release: long.clone(), by: "ada".into(), reason: "x".into() };
+        let closed = Entry::Closed { release: short.clone(), set_aside: 0 };
+        let [ran, stopped, through] = [None, Some(&revoked), Some(&closed)].map(|entry| {
+            let log = [approved(&short), approved(&long)];
+            Known::told(log.iter().chain(entry))
+        });
+        let none = Err(RunFault::Release("x".into()));
+        for (known, under, at, code, next) in [
+            (&ran, &short, now, None, ""),
+            (&ran, &short, later, Some("expired"), "douane release renew "),
+            (&ran, &long, later, None, ""),
+            (&stopped, &long, now, Some("revoked"), "douane release propose "),
+            // A span that is through is over, whatever the clock says since.
+            (&through, &short, later, None, ""),
+        ] {
+            let over = over(&place, &pipeline, &none, (known, Some(under)), at).unwrap();
+            assert_eq!(over.as_ref().map(|over| over.code.as_str()), code);
+            assert!(over.is_none_or(|over| over.message.contains(next)), "{code:?}");
+        }
+        // Nothing of it is known: nothing is said.
+        assert_eq!(over(&place, &pipeline, &none, (&ran, None), later).unwrap(), None);
     }
 
     #[test]
@@ -509,7 +794,7 @@ mod tests {
         .map(|(index, entry)| (index as u64, entry))
         .collect();
         for (size, records, quarantined) in [(7, 80, 8), (6, 40, 8), (5, 10, 1), (0, 0, 0)] {
-            let mut told = Told::default();
+            let mut told = OfLedgers::default();
             told.take(&log, size, &["t".to_owned()], |_| true);
             assert_eq!((told.records, told.quarantined), (records, quarantined), "{size}");
         }
@@ -527,7 +812,7 @@ mod tests {
         };
         let log = [stripped(3, "a", "old"), stripped(5, "a", "new"), stripped(9, "a", "new")];
         let log: Vec<(u64, Entry)> = (0..).zip(log).collect();
-        let mut told = Told::default();
+        let mut told = OfLedgers::default();
         told.take(&log, 3, &["t".to_owned()], |_| true);
         let offsets: Vec<i64> = told.stripped.values().map(|stripped| stripped.offset).collect();
         assert_eq!(offsets, [5, 3], "by release: new, old");
@@ -542,7 +827,7 @@ mod tests {
         let owner = [held(0, "the owner's")];
         let other = [held(0, "another's"), held(1, "nobody else's")];
         for owner_first in [true, false] {
-            let mut told = Told::default();
+            let mut told = OfLedgers::default();
             let mut logs = [(&owner[..], true), (&other[..], false)];
             if !owner_first {
                 logs.reverse();
@@ -553,6 +838,18 @@ mod tests {
             let reasons: Vec<&str> =
                 told.held.values().map(|hold| hold.reason.text.as_str()).collect();
             assert_eq!(reasons, ["the owner's", "nobody else's"], "{owner_first}");
+        }
+    }
+
+    #[test]
+    fn what_has_just_come_is_on_its_way() {
+        const HOUR: i64 = 3_600_000;
+        for (kept_h, publish_h, expected_h) in
+            [(168, 0, 1), (168, 12, 24), (168, 120, 84), (24, 2, 12), (2, 0, 1)]
+        {
+            let publish_ms = Some(publish_h * 3_600_000).filter(|ms| *ms > 0);
+            let found = on_its_way_ms(kept_h * HOUR, publish_ms);
+            assert_eq!(found, expected_h * HOUR, "{kept_h} {publish_h}");
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use douane_connectors::kafka::expiry::{Expiry, expiries};
 use douane_ledger::canonical;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::aggregate;
@@ -177,7 +177,7 @@ impl Watch {
     fn tell_ends(&mut self, report: &Report) {
         let now = Timestamp::now();
         for end in &self.ends {
-            let (ends_soon, is_over) = (soon(end) <= now, end.ends <= now);
+            let (ends_soon, is_over) = (end.soon() <= now, end.ends <= now);
             let said = (end.clone(), is_over);
             if !ends_soon || self.told.contains(&said) {
                 continue;
@@ -324,14 +324,6 @@ fn secret_files(place: &Place) -> Vec<PathBuf> {
     clusters.into_iter().flat_map(|one| one.secret_files()).map(Path::to_owned).collect()
 }
 
-/// From when on it is said that something ends: a fifth of its time before, at most a week.
-fn soon(end: &Expiry) -> Timestamp {
-    const WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
-    let fifth =
-        end.begins.map_or(SignedDuration::ZERO, |begins| end.ends.duration_since(begins) / 5);
-    end.ends.checked_sub(fifth.min(WEEK)).unwrap_or(end.ends)
-}
-
 /// Digest of what lies in the files; one that cannot be read has a digest too. Of a folder of
 /// policies which files there are.
 fn digest(files: &[PathBuf]) -> String {
@@ -401,21 +393,6 @@ mod tests {
         std::fs::write(&files[0], "").unwrap();
         std::fs::write(&files[1], "x").unwrap();
         assert_ne!(digest(&files), one);
-    }
-
-    #[test]
-    fn it_is_said_a_fifth_of_its_time_before_and_at_most_a_week() {
-        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
-        let end = |begins: Option<&str>| Expiry {
-            zone: "z".into(),
-            file: "f".into(),
-            begins: begins.map(at),
-            ends: at("2026-06-11T00:00:00Z"),
-        };
-        let soon = |begins| soon(&end(begins)).to_string();
-        assert_eq!(soon(Some("2026-06-10T00:00:00Z")), "2026-06-10T19:12:00Z");
-        assert_eq!(soon(Some("2025-06-11T00:00:00Z")), "2026-06-04T00:00:00Z");
-        assert_eq!(soon(None), "2026-06-11T00:00:00Z");
     }
 
     #[test]

@@ -2,14 +2,23 @@
 //! and makes none.
 
 use douane_connectors::edge::{Admin, EdgeFault, TopicConfig, TopicIdentity};
+use douane_schemas::names::printable_topic;
 
 use crate::config::{LedgerHome, Pipeline, Place};
+use crate::fault::RunFault;
 use crate::group;
-use crate::names::Names;
+use crate::names::{Names, ledger_home};
 use crate::position::Layout;
 
 /// Shards that a new position topic has room for. `tasks` may grow up to it without a new topic.
 const SHARDS_FORESEEN: u32 = 32;
+/// As Kafka calls it.
+const CREATE_TIME: &str = "CreateTime";
+/// Why a record's time is its writer's.
+const OF_RECORDS: &str =
+    "a record's time is signed, and whoever receives refuses another one in its place";
+const OF_MANIFESTS: &str =
+    "by a manifest's time whoever receives tells whether its release was live";
 
 /// What a topic of a pipeline must be like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +43,8 @@ pub struct Expected {
     pub otherwise: &'static str,
     /// What is in it has no other home: nothing of it is ever deleted.
     pub keeps_all: bool,
+    /// A record's time is its writer's: why.
+    pub own_time: Option<&'static str>,
 }
 
 /// The topics that a pipeline needs beside its source.
@@ -50,6 +61,7 @@ pub fn expectations(place: &Place, names: &Names) -> Vec<Expected> {
         retention_ms: None,
         otherwise: "a deleted position is a second copy of everything",
         keeps_all: false,
+        own_time: None,
     };
     let own = |name: &String| of_zone(place, name);
     let shards = Layout::position_partition(SHARDS_FORESEEN.max(place.tasks) - 1) + 1;
@@ -64,9 +76,9 @@ pub fn expectations(place: &Place, names: &Names) -> Vec<Expected> {
         ..own(&names.journal)
     });
     let mut all = vec![
-        Expected { partitions: None, ..base(&names.data) },
+        Expected { partitions: None, own_time: Some(OF_RECORDS), ..base(&names.data) },
         // Evidence: nothing deletes it by age.
-        Expected { retention_ms: Some(-1), ..base(&names.manifest) },
+        Expected { retention_ms: Some(-1), own_time: Some(OF_MANIFESTS), ..base(&names.manifest) },
         Expected {
             partitions: Some(shards),
             partitions_min: shards_min,
@@ -93,7 +105,34 @@ fn of_zone(place: &Place, name: &str) -> Expected {
         retention_ms: None,
         otherwise: "what is deleted by age is forgotten",
         keeps_all: false,
+        own_time: None,
     }
+}
+
+/// One of a pipeline's own topics, where it is not there.
+pub fn missing(place: &Place, pipeline: &str, topic: &str, side: &str) -> RunFault {
+    match gone(place, pipeline, side) {
+        None => RunFault::missing(topic, side),
+        Some(what) => RunFault::Topic { topic: topic.to_owned(), what },
+    }
+}
+
+/// What has run and lost a topic of its own must not be told to make an empty one: it would not be the
+/// one whose positions and evidence the ledger knows. `None`: it has not run here.
+pub fn gone(place: &Place, pipeline: &str, side: &str) -> Option<String> {
+    ledger_home(&place.ledger_dir, pipeline).exists().then(|| {
+        let next = match side {
+            // Nothing goes by what is in it: whoever gives it up may, knowingly.
+            "sovereign" => {
+                "restore the topic; or, where what was set aside may be lost, `douane doctor FILE \
+                 --create --quarantine-anew`"
+            }
+            _ => "restore the topic, or begin anew under another pipeline name and sink topic",
+        };
+        format!(
+            "is gone from the {side} cluster, but the ledger knows this pipeline\n  next: {next}"
+        )
+    })
 }
 
 /// The topics that workers of a group share, if the place has one.
@@ -123,6 +162,21 @@ pub fn not_read(sovereign: &dyn Admin, pipelines: &[Pipeline]) -> Result<Vec<Str
     found.retain(|topic| fits(topic) && !read.contains(&topic));
     found.sort();
     Ok(found)
+}
+
+/// What nobody reads, as it may be printed: nobody named these topics here. Numbered by its place among
+/// all of them.
+pub fn shown(not_read: &[String]) -> Vec<String> {
+    shown_beyond(not_read, &[])
+}
+
+/// As [`shown`], without those that were told, and by the same numbers.
+pub fn shown_beyond(not_read: &[String], told: &[String]) -> Vec<String> {
+    (1..)
+        .zip(not_read)
+        .filter(|(_, topic)| !told.contains(topic))
+        .map(|(n, topic)| printable_topic(topic, n))
+        .collect()
 }
 
 impl Expected {
@@ -156,10 +210,19 @@ impl Expected {
                 config.retention_ms
             ));
         }
-        if self.keeps_all && config.retention_bytes != -1 {
+        if self.keeps_all && config.retention_bytes != Some(-1) {
             wrong.push(format!(
                 "retention.bytes is {}, must be -1: a ledger that ends is none",
-                config.retention_bytes
+                told(config.retention_bytes.as_ref())
+            ));
+        }
+        if let Some(why) = self.own_time
+            && config.timestamp_type.as_deref() != Some(CREATE_TIME)
+        {
+            wrong.push(format!(
+                "message.timestamp.type is {}, must be {CREATE_TIME}: {why}; what is there \
+                 already stays as it is; next: set it on the topic",
+                told(config.timestamp_type.as_ref())
             ));
         }
         if let Some(replication) = self.replication
@@ -171,11 +234,11 @@ impl Expected {
             ));
         }
         if let Some(min_insync) = self.min_insync
-            && config.min_insync_replicas != min_insync
+            && config.min_insync_replicas != Some(min_insync)
         {
             wrong.push(format!(
                 "min.insync.replicas is {}, douane.yaml expects {min_insync}",
-                config.min_insync_replicas
+                told(config.min_insync_replicas.as_ref())
             ));
         }
         wrong
@@ -194,6 +257,14 @@ impl Expected {
 
     /// Makes the topic, with this many partitions.
     pub fn create(&self, admin: &dyn Admin, partitions: i32) -> Result<(), EdgeFault> {
+        let config = self.config();
+        let config: Vec<(&str, &str)> = config.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        admin.create_topic(&self.name, partitions, self.replication.unwrap_or(1), &config)?;
+        Ok(())
+    }
+
+    /// What a topic that is made is told.
+    fn config(&self) -> Vec<(&'static str, String)> {
         let mut config: Vec<(&str, String)> = Vec::new();
         if let Some(policy) = self.cleanup_policy {
             config.push(("cleanup.policy", policy.to_owned()));
@@ -207,15 +278,29 @@ impl Expected {
         if self.keeps_all {
             config.push(("retention.bytes", "-1".to_owned()));
         }
-        let config: Vec<(&str, &str)> = config.iter().map(|(k, v)| (*k, v.as_str())).collect();
-        admin.create_topic(&self.name, partitions, self.replication.unwrap_or(1), &config)?;
-        Ok(())
+        if self.own_time.is_some() {
+            config.push(("message.timestamp.type", CREATE_TIME.to_owned()));
+        }
+        config
     }
+}
+
+/// A setting as the broker has it. What it does not say is not what must be.
+fn told(setting: Option<&impl ToString>) -> String {
+    setting.map_or_else(|| "not told by the broker".to_owned(), ToString::to_string)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn topics_that_are_not_read_keep_their_numbers() {
+        let all = ["crm.4111111111111111", "crm.orders", "crm.4111111111111112"].map(String::from);
+        assert_eq!(shown(&all), ["<unknown#1>", "crm.orders", "<unknown#3>"]);
+        assert_eq!(shown_beyond(&all, &all[..1]), ["crm.orders", "<unknown#3>"]);
+        assert_eq!(shown_beyond(&all, &all), Vec::<String>::new());
+    }
 
     fn position() -> Expected {
         Expected {
@@ -229,6 +314,7 @@ mod tests {
             retention_ms: None,
             otherwise: "a deleted position is a second copy of everything",
             keeps_all: false,
+            own_time: None,
         }
     }
 
@@ -239,10 +325,11 @@ mod tests {
     fn config(cleanup_policy: &str, min_insync_replicas: i32) -> TopicConfig {
         TopicConfig {
             max_message_bytes: 1 << 20,
-            min_insync_replicas,
+            min_insync_replicas: Some(min_insync_replicas),
             cleanup_policy: cleanup_policy.into(),
             retention_ms: -1,
-            retention_bytes: -1,
+            retention_bytes: Some(-1),
+            timestamp_type: Some(CREATE_TIME.into()),
         }
     }
 
@@ -281,7 +368,7 @@ mod tests {
         {
             assert_eq!(journal.differences(&found(5, 3), &config).len(), wrong, "{config:?}");
         }
-        let cut = TopicConfig { retention_bytes: 1 << 30, ..config("delete", -1) };
+        let cut = TopicConfig { retention_bytes: Some(1 << 30), ..config("delete", -1) };
         let said = journal.differences(&found(5, 3), &cut);
         assert!(matches!(&said[..], [one] if one.starts_with("retention.bytes is ")), "{said:?}");
         // How often it lies there, the files have to say.
@@ -289,6 +376,56 @@ mod tests {
         let open = Expected { replication: None, ..journal };
         assert!(open.unsaid().contains("replication"));
         assert_eq!(Expected { keeps_all: false, ..open }.unsaid(), "");
+    }
+
+    #[test]
+    fn where_times_are_signed_they_are_their_writers() {
+        let (place, pipeline) = crate::config::tests::good_base();
+        let names = Names::of(&place, &pipeline);
+        let theirs = Some("LogAppendTime".to_owned());
+        let theirs = TopicConfig { timestamp_type: theirs, ..config("compact", 2) };
+        for expected in expectations(&place, &names) {
+            let is_signed = [&names.data, &names.manifest].contains(&&expected.name);
+            let times = |config: &TopicConfig| {
+                let mut said = expected.differences(&found(99, 1), config);
+                said.retain(|what| what.starts_with("message.timestamp.type is "));
+                said
+            };
+            match &times(&theirs)[..] {
+                [] => assert!(!is_signed, "{}", expected.name),
+                [one] => {
+                    assert!(is_signed && one.contains(" is LogAppendTime, must be CreateTime: "));
+                    assert!(one.ends_with("; next: set it on the topic"), "{one}");
+                }
+                more => panic!("{more:?}"),
+            }
+            assert!(times(&config("compact", 2)).is_empty());
+            // What is made is made so, whatever the broker's default is.
+            let own_time = ("message.timestamp.type", CREATE_TIME.to_owned());
+            assert_eq!(expected.config().contains(&own_time), is_signed, "{}", expected.name);
+        }
+    }
+
+    #[test]
+    fn what_a_broker_does_not_say_is_not_as_it_must_be() {
+        let silent = TopicConfig {
+            min_insync_replicas: None,
+            retention_bytes: None,
+            timestamp_type: None,
+            ..config("compact", 2)
+        };
+        let of = |expected: &Expected| expected.differences(&found(5, 3), &silent);
+        let open = Expected { min_insync: None, ..position() };
+        assert!(of(&open).is_empty());
+        for (expected, setting) in [
+            (position(), "min.insync.replicas"),
+            (Expected { keeps_all: true, ..open.clone() }, "retention.bytes"),
+            (Expected { own_time: Some(OF_RECORDS), ..open }, "message.timestamp.type"),
+        ] {
+            let said = of(&expected);
+            let words = format!("{setting} is not told by the broker, ");
+            assert!(matches!(&said[..], [one] if one.starts_with(&words)), "{said:?}");
+        }
     }
 
     #[test]

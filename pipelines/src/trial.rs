@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use douane_gate::{Approved, Crossing as AtGate, Evidence, Gate, Target, TransactionIds};
+use douane_gate::{
+    Approved, Crossing as AtGate, Evidence, Gate, RefusedBy, Target, TransactionIds,
+};
 use douane_ledger::log::{Head, JournalId};
 use douane_ledger::release::{self as releases, Changes, Limits, LiveRelease, Truncate};
 use douane_ledger::signing::SigningKey;
@@ -26,7 +28,7 @@ use crate::key_home::KeyHome;
 use crate::merge::{Deletes, Filter, Merge, Withdrawal};
 use crate::min_group::{Groups, Tally};
 use crate::names::Names;
-use crate::plan::{Plan, Staged, Stages};
+use crate::plan::{Plan, RefusedRow, Staged, Stages};
 use crate::release;
 use crate::turn::{Refused, Source, Turn};
 
@@ -66,16 +68,7 @@ pub enum Took {
     Full,
 }
 
-/// Who refused a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RefusedBy {
-    Decoder,
-    Stage,
-    Gate,
-}
-
-/// A record refused singly; `column` where the gate says which.
+/// A record refused singly; `column` where stages or the gate say which.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusing {
     pub by: RefusedBy,
@@ -138,12 +131,14 @@ impl Trial {
             Err(Refusal::Quarantine(code))
                 if self.withdrawal.is_some_and(|w| w.reaches(self.decoder.op())) =>
             {
-                self.held.insert(source, (record.offset, Reason::where_undecided(code.code())));
+                self.held
+                    .insert(source, (record.offset, Reason::where_undecided(code.code(), None)));
                 return Ok(Took::Held);
             }
             Err(Refusal::Quarantine(code)) => {
                 let offset = record.offset;
-                self.turn.refuse(Refused { source, offset, code: code.code() });
+                let (by, code) = (RefusedBy::Decoder, code.code());
+                self.turn.refuse(Refused { source, offset, by, code });
             }
             Err(Refusal::Hold(Hold::Truncate)) if self.changes.truncate == Truncate::Drop => {
                 self.turn.pass_over(source, record.offset);
@@ -185,9 +180,10 @@ impl Trial {
             tally.add(groups, &members, u64::MAX)?;
             groups.hold_back(&mut staged, &members, |group| tally.units(group));
         }
-        for (origin, code) in &staged.refused {
-            let holds = Reason::of_refused(origin, self.withdrawal, code);
-            let refusing = refusing(origin, RefusedBy::Stage, code);
+        for RefusedRow { origin, code, column } in &staged.refused {
+            let holds = Reason::of_refused(origin, self.withdrawal, (code, column.as_deref()));
+            let column = column.clone();
+            let refusing = Refusing { column, ..refusing(origin, RefusedBy::Stage, code) };
             self.refuse(refusing, holds, &mut refused);
         }
         self.passages += 1;
@@ -219,8 +215,8 @@ impl Trial {
                 let column = Some(column).filter(|name| !name.is_empty());
                 let (origin, code) = (&staged.batch.origins[*row], refusal.code());
                 let holds = match merge.withdrawn[*row] {
-                    true => Some(Reason::delete_cannot_cross(code)),
-                    false => Reason::of_refused(origin, None, code),
+                    true => Some(Reason::delete_cannot_cross(code, column.as_deref())),
+                    false => Reason::of_refused(origin, None, (code, column.as_deref())),
                 };
                 let refusing = Refusing { column, ..refusing(origin, RefusedBy::Gate, code) };
                 cut |= self.refuse(refusing, holds, &mut refused);
@@ -248,12 +244,12 @@ impl Trial {
         holds: Option<Reason>,
         refused: &mut Vec<Refusing>,
     ) -> bool {
-        let Refusing { source, offset, code, .. } = refusing;
+        let Refusing { by, source, offset, code, .. } = refusing;
         if self.turn.is_cut(source, offset) {
             return false;
         }
         let Some(reason) = holds else {
-            self.turn.refuse(Refused { source, offset, code });
+            self.turn.refuse(Refused { source, offset, by, code });
             refused.push(refusing);
             return false;
         };
@@ -292,6 +288,7 @@ pub(crate) fn evidence(gate: &Gate) -> Evidence {
         schema_ids: Vec::new(),
         key_ids: gate.seal_key_ids(),
         previous: None,
+        at_ms: 0,
     }
 }
 
@@ -339,8 +336,8 @@ fn refusing(origin: &Origin, by: RefusedBy, code: &'static str) -> Refusing {
 }
 
 fn by_decoder(refused: &Refused) -> Refusing {
-    let Refused { source, offset, code } = *refused;
-    Refusing { by: RefusedBy::Decoder, source, offset, code, column: None }
+    let Refused { source, offset, by, code } = *refused;
+    Refusing { by, source, offset, code, column: None }
 }
 
 /// A release of this plan that is live, signed by two approvers who exist for as long as this

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use douane_gate::RefusedBy;
 use douane_schemas::batch::Span;
 use douane_schemas::keys::Key;
 use douane_schemas::record::RawRecord;
@@ -16,6 +17,7 @@ pub type Source = (u32, i32);
 pub struct Refused {
     pub source: Source,
     pub offset: i64,
+    pub by: RefusedBy,
     pub code: &'static str,
 }
 
@@ -40,18 +42,16 @@ struct Lane {
 }
 
 impl Lane {
-    /// Bytes that are kept for the next turn whatever this one brought.
-    const KEPT: usize = 64 << 10;
-
-    /// Empties it. It goes on only where it was used, and with no more room than it used about:
-    /// a flood that wanders over the partitions must not leave its size with each.
-    fn clear(&mut self) -> bool {
-        let used = !self.entries.is_empty();
-        self.digested.shrink_to(2 * self.digested.len() + Self::KEPT);
+    /// Empties it; its room stays.
+    fn clear(&mut self) {
         self.digested.clear();
         self.entries.clear();
         self.span = None;
-        used
+    }
+
+    /// Bytes that it has room for.
+    fn room(&self) -> usize {
+        self.digested.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 }
 
@@ -59,7 +59,11 @@ impl Lane {
 #[derive(Default)]
 pub struct Turn {
     lanes: BTreeMap<Source, Lane>,
+    /// Empty lanes of earlier turns, the roomiest last: the next turn may be of other partitions.
+    spare: Vec<Lane>,
     bytes: usize,
+    /// Of these, what keys, values and headers have.
+    payload: u64,
     records: usize,
     partitions: usize,
     cuts: BTreeMap<Source, i64>,
@@ -72,10 +76,24 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Empties it for the next turn.
+    /// Bytes of room that stay for the next turn whatever this one brought.
+    const SPARE: usize = 1 << 20;
+
+    /// Empties it for the next turn. Room stays for about what this one used: a flood that wanders
+    /// over the partitions must not leave its size with each.
     pub fn clear(&mut self) {
-        self.lanes.retain(|_, lane| lane.clear());
+        let used = |lane: &Lane| lane.digested.len() + lane.entries.len() * size_of::<Entry>();
+        let mut left = 2 * self.lanes.values().map(used).sum::<usize>() + Self::SPARE;
+        self.spare.extend(std::mem::take(&mut self.lanes).into_values());
+        self.spare.sort_unstable_by_key(Lane::room);
+        self.spare.retain_mut(|lane| {
+            lane.clear();
+            let stays = lane.room() <= left;
+            left -= if stays { lane.room() } else { 0 };
+            stays
+        });
         self.bytes = 0;
+        self.payload = 0;
         self.records = 0;
         self.partitions = 0;
         self.cuts.clear();
@@ -88,6 +106,22 @@ impl Turn {
     /// Bytes of the records so far.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of their keys, values and headers.
+    pub fn payload(&self) -> u64 {
+        self.payload
+    }
+
+    /// When the records were made that are in its spans, in milliseconds since the epoch, where that is known.
+    /// One that was passed before waited for people.
+    pub fn made_at_ms(&self) -> impl Iterator<Item = i64> + '_ {
+        let lanes = self.lanes.iter().filter(|_| !self.is_again());
+        lanes.flat_map(|(source, lane)| {
+            let cut = self.cuts.get(source).copied().unwrap_or(i64::MAX);
+            let kept = lane.entries.iter().take_while(move |entry| entry.offset < cut);
+            kept.map(|entry| entry.timestamp_ms).filter(|at_ms| *at_ms >= 0)
+        })
     }
 
     /// Records in it.
@@ -111,6 +145,11 @@ impl Turn {
         self.partitions
     }
 
+    /// It has a span of a partition.
+    pub fn holds(&self, source: Source) -> bool {
+        self.lanes.get(&source).is_some_and(|lane| lane.span.is_some())
+    }
+
     /// No record was taken.
     pub fn is_empty(&self) -> bool {
         self.records == 0
@@ -121,6 +160,15 @@ impl Turn {
         let lane = self.keep(record);
         let first = lane.span.is_none();
         lane.span.get_or_insert(next..next).end = record.offset + 1;
+        self.partitions += usize::from(first);
+    }
+
+    /// Takes in the offsets from a partition's position up to `end`, which hold no record.
+    pub fn pass(&mut self, source: Source, next: i64, end: i64) {
+        let lane = self.lanes.entry(source);
+        let lane = lane.or_insert_with(|| self.spare.pop().unwrap_or_default());
+        let first = lane.span.is_none();
+        lane.span.get_or_insert(next..next).end = end;
         self.partitions += usize::from(first);
     }
 
@@ -148,7 +196,8 @@ impl Turn {
     }
 
     fn keep(&mut self, record: &RawRecord<'_>) -> &mut Lane {
-        let lane = self.lanes.entry((record.topic, record.partition)).or_default();
+        let lane = self.lanes.entry((record.topic, record.partition));
+        let lane = lane.or_insert_with(|| self.spare.pop().unwrap_or_default());
         let bytes = &mut lane.digested;
         let start = bytes.len();
         bytes.extend_from_slice(&record.offset.to_be_bytes());
@@ -164,6 +213,10 @@ impl Turn {
             })
             .collect();
         self.bytes += bytes.len() - start;
+        let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        let of_headers = record.headers.iter().map(|(name, value)| name.len() + length(*value));
+        let payload = length(record.key) + length(record.value) + of_headers.sum::<usize>();
+        self.payload += payload as u64;
         self.records += 1;
         let (offset, timestamp_ms) = (record.offset, record.timestamp_ms);
         lane.entries.push(Entry { offset, timestamp_ms, start, key, value, headers });
@@ -318,6 +371,24 @@ mod tests {
     }
 
     #[test]
+    fn offsets_without_a_record_are_part_of_a_span_and_of_no_digest() {
+        let key = RootKey::new([1; 32]).derive(Purpose::SourceDigest, "t");
+        let mut turn = Turn::default();
+        turn.take(&record(0, 7, b"a"), 7);
+        let digests = turn.digests(&key);
+        turn.pass((0, 0), 8, 10);
+        turn.pass((0, 1), 4, 6);
+        assert_eq!(turn.spans(), [span(0, 7, 10), span(1, 4, 6)]);
+        assert_eq!((turn.len(), turn.partitions()), (1, 2));
+        assert_eq!(turn.digests(&key), digests);
+        // They stay behind a record that does.
+        turn.cut((0, 0), 7);
+        assert_eq!(turn.spans(), [span(1, 4, 6)]);
+        turn.clear();
+        assert!(turn.spans().is_empty() && turn.is_empty());
+    }
+
+    #[test]
     fn a_cut_takes_records_refusals_and_digests_out() {
         let key = RootKey::new([1; 32]).derive(Purpose::SourceDigest, "t");
         let mut whole = Turn::default();
@@ -329,7 +400,7 @@ mod tests {
             }
         }
         for (offset, code) in [(5, "late"), (2, "early")] {
-            whole.refuse(Refused { source: (0, 0), offset, code });
+            whole.refuse(Refused { source: (0, 0), offset, by: RefusedBy::Stage, code });
         }
         assert_ne!(whole.digests(&key), short.digests(&key));
         whole.pass_over((0, 0), 3);
@@ -353,5 +424,23 @@ mod tests {
             turn.digests(&key)
         };
         assert_ne!(digest(b"ab", b"c"), digest(b"a", b"bc"));
+    }
+
+    #[test]
+    fn a_flood_that_wanders_over_the_partitions_leaves_its_size_once() {
+        let value = vec![0; 1 << 20];
+        let mut turn = Turn::default();
+        let room = |turn: &Turn| turn.spare.iter().map(Lane::room).sum::<usize>();
+        for partition in 0..20 {
+            for offset in 0..4 {
+                turn.take(&record(partition, offset, &value), offset);
+            }
+            turn.clear();
+            // One lane of four mebibytes goes from partition to partition; it may have grown by half.
+            assert!((4 << 20..=9 << 20).contains(&room(&turn)), "{partition}: {}", room(&turn));
+        }
+        turn.take(&record(0, 4, b"little"), 4);
+        turn.clear();
+        assert!(room(&turn) <= 2 * Turn::SPARE, "{}", room(&turn));
     }
 }

@@ -59,7 +59,7 @@ struct Read {
 
 /// What changes when a file does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Stamp {
+pub(crate) enum Stamp {
     Absent,
     There {
         file: (u64, u64),
@@ -71,7 +71,7 @@ enum Stamp {
 }
 
 impl Stamp {
-    fn of(path: &Path) -> Self {
+    pub(crate) fn of(path: &Path) -> Self {
         match std::fs::metadata(path) {
             Ok(meta) => Self::There {
                 file: (meta.dev(), meta.ino()),
@@ -83,7 +83,7 @@ impl Stamp {
         }
     }
 
-    fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         self == other && *self != Self::Unknown
     }
 
@@ -247,6 +247,9 @@ impl Vigil {
             }
         };
         while !stop.is_set() {
+            if let Err(fault) = running.clock.keep() {
+                report.event("clock_not_kept", json!({"why": fault.to_string()}));
+            }
             if running.right.halted().is_none()
                 && let Some(halt) = self.look(running, &mut trusted)
             {

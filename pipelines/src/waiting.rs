@@ -13,6 +13,7 @@ use crate::bundle;
 use crate::config::{self, Pipeline, Place};
 use crate::diff::{self, Diff};
 use crate::fault::RunFault;
+use crate::names::typed;
 use crate::release::{self, fault};
 
 /// Of one pipeline.
@@ -101,11 +102,11 @@ fn of(
 fn command(place_file: &Path, file: &Path, pipeline: &Pipeline) -> String {
     let place = match place_file == Path::new("douane.yaml") {
         true => String::new(),
-        false => format!("-c {} ", place_file.display()),
+        false => format!("-c {} ", typed(place_file)),
     };
     let table =
         pipeline.table.as_ref().map_or_else(String::new, |t| format!(" --table {}", t.name));
-    format!("douane {place}release sign {}{table} --key KEYFILE", file.display())
+    format!("douane {place}release sign {}{table} --key KEYFILE", typed(file))
 }
 
 fn one(

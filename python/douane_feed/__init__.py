@@ -15,9 +15,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from .tree import Tree, goes_on, holds
+
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
 MANIFEST = "https://github.com/douane/douane/attestation/manifest/v1"
+BUNDLE = "https://github.com/douane/douane/attestation/bundle/v1"
 HEADER = "douane-manifest"
 
 
@@ -88,8 +91,8 @@ def _keyid(key: Ed25519PublicKey) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(wire).digest()).decode().rstrip("=")
 
 
-def _verified(envelope: bytes, key: Ed25519PublicKey) -> dict:
-    """The predicate of an envelope that the key alone signed."""
+def _verified(envelope: bytes, key: Ed25519PublicKey, kind: str) -> tuple[dict, str]:
+    """The predicate of an envelope that the key alone signed, and the digest of its payload."""
     document = _document(envelope.removesuffix(b"\n"))
     if not isinstance(document, dict):
         raise _Unsigned("no envelope")
@@ -101,19 +104,36 @@ def _verified(envelope: bytes, key: Ed25519PublicKey) -> dict:
     if set(signature) != {"keyid", "sig"} or signature["keyid"] != _keyid(key):
         raise _Unsigned("another signer")
     payload = _strict(document["payload"])
-    kind = PAYLOAD_TYPE.encode()
-    message = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+    form = PAYLOAD_TYPE.encode()
+    message = b"DSSEv1 %d %s %d %s" % (len(form), form, len(payload), payload)
     try:
         key.verify(_strict(signature["sig"]), message)
     except InvalidSignature as error:
         raise _Unsigned("signature") from error
     statement = _document(payload)
-    if statement.get("_type") != STATEMENT or statement.get("predicateType") != MANIFEST:
+    if statement.get("_type") != STATEMENT or statement.get("predicateType") != kind:
         raise _Unsigned("another statement")
     predicate = statement["predicate"]
     if predicate.get("v") != 1:
         raise _Unsigned("another version")
-    return predicate
+    return predicate, hashlib.sha256(payload).hexdigest()
+
+
+def _note(text: str) -> Tree:
+    """What a C2SP checkpoint says, without its signatures."""
+    body, _, _ = text.partition("\n\n")
+    origin, size, root = body.split("\n")
+    note = Tree(origin, int(size), _strict(root))
+    if not origin or str(note.size) != size or note.size < 0 or len(note.root) != 32:
+        raise _Unsigned("no checkpoint")
+    return note
+
+
+def _hashes(proof) -> list[bytes]:
+    hashes = [_strict(one) for one in proof]
+    if len(hashes) > 63 or any(len(one) != 32 for one in hashes):
+        raise _Unsigned("no proof")
+    return hashes
 
 
 class _Manifest(NamedTuple):
@@ -123,6 +143,7 @@ class _Manifest(NamedTuple):
     chain: int
     depth: int
     subjects: dict[int, tuple[int, str]]
+    leaf: bytes
 
 
 class Manifests:
@@ -137,6 +158,12 @@ class Manifests:
         self._heads: list[str] = []
         self._cut = False
         self.findings: list[Finding] = []
+        # Bundles of checkpoints: how many, the newest one's number, digest and tick, and where each log stands.
+        self.bundles = 0
+        self.bundled_at_ms: Optional[int] = None
+        self._number, self._digest = 0, None
+        self._known: set[str] = set()
+        self._logs: dict[str, Tree] = {}
 
     def take(self, offset: int, key: Optional[bytes], value: Optional[bytes], low: int = 0):
         """Takes the next one. `low`: the first offset of the manifest topic's log. It is kept
@@ -145,11 +172,16 @@ class Manifests:
         if low > 0 and not self._cut:
             self._cut = True
             self.findings.append(Finding("cut", f"{self.topic}.manifest@{low}"))
+        if key is not None and key.startswith(b"bundle/"):
+            return self._bundle(place, offset, key, value or b"")
         try:
-            said = _verified(value or b"", self._key)
+            said, _ = _verified(value or b"", self._key, MANIFEST)
             name, salt = said["id"], bytes.fromhex(said["salt"])
             if len(bytes.fromhex(name)) != 16 or len(salt) != 16:
                 raise _Unsigned("id or salt")
+            leaf = bytes.fromhex(said["leaf"])
+            if len(leaf) != 32:
+                raise _Unsigned("leaf")
             topics = {s["topic"] for s in said["subjects"]}
             subjects = {s["partition"]: (int(s["count"]), s["digest"]) for s in said["subjects"]}
         except _MALFORMED:
@@ -175,7 +207,83 @@ class Manifests:
                 self.findings.append(Finding("forked" if before else "gap", place))
             chain, depth = len(self._heads), 0
             self._heads.append(name)
-        self.by_id[name] = _Manifest(name, salt, offset, chain, depth, subjects)
+        self.by_id[name] = _Manifest(name, salt, offset, chain, depth, subjects, leaf)
+
+    def _bundle(self, place: str, offset: int, key: bytes, value: bytes) -> None:
+        """A bundle: after the one before it, each log goes on, and holds the manifest that is named."""
+        try:
+            said, digest = _verified(value, self._key, BUNDLE)
+            number, at_ms, every_ms = (int(said[name]) for name in ("number", "at_ms", "every_ms"))
+            previous, topic = said["previous"], said["topic"]
+            if number < 1 or (number == 1) != (previous is None) or at_ms % every_ms:
+                raise _Unsigned("no bundle")
+            parts = [self._log(one) for one in said["logs"]]
+            origins = [note.origin for note, *_ in parts]
+            if not origins or sorted(set(origins)) != origins:
+                raise _Unsigned("logs")
+        except (*_MALFORMED, ZeroDivisionError):
+            self.findings.append(Finding("unsigned", place))
+            return
+
+        def wrong(code: str) -> None:
+            self.findings.append(Finding(code, place))
+
+        if key != b"bundle/%d" % number:
+            return wrong("wrong_key")
+        if topic != self.topic:
+            return wrong("foreign")
+        if digest in self._known:
+            return wrong("bundle_doubled")
+        if number > self._number + 1:
+            wrong("bundle_gap")
+        elif number <= self._number or previous != self._digest:
+            wrong("bundle_forked")
+            if number <= self._number:
+                return
+        stands = {}
+        for note, consistency, cosigned, named in parts:
+            code = self._look(note, consistency, cosigned, named, offset)
+            if code:
+                wrong(code)
+            stood = self._logs.get(note.origin)
+            if not code or stood:
+                stands[note.origin] = stood if code else note
+        for origin in self._logs.keys() - set(origins):
+            wrong("log_rolled_back")
+        self._known.add(digest)
+        self.bundles, self.bundled_at_ms = self.bundles + 1, at_ms
+        self._number, self._digest, self._logs = number, digest, stands
+
+    @staticmethod
+    def _log(one):
+        cosigned, named = one.get("cosigned"), one.get("manifest")
+        if cosigned is not None:
+            cosigned = (_note(cosigned["checkpoint"]), _hashes(cosigned["consistency"]))
+        if named is not None:
+            named = (named["id"], int(named["index"]), _hashes(named["inclusion"]))
+        return _note(one["checkpoint"]), _hashes(one["consistency"]), cosigned, named
+
+    def _look(self, note, consistency, cosigned, named, offset) -> Optional[str]:
+        before = self._logs.get(note.origin)
+        if before and note.size < before.size:
+            return "log_rolled_back"
+        if before and not goes_on(before, note, consistency):
+            return "log_forked"
+        if cosigned and cosigned[0].origin != note.origin:
+            return "log_checkpoint"
+        if cosigned and not goes_on(cosigned[0], note, cosigned[1]):
+            return "cosigned_forked"
+        if named:
+            manifest = self.by_id.get(named[0])
+            if manifest is None or manifest.offset >= offset:
+                return "vanished"
+            if not holds(manifest.leaf, named[1], note, named[2]):
+                return "not_in_log"
+        return None
+
+    def stale(self, since_ms: int) -> bool:
+        """Whether the newest bundle is of before this time: newer ones were taken out, or none was made."""
+        return self.bundled_at_ms is None or self.bundled_at_ms < since_ms
 
 
 def _part(data: Optional[bytes]) -> bytes:

@@ -50,7 +50,8 @@ export const layout = ({ proof, held }) => {
     if (!leaves.has(name)) leaves.set(name, { name, class: null, ...known });
     return leaves.get(name);
   };
-  for (const { leaf, code, topic, partition } of held.filter((h) => h.leaf)) {
+  const leavesOf = (h) => [h.leaf, ...h.others].map((leaf) => ({ ...h, leaf }));
+  for (const { leaf, code, topic, partition } of held.filter((h) => h.leaf).flatMap(leavesOf)) {
     const one = add(leaf, { held: code, at: [] });
     one.at?.push(`${topic}[${partition}]`);
   }
@@ -128,7 +129,7 @@ const legend = (border) => {
 };
 
 const tables = ({ proof, held }) => [
-  held.length ? table("Held", ["Leaf", "Why", "Where"], held.map((h) => [h.leaf ?? "–", state("held", h.code), `${h.topic}[${h.partition}]@${h.offset}`])) : null,
+  held.length ? table("Held", ["Leaf", "Why", "Where"], held.map((h) => [[h.leaf ?? "–", ...h.others].join(", "), state("held", h.code), `${h.topic}[${h.partition}]@${h.offset}`])) : null,
   table("Columns: what crosses", ["Column", "Class", "Made of", "Decided by", "Protection", "Keeps", "Rule"], proof.columns.map((c) => [
     `${c.part === "key" ? "key: " : ""}${c.column}`, c.class, c.direct.join(", ") || "–", c.indirect.filter((leaf) => !c.direct.includes(leaf)).join(", ") || "–",
     c.protection, c.keeps.join(", ") || "nothing", c.rule])),

@@ -9,9 +9,12 @@ const count = (pipeline, word) => pipeline.partitions.filter((p) => p.state === 
 const lag = (pipeline) => pipeline.partitions.reduce((sum, p) => sum + (p.lag ?? 0), 0);
 const waits = (pipeline) => count(pipeline, "held") + count(pipeline, "lost");
 const least = (pipeline) => {
-  const hours = pipeline.partitions.filter((p) => p.state === "held").map((p) => p.hours_left).filter((h) => h !== undefined);
+  const hours = pipeline.partitions.map((p) => p.hours_left).filter((h) => h !== undefined);
   return hours.length ? Math.min(...hours) : null;
 };
+
+/** Records that were set aside, by the ledger; until that was read, since the process began. */
+export const aside = (pipeline) => pipeline.ledger_quarantined ?? pipeline.quarantined ?? 0;
 
 const rank = (a, b) =>
   Number(waits(b) > 0) - Number(waits(a) > 0)
@@ -62,7 +65,7 @@ export const heldCard = (pipeline, held) => {
   return el("li", { class: "card held" },
     el("h2", { class: "small" }, state("held"), ` ${held.topic}[${held.partition}]@${held.offset}`),
     el("p", {}, el("strong", {}, pipeline.pipeline), " · ", el("code", {}, held.code),
-      held.leaf ? [" · leaf ", el("code", { class: "bad-text" }, held.leaf)] : null,
+      held.leaf ? [" · leaf ", el("code", { class: "bad-text" }, [held.leaf, ...held.others].join(", "))] : null,
       hours === undefined ? null : [" · ", el("strong", { class: "bad-text" }, `retention deletes it in ${many(hours, "hour")}`)]),
     el("pre", { tabindex: "0", role: "region", "aria-label": `What was found at ${held.topic}[${held.partition}], and the next step` }, held.message),
     el("p", {}, el("a", { href: `#/border/${name}` }, "its border"), " · ", el("a", { href: `#/releases/${name}` }, "its releases")));
@@ -99,7 +102,7 @@ class Row {
     ].filter((part) => part !== null));
     const hours = least(pipeline);
     const figures = [pipeline.worker ? `on ${pipeline.worker}` : "", (pipeline.why ?? "").split("\n")[0], `lag ${number(lag(pipeline))}`, pipeline.records === undefined ? "" : `${number(pipeline.records)} records`,
-      pipeline.quarantined ? `${number(pipeline.quarantined)} set aside` : "",
+      aside(pipeline) ? `${number(aside(pipeline))} set aside` : "",
       hours === null ? "" : `${number(hours)} h until retention`,
       pipeline.release ? `release ${pipeline.release}, ends ${away(pipeline.release_expires)}` : "",
       pipeline.restarts ? `begun again ${number(pipeline.restarts)} times` : ""].filter(Boolean).join(" · ");

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use douane_pipelines::config::Role;
 use serde_json::{Value, json};
 
 /// What was asked.
@@ -11,6 +12,8 @@ pub struct Call {
     pub params: BTreeMap<String, String>,
     /// In the order of the query; decoded.
     pub query: Vec<(String, String)>,
+    /// What the caller may do; nothing where the route is open to all.
+    pub roles: Vec<Role>,
     /// What it was reached under, for `Location`.
     pub origin: String,
     /// The header of that name: what the caller has already.

@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn changed_files_are_taken_up_if_they_hold_and_the_old_ones_go_on_otherwise() {
         let dir = tempfile::tempdir().unwrap();
-        let loggers = Loggers::new();
+        let loggers = Loggers::new("eu-de");
         loggers.set("root", Level::Off, jiff::Timestamp::now());
         let put = |from: &str, to: &str| {
             std::fs::copy(Path::new(CERTIFICATES).join(from), dir.path().join(to)).unwrap();

@@ -11,8 +11,8 @@ use douane_pipelines::names::{NAME_BYTES_MAX, is_name};
 use douane_pipelines::plan;
 use serde_json::{Value, json};
 
-use crate::connector::is_of;
-use crate::store::{self, Keys, Store};
+use crate::connector::{STATISTICS_IN_GROUP, is_of};
+use crate::store::{Keys, Store};
 
 /// The class of all connectors here, in the three forms that people type.
 pub const CLASS: &str = "io.douane.PipelineConnector";
@@ -141,7 +141,7 @@ impl Definition {
             "width": self.width,
             "display_name": self.display_name,
             "dependents": [],
-            "order": order,
+            "order_in_group": order,
         })
     }
 }
@@ -181,7 +181,10 @@ impl Checked {
 pub fn check(place_file: &Path, place: &Place, store: &Store, config: &Keys) -> Checked {
     let mut checked = Checked::default();
     let name = config.get("name").map_or("", |name| name.trim());
-    name_of(name, &mut checked);
+    match config.contains_key("name") {
+        true => name_of(name, &mut checked),
+        false => missing("name", &mut checked),
+    }
     for key in config.keys().filter(|key| !DEFINITIONS.iter().any(|d| d.name == **key)) {
         let text = format!(
             "`{key}` is no key of {CLASS} and would do nothing; what happens to each column is said \
@@ -201,10 +204,7 @@ pub fn check(place_file: &Path, place: &Place, store: &Store, config: &Keys) -> 
         }
     }
     match config.get(PIPELINE) {
-        None => checked.error(
-            PIPELINE,
-            format!("Missing required configuration \"{PIPELINE}\" which has no default value."),
-        ),
+        None => missing(PIPELINE, &mut checked),
         Some(yaml) if yaml.len() > PIPELINE_BYTES_MAX => {
             let what = format!("{} bytes, at most {PIPELINE_BYTES_MAX}", yaml.len());
             checked.error(PIPELINE, what);
@@ -214,8 +214,17 @@ pub fn check(place_file: &Path, place: &Place, store: &Store, config: &Keys) -> 
         }
         Some(_) => {}
     }
+    let is_statistics = |one: &Pipeline| one.aggregate.is_some();
+    if place.serve.group.is_some() && checked.pipelines.iter().any(is_statistics) {
+        checked.error(PIPELINE, STATISTICS_IN_GROUP);
+    }
     topics_of(config, &mut checked);
     checked
+}
+
+fn missing(key: &str, checked: &mut Checked) {
+    let text = format!("Missing required configuration \"{key}\" which has no default value.");
+    checked.error(key, text);
 }
 
 fn name_of(name: &str, checked: &mut Checked) {
@@ -255,18 +264,11 @@ fn tasks_of(tasks: &str, least: u32, checked: &mut Checked) {
     }
 }
 
-/// Lint, plan and policy, on a file beside the others: domains and catalogues lie there.
+/// Lint, plan and policy, as of a file beside the others: domains and catalogues lie there.
 fn pipeline_of(place_file: &Path, store: &Store, name: &str, yaml: &str, checked: &mut Checked) {
-    let candidate = store.candidate(name);
-    if let Err(error) = store::replace(&candidate, 0o644, yaml.as_bytes()) {
-        let what = format!("the folder of pipelines cannot be written: {}", error.kind());
-        checked.error(PIPELINE, what);
-        return;
-    }
-    let label = candidate.display().to_string();
-    let loaded = files::load_all(place_file, &candidate);
-    // Crash before it: a file that no start takes for a pipeline.
-    let _ = std::fs::remove_file(&candidate);
+    let file = store.file_of(name);
+    let label = file.display().to_string();
+    let loaded = files::load_all_of(place_file, &file, yaml);
     let found: Vec<Finding> = match loaded {
         Err(findings) => findings.into_iter().collect(),
         Ok((_, pipelines)) => {
@@ -302,29 +304,19 @@ fn is_its_release(place_file: &Path, name: &str, release: &Path) -> bool {
 
 /// Why a file that another worker was given is not taken up. What cannot be read as a pipeline yet
 /// is: its status says why it does not run.
-pub fn brought(
-    place_file: &Path,
-    store: &Store,
-    name: &str,
-    yaml: &str,
-) -> std::io::Result<Option<&'static str>> {
+pub fn brought(place_file: &Path, store: &Store, name: &str, yaml: &str) -> Option<&'static str> {
     if yaml.len() > PIPELINE_BYTES_MAX {
-        return Ok(Some("the pipeline's file is longer than a call may give it"));
+        return Some("the pipeline's file is longer than a call may give it");
     }
-    let candidate = store.candidate(name);
-    store::replace(&candidate, 0o644, yaml.as_bytes())?;
-    let is_pipeline = files::is_pipeline(&candidate);
-    let loaded = files::load_all(place_file, &candidate);
-    // Crash before it: a file that no start takes for a pipeline.
-    let _ = std::fs::remove_file(&candidate);
+    let loaded = files::load_all_of(place_file, &store.file_of(name), yaml);
     let is_its = |one: &Pipeline| is_its_release(place_file, name, &one.release);
-    Ok(match loaded {
-        _ if !is_pipeline => Some("the file is no pipeline"),
+    match loaded {
+        _ if !files::is_pipeline_text(yaml) => Some("the file is no pipeline"),
         Ok((_, all)) if !all.iter().all(is_its) => {
             Some("`release` is another file than the connector's, which lies beside douane.yaml")
         }
         _ => None,
-    })
+    }
 }
 
 fn topics_of(config: &Keys, checked: &mut Checked) {
@@ -355,6 +347,10 @@ pub fn validation(config: &Keys, checked: &Checked) -> Value {
     let none = Vec::new();
     let entry = |definition: Value, name: &str| {
         let value = config.get(name).map(String::as_str).or(definition["default_value"].as_str());
+        // What is of another type has no value.
+        let is_of_type =
+            |value: &&str| definition["type"] != "INT" || value.trim().parse::<i32>().is_ok();
+        let value = value.filter(is_of_type);
         json!({
             "value": {
                 "name": name,
@@ -371,7 +367,7 @@ pub fn validation(config: &Keys, checked: &Checked) -> Value {
         let definition = json!({
             "name": key, "type": "STRING", "required": false, "default_value": null,
             "importance": "LOW", "documentation": "Not a key of this connector.", "group": "Unknown",
-            "width": "LONG", "display_name": key, "dependents": [], "order": 1,
+            "width": "LONG", "display_name": key, "dependents": [], "order_in_group": 1,
         });
         // What stands under a foreign key may be a secret: only that it is there is said.
         let mut entry = entry(definition, key);
@@ -379,7 +375,7 @@ pub fn validation(config: &Keys, checked: &Checked) -> Value {
         configs.push(entry);
     }
     json!({
-        "name": CLASS,
+        "name": config.get("connector.class").map_or(CLASS, String::as_str),
         "error_count": checked.count(),
         "groups": ["Common", "Pipeline"],
         "configs": configs,
@@ -438,7 +434,7 @@ release: a.release.json
         let file = dir.path().join("douane.yaml");
         std::fs::write(&file, PLACE).unwrap();
         let store = Store::open(&dir.path().join("pipelines"), &dir.path().join("s")).unwrap();
-        let refused = |yaml: &str| brought(&file, &store, "a", yaml).unwrap();
+        let refused = |yaml: &str| brought(&file, &store, "a", yaml);
         assert_eq!(refused(YAML), None);
         // Its status says why it does not run.
         assert_eq!(refused("source: ["), None);
@@ -494,6 +490,25 @@ release: a.release.json
         let raw = YAML.replace("city: public", "city: sensitive");
         let found = errors(&[GOOD[0], GOOD[1], (PIPELINE, &raw)]);
         assert!(found.contains_key(PIPELINE), "{found:?}");
+    }
+
+    #[test]
+    fn in_a_group_statistics_are_refused_before_they_are_written() {
+        let yaml = include_str!("../../pipelines/testdata/lint/pipeline_good_aggregate.yaml");
+        for (more, refused) in [("serve: { group: { id: g, worker: w } }\n", true), ("", false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("douane.yaml");
+            std::fs::write(&file, format!("{PLACE}{more}")).unwrap();
+            let place = files::load_place(&file).unwrap();
+            let store = Store::open(&dir.path().join("pipelines"), &dir.path().join("s")).unwrap();
+            let config = [("name", "orders-weekly"), ("connector.class", CLASS), (PIPELINE, yaml)];
+            let config: Keys = config.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+            let checked = check(&file, &place, &store, &config);
+            let told = checked.errors.get(PIPELINE).cloned().unwrap_or_default();
+            assert_eq!(checked.pipelines.len(), 1, "{told:?}");
+            let is_it = told.iter().any(|text| text.starts_with("group: a pipeline of statistics"));
+            assert_eq!((is_it, told.len()), (refused, usize::from(refused)), "{told:?}");
+        }
     }
 
     #[test]

@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use douane_pipelines::config::{self as files, Pipeline, Place};
+use douane_pipelines::config::{self as files, Finding, Findings, Pipeline, Place};
 use douane_pipelines::fault::RunFault;
-use douane_pipelines::report::Voice;
+use douane_pipelines::meters::Meters;
+use douane_pipelines::report::{self, Listener, Voice};
 use douane_pipelines::run;
 use serde_json::{Value, json};
 
@@ -29,6 +30,11 @@ const FENCED: Duration = Duration::from_secs(300);
 const FENCED_IN_GROUP: Duration = Duration::from_secs(4);
 /// Before why a part of a pipeline is begun again.
 const AGAIN: &str = "again: ";
+/// Why a pipeline of statistics does not run in a group.
+pub const STATISTICS_IN_GROUP: &str = "group: a pipeline of statistics keeps its open windows and its account on one \
+    machine, and in a group it would move\n  next: run it by a service that is alone, or by `douane run`";
+/// Findings of a file that are told.
+const FINDINGS_MAX: usize = 20;
 /// As much of a fault as a status shows.
 const TRACE_BYTES_MAX: usize = 8 * 1024;
 
@@ -78,7 +84,47 @@ pub struct Held {
     /// One word, and the leaf it is about, if it is about one.
     pub code: String,
     pub leaf: Option<String>,
+    /// Further leaves of the record.
+    pub others: Vec<String>,
     pub message: String,
+}
+
+/// How often tasks were begun since the process was, and what became of it. One counts for the worker also
+/// when its connector is gone.
+#[derive(Debug, Default)]
+pub struct Starts {
+    pub attempts: AtomicU64,
+    pub successes: AtomicU64,
+    pub failures: AtomicU64,
+}
+
+/// How much of its time something ran.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    born: Instant,
+    ran: Duration,
+    /// Since when it runs, if it does.
+    since: Option<Instant>,
+}
+
+impl Clock {
+    fn new(now: Instant) -> Self {
+        Self { born: now, ran: Duration::ZERO, since: None }
+    }
+
+    fn turn(&mut self, runs: bool, now: Instant) {
+        if let Some(since) = self.since.take() {
+            self.ran += now - since;
+        }
+        self.since = runs.then_some(now);
+    }
+
+    /// From 0 to 1.
+    fn share(&self, now: Instant) -> f64 {
+        let ran = self.ran + self.since.map_or(Duration::ZERO, |since| now - since);
+        let all = now - self.born;
+        if all.is_zero() { 0.0 } else { ran.as_secs_f64() / all.as_secs_f64() }
+    }
 }
 
 /// One pipeline of the file.
@@ -86,6 +132,10 @@ pub struct Held {
 pub struct Member {
     pub pipeline: String,
     pub topics: Vec<String>,
+    /// Its windows are nobody's to look into.
+    pub is_statistics: bool,
+    /// Where values of its leaves belong.
+    residency: Vec<String>,
     pub shards: u32,
     pub phase: Phase,
     pub held: BTreeMap<(String, i32), Held>,
@@ -96,6 +146,15 @@ pub struct Member {
     before: Totals,
     /// How often it was begun again by itself since the process began.
     pub restarts: u64,
+    /// What its shards count.
+    pub meters: Arc<Meters>,
+    /// Source partitions by the shard that has them.
+    pub partitions: BTreeMap<u32, u64>,
+    /// Lines of the log that told of something wrong.
+    pub errors_logged: u64,
+    /// When it failed last, in milliseconds since the epoch.
+    pub failed_at_ms: Option<i64>,
+    clock: Clock,
     /// Failures in a row.
     tries: u32,
     stop: Arc<AtomicBool>,
@@ -107,6 +166,8 @@ impl Member {
         Self {
             pipeline: pipeline.name.clone(),
             topics: pipeline.source.topics.clone(),
+            is_statistics: pipeline.aggregate.is_some(),
+            residency: report::residency(std::slice::from_ref(pipeline)),
             shards,
             phase: Phase::Starting,
             held: BTreeMap::new(),
@@ -114,10 +175,40 @@ impl Member {
             totals: Totals::default(),
             before: Totals::default(),
             restarts: 0,
+            meters: Arc::default(),
+            partitions: BTreeMap::new(),
+            errors_logged: 0,
+            failed_at_ms: None,
+            clock: Clock::new(Instant::now()),
             tries: 0,
             stop: Arc::new(AtomicBool::new(false)),
             nudged: false,
         }
+    }
+
+    /// What it counted goes on: a counter that falls is a restart of the process.
+    fn goes_on_from(self, old: Self) -> Self {
+        let mut clock = old.clock;
+        clock.turn(false, Instant::now());
+        Self {
+            totals: old.totals,
+            restarts: old.restarts,
+            meters: old.meters,
+            errors_logged: old.errors_logged,
+            failed_at_ms: old.failed_at_ms,
+            clock,
+            ..self
+        }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.clock.turn(phase == Phase::Running, Instant::now());
+        self.phase = phase;
+    }
+
+    /// Which part of the time it ran since it was first known.
+    pub fn running_ratio(&self) -> f64 {
+        self.clock.share(Instant::now())
     }
 
     pub fn is_failed(&self) -> bool {
@@ -146,6 +237,12 @@ pub struct State {
     reload: bool,
     deleted: bool,
     runs: Runs,
+    /// How often it was dealt to this worker, and up to which of them whoever had it before was fenced: until then
+    /// that one may write, as a process that was frozen does when it wakes.
+    deals: u64,
+    fenced: u64,
+    /// Why that was not to be had.
+    unfenced: Option<String>,
     /// A thread keeps it.
     kept: bool,
 }
@@ -156,6 +253,7 @@ pub struct Connector {
     pub file: PathBuf,
     place: PathBuf,
     loggers: Arc<Loggers>,
+    starts: Arc<Starts>,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -167,12 +265,14 @@ impl Connector {
         place: &Path,
         saved: Saved,
         loggers: Arc<Loggers>,
+        starts: Arc<Starts>,
     ) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
             file: file.to_owned(),
             place: place.to_owned(),
             loggers,
+            starts,
             state: Mutex::new(State {
                 saved,
                 unreadable: None,
@@ -183,6 +283,9 @@ impl Connector {
                 reload: false,
                 deleted: false,
                 runs: Runs::Alone,
+                deals: 0,
+                fenced: 0,
+                unfenced: None,
                 kept: false,
             }),
             wake: Condvar::new(),
@@ -220,6 +323,17 @@ impl Connector {
         Ok(pipelines.iter().map(of).collect())
     }
 
+    /// What is known of it as it is shown: of one that was paused after it ran also what it is made of, though
+    /// nothing of it was begun since the process was.
+    pub fn shown(&self) -> State {
+        let mut state = self.state();
+        let saved = &state.saved;
+        if state.members.is_empty() && saved.ran && saved.target == TargetState::Paused {
+            state.members = self.members().unwrap_or_default();
+        }
+        state
+    }
+
     /// What it is to be from now on. Returns at once.
     pub fn aim(&self, saved: Saved) {
         let mut state = self.lock();
@@ -231,7 +345,7 @@ impl Connector {
         }
         if !same && state.saved.target == TargetState::Running {
             // What is to run does not until it says so.
-            state.members.iter_mut().for_each(|member| member.phase = Phase::Starting);
+            state.members.iter_mut().for_each(|member| member.enter(Phase::Starting));
         }
     }
 
@@ -241,10 +355,11 @@ impl Connector {
         if std::mem::replace(&mut state.runs, runs) == runs {
             return;
         }
+        state.deals += u64::from(runs == Runs::Here);
         self.halt(&mut state);
         state.tries = 0;
         if runs == Runs::Here && state.saved.target == TargetState::Running {
-            state.members.iter_mut().for_each(|member| member.phase = Phase::Starting);
+            state.members.iter_mut().for_each(|member| member.enter(Phase::Starting));
         }
     }
 
@@ -279,8 +394,9 @@ impl Connector {
         self.wake.notify_all();
     }
 
-    /// Ends what runs and begins it again: all of it, or what failed, or one task's pipeline.
-    pub fn restart(&self, only_failed: bool, task: Option<u32>) {
+    /// Ends what runs and begins it again: all of it, or what failed, or one task's pipeline. A file that could not
+    /// be read is read again in any case. True: no thread keeps it, and nobody deletes it.
+    pub fn restart(&self, only_failed: bool, task: Option<u32>) -> bool {
         let mut state = self.lock();
         state.nudged = true;
         let runs = state.saved.target == TargetState::Running;
@@ -290,11 +406,12 @@ impl Connector {
             if asked && (!only_failed || member.is_failed()) {
                 member.again();
                 if runs {
-                    member.phase = Phase::Starting;
+                    member.enter(Phase::Starting);
                 }
             }
         }
         self.wake.notify_all();
+        !state.kept && !state.deleted
     }
 
     /// Ends it for good.
@@ -345,10 +462,15 @@ impl Connector {
                 while !state.deleted && !state.is_aimed() {
                     // Told to run and to stop again before it began: nothing of it runs.
                     let waiting = state.members.iter_mut().filter(|member| !member.is_failed());
-                    waiting.for_each(|member| member.phase = Phase::Ended);
-                    // Somebody may wait for that.
-                    self.wake.notify_all();
-                    state = self.wake.wait(state).unwrap_or_else(|e| e.into_inner());
+                    waiting.for_each(|member| member.enter(Phase::Ended));
+                    state = match state.is_to_fence() {
+                        true => self.fence(state),
+                        false => {
+                            // Somebody may wait for that.
+                            self.wake.notify_all();
+                            self.wake.wait(state).unwrap_or_else(|e| e.into_inner())
+                        }
+                    };
                 }
                 if state.deleted {
                     return;
@@ -362,15 +484,55 @@ impl Connector {
                     drop(self.wait(self.lock(), BACKOFF_MAX, |state| state.nudged));
                 }
                 Err(trace) => {
-                    self.say(Level::Warn, "unreadable", &json!({}));
+                    let before = self.lock().unreadable.replace(trace.clone());
+                    // Each reason once, however often it is tried; and not under the lock: who reads the log may
+                    // be slow.
+                    if before.as_ref() != Some(&trace) {
+                        self.say(Level::Warn, "unreadable", &json!({"why": trace}));
+                    }
                     let mut state = self.lock();
-                    state.unreadable = Some(trace);
                     state.tries += 1;
                     let rest = backoff(state.tries);
                     drop(self.wait(state, rest, |state| state.nudged));
                 }
             }
         }
+    }
+
+    /// Fences whoever had it before, so that nothing of it writes once it is said to have stopped; waits where that is
+    /// not to be had.
+    fn fence<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let deal = state.deals;
+        // Told to run by now, here or elsewhere, it is held by right.
+        let is_wanted =
+            |state: &State| !state.deleted && state.deals == deal && state.is_to_fence();
+        drop(state);
+        // What a file that cannot be read would run, nobody can tell.
+        let fenced = match files::load_all(&self.place, &self.file) {
+            Ok((place, all)) => all.iter().try_for_each(|pipeline| {
+                run::fence_holder(&place, pipeline, &|| is_wanted(&self.lock()))
+            }),
+            Err(_) => Ok(()),
+        };
+        let mut state = self.lock();
+        if matches!(fenced, Err(RunFault::Stopped(_))) {
+            return state;
+        }
+        let Err(fault) = fenced else {
+            (state.fenced, state.unfenced, state.tries) = (deal, None, 0);
+            return state;
+        };
+        let trace = format!("whoever ran it before may write still: {}", trace(&fault));
+        let before = state.unfenced.replace(trace.clone());
+        state.tries += 1;
+        let rest = backoff(state.tries);
+        if before.as_ref() != Some(&trace) {
+            drop(state);
+            self.say(Level::Warn, "not_fenced", &json!({"why": trace}));
+            state = self.lock();
+        }
+        let waited = self.wake.wait_timeout_while(state, rest, |state| is_wanted(state));
+        waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
     }
 
     /// The file's pipelines. Their names begin with the connector's: so no two connectors run one.
@@ -380,10 +542,7 @@ impl Connector {
         if self.lock().runs != Runs::Alone
             && pipelines.iter().any(|pipeline| pipeline.aggregate.is_some())
         {
-            return Err("group: a pipeline of statistics keeps its open windows and its account on \
-                        one machine, and in a group it would move\n  next: run it by a service that \
-                        is alone, or by `douane run`"
-                .to_owned());
+            return Err(STATISTICS_IN_GROUP.to_owned());
         }
         match pipelines.iter().all(|pipeline| is_of(&self.name, &pipeline.name)) {
             true => Ok((place, pipelines)),
@@ -407,9 +566,8 @@ impl Connector {
                     let shards = if pipeline.is_one_shard() { 1 } else { place.tasks };
                     let at = before.iter().position(|m| m.pipeline == pipeline.name);
                     let new = Member::new(pipeline, shards);
-                    // Counts go on: a counter that falls is a restart of the process.
                     match at.map(|at| before.swap_remove(at)) {
-                        Some(old) => Member { totals: old.totals, restarts: old.restarts, ..new },
+                        Some(old) => new.goes_on_from(old),
                         None => new,
                     }
                 })
@@ -424,7 +582,7 @@ impl Connector {
                     .spawn_scoped(scope, move || self.run_one(at, place, pipeline));
                 if spawned.is_err() {
                     let trace = "no thread for it: the system gives no more".to_owned();
-                    self.lock().members[at].phase = Phase::Failed { trace };
+                    self.lock().members[at].enter(Phase::Failed { trace });
                 }
             }
         });
@@ -438,7 +596,7 @@ impl Connector {
                 if !state.is_wanted() {
                     // One that failed goes on saying why.
                     if !state.members[at].is_failed() {
-                        state.members[at].phase = Phase::Ended;
+                        state.members[at].enter(Phase::Ended);
                     }
                     self.wake.notify_all();
                     return;
@@ -446,9 +604,12 @@ impl Connector {
                 let member = &mut state.members[at];
                 // Under the lock: whoever asks it to stop finds this flag.
                 member.stop = Arc::new(AtomicBool::new(false));
-                (member.nudged, member.phase) = (false, Phase::Starting);
+                member.nudged = false;
+                member.enter(Phase::Starting);
                 (member.before, member.notice) = (member.totals, None);
                 member.held.clear();
+                member.partitions.clear();
+                self.starts.attempts.fetch_add(u64::from(member.shards), Ordering::Relaxed);
                 Arc::clone(&member.stop)
             };
             let began = Instant::now();
@@ -477,7 +638,7 @@ impl Connector {
             _ if !wanted || member.nudged => return,
             // A source that has an end was read to it.
             Ok(()) => {
-                member.phase = Phase::Ended;
+                member.enter(Phase::Ended);
                 drop(self.wait(state, Duration::MAX, |state| state.members[at].nudged));
                 return;
             }
@@ -488,11 +649,17 @@ impl Connector {
             member.tries = 0;
         }
         member.tries += 1;
+        member.failed_at_ms = Some(jiff::Timestamp::now().as_millisecond());
+        if member.phase == Phase::Starting {
+            self.starts.failures.fetch_add(u64::from(member.shards), Ordering::Relaxed);
+        }
         let (trace, code) = (trace(&fault), fault.code());
-        let mut told = json!({"pipeline": member.pipeline, "code": code, "tries": member.tries});
+        let mut told = json!({"pipeline": member.pipeline, "residency": member.residency,
+            "code": code, "tries": member.tries});
+        member.errors_logged += 1;
         let (level, event, rest) = match begins_again(&fault) {
             false => {
-                member.phase = Phase::Failed { trace };
+                member.enter(Phase::Failed { trace });
                 (Level::Error, "failed", Duration::MAX)
             }
             true => {
@@ -507,7 +674,7 @@ impl Connector {
                     rest.as_secs(),
                     member.tries
                 );
-                member.phase = Phase::Resting { trace };
+                member.enter(Phase::Resting { trace });
                 member.restarts += 1;
                 (Level::Warn, "resting", rest)
             }
@@ -546,17 +713,36 @@ impl Connector {
 
     fn voice(self: &Arc<Self>, at: usize) -> Voice {
         let connector = Arc::clone(self);
-        Voice::Listener(Arc::new(move |event, fields| connector.hear(at, event, fields)))
+        let meters = Arc::clone(&self.lock().members[at].meters);
+        let hear = move |event: &str, fields: &Value, is_told: bool| {
+            connector.hear(at, event, fields, is_told);
+        };
+        Voice::Listener(Listener::new(hear, meters))
     }
 
-    /// An event of a pipeline.
-    fn hear(&self, at: usize, event: &str, fields: &Value) {
+    /// An event of a pipeline, and whether it goes into the log.
+    fn hear(&self, at: usize, event: &str, fields: &Value, is_told: bool) {
         let mut state = self.lock();
         let Some(member) = state.members.get_mut(at) else { return };
         let count = |name: &str| fields[name].as_u64();
         match event {
+            "assigned" => {
+                let shard = count("shard").unwrap_or(0) as u32;
+                member.partitions.insert(shard, count("partitions").unwrap_or(0));
+                // Each of its shards is fenced then, unless it was asked to end meanwhile.
+                let lives = |m: &Member| {
+                    m.partitions.len() as u64 >= u64::from(m.shards)
+                        && !m.stop.load(Ordering::Relaxed)
+                };
+                if state.members.iter().all(lives) {
+                    state.fenced = state.deals;
+                }
+            }
             "started" | "swapped" => {
-                member.phase = Phase::Running;
+                if member.phase == Phase::Starting {
+                    self.starts.successes.fetch_add(u64::from(member.shards), Ordering::Relaxed);
+                }
+                member.enter(Phase::Running);
                 member.shards = count("tasks").map_or(member.shards, |tasks| tasks as u32);
                 member.notice = None;
                 member.held.clear();
@@ -578,11 +764,14 @@ impl Connector {
                 let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
                 let partition = fields["partition"].as_i64().unwrap_or(-1) as i32;
                 let shard = count("shard").unwrap_or(0) as u32;
+                let others = fields["others"].as_array().into_iter().flatten();
+                let others = others.filter_map(|leaf| leaf.as_str());
                 let held = Held {
                     shard,
                     offset: fields["offset"].as_i64().unwrap_or(-1),
                     code: text("code"),
                     leaf: fields["leaf"].as_str().map(str::to_owned),
+                    others: others.map(str::to_owned).collect(),
                     message: text("message"),
                 };
                 member.held.insert((text("topic"), partition), held);
@@ -599,13 +788,20 @@ impl Connector {
             "keys_again" => member.notice = None,
             _ => {}
         }
-        let pipeline = state.members[at].pipeline.clone();
+        if !is_told {
+            return;
+        }
+        let member = &mut state.members[at];
+        let level = level_of(event);
+        member.errors_logged += u64::from(level >= Level::Warn);
+        let (pipeline, residency) = (member.pipeline.clone(), member.residency.clone());
         drop(state);
         let mut fields = fields.clone();
         if let Some(fields) = fields.as_object_mut() {
             fields.insert("pipeline".to_owned(), json!(pipeline));
+            fields.insert("residency".to_owned(), json!(residency));
         }
-        self.loggers.say(level_of(event), PIPELINES, event, &fields);
+        self.loggers.say(level, PIPELINES, event, &fields);
     }
 }
 
@@ -625,13 +821,32 @@ impl State {
     }
 
     /// It is to run, and here.
-    fn is_aimed(&self) -> bool {
+    pub fn is_aimed(&self) -> bool {
         self.saved.target == TargetState::Running && self.runs != Runs::Elsewhere
+    }
+
+    /// Whether one of its pipelines is to run: one whose source has an end and was read to it has done what
+    /// it was to do.
+    pub fn wants(&self, member: &Member) -> bool {
+        self.is_wanted() && member.phase != Phase::Ended
+    }
+
+    /// It is not to run, and whoever had it before may write still.
+    fn is_to_fence(&self) -> bool {
+        let is_aimed = self.saved.target == TargetState::Running;
+        self.fenced < self.deals && self.runs == Runs::Here && !is_aimed
+    }
+
+    /// Something of it has not ended, and why that takes so long, where it is known.
+    pub fn ending(&self) -> Option<&str> {
+        let why = self.unfenced.as_deref().filter(|_| self.is_to_fence());
+        self.ends().then(|| why.unwrap_or("it ends what is under way"))
     }
 
     /// Something of it has not ended.
     pub fn ends(&self) -> bool {
-        self.members.iter().any(|m| matches!(m.phase, Phase::Starting | Phase::Running))
+        self.is_to_fence()
+            || self.members.iter().any(|m| matches!(m.phase, Phase::Starting | Phase::Running))
     }
 
     /// Which pipeline a task belongs to: tasks count through the shards of all of them.
@@ -659,6 +874,7 @@ fn level_of(event: &str) -> Level {
         | "release_ended"
         | "device_failed"
         | "source_trouble"
+        | "clock_not_kept"
         | "store_full"
         | "certificate_expires"
         | "certificate_expired" => Level::Warn,
@@ -683,23 +899,20 @@ pub fn is_of(connector: &str, pipeline: &str) -> bool {
     pipeline.strip_prefix(connector).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// What a status shows of a fault. Of findings places and kinds only: messages show words of a
-/// file that nobody approved.
+/// What a status shows of a fault.
 fn trace(fault: &RunFault) -> String {
-    match fault {
-        RunFault::Findings(findings) => {
-            let places: Vec<String> = findings
-                .iter()
-                .take(20)
-                .map(|f| format!("{}{}: {:?}", f.file, f.mark, f.kind))
-                .collect();
-            cut(&format!(
-                "findings:\n  {}\n  next: `douane lint FILE` says them in full",
-                places.join("\n  ")
-            ))
-        }
-        other => cut(&format!("{}: {other}", other.code())),
-    }
+    cut(&match fault {
+        RunFault::Findings(findings) => places(findings),
+        other => format!("{}: {}", other.code(), other.told()),
+    })
+}
+
+/// Places and kinds of findings, and no more: messages show words of a file that nobody approved. In
+/// full they are for who sent the file.
+pub fn places(findings: &Findings) -> String {
+    let place = |f: &Finding| format!("{}{}: {:?}", f.file, f.mark, f.kind);
+    let places: Vec<String> = findings.iter().take(FINDINGS_MAX).map(place).collect();
+    format!("findings:\n  {}\n  next: `douane lint FILE` says them in full", places.join("\n  "))
 }
 
 fn cut(text: &str) -> String {
@@ -726,6 +939,8 @@ mod tests {
             Self {
                 pipeline: "p".to_owned(),
                 topics: vec!["t".to_owned()],
+                is_statistics: false,
+                residency: vec!["eu".to_owned()],
                 shards,
                 phase: Phase::Running,
                 held: BTreeMap::new(),
@@ -733,6 +948,11 @@ mod tests {
                 totals: Totals::default(),
                 before: Totals::default(),
                 restarts: 0,
+                meters: Arc::default(),
+                partitions: BTreeMap::new(),
+                errors_logged: 0,
+                failed_at_ms: None,
+                clock: Clock::new(Instant::now()),
                 tries: 0,
                 stop: Arc::new(AtomicBool::new(false)),
                 nudged: false,
@@ -740,9 +960,19 @@ mod tests {
         }
     }
 
+    impl State {
+        /// Of a connector with one pipeline.
+        pub fn of_test(target: TargetState, phase: Phase) -> Self {
+            let mut state = connector().state();
+            state.saved.target = target;
+            state.members = vec![Member { phase, ..Member::of_test(2) }];
+            state
+        }
+    }
+
     fn connector() -> Arc<Connector> {
         let dir = Path::new("/nonexistent");
-        let loggers = Arc::new(Loggers::new());
+        let loggers = Arc::new(Loggers::new("eu-de"));
         loggers.set("root", Level::Off, jiff::Timestamp::now());
         Connector::new(
             "a",
@@ -750,6 +980,7 @@ mod tests {
             &dir.join("douane.yaml"),
             Saved::default(),
             loggers,
+            Arc::default(),
         )
     }
 
@@ -802,12 +1033,43 @@ mod tests {
         }
         // Given back: what is to run here does not, and what was asked of it meanwhile stays asked.
         connector.runs(Runs::Elsewhere);
-        connector.aim(Saved { target: TargetState::Stopped, config: None });
+        connector.aim(Saved { target: TargetState::Stopped, ..Saved::default() });
         assert!(connector.has_ended(Duration::from_secs(20)) && !connector.is_here());
         assert_eq!(connector.state().saved.target, TargetState::Stopped);
         connector.end();
         assert!(connector.has_left(Duration::from_secs(20)));
         keeper.join().unwrap();
+    }
+
+    /// Whoever had it before may have been frozen: what is dealt is not said to have stopped until that one is fenced.
+    #[test]
+    fn what_was_dealt_has_not_stopped_until_whoever_had_it_is_fenced() {
+        let connector = connector();
+        let (stopped, running) = (TargetState::Stopped, TargetState::Running);
+        let aim = |target| connector.aim(Saved { target, ..Saved::default() });
+        let ends = || connector.has_ended(Duration::ZERO);
+        aim(stopped);
+        assert!(ends(), "alone");
+        connector.runs(Runs::Elsewhere);
+        assert!(ends(), "what others run, they say");
+        connector.runs(Runs::Here);
+        assert!(!ends() && connector.state().ending().is_some());
+        // A start fences, once all of its shards live.
+        aim(running);
+        connector.lock().members = vec![Member::of_test(2)];
+        connector.hear(0, "assigned", &json!({"shard": 0, "partitions": 1}), true);
+        assert_eq!(connector.state().fenced, 0);
+        connector.hear(0, "assigned", &json!({"shard": 1, "partitions": 1}), true);
+        connector.lock().members[0].enter(Phase::Ended);
+        aim(stopped);
+        assert!(ends());
+        // Dealt anew, and what lived under the deal before says nothing of this one.
+        connector.runs(Runs::Elsewhere);
+        connector.runs(Runs::Here);
+        connector.hear(0, "assigned", &json!({"shard": 1, "partitions": 1}), true);
+        assert!(!ends());
+        connector.runs(Runs::Elsewhere);
+        assert!(ends());
     }
 
     #[test]
@@ -816,13 +1078,13 @@ mod tests {
         let mut ended = Member::of_test(1);
         ended.phase = Phase::Ended;
         connector.lock().members = vec![ended];
-        let aim = |target| connector.aim(Saved { target, config: None });
+        let aim = |target| connector.aim(Saved { target, ..Saved::default() });
         aim(TargetState::Paused);
         assert_eq!(connector.state().members[0].phase, Phase::Ended);
         aim(TargetState::Running);
         assert_eq!(connector.state().members[0].phase, Phase::Starting);
         // What runs is not touched by being told so again.
-        connector.hear(0, "started", &json!({"tasks": 2}));
+        connector.hear(0, "started", &json!({"tasks": 2}), true);
         aim(TargetState::Running);
         let member = &connector.state().members[0];
         assert_eq!((&member.phase, member.shards), (&Phase::Running, 2));
@@ -836,23 +1098,64 @@ mod tests {
     fn counts_go_on_over_restarts_and_a_hold_is_told_until_the_next_start() {
         let connector = connector();
         connector.lock().members = vec![Member::of_test(1)];
-        connector.hear(0, "started", &json!({"tasks": 1}));
-        connector.hear(0, "progress", &json!({"records": 5, "transactions": 1, "quarantined": 2}));
+        connector.hear(0, "started", &json!({"tasks": 1}), true);
+        connector.hear(
+            0,
+            "progress",
+            &json!({"records": 5, "transactions": 1, "quarantined": 2}),
+            true,
+        );
         let held = json!({"topic": "t", "partition": 0, "shard": 0, "message": "why"});
-        connector.hear(0, "held", &held);
+        connector.hear(0, "held", &held, true);
         let member = connector.state().members[0].clone();
         assert_eq!(member.totals, Totals { records: 5, transactions: 1, quarantined: Some(2) });
         assert_eq!(member.held.values().map(|held| &*held.message).collect::<Vec<_>>(), ["why"]);
         connector.lock().members[0].before = member.totals;
-        connector.hear(0, "swapped", &json!({"tasks": 1}));
-        connector.hear(0, "progress", &json!({"records": 1, "transactions": 1, "quarantined": 0}));
+        connector.hear(0, "swapped", &json!({"tasks": 1}), true);
+        connector.hear(
+            0,
+            "progress",
+            &json!({"records": 1, "transactions": 1, "quarantined": 0}),
+            true,
+        );
         let member = connector.state().members[0].clone();
         assert_eq!(member.totals, Totals { records: 6, transactions: 2, quarantined: Some(2) });
         assert!(member.held.is_empty());
         // Of statistics how many were set aside is not told.
-        connector.hear(0, "progress", &json!({"records": 1, "transactions": 1}));
+        connector.hear(0, "progress", &json!({"records": 1, "transactions": 1}), true);
         assert_eq!(connector.state().members[0].totals.quarantined, None);
-        connector.hear(7, "held", &held);
+        connector.hear(7, "held", &held, true);
+    }
+
+    #[test]
+    fn tasks_are_counted_as_they_begin_and_what_was_counted_goes_on() {
+        let connector = connector();
+        let mut member = Member::of_test(2);
+        member.enter(Phase::Starting);
+        connector.lock().members = vec![member];
+        connector.hear(0, "assigned", &json!({"shard": 1, "partitions": 3}), true);
+        connector.hear(0, "started", &json!({"tasks": 2}), true);
+        // One that runs already has not begun once more.
+        connector.hear(0, "swapped", &json!({"tasks": 2}), true);
+        connector.hear(0, "again", &json!({"why": "x"}), true);
+        let starts = &connector.starts;
+        assert_eq!(starts.successes.load(Ordering::Relaxed), 2);
+        let old = connector.state().members[0].clone();
+        assert_eq!((old.partitions.get(&1), old.errors_logged), (Some(&3), 1));
+        let meters = Arc::clone(&old.meters);
+        let new = Member::of_test(2).goes_on_from(old);
+        assert!(Arc::ptr_eq(&new.meters, &meters) && new.errors_logged == 1);
+    }
+
+    #[test]
+    fn the_share_of_time_that_it_ran() {
+        let (born, s) = (Instant::now(), Duration::from_secs);
+        let mut clock = Clock::new(born);
+        clock.turn(true, born + s(2));
+        assert!((clock.share(born + s(4)) - 0.5).abs() < 1e-9);
+        clock.turn(false, born + s(6));
+        assert!((clock.share(born + s(8)) - 0.5).abs() < 1e-9);
+        assert!((clock.share(born + s(16)) - 0.25).abs() < 1e-9);
     }
 
     #[test]
@@ -860,14 +1163,20 @@ mod tests {
         let connector = connector();
         connector.lock().members = vec![Member::of_test(1)];
         let notice = || connector.state().members[0].notice.clone();
-        connector.hear(0, "again", &json!({"shard": 0, "why": "the ledger's topic: away"}));
+        connector.hear(0, "again", &json!({"shard": 0, "why": "the ledger's topic: away"}), true);
         assert_eq!(notice().as_deref(), Some("again: the ledger's topic: away"));
-        connector.hear(0, "progress", &json!({"records": 1}));
+        let logged = || connector.state().members[0].errors_logged;
+        assert_eq!(logged(), 1);
+        connector.hear(0, "progress", &json!({"records": 1}), true);
         assert_eq!(notice(), None);
+        // What was told just now is no line of the log, and a state all the same.
+        connector.hear(0, "again", &json!({"shard": 0, "why": "the ledger's topic: away"}), false);
+        assert_eq!((notice().is_some(), logged()), (true, 1));
+        connector.hear(0, "progress", &json!({"records": 1}), true);
         // What is said of files outlasts both.
-        connector.hear(0, "swap_refused", &json!({"why": "x"}));
-        connector.hear(0, "again", &json!({"shard": 0, "why": "y"}));
-        connector.hear(0, "progress", &json!({"records": 2}));
+        connector.hear(0, "swap_refused", &json!({"why": "x"}), true);
+        connector.hear(0, "again", &json!({"shard": 0, "why": "y"}), true);
+        connector.hear(0, "progress", &json!({"records": 2}), true);
         assert_eq!(notice().as_deref(), Some("swap_refused: x"));
     }
 

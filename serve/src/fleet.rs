@@ -11,9 +11,9 @@ use douane_pipelines::config as files;
 use serde_json::json;
 
 use crate::config;
-use crate::connector::{Connector, Runs};
+use crate::connector::{Connector, Runs, Starts};
 use crate::loggers::{FLEET, Level, Loggers};
-use crate::store::{self, Saved, Store, TargetState};
+use crate::store::{self, Refused, Saved, Store, TargetState};
 
 /// More would be threads and clients without end.
 pub const CONNECTORS_MAX: usize = 1000;
@@ -26,6 +26,8 @@ pub struct Fleet {
     place: PathBuf,
     pub store: Store,
     loggers: Arc<Loggers>,
+    /// Of tasks, in this process.
+    pub starts: Arc<Starts>,
     all: RwLock<BTreeMap<String, Arc<Connector>>>,
     /// Set under the lock of `all`: whoever comes after the end is not begun.
     ended: AtomicBool,
@@ -44,6 +46,7 @@ impl Fleet {
         let fleet = Self {
             place: place.to_owned(),
             loggers,
+            starts: Arc::default(),
             all: RwLock::new(BTreeMap::new()),
             ended: AtomicBool::new(false),
             changes: Mutex::new(()),
@@ -86,7 +89,8 @@ impl Fleet {
     }
 
     fn connector(&self, name: &str, file: &Path, saved: Saved) -> Arc<Connector> {
-        Connector::new(name, file, &self.place, saved, Arc::clone(&self.loggers))
+        let (loggers, starts) = (Arc::clone(&self.loggers), Arc::clone(&self.starts));
+        Connector::new(name, file, &self.place, saved, loggers, starts)
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Arc<Connector>>> {
@@ -178,7 +182,7 @@ impl Fleet {
 
     /// What no call could have made a connector's file, whoever wrote it.
     fn refuse(&self, name: &str, pipeline: &str) -> io::Result<()> {
-        config::brought(&self.place, &self.store, name, pipeline)?
+        config::brought(&self.place, &self.store, name, pipeline)
             .map_or(Ok(()), |what| Err(io::Error::new(io::ErrorKind::InvalidData, what)))
     }
 
@@ -192,9 +196,19 @@ impl Fleet {
         self.store.remove(name, &connector.file)
     }
 
+    /// Begins again what is asked for. One that the system had no thread for tries to get one.
+    pub fn restart(&self, connector: &Arc<Connector>, only_failed: bool, task: Option<u32>) {
+        if connector.restart(only_failed, task) {
+            keep(connector);
+        }
+    }
+
     /// Whether a connector is to run, from now on and after a restart of the process.
     pub fn aim(&self, connector: &Arc<Connector>, target: TargetState) -> io::Result<()> {
-        let saved = Saved { target, ..connector.state().saved };
+        let state = connector.state();
+        // What is paused goes on having its tasks.
+        let ran = state.saved.ran || !state.members.is_empty();
+        let saved = Saved { target, ran, ..state.saved };
         self.store.save(&connector.name, &saved)?;
         connector.aim(saved);
         // One whose end was asked for, and whose files stayed, has no thread.
@@ -203,17 +217,18 @@ impl Fleet {
     }
 
     /// Ends one, waits until nothing of it runs, and takes its files away. False: it ends, but not
-    /// yet; it is stopped, and can be deleted again.
-    pub fn remove(&self, connector: &Arc<Connector>) -> io::Result<bool> {
+    /// yet; it is stopped, and can be deleted again. Where its files cannot be taken away it goes on as it was.
+    pub fn remove(&self, connector: &Arc<Connector>) -> Result<bool, Refused> {
+        self.store.is_removable(&connector.name, &connector.file)?;
         // Crash from here on: the next start does not run it.
         let saved = Saved { target: TargetState::Stopped, ..connector.state().saved };
-        self.store.save(&connector.name, &saved)?;
+        self.store.save(&connector.name, &saved).map_err(Refused::State)?;
         connector.aim(saved);
         connector.end();
         if !connector.has_left(REMOVE) {
             return Ok(false);
         }
-        self.store.remove(&connector.name, &connector.file)?;
+        self.store.remove(&connector.name, &connector.file).map_err(Refused::State)?;
         // Known until its files are gone, so that what failed can be asked for again.
         self.write().remove(&connector.name);
         Ok(true)
@@ -258,10 +273,10 @@ mod tests {
         std::fs::write(&file, PLACE).unwrap();
         let pipelines = dir.path().join("pipelines");
         let store = Store::open(&pipelines, &dir.path().join("s")).unwrap();
-        let loggers = Arc::new(Loggers::new());
+        let loggers = Arc::new(Loggers::new("eu-de"));
         loggers.set("root", Level::Off, jiff::Timestamp::now());
         let fleet = Fleet::open(&file, store, loggers, true).unwrap();
-        let saved = |target| Saved { config: None, target };
+        let saved = |target| Saved { target, ..Saved::default() };
         let bring = |name: &str, yaml: &str, target| fleet.bring(name, yaml, saved(target));
         let kind = |brought: io::Result<Arc<Connector>>| brought.err().map(|error| error.kind());
         let domains = pipelines.join("domains.yaml");

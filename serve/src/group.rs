@@ -5,23 +5,32 @@
 //! connector is doing stands in the topic of states, written by the worker that runs it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use douane_pipelines::fault::RunFault;
-use douane_pipelines::group::{Changed, Dealt, Follower, Group, Heard, Held, Put, States};
+use douane_pipelines::group::{
+    Changed, Dealt, Follower, Group, Heard, Held, Member, Put, Standing, States, another,
+};
 use douane_pipelines::names::{NAME_BYTES_MAX, is_name};
+use douane_pipelines::repeats::Repeats;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::api::lifecycle;
 use crate::call::Answer;
 use crate::connector::{Connector, Runs};
+use crate::fleet::CONNECTORS_MAX;
 use crate::loggers::{FLEET, Level};
-use crate::service::Service;
-use crate::store::{Keys, Saved, TargetState};
+use crate::service::{CONFLICT, Service};
+use crate::store::{self, Keys, Saved, TargetState};
+
+mod statuses;
+
+use statuses::{Status, Written};
 
 /// How long what is given back may take to end. What has not by then is fenced by who is given it.
 const GIVE_BACK: Duration = Duration::from_secs(6);
@@ -38,11 +47,16 @@ const TAKEN_UP: Duration = Duration::from_secs(20);
 /// How long leaving may take.
 const LEAVE: Duration = Duration::from_secs(2);
 
+/// A config as a record: within what Kafka and its clients take unless somebody says more. A file that a call
+/// may bring takes twice its length and more, where much of it has to be escaped.
+const RECORD_BYTES_MAX: usize = 900_000;
 const VERSION: u32 = 1;
 /// Before a connector's name, in the topic of configs.
 const CONNECTOR: &str = "connector-";
 /// Before a connector's name: what is to be done once.
 const ORDER: &str = "order-";
+/// Before a log's name: the level that all workers set.
+const LOGGER: &str = "logger-";
 /// Names the last change of all.
 const LAST: &str = "last";
 /// Before a connector's name, in the topic of states.
@@ -81,25 +95,18 @@ struct Ordered {
     order: Order,
 }
 
-/// What a worker says of a connector that it runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Told {
+/// The level of a log and of those below it.
+#[derive(Serialize, Deserialize)]
+struct Levelled {
     v: u32,
-    worker: String,
-    made: String,
-    /// The aim under which this is so.
-    #[serde(default)]
-    aimed: String,
-    /// As Kafka Connect writes it.
-    status: Value,
-    topics: BTreeSet<String>,
+    level: String,
 }
 
 /// What was read of both topics.
 #[derive(Default)]
 struct Seen {
     configs: BTreeMap<String, Config>,
-    told: BTreeMap<String, Told>,
+    told: statuses::Heard,
     /// Changes that somebody here waits for.
     waited_for: BTreeSet<String>,
     given: BTreeSet<i32>,
@@ -115,12 +122,17 @@ pub struct Worker {
     /// The offset behind what was read before the start.
     next: i64,
     ends: AtomicBool,
+    /// Which of its members counts.
+    joined: AtomicU64,
+    /// Since the process began.
+    pub rebalances: AtomicU64,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Worker {
     /// Reads what there is. Nothing runs yet, and it is no member.
-    pub fn open(group: Group) -> Result<Self, RunFault> {
+    pub fn open(group: Group, states: &Path) -> Result<Self, RunFault> {
+        known_before(&group, &states.join("group.json"))?;
         let (held, next) = group.configs()?;
         let mut seen = Seen::default();
         for (key, value) in held {
@@ -136,6 +148,8 @@ impl Worker {
             taken_up: Condvar::new(),
             next,
             ends: AtomicBool::new(false),
+            joined: AtomicU64::new(0),
+            rebalances: AtomicU64::new(0),
             threads: Mutex::default(),
         })
     }
@@ -162,14 +176,9 @@ impl Worker {
         }
         // A folder that cannot be read is told where its files are wanted.
         let _ = service.fleet.pass_over_unknown();
-        let listener = Arc::clone(service);
-        let member = self.group.join(move |dealt| {
-            if let Some(worker) = &listener.worker {
-                worker.dealt(&listener, dealt);
-            }
-        })?;
+        let mut member = self.join(service)?;
         let states = self.group.states()?;
-        let of = |name: &str, run: Box<dyn FnOnce(&Service, &Self) + Send>| {
+        let of = |name: &str, run: Box<dyn FnOnce(&Arc<Service>, &Self) + Send>| {
             let service = Arc::clone(service);
             std::thread::Builder::new().name(name.to_owned()).spawn(move || {
                 if let Some(worker) = &service.worker {
@@ -181,13 +190,25 @@ impl Worker {
             of(
                 "group:member",
                 Box::new(move |service, worker| {
-                    let mut said = None;
+                    let mut repeats = Repeats::default();
+                    let mut trouble = |why: String| {
+                        let (of, fields) = ((Level::Warn, FLEET), json!({"why": why}));
+                        service.loggers.say_lasting(&mut repeats, of, "group_trouble", fields);
+                    };
                     while !worker.ends() {
-                        let trouble = member.poll(POLL).map(|fault| fault.to_string());
-                        if trouble.is_some() && trouble != said {
-                            let fields = json!({"why": trouble});
-                            service.loggers.say(Level::Warn, FLEET, "group_trouble", &fields);
-                            said = trouble;
+                        let standing = member.poll(POLL);
+                        let (Standing::Trouble(fault) | Standing::Deaf(fault)) = &standing else {
+                            continue;
+                        };
+                        trouble(fault.to_string());
+                        if matches!(standing, Standing::Deaf(_)) {
+                            match worker.join_anew(service) {
+                                Ok(anew) => member = anew,
+                                Err(fault) => {
+                                    trouble(fault.to_string());
+                                    worker.rest(AGAIN);
+                                }
+                            }
                         }
                     }
                     let left = member.leave(LEAVE);
@@ -199,13 +220,19 @@ impl Worker {
                 "group:tell",
                 Box::new(move |service, worker| {
                     let mut states = states;
-                    let mut last = BTreeMap::new();
+                    let mut written = Written::default();
                     let mut failing = false;
                     while !worker.ends() {
-                        let told = worker.tell(service, &mut states, &mut last);
+                        let told = worker.tell(service, &mut states, &mut written);
                         if let (Err(fault), false) = (&told, failing) {
                             let fields = json!({"why": fault.to_string()});
                             service.loggers.say(Level::Warn, FLEET, "states_not_told", &fields);
+                        }
+                        // A client that does not get through may never do so again.
+                        if told.is_err()
+                            && let Ok(anew) = worker.group.states()
+                        {
+                            states = anew;
                         }
                         failing = told.is_err();
                         worker.rest(TELL);
@@ -219,6 +246,29 @@ impl Worker {
             self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         Ok(())
+    }
+
+    /// Asks to be a member. What earlier ones are told from here on is nobody's business.
+    fn join(&self, service: &Arc<Service>) -> Result<Member, RunFault> {
+        let (listener, turn) = (Arc::clone(service), 1 + self.joined.load(Ordering::SeqCst));
+        let member = self.group.join(move |dealt| {
+            if let Some(worker) = &listener.worker
+                && worker.joined.load(Ordering::SeqCst) == turn
+            {
+                worker.dealt(&listener, dealt);
+            }
+        })?;
+        // It is told nothing before it is polled; where there is none, the one before goes on.
+        self.joined.store(turn, Ordering::SeqCst);
+        Ok(member)
+    }
+
+    /// Its member hears nobody: others have been given what it was dealt, or will be, and it is dealt anew as another.
+    fn join_anew(&self, service: &Arc<Service>) -> Result<Member, RunFault> {
+        let anew = self.join(service)?;
+        let units = self.seen().given.iter().copied().collect();
+        self.dealt(service, Dealt::Taken(units));
+        Ok(anew)
     }
 
     /// Gives everything back. What ran has ended.
@@ -265,6 +315,9 @@ impl Worker {
                 connector.has_ended(until.saturating_duration_since(Instant::now()));
             }
         }
+        if given {
+            self.rebalances.fetch_add(1, Ordering::Relaxed);
+        }
         let names: Vec<&str> = all.iter().map(|connector| connector.name.as_str()).collect();
         let event = if given { "given" } else { "given_back" };
         let fields = json!({"units": units.len(), "connectors": names});
@@ -281,13 +334,17 @@ impl Worker {
 
     /// Takes up what becomes of both topics, in their order.
     fn follow(&self, service: &Service) {
-        let mut next = self.next;
+        let (mut next, mut repeats) = (self.next, Repeats::default());
         while !self.ends() {
             let mut follower = match self.group.follow(next) {
                 Ok(follower) => follower,
                 Err(fault) => {
+                    let (level, event) = match fault {
+                        RunFault::Topic { .. } => (Level::Error, "group_topic_changed"),
+                        _ => (Level::Warn, "group_away"),
+                    };
                     let fields = json!({"why": fault.to_string()});
-                    service.loggers.say(Level::Warn, FLEET, "group_away", &fields);
+                    service.loggers.say_lasting(&mut repeats, (level, FLEET), event, fields);
                     self.rest(AGAIN);
                     continue;
                 }
@@ -296,7 +353,8 @@ impl Worker {
             follower.close();
             if !self.ends() {
                 let fields = json!({"why": "the source of both topics broke", "next": next});
-                service.loggers.say(Level::Warn, FLEET, "group_away", &fields);
+                let of = (Level::Warn, FLEET);
+                service.loggers.say_lasting(&mut repeats, of, "group_away", fields);
             }
             self.rest(if self.ends() { Duration::ZERO } else { AGAIN });
         }
@@ -306,10 +364,15 @@ impl Worker {
         let mut tried = Instant::now();
         while !self.ends() {
             if tried.elapsed() >= AGAIN {
+                if matches!(self.group.is_same(), Err(RunFault::Topic { .. })) {
+                    return;
+                }
                 self.catch_up(service);
                 tried = Instant::now();
             }
             match follower.hear(POLL) {
+                // Asked afterwards: what another topic of that name holds is heard by nobody.
+                Heard::Config { .. } if self.group.is_same().is_err() => return,
                 Heard::Config { offset, key, value } => {
                     self.hear_config(service, offset, &key, value.as_deref());
                     *next = offset + 1;
@@ -333,7 +396,11 @@ impl Worker {
             // Afterwards: what is told under an aim is told of one that has it.
             match found {
                 Some(config) => drop(self.seen().configs.insert(name.to_owned(), config)),
-                None => drop(self.seen().configs.remove(name)),
+                None => {
+                    let mut seen = self.seen();
+                    seen.configs.remove(name);
+                    seen.told.is_gone(name);
+                }
             }
         } else if let Some(name) = named(key, ORDER) {
             let ordered = value.and_then(|value| serde_json::from_slice::<Ordered>(value).ok());
@@ -342,9 +409,17 @@ impl Worker {
                 && connector.is_here()
             {
                 match ordered.order {
-                    Order::Restart { only_failed, task } => connector.restart(only_failed, task),
+                    Order::Restart { only_failed, task } => {
+                        service.fleet.restart(&connector, only_failed, task);
+                    }
                     Order::ForgetTopics => connector.forget_topics(),
                 }
+            }
+        } else if let Some(name) = key.strip_prefix(LOGGER) {
+            let levelled = value.and_then(|value| serde_json::from_slice::<Levelled>(value).ok());
+            let levelled = levelled.filter(|levelled| levelled.v == VERSION);
+            if let Some(level) = levelled.and_then(|levelled| Level::parse(&levelled.level)) {
+                service.loggers.set(name, level, jiff::Timestamp::now());
             }
         } else if key == LAST {
             let change = value.and_then(|value| std::str::from_utf8(value).ok());
@@ -356,9 +431,13 @@ impl Worker {
 
     fn hear_state(&self, key: &str, value: Option<&[u8]>) {
         let Some(name) = named(key, STATUS) else { return };
-        let told = value.and_then(|value| serde_json::from_slice::<Told>(value).ok());
-        if let Some(told) = told.filter(|told| told.v == VERSION) {
-            self.seen().told.insert(name.to_owned(), told);
+        let told = value.map(|value| serde_json::from_slice::<Status>(value).ok());
+        let told = told.map(|told| told.filter(|told| told.v == VERSION));
+        // Of a later version, or something else: it is not guessed at.
+        if told != Some(None) {
+            let mut seen = self.seen();
+            let is_known = seen.configs.contains_key(name);
+            seen.told.hear(name, told.flatten(), is_known);
         }
     }
 
@@ -366,7 +445,11 @@ impl Worker {
     fn take_up(&self, service: &Service, name: &str, config: Option<&Config>) {
         let taken = match config {
             Some(config) => {
-                let saved = Saved { config: Some(config.keys.clone()), target: config.target };
+                let saved = Saved {
+                    config: Some(config.keys.clone()),
+                    target: config.target,
+                    ..Saved::default()
+                };
                 let brought = service.fleet.bring(name, &config.pipeline, saved);
                 // Under the lock: what is dealt meanwhile is dealt after it.
                 brought.map(|connector| self.place(&self.seen(), &connector))
@@ -406,43 +489,44 @@ impl Worker {
         Some(format!("not taken up: {why}\n  next: mend it; it is tried again by itself"))
     }
 
-    /// Tells what changed of what runs here, and what another worker said last though it runs here:
-    /// one that was not heard of for long may speak late.
+    /// Tells what changed of what runs here, and takes back what was said of what was deleted.
     fn tell(
         &self,
         service: &Service,
         states: &mut States,
-        last: &mut BTreeMap<String, Told>,
+        written: &mut Written,
     ) -> Result<(), RunFault> {
-        let mut records = Vec::new();
-        let mut fresh = Vec::new();
-        let mut tellings = Vec::new();
+        let mut running = BTreeMap::new();
+        let mut tells = |name: String, config: Config, status, topics| {
+            let (worker, made, aimed) = (self.name().to_owned(), config.made, config.aimed);
+            running.insert(name, Status { v: VERSION, worker, made, aimed, status, topics });
+        };
         for connector in service.fleet.all().into_iter().filter(|c| c.is_here()) {
             // The aim first: a status that is older than it does not stand under it.
             let Some(config) = self.seen().configs.get(&connector.name).cloned() else { continue };
             let (status, topics) =
                 (lifecycle::state_here(service, &connector), connector.state().topics);
-            tellings.push((connector.name.clone(), config, status, topics));
+            tells(connector.name.clone(), config, status, topics);
         }
         for (name, config) in self.unknown_here(service) {
-            let Some(status) = self.unknown(&name) else { continue };
-            tellings.push((name, config, status, BTreeSet::new()));
+            let Some(status) = self.not_taken_up(&name) else { continue };
+            tells(name, config, status, BTreeSet::new());
         }
-        for (name, config, status, topics) in tellings {
-            let (worker, made, aimed) = (self.name().to_owned(), config.made, config.aimed);
-            let told = Told { v: VERSION, worker, made, aimed, status, topics };
-            let seen = self.seen().told.get(&name).cloned();
-            let is_denied = seen.as_ref().is_some_and(|seen| seen.worker != self.name());
-            if seen.as_ref() == Some(&told) || (last.get(&name) == Some(&told) && !is_denied) {
-                continue;
-            }
-            let Ok(value) = serde_json::to_vec(&told) else { continue };
-            records.push((format!("{STATUS}{name}").into_bytes(), value));
-            fresh.push((name, told));
-        }
+        let due = {
+            let seen = self.seen();
+            let is_gone = |name: &str| {
+                !seen.configs.contains_key(name) && seen.given.contains(&self.group.unit_of(name))
+            };
+            written.due(self.name(), running, &seen.told, is_gone)
+        };
+        let record = |(name, told): (&String, &statuses::Told)| {
+            let value = told.as_ref().map(serde_json::to_vec).transpose().ok()?;
+            Some((format!("{STATUS}{name}").into_bytes(), value))
+        };
+        let records: Vec<_> = due.iter().filter_map(record).collect();
         if !records.is_empty() {
             states.tell(&records)?;
-            last.extend(fresh);
+            written.wrote(due);
         }
         Ok(())
     }
@@ -455,8 +539,37 @@ impl Worker {
         names.filter_map(|name| Some((name.clone(), seen.configs.get(name)?.clone()))).collect()
     }
 
-    /// The status of one that could not be taken up here.
+    /// Of all connectors of the group.
+    pub fn names(&self) -> Vec<String> {
+        self.seen().configs.keys().cloned().collect()
+    }
+
+    /// Whether the group has such a connector, taken up here or not.
+    pub fn knows(&self, name: &str) -> bool {
+        self.seen().configs.contains_key(name)
+    }
+
+    /// Keys and pipeline of a connector, as the group has them.
+    pub fn config_of(&self, name: &str) -> Option<(Keys, String)> {
+        let seen = self.seen();
+        let config = seen.configs.get(name)?;
+        Some((config.keys.clone(), config.pipeline.clone()))
+    }
+
+    /// The status of one that could not be taken up here: its own where it would run here, otherwise what the worker
+    /// that runs it says.
     pub fn unknown(&self, name: &str) -> Option<Value> {
+        let is_here = {
+            let seen = self.seen();
+            seen.configs.contains_key(name).then(|| seen.given.contains(&self.group.unit_of(name)))
+        };
+        match is_here? {
+            true => self.not_taken_up(name),
+            false => Some(self.status(name)),
+        }
+    }
+
+    fn not_taken_up(&self, name: &str) -> Option<Value> {
         let why = self.behind(name)?;
         let state = match self.seen().configs.get(name)?.target {
             TargetState::Running => "FAILED",
@@ -467,7 +580,7 @@ impl Worker {
         Some(json!({"name": name, "connector": own, "tasks": [], "type": "sink"}))
     }
 
-    fn told(&self, name: &str) -> Option<Told> {
+    fn told(&self, name: &str) -> Option<Status> {
         let seen = self.seen();
         let made = &seen.configs.get(name)?.made;
         seen.told.get(name).filter(|told| told.made == *made).cloned()
@@ -501,6 +614,10 @@ impl Worker {
         self.change(|held, change| {
             if held.contains_key(&key) {
                 return Err(Answer::error(409, &format!("Connector {name} already exists")));
+            }
+            let names = held.keys().filter(|key| key.starts_with(CONNECTOR)).count();
+            if names >= CONNECTORS_MAX {
+                return Err(too_many());
             }
             let (made, aimed) = (change.to_owned(), change.to_owned());
             let (keys, pipeline) = (keys.clone(), pipeline.to_owned());
@@ -590,6 +707,12 @@ impl Worker {
         })
     }
 
+    /// How loud a log of all workers is. Who begins later has the level of its own.
+    pub fn set_level(&self, log: &str, level: Level) -> Result<(), Answer> {
+        let levelled = Levelled { v: VERSION, level: level.name().to_owned() };
+        self.change(|_, _| put(&format!("{LOGGER}{log}"), &levelled))
+    }
+
     /// Commits a change, and waits until this worker has taken it up.
     fn change(
         &self,
@@ -609,11 +732,7 @@ impl Worker {
         let refused = match changed {
             Changed::Done => None,
             Changed::Refused(answer) => Some(answer),
-            Changed::Busy => Some(Answer::error(
-                409,
-                "Cannot complete request because of a conflicting operation (e.g. worker \
-                 rebalance)\n  next: ask again",
-            )),
+            Changed::Busy => Some(Answer::error(409, CONFLICT)),
             Changed::Fault(fault) => Some(crate::api::fault(&fault)),
         };
         let mut seen = self.seen();
@@ -635,8 +754,42 @@ impl Worker {
     }
 }
 
+/// The topic of configs that a worker knew, in a file of its own.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+struct KnownTopic {
+    v: u32,
+    topic: String,
+    id: String,
+}
+
+/// A start takes up the topic of configs that the one before it had, or that of another name: an empty one in its
+/// place would read as if all connectors had been deleted.
+fn known_before(group: &Group, file: &Path) -> Result<(), RunFault> {
+    let (topic, id) = group.config_topic();
+    let now = KnownTopic { v: VERSION, topic: topic.to_owned(), id: id.to_owned() };
+    let fault = |why: String| RunFault::File(format!("{}: {why}", file.display()));
+    let known: Option<KnownTopic> = match std::fs::read(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(fault(error.kind().to_string())),
+        Ok(bytes) => {
+            let known = serde_json::from_slice(&bytes);
+            Some(known.map_err(|_| fault("is not what a worker wrote".to_owned()))?)
+        }
+    };
+    match known {
+        Some(known) if known == now => Ok(()),
+        Some(known) if known.topic == now.topic => Err(another(topic)),
+        _ => {
+            let bytes = serde_json::to_vec(&now).unwrap_or_default();
+            let made = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+            let written = made.and_then(|()| store::replace(file, 0o644, &bytes));
+            written.map_err(|error| fault(error.kind().to_string()))
+        }
+    }
+}
+
 /// Whether a worker said, under this very aim, that a connector has stopped.
-fn has_stopped(told: &Told, aimed: &Config) -> bool {
+fn has_stopped(told: &Status, aimed: &Config) -> bool {
     (&told.made, &told.aimed) == (&aimed.made, &aimed.aimed)
         && aimed.target == TargetState::Stopped
         && told.status["connector"]["state"] == TargetState::Stopped.word()
@@ -646,6 +799,11 @@ fn has_stopped(told: &Told, aimed: &Config) -> bool {
 /// make is none, whoever wrote it.
 fn named<'k>(key: &'k str, before: &str) -> Option<&'k str> {
     key.strip_prefix(before).filter(|name| is_name(name, NAME_BYTES_MAX))
+}
+
+/// There is room for no other connector.
+pub fn too_many() -> Answer {
+    Answer::error(400, &format!("there are {CONNECTORS_MAX} connectors already"))
 }
 
 fn missing(name: &str) -> impl Fn() -> Answer {
@@ -660,12 +818,28 @@ fn config(value: &[u8]) -> Option<Config> {
 fn put<T: Serialize>(key: &str, value: &T) -> Result<Vec<Put>, Answer> {
     let value =
         serde_json::to_vec(value).map_err(|_| Answer::error(500, "a config has no JSON form"))?;
+    if value.len() > RECORD_BYTES_MAX {
+        let what = format!(
+            "the config takes {} bytes in the topic of configs, at most {RECORD_BYTES_MAX}\n  next: a \
+             shorter pipeline, with fewer comments",
+            value.len()
+        );
+        return Err(Answer::error(400, &what));
+    }
     Ok(vec![(key.to_owned(), Some(value))])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_topic_does_not_take_is_the_callers_business() {
+        assert!(put("connector-a", &"a".repeat(RECORD_BYTES_MAX - 2)).is_ok());
+        for bad in ["a".repeat(RECORD_BYTES_MAX - 1), "\u{1}".repeat(RECORD_BYTES_MAX / 5)] {
+            assert_eq!(put("connector-a", &bad).unwrap_err().status, 400);
+        }
+    }
 
     #[test]
     fn a_key_of_the_topic_names_a_connector_or_nothing_bad_name() {
@@ -686,7 +860,7 @@ mod tests {
             keys: Keys::new(),
             pipeline: String::new(),
         };
-        let told = |made: &str, aimed: &str, state: &str| Told {
+        let told = |made: &str, aimed: &str, state: &str| Status {
             v: VERSION,
             worker: "a".into(),
             made: made.into(),
@@ -726,6 +900,9 @@ mod tests {
         // Of a later version, or something else: it is not guessed at.
         assert_eq!(config(&serde_json::to_vec(&config_of(2)).unwrap()), None);
         assert_eq!(config(b"{}"), None);
+        let levelled = Levelled { v: VERSION, level: Level::Debug.name().to_owned() };
+        let levelled = serde_json::to_value(levelled).unwrap();
+        assert_eq!(levelled, json!({"v": 1, "level": "DEBUG"}));
         for (order, expected) in [
             (
                 Order::Restart { only_failed: true, task: Some(1) },

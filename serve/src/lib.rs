@@ -25,6 +25,7 @@ mod listener;
 mod loggers;
 mod page;
 pub mod ping;
+mod refusals;
 mod routes;
 mod second;
 mod service;

@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -18,7 +19,9 @@ use axum::extract::{RawPathParams, Request, State};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::routing::any;
 use douane_pipelines::fault::RunFault;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use percent_encoding::percent_decode_str;
@@ -31,13 +34,14 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::call::Answer;
 use crate::certificate::Certificate;
+use crate::refusals::peer;
 use crate::routes::{self, ROUTES};
 use crate::service::{Asked, NO_ANSWER, Service};
 
 /// More wait to be taken.
 const CONNECTIONS_MAX: usize = 256;
 /// From one address; more are closed at once. Whoever has one machine cannot shut the others out.
-const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
+const CONNECTIONS_PER_PEER_MAX: usize = 64;
 /// Calls that are answered at one time; more wait.
 const CALLS_MAX: usize = 16;
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -69,12 +73,27 @@ pub fn listen(service: &Arc<Service>, asked: &Arc<AtomicBool>) -> Result<(), Run
         let next = "next: end what listens there, or write another `serve.listen`";
         RunFault::File(format!("{address}: {}\n  {next}", error.kind()))
     })?;
-    service.listening(bound.local_addr().unwrap_or(address))?;
+    service.bound(bound.local_addr().unwrap_or(address));
+    let starting = {
+        let (service, asked) = (Arc::clone(service), Arc::clone(asked));
+        // Behind it: whoever asks meanwhile is told that it starts.
+        std::thread::Builder::new().name("start".to_owned()).spawn(move || {
+            let start = AssertUnwindSafe(|| service.start());
+            let started = catch_unwind(start).unwrap_or(Err(RunFault::ThreadDied));
+            if started.is_err() {
+                asked.store(true, Ordering::Relaxed);
+            }
+            started
+        })
+    };
+    let starting =
+        starting.map_err(|error| RunFault::Client(format!("no thread: {}", error.kind())))?;
     runtime.block_on(accept(service, &bound, tls.as_mut(), asked));
+    let started = starting.join().unwrap_or(Err(RunFault::ThreadDied));
     service.end();
     // A call that hangs at something outside keeps nobody.
     runtime.shutdown_background();
-    Ok(())
+    started
 }
 
 async fn accept(
@@ -104,11 +123,11 @@ async fn accept(
             continue;
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
-        let Some(guest) = guests.take(from.ip(), CONNECTIONS_PER_ADDRESS_MAX) else { continue };
+        let Some(guest) = guests.take(from.ip(), CONNECTIONS_PER_PEER_MAX) else { continue };
         let (router, closed) = (router.clone(), closed.clone());
         let tls = tls.as_ref().map(|tls| tls.acceptor());
         tokio::spawn(async move {
-            connection(stream, tls, router, closed).await;
+            connection(stream, from.ip(), tls, router, closed).await;
             drop((slot, guest));
         });
     }
@@ -116,7 +135,7 @@ async fn accept(
     let _ = timeout(CLOSE, slots.acquire_many(CONNECTIONS_MAX as u32)).await;
 }
 
-/// How many connections each address has.
+/// How many connections each peer has.
 #[derive(Clone, Default)]
 struct Guests(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
@@ -127,8 +146,9 @@ struct Guest {
 }
 
 impl Guests {
-    /// None where the address has that many.
+    /// None where the peer has that many.
     fn take(&self, from: IpAddr, at_most: usize) -> Option<Guest> {
+        let from = peer(from);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = all.entry(from).or_default();
         if *count >= at_most {
@@ -207,6 +227,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
 async fn connection(
     stream: TcpStream,
+    from: IpAddr,
     tls: Option<TlsAcceptor>,
     router: Router,
     closed: watch::Receiver<bool>,
@@ -214,10 +235,10 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let stream = Patient { stream, takes: TAKES, waits: None };
     match tls {
-        None => speak(stream, router, closed).await,
+        None => speak(stream, from, router, closed).await,
         Some(tls) => {
             if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await {
-                speak(stream, router, closed).await;
+                speak(stream, from, router, closed).await;
             }
         }
     }
@@ -225,14 +246,20 @@ async fn connection(
 
 async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
+    from: IpAddr,
     router: Router,
     mut closed: watch::Receiver<bool>,
 ) {
+    let router = TowerToHyperService::new(router);
+    let answers = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(CameFrom(from));
+        router.call(request)
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), answers);
     let mut served = pin!(served);
     tokio::select! {
         _ = served.as_mut() => return,
@@ -241,6 +268,10 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     // What went wrong on a connection is its client's to see.
     let _ = served.await;
 }
+
+/// Whose connection a call came on.
+#[derive(Clone, Copy)]
+struct CameFrom(IpAddr);
 
 /// One handler for each path; which method it has is the service's to say.
 fn router(service: &Arc<Service>) -> Router {
@@ -286,11 +317,13 @@ async fn answer(
     }
     let mut asked = Asked {
         path,
+        from: parts.extensions.get::<CameFrom>().map(|from| from.0),
         method: parts.method.as_str().to_owned(),
         params,
         query: query(parts.uri.query().unwrap_or_default()),
         headers,
         body: Vec::new(),
+        arrived: Instant::now(),
     };
     // Whoever watches the process, or fetches the page, is answered, however many calls wait.
     if path.is_some_and(routes::is_open) {
@@ -308,6 +341,7 @@ async fn answer(
         }
         Err(_) => return response(Answer::error(408, "the body took too long")),
     };
+    asked.arrived = Instant::now();
     let answered = timeout(ANSWER, spawn_blocking(move || service.handle(&asked))).await;
     response(match answered {
         Ok(Ok(answer)) => answer,

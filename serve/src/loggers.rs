@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Mutex;
 
+use douane_pipelines::repeats::Repeats;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -59,16 +60,21 @@ struct Set {
 }
 
 /// The logs and their levels.
-pub struct Loggers(Mutex<BTreeMap<&'static str, Set>>);
+pub struct Loggers {
+    /// Where the lines are written, which each of them says.
+    zone: String,
+    levels: Mutex<BTreeMap<&'static str, Set>>,
+}
 
 impl Loggers {
-    pub fn new() -> Self {
+    pub fn new(zone: &str) -> Self {
         let info = Set { level: Level::Info, at_ms: None };
-        Self(Mutex::new([ROOT, PIPELINES, FLEET, REST].into_iter().map(|n| (n, info)).collect()))
+        let levels = [ROOT, PIPELINES, FLEET, REST].into_iter().map(|name| (name, info));
+        Self { zone: zone.to_owned(), levels: Mutex::new(levels.collect()) }
     }
 
     fn levels(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Set>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.levels.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// All of them, as the API has them.
@@ -81,15 +87,15 @@ impl Loggers {
         self.levels().get(name).map(|set| of(*set))
     }
 
+    /// Whether a name is that of a log, or one that logs lie below.
+    pub fn has(&self, name: &str) -> bool {
+        self.levels().keys().any(|log| is_below(log, name))
+    }
+
     /// Sets the level of a log and of those below it; the names of those that it was another of.
     pub fn set(&self, name: &str, level: Level, now: Timestamp) -> Vec<&'static str> {
-        let below = |log: &str| {
-            name == ROOT
-                || log == name
-                || log.strip_prefix(name).is_some_and(|r| r.starts_with('.'))
-        };
         let mut changed = Vec::new();
-        for (log, set) in self.levels().iter_mut().filter(|(log, _)| below(log)) {
+        for (log, set) in self.levels().iter_mut().filter(|(log, _)| is_below(log, name)) {
             if set.level != level {
                 *set = Set { level, at_ms: Some(now.as_millisecond()) };
                 changed.push(*log);
@@ -104,23 +110,42 @@ impl Loggers {
         if level < least {
             return;
         }
-        let line = line(level, log, event, fields, Timestamp::now());
+        let line = self.line(level, log, event, fields, Timestamp::now());
         // A closed standard error stops nothing: the ledger is the record.
         let _ = writeln!(std::io::stderr().lock(), "{line}");
     }
+
+    /// As [`Self::say`], of what is met again for as long as its cause lasts.
+    pub fn say_lasting(
+        &self,
+        repeats: &mut Repeats,
+        (level, log): (Level, &str),
+        event: &str,
+        mut fields: Value,
+    ) {
+        if repeats.is_told(event, &mut fields) {
+            self.say(level, log, event, &fields);
+        }
+    }
+
+    fn line(&self, level: Level, log: &str, event: &str, fields: &Value, now: Timestamp) -> Value {
+        let at = now.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+        let mut line = json!({"at": at, "level": level.name(), "log": log, "event": event,
+            "zone": self.zone});
+        if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), fields) {
+            line.extend(fields.clone());
+        }
+        line
+    }
+}
+
+/// Whether a log is the one of that name, or below it.
+fn is_below(log: &str, name: &str) -> bool {
+    name == ROOT || log == name || log.strip_prefix(name).is_some_and(|r| r.starts_with('.'))
 }
 
 fn of(set: Set) -> Value {
     json!({"level": set.level.name(), "last_modified": set.at_ms})
-}
-
-fn line(level: Level, log: &str, event: &str, fields: &Value, now: Timestamp) -> Value {
-    let at = now.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
-    let mut line = json!({"at": at, "level": level.name(), "log": log, "event": event});
-    if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), fields) {
-        line.extend(fields.clone());
-    }
-    line
 }
 
 #[cfg(test)]
@@ -129,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_level_goes_down_the_tree_and_only_changes_are_told() {
-        let loggers = Loggers::new();
+        let loggers = Loggers::new("eu-de");
         let now = Timestamp::from_millisecond(5).unwrap();
         assert_eq!(loggers.set(PIPELINES, Level::Debug, now), [PIPELINES]);
         assert_eq!(loggers.set(PIPELINES, Level::Debug, now), NONE);
@@ -139,7 +164,21 @@ mod tests {
         assert_eq!(loggers.one(ROOT).unwrap(), json!({"level": "INFO", "last_modified": null}));
         assert_eq!(loggers.set(ROOT, Level::Error, now).len(), 4);
         assert_eq!(loggers.one("no.such"), None);
+        for (name, has) in [(ROOT, true), ("douane", true), (REST, true), ("doua", false)] {
+            assert_eq!(loggers.has(name), has, "{name}");
+        }
         assert!(Level::parse("warn") == Some(Level::Warn) && Level::parse("LOUD").is_none());
+    }
+
+    #[test]
+    fn each_line_says_its_zone() {
+        let line = |fields| {
+            let now = Timestamp::from_millisecond(5).unwrap();
+            Loggers::new("eu-de").line(Level::Info, REST, "call", &fields, now)
+        };
+        let expected = json!({"at": "1970-01-01T00:00:00.005Z", "level": "INFO", "log": REST,
+            "event": "call", "zone": "eu-de", "status": 200});
+        assert_eq!(line(json!({"status": 200})), expected);
     }
 
     const NONE: [&str; 0] = [];

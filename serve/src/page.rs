@@ -78,7 +78,8 @@ mod tests {
 
     fn ask(name: &str, if_none_match: Option<String>) -> Answer {
         let (params, query) = (BTreeMap::new(), Vec::new());
-        let call = Call { params, query, origin: String::new(), if_none_match, body: Vec::new() };
+        let (roles, origin, body) = (Vec::new(), String::new(), Vec::new());
+        let call = Call { params, query, roles, origin, if_none_match, body };
         answer(name, &call)
     }
 

@@ -85,6 +85,7 @@ mod tests {
         let call = |name: &str, body: &str| Call {
             params: BTreeMap::from([("c".to_owned(), name.to_owned())]),
             query: Vec::new(),
+            roles: Vec::new(),
             origin: String::new(),
             if_none_match: None,
             body: body.as_bytes().to_vec(),

@@ -1,7 +1,7 @@
 //! Who may make a call, what the ledger says of it, and what answers it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 use douane_pipelines::calls::{self, Calls};
+use douane_pipelines::clock::Clock;
 use douane_pipelines::config::{Place, Role};
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::group::Group;
@@ -23,6 +24,7 @@ use crate::call::{Answer, Call};
 use crate::fleet::Fleet;
 use crate::group::Worker;
 use crate::loggers::{Level, Loggers, REST};
+use crate::refusals::{Refusal, Refusals, Why};
 use crate::routes::{self, ROUTES, Who, methods};
 use crate::second::{Seconds, Turn, WAITS};
 use crate::store::{self, Store};
@@ -31,6 +33,11 @@ use crate::tokens::{self, Known, Principal, Tokens};
 /// Calls that wait for the clusters at one time. Where those are away they wait for long, and
 /// everybody else goes on being answered.
 const REACHING_MAX: usize = 4;
+/// The same of calls that go on beside all others: who asks for a status takes no place of theirs.
+const APART_MAX: usize = 4;
+/// Changes that wait for each other at one time, where nobody asks the clusters: with those above they leave
+/// threads for whoever only asks.
+const CHANGES_MAX: usize = 4;
 
 /// Whoever shows no token, where the place lets them in.
 const ANONYMOUS: &str = "anonymous";
@@ -42,12 +49,22 @@ const PUBLISH: Duration = Duration::from_secs(1);
 /// How long a change may wait for others: whoever asked for it is there still when it begins.
 const CHANGE_WAITS: Duration = Duration::from_secs(45);
 
+/// As Kafka Connect says it.
+pub const STARTING: &str = "Worker is still starting up.";
+
 pub const NO_ANSWER: &str = "the call ended without an answer: a fault of the program";
+
+/// As Kafka Connect says it: whoever asks again is answered.
+pub const CONFLICT: &str = "Cannot complete request because of a conflicting operation (e.g. worker rebalance)\n  next: ask again";
 
 /// A call as it came in.
 pub struct Asked {
+    /// When it was whole: it may have waited for a thread since.
+    pub arrived: Instant,
     /// The route's path, with its parameters' names; none where no route fits.
     pub path: Option<&'static str>,
+    /// The other end of its connection.
+    pub from: Option<IpAddr>,
     pub method: String,
     pub params: BTreeMap<String, String>,
     pub query: Vec<(String, String)>,
@@ -63,9 +80,16 @@ pub struct Service {
     pub fleet: Fleet,
     pub loggers: Arc<Loggers>,
     pub readings: Readings,
+    pub refusals: Refusals,
     pub started: AtomicBool,
     reaching: AtomicUsize,
+    apart: AtomicUsize,
+    /// Who adds a line to files of revocations holds it.
+    pub revoking: Mutex<()>,
+    changing: AtomicUsize,
     tokens: Tokens,
+    /// By which tokens expire.
+    clock: Clock,
     seconds: Seconds,
     traces: Traces,
     calls: Mutex<(Calls, Instant)>,
@@ -80,13 +104,14 @@ impl Service {
     pub fn open(place_file: &Path, place: Place) -> Result<Self, RunFault> {
         let folder =
             |error: std::io::Error| RunFault::File(format!("the folders of the service: {error}"));
+        let states = place.state.dir.join("serve");
         let worker = match &place.serve.group {
-            Some(group) => Some(Worker::open(Group::open(&place, group)?)?),
+            Some(group) => Some(Worker::open(Group::open(&place, group)?, &states)?),
             None => None,
         };
+        let clock = Clock::of(&place)?;
         let calls = Calls::open(&place)?;
-        let loggers = Arc::new(Loggers::new());
-        let states = place.state.dir.join("serve");
+        let loggers = Arc::new(Loggers::new(&place.sovereign.zone));
         let store =
             Store::open(&place.serve.pipelines, &states.join("connectors")).map_err(folder)?;
         let fleet = Fleet::open(place_file, store, Arc::clone(&loggers), worker.is_some())
@@ -97,9 +122,14 @@ impl Service {
             fleet,
             loggers,
             readings: Readings::default(),
+            refusals: Refusals::default(),
             started: AtomicBool::new(false),
             reaching: AtomicUsize::new(0),
+            apart: AtomicUsize::new(0),
+            revoking: Mutex::default(),
+            changing: AtomicUsize::new(0),
             tokens: Tokens::new(&place.serve.tokens),
+            clock,
             seconds: Seconds::default(),
             traces: Traces::of(place.telemetry.as_ref()),
             calls: Mutex::new((calls, Instant::now())),
@@ -109,16 +139,21 @@ impl Service {
         })
     }
 
-    /// It is bound: from here on pipelines run.
-    pub fn listening(self: &Arc<Self>, at: SocketAddr) -> Result<(), RunFault> {
+    /// It is bound: from here on calls are answered, most of them by a word that it starts.
+    pub fn bound(&self, at: SocketAddr) {
         *self.address.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = at.to_string();
+    }
+
+    /// Pipelines run from here on. Nobody changes anything meanwhile.
+    pub fn start(self: &Arc<Self>) -> Result<(), RunFault> {
+        let _one = self.fleet.changing();
         match &self.worker {
             Some(worker) => worker.start(self)?,
             None => self.fleet.start(),
         }
         self.started.store(true, Ordering::Relaxed);
         let connectors = self.fleet.all().len();
-        let fields = json!({"listen": at.to_string(), "connectors": connectors,
+        let fields = json!({"listen": self.address(), "connectors": connectors,
             "tls": self.place.serve.tls.is_some()});
         self.loggers.say(Level::Info, REST, "listening", &fields);
         Ok(())
@@ -156,9 +191,9 @@ impl Service {
         trace.child_of(asked.headers.get("traceparent").map(String::as_str));
         let answer = self.answer(asked);
         trace.end(&[("status", u64::from(answer.status))]);
-        let is_grave = answer.status >= 500 || matches!(answer.status, 401 | 403);
-        let level = if is_grave { Level::Warn } else { Level::Debug };
-        let fields = json!({"method": asked.method, "route": path, "status": answer.status});
+        let level = if answer.status >= 500 { Level::Warn } else { Level::Debug };
+        let method = method_word(&asked.method);
+        let fields = json!({"method": method, "route": path, "status": answer.status});
         self.loggers.say(level, REST, "call", &fields);
         answer
     }
@@ -184,14 +219,17 @@ impl Service {
         {
             let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
             let needed = format!("the caller has none of the roles {}", names.join(", "));
-            return Answer::error(403, &needed);
+            return self.refuse(asked, Why::Role, Some(caller), &needed);
         }
         let header = |name: &str| asked.headers.get(name).map(String::as_str);
         let any = path == "/metrics" || route.who == Who::Open || route.is_bytes;
         if !accepts(header("accept"), any) {
             return Answer::error(406, "HTTP 406 Not Acceptable");
         }
-        if route.has_body && !asked.body.is_empty() {
+        if !self.started.load(Ordering::Relaxed) && !answers_while_starting(route) {
+            return Answer::error(503, STARTING);
+        }
+        if route.body.is_some() && !asked.body.is_empty() {
             let kind = header("content-type").unwrap_or_default();
             let kind = kind.split(';').next().unwrap_or_default().trim();
             match kind {
@@ -200,38 +238,65 @@ impl Service {
                 _ => return Answer::error(415, "HTTP 415 Unsupported Media Type"),
             }
         }
+        let declared = |key: &str| route.query.iter().any(|param| param.name == key);
         let scheme = if self.place.serve.tls.is_some() { "https" } else { "http" };
         let host = header("host").filter(|host| is_host(host));
         let address = self.address();
         let call = Call {
             params: asked.params.clone(),
-            query: asked.query.clone(),
+            query: asked.query.iter().filter(|(key, _)| declared(key)).cloned().collect(),
+            roles: caller.as_ref().map_or_else(Vec::new, |caller| caller.roles.clone()),
             origin: format!("{scheme}://{}", host.unwrap_or(&address)),
             if_none_match: header("if-none-match").map(str::to_owned),
             body: asked.body.clone(),
         };
         let answer = || match route.changes {
             false => (route.answer)(self, &call),
-            true => self.change(route, &call, caller.as_ref()),
+            true => self.change(route, &call, caller.as_ref(), asked),
         };
-        if !reaches(route, self.worker.is_some()) {
-            return answer();
-        }
-        let answered = match self.reaching.fetch_add(1, Ordering::Relaxed) < REACHING_MAX {
+        let away = "enough calls wait for the clusters\n  next: ask again";
+        let reaches = reaches(route, self.worker.is_some());
+        let (waiting, most, (status, full)) = match route.is_apart {
+            true => (&self.apart, APART_MAX, (503, away)),
+            false if reaches => (&self.reaching, REACHING_MAX, (503, away)),
+            false if route.changes => (&self.changing, CHANGES_MAX, (409, CONFLICT)),
+            false => return answer(),
+        };
+        let answered = match waiting.fetch_add(1, Ordering::Relaxed) < most {
             true => catch_unwind(AssertUnwindSafe(answer)),
-            false => {
-                Ok(Answer::error(503, "enough calls wait for the clusters\n  next: ask again"))
-            }
+            false => Ok(Answer::error(status, full)),
         };
-        self.reaching.fetch_sub(1, Ordering::Relaxed);
+        waiting.fetch_sub(1, Ordering::Relaxed);
         answered.unwrap_or_else(|_| Answer::error(500, NO_ANSWER))
     }
 
     /// Who calls; nobody where the path is open to all.
     pub fn admit(&self, asked: &Asked) -> Result<Option<Principal>, Answer> {
         match self.caller(asked) {
+            Ok(caller) => Ok(Some(caller)),
             Err(_) if asked.path.is_some_and(routes::is_open) => Ok(None),
-            caller => caller.map(Some),
+            Err((why, text)) => Err(self.refuse(asked, why, None, text)),
+        }
+    }
+
+    /// The answer to whoever is not heard, which is told and counted.
+    fn refuse(&self, asked: &Asked, why: Why, by: Option<&Principal>, text: &str) -> Answer {
+        let status = if by.is_some() { 403 } else { 401 };
+        let refusal = Refusal {
+            why,
+            status,
+            from: asked.from,
+            by: by.map(|by| by.name.as_str()),
+            method: method_word(&asked.method),
+            route: asked.path.unwrap_or("-"),
+        };
+        if let Some(fields) = self.refusals.met(&refusal) {
+            self.loggers.say(Level::Warn, REST, "call_refused", &fields);
+        }
+        let answer = Answer::error(status, text);
+        match by {
+            Some(_) => answer,
+            None => answer.header("WWW-Authenticate", "Bearer realm=\"douane\"".into()),
         }
     }
 
@@ -242,10 +307,10 @@ impl Service {
         route: &crate::routes::Route,
         call: &Call,
         caller: Option<&Principal>,
+        asked: &Asked,
     ) -> Answer {
-        let began = Instant::now();
-        let _one = (!route.reaches).then(|| self.fleet.changing());
-        if began.elapsed() >= CHANGE_WAITS {
+        let _one = (!route.reaches && !route.is_apart).then(|| self.fleet.changing());
+        if asked.arrived.elapsed() >= CHANGE_WAITS {
             let why = "other changes took too long: nothing was done\n  next: ask again";
             return Answer::error(503, why);
         }
@@ -263,8 +328,8 @@ impl Service {
                        ledger's disk is well, then restart the service";
             return Answer::error(500, why);
         };
-        let answer =
-            self.first_of_two(route, call, caller).unwrap_or_else(|| (route.answer)(self, call));
+        let first = self.first_of_two(route, call, caller, asked);
+        let answer = first.unwrap_or_else(|| (route.answer)(self, call));
         let mut calls = self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // It was done; that the ledger cannot say so is told by the next call.
         let _ = calls.0.answered(index, answer.status);
@@ -281,15 +346,17 @@ impl Service {
         route: &crate::routes::Route,
         call: &Call,
         caller: Option<&Principal>,
+        asked: &Asked,
     ) -> Option<Answer> {
         let act = route.act.filter(|act| self.place.serve.two_persons.contains(act))?;
         // Who shows no token may be anybody, the second one too.
         let Some(by) = caller.filter(|caller| caller.name != ANONYMOUS) else {
-            return Some(Answer::error(403, "this call takes two persons, each with a token"));
+            let needed = "this call takes two persons, each with a token";
+            return Some(self.refuse(asked, Why::None, caller, needed));
         };
         // What the first one was allowed when it called may be over by now.
         let may = |token: &str| match route.who {
-            Who::Roles(roles) => self.tokens.serves(token, roles, Timestamp::now()),
+            Who::Roles(roles) => self.tokens.serves(token, roles, self.clock.timestamp()),
             Who::Open => false,
         };
         match self.seconds.ask(by, route, call, Instant::now(), &may) {
@@ -306,30 +373,21 @@ impl Service {
         }
     }
 
-    /// Who calls.
-    fn caller(&self, asked: &Asked) -> Result<Principal, Answer> {
+    /// Who calls, or why that is nobody.
+    fn caller(&self, asked: &Asked) -> Result<Principal, (Why, &'static str)> {
         let header = |name: &str| asked.headers.get(name).map(String::as_str);
-        let refused = |why: &str| {
-            Err(Answer::error(401, why)
-                .header("WWW-Authenticate", "Bearer realm=\"douane\"".into()))
-        };
         let Some(said) = header("authorization") else {
-            return match self.anonymous(header("host"), header("origin").is_some()) {
-                Some(roles) => {
-                    let (name, token) = (ANONYMOUS.to_owned(), String::new());
-                    Ok(Principal { name, roles, token })
-                }
-                None => refused("a token is needed: `Authorization: Bearer …`"),
-            };
+            let roles = self.anonymous(header("host"), header("origin").is_some());
+            let roles = roles.ok_or((Why::None, "a token is needed: `Authorization: Bearer …`"))?;
+            return Ok(Principal { name: ANONYMOUS.to_owned(), roles, token: String::new() });
         };
-        let Some((name, token)) = credentials(said) else {
-            return refused("`Authorization` is neither `Bearer` nor `Basic`");
-        };
-        match self.tokens.holder(&token, Timestamp::now()) {
+        let neither = (Why::Unknown, "`Authorization` is neither `Bearer` nor `Basic`");
+        let (name, token) = credentials(said).ok_or(neither)?;
+        match self.tokens.holder(&token, self.clock.timestamp()) {
             Ok(Known::Holder(holder)) if name.is_none_or(|name| name == holder.name) => Ok(holder),
-            Ok(Known::Holder(_) | Known::Nobody) => refused("the token is not known"),
-            Ok(Known::Expired) => refused("the token has expired"),
-            Err(_) => refused("the file of tokens cannot be read: nobody is known"),
+            Ok(Known::Holder(_) | Known::Nobody) => Err((Why::Unknown, "the token is not known")),
+            Ok(Known::Expired) => Err((Why::Expired, "the token has expired")),
+            Err(_) => Err((Why::Unreadable, "the file of tokens cannot be read: nobody is known")),
         }
     }
 
@@ -347,9 +405,22 @@ impl Service {
     }
 }
 
-/// Whether a call may wait for the clusters: in a group each change of a connector is a record there.
+/// A method as a line may say it: what is sent in its place may be anything.
+fn method_word(method: &str) -> &'static str {
+    const WORDS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    WORDS.into_iter().find(|word| *word == method).unwrap_or("-")
+}
+
+/// What whoever watches the process asks.
+fn answers_while_starting(route: &crate::routes::Route) -> bool {
+    route.who == Who::Open || ["/health", "/metrics"].contains(&route.path)
+}
+
+/// Whether a call may wait for the clusters: in a group each change of a connector, or of the logs of all
+/// workers, is a record there.
 fn reaches(route: &crate::routes::Route, grouped: bool) -> bool {
-    route.reaches || (grouped && route.changes && route.path.starts_with("/connectors"))
+    let is_record = ["/connectors", "/admin"].iter().any(|start| route.path.starts_with(start));
+    route.reaches || (grouped && route.changes && is_record)
 }
 
 /// The connector that a call is about: its path says it, or the body that makes one.

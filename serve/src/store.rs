@@ -6,7 +6,6 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use douane_pipelines::config::is_pipeline;
 use douane_pipelines::names::{NAME_BYTES_MAX, is_name};
@@ -43,6 +42,9 @@ pub struct Saved {
     pub config: Option<Keys>,
     #[serde(default)]
     pub target: TargetState,
+    /// It had tasks when it was told to run or not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ran: bool,
 }
 
 /// Pipelines that lie in their folder.
@@ -99,14 +101,6 @@ impl Store {
         self.pipelines.join(format!("{name}.yaml"))
     }
 
-    /// A file beside the others that is no pipeline, another one for each call; whoever takes it
-    /// removes it.
-    pub fn candidate(&self, name: &str) -> PathBuf {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        self.pipelines.join(format!(".{name}.{number}.candidate"))
-    }
-
     fn state_of(&self, name: &str) -> PathBuf {
         self.states.join(format!("{name}.json"))
     }
@@ -129,6 +123,17 @@ impl Store {
     pub fn save(&self, name: &str, saved: &Saved) -> io::Result<()> {
         let bytes = serde_json::to_vec_pretty(saved)?;
         replace(&self.state_of(name), 0o600, &bytes)
+    }
+
+    /// Whether a connector's files could be taken away: asked before anything of it is stopped.
+    pub fn is_removable(&self, name: &str, file: &Path) -> Result<(), Refused> {
+        let kept = self.states.join("removed").join(format!("{name}.yaml"));
+        fs::create_dir_all(self.states.join("removed")).map_err(Refused::State)?;
+        try_beside(&kept).map_err(Refused::State)?;
+        match file.exists() {
+            true => try_beside(file).map_err(Refused::Pipelines),
+            false => Ok(()),
+        }
     }
 
     /// Takes a connector's files away. Its pipeline is kept in the state folder: people may have
@@ -155,8 +160,31 @@ impl Store {
     }
 }
 
+/// Which folder does not let the service change it.
+#[derive(Debug)]
+pub enum Refused {
+    /// That of pipelines, which people may have made so.
+    Pipelines(io::Error),
+    State(io::Error),
+}
+
 /// Puts a whole file in the place of another, or leaves the other as it was.
 pub fn replace(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    let (beside, mut file) = open_beside(path, mode)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    // Crash before it: the old file stands, and one that is no pipeline by its name.
+    fs::rename(&beside, path)?;
+    sync_folder_of(path)
+}
+
+/// Whether a file could be put in the place of this one, or taken away: both are the folder's to let.
+pub fn try_beside(path: &Path) -> io::Result<()> {
+    let (beside, _) = open_beside(path, 0o600)?;
+    fs::remove_file(beside)
+}
+
+fn open_beside(path: &Path, mode: u32) -> io::Result<(PathBuf, fs::File)> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let beside = path.with_file_name(format!(".{}", name.to_string_lossy()));
@@ -165,12 +193,8 @@ pub fn replace(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = fs::File::options().write(true).create_new(true).mode(mode).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    // Crash before it: the old file stands, and one that is no pipeline by its name.
-    fs::rename(&beside, path)?;
-    sync_folder_of(path)
+    let file = fs::File::options().write(true).create_new(true).mode(mode).open(&beside)?;
+    Ok((beside, file))
 }
 
 fn sync_folder_of(path: &Path) -> io::Result<()> {
@@ -194,7 +218,6 @@ mod tests {
             ("catalog.yaml", "tables: {}\n"),
             ("broken.yaml", "a: [\n"),
             ("Odd Name.yaml", "source: {}\n"),
-            (".x.candidate", "source: {}\n"),
             (".y.yaml.new", "source: {}\n"),
         ] {
             fs::write(pipelines.join(name), text).unwrap();
@@ -207,7 +230,7 @@ mod tests {
         assert_eq!(files.passed_over, passed_over);
         assert_eq!(store.saved("customers").unwrap(), Saved::default());
         let keys = Keys::from([("name".to_owned(), "customers".to_owned())]);
-        let saved = Saved { config: Some(keys), target: TargetState::Paused };
+        let saved = Saved { config: Some(keys), target: TargetState::Paused, ran: true };
         store.save("customers", &saved).unwrap();
         assert_eq!(store.saved("customers").unwrap(), saved);
         store.remove("customers", &pipelines.join("customers.yaml")).unwrap();

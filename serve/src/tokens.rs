@@ -163,8 +163,7 @@ pub fn make(
         return Err(TokensFault::Name(name.chars().take(NAME_BYTES_MAX).collect()));
     }
     let fault = |what: String| TokensFault::File { path: path.to_owned(), what };
-    // Of two at one time the later would else bring back a token that the earlier took away.
-    let _alone = alone(&path.with_extension("lock"));
+    let _alone = alone_with(path);
     let mut file = match path.exists() {
         true => load(path)?,
         false => TokensFile::default(),
@@ -181,8 +180,7 @@ pub fn make(
         .map_err(|_| fault(format!("{days} days are too many")))?;
     let sha256 = sha256_hex(token.as_bytes());
     file.tokens.push(Entry { name: name.to_owned(), roles: roles.to_vec(), sha256, expires });
-    let text = serde_json::to_vec_pretty(&file).map_err(|error| fault(error.to_string()))?;
-    store::replace(path, 0o600, &text).map_err(|error| fault(error.kind().to_string()))?;
+    write(path, &file)?;
     Ok(token)
 }
 
@@ -192,8 +190,7 @@ pub fn make(
 /// No token of that name, or a file that cannot be written.
 pub fn revoke(path: &Path, name: &str) -> Result<(), TokensFault> {
     let fault = |what: String| TokensFault::File { path: path.to_owned(), what };
-    // Of two at one time the later would else bring back a token that the earlier took away.
-    let _alone = alone(&path.with_extension("lock"));
+    let _alone = alone_with(path);
     let mut file = load(path)?;
     let before = file.tokens.len();
     file.tokens.retain(|entry| entry.name != name);
@@ -201,8 +198,7 @@ pub fn revoke(path: &Path, name: &str) -> Result<(), TokensFault> {
         let shown = if is_name(name, NAME_BYTES_MAX) { name } else { "that name" };
         return Err(fault(format!("it has no token of `{shown}`")));
     }
-    let text = serde_json::to_vec_pretty(&file).map_err(|error| fault(error.to_string()))?;
-    store::replace(path, 0o600, &text).map_err(|error| fault(error.kind().to_string()))
+    write(path, &file)
 }
 
 /// Who has a token, what for, and until when.
@@ -214,6 +210,18 @@ pub fn list(path: &Path) -> Result<Vec<(Principal, Timestamp)>, TokensFault> {
         (Principal { name, roles, token: sha256 }, expires)
     };
     Ok(load(path)?.tokens.into_iter().map(of).collect())
+}
+
+/// The lock for a change of the file: of two at one time the later would else bring back a token that the
+/// earlier took away.
+fn alone_with(path: &Path) -> Option<fs::File> {
+    alone(&path.with_extension("lock"))
+}
+
+fn write(path: &Path, file: &TokensFile) -> Result<(), TokensFault> {
+    let fault = |what: String| TokensFault::File { path: path.to_owned(), what };
+    let text = serde_json::to_vec_pretty(file).map_err(|error| fault(error.to_string()))?;
+    store::replace(path, 0o600, &text).map_err(|error| fault(error.kind().to_string()))
 }
 
 fn load(path: &Path) -> Result<TokensFile, TokensFault> {

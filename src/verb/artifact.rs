@@ -10,7 +10,8 @@ use douane_ledger::canonical;
 use douane_pipelines::artifact::{self, Proposal, Vetted};
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::signer::{KeyAt, Signer};
-use douane_pipelines::{config, release};
+use douane_pipelines::{config, names, release};
+use serde_json::json;
 
 use crate::verb::release::write;
 use crate::{Format, verb};
@@ -45,6 +46,9 @@ pub struct Args {
     /// For people; no data.
     #[arg(long, requires = "revoke")]
     reason: Option<String>,
+    /// With `json` what is signed goes to standard error before it is.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
 }
 
 /// Kinds of models, as they are typed.
@@ -61,9 +65,10 @@ enum What {
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     match (&args.kind, &args.key, &args.revoke) {
         (Some(kind), ..) => propose(args, *kind),
-        (None, Some(key), _) => sign(place, &args.file, key),
+        (None, Some(key), _) => sign(place, &args.file, key, args.format),
         (None, None, Some(key)) => {
-            revoke(place, &args.file, key, args.reason.as_deref().unwrap_or_default())
+            let reason = args.reason.as_deref().unwrap_or_default();
+            revoke(place, &args.file, key, reason, args.format)
         }
         (None, None, None) => Err(RunFault::Client("nothing is asked for".to_owned())),
     }
@@ -85,12 +90,12 @@ fn propose(args: &Args, kind: What) -> Result<ExitCode, RunFault> {
     let envelope = unsigned(&drafted).and_then(|envelope| envelope.to_bytes().map_err(fault));
     let path = artifact::statement(&args.file);
     write(&path, &envelope.map_err(|fault| RunFault::Release(fault.to_string()))?)?;
-    show(&drafted, &vetted);
-    verb::print(&format!(
-        "draft in {}\n  next: each approver signs it: `douane release artifact {} --key KEYFILE`",
-        path.display(),
-        args.file.display()
-    ));
+    show(&drafted, &vetted, args.format);
+    let (said, file) = (format!("draft in {}", path.display()), names::typed(&args.file));
+    let next =
+        format!("next: each approver signs it: `douane release artifact {file} --key KEYFILE`");
+    let document = json!({ "artifact": drafted, "file": names::of_path(&path), "said": said });
+    verb::tell(args.format, &format!("{said}\n  {next}"), document);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -107,46 +112,66 @@ fn base(text: &str) -> Result<String, RunFault> {
     }
 }
 
-fn sign(place: &Path, file: &Path, key: &KeyAt) -> Result<ExitCode, RunFault> {
+fn sign(place: &Path, file: &Path, key: &KeyAt, format: Format) -> Result<ExitCode, RunFault> {
     let place = config::load_place(place).map_err(RunFault::Findings)?;
     let root = release::trust_root(&place)?;
     let signer = Signer::open(key)?;
+    let mut signed = None;
+    let show = |artifact: &Artifact, vetted: &Vetted| {
+        show(artifact, vetted, format);
+        signed = Some(artifact.clone());
+    };
     let (envelope, state) = artifact::sign(file, &root, &place.trust, &signer, show)?;
     let bytes = envelope.to_bytes().map_err(|fault| RunFault::Release(fault.to_string()))?;
-    write(&artifact::statement(file), &bytes)?;
-    verb::print(&state.to_string());
+    let path = artifact::statement(file);
+    write(&path, &bytes)?;
+    let said = state.to_string();
+    verb::tell(
+        format,
+        &said,
+        json!({ "artifact": signed, "file": names::of_path(&path), "said": said }),
+    );
     Ok(ExitCode::SUCCESS)
 }
 
-fn revoke(place: &Path, file: &Path, key: &KeyAt, reason: &str) -> Result<ExitCode, RunFault> {
+fn revoke(
+    place: &Path,
+    file: &Path,
+    key: &KeyAt,
+    reason: &str,
+    format: Format,
+) -> Result<ExitCode, RunFault> {
     let place = config::load_place(place).map_err(RunFault::Findings)?;
     let (revoked, written) = artifact::revoke(file, &place.trust, &Signer::open(key)?, reason)?;
     for (path, lines) in &written {
         write(path, lines)?;
     }
     let path = artifact::revocations(file);
-    verb::print(&format!("revoked by {} at {}; {}", revoked.by, revoked.at, path.display()));
+    let said = format!("revoked by {} at {}", revoked.by, revoked.at);
+    let document = json!({ "artifact": null, "file": names::of_path(&path), "said": said });
+    verb::tell(format, &format!("{said}; {}", path.display()), document);
     Ok(ExitCode::SUCCESS)
 }
 
 /// What people read before they sign.
-fn show(artifact: &Artifact, vetted: &Vetted) {
+fn show(artifact: &Artifact, vetted: &Vetted, format: Format) {
     let Artifact { name, kind, sha256, bytes, base, purpose, author, expires, contents, .. } =
         artifact;
-    verb::print(&format!(
+    let mut text = format!(
         "{} {name}, {bytes} bytes, SHA-256 {sha256}\n{} tensors of {}, {} numbers; for {purpose}, by \
          {author}, until {expires}",
         kind.word(),
         contents.tensors,
         contents.dtypes.join(", "),
         contents.parameters,
-    ));
+    );
     if let Some(base) = base {
-        verb::print(&format!("made of {base}"));
+        text.push_str(&format!("\nmade of {base}"));
     }
-    for (name, text) in &vetted.metadata {
-        verb::print(&format!("text that leaves with it  {name}: {text}"));
+    for (name, leaves) in &vetted.metadata {
+        text.push_str(&format!("\ntext that leaves with it  {name}: {leaves}"));
     }
+    verb::show_first(format, &text);
 }
 
 /// `verify --artifact FILE`

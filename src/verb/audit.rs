@@ -8,6 +8,7 @@ use clap::Subcommand;
 use douane_pipelines::audit;
 use douane_pipelines::audit::column;
 use douane_pipelines::audit::crossed::{self, Ask};
+use douane_pipelines::config;
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::lineage;
 
@@ -24,6 +25,7 @@ pub struct Args {
 enum What {
     /// Privacy accounts: what is spent, by whom, what is left, and when it runs out.
     Budget {
+        /// What is printed: words for people, or one JSON document.
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
@@ -32,18 +34,23 @@ enum What {
     Column {
         /// A pipeline file.
         file: PathBuf,
+        /// Of a file with `tables`, the one that has the column.
+        #[arg(long)]
+        table: Option<String>,
         /// The column, by its name outside.
         #[arg(long)]
         column: String,
         /// Older release files, from git: of releases that this ledger did not keep. Once for each.
         #[arg(long = "release")]
         releases: Vec<PathBuf>,
+        /// What is printed: words for people, or one JSON document.
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
     /// What a global topic took, for which purpose, under which release, and who approved: from its
     /// signed manifests. 0: all of them are signed.
     Crossed {
+        /// A topic of the global cluster that a pipeline writes to.
         topic: String,
         /// Sent from this instant on: RFC 3339.
         #[arg(long, value_parser = instant)]
@@ -54,6 +61,7 @@ enum What {
         /// A folder with `manifest.key.pub`; the place's own where none is given.
         #[arg(long)]
         keys: Option<PathBuf>,
+        /// What is printed: words for people, or one JSON document.
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
@@ -71,6 +79,10 @@ enum What {
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     match &args.what {
         What::Budget { format } => {
+            let ledger = config::load_place(place).map_err(RunFault::Findings)?.ledger_dir;
+            if !ledger.exists() {
+                return Err(no_ledger(&ledger));
+            }
             let accounts = audit::budget(place)?;
             match format {
                 Format::Json => verb::print_json(&accounts),
@@ -78,9 +90,14 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        What::Column { file, column, releases, format } => {
-            let (file, column, releases) = (file.clone(), column.clone(), releases.clone());
-            let found = column::history(place, &column::Ask { file, column, releases })?;
+        What::Column { file, table, column, releases, format } => {
+            let ask = column::Ask {
+                file: file.clone(),
+                table: table.clone(),
+                column: column.clone(),
+                releases: releases.clone(),
+            };
+            let found = column::history(place, &ask)?;
             match format {
                 Format::Json => verb::print_json(&found),
                 Format::Text => verb::print(&found.text()),
@@ -105,4 +122,13 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// A place whose ledger is not there has no accounts that could be empty.
+fn no_ledger(ledger: &Path) -> RunFault {
+    RunFault::File(format!(
+        "{}: no ledger is here, and so no accounts: nothing has run in this place\n  next: `douane run FILE` \
+         begins it; another place is named: `douane -c DOUANE.YAML audit budget`",
+        ledger.display()
+    ))
 }

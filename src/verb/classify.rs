@@ -19,6 +19,7 @@ pub struct Args {
     /// Records that are looked at at most.
     #[arg(long, default_value_t = 10_000)]
     records: u64,
+    /// What is printed: words for people, or one JSON document.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }

@@ -9,6 +9,7 @@ use crate::Douane;
 
 #[derive(clap::Args)]
 pub struct Args {
+    /// The shell that reads it.
     #[arg(value_enum)]
     shell: Shell,
 }

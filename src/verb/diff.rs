@@ -15,6 +15,10 @@ pub struct Args {
     old: PathBuf,
     /// What takes its place.
     new: PathBuf,
+    /// Of files with `tables`, this one's.
+    #[arg(long)]
+    table: Option<String>,
+    /// What is printed: words for people, or one JSON document.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
     /// Beside the difference: how the values of a topic or file of the sovereign side are spread
@@ -28,9 +32,9 @@ pub struct Args {
 }
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
-    let diff = diff::run(place, &args.old, &args.new)?;
+    let diff = diff::run(place, args.table.as_deref(), &args.old, &args.new)?;
     let sampled = |file: &Path| match &args.sample {
-        Some(topic) => sample::run(place, file, topic, args.records),
+        Some(topic) => sample::run(place, (file, args.table.as_deref()), topic, args.records),
         None => Ok(Vec::new()),
     };
     let (old, new) = (sampled(&args.old)?, sampled(&args.new)?);

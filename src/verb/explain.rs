@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use douane_pipelines::explain;
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::proof::{self, Proof};
+use douane_pipelines::quarantine::At;
 use douane_pipelines::release::Standing;
-use douane_pipelines::sample;
+use douane_pipelines::{explain, hidden_names, sample};
 
 use crate::verb;
 
@@ -19,6 +19,7 @@ pub struct Args {
     /// Only this output column.
     #[arg(long)]
     column: Option<String>,
+    /// The proof as a table, as a page to be signed, as a graph, or as a JSON document.
     #[arg(long, value_enum, default_value = "text")]
     format: Form,
     /// In place of the proof: how the values of a topic or file of the sovereign side are spread,
@@ -29,6 +30,10 @@ pub struct Args {
     #[arg(long, requires = "sample", default_value_t = sample::RECORDS_DEFAULT,
           value_parser = clap::value_parser!(u64).range(1..=sample::RECORDS_MAX))]
     records: u64,
+    /// In place of the proof: the names of one record's leaves that messages show as a number, because
+    /// they may be data. For those who may read the raw topic.
+    #[arg(long, value_name = "TOPIC[PARTITION]@OFFSET", conflicts_with_all = ["column", "sample"])]
+    names: Option<At>,
 }
 
 /// A table, a page, a graph, or a document.
@@ -46,15 +51,12 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     if let Some(topic) = &args.sample {
         return run_sample(place, args, topic);
     }
+    if let Some(at) = &args.names {
+        return run_names(place, args, at);
+    }
     let mut proofs = explain::proofs(place, &args.file)?;
     if let Some(column) = &args.column {
-        let only = |(proof, standing): (Proof, Standing)| (proof.only(column), standing);
-        proofs = proofs.into_iter().map(only).collect();
-        proofs.retain(|(proof, _)| !proof.columns.is_empty() || !proof.behind.is_empty());
-        if proofs.is_empty() {
-            verb::say(&mut std::io::stderr(), &format!("no column or leaf `{column}`"));
-            return Ok(verb::answer(false));
-        }
+        proofs = explain::only(proofs, &args.file, column)?;
     }
     match args.format {
         Form::Text => proofs.iter().for_each(|(proof, _)| verb::print(&proof.text())),
@@ -72,12 +74,30 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn run_names(place: &Path, args: &Args, at: &At) -> Result<ExitCode, RunFault> {
+    if matches!(args.format, Form::Html | Form::Dot) {
+        let why = "--names goes with --format text or json: no page holds what it shows";
+        return Err(RunFault::File(why.to_owned()));
+    }
+    let hidden = hidden_names::of(place, &args.file, at)?;
+    match args.format {
+        Form::Json => verb::print_json(&hidden),
+        _ => {
+            verb::print(hidden_names::NOTICE);
+            // As JSON has it: a name may hold what a terminal would act on.
+            let shown = |name: &String| serde_json::to_string(name).unwrap_or_default();
+            hidden.iter().for_each(|h| verb::print(&format!("{}  {}", h.leaf, shown(&h.name))));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn run_sample(place: &Path, args: &Args, topic: &str) -> Result<ExitCode, RunFault> {
     if matches!(args.format, Form::Html | Form::Dot) {
         let why = "--sample goes with --format text or json: no page holds what a sample shows";
         return Err(RunFault::File(why.to_owned()));
     }
-    let samples = sample::run(place, &args.file, topic, args.records)?;
+    let samples = sample::run(place, (&args.file, None), topic, args.records)?;
     match args.format {
         Form::Json => verb::print_json_of(&samples),
         _ => samples.iter().for_each(|sample| verb::print(&sample.text())),

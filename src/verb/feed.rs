@@ -1,7 +1,8 @@
 //! `feed TOPIC --out DIR`
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::atomic::Ordering;
 
 use clap::ValueEnum;
@@ -47,6 +48,7 @@ pub struct Args {
     /// waits, also while no `feed` runs: for KEDA and for lag tools. It is never read back.
     #[arg(long)]
     lag_group: Option<String>,
+    /// What is printed: words for people, or one JSON document.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
     /// Started once new rows were handed over, and again by the next call until it ends well;
@@ -68,7 +70,7 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
             keys: args.keys.clone(),
             trust: args.trust.clone(),
             releases: args.releases.clone(),
-            earlier: None,
+            ..Ask::default()
         },
         out: args.out.clone(),
         format: match args.shards {
@@ -94,19 +96,46 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     let Some(shard) = fed.starts(asked.load(Ordering::Relaxed))? else {
         return Ok(verb::answer(fed.holds));
     };
-    let ended_well = start(program, rest, &args.out)?;
+    let status = start(program, rest, &args.out)?;
     // Crash here: it is started once more.
-    if ended_well {
+    if status.success() {
         feed::command_done(&args.out, shard)?;
+        return Ok(ExitCode::SUCCESS);
     }
-    Ok(verb::answer(ended_well))
+    let failed = format!(
+        "douane: the command after `--`, {program}, ended with {status}\n  next: mend it; the next \
+         `feed` with a command starts it again, without a wait"
+    );
+    verb::say(&mut std::io::stderr(), &failed);
+    Ok(ExitCode::from(exit_code(status)))
+}
+
+/// What a shell would say: of one that a signal ended, 128 and the signal.
+fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
 /// Runs a command to its end.
-fn start(program: &str, rest: &[String], out: &Path) -> Result<bool, RunFault> {
+fn start(program: &str, rest: &[String], out: &Path) -> Result<ExitStatus, RunFault> {
     let status = Command::new(program).args(rest).env("DOUANE_FEED", out).status();
-    let status = status.map_err(|error| {
+    status.map_err(|error| {
         RunFault::File(format!("{program}: {}\n  next: mend the command after `--`", error.kind()))
-    })?;
-    Ok(status.success())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_failed_decides_how_douane_ends() {
+        let ends = |script: &str| {
+            let rest = ["-c".to_owned(), script.to_owned()];
+            exit_code(start("sh", &rest, Path::new(".")).unwrap())
+        };
+        assert_eq!((ends("exit 0"), ends("exit 7"), ends("exit 255")), (0, 7, 255));
+        assert_eq!(ends("kill -KILL $$"), 137);
+        assert!(start("no such command", &[], Path::new(".")).is_err());
+    }
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use douane_ledger::detokenize as paper;
 use douane_ledger::dsse::Envelope;
-use douane_pipelines::config;
 use douane_pipelines::detokenize::{self, Found, VALUES_MAX};
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::key_home::{KeyHome, TokenKey, init_approver};
 use douane_pipelines::keys::{self, EpochState, Rotated, Status, What};
 use douane_pipelines::signer::{KeyAt, Signer};
+use douane_pipelines::{config, names};
 use serde_json::json;
 
 use crate::verb::shred;
@@ -39,11 +39,13 @@ enum Keys {
         /// public half goes beside `--out`.
         #[arg(long, requires = "approver")]
         token: Option<KeyAt>,
+        /// What is printed: words for people, or one JSON document.
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
     /// Versions, states, dates and ids of this place's keys, and who uses them. 0: all can be used.
     Status {
+        /// What is printed: words for people, or one JSON document.
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
@@ -65,6 +67,7 @@ enum Keys {
         /// A request that enough approvers signed, where the trust root asks for it.
         #[arg(long)]
         approve: Option<PathBuf>,
+        /// What is printed: words for people, or one JSON document.
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
@@ -75,6 +78,9 @@ enum Keys {
         /// The request's file.
         #[arg(long)]
         out: PathBuf,
+        /// What is printed: words for people, or one JSON document.
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
     },
     /// Shows a request and adds a signature to it. 0: signed.
     Approve {
@@ -83,6 +89,9 @@ enum Keys {
         /// The approver's signing key: a file, `ssh-agent:FILE.pub`, or a `pkcs11:` URI.
         #[arg(long)]
         key: KeyAt,
+        /// With `json` what is signed goes to standard error before it is.
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
     },
 }
 
@@ -90,6 +99,9 @@ enum Keys {
 struct Wanted {
     /// A pipeline file.
     file: PathBuf,
+    /// Of a file with `tables`, the one that has the column.
+    #[arg(long)]
+    table: Option<String>,
     /// The column, by its name outside.
     #[arg(long)]
     column: String,
@@ -125,6 +137,7 @@ struct Rotate {
     /// How long the version before is still read back: a number and `d`, `h`, `m` or `s`.
     #[arg(long, default_value = "30d", value_parser = duration, requires = "domain")]
     overlap: Duration,
+    /// What is printed: words for people, or one JSON document.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -140,6 +153,7 @@ struct Expire {
     /// Why; stands in the ledger.
     #[arg(long)]
     reason: String,
+    /// What is printed: words for people, or one JSON document.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -173,8 +187,8 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         Keys::Detokenize { wanted, approve, format } => {
             turn_back(place, wanted, approve.as_deref(), *format)
         }
-        Keys::Request { wanted, out } => request(place, wanted, out),
-        Keys::Approve { request, key } => approve(request, key),
+        Keys::Request { wanted, out, format } => request(place, wanted, out, *format),
+        Keys::Approve { request, key, format } => approve(request, key, *format),
     }
 }
 
@@ -198,6 +212,7 @@ fn turn_back(
     let envelope = approve.map(envelope).transpose()?;
     let asked = detokenize::Wanted {
         file: &wanted.file,
+        table: wanted.table.as_deref(),
         column: &wanted.column,
         key_version: wanted.key_version,
         values: &values,
@@ -220,10 +235,16 @@ fn turn_back(
     Ok(verb::answer(found.iter().all(|found| matches!(found, Found::Value(_)))))
 }
 
-fn request(place: &Path, wanted: &Wanted, out: &Path) -> Result<ExitCode, RunFault> {
+fn request(
+    place: &Path,
+    wanted: &Wanted,
+    out: &Path,
+    format: Format,
+) -> Result<ExitCode, RunFault> {
     let values = values(wanted)?;
     let asked = detokenize::Wanted {
         file: &wanted.file,
+        table: wanted.table.as_deref(),
         column: &wanted.column,
         key_version: wanted.key_version,
         values: &values,
@@ -232,18 +253,23 @@ fn request(place: &Path, wanted: &Wanted, out: &Path) -> Result<ExitCode, RunFau
     let unsigned = paper::draft(&request).and_then(|draft| draft.to_bytes().map_err(Into::into));
     let bytes = unsigned.map_err(|fault| RunFault::Release(fault.to_string()))?;
     std::fs::write(out, bytes).map_err(|error| verb::file_fault(out, &error))?;
-    verb::print(&format!("{}: {} values, until {}", out.display(), request.count, request.expires));
-    verb::print("next: each approver signs it: `douane keys approve FILE --key KEY`");
+    let said = format!("{}: {} values, until {}", out.display(), request.count, request.expires);
+    let next = "next: each approver signs it: `douane keys approve FILE --key KEY`";
+    verb::tell(
+        format,
+        &format!("{said}\n{next}"),
+        json!({ "file": names::of_path(out), "request": request }),
+    );
     Ok(ExitCode::SUCCESS)
 }
 
-fn approve(path: &Path, key: &KeyAt) -> Result<ExitCode, RunFault> {
+fn approve(path: &Path, key: &KeyAt, format: Format) -> Result<ExitCode, RunFault> {
     let before = envelope(path)?;
     let no = |fault: paper::RequestFault| RunFault::Release(fault.to_string());
     let request = paper::unverified(&before).map_err(no)?;
     // What is signed, before it is.
     let versions: Vec<String> = request.key_versions.iter().map(ToString::to_string).collect();
-    verb::print(&format!(
+    let what = format!(
         "{} values of column {} in {}\nmade with {} in domain {}, key versions {}\nrelease \
          fingerprint {}\nvalues and their order {}\nfor {}: {}; until {}",
         request.count,
@@ -257,11 +283,13 @@ fn approve(path: &Path, key: &KeyAt) -> Result<ExitCode, RunFault> {
         request.by,
         request.reason,
         request.expires,
-    ));
+    );
+    verb::show_first(format, &what);
     let signed = detokenize::approve(before, &Signer::open(key)?)?;
     let bytes = signed.to_bytes().map_err(|fault| RunFault::Release(fault.to_string()))?;
     std::fs::write(path, bytes).map_err(|error| verb::file_fault(path, &error))?;
-    verb::print(&format!("signed: {}", path.display()));
+    let text = format!("signed: {}", path.display());
+    verb::tell(format, &text, json!({ "file": names::of_path(path), "request": request }));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -278,7 +306,7 @@ fn init_person(
     format: Format,
 ) -> Result<(), RunFault> {
     let (public, key) = match token {
-        None => (init_approver(name, out)?, out.display().to_string()),
+        None => (init_approver(name, out)?, names::of_path(out)),
         Some(KeyAt::Token(home)) => {
             let key = format!("key `{}` in token `{}`", home.key_label, home.token_label);
             (TokenKey::make(name, home, out)?, key)

@@ -14,6 +14,7 @@ pub struct Args {
     /// Pipeline files.
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    /// What is printed: words for people, or one JSON document.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -22,14 +23,10 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     let mut all = Vec::new();
     let mut unreadable = false;
     for file in &args.files {
-        let findings = match config::load_all(place, file) {
-            Ok((_, pipelines)) => pipelines.iter().flat_map(douane_pipelines::plan::lint).collect(),
-            Err(findings) => {
-                unreadable |= findings.unreadable();
-                findings.into_iter().collect::<Vec<_>>()
-            }
-        };
+        let (findings, pipelines) = config::lint(place, file);
+        unreadable |= findings.unreadable();
         all.extend(findings);
+        all.extend(pipelines.iter().flat_map(douane_pipelines::plan::lint));
     }
     // The place's own findings come with each file; say them once.
     let mut seen = Vec::new();

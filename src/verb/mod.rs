@@ -2,6 +2,7 @@
 
 pub mod artifact;
 pub mod audit;
+pub mod backup;
 pub mod classify;
 pub mod completions;
 pub mod demo;
@@ -35,9 +36,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use douane_pipelines::config::Pipeline;
 use douane_pipelines::fault::RunFault;
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::Format;
 
 /// The answer is no.
 pub const NO: u8 = 1;
@@ -73,6 +77,65 @@ pub fn print_json(value: &impl Serialize) {
     print(&serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
+/// Prints what a person reads, or the document in its place.
+pub fn tell(format: Format, text: &str, document: impl Serialize) {
+    match format {
+        Format::Text => print(text),
+        Format::Json => print_json(&document),
+    }
+}
+
+/// Prints what a person has to have read before something is done with it. Beside a document it goes
+/// to standard error.
+pub fn show_first(format: Format, text: &str) {
+    match format {
+        Format::Text => print(text),
+        Format::Json => say(&mut std::io::stderr(), text.trim_end()),
+    }
+}
+
+/// Does the same for each of a file's pipelines. A fault at one of several tables says in the answer what was done
+/// before it, and which tables are left: what was done stays done.
+pub fn one_by_one(
+    format: Format,
+    pipelines: &[Pipeline],
+    mut one: impl FnMut(&Pipeline) -> Result<Option<serde_json::Value>, RunFault>,
+) -> Result<ExitCode, RunFault> {
+    let mut done = Vec::new();
+    for (at, pipeline) in pipelines.iter().enumerate() {
+        match one(pipeline) {
+            Ok(document) => done.extend(document),
+            Err(fault) if pipelines.len() == 1 => return Err(fault),
+            Err(fault) => {
+                let left = pipelines[at..].iter().map(|left| left.name.as_str());
+                return Ok(in_part(format, &fault, &done, &left.collect::<Vec<_>>()));
+            }
+        }
+    }
+    if format == Format::Json {
+        print_json_of(&done);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells a fault that came when some of what was asked for was done.
+pub fn in_part(
+    format: Format,
+    fault: &RunFault,
+    done: &[serde_json::Value],
+    left: &[&str],
+) -> ExitCode {
+    let told = format!("douane: {}\n  not done: {}", fault.told(), left.join(", "));
+    say(&mut std::io::stderr(), &told);
+    if format == Format::Json {
+        let mut document = fault_json(fault);
+        document["done"] = serde_json::json!(done);
+        document["not_done"] = serde_json::json!(left);
+        print_json(&document);
+    }
+    ExitCode::from(fault.exit_code())
+}
+
 /// Prints what a file's pipelines come to: a list where there are several.
 pub fn print_json_of<T: Serialize>(values: &[T]) {
     match values {
@@ -83,7 +146,8 @@ pub fn print_json_of<T: Serialize>(values: &[T]) {
 
 /// Whether the command line, which was understood, asks for JSON: then a fault is a document too.
 pub fn wants_json() -> bool {
-    let args: Vec<String> = std::env::args().collect();
+    // Of any bytes: names of files may stand among them.
+    let args: Vec<_> = std::env::args_os().collect();
     let apart = args.windows(2).any(|pair| pair == ["--format", "json"]);
     apart || args.iter().any(|arg| arg == "--format=json")
 }
@@ -95,7 +159,7 @@ pub fn fault_json(fault: &RunFault) -> serde_json::Value {
         _ => serde_json::json!([]),
     };
     serde_json::json!({
-        "error": { "code": fault.code(), "message": fault.to_string(), "findings": findings },
+        "error": { "code": fault.code(), "message": fault.told(), "findings": findings },
     })
 }
 

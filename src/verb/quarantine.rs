@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::quarantine::{
-    self, At, LIST_DEFAULT, LIST_MAX, Outcome, SetAside, State, Wanted,
+    self, At, LIST_DEFAULT, LIST_MAX, Listing, Outcome, Redriven, SetAside, State, Wanted,
 };
 use serde::Serialize;
 
@@ -23,10 +23,14 @@ enum Quarantine {
     List {
         /// A pipeline file.
         file: PathBuf,
-        /// Show so many, the first in the order of the source; sums are of all.
+        /// Of a file with `tables`, only this one's; unless said, each table's.
+        #[arg(long)]
+        table: Option<String>,
+        /// Show so many of each pipeline, the first in the order of the source; sums are of all.
         #[arg(long, value_name = "N", default_value_t = LIST_DEFAULT as u64,
             value_parser = clap::value_parser!(u64).range(0..=LIST_MAX as u64))]
         limit: u64,
+        /// What is printed: words for people, or one JSON document.
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
@@ -35,12 +39,16 @@ enum Quarantine {
     Redrive {
         /// A pipeline file.
         file: PathBuf,
+        /// Of a file with `tables`, this one's.
+        #[arg(long)]
+        table: Option<String>,
         /// Only records that were refused with this code.
         #[arg(long)]
         code: Option<String>,
         /// Only this record, `TOPIC[PARTITION]@OFFSET`; may be repeated.
         #[arg(long = "record")]
         records: Vec<At>,
+        /// What is printed: words for people, or one JSON document.
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
@@ -48,36 +56,66 @@ enum Quarantine {
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     match &args.verb {
-        Quarantine::List { file, limit, format } => {
-            list(place, file, usize::try_from(*limit).unwrap_or(LIST_MAX), *format)
+        Quarantine::List { file, table, limit, format } => {
+            let limit = usize::try_from(*limit).unwrap_or(LIST_MAX);
+            list(place, file, table.as_deref(), limit, *format)
         }
-        Quarantine::Redrive { file, code, records, format } => {
+        Quarantine::Redrive { file, table, code, records, format } => {
             let wanted = Wanted { code: code.clone(), records: records.clone() };
-            redrive(place, file, &wanted, *format)
+            redrive(place, file, table.as_deref(), &wanted, *format)
         }
     }
 }
 
-fn list(place: &Path, file: &Path, limit: usize, format: Format) -> Result<ExitCode, RunFault> {
-    let all = quarantine::list(place, file, limit)?;
-    match format {
-        Format::Json => verb::print_json(&all),
-        Format::Text => {
-            all.records.iter().for_each(|record| verb::print(&line(record)));
-            if all.left_out > 0 {
-                let more = format!("… and {} more: `--limit`, at most {LIST_MAX}", all.left_out);
-                verb::print(&more);
-            }
-            let closed = match all.closed {
-                0 => String::new(),
-                closed => format!(", {closed} that nobody opens any more"),
-            };
-            let more = if all.more { "; more than can be counted" } else { "" };
-            let (waits, leftovers) = (all.waits, all.leftovers);
-            verb::print(&format!("{waits} wait, {leftovers} leftovers{closed}{more}"));
+/// One pipeline's list. It has a name where a file has several.
+#[derive(Serialize)]
+struct Told {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pipeline: Option<String>,
+    #[serde(flatten)]
+    listing: Listing,
+}
+
+fn list(
+    place: &Path,
+    file: &Path,
+    table: Option<&str>,
+    limit: usize,
+    format: Format,
+) -> Result<ExitCode, RunFault> {
+    let all = match table {
+        Some(_) => {
+            let listing = quarantine::list(place, file, table, limit)?;
+            vec![Told { pipeline: None, listing }]
         }
+        None => {
+            let all = quarantine::list_all(place, file, limit)?;
+            let several = all.len() > 1;
+            let told = |(name, listing)| Told { pipeline: several.then_some(name), listing };
+            all.into_iter().map(told).collect()
+        }
+    };
+    match format {
+        Format::Json => verb::print_json_of(&all),
+        Format::Text => all.iter().for_each(print_list),
     }
-    Ok(verb::answer(all.waits == 0))
+    Ok(verb::answer(all.iter().all(|told| told.listing.waits == 0)))
+}
+
+fn print_list(Told { pipeline, listing: all }: &Told) {
+    all.records.iter().for_each(|record| verb::print(&line(record)));
+    if all.left_out > 0 {
+        let more = format!("… and {} more: `--limit`, at most {LIST_MAX}", all.left_out);
+        verb::print(&more);
+    }
+    let of = pipeline.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+    let closed = match all.closed {
+        0 => String::new(),
+        closed => format!(", {closed} that nobody opens any more"),
+    };
+    let more = if all.more { "; more than can be counted" } else { "" };
+    let (waits, leftovers) = (all.waits, all.leftovers);
+    verb::print(&format!("{of}{waits} wait, {leftovers} leftovers{closed}{more}"));
 }
 
 fn line(record: &SetAside) -> String {
@@ -92,6 +130,10 @@ fn line(record: &SetAside) -> String {
         }
         State::KeyUnknown => "closed: this key store never had its key, or lost it; next: put the \
                               newest `keys/store.json` back"
+            .to_owned(),
+        State::Unreadable => "unreadable: nothing that this place sealed for this topic; next: with a \
+                              code it is known to the ledger, and `douane quarantine redrive` reads \
+                              the source"
             .to_owned(),
     };
     format!("{}  {}  {}  {state}", record.at, record.since, record.code)
@@ -108,11 +150,12 @@ struct Tried<'a> {
 fn redrive(
     place: &Path,
     file: &Path,
+    table: Option<&str>,
     wanted: &Wanted,
     format: Format,
 ) -> Result<ExitCode, RunFault> {
     let stop = verb::asked_to_stop()?;
-    let tried = quarantine::redrive(place, file, wanted, &stop)?;
+    let Redriven { tried, ended } = quarantine::redrive(place, file, table, wanted, &stop)?;
     let done = tried.iter().filter(|(_, o)| o.as_ref().is_some_and(Outcome::is_done)).count();
     match format {
         Format::Json => {
@@ -129,6 +172,9 @@ fn redrive(
             }
             verb::print(&format!("{done} of {} done", tried.len()));
         }
+    }
+    if let Some(fault) = ended {
+        verb::say(&mut std::io::stderr(), &format!("douane: {}", fault.told()));
     }
     Ok(verb::answer(done == tried.len()))
 }

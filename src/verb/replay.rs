@@ -14,8 +14,11 @@ pub struct Args {
     /// The pipeline's file, as it was when the transactions crossed.
     #[arg(required_unless_present = "join")]
     file: Option<PathBuf>,
+    /// Of a file with `tables`, this one's transactions.
+    #[arg(long)]
+    table: Option<String>,
     /// In place of a replay: what `--part I/N --format json` printed for each part, as one answer.
-    #[arg(long, num_args = 1.., value_name = "JSON", conflicts_with_all = ["file", "part", "manifests",
+    #[arg(long, num_args = 1.., value_name = "JSON", conflicts_with_all = ["file", "table", "part", "manifests",
           "ranges", "from", "to", "release", "rate"])]
     join: Vec<PathBuf>,
     /// A manifest's id. Once for each; without any of these, all transactions.
@@ -51,6 +54,7 @@ pub struct Args {
     /// Why, in one line without data: stands in the ledger.
     #[arg(long, required_unless_present = "join")]
     reason: Option<String>,
+    /// The answer as a sum, as a page to be filed, or as a JSON document.
     #[arg(long, value_enum, default_value = "text")]
     format: Form,
 }
@@ -81,6 +85,7 @@ fn asked(file: &Path, args: &Args) -> Ask {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     Ask {
         file: file.to_owned(),
+        table: args.table.clone(),
         manifests: args.manifests.clone(),
         ranges: args.ranges.clone(),
         from_ms: args.from,

@@ -20,6 +20,7 @@ pub struct Args {
     /// `phone=0.8`.
     #[arg(long, value_delimiter = ',')]
     min_recall: Vec<String>,
+    /// What is printed: words for people, or one JSON document.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -37,6 +38,16 @@ pub fn run(args: &Args) -> Result<ExitCode, RunFault> {
         Format::Text => verb::print(&card.text()),
         Format::Json => verb::print_json(&card),
     }
+    let of_nothing = demand.of_nothing(&card);
+    if let Some(least) = of_nothing {
+        let others: u64 = card.not_scored.iter().map(|other| other.planted).sum();
+        let line = format!(
+            "no kind is labelled that the recall {least} is demanded of: {others} labels are of no kind that \
+             ran, at least one that is was expected\n  next: write a detector's name, or Presidio's word for \
+             it, as `entity_type`"
+        );
+        verb::say(&mut std::io::stderr(), &line);
+    }
     let missed = demand.missed(&card);
     for missed in &missed {
         let found = missed.recall.map_or("nothing of it is labelled".to_owned(), |recall| {
@@ -45,5 +56,5 @@ pub fn run(args: &Args) -> Result<ExitCode, RunFault> {
         let line = format!("{}: {found}, at least {} is demanded", missed.kind, missed.least);
         verb::say(&mut std::io::stderr(), &line);
     }
-    Ok(verb::answer(missed.is_empty()))
+    Ok(verb::answer(missed.is_empty() && of_nothing.is_none()))
 }

@@ -16,6 +16,7 @@ pub struct Args {
     /// Runs the kernels of aggregates on a GPU too, each against its twin on the processor.
     #[arg(long)]
     gpu: bool,
+    /// What is printed: words for people, or one JSON document.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -48,7 +49,10 @@ fn print(reports: &[Report]) {
         ));
         for failure in &report.failures {
             let selftest::Failure { group, case, what } = failure;
-            verb::print(&format!("  FAILED: group {group} case {case}: {what}"));
+            match *group == 0 && report.adapter.is_none() {
+                true => verb::print(&format!("  FAILED: {what}")),
+                false => verb::print(&format!("  FAILED: group {group} case {case}: {what}")),
+            }
         }
         for reason in report.reasons_in_words() {
             verb::print(&format!("  {reason}"));

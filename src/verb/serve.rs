@@ -8,8 +8,9 @@ use douane_pipelines::config::{self, Role};
 use douane_pipelines::fault::RunFault;
 use douane_serve::tokens;
 use jiff::Timestamp;
+use serde_json::json;
 
-use crate::verb;
+use crate::{Format, verb};
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -43,9 +44,16 @@ enum Serve {
         /// Takes the token of that name back instead: from the next call on it is nobody's.
         #[arg(long, conflicts_with_all = ["roles", "days"])]
         revoke: bool,
+        /// What is printed: words for people, or one JSON document.
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
     },
     /// Lists who has a token, for what and until when. 0: listed.
-    Tokens,
+    Tokens {
+        /// What is printed: words for people, or one JSON document.
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
 }
 
 /// A role on the command line.
@@ -74,23 +82,33 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
             let stop = verb::asked_to_stop()?;
             douane_serve::run(place, args.folder.as_deref(), &stop)?;
         }
-        Some(Serve::Token { name, revoke: true, .. }) => {
+        Some(Serve::Token { name, revoke: true, format, .. }) => {
             let loaded = config::load_place(place).map_err(RunFault::Findings)?;
             let fault = |fault: tokens::TokensFault| RunFault::File(fault.to_string());
             tokens::revoke(&loaded.serve.tokens, name).map_err(fault)?;
-            verb::print(&format!("{name} has no token any more"));
+            let document = json!({ "name": name, "token": null });
+            verb::tell(*format, &format!("{name} has no token any more"), document);
         }
-        Some(Serve::Tokens) => {
+        Some(Serve::Tokens { format }) => {
             let loaded = config::load_place(place).map_err(RunFault::Findings)?;
             let fault = |fault: tokens::TokensFault| RunFault::File(fault.to_string());
+            let (mut lines, mut documents) = (Vec::new(), Vec::new());
             for (holder, expires) in tokens::list(&loaded.serve.tokens).map_err(fault)? {
+                let name = &holder.name;
                 let roles: Vec<&str> = holder.roles.iter().map(|role| role.name()).collect();
-                let over = if expires <= Timestamp::now() { ", over" } else { "" };
-                let (name, roles) = (&holder.name, roles.join(" "));
-                verb::print(&format!("{name}: {roles}, until {expires}{over}"));
+                let over = expires <= Timestamp::now();
+                let said = if over { ", over" } else { "" };
+                lines.push(format!("{name}: {}, until {expires}{said}", roles.join(" ")));
+                documents.push(json!({
+                    "name": name, "roles": roles, "expires": expires.to_string(), "over": over,
+                }));
+            }
+            match format {
+                Format::Text => lines.iter().for_each(|line| verb::print(line)),
+                Format::Json => verb::print_json(&documents),
             }
         }
-        Some(Serve::Token { name, roles, days, .. }) => {
+        Some(Serve::Token { name, roles, days, format, .. }) => {
             let loaded = config::load_place(place).map_err(RunFault::Findings)?;
             let mut roles: Vec<Role> = roles.iter().map(|role| Role::from(*role)).collect();
             roles.sort_unstable();
@@ -98,7 +116,7 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
             let path = &loaded.serve.tokens;
             let token = tokens::make(path, name, &roles, *days, Timestamp::now())
                 .map_err(|fault| RunFault::File(fault.to_string()))?;
-            verb::print(&token);
+            verb::tell(*format, &token, json!({ "name": name, "token": token }));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -42,6 +42,7 @@ pub struct Args {
     out: PathBuf,
     /// Pipeline files: the certificate says what of their subjects remains outside.
     files: Vec<PathBuf>,
+    /// What is printed: words for people, or one JSON document.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }

@@ -12,13 +12,14 @@ use crate::{Format, verb};
 pub struct Args {
     /// A pipeline file. Its process need not be up: this reads the target and the ledger.
     file: PathBuf,
+    /// What is printed: words for people, or one JSON document.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     let all = status::read_all(place, &args.file)?;
-    let held = all.pipelines.iter().any(|(_, one)| one.as_ref().is_ok_and(Status::is_held));
+    let waits = all.pipelines.iter().any(|(_, one)| one.as_ref().is_ok_and(Status::needs_people));
     match args.format {
         Format::Text => {
             for (name, one) in &all.pipelines {
@@ -53,6 +54,6 @@ pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     // What cannot be told is the graver answer.
     match all.pipelines.into_iter().find_map(|(_, one)| one.err()) {
         Some(fault) => Err(fault),
-        None => Ok(verb::answer(!held)),
+        None => Ok(verb::answer(!waits)),
     }
 }

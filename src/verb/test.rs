@@ -13,6 +13,7 @@ pub struct Args {
     /// Pipeline files with `tests:` in them.
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    /// What is printed: words for people, or one JSON document.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }

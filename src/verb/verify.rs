@@ -30,7 +30,8 @@ pub struct Args {
     #[arg(long = "manifest")]
     manifests: Vec<PathBuf>,
     /// The key of a witness, as `witness init` printed it, or a file with it: a checkpoint of each log
-    /// must be cosigned by it, and the log must still contain what that says. Once for each.
+    /// must be cosigned by it, and the log must still contain what that says. With `--topic`: of each log in
+    /// its newest bundle. Once for each.
     #[arg(long = "witness")]
     witnesses: Vec<String>,
     /// With `--witness`: each must have cosigned within so long, by its own clock: `36h`, `7d`. Without it a
@@ -51,7 +52,7 @@ pub struct Args {
     /// In the place of a ledger a global topic: everything visible in it is covered by exactly one
     /// manifest, nothing is missing, order and digests hold. From outside: it reads the global
     /// cluster and public keys alone.
-    #[arg(long, conflicts_with_all = ["ledger", "checkpoints", "manifests", "certificates", "witnesses"])]
+    #[arg(long, conflicts_with_all = ["ledger", "checkpoints", "manifests", "certificates"])]
     topic: Option<String>,
     /// In the place of a ledger a model's file: it holds tensors and nothing else, and is what the
     /// statement beside it says, signed by enough, not expired, not revoked. From outside: it needs the
@@ -69,6 +70,11 @@ pub struct Args {
     /// Without one the newest transactions may be missing.
     #[arg(long, requires = "topic")]
     earlier: Option<PathBuf>,
+    /// With `--topic`: the newest bundle of checkpoints must be of a tick within so long: `2h`. Twice the
+    /// place's schedule shows that nothing was taken out at the end since.
+    #[arg(long, value_name = "DURATION", value_parser = seconds, requires = "topic")]
+    bundled_within: Option<u64>,
+    /// What is printed: words for people, or one JSON document.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -88,6 +94,9 @@ fn of_topic(place: &Path, topic: &str, args: &Args) -> Result<ExitCode, RunFault
         trust: args.trust.clone(),
         releases: args.releases.clone(),
         earlier: args.earlier.clone(),
+        witnesses: witnesses(&args.witnesses)?,
+        bundled_within: args.bundled_within,
+        cosigned_within: args.cosigned_within,
     };
     let answer = coverage::verify(place, &ask)?;
     match args.format {
@@ -104,20 +113,21 @@ fn of_ledger(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         (None, Ok(place)) => place.ledger_dir.clone(),
         (None, Err(findings)) => return Err(RunFault::Findings(findings.clone())),
     };
+    if !ledger.exists() {
+        return Err(no_ledger(&ledger, args.ledger.is_some()));
+    }
     // Public halves suffice. Without them signatures are not checked, and the answer says so.
     let keys_dir = args.keys.clone().or_else(|| place.ok().map(|place| place.keys.dir));
-    let keys = match keys_dir {
-        Some(dir) => PublicKeys::open(&dir).map_err(|f| RunFault::Keys(f.to_string()))?,
-        None => None,
+    let opened = keys_dir.map_or(Ok(None), |dir| PublicKeys::open(&dir));
+    let keys = match (&args.keys, opened) {
+        // Whoever named keys is not told of a log whose signatures nobody looked at.
+        (Some(dir), Ok(None)) => {
+            let why = "no `checkpoint.key.pub` and `manifest.key.pub` are in it";
+            return Err(no_keys(&format!("{}: {why}", dir.display())));
+        }
+        (Some(_), Err(fault)) => return Err(no_keys(&fault.to_string())),
+        (_, opened) => opened.map_err(|fault| RunFault::Keys(fault.to_string()))?,
     };
-    // Whoever named keys is not told of a log whose signatures nobody looked at.
-    if let (Some(dir), None) = (&args.keys, &keys) {
-        return Err(RunFault::Keys(format!(
-            "{}: no `checkpoint.key.pub` and `manifest.key.pub` are in it\n  next: name a folder that \
-             holds both with `--keys`",
-            dir.display()
-        )));
-    }
     let read = |paths: &[PathBuf]| {
         paths
             .iter()
@@ -153,7 +163,10 @@ fn of_ledger(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
     for path in &args.certificates {
         certificate(path, &ledger, keys.as_ref())?;
     }
-    let holds = !reports.is_empty() && reports.iter().all(Report::holds);
+    // Whoever named keys asks whether all of it is signed.
+    let is_bare = |report: &&Report| args.keys.is_some() && report.is_unsigned();
+    let bare = reports.iter().filter(is_bare).count();
+    let holds = !reports.is_empty() && bare == 0 && reports.iter().all(Report::holds);
     match args.format {
         Format::Json => {
             verb::print_json(&reports.iter().map(as_json).collect::<Vec<_>>());
@@ -170,7 +183,16 @@ fn of_ledger(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
                 0 => tied,
                 n => format!("{tied}, {n} certificates signed and in the ledger"),
             };
-            let signatures = if keys.is_some() { "checked" } else { "NOT checked: no --keys" };
+            for report in reports.iter().filter(is_bare) {
+                let log = report.dir.display();
+                verb::print(&format!("{log}: no checkpoint signs what was committed"));
+            }
+            let unsigned = reports.iter().filter(|of| of.entries > 0 && !of.signature_checked);
+            let signatures = match (keys.is_some(), unsigned.count()) {
+                (false, _) => "NOT checked: no --keys".to_owned(),
+                (true, 0) => "checked".to_owned(),
+                (true, some) => format!("checked but of {some}, which nothing signs yet"),
+            };
             verb::print(&match (holds, reports.is_empty()) {
                 (_, true) => "no log here".to_owned(),
                 (true, _) => format!("all hold{tied}; signatures {signatures}"),
@@ -179,6 +201,24 @@ fn of_ledger(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
         }
     }
     Ok(verb::answer(holds))
+}
+
+/// There is nothing to be checked; a place has a ledger once something ran in it.
+fn no_ledger(ledger: &Path, named: bool) -> RunFault {
+    let (why, next) = match named {
+        true => ("no such folder", "name a ledger's folder, or that of one log in it"),
+        false => (
+            "no ledger is here: nothing has run in this place",
+            "`douane run FILE` begins it; a ledger elsewhere is named: `douane verify LEDGER`",
+        ),
+    };
+    RunFault::File(format!("{}: {why}\n  next: {next}", ledger.display()))
+}
+
+/// The folder that was named with `--keys` holds none that can be read.
+fn no_keys(why: &str) -> RunFault {
+    let next = "name a folder that holds `checkpoint.key.pub` and `manifest.key.pub` with `--keys`";
+    RunFault::Keys(format!("{why}\n  next: {next}"))
 }
 
 /// `90m`, `36h`, `7d`, in seconds.

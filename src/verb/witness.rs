@@ -6,13 +6,15 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use douane_ledger::log::verifier_key;
-use douane_ledger::signing::{SigningKey, VerifyingKey};
+use douane_ledger::signing::SigningKey;
 use douane_ledger::witness::{self, Refused, Witness};
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::key_home::init_approver;
-use zeroize::Zeroizing;
+use douane_pipelines::names;
+use douane_pipelines::signer::{private_key, public_key};
+use serde_json::{Value, json};
 
-use crate::verb;
+use crate::{Format, verb};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -30,6 +32,9 @@ enum Verb {
         /// Where the key goes.
         #[arg(long)]
         out: PathBuf,
+        /// What is printed: words for people, or one JSON document.
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
     },
     /// From now on the witness cosigns this log. 0: done.
     Trust {
@@ -42,19 +47,27 @@ enum Verb {
         /// `checkpoint.key.pub` of the place that writes the log.
         #[arg(long)]
         log_key: PathBuf,
+        /// What is printed: words for people, or one JSON document.
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
     },
     /// Cosigns a request's checkpoint where it goes on from the last one cosigned, and prints the line.
     /// 0: cosigned.
     Cosign {
+        /// The witness's name, as its key was made for.
         #[arg(long)]
         name: String,
         /// What `witness init` wrote.
         #[arg(long)]
         key: PathBuf,
+        /// The witness's memory, as `witness trust` began it.
         #[arg(long)]
         state: PathBuf,
         /// What `witness ask` printed.
         request: PathBuf,
+        /// What is printed: words for people, or one JSON document.
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
     },
     /// Prints what a witness is asked: the published checkpoint, and the proof that it goes on. 0: printed.
     Ask {
@@ -63,9 +76,13 @@ enum Verb {
         /// The size that the witness cosigned last; he says it where it is another.
         #[arg(long, default_value_t = 0)]
         since: u64,
+        /// What is printed: words for people, or one JSON document.
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
     },
     /// Puts a witness's lines beside the log, into `tlog/cosigned`. 0: done.
     Attach {
+        /// The log's folder, as for `ask`.
         log: PathBuf,
         /// What was asked.
         #[arg(long)]
@@ -73,57 +90,70 @@ enum Verb {
         /// What was answered.
         #[arg(long)]
         cosignature: PathBuf,
+        /// What is printed: words for people, or one JSON document.
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
     },
 }
 
 pub fn run(args: &Args) -> Result<ExitCode, RunFault> {
     match &args.verb {
-        Verb::Init { name, out } => init(name, out)?,
-        Verb::Trust { state, origin, log_key } => {
-            let text = read_text(log_key)?;
-            let key = VerifyingKey::parse(&text).map_err(|fault| of_file(log_key, &fault))?;
+        Verb::Init { name, out, format } => init(name, out, *format)?,
+        Verb::Trust { state, origin, log_key, format } => {
+            let key = public_key(log_key)?;
             // Only what it remembers matters: it signs nothing here.
             let nobody = SigningKey::generate().map_err(|fault| of_file(state, &fault))?;
             let witness = Witness::new("nobody", nobody, state).map_err(refused)?;
             witness.trust(&verifier_key(origin, &key)).map_err(refused)?;
-            verb::print(&format!("{origin} is witnessed from size 0 on"));
+            let text = format!("{origin} is witnessed from size 0 on");
+            verb::tell(*format, &text, json!({ "origin": origin, "size": 0 }));
         }
-        Verb::Cosign { name, key, state, request } => {
-            let witness = Witness::new(name, signing_key(key)?, state).map_err(refused)?;
+        Verb::Cosign { name, key, state, request, format } => {
+            let witness = Witness::new(name, private_key(key)?, state).map_err(refused)?;
             match witness.cosign(&read(request)?, now()) {
-                Ok(line) => verb::print(&line),
+                Ok(line) => verb::tell(*format, &line, cosigned(Some(&line), None)),
                 Err(fault @ Refused::State { .. }) => return Err(refused(fault)),
                 Err(fault) => {
                     verb::say(
                         &mut std::io::stderr(),
                         &format!("not cosigned: {}: {fault}", fault.code()),
                     );
+                    if *format == Format::Json {
+                        verb::print_json(&cosigned(None, Some(&fault)));
+                    }
                     return Ok(verb::answer(false));
                 }
             }
         }
-        Verb::Ask { log, since } => {
+        Verb::Ask { log, since, format } => {
             let request = witness::request(log, *since).map_err(|fault| asked(&fault))?;
-            verb::print(&String::from_utf8_lossy(&request));
+            let request = String::from_utf8_lossy(&request);
+            verb::tell(*format, &request, json!({ "request": request }));
         }
-        Verb::Attach { log, request, cosignature } => {
+        Verb::Attach { log, request, cosignature, format } => {
             let (request, lines) = (read(request)?, read_text(cosignature)?);
             let path = witness::attach(log, &request, &lines).map_err(|fault| asked(&fault))?;
-            verb::print(&format!("{} is there", path.display()));
+            verb::tell(
+                *format,
+                &format!("{} is there", path.display()),
+                json!({ "file": names::of_path(&path) }),
+            );
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn init(name: &str, out: &Path) -> Result<(), RunFault> {
+fn init(name: &str, out: &Path, format: Format) -> Result<(), RunFault> {
     let _ = init_approver(name, out)?;
-    verb::print(&witness::witness_key(name, &signing_key(out)?));
+    let key = witness::witness_key(name, &private_key(out)?);
+    verb::tell(format, &key, json!({ "name": name, "key": key }));
     Ok(())
 }
 
-fn signing_key(path: &Path) -> Result<SigningKey, RunFault> {
-    let bytes = Zeroizing::new(read(path)?);
-    SigningKey::from_bytes(&bytes).map_err(|fault| of_file(path, &fault))
+/// What became of a request: a line, or the word for why there is none.
+fn cosigned(line: Option<&str>, refused: Option<&Refused>) -> Value {
+    let (code, message) = (refused.map(Refused::code), refused.map(ToString::to_string));
+    json!({ "cosigned": line.is_some(), "line": line, "code": code, "message": message })
 }
 
 /// Seconds since the epoch.

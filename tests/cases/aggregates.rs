@@ -2,12 +2,13 @@
 //! window; killed at every step; charged once, published once.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Isolation, Record};
 use crate::customers::Random;
+use crate::pace::Instant;
 use crate::place::{Place, Setup, last_lines};
 use crate::rig::{self, Kind};
 use crate::say;
@@ -17,8 +18,19 @@ pub(super) const DAY_MS: u64 = 86_400_000;
 pub(super) const DAYS: u64 = 7;
 const COUNTRIES: [&str; 3] = ["AT", "DE", "CH"];
 /// Steps at which a process can be made to die, in their order.
-const STEPS: [&str; 7] =
-    ["before-store", "after-store", "pinned", "reserved", "computed", "intent", "committed"];
+const STEPS: [&str; 11] = [
+    "before-store",
+    "after-store",
+    "pinned",
+    "opened",
+    "reserved",
+    "computed",
+    "intent",
+    "sent",
+    "positioned",
+    "committed",
+    "settled",
+];
 
 /// Peak resident memory that open windows may take.
 const OPEN_MIB_MAX: u64 = 512;
@@ -284,7 +296,7 @@ fn a_week_is_closed_window_by_window_with_noise() {
     again.stop();
     assert_eq!(published(&place, from_ms).len(), groups);
     let budget = place.verb(&["audit", "budget", "--format", "json"]).fine("audit budget");
-    let budget: Value = serde_json::from_str(&budget.out).expect("JSON");
+    let budget = super::verbs::is_as_documented("audit-budget", &budget, &[]);
     let account = &budget[0];
     assert_eq!(account["space"], "customers");
     assert_eq!(account["releases"], json!(DAYS));

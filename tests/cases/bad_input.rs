@@ -127,7 +127,7 @@ fn creates(count: usize) -> Vec<Event> {
 }
 
 #[test]
-fn bad_records_are_held_or_quarantined_and_neighbours_go_on() {
+pub fn bad_records_are_held_or_quarantined_and_neighbours_go_on() {
     let _turn = rig::exclusive();
     let (source, target) = rig::clusters();
     let mut setup = Setup::customers("bad", source.cluster(), target.cluster());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -16,6 +16,7 @@ use crate::cluster::Isolation;
 use crate::customers::{Customers, Format};
 use crate::feed::{Load, Plants};
 use crate::oracle::{judge, serial_in_json};
+use crate::pace::Instant;
 use crate::place::{Place, Running, Setup, used};
 use crate::{rig, say};
 
@@ -299,9 +300,73 @@ fn about(row: &Value, body: Option<&Value>) -> String {
     }
 }
 
+/// What is the same on every run of an answer that is another than Kafka Connect's.
+fn kernel(golden: &Golden, name: &str, said: &Said) -> Value {
+    let mut kernel = json!({"status": said.status});
+    match serde_json::from_str::<Value>(&said.body) {
+        Ok(body) => kernel["body"] = kernel_of(&golden.yaml(name), &blanked(&body)),
+        Err(_) => kernel["text"] = json!(said.body),
+    }
+    let kind = said.headers.get("content-type").map_or("", String::as_str);
+    if kind != "application/json" {
+        kernel["type"] = json!(kind);
+    }
+    kernel
+}
+
+/// Of a validated config what it has and what is wrong with it, of a key's definition its name: what it
+/// says is told in one place. A pipeline's file is another on every run.
+fn kernel_of(yaml: &str, body: &Value) -> Value {
+    let inner = |value: &Value| kernel_of(yaml, value);
+    match body {
+        Value::Object(object) => match (object.get("display_name"), object.get("configs")) {
+            (Some(_), _) => object["name"].clone(),
+            (_, Some(Value::Array(configs))) => {
+                let has = |value: &Value| !value["value"].is_null() || value["errors"] != json!([]);
+                let values = configs.iter().map(|config| &config["value"]).filter(|v| has(v));
+                let name = |value: &Value| value["name"].as_str().unwrap_or("?").to_owned();
+                let said = |v: &Value| json!([inner(&v["value"]), inner(&v["errors"])]);
+                let configs: Map<_, _> = values.map(|value| (name(value), said(value))).collect();
+                json!({"name": object["name"], "error_count": object["error_count"], "configs": configs})
+            }
+            _ => object.iter().map(|(key, value)| (key.clone(), inner(value))).collect(),
+        },
+        Value::Array(all) => all.iter().map(inner).collect(),
+        Value::String(text) if text == yaml => json!("*"),
+        Value::String(text) => {
+            json!(text.replace(concat!("[", env!("CARGO_PKG_VERSION"), "]"), "[*]"))
+        }
+        other => other.clone(),
+    }
+}
+
+/// The names that the definitions of keys have in an answer.
+fn forms(body: &str) -> BTreeSet<BTreeSet<String>> {
+    fn collect(value: &Value, forms: &mut BTreeSet<BTreeSet<String>>) {
+        match value {
+            Value::Array(all) => all.iter().for_each(|one| collect(one, forms)),
+            Value::Object(object) if object.contains_key("display_name") => {
+                forms.insert(object.keys().cloned().collect());
+            }
+            Value::Object(object) => object.values().for_each(|one| collect(one, forms)),
+            _ => {}
+        }
+    }
+    let mut forms = BTreeSet::new();
+    collect(&serde_json::from_str(body).unwrap_or_default(), &mut forms);
+    forms
+}
+
+/// An answer that is another than Kafka Connect's.
+#[derive(Clone)]
+struct Otherwise {
+    how: String,
+    kernel: Value,
+}
+
 /// Plays one call. What fails is begun again by itself, also between two calls: about that one it is
 /// asked again.
-fn play(golden: &Golden, client: &Client, row: &Value) -> Option<String> {
+fn play(golden: &Golden, client: &Client, row: &Value) -> Option<Otherwise> {
     let is_failing = row["path"].as_str().is_some_and(|path| path.contains("/g-fail/"))
         || row["id"] == "list-failed";
     let tries = if is_failing { 10 } else { 1 };
@@ -315,7 +380,7 @@ fn play(golden: &Golden, client: &Client, row: &Value) -> Option<String> {
     found
 }
 
-fn play_once(golden: &Golden, client: &Client, row: &Value) -> Option<String> {
+fn play_once(golden: &Golden, client: &Client, row: &Value) -> Option<Otherwise> {
     let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
     let path = text("path")
         .replace("FileStreamSink", "Pipeline")
@@ -358,7 +423,10 @@ fn play_once(golden: &Golden, client: &Client, row: &Value) -> Option<String> {
             body.replace("org.apache.kafka.connect.runtime.WorkerSinkTask", "douane.pipelines");
         row["body"] = json!(ours);
     }
-    difference(golden, &row, &name, &said)
+    let how = difference(golden, &row, &name, &said)?;
+    let (theirs, ours) = (forms(row["body"].as_str().unwrap_or_default()), forms(&said.body));
+    assert!(theirs.is_empty() || ours.is_empty() || ours == theirs, "{}: {ours:?}", text("id"));
+    Some(Otherwise { how, kernel: kernel(golden, &name, &said) })
 }
 
 fn wait_for_offsets(client: &Client, name: &str) {
@@ -378,25 +446,34 @@ fn data(name: &str) -> String {
     std::fs::read_to_string(path).expect("data of the tests")
 }
 
-/// Ids that are answered otherwise, with the reason; each stands once.
-fn listed() -> BTreeMap<String, String> {
+/// What is answered otherwise by id, and how, or as which other id; each stands once, under a reason.
+fn listed() -> BTreeMap<String, Value> {
     let list: Value = serde_json::from_str(&data("connect-rest.differences.json")).expect("JSON");
     let mut ids = BTreeMap::new();
     for group in list.as_array().expect("a list") {
         let reason = group["reason"].as_str().expect("a reason");
         assert!(reason.len() > 20, "no reason: {reason}");
-        for id in group["ids"].as_array().expect("ids") {
-            let id = id.as_str().expect("an id").to_owned();
-            assert!(ids.insert(id.clone(), reason.to_owned()).is_none(), "{id} stands twice");
+        for (id, answer) in group["answers"].as_object().expect("answers") {
+            let answer = answer.as_str().map_or(answer, |as_this| &group["answers"][as_this]);
+            let status = answer["status"].as_u64().expect("a status");
+            assert!(status < 500, "{id}: a fault is no difference");
+            assert!(ids.insert(id.clone(), answer.clone()).is_none(), "{id} stands twice");
         }
     }
     ids
 }
 
-/// What of the found differences is not listed, and what of the list was not found.
-fn unexplained(found: &BTreeMap<String, String>, listed: &BTreeMap<String, String>) -> Vec<String> {
-    let new = found.iter().filter(|(id, _)| !listed.contains_key(*id));
-    let new = new.map(|(id, how)| format!("{id}: {how}"));
+/// What of the found differences is not listed, or is listed as another; and what of the list was not
+/// found.
+fn unexplained(
+    found: &BTreeMap<String, Otherwise>,
+    listed: &BTreeMap<String, Value>,
+) -> Vec<String> {
+    let new = found.iter().filter_map(|(id, said)| match listed.get(id) {
+        None => Some(format!("{id}: {}", said.how)),
+        Some(answer) if *answer == said.kernel => None,
+        Some(answer) => Some(format!("{id}: answered {}, listed {answer}", said.kernel)),
+    });
     let gone = listed.keys().filter(|id| !found.contains_key(*id));
     let gone = gone.map(|id| format!("{id}: is listed, and is answered alike"));
     new.chain(gone).collect()
@@ -434,12 +511,24 @@ fn the_transcript_of_kafka_connect_is_answered_alike_but_for_what_is_listed() {
     let mut invented = last.expect("some are answered alike");
     let id = invented["id"].as_str().expect("an id").to_owned();
     invented["body"] = json!("[\"invented\"]");
-    let how = play(&golden, &client, &invented).expect("an invented difference is seen");
-    let more: BTreeMap<_, _> = found.clone().into_iter().chain([(id, how)]).collect();
+    let said = play(&golden, &client, &invented).expect("an invented difference is seen");
+    let more: BTreeMap<_, _> = found.clone().into_iter().chain([(id, said)]).collect();
     assert_eq!(unexplained(&more, &listed).len(), 1);
-    let mut fewer = found;
+    let mut fewer = found.clone();
     fewer.pop_first();
     assert_eq!(unexplained(&fewer, &listed).len(), 1);
+    // And so is a listed answer that is another than the listed one: its status, or what it says.
+    for id in listed.keys() {
+        for change in ["status", "body"] {
+            let mut other = found.clone();
+            let kernel = &mut other.get_mut(id).expect("it was found").kernel;
+            kernel[change] = match change {
+                "status" => json!(500),
+                _ => json!({"said": kernel[change], "echoed": "hunter2"}),
+            };
+            assert_eq!(unexplained(&other, &listed).len(), 1, "{id} {change}");
+        }
+    }
 
     running.stop();
     let said = running.said();
@@ -506,6 +595,29 @@ fn what_stops_starts_again_as_it_was_and_one_that_fails_touches_no_other() {
     ] {
         until(&|| client.get("/metrics").body.lines().any(|found| found == line));
     }
+    // What is counted of each transaction: of a row that is masked there are cells, and it took its time.
+    for start in [
+        "kafka_connect_sink_task_sink_record_send_total{connector=\"s1\",task=\"0\"} ",
+        "kafka_connect_sink_task_partition_count{connector=\"s1\",task=\"0\"} ",
+        "douane_latency_seconds_count{connector=\"s1\",pipeline=\"s1\"} ",
+        "douane_bytes_read_total{connector=\"s1\",pipeline=\"s1\"} ",
+        "douane_bytes_written_total{connector=\"s1\",pipeline=\"s1\"} ",
+        "douane_cells_total{connector=\"s1\",pipeline=\"s1\",stage=\"mask\",",
+    ] {
+        until(&|| {
+            let metrics = client.get("/metrics").body;
+            let value = metrics.lines().filter(|line| line.starts_with(start));
+            value.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() > 0.0
+        });
+    }
+    // Each line of the log says where it was written.
+    let said = running.said();
+    let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let lines: Vec<Value> = lines.collect();
+    let zone = json!("eu-de");
+    assert!(lines.len() > 3 && lines.iter().all(|line| line["zone"] == zone), "{said}");
+    let of_pipeline = |line: &&Value| line["log"] == "douane.pipelines";
+    assert!(lines.iter().filter(of_pipeline).all(|line| line["residency"].is_array()), "{said}");
     let metrics = client.get("/metrics").body;
     for word in ["served.in", "training", "card_number", "email"] {
         assert!(!metrics.contains(word), "{word} stands in the metrics");
@@ -520,15 +632,16 @@ fn what_stops_starts_again_as_it_was_and_one_that_fails_touches_no_other() {
     assert_eq!(client.put("/connectors/s1/pause", "").status, 202);
     // Another process of the same place is refused: the log of calls is held.
     let second = golden.place.verb(&["serve"]);
-    assert_eq!(second.code, 1, "{}{}", second.out, second.err);
+    let holder = "_serve/control/lock\n  next: end that one";
+    assert!(second.code == 1 && second.err.contains(holder), "{}{}", second.out, second.err);
     rig::signal(running.pid(), libc::SIGTERM);
     assert_eq!(running.wait(Duration::from_secs(20)), Some(0), "{}", running.said());
 
     let (mut again, client) = golden.serve();
     client.settle();
     let mut paused = expected;
-    // What was paused has not run since, so nothing is known of its tasks yet.
-    paused.insert("s1".to_owned(), "-".to_owned());
+    // What was paused has its tasks, though they have not run since.
+    paused.insert("s1".to_owned(), "PAUSED".to_owned());
     let end = Instant::now() + PATIENCE;
     while states(&client) != paused {
         assert!(Instant::now() < end, "{:?}", states(&client));
@@ -553,6 +666,7 @@ fn what_stops_starts_again_as_it_was_and_one_that_fails_touches_no_other() {
     assert_eq!(client.call("DELETE", "/connectors/s-fail", &[], None).status, 204);
     let names: BTreeSet<String> = states(&client).into_keys().collect();
     assert_eq!(names, ["s-still", "s1"].map(str::to_owned).into());
+    what_waits_grows_older(&golden, &client);
     again.stop();
     golden.place.verify().fine("verify");
     // At TRACE there is as little of the data as at any other level.
@@ -569,10 +683,66 @@ fn documented(name: &str, said: &Said) {
     is_as_documented(name, &said, &[]);
 }
 
+/// What is behind and was made long ago is seen before the source deletes it; what has just come is not, and
+/// while the target is away the source alone says what there is.
+fn what_waits_grows_older(golden: &Golden, client: &Client) {
+    let source = &golden.place.setup.source;
+    let topic = golden.place.setup.topics[0].as_str();
+    let read = |name: &str| {
+        let line = format!("douane_{name}{{connector=\"s1\"");
+        let metrics = client.get("/metrics").body;
+        let found = metrics.lines().find(|found| found.starts_with(&line))?;
+        found.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    let until = |what: &dyn Fn() -> bool| {
+        let end = Instant::now() + PATIENCE * 3;
+        while !what() {
+            let now = (read("lag_records"), read("hours_until_retention"));
+            assert!(Instant::now() < end, "{now:?} {:?}", read("reading_age_seconds"));
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    let fed = source.read(topic, Isolation::Committed).pop().expect("what was fed");
+    let send = |age_ms: i64| {
+        let mut record = fed.clone();
+        record.timestamp_ms = jiff::Timestamp::now().as_millisecond() - age_ms;
+        let feed = source.producer();
+        feed.again(topic, &record);
+        feed.flush();
+    };
+    const HOUR_MS: i64 = 3_600_000;
+    source.set_topic_config(topic, "retention.ms", &(10 * HOUR_MS).to_string());
+    until(&|| read("lag_records") == Some(0.0));
+    assert_eq!(read("hours_until_retention"), None);
+    assert_eq!(client.put("/connectors/s1/pause", "").status, 202);
+    until(&|| client.get("/connectors/s1/status").json()["tasks"][0]["state"] == "PAUSED");
+    // A source deletes in order of time: what crossed was older.
+    source.delete_records(topic, 0, source.end(topic, Isolation::Committed));
+    send(7 * HOUR_MS - 300_000);
+    until(&|| read("hours_until_retention") == Some(3.0));
+    assert_eq!(client.put("/connectors/s1/resume", "").status, 202);
+    until(&|| read("lag_records") == Some(0.0) && read("hours_until_retention").is_none());
+    assert_eq!(client.put("/connectors/s1/pause", "").status, 202);
+    until(&|| client.get("/connectors/s1/status").json()["tasks"][0]["state"] == "PAUSED");
+
+    let file = golden.place.dir.join("douane.yaml");
+    let yaml = std::fs::read_to_string(&file).expect("the place");
+    let target = golden.place.setup.target.bootstrap.as_str();
+    let away = yaml.replace(target, "127.0.0.1:1");
+    assert_ne!(away, yaml);
+    std::fs::write(&file, away).expect("a file");
+    send(0);
+    until(&|| read("lag_records") == Some(1.0) && read("reading_age_seconds") > Some(5.0));
+    assert_eq!(read("hours_until_retention"), None, "it has just come");
+    std::fs::write(&file, yaml).expect("a file");
+}
+
 /// Many pipelines in one process: what it takes to begin, to wait, and to answer while two of them are
 /// at full speed. More than some twenty are too many topics for the rig's brokers on two cores.
 #[test]
 fn many_pipelines_in_one_process() {
+    // A measurement knows no standstill.
+    use std::time::Instant;
     let _turn = rig::exclusive();
     if !asked("service") {
         return;
@@ -743,10 +913,48 @@ fn walk() -> Vec<String> {
 
 /// Of a worker that masks two fields of a topic, and lets all others out.
 const CONNECTOR: &str = r#"{"name":"walked","config":{"name":"walked","topics":"walked.in",
-"connector.class":"org.apache.kafka.connect.file.FileStreamSinkConnector","transforms":"mask",
-"transforms.mask.type":"org.apache.kafka.connect.transforms.MaskField$Value",
-"transforms.mask.fields":"email,phone","value.converter":"org.apache.kafka.connect.json.JsonConverter",
-"value.converter.schemas.enable":"false"}}"#;
+"connector.class":"org.apache.kafka.connect.file.FileStreamSinkConnector","transforms":"after,key,mask,route",
+"transforms.after.type":"org.apache.kafka.connect.transforms.ExtractField$Value","transforms.after.field":"after",
+"transforms.key.type":"org.apache.kafka.connect.transforms.ValueToKey","transforms.key.fields":"id",
+"transforms.mask.type":"org.apache.kafka.connect.transforms.MaskField$Value","transforms.mask.fields":"email,phone",
+"transforms.route.type":"org.apache.kafka.connect.transforms.RegexRouter","transforms.route.regex":"(.*)\\.in",
+"transforms.route.replacement":"$1.training.customers",
+"value.converter":"org.apache.kafka.connect.json.JsonConverter","value.converter.schemas.enable":"false"}}"#;
+
+/// What that worker let out, as `import` has to say it, and what it did not.
+const LET_OUT: [&str; 4] = [
+    "a leaf that no transform names passes",
+    "the record's key crosses in clear",
+    "MaskField fails at what has no row",
+    "PUT /admin/loggers with TRACE",
+];
+const KEPT_IN: [&str; 4] = [
+    "the transforms see the envelope",
+    "dead letters hold",
+    "ExtractNewRecordState",
+    "no transform masks or drops a leaf",
+];
+
+/// What a person does to an imported pipeline: each leaf gets a class, and three of them cross.
+fn completed(imported: &str) -> String {
+    const BEHIND: &str = "national_id, card_number, full_name, street, birth_date, notes, \
+                          balance_cents, updated_at";
+    let classes: String =
+        BEHIND.split(", ").map(|leaf| format!("  {leaf}: identifier\n")).collect();
+    let classes =
+        format!("classes:\n  serial: public\n  city: public\n  country: public\n{classes}");
+    let types = "types: { id: int64, birth_date: date, balance_cents: int64, \
+                 updated_at: micro_timestamp, serial: int64 }\nstages:\n";
+    let drop = format!("  - drop: {{ columns: [{BEHIND}, ");
+    let mut yaml = imported.to_owned();
+    for (from, to) in
+        [("classes:\n", &*classes), ("stages:\n", types), ("  - drop: { columns: [", &drop)]
+    {
+        assert_eq!(yaml.matches(from).count(), 1, "{from}: {yaml}");
+        yaml = yaml.replace(from, to);
+    }
+    yaml
+}
 
 #[test]
 fn the_way_from_kafka_connect_is_walked_as_it_is_written() {
@@ -754,7 +962,9 @@ fn the_way_from_kafka_connect_is_walked_as_it_is_written() {
     let golden = Golden::unsigned("walked.in", "walked", "serve: { listen: \"127.0.0.1:0\" }");
     let dir = &golden.place.dir;
     let pipeline = dir.join("pipelines/walked.yaml");
-    std::fs::remove_file(&pipeline).expect("it is imported");
+    for file in [&pipeline, &dir.join("pipelines/domains.yaml")] {
+        std::fs::remove_file(file).expect("it is imported");
+    }
     let mut service: Option<(Running, Client)> = None;
     let mut workers: Vec<Worker> = Vec::new();
     let mut lost = None;
@@ -783,10 +993,13 @@ fn the_way_from_kafka_connect_is_walked_as_it_is_written() {
             }
             let said = golden.place.verb(&verb.split(' ').collect::<Vec<_>>());
             if verb.starts_with("import") {
-                assert!(said.code <= 1 && pipeline.exists(), "{}{}", said.out, said.err);
-                assert!(said.out.contains("what it let out"), "{}", said.out);
-                // What a person does next: a class for every leaf.
-                std::fs::write(&pipeline, golden.yaml("walked")).expect("a file");
+                let (_, leaks) = said.out.split_once("what it let out").expect("leaks");
+                let told = |what: &&&str| leaks.contains(&format!("  - {what}"));
+                assert_eq!(LET_OUT.iter().filter(told).count(), LET_OUT.len(), "{leaks}");
+                assert_eq!(KEPT_IN.iter().filter(told).count(), 0, "{leaks}");
+                let imported = std::fs::read_to_string(&pipeline).expect("it was written");
+                std::fs::write(&pipeline, completed(&imported)).expect("a file");
+                said.fine(&line);
             } else {
                 said.fine(&line);
             }
@@ -834,6 +1047,16 @@ fn the_way_from_kafka_connect_is_walked_as_it_is_written() {
     let records = golden.place.setup.target.read(&topic, Isolation::Committed);
     let verdict = judge(&expected, &records, serial_in_json);
     assert!(verdict.clean() && verdict.read > 10, "{verdict:?}");
+    for record in &records {
+        let value = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default());
+        for masked in ["email", "phone", "national_id"] {
+            assert!(!value.contains(masked), "{masked} crossed");
+        }
+        assert!(value.is_empty() || value.contains("\"city\""), "what has a class crosses");
+        for secret in &golden.secrets {
+            assert!(!value.contains(secret.as_str()), "a value crossed");
+        }
+    }
 }
 
 /// Until so many of the source's records have crossed.
@@ -991,4 +1214,63 @@ fn a_release_is_revoked_by_a_call_of_two_persons_with_a_line_that_was_signed_els
     assert!(listed.contains("bo: approver, until ") && !listed.contains("cy"), "{listed}");
     running.stop();
     golden.place.verify().fine("verify");
+}
+
+/// Whoever tries tokens leaves a line and a number, and nothing of what he sent stands in either.
+#[test]
+fn who_is_refused_is_told_once_and_counted_each_time() {
+    let _turn = rig::exclusive();
+    let golden = Golden::unsigned("refused.in", "r2", "serve: { listen: \"127.0.0.1:0\" }");
+    let token = |name: &str, role: &str| {
+        let said = golden.place.verb(&["serve", "token", name, "--role", role]);
+        format!("Bearer {}", said.fine("serve token").out.trim())
+    };
+    let (ada, bo) = (token("ada", "author"), token("bo", "operator"));
+    let (mut running, client) = golden.serve();
+    let call = |method: &str, path: &str, said: Option<&str>, body: Option<&str>| {
+        let mut headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
+        headers.extend(said.map(|said| ("Authorization".to_owned(), said.to_owned())));
+        client.call(method, path, &headers, body)
+    };
+    let loud = call("PUT", "/admin/loggers/root", Some(&bo), Some("{\"level\":\"TRACE\"}"));
+    assert_eq!(loud.status, 200);
+    let before = running.said();
+    let canary = "canary4711";
+    // Of base64: a name and a password.
+    let basic = "Basic Y2FuYXJ5NDcxMTpjYW5hcnk0NzEx";
+    for _ in 0..10 {
+        for (method, path) in [("GET", "/connectors/canary4711"), ("CANARY4711", "/canary4711")] {
+            for (said, sent) in [(None, None), (Some(canary), None), (None, Some(canary))] {
+                let said = said.map(|token| format!("Bearer {token}"));
+                assert_eq!(call(method, path, said.as_deref(), sent).status, 401);
+            }
+        }
+        assert_eq!(call("GET", "/", Some(basic), None).status, 401);
+        assert_eq!(call("GET", "/v1/budget", Some(&ada), None).status, 403);
+    }
+    assert_eq!(call("GET", "/v1/pipelines", Some(&ada), None).status, 200, "the control");
+    let said = running.said()[before.len()..].to_owned();
+    let lines = said.lines().filter(|line| line.contains("\"call_refused\""));
+    let lines: Vec<Value> = lines.map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let fields = ["level", "log", "from", "why", "status", "by", "method", "route", "times"];
+    let told: Vec<Value> =
+        lines.iter().map(|line| fields.map(|field| line[field].clone()).into()).collect();
+    let line = |why: &str, status: u16, by: Value, route: &str| {
+        json!(["WARN", "douane.rest", "127.0.0.1", why, status, by, "GET", route, null])
+    };
+    let expected = [
+        line("none", 401, Value::Null, "/connectors/{c}"),
+        line("unknown", 401, Value::Null, "/connectors/{c}"),
+        line("role", 403, json!("ada"), "/v1/budget"),
+    ];
+    assert_eq!(told, expected, "{said}");
+    assert!(!said.to_lowercase().contains(canary), "{said}");
+    let metrics = call("GET", "/metrics", Some(&bo), None).body;
+    let reasons = [("none", 40), ("unknown", 30), ("expired", 0), ("unreadable", 0), ("role", 10)];
+    for (reason, count) in reasons {
+        let line = format!("douane_rest_refused_total{{reason=\"{reason}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line} {metrics}");
+    }
+    assert!(!metrics.contains(canary), "{metrics}");
+    running.stop();
 }

@@ -50,6 +50,14 @@ pub fn ran(name: &str, setup: impl FnOnce(&mut Setup), events: usize) -> (Place,
     (place, whole)
 }
 
+/// Checkpoints leave once a second.
+pub fn bundled(setup: &mut Setup) {
+    setup.ledger = match setup.ledger.contains("topic") {
+        true => "dir: ledger/, home: topic, bundles: every 1s",
+        false => "dir: ledger/, bundles: every 1s",
+    };
+}
+
 /// A folder with what somebody outside has: where the global cluster is, public keys, the trust root, the release.
 pub fn outside(place: &Place) -> PathBuf {
     let dir = place.dir.join("outside");
@@ -64,6 +72,7 @@ pub fn outside(place: &Place) -> PathBuf {
     let release = format!("{}.release.json", place.setup.name);
     for (from, to) in [
         ("keys/manifest.key.pub", "keys/manifest.key.pub"),
+        ("keys/checkpoint.key.pub", "keys/checkpoint.key.pub"),
         ("trust.json", "trust.json"),
         (&format!("pipelines/{release}"), "release.json"),
         (&release, "release.json"),
@@ -99,7 +108,7 @@ fn manifest_of(record: &Record) -> String {
 
 /// The second implementation's answer, where `DOUANE_PYTHON` names an interpreter with `cryptography` and `pyarrow`: codes of
 /// what it finds, and the rows that it gives.
-fn in_python(
+pub fn in_python(
     place: &Place,
     data: &[Record],
     manifests: &[Record],
@@ -309,7 +318,7 @@ fn whoever_is_outside_finds_each_planted_fraud() {
 #[test]
 fn an_auditor_walks_as_the_document_says() {
     let _turn = rig::exclusive();
-    let (place, _) = ran("audit", |_| {}, 400);
+    let (place, _) = ran("audit", bundled, 400);
     let dir = outside(&place);
     std::fs::rename(dir.join("release.json"), dir.join("customers.release.json")).expect("a file");
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/audit.md");
@@ -334,7 +343,7 @@ fn an_auditor_walks_as_the_document_says() {
             }
         }
     }
-    assert_eq!(walked, 6, "every command of the document");
+    assert_eq!(walked, 7, "every command of the document");
 }
 
 /// With a zone's own file the same is answered; a wrong key, a wrong cluster and no topic are faults.

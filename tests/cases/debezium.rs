@@ -1,13 +1,14 @@
 //! The whole way: PostgreSQL → Debezium → Kafka → douane → Kafka → a reader. JSON in and out, and Avro in and out.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::cases::kill::check_the_rest;
 use crate::cluster::{Isolation, Record};
 use crate::feed::Load;
+use crate::pace::Instant;
 use crate::place::{Place, Running, Setup, last_lines};
 use crate::rig::{self, Connect, Postgres, Registry};
 use crate::say;

@@ -4,8 +4,9 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::pace::Instant;
 use crate::place::{binary, last_lines};
 use crate::rig;
 use crate::say;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::place::binary;
 use crate::rig;
+use crate::say;
 
 const HOME: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -96,7 +97,7 @@ fn offers(answer: &Value, words: &[&str]) {
 fn a_yaml_language_server_completes_explains_and_checks_a_pipeline() {
     let server = match server() {
         Ok(server) => server,
-        Err(why) => return println!("skipped: editors: {why}"),
+        Err(why) => return say::skipped("editors", &why),
     };
     let dir = rig::directory("editors");
     std::fs::create_dir_all(dir.join("pipelines")).expect("a directory");

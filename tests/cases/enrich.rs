@@ -150,3 +150,47 @@ fn rows_get_published_statistics_and_no_others() {
     assert_eq!(code, Some(1), "{}", last_lines(&running.said(), 20));
     assert!(running.said().contains("another pipeline"), "{}", last_lines(&running.said(), 20));
 }
+
+/// More keys of groups than have rows: all of them are published.
+const KEYS: usize = 1_000;
+
+#[test]
+fn statistics_that_have_no_room_stop_the_pipeline() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters_of(rig::Kind::asked_for());
+    let from_ms = first_day_ms();
+    let mut setup = aggregates::setup("many", &source.cluster(), &target.cluster(), from_ms);
+    let keys: Vec<String> = (0..KEYS).map(|n| format!("K{n:04}")).collect();
+    let few = "keys: [AT, DE, CH]";
+    assert!(setup.columns.contains(few));
+    setup.columns = setup.columns.replace(few, &format!("keys: [AT, {}]", keys.join(", ")));
+    let many = new_place(setup);
+    aggregates::send(&many.setup.source, &many.setup.topics[0], from_ms, 60, 14);
+    let mut running = many.run();
+    let published = (KEYS + 1) * usize::try_from(DAYS).expect("a week");
+    aggregates::wait_for(&many, published, &mut running);
+    running.stop();
+
+    let mut setup = Setup::customers("room", source.cluster(), target.cluster());
+    let stage = columns(&many.data_topic(), "many", &rfc3339(from_ms));
+    setup.columns = format!("{stage}      mib_max: 1\n");
+    setup.overrides = String::new();
+    setup.keys_of = Some(many.dir.join("keys"));
+    setup.tasks = 2;
+    setup.source.create(&setup.topics[0], PARTITIONS, &[]);
+    let mut place = Place::new(setup);
+    send(&place, 0..40);
+    let mut running = place.run();
+    let code = running.wait(Duration::from_secs(60));
+    let said = running.said();
+    assert_eq!(code, Some(1), "{}", last_lines(&said, 20));
+    for expected in ["take more than 1 MiB", "windows were read", "raise `mib_max` of `enrich`"] {
+        assert!(said.contains(expected), "{expected}: {}", last_lines(&said, 20));
+    }
+    assert_eq!(place.setup.target.read(&place.data_topic(), Isolation::Committed).len(), 0);
+
+    // The control: with room the same release runs, which nobody signed anew.
+    place.setup.columns = format!("{stage}      mib_max: 8\n");
+    place.write_files();
+    crossed(&place, 40);
+}

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -12,6 +12,7 @@ use crate::cases::keys::Token;
 use crate::cluster::Isolation;
 use crate::customers::{Customers, Event, Format, Op};
 use crate::feed::Load;
+use crate::pace::Instant;
 use crate::place::{Place, Running, Setup, last_lines};
 use crate::rig;
 
@@ -64,7 +65,7 @@ fn swapped(running: &Running, times: usize) {
 }
 
 #[test]
-fn what_was_set_aside_closes_with_its_epoch_and_the_stream_goes_on() {
+pub fn what_was_set_aside_closes_with_its_epoch_and_the_stream_goes_on() {
     let _turn = rig::exclusive();
     let (source, target) = rig::clusters();
     let dir = rig::directory("epochs-hsm");

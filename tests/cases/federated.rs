@@ -3,12 +3,13 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use super::aggregates::{DAY_MS, DAYS, dies_at, first_day_ms, new_place, rfc3339, value};
 use crate::cluster::Isolation;
+use crate::pace::Instant;
 use crate::place::{Place, Setup, last_lines};
 use crate::rig::{self, Kind};
 use crate::say;

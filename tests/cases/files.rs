@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, Isolation};
 use crate::customers::{Customers, Format};
+use crate::pace::Instant;
 use crate::place::{CUSTOMER_DOMAINS, CUSTOMER_OVERRIDE, binary, customer_columns, scorecards};
 use crate::{rig, say};
 
@@ -106,11 +107,17 @@ release: customers.release.json
     /// A release with limits.
     fn release_of(&self, limits: &[&str]) {
         self.fine(&["doctor", "--create", FILE]);
-        self.fine(&[&["release", "propose", FILE, "--author", "cleo"], limits].concat());
+        self.signed(limits);
+    }
+
+    /// Says what proposing it said.
+    fn signed(&self, limits: &[&str]) -> String {
+        let said = self.fine(&[&["release", "propose", FILE, "--author", "cleo"], limits].concat());
         for approver in ["approvers/ada", "approvers/bo"] {
             self.fine(&["release", "sign", FILE, "--key", approver]);
         }
         self.fine(&["release", "show", FILE]);
+        said
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -150,7 +157,7 @@ release: customers.release.json
     }
 
     /// A run in the background.
-    fn start(&self) -> Child {
+    pub fn start(&self) -> Child {
         let mut command = self.command(&["run", FILE]);
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
@@ -421,10 +428,18 @@ fn a_killed_run_of_files_loses_and_repeats_nothing() {
         place.write("in/customers.jsonl", &other);
         let (code, said) = place.verb(&["run", FILE]);
         assert!(code == 1 && said.contains("identity_changed"), "exit {code}: {said}");
+        // Whoever asks is told before anybody starts it.
+        for verb in ["status", "doctor"] {
+            let (code, said) = place.verb(&[verb, FILE]);
+            assert!(code == 1 && said.contains("changed its identity"), "{verb}: {code}: {said}");
+        }
         assert!(place.records() == grown);
     }
     place.write("in/customers.jsonl", &more);
-    place.fine(&["run", FILE]);
+    // The control: the same file again is no other one.
+    for verb in ["status", "doctor", "run"] {
+        place.fine(&[verb, FILE]);
+    }
 }
 
 /// The place of the case above and this one share no keys: each proves itself.
@@ -600,4 +615,424 @@ fn a_held_file_ends_with_one() {
     assert!(!place.records().is_empty(), "what is before it crosses");
     let (code, said) = place.verb(&["status", FILE]);
     assert!(code == 1 && said.contains("HELD"), "exit {code}: {said}");
+}
+
+/// A run that ends with a partition held has tried what it was asked to try, and that is the answer.
+#[test]
+fn a_redrive_beside_a_held_record_says_what_it_did() {
+    let mut input = lines(53, 40);
+    let good = input.lines().rfind(|line| line.contains("\"op\":\"c\"")).unwrap().to_owned();
+    let id = |id: u64| {
+        let mut line: Value = serde_json::from_str(&good).unwrap();
+        line["key"]["id"] = Value::from(id);
+        line["value"]["after"]["id"] = Value::from(id);
+        line
+    };
+    let (mut refused, mut held) = (id(9_999_998), id(9_999_999));
+    refused["value"]["after"]["phone"] = Value::from("+49abc");
+    held["value"]["after"]["unknown"] = Value::from(1);
+    let at = input.lines().count();
+    input.push_str(&format!("{refused}\n{held}\n"));
+    let place = Folders::new("redrive-held", "json_lines", &input);
+    assert_eq!(place.verb(&["run", FILE]).0, 1);
+    let redrive = ["quarantine", "redrive", FILE];
+    // Refused once more: told as such, and that is a no.
+    let (code, said) = place.verb(&redrive);
+    assert!(code == 1 && said.contains("\n0 of 1 done\n"), "exit {code}: {said}");
+    let fpe =
+        "  - fpe: { columns: [phone], alphabet: digits, domain: phone, keep: { first: 3 } }\n";
+    let columns = customer_columns(true).replace(fpe, "  - mask: { columns: [phone] }\n");
+    place.pipeline(FILE_SOURCE, &columns, &file_sink("json_lines"));
+    place.signed(&[]);
+    let crossed = place.records().len();
+    let (code, said) = place.verb(&redrive);
+    assert_eq!(code, 0, "all that was asked for is done: {said}");
+    let line = format!("in/customers.jsonl[0]@{at}  crossed\n1 of 1 done\n");
+    assert!(said.contains(&line) && said.contains("1 partitions are held"), "{said}");
+    assert_eq!(place.records().len(), crossed + 1);
+    // The control: what waits is held still, and nothing else is to be tried.
+    assert_eq!(place.verb(&["run", FILE]).0, 1);
+    let (code, said) = place.verb(&redrive);
+    assert!(code == 0 && said.contains("0 of 0 done") && !said.contains("held"), "{said}");
+}
+
+/// Each fault names the one thing that leads out of it, for this place and with its names.
+#[test]
+fn what_is_mistyped_is_told_with_what_to_type() {
+    let place = Folders::new("mistyped", "json_lines", &lines(59, 40));
+    place.fine(&["keys", "init", "--approver", "cy", "--out", "approvers/cy"]);
+    let told = |args: &str, code: i32, next: &str| {
+        let (found, said) = place.verb(&args.split(' ').collect::<Vec<_>>());
+        assert!(found == code && said.contains(&format!("\n  next: {next}")), "{args}: {said}");
+        assert_eq!(said.matches("next:").count(), 1, "{args}: {said}");
+        said
+    };
+    told("keys init --approver di --out new/di", 2, "`mkdir -p new`, then once more");
+    let trust = "release trust --approver ada=approvers/ada.pub --approver bo=approvers/bo";
+    told(&format!("{trust} --sign approvers/ada"), 2, "name `approvers/bo.pub`");
+    let trust = format!("{trust}.pub");
+    let of_2 = "`--sign KEYFILE` of 2 of the approvers of the root before it, once for each";
+    told(&format!("{trust} --sign approvers/ada"), 1, of_2);
+    let nobody = "`--sign` takes keys of the approvers of the root before it, and of nobody else";
+    told(&format!("{trust} --sign approvers/ada --sign approvers/cy"), 1, nobody);
+    told(&format!("{trust} --threshold 3 --sign approvers/ada"), 1, "mend `--approver NAME=FILE`");
+    told(
+        "release trust --approver ada --sign approvers/ada",
+        1,
+        "`--approver ada=approvers/ada.pub`",
+    );
+    place.fine(&["release", "propose", FILE, "--author", "cleo"]);
+    let sign = |key: &str| format!("release sign {FILE} --key {key}");
+    told(&sign("approvers/ada.pub"), 2, "name `approvers/ada`");
+    told(&sign("approvers/cy"), 1, "sign with a key of ada, bo; ");
+    let open = std::os::unix::fs::PermissionsExt::from_mode;
+    let key = place.dir.join("approvers/ada");
+    fs::set_permissions(&key, open(0o644)).unwrap();
+    told(&sign("approvers/ada"), 2, "`chmod go-rwx approvers/ada`, after asking who has read it");
+    fs::set_permissions(&key, open(0o600)).unwrap();
+    place.fine(&sign("approvers/ada").split(' ').collect::<Vec<_>>());
+    told("verify", 2, "`douane run FILE` begins it");
+    told(&format!("explain {FILE} --column emial"), 1, "`--column email`");
+    let source = place.dir.join("in/customers.jsonl");
+    fs::rename(&source, place.dir.join("aside")).unwrap();
+    for verb in ["run", "explain", "run --dry-run"] {
+        let (verb, more) = verb.split_once(' ').unwrap_or((verb, ""));
+        let args = format!("{verb} {FILE} {more}");
+        let said = told(args.trim(), 2, "put it there, or mend its name under `source`");
+        assert!(
+            said.contains("in/customers.jsonl: no such file") && !said.contains("topic"),
+            "{said}"
+        );
+    }
+    // The control: with all of it in its place nothing is missed.
+    fs::rename(place.dir.join("aside"), &source).unwrap();
+    place.fine(&["run", FILE]);
+    place.fine(&["verify"]);
+    place.fine(&["explain", FILE, "--column", "email"]);
+}
+
+/// What a message says to type is typed, in a shell, by a pipeline whose name needs quotes.
+#[test]
+fn a_command_in_a_message_is_typed_as_it_stands() {
+    let place = Folders::new("typed", "json_lines", &lines(61, 40));
+    fs::rename(place.dir.join("pipelines"), place.dir.join("two words")).unwrap();
+    let file = "two words/customers.yaml";
+    let said = place.fine(&["release", "propose", file, "--author", "cleo"]);
+    let typed = |name: &str, said: &str| {
+        let command = said.split_once("next: `").unwrap().1.split_once('`').unwrap().0;
+        let binary = binary();
+        let path = format!("{}:{}", Path::new(&binary).parent().unwrap().display(), env!("PATH"));
+        let command = command.replace("KEYFILE", name);
+        let mut shell = Command::new("bash");
+        let out = shell.args(["-c", &command]).current_dir(&place.dir).env("PATH", path);
+        (out.output().unwrap().status.code(), command)
+    };
+    for name in ["approvers/ada", "approvers/bo"] {
+        let (code, command) = typed(name, &said);
+        assert!(code == Some(0) && command.contains("'two words/customers.yaml'"), "{command}");
+    }
+    place.fine(&["run", file]);
+    // The control: without its quotes it is not that command.
+    assert_eq!(typed("approvers/ada", &said.replace('\'', "")).0, Some(2));
+}
+
+/// What crossed under an earlier release is made again with the files of then, and each answer on the way says
+/// which of them are missing: no new approval would help.
+#[test]
+fn a_replay_of_before_a_release_asks_for_the_files_of_then() {
+    let place = Folders::new("replay-then", "json_lines", &lines(67, 40));
+    place.fine(&["run", FILE]);
+    let release = "customers.release.json";
+    let read = |name: &str| fs::read_to_string(place.dir.join(name)).unwrap();
+    let then = (read(FILE), read(release));
+    let columns = customer_columns(true).replace("to: year", "to: decade");
+    assert_ne!(columns, customer_columns(true));
+    place.pipeline(FILE_SOURCE, &columns, &file_sink("json_lines"));
+    place.signed(&[]);
+    let replay = |more: &[&str]| {
+        place.verb(&[&["replay", FILE, "--by", "ada", "--reason", "a test"], more].concat())
+    };
+    let (code, said) = replay(&[]);
+    let (_, only) = said.split_once("its release beside it, from git, and `--release ").unwrap();
+    let only = ["--release", only.split_once('`').unwrap().0];
+    assert!(code == 1 && said.contains("semantics gone"), "{said}");
+    // One of the two files of then beside one of now.
+    for (file, text) in [(FILE, &then.0), (release, &then.1)] {
+        let now = read(file);
+        place.write(file, text);
+        let (code, said) = replay(&only);
+        let next = format!("next: what crossed is made again with {FILE}, what it names and ");
+        assert!(code == 1 && said.contains(&next) && said.contains("from one commit"), "{said}");
+        assert!(!said.contains("release propose") && said.matches("next:").count() == 1, "{said}");
+        place.write(file, &now);
+    }
+    place.write(FILE, &then.0);
+    place.write(release, &then.1);
+    let (code, said) = replay(&only);
+    assert!(code == 0 && said.contains(" 0 different, 0 that cannot"), "{said}");
+}
+
+/// Parts work beside each other and beside who rotates keys; one that has nothing to do says so, and joins.
+#[test]
+fn parts_are_made_at_once_and_joined() {
+    let all = lines(67, 120);
+    let all: Vec<&str> = all.lines().collect();
+    let upto = |share: usize| all[..all.len() * share / 3].join("\n") + "\n";
+    let place = Folders::new("replay-parts", "json_lines", &upto(1));
+    place.fine(&["run", FILE]);
+    for share in [2, 3] {
+        place.write("in/customers.jsonl", &upto(share));
+        place.fine(&["run", FILE]);
+    }
+    let by = ["replay", FILE, "--by", "ada", "--reason", "a test", "--format", "json"];
+    let replay = |more: &[&str]| {
+        let out = place.command(&[&by[..], more].concat()).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        out.stdout
+    };
+    let count = |told: &[u8]| {
+        let told: Value = serde_json::from_slice(told).unwrap();
+        assert!(told["holds"] == true && told["equal"] == told["transactions"], "{told}");
+        told["transactions"].as_u64().unwrap()
+    };
+    let transactions = count(&replay(&[]));
+    assert!(transactions >= 2, "{transactions}");
+    // It takes its time, and keys are rotated meanwhile: the log of keys is nobody's until it is written to.
+    let mut slow = place.command(&[&by[..], &["--rate", "5"]].concat());
+    let mut slow = slow.stdout(Stdio::null()).spawn().unwrap();
+    let mut meanwhile = 0;
+    while meanwhile < 3 && slow.try_wait().unwrap().is_none() {
+        place.fine(&["keys", "rotate", "--root"]);
+        meanwhile += u32::from(slow.try_wait().unwrap().is_none());
+    }
+    assert!(slow.wait().unwrap().success());
+    assert_eq!(meanwhile, 3, "a rotation waited for the replay's end");
+    let of = transactions + 1;
+    let names: Vec<String> = (1..=of).map(|number| format!("part-{number}.json")).collect();
+    let replay = &replay;
+    let parts: Vec<u64> = std::thread::scope(|scope| {
+        let part = |number: u64| {
+            scope.spawn(move || replay(&["--part", &format!("{number}/{of}"), "--rate", "10"]))
+        };
+        let working: Vec<_> = (1..=of).map(part).collect();
+        place.fine(&["keys", "rotate", "customer_email"]);
+        let told: Vec<_> = working.into_iter().map(|part| part.join().unwrap()).collect();
+        names
+            .iter()
+            .zip(&told)
+            .for_each(|(name, told)| fs::write(place.dir.join(name), told).unwrap());
+        told.iter().map(|told| count(told)).collect()
+    });
+    assert_eq!((parts.iter().sum::<u64>(), parts.last()), (transactions, Some(&0)), "{parts:?}");
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let join = [&["replay", "--join"][..], &names, &["--format"]].concat();
+    let told = place.fine(&[&join[..], &["json"]].concat());
+    assert_eq!(count(told.as_bytes()), transactions);
+    let page = place.fine(&[&join[..], &["html"]].concat());
+    assert!(page.contains("held against the ledger alone"), "{page}");
+    assert!(!page.contains("the manifest of each is there"), "{page}");
+    // The control: without the part that has nothing to say.
+    let (code, said) = place.verb(&join[..join.len() - 2]);
+    assert!(code == 2 && said.contains(&format!("of {of} parts")), "{said}");
+    // A folder has no times that could be asked for.
+    let (code, said) = place.verb(&[&by[..], &["--to", "2100-01-01T00:00:00Z"]].concat());
+    assert!(code == 2 && said.contains("a folder has no topic"), "{said}");
+    place.fine(&["verify"]);
+}
+
+/// Whoever holds the files takes away what is signed: who names keys is told no.
+#[test]
+fn what_was_committed_and_nothing_signs_is_a_no_for_who_names_keys() {
+    let place = Folders::new("unsigned", "json_lines", &lines(71, 40));
+    place.fine(&["run", FILE]);
+    let verify = |more: &[&str]| place.verb(&[&["verify", "ledger"][..], more].concat());
+    let (whole, some) =
+        ("signatures checked\n", "signatures checked but of 1, which nothing signs");
+    let (code, said) = verify(&["--keys", "keys"]);
+    assert!(code == 0 && said.contains(whole), "the control: {said}");
+    let taken = |log: &str| place.dir.join(format!("ledger/customers/{log}/tlog"));
+    // Of what people did the last line says so; what was committed is another matter.
+    for (log, expected) in [("control", 0), ("shard-0", 1)] {
+        fs::rename(taken(log), place.dir.join("aside")).unwrap();
+        let (code, said) = verify(&["--keys", "keys"]);
+        let is_told = said.contains("shard-0: no checkpoint signs what was committed");
+        assert_eq!((code, is_told), (expected, expected == 1), "{log}: {said}");
+        assert!(said.contains(if expected == 0 { some } else { "NOT sound" }), "{log}: {said}");
+        let (code, said) = verify(&[]);
+        assert!(code == 0 && said.contains(some), "{log}: {said}");
+        fs::rename(place.dir.join("aside"), taken(log)).unwrap();
+    }
+    assert_eq!(verify(&["--keys", "keys"]).0, 0, "put back, it holds");
+}
+
+/// A new release mends the first of two leaves of one record: who waits for the second is told of that.
+#[test]
+fn a_record_that_is_held_again_is_held_for_what_is_left() {
+    let mut input = lines(41, 40);
+    let last = input.lines().rfind(|line| line.contains("\"op\":\"c\"")).unwrap();
+    let mut last: Value = serde_json::from_str(last).unwrap();
+    let row = last["value"].pointer_mut("/after").unwrap();
+    (row["aaa"], row["bbb"]) = (Value::from(1), Value::from(2));
+    input.push_str(&format!("{last}\n"));
+    let place = Folders::new("held-again", "json_lines", &input);
+    let waits_for = |leaf: &str| {
+        let (code, said) = place.verb(&["run", FILE]);
+        assert_eq!(code, 1, "{said}");
+        let (code, told) = place.verb(&["status", FILE]);
+        assert!(code == 1 && told.contains(&format!("no class for leaf `after.{leaf}`")), "{told}");
+        place.fine(&["verify"]);
+    };
+    waits_for("aaa");
+    let crossed = place.records();
+    let told = place.verb(&["status", FILE]).1;
+    assert!(told.contains("`after.aaa`, nor for `after.bbb` (first seen"), "{told}");
+    assert!(told.contains("propose: `aaa: identifier`, `bbb: identifier` ("), "{told}");
+    let classed = |classes: &str, types: &str| {
+        let columns = customer_columns(true)
+            .replace("classes:", &format!("classes:\n{classes}"))
+            .replace("types: {", &format!("types: {{ {types},"));
+        place.pipeline(FILE_SOURCE, &columns, &file_sink("json_lines"));
+    };
+    // Answered by half: who proposes that is told of the other half.
+    classed("  aaa: public", "aaa: int64");
+    let told = place.verb(&["status", FILE]).1;
+    assert!(
+        told.contains("propose: `bbb: identifier` (") && !told.contains("matches no"),
+        "{told}"
+    );
+    let said = place.signed(&[]);
+    assert!(said.contains("leaves that have no class in it: bbb\n  next: add them"), "{said}");
+    waits_for("bbb");
+    // The same hold once more is no other one.
+    let parts = place.parts().len();
+    waits_for("bbb");
+    assert!(place.parts().len() == parts && place.records() == crossed);
+    // Answered in full: what is missing is the approval, and then nothing.
+    classed("  aaa: public\n  bbb: public", "aaa: int64, bbb: int64");
+    let next = |next: &str| {
+        for verb in ["status", "run"] {
+            let (code, told) = place.verb(&[verb, FILE]);
+            assert!(code == 1 && told.contains(next), "{verb}: {next}: {told}");
+            assert!(!told.contains("identifier") && !told.contains("remove the rule"), "{told}");
+        }
+    };
+    next("next: what is missing is the approval: `douane release propose ");
+    let propose = ["release", "propose", FILE, "--author", "cleo"];
+    assert!(!place.fine(&propose).contains("takes the place"));
+    place.fine(&["release", "sign", FILE, "--key", "approvers/ada"]);
+    next("release 3 is in review: 1 of 2 approvals that count: `douane release sign ");
+    let said = place.fine(&propose);
+    assert!(said.contains("takes the place of a draft that ada had signed"), "{said}");
+    place.signed(&[]);
+    place.fine(&["run", FILE]);
+    place.fine(&["status", FILE]);
+    assert_eq!(place.records().len(), crossed.len() + 1);
+}
+
+/// A name that may be data stands nowhere but where who may read the raw topic asks for it.
+#[test]
+fn a_name_that_may_be_data_is_told_to_who_asks_alone() {
+    const NAME: &str = "ada@example.com";
+    let mut input = lines(43, 40);
+    let last = input.lines().rfind(|line| line.contains("\"op\":\"c\"")).unwrap();
+    let mut last: Value = serde_json::from_str(last).unwrap();
+    last["value"].pointer_mut("/after").unwrap()[NAME] = Value::from("mrkr4711x");
+    let at = input.lines().count();
+    input.push_str(&format!("{last}\n"));
+    let place = Folders::new("hidden-name", "json_lines", &input);
+    let (code, run) = place.verb(&["run", FILE]);
+    let (_, status) = place.verb(&["status", FILE]);
+    assert!(code == 1 && run.contains("<unknown#"), "{run}");
+    let at = format!("in/customers.jsonl[0]@{at}");
+    assert!(status.contains(&format!("explain {FILE} --names '{at}'`")), "{status}");
+    let told = place.fine(&["explain", FILE, "--names", &at]);
+    assert!(told.contains(&format!(">  \"{NAME}\"\n")), "{told}");
+    let out = place.fine(&["explain", FILE, "--names", &at, "--format", "json"]);
+    let document = crate::place::Said { code: 0, out, err: String::new() };
+    let document = crate::cases::verbs::is_as_documented("explain-names", &document, &[]);
+    assert_eq!(document[0]["name"], NAME);
+    assert!(told.starts_with("a name may be data"), "{told}");
+    let mut grep = Command::new("grep");
+    let found = grep.args(["-rl", NAME, "out", "ledger"]).current_dir(&place.dir).output().unwrap();
+    assert!(found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stdout));
+    for said in [&run, &status, &told] {
+        assert!(!said.contains("mrkr4711x"), "{said}");
+    }
+    assert!(!run.contains(NAME) && !status.contains(NAME));
+    // The control: the place before it has none, and one that is not there is refused.
+    let before = at.replace(&format!("@{}", input.lines().count() - 1), "@0");
+    assert!(!place.fine(&["explain", FILE, "--names", &before]).contains('"'));
+    let (code, told) = place.verb(&["explain", FILE, "--names", "in/customers.jsonl[0]@9999"]);
+    assert!(code == 2 && told.contains("is not there any more"), "{told}");
+}
+
+/// A release that ended is told by `status`, with who ended it and what leads out of it, by whatever
+/// says so: the line beside the release, the one beside the trust root, the ledger.
+#[test]
+fn a_release_that_was_revoked_is_told() {
+    let place = Folders::new("revoked", "json_lines", &lines(31, 60));
+    place.fine(&["run", FILE]);
+    // The control: one that lives.
+    let told = place.fine(&["status", FILE]);
+    assert!(told.contains("release 1, until ") && !told.contains("NOTHING CROSSES"), "{told}");
+    let line = ["customers.release.revocations.json", "trust.revocations.json"];
+    let revoke = ["release", "revoke", FILE, "--key", "approvers/ada", "--reason", "a leak"];
+    place.fine(&revoke);
+    let revoked = || {
+        let (code, told) = place.verb(&["status", FILE]);
+        let stands = "NOTHING CROSSES: the release is revoked by ada at ";
+        assert!(code == 1 && told.contains(stands), "{told}");
+        assert!(told.contains(": a leak\n  next: `douane release propose "), "{told}");
+        assert!(!told.contains("goes on as it was") && !told.contains("until"), "{told}");
+    };
+    revoked();
+    let aside = place.dir.join("aside");
+    for file in line {
+        fs::rename(place.dir.join(file), &aside).unwrap();
+        revoked();
+        fs::rename(&aside, place.dir.join(file)).unwrap();
+    }
+    let (code, told) = place.verb(&["status", FILE, "--format", "json"]);
+    let told: Value = serde_json::from_str(told.trim()).unwrap();
+    assert!(code == 1 && told["stopped"][0]["code"] == "revoked", "{told}");
+    // A start writes it down, and from then on it holds without the files.
+    assert_eq!(place.verb(&["run", FILE]).0, 1);
+    line.iter().for_each(|file| fs::remove_file(place.dir.join(file)).unwrap());
+    revoked();
+}
+
+/// What the ledger knows is not made anew: an empty position would be a second copy of everything.
+#[test]
+fn a_topic_of_a_pipeline_that_ran_is_not_made_again() {
+    let place = Folders::new("gone", "json_lines", &lines(37, 60));
+    place.fine(&["run", FILE]);
+    let (target, aside) = (place.dir.join("out/customers"), place.dir.join("aside"));
+    fs::rename(&target, &aside).unwrap();
+    for verb in [&["doctor", FILE][..], &["doctor", "--create", FILE], &["status", FILE]] {
+        let (code, told) = place.verb(verb);
+        assert!(code == 1 && told.contains("next: restore the topic"), "{verb:?}: {code}: {told}");
+        assert!(!told.contains("--create") && !target.exists(), "{verb:?}: {told}");
+    }
+    fs::rename(&aside, &target).unwrap();
+    place.fine(&["doctor", "--create", FILE]);
+    place.fine(&["run", FILE]);
+    // Who gives up what was set aside has that one made, and no other.
+    let quarantine = place.dir.join("in/douane.customers.quarantine");
+    fs::rename(&quarantine, &aside).unwrap();
+    for verb in [&["doctor", "--create", FILE][..], &["run", FILE]] {
+        let (code, told) = place.verb(verb);
+        assert!(code == 1 && told.contains("what was set aside may be lost"), "{verb:?}: {told}");
+        assert!(!quarantine.exists(), "{verb:?}");
+    }
+    let anew = ["doctor", "--create", "--quarantine-anew", FILE];
+    place.fine(&anew);
+    place.fine(&["run", FILE]);
+    fs::rename(&target, place.dir.join("target-aside")).unwrap();
+    assert_eq!(place.verb(&anew).0, 1);
+    fs::rename(place.dir.join("target-aside"), &target).unwrap();
+    // The control: of a pipeline that has not run it is made.
+    fs::remove_dir_all(place.dir.join("ledger/customers")).unwrap();
+    fs::remove_dir_all(&target).unwrap();
+    place.fine(&["doctor", "--create", FILE]);
+    assert!(target.exists());
 }

@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::cluster::{Cluster, Isolation};
 use crate::customers::{Customers, Format, avro_schemas};
 use crate::feed::{Load, Plants};
+use crate::pace::Instant;
 use crate::place::{LABELLED, binary};
 use crate::rig::{self, Registry};
 use crate::say;
@@ -173,7 +174,9 @@ fn the_five_minute_path_of_the_readme_can_be_walked() {
     let mut walk = Walk { dir, target: target.clone(), due: load.expected.len(), running: None };
     let commands = commands(&text);
     let verbs: BTreeSet<&str> = commands.iter().map(|words| words[1].as_str()).collect();
-    for verb in ["scorecard", "lint", "keys", "release", "doctor", "run", "status", "verify"] {
+    for verb in
+        ["scorecard", "lint", "test", "keys", "release", "doctor", "run", "status", "verify"]
+    {
         assert!(verbs.contains(verb), "the path has no `{verb}`");
     }
     for words in &commands {

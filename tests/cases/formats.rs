@@ -1,12 +1,13 @@
 //! The same events in three wire formats become the same records: equal keys, equal values, in equal order.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::cases::kill::check_the_rest;
 use crate::cluster::Isolation;
 use crate::customers::{Customers, Format, avro_schemas};
 use crate::feed::{Load, Plants};
 use crate::oracle::{judge, serial_in_json};
+use crate::pace::Instant;
 use crate::place::{Place, Setup, last_lines};
 use crate::rig::{self, Registry};
 use crate::say;

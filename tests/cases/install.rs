@@ -74,6 +74,84 @@ fn package(stripped: &Path, out: &Path) -> PathBuf {
     left.next().expect("a package").expect("an entry").path()
 }
 
+/// Leaves what is in an executable beside it, of what is here already: nothing is fetched.
+fn bill_of_materials(executable: &Path) {
+    run(Command::new("packaging/sbom")
+        .arg(executable)
+        .env("SOURCE_DATE_EPOCH", "1795305600")
+        .env("CARGO_NET_OFFLINE", "true"));
+}
+
+fn no_package_without_its_bill_of_materials(stripped: &Path, folder: &Path) {
+    let refused = |executable: &Path| {
+        let out = folder.join("none");
+        let mut package = Command::new("packaging/package");
+        let said = package.args([executable, &out]).current_dir(HOME).output().expect("it starts");
+        assert!(!said.status.success() && !out.exists());
+        String::from_utf8(said.stderr).expect("text")
+    };
+    assert!(refused(stripped).contains("douane.cdx.json: packaging/sbom makes it"));
+    // That of another executable is none.
+    let other = folder.join("other");
+    std::fs::write(&other, "another").expect("a file");
+    bill_of_materials(&other);
+    for part in ["cdx.json", "notices"] {
+        let of = |name: &str| folder.join(format!("{name}.{part}"));
+        std::fs::copy(of("other"), of("douane")).expect("a copy");
+    }
+    assert!(refused(stripped).contains("is of another executable"));
+}
+
+/// It is this executable's; it names the C that is linked, under the names of advisories; and of all
+/// that is linked the licence is there, whole.
+fn its_bill_of_materials_is_whole(root: &Path) {
+    let read = |name: &str| {
+        let file = root.join("usr/share/doc/douane").join(name);
+        std::fs::read_to_string(file).expect("a document")
+    };
+    let (bill, notices) = (read("sbom.cdx.json"), read("notices"));
+    let bill: serde_json::Value = serde_json::from_str(&bill).expect("JSON");
+    let digest = text(&run(Command::new("sha256sum").arg(root.join("usr/bin/douane"))));
+    let (digest, _) = digest.split_once(' ').expect("a digest");
+    assert_eq!(bill["metadata"]["component"]["hashes"][0]["content"], digest);
+    assert!(notices.contains(digest));
+    let components = bill["components"].as_array().expect("a list");
+    let named = |one: &serde_json::Value| {
+        let word = |key: &str| one[key].as_str().expect("a word").to_owned();
+        (word("name"), word("version"))
+    };
+    let names: BTreeSet<String> = components.iter().map(|one| named(one).0).collect();
+    for library in ["aws-lc", "librdkafka", "lz4", "mimalloc", "openssl", "zstd"] {
+        assert!(names.contains(library), "{library}");
+    }
+    // The one that may be the machine's.
+    let needed = text(&run(Command::new("ldd").arg(root.join("usr/bin/douane"))));
+    assert_eq!(names.contains("zlib"), !needed.contains("libz.so"), "{needed}");
+    let linked: Vec<_> = components
+        .iter()
+        .filter(|one| one["scope"] == "required" && one.get("purl").is_some())
+        .map(named)
+        .collect();
+    assert!(linked.len() > 200, "{}", linked.len());
+    // The lines of names, each between two lines; a name ends at a comma.
+    let said: BTreeSet<&str> = notices.lines().flat_map(|line| line.split(", ")).collect();
+    let without = |said: &BTreeSet<&str>| -> Vec<String> {
+        let lines = linked.iter().map(|(name, version)| match name.as_str() {
+            "rust-std" => format!("the standard library of Rust {version}"),
+            name => format!("{name} {version}"),
+        });
+        lines.filter(|line| !said.contains(line.as_str())).collect()
+    };
+    assert_eq!(without(&said), Vec::<String>::new());
+    let mut fewer = said.clone();
+    fewer.retain(|line| !line.starts_with("zstd "));
+    assert_eq!(without(&fewer).len(), 2, "the library and a crate of its name");
+    // Words of texts that have to be passed on.
+    for words in ["Magnus Edenhill", "Yann Collet", "Daan Leijen"] {
+        assert!(notices.contains(words), "{words}");
+    }
+}
+
 fn files_under(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![folder.to_owned()];
@@ -88,12 +166,14 @@ fn files_under(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn the_package_holds_what_it_says_and_starts() {
-    if let Some(tool) = missing(&["dpkg-deb", "dpkg-shlibdeps", "strip"]) {
+    if let Some(tool) = missing(&["dpkg-deb", "dpkg-shlibdeps", "strip", "jq", "cargo"]) {
         return say::skipped("the package", &format!("no {tool}"));
     }
     let folder = tempfile::tempdir().expect("a folder");
     let stripped = folder.path().join("douane");
     run(Command::new("strip").arg("-o").arg(&stripped).arg(binary()));
+    no_package_without_its_bill_of_materials(&stripped, folder.path());
+    bill_of_materials(&stripped);
     let first = package(&stripped, &folder.path().join("first"));
     let root = folder.path().join("root");
     run(Command::new("dpkg-deb").arg("-x").arg(&first).arg(&root));
@@ -111,11 +191,14 @@ fn the_package_holds_what_it_says_and_starts() {
         "usr/share/zsh/vendor-completions/_douane",
         "usr/share/fish/vendor_completions.d/douane.fish",
         "usr/share/doc/douane/copyright",
+        "usr/share/doc/douane/notices",
+        "usr/share/doc/douane/sbom.cdx.json",
         "usr/share/doc/douane/docs/audit.md",
         "usr/share/doc/douane/examples/customers-json.yaml",
     ] {
         assert!(names.contains(name), "{name} is not in {names:?}");
     }
+    its_bill_of_materials_is_whole(&root);
     // A page for every verb that the executable itself lists.
     let douane = root.join("usr/bin/douane");
     let help = text(&run(Command::new(&douane).arg("--help")));
@@ -249,4 +332,91 @@ fn dashboard_and_alerts_name_metrics_that_there_are() {
     }
     let misspelt = dashboard.replace("douane_lag_records", "douane_lag_record");
     assert_eq!(unknown_metrics(&misspelt, &written).len(), 1);
+}
+
+/// Of a dashboard what Grafana would not show, or show wrong: panels of one id, or beside the grid; questions without words,
+/// to another source than the one that is chosen, or with a variable that there is none of.
+fn faults_of_dashboard(dashboard: &serde_json::Value) -> Vec<String> {
+    let list = |of: &serde_json::Value| of.as_array().cloned().unwrap_or_default();
+    let variables = list(&dashboard["templating"]["list"]);
+    let chosen =
+        |of: &serde_json::Value| of["type"] == "prometheus" && of["uid"] == "${datasource}";
+    let mut known: BTreeSet<&str> = variables.iter().filter_map(|v| v["name"].as_str()).collect();
+    known.insert("__rate_interval");
+    let mut found = Vec::new();
+    let mut sources = variables.iter().filter(|v| v["type"] == "datasource");
+    if !sources.any(|v| v["name"] == "datasource" && v["query"] == "prometheus") {
+        found.push("nobody chooses a source".to_owned());
+    }
+    let (mut ids, mut places) = (BTreeSet::new(), BTreeSet::new());
+    for panel in list(&dashboard["panels"]) {
+        let title = panel["title"].as_str().unwrap_or_default().to_owned();
+        let number = |key: &str| panel["gridPos"][key].as_u64().unwrap_or(u64::MAX / 2);
+        let (x, y, w, h) = (number("x"), number("y"), number("w"), number("h"));
+        let is_free = w < 25
+            && h < 100
+            && (x..x + w).all(|x| (y..y + h).all(|y| x < 24 && places.insert((x, y))));
+        let is_one = panel["id"].as_u64().is_some_and(|id| ids.insert(id));
+        let targets = list(&panel["targets"]);
+        let asks: BTreeSet<_> = targets.iter().filter_map(|one| one["refId"].as_str()).collect();
+        let words: Vec<&str> = targets.iter().filter_map(|one| one["expr"].as_str()).collect();
+        let unknown = words.iter().flat_map(|words| words.split('$').skip(1)).any(|rest| {
+            let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'));
+            !known.contains(&rest[..end.unwrap_or(rest.len())])
+        });
+        for (holds, what) in [
+            (is_one, "its id"),
+            (is_free, "its place"),
+            (chosen(&panel["datasource"]), "its source"),
+            (targets.iter().all(|one| chosen(&one["datasource"])), "a question's source"),
+            (!targets.is_empty() && words.len() == targets.len(), "a question"),
+            (asks.len() == targets.len(), "a question's id"),
+            (!unknown, "a variable"),
+        ] {
+            if !holds {
+                found.push(format!("{title}: {what}"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_dashboard_is_one_that_its_source_answers() {
+    let read = |name: &str| std::fs::read_to_string(Path::new(HOME).join(name)).expect("a file");
+    let text = read("docker/grafana/douane.json");
+    let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    let dashboard = parsed(&text);
+    assert_eq!(faults_of_dashboard(&dashboard), Vec::<String>::new());
+    assert!(dashboard["panels"].as_array().is_some_and(|panels| panels.len() > 15));
+    // What is chosen at first: the one source that is provisioned, and the folder that has the file.
+    let source = read("docker/grafana/datasource.yaml");
+    assert!(source.contains("type: prometheus") && source.contains("isDefault: true"), "{source}");
+    let folder = read("docker/grafana/dashboards.yaml");
+    let (_, folder) = folder.split_once("path: ").expect("a folder");
+    let folder = folder.split([' ', '}']).next().expect("its name");
+    let mounted = format!("./grafana/douane.json:{folder}/douane.json:ro");
+    assert!(read("docker/compose.yaml").contains(&mounted), "{mounted}");
+    // Controls: each once.
+    let title = dashboard["panels"][1]["title"].as_str().expect("a title").to_owned();
+    let broken = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut other = dashboard.clone();
+        change(&mut other["panels"][1]);
+        let found = faults_of_dashboard(&other);
+        assert_eq!(found.len(), 1, "{found:?}");
+        found[0].strip_prefix(&format!("{title}: ")).expect("the panel").to_owned()
+    };
+    let first = &dashboard["panels"][0];
+    assert_eq!(broken(&|panel| panel["id"] = first["id"].clone()), "its id");
+    assert_eq!(broken(&|panel| panel["gridPos"] = first["gridPos"].clone()), "its place");
+    assert_eq!(broken(&|panel| panel["datasource"]["uid"] = "own".into()), "its source");
+    let of = |panel: &mut serde_json::Value, key: &str, to: serde_json::Value| {
+        panel["targets"][0][key] = to;
+    };
+    assert_eq!(broken(&|panel| of(panel, "datasource", "own".into())), "a question's source");
+    assert_eq!(broken(&|panel| of(panel, "expr", 1.into())), "a question");
+    assert_eq!(broken(&|panel| of(panel, "refId", 1.into())), "a question's id");
+    assert_eq!(broken(&|panel| of(panel, "expr", "up{a=\"$b\"}".into())), "a variable");
+    let none = text.replace("\"name\": \"datasource\"", "\"name\": \"sources\"");
+    assert_eq!(faults_of_dashboard(&parsed(&none)), ["nobody chooses a source"]);
 }

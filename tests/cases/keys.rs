@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -12,6 +12,7 @@ use crate::cluster::{Isolation, Record};
 use crate::customers::{Customers, Format};
 use crate::feed::{Load, Plants};
 use crate::manifests::base64;
+use crate::pace::Instant;
 use crate::place::{Place, Running, Setup, last_lines};
 use crate::rig;
 use crate::say;
@@ -171,13 +172,11 @@ fn a_domain_is_rotated_under_a_running_pipeline_and_no_record_is_lost() {
     let logs: Vec<&str> =
         logs.as_array().expect("logs").iter().filter_map(|log| log["log"].as_str()).collect();
     assert!(logs.iter().any(|log| log.ends_with("_keys/control")), "{logs:?}");
-    for verb in ["status", "rotate"] {
-        let args: &[&str] = match verb {
-            "status" => &["keys", "status", "--format", "json"],
-            _ => &["keys", "rotate", "--wrapping", "--format", "json"],
-        };
-        let said = place.verb(args).fine(verb);
-        super::verbs::is_as_documented(&format!("keys-{verb}"), &said, &[]);
+    for (example, args) in
+        [("keys-status", &["status"][..]), ("keys-rotate", &["rotate", "--wrapping"])]
+    {
+        let said = place.verb(&[&["keys"], args, &["--format", "json"]].concat()).fine(example);
+        super::verbs::is_as_documented(example, &said, &[]);
     }
 }
 

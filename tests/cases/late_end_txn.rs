@@ -4,13 +4,14 @@
 //! `DOUANE_LATE` events a link (CI: 12). The control reuses the producer although its link broke.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::cases::kill::{check_the_rest, finish};
 use crate::cluster::Isolation;
 use crate::customers::{Customers, Format};
 use crate::feed::{Load, Plants};
 use crate::oracle::{Verdict, judge, serial_in_json};
+use crate::pace::Instant;
 use crate::place::{Place, Setup};
 use crate::proxy::{End, Link, Proxy};
 use crate::rig::{self, Kind};

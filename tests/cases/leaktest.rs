@@ -28,7 +28,12 @@ fn place(name: &str, change: impl Fn(&str) -> String) -> PathBuf {
 }
 
 fn leaktest(dir: &Path, records: &str) -> Said {
+    leaktest_of(dir, records, &[])
+}
+
+fn leaktest_of(dir: &Path, records: &str, more: &[&str]) -> Said {
     let args = ["leaktest", "pipelines/p.yaml", "--records", records, "--format", "json"];
+    let args = [&args, more].concat();
     let out = Command::new(binary()).args(args).current_dir(dir).output().expect("the binary");
     Said {
         code: out.status.code().unwrap_or(-1),
@@ -95,12 +100,130 @@ fn an_envelope_in_avro_is_tried_as_json_and_says_so() {
     assert_eq!(list(&report, "instead").len(), 1, "{report}");
 }
 
+/// What waits for a clock, for others or for later records does not wait here, and the report says so.
 #[test]
-fn statistics_are_refused_in_words() {
-    let dir = place("leaktest-statistics", str::to_owned);
-    let weekly = Path::new(HOME).join("pipelines/examples/orders-weekly.yaml");
-    std::fs::copy(weekly, dir.join("pipelines/p.yaml")).expect("a file");
+fn a_pipeline_that_would_wait_is_tried_at_once_and_says_so() {
+    let _turn = rig::exclusive();
+    let waits = |text: &str| {
+        text.replace("start: earliest", "start: latest")
+            + "publish: every 1h\nmin_group:\n  k: 50\n"
+    };
+    let said = leaktest(&place("leaktest-waits", waits), "100");
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    let report: Value = serde_json::from_str(&said.out).expect("JSON");
+    let instead: Vec<&str> = list(&report, "instead").iter().filter_map(Value::as_str).collect();
+    assert_eq!(instead.len(), 3, "{instead:?}");
+    for (line, word) in instead.iter().zip(["start: earliest", "publish: every 1h", "min_group"]) {
+        assert!(line.contains(word), "{line}");
+    }
+}
+
+/// By name, before anything begins: of a search that found nothing it would look like an answer.
+#[test]
+fn what_is_not_taken_is_refused_in_words() {
+    let statistics = |_: &str| {
+        let weekly = Path::new(HOME).join("pipelines/examples/orders-weekly.yaml");
+        std::fs::read_to_string(weekly).expect("the example")
+    };
+    let from_files = |text: &str| {
+        text.replace(
+            "kafka: { cluster: sovereign, topics: [crm.public.customers], format: debezium_json, start: earliest, key: [id] }",
+            "file: { cluster: sovereign, paths: [in/customers.jsonl], format: json_lines, key: [id] }",
+        )
+    };
+    let to_files = |text: &str| {
+        text.replace(
+            "kafka: { cluster: global, topic: training.customers-json, format: json, timestamp: 1s }",
+            "file: { cluster: global, dir: out/customers, format: parquet, timestamp: 1s }",
+        )
+    };
+    let enriched = |text: &str| {
+        text.replace(
+            "stages:\n",
+            "stages:\n  - enrich:\n      topic: statistics.daily\n      pipeline: daily\n      \
+             window: { every: 1d, from: \"2026-01-01T00:00:00Z\" }\n      groups: { country: country }\n      \
+             columns: { customers: customers_yesterday }\n      missing: nullify\n",
+        )
+    };
+    let kinds: [(&str, &dyn Fn(&str) -> String, &str); 4] = [
+        ("statistics", &statistics, "leaktest takes pipelines of rows"),
+        ("from-files", &from_files, "leaktest takes a Kafka source"),
+        ("to-files", &to_files, "leaktest takes a Kafka sink"),
+        ("enrich", &enriched, "leaktest has no published statistics"),
+    ];
+    for (name, change, word) in kinds {
+        let dir = place(&format!("leaktest-{name}"), change);
+        let yaml = std::fs::read_to_string(dir.join("douane.yaml")).expect("the place");
+        let (kafka, folder) = match name {
+            "from-files" => ("id: a, bootstrap: \"localhost:1\"", "id: a, dir: in/"),
+            "to-files" => (
+                "id: b, bootstrap: \"localhost:2\", registry: \"http://localhost:3\"",
+                "id: b, dir: out/",
+            ),
+            _ => ("", ""),
+        };
+        std::fs::write(dir.join("douane.yaml"), yaml.replace(kafka, folder)).expect("a file");
+        let said = leaktest(&dir, "100");
+        assert_eq!(said.code, 2, "{name}: {}", said.err);
+        assert!(said.err.contains(word) && said.err.contains("next: "), "{name}: {}", said.err);
+    }
+}
+
+/// Each table of a file is planted and searched for itself.
+#[test]
+fn each_table_of_a_file_is_tried() {
+    let _turn = rig::exclusive();
+    let dir = place("leaktest-tables", str::to_owned);
+    let catalogue = "tables:
+  customers: { id: identifier, email: identifier, city: public }
+  orders:    { number: identifier, customer: identifier, city: public, total: sensitive }
+";
+    let text = "name: crm
+purpose: model-training
+domains: domains.yaml
+catalog: catalogs/crm.yaml
+source:
+  kafka: { cluster: sovereign, topics: [\"crm.public.*\"], format: debezium_json, start: earliest }
+tables:
+  customers:
+    key: [id]
+    types: { id: int64, email: text, city: text }
+    stages:
+      - tokenize: { columns: [id, email], domain: customer }
+    sink: { topic: training.customers }
+  orders:
+    key: [number]
+    types: { number: int64, customer: text, city: text, total: int64 }
+    stages:
+      - tokenize:   { columns: [number], domain: customer }
+      - drop:       { columns: [customer] }
+      - generalize: { columns: [total], bins: [0, 100, 1000] }
+    sink: { topic: training.orders, timestamp: 1m }
+sink:
+  kafka: { cluster: global, format: json, timestamp: 1s }
+release: crm.release.json
+";
+    std::fs::create_dir_all(dir.join("pipelines/catalogs")).expect("a directory");
+    std::fs::write(dir.join("pipelines/catalogs/crm.yaml"), catalogue).expect("the catalogue");
+    std::fs::write(dir.join("pipelines/p.yaml"), text).expect("the tables");
     let said = leaktest(&dir, "100");
-    assert_eq!(said.code, 2, "{}{}", said.out, said.err);
-    assert!(said.err.contains("leaktest takes pipelines of rows"), "{}", said.err);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    let reports: Vec<Value> = serde_json::from_str(&said.out).expect("a list");
+    let of = |report: &Value| report["pipeline"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(reports.iter().map(of).collect::<Vec<_>>(), ["crm.customers", "crm.orders"]);
+    for report in &reports {
+        assert!(report["records"].as_u64() > Some(100), "{report}");
+        assert!(list(report, "sinks").iter().all(|sink| sink["plant_found"] == true), "{report}");
+    }
+    // The control: a leaf that one table lets cross as it is, and that table alone.
+    let careless = catalogue.replace("email: identifier", "email: public");
+    std::fs::write(dir.join("pipelines/catalogs/crm.yaml"), careless).expect("the catalogue");
+    let stages = text.replace("columns: [id, email]", "columns: [id]");
+    std::fs::write(dir.join("pipelines/p.yaml"), stages).expect("the tables");
+    let one = leaktest_of(&dir, "100", &["--table", "customers"]);
+    let report = is_as_documented("leaktest", &one, &[]);
+    let email = list(&report, "leaves").iter().find(|leaf| leaf["leaf"] == "email");
+    assert_eq!(email.expect("the leaf")["shows"], true);
+    let none = leaktest_of(&dir, "100", &["--table", "order"]);
+    assert!(none.code == 1 && none.out.contains("--table orders"), "{}{}", none.out, none.err);
 }

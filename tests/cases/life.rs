@@ -1,12 +1,12 @@
 //! The life of a release: signed by keys that lie in an agent and in a token, rejected, approved, revoked; and a revocation
 //! stops a running stream with the transaction that has begun.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use douane_ledger::dsse::Envelope;
 use douane_ledger::release;
@@ -19,18 +19,19 @@ use crate::cluster::Isolation;
 use crate::customers::{Customers, Format, Op};
 use crate::feed::{Load, Plants};
 use crate::oracle::{Expected, judge, serial_in_json};
+use crate::pace::Instant;
 use crate::place::{Place, Setup, last_lines};
 use crate::rig;
 use crate::say;
 
 /// OpenSSH's agent, on a socket of its own.
-struct Agent {
+pub struct Agent {
     child: Child,
-    socket: PathBuf,
+    pub socket: PathBuf,
 }
 
 impl Agent {
-    fn with_key(dir: &Path, name: &str) -> Self {
+    pub fn new(dir: &Path) -> Self {
         let socket = dir.join("agent.sock");
         let child = Command::new("ssh-agent")
             .args(["-D", "-a"])
@@ -45,6 +46,11 @@ impl Agent {
             assert!(since.elapsed() < Duration::from_secs(20), "the agent does not answer");
             std::thread::sleep(Duration::from_millis(10));
         }
+        agent
+    }
+
+    fn with_key(dir: &Path, name: &str) -> Self {
+        let agent = Self::new(dir);
         let key = dir.join(name);
         agent.run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f"], &key);
         agent.run("ssh-add", &["-q"], &key);
@@ -142,9 +148,13 @@ fn a_release_lives_from_draft_to_revoked_signed_by_an_agent_a_token_and_a_file()
     std::fs::write(dir.join("m.safetensors"), &model).expect("a model");
     let drafts = ["--kind", "checkpoint", "--author", "ada", "--purpose", "inference"];
     let artifact = ["release", "artifact", "m.safetensors"];
-    place.verb(&[&artifact[..], &drafts].concat()).fine("release artifact");
+    let said = place.json(&[&artifact[..], &drafts].concat()).fine("release artifact");
+    is_as_documented("release-artifact", &said, &[]);
     for key in [uri.as_str(), "people/cy"] {
-        place.verb(&[&artifact[..], &["--key", key]].concat()).fine("release artifact --key");
+        let said = place.json(&[&artifact[..], &["--key", key]].concat());
+        let said = said.fine("release artifact --key");
+        is_as_documented("release-artifact", &said, &[]);
+        assert!(said.err.contains("1 tensors of F32"), "what is signed is read: {}", said.err);
     }
     let outside = rig::directory("life-outside");
     for file in ["m.safetensors", "m.safetensors.artifact.json", "trust.json"] {
@@ -183,7 +193,8 @@ fn revoked_under_load(name: &str, control: &str) -> (Place, crate::place::Runnin
     place.env("DOUANE_TEST_CONTROL", control);
     let running = place.run();
     let mut customers = Customers::new(41, 1, true);
-    let load = Load::new(4).customers(&mut customers, 60_000, Format::Json, &Plants::default());
+    // More than comes before it is revoked on any machine.
+    let load = Load::new(4).customers(&mut customers, 180_000, Format::Json, &Plants::default());
     let mut sending = Arc::new(load).send_slowly(&place.setup.source, &topic, 2_000);
     let mut tail = place.setup.target.tail(&place.manifest_topic(), Isolation::Committed);
     assert!(tail.wait_for(6, Duration::from_secs(60)), "{}", last_lines(&running.said(), 20));
@@ -230,13 +241,100 @@ fn a_revocation_lets_no_transaction_begin() {
 #[test]
 fn control_without_a_look_before_each_transaction_the_stream_goes_on() {
     if !cfg!(debug_assertions) || std::env::var_os("DOUANE_BIN").is_some() {
-        println!("skipped: a release build has no such switch");
-        return;
+        return say::skipped("deaf to revocations", "a release build has no such switch");
     }
     let _turn = rig::exclusive();
     let (place, mut running, at_ms) = revoked_under_load("deaf", "deaf-to-revocations");
     assert!(after(&place, at_ms) > place.setup.tasks as usize, "it was stopped all the same");
     running.stop();
+}
+
+/// A machine whose clock was set back would take an expired release for a live one: what the place knew of the time holds,
+/// also for the process after it. And a clock that is behind the source's is told.
+#[test]
+fn a_clock_that_is_set_back_revives_no_release_and_is_told() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters();
+    let setup = Setup::customers("setback", source.cluster(), target.cluster());
+    let topic = setup.topics[0].clone();
+    setup.source.create(&topic, 2, &[]);
+    let place = Place::new(setup);
+    let mut customers = Customers::new(43, 1, true);
+    let mut load = || Load::new(2).customers(&mut customers, 200, Format::Json, &Plants::default());
+    load().send(&place.setup.source, &topic);
+    let crossed = || place.setup.target.read(&place.manifest_topic(), Isolation::Committed).len();
+    let mut running = place.run();
+    let mut tail = place.setup.target.tail(&place.manifest_topic(), Isolation::Committed);
+    assert!(tail.wait_for(1, Duration::from_secs(60)), "{}", last_lines(&running.said(), 20));
+    running.stop();
+    let kept = place.ledger().join("_clock");
+    let at: jiff::Timestamp =
+        std::fs::read_to_string(&kept).expect("kept").trim_end().parse().expect("an instant");
+    assert!(at.duration_since(jiff::Timestamp::now()).abs() < jiff::SignedDuration::from_mins(1));
+
+    // As if this machine had come to the end of the release, and its clock stood here again.
+    let before = crossed();
+    std::fs::write(&kept, "2099-01-01T00:00:00Z\n").expect("kept");
+    load().send(&place.setup.source, &topic);
+    let mut refused = place.run();
+    assert_eq!(refused.wait(Duration::from_secs(60)), Some(1), "{}", refused.said());
+    let said = refused.said();
+    assert!(
+        said.contains("expired") && said.contains("behind what it was in this place"),
+        "{said}"
+    );
+    let file = place.pipeline_file();
+    let status = place.verb(&["status", &file]);
+    assert!(status.code == 1 && status.out.contains("expired"), "{}{}", status.out, status.err);
+    let doctor = place.verb(&["doctor", &file]);
+    let clock = |out: &str| out.lines().any(|l| l.starts_with("WRONG") && l.contains("_clock"));
+    assert!(doctor.code == 1 && clock(&doctor.out), "{}", doctor.out);
+    assert_eq!(crossed(), before);
+    std::fs::write(&kept, "soon\n").expect("kept");
+    let mut refused = place.run();
+    assert_eq!(refused.wait(Duration::from_secs(60)), Some(2), "{}", refused.said());
+
+    // The control: without what is kept the release is live by this clock, and so says the next step.
+    std::fs::remove_file(&kept).expect("gone");
+    let mut running = place.run();
+    let since = Instant::now();
+    while crossed() == before {
+        assert!(since.elapsed() < Duration::from_secs(60), "{}", last_lines(&running.said(), 20));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    running.stop();
+
+    let beside = |out: &str| out.contains(&format!("clock beside {topic}"));
+    let doctor = place.verb(&["doctor", &file]).fine("doctor");
+    assert!(!beside(&doctor.out), "{}", doctor.out);
+    let records = place.setup.source.read(&topic, Isolation::Committed);
+    let feed = place.setup.source.producer();
+    let again = |partition: i32, later_ms: i64| {
+        let last = records.iter().rev().find(|record| record.partition == partition);
+        let mut record = last.expect("a record").clone();
+        record.timestamp_ms += later_ms;
+        feed.again(&topic, &record);
+        feed.flush();
+    };
+    let partitions: BTreeSet<i32> = records.iter().map(|record| record.partition).collect();
+    assert_eq!(partitions.len(), 2);
+    // Brokers refuse what is more than an hour ahead.
+    let ahead = 1_800_000;
+    let told = |code: i32, state: &str| {
+        let doctor = place.verb(&["doctor", &file]);
+        let of = doctor.out.lines().find(|line| beside(line)).expect("a line");
+        let at = of.starts_with(state) && of.contains(&format!("{topic}[")) && of.contains("]@");
+        assert!(doctor.code == code && at, "{}", doctor.out);
+    };
+    // One writer's slip is told and is no fault.
+    let first = *partitions.first().expect("one");
+    again(first, ahead);
+    told(0, "ok");
+    partitions.iter().for_each(|partition| again(*partition, ahead));
+    told(1, "WRONG");
+    // It stays in the topic, with newer ones behind it.
+    partitions.iter().for_each(|partition| again(*partition, 0));
+    told(0, "ok");
 }
 
 /// Drafts a one-shot release of these offsets of partitions, and has it signed.

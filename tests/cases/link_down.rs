@@ -6,14 +6,15 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::cases::kill::{check_the_rest, finish};
 use crate::cluster::Isolation;
 use crate::customers::{Customers, Format};
 use crate::feed::{Load, Plants};
 use crate::oracle::{judge, serial_in_json};
+use crate::pace::Instant;
 use crate::place::{Place, Setup, last_lines};
 use crate::rig;
 use crate::say;
@@ -25,7 +26,11 @@ const CATCH_UP_MIN: f64 = 3.0;
 
 /// Passes bytes on while it is up. What is on its way when it goes down arrives when it is up again.
 #[derive(Clone, Default)]
-struct Cable(Arc<AtomicBool>);
+struct Cable {
+    is_down: Arc<AtomicBool>,
+    /// Bytes a second that each connection takes towards the broker; 0: all that comes.
+    slow: Arc<AtomicU64>,
+}
 
 impl Cable {
     fn start(port: u16, upstream: u16) -> Self {
@@ -38,19 +43,24 @@ impl Cable {
                 shared.until_up();
                 let Ok(server) = TcpStream::connect(("127.0.0.1", upstream)) else { continue };
                 let copy = |stream: &TcpStream| stream.try_clone().expect("a copy");
-                for (from, to) in [(copy(&client), copy(&server)), (server, client)] {
+                let (there, back) = ((copy(&client), copy(&server)), (server, client));
+                for ((from, to), is_there) in [(there, true), (back, false)] {
                     let cable = shared.clone();
-                    std::thread::spawn(move || cable.carry(from, to));
+                    std::thread::spawn(move || cable.carry(from, to, is_there));
                 }
             }
         });
         cable
     }
 
-    fn carry(&self, mut from: TcpStream, mut to: TcpStream) {
+    fn carry(&self, mut from: TcpStream, mut to: TcpStream, is_there: bool) {
         let mut bytes = [0; 64 << 10];
         while let Ok(count @ 1..) = from.read(&mut bytes) {
             self.until_up();
+            let slow = self.slow.load(Ordering::SeqCst);
+            if is_there && slow > 0 {
+                std::thread::sleep(Duration::from_millis(count as u64 * 1_000 / slow));
+            }
             if to.write_all(&bytes[..count]).is_err() {
                 break;
             }
@@ -60,13 +70,13 @@ impl Cable {
     }
 
     fn until_up(&self) {
-        while self.0.load(Ordering::SeqCst) {
+        while self.is_down.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     fn set_down(&self, is_down: bool) {
-        self.0.store(is_down, Ordering::SeqCst);
+        self.is_down.store(is_down, Ordering::SeqCst);
     }
 }
 
@@ -101,12 +111,15 @@ fn what_comes_while_the_link_is_down_crosses_once_when_it_is_up() {
     assert!(tail.wait_for(first, Duration::from_secs(60)), "{}", said(&running));
     let load = Load::new(4).customers(&mut events, records, Format::Json, &Plants::default());
     let load = Arc::new(load);
-    let mut sending = load.send_slowly(&source, &topic, rate as u64);
+    let sending = load.send_slowly(&source, &topic, rate as u64);
     assert!(tail.wait_for(first + 2 * rate, Duration::from_secs(40)), "{}", said(&running));
 
     cable.set_down(true);
-    // What had been sent before may still be seen. What was open is aborted, which nobody sees.
-    tail.poll(Duration::from_secs(1));
+    // What had been sent before may still be seen, for as long as any of it comes. What was open is aborted, which nobody
+    // sees.
+    while tail.poll(Duration::from_secs(1)) > 0 {
+        assert!(tail.records.len() < first + records, "the link is up: {}", said(&running));
+    }
     let (_, peak_before) = running.used();
     let crossed_before = tail.records.len();
     std::thread::sleep(down);
@@ -134,9 +147,7 @@ fn what_comes_while_the_link_is_down_crosses_once_when_it_is_up() {
     say::figure("link_down.caught_up", format!("{times:.1}"), "times the rate that they came at");
     say::figure("link_down.growth", peak - peak_before, "MiB");
 
-    let sent = sending.stop();
-    let mut load = Arc::into_inner(load).expect("nobody sends any more");
-    load.cut(sent);
+    let mut load = sending.enough(load);
     load.expected.splice(0..0, before.expected);
     finish(&place, &load, &mut running);
     running.stop();
@@ -148,4 +159,37 @@ fn what_comes_while_the_link_is_down_crosses_once_when_it_is_up() {
     assert!(times >= CATCH_UP_MIN, "{times:.1} times the rate that records come at");
     assert!(peak - peak_before <= GROWTH_MIB_MAX, "{peak_before} MiB, then {peak} MiB");
     check_the_rest(&place, &load);
+}
+
+/// More waits than a slow link takes within a transaction's time: it crosses in smaller ones.
+#[test]
+fn a_backlog_crosses_a_slow_link() {
+    let _turn = rig::exclusive();
+    if !rig::is_kafka("a slow link", "all clients of a development broker are behind its proxy") {
+        return;
+    }
+    let (source, _) = rig::clusters();
+    let broker = rig::Broker::start_proxied("slow");
+    let (advertised, inner) = broker.proxied();
+    let cable = Cable::start(advertised, inner);
+    let mut setup = Setup::customers("slow", source.cluster(), broker.cluster());
+    setup.target_bootstrap = format!("127.0.0.1:{advertised}");
+    setup.tasks = 1;
+    setup.source.create(&setup.topics[0], 1, &[]);
+    let place = Place::new(setup);
+    let mut events = Customers::new(62, 1, true);
+    let load = Load::new(1).customers(&mut events, 2_000, Format::Json, &Plants::default());
+    load.send(&place.setup.source, &place.setup.topics[0]);
+    cable.slow.store(32 << 10, Ordering::SeqCst);
+    let since = Instant::now();
+    let mut running = place.run();
+    let mut tail = place.setup.target.tail(&place.data_topic(), Isolation::Committed);
+    let crosses = tail.wait_for(load.expected.len(), Duration::from_secs(180));
+    say::figure("slow_link.crossed", since.elapsed().as_secs(), "s");
+    assert!(crosses, "{} crossed\n{}", tail.records.len(), last_lines(&running.said(), 30));
+    assert!(running.said().contains("smaller_turns"), "the control: the link takes long enough");
+    cable.slow.store(0, Ordering::SeqCst);
+    running.stop();
+    let verdict = judge(&load.expected, &tail.records, serial_in_json);
+    assert!(verdict.clean(), "{verdict:?}");
 }

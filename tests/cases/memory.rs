@@ -3,13 +3,14 @@
 //! `DOUANE_FROZEN_S` seconds (CI: 20; the promise is for 60).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::cases::kill::{check_the_rest, finish};
 use crate::cluster::Isolation;
 use crate::customers::{Customers, Format};
 use crate::feed::{Load, Plants};
 use crate::oracle::{judge, serial_in_json};
+use crate::pace::Instant;
 use crate::place::{Place, Setup, last_lines};
 use crate::rig;
 use crate::say;

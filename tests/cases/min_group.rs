@@ -7,11 +7,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cases::aggregates::dies_at;
+use crate::cases::kill::held_at;
 use crate::cluster::Isolation;
 use crate::feed::Load;
 use crate::leaks::files_below;
 use crate::place::{Place, Setup, last_lines};
-use crate::rig;
+use crate::rig::{self, Registry};
 use crate::say;
 
 const PARTITIONS: i32 = 2;
@@ -131,6 +132,15 @@ fn replay(place: &Place) -> (i32, Value) {
     (said.code, told)
 }
 
+/// What the ledger's logs have, as text.
+fn journals(place: &Place) -> String {
+    let read = |file: &std::path::PathBuf| {
+        String::from_utf8_lossy(&std::fs::read(file).expect("a journal")).into_owned()
+    };
+    let files = files_below(&place.ledger());
+    files.iter().filter(|file| file.display().to_string().contains("journal")).map(read).collect()
+}
+
 #[test]
 fn small_groups_stay_behind_whenever_it_dies() {
     let _turn = rig::exclusive();
@@ -203,15 +213,7 @@ fn small_groups_stay_behind_whenever_it_dies() {
     let outside: BTreeSet<i64> = outside.into_values().flatten().collect();
     assert_eq!(outside, stand);
     // Every intent names its window.
-    let journals = files_below(&place.ledger());
-    let read = |file: &std::path::PathBuf| {
-        String::from_utf8_lossy(&std::fs::read(file).expect("a journal")).into_owned()
-    };
-    let text: String = journals
-        .iter()
-        .filter(|file| file.display().to_string().contains("journal"))
-        .map(read)
-        .collect();
+    let text = journals(&place);
     let count = |word: &str| text.matches(word).count();
     assert!(count("\"window\":[") >= 3, "{} intents", count("\"INTENT\""));
     assert_eq!(count("\"window\":["), count("\"kind\":\"INTENT\""));
@@ -232,4 +234,135 @@ fn small_groups_stay_behind_whenever_it_dies() {
         let (code, all) = replay(&place);
         assert!(code == 1 && all["different"].as_u64() > Some(0), "{all}");
     }
+}
+
+/// What the columns are in Avro: those of `COLUMNS` alone.
+fn avro_schemas() -> (String, String) {
+    let typed = |name: &str, kind: Value| json!({ "name": name, "type": kind });
+    let born =
+        json!({ "type": "int", "connect.version": 1, "connect.name": "io.debezium.time.Date" });
+    let row = json!({ "type": "record", "name": "Value", "fields": [
+        typed("id", json!("long")), typed("owner", json!("long")), typed("born", born),
+        typed("serial", json!("long")),
+    ] });
+    let envelope = json!({ "type": "record", "name": "Envelope", "fields": [
+        typed("before", json!(["null", row])), typed("after", json!(["null", "Value"])),
+        typed("op", json!("string")),
+    ] });
+    let key = json!({ "type": "record", "name": "Key", "fields": [typed("id", json!("long"))] });
+    (key.to_string(), envelope.to_string())
+}
+
+/// Avro's varint.
+fn number(out: &mut Vec<u8>, number: i64) {
+    let mut left = ((number << 1) ^ (number >> 63)).cast_unsigned();
+    while left > 0x7f {
+        out.push((left & 0x7f) as u8 | 0x80);
+        left >>= 7;
+    }
+    out.push(left as u8);
+}
+
+/// A row that is of its serial's owner, in a year or on a day that is none.
+fn avro(load: &mut Load, (key, value): (u32, u32), op: &str, serial: i64, born: i64) -> i64 {
+    let frame = |id: u32| [&[0], &id.to_be_bytes()[..]].concat();
+    let (mut key, mut value) = (frame(key), frame(value));
+    number(&mut key, serial);
+    // No `before`.
+    value.extend([0, 2]);
+    [serial, serial, born, serial].iter().for_each(|part| number(&mut value, *part));
+    value.extend([2, op.as_bytes()[0]]);
+    load.raw(0, Some(&key), Some(&value), &[])
+}
+
+/// Start and end of the windows of all intents.
+fn windows(place: &Place) -> BTreeSet<(i64, i64)> {
+    let text = journals(place);
+    let spans = text.split("\"window\":[").skip(1).filter_map(|rest| rest.split(']').next());
+    let offset = |span: &Value, of: &str| span[of].as_str().and_then(|o| o.parse().ok());
+    let window = |span: &str| {
+        let span: Value = serde_json::from_str(span).expect("one partition's span");
+        offset(&span, "start").zip(offset(&span, "end")).expect("offsets")
+    };
+    spans.map(window).collect()
+}
+
+/// What lies behind a record that holds is counted when it crosses, whatever was counted before it: by the life that
+/// held it, or by the next one while the window still stands in the position.
+fn held_in_a_window(name: &str, period: &str, dies: bool) {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters();
+    let registry = Registry::start(name);
+    let mut setup = Setup::customers(name, source.cluster(), target.cluster());
+    setup.source_format = "debezium_avro";
+    setup.source_registry = Some(registry.url());
+    setup.columns = COLUMNS.to_owned();
+    setup.overrides = format!("publish: every {period}\nmin_group: {{ k: {K} }}\n");
+    let topic = setup.topics[0].clone();
+    setup.source.create(&topic, 1, &[]);
+    let (key, value) = avro_schemas();
+    let key = registry.register(&format!("{topic}-key"), &key);
+    let known = registry.register(&format!("{topic}-value"), &value);
+    let mut load = Load::new(1);
+    let mut send = |schema: u32, serial: i64, year: i64| {
+        avro(&mut load, (key, schema), "c", serial, (year - 1970) * 365 + 100)
+    };
+    // Enough of one year and too few of another; behind the record that waits it is the other way round.
+    (1..=3).for_each(|serial| _ = send(known, serial, 1970));
+    (11..=12).for_each(|serial| _ = send(known, serial, 1980));
+    let waits = send(known + 1, 21, 1980);
+    (22..=23).for_each(|serial| _ = send(known, serial, 1980));
+    (31..=32).for_each(|serial| _ = send(known, serial, 1970));
+    load.send(&setup.source, &topic);
+    let place = Place::new(setup);
+
+    let commits = place.commits();
+    let mark = commits.mark();
+    let mut running = place.run();
+    assert!(commits.wait_past(&mark, Duration::from_secs(40)).is_some(), "{}", running.said());
+    assert!(running.wait_for_word("unknown_schema_id", Duration::from_secs(5)), "it is held");
+    let later = value.replacen('{', r#"{"doc":"the same leaves","#, 1);
+    assert_eq!(registry.register(&format!("{topic}-value"), &later), known + 1);
+    if dies {
+        running.kill();
+        running = place.run();
+    }
+    let mut tail = place.setup.target.tail(&place.data_topic(), Isolation::Committed);
+    tail.wait_for(6, Duration::from_secs(60));
+    std::thread::sleep(Duration::from_millis(300));
+    let said = running.said();
+
+    let serials: BTreeSet<i64> =
+        tail.records.iter().filter_map(|record| record.json()["serial"].as_i64()).collect();
+    assert_eq!(serials, BTreeSet::from([1, 2, 3, 21, 22, 23]), "{}", last_lines(&said, 20));
+    assert_eq!(tail.records.len(), 6, "exactly once");
+
+    // A change that a stage refuses may have to be withdrawn: it holds, and counting is who says so.
+    let mut load = Load::new(1);
+    avro(&mut load, (key, known), "u", 1, i64::from(i32::MAX));
+    load.send(&place.setup.source, &topic);
+    assert!(
+        running.wait_for_word("where_undecided", Duration::from_secs(30)),
+        "{}",
+        running.said()
+    );
+    assert!(running.said().contains("in column `born`"), "{}", running.said());
+    running.stop();
+    assert_eq!(held_at(&place, 0), Some(waits + 5));
+
+    let windows = windows(&place);
+    assert_eq!(windows, BTreeSet::from([(0, waits), (waits, waits + 5)]), "{windows:?}");
+    place.verify().fine("verify");
+    let (code, all) = replay(&place);
+    assert!(code == 0 && all["equal"] == all["transactions"], "{all}");
+}
+
+#[test]
+fn behind_a_record_that_held_rows_are_counted_anew_by_the_next_life() {
+    held_in_a_window("min-group-dies", "10s", true);
+}
+
+#[test]
+fn behind_a_record_that_held_rows_are_counted_anew_once_it_goes_on() {
+    held_in_a_window("min-group-waits", "1s", false);
 }

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use douane_ledger::log::{Entry, Intent, Log, LogKeys, verifier_key};
 use douane_ledger::signing::SigningKey;
@@ -18,6 +18,7 @@ use crate::cases::aggregates;
 use crate::cases::swap::with_passport;
 use crate::customers::{Customers, Format, Random};
 use crate::feed::{Load, Plants};
+use crate::pace::Instant;
 use crate::place::{Place, Setup, binary};
 use crate::{rig, say};
 
@@ -546,6 +547,27 @@ fn a_walk_through_the_page_tells_the_whole_story() {
     assert_eq!(said["holds"], "true", "{said}");
     let words = said["said"].as_str().expect("text");
     assert!(words.contains("the checkpoint's signature was checked"), "{words}");
-    browser.sees("#/held", &["nothing is held"], &[], "13-nothing-held", "");
+    browser.sees(
+        "#/held",
+        &["nothing is held", "nothing is set aside"],
+        &[],
+        "13-nothing-held",
+        "",
+    );
+
+    // A record is set aside, and the service begins again: the ledger knows of it.
+    let mut load = Load::new(2);
+    load.raw(0, Some(b"{\"id\":1}"), Some(b"{\"before\":null,\"after\":{\"id\":"), &[]);
+    load.send(&place.setup.source, &place.setup.topics[0]);
+    let aside = ["1 record", "quarantine redrive"];
+    browser.sees("#/held", &aside, &["nothing is set aside"], "14-aside", "");
+    drop(browser);
+    let mut running = running;
+    running.stop();
+    let mut running = place.spawn(&["serve"]);
+    let address = listening(&|| running.said());
+    let mut browser = Browser::open(&tools, &address, &first_token(&place.dir), "walk");
+    browser.sees("#/held", &aside, &["nothing is set aside"], "15-aside-before", "");
+    running.stop();
     place.verify().fine("verify");
 }

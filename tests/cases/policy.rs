@@ -3,23 +3,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use crate::cases::files::{FILE, Folders, lines};
-use crate::say;
+use crate::cases::tools::asked;
 
 const HOME: &str = env!("CARGO_MANIFEST_DIR");
 
 #[test]
 fn opa_agrees_on_every_shipped_case() {
-    let said = Command::new(Path::new(HOME).join("tests/policy/opa.sh")).output().expect("a shell");
-    let text = [said.stdout, said.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    match said.status.code() {
-        Some(0) => say::note(text.lines().last().unwrap_or_default()),
-        Some(3) => say::skipped("opa_agrees_on_every_shipped_case", text.trim()),
-        _ => panic!("{text}"),
-    }
+    asked("opa_agrees_on_every_shipped_case", "tests/policy/opa.sh");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::cluster::{Isolation, Record};
 use crate::customers::{Customers, Format};
 use crate::feed::{Load, Plants};
 use crate::oracle::{judge, serial_in_json};
+use crate::pace;
 use crate::place::{Place, Setup, last_lines};
 use crate::rig;
 use crate::say;
@@ -18,22 +19,36 @@ const PERIOD_MS: i64 = 4_000;
 /// What crosses at a tick is there by then: the machine of a test is slow.
 const WINDOW_MS: i64 = 2_500;
 
-/// A place whose target says when each record was appended.
+/// A place whose target says when each position was appended: one in each transaction, and by no time
+/// that is signed.
 fn place(name: &str, publish: &str) -> Place {
     let (source, target) = rig::clusters();
     let mut setup = Setup::customers(name, source.cluster(), target.cluster());
     setup.target_partitions = 2;
     setup.overrides.push_str(publish);
     setup.source.create(&setup.topics[0], PARTITIONS, &[]);
-    let place = Place::new(setup);
-    let topic = place.data_topic();
-    place.setup.target.set_topic_config(&topic, "message.timestamp.type", "LogAppendTime");
-    place
+    let positions = format!("{}.position", setup.target_topic());
+    let settings = [("cleanup.policy", "compact"), ("message.timestamp.type", "LogAppendTime")];
+    setup.target.create(&positions, 33, &settings);
+    Place::new(setup)
 }
 
-/// Records that were appended outside the windows after the ticks.
-fn outside(records: &[Record]) -> usize {
-    records.iter().filter(|r| r.timestamp_ms.rem_euclid(PERIOD_MS) >= WINDOW_MS).count()
+/// The positions of what became visible, without the layout's.
+fn positions(place: &Place) -> Vec<Record> {
+    let mut all = place.setup.target.read(&place.position_topic(), Isolation::Committed);
+    all.retain(|record| record.partition > 0);
+    all
+}
+
+/// How long after its tick a position was appended, of the time in which the machine ran.
+fn after_tick(position: &Record) -> i64 {
+    let (at_ms, after_ms) = (position.timestamp_ms, position.timestamp_ms.rem_euclid(PERIOD_MS));
+    after_ms - pace::stood_ms(at_ms - after_ms, at_ms)
+}
+
+/// Positions that were appended outside the windows after the ticks.
+fn outside(positions: &[Record]) -> usize {
+    positions.iter().filter(|r| after_tick(r) >= WINDOW_MS).count()
 }
 
 fn slowly(
@@ -61,9 +76,9 @@ fn records_become_visible_on_the_ticks_only() {
     running = place.run();
     sending.wait();
     finish(&place, &load, &mut running);
-    let crossed = place.setup.target.read(&place.data_topic(), Isolation::Committed);
+    let crossed = positions(&place);
     let ticks: BTreeSet<i64> = crossed.iter().map(|r| r.timestamp_ms / PERIOD_MS).collect();
-    let latest = crossed.iter().map(|r| r.timestamp_ms.rem_euclid(PERIOD_MS)).max();
+    let latest = crossed.iter().map(after_tick).max();
     say::figure("publish.latest_after_a_tick", latest.unwrap_or_default(), "ms");
     assert_eq!(outside(&crossed), 0, "of {} at {} ticks", crossed.len(), ticks.len());
     assert!(ticks.len() >= 3, "{ticks:?}");
@@ -101,5 +116,6 @@ fn control_without_a_schedule_they_come_between_the_ticks() {
     let crossed = place.setup.target.read(&place.data_topic(), Isolation::Committed);
     let verdict = judge(&load.expected, &crossed, serial_in_json);
     assert!(verdict.clean(), "{verdict:?}");
+    let crossed = positions(&place);
     assert!(outside(&crossed) > crossed.len() / 10, "{} of {}", outside(&crossed), crossed.len());
 }

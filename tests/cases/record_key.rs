@@ -28,10 +28,16 @@ fn another_record_key_is_refused_and_the_stream_goes_on_under_the_old_one() {
         tail.wait_for(*due, Duration::from_secs(30))
     };
     let sign = |place: &Place| {
-        place.verb(&["release", "propose", &file, "--author", "cleo"]).fine("propose");
+        let proposed =
+            place.verb(&["release", "propose", &file, "--author", "cleo"]).fine("propose");
+        let mut shown = Vec::new();
         for approver in ["approvers/ada", "approvers/bo"] {
-            place.verb(&["release", "sign", &file, "--key", approver]).fine("sign");
+            shown.push(place.verb(&["release", "sign", &file, "--key", approver]).fine("sign").out);
         }
+        let refused = proposed.out.contains("`run` refuses it where something crossed under the ");
+        assert!(shown.iter().all(|out| out.contains("difference to release ")), "{shown:?}");
+        assert!(shown.iter().all(|out| out.contains("[keys]") == refused), "{shown:?}");
+        refused
     };
     let mut running = place.run();
     assert!(more(&place, &mut due), "{}", last_lines(&running.said(), 20));
@@ -47,7 +53,7 @@ fn another_record_key_is_refused_and_the_stream_goes_on_under_the_old_one() {
         place.setup.domains = old.replacen(customer, other, 1);
         assert_ne!(place.setup.domains, old);
         place.write_files();
-        sign(&place);
+        assert!(sign(&place), "it is said when it is proposed");
         hears(&running, "\"code\":\"record_key\"");
         assert!(more(&place, &mut due), "it goes on: {}", last_lines(&running.said(), 20));
         running.stop();
@@ -66,7 +72,7 @@ fn another_record_key_is_refused_and_the_stream_goes_on_under_the_old_one() {
     place.setup.domains = old.replacen("form: decimal", "form: base62", 1);
     assert_ne!(place.setup.domains, old);
     place.write_files();
-    sign(&place);
+    assert!(!sign(&place));
     hears(&running, "\"event\":\"swapped\"");
     assert!(more(&place, &mut due), "{}", last_lines(&running.said(), 20));
     running.stop();

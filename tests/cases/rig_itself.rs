@@ -154,6 +154,20 @@ fn the_oracle_sees_every_kind_of_fault() {
     }
 }
 
+/// Where nobody can be asked, nobody has said that nothing hangs.
+#[test]
+fn what_hangs_is_counted_by_a_broker_and_not_by_its_silence() {
+    let _turn = rig::exclusive();
+    if !rig::is_kafka("what hangs", "the development broker ends no transaction by itself") {
+        return;
+    }
+    assert_eq!(rig::clusters().1.end_hanging(), 0);
+    let nobody = rig::directory("nobody");
+    std::fs::write(nobody.join("server.properties"), "no listeners\n").expect("a file");
+    let said = rig::end_hanging_in(&nobody);
+    assert!(said.as_ref().is_err_and(|why| why.contains("nobody says what hangs")), "{said:?}");
+}
+
 #[test]
 fn a_committed_reader_reads_past_aborted_records_to_the_end() {
     let _turn = rig::exclusive();

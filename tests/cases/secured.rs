@@ -6,12 +6,16 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde_json::json;
+
+use crate::cases::workers::{self, Worker};
 use crate::cluster::Isolation;
 use crate::customers::{Customers, Format};
 use crate::feed::{Load, Plants};
 use crate::oracle::{judge, serial_in_json};
+use crate::pace::Instant;
 use crate::place::{Place, Running, Setup, last_lines};
 use crate::rig::{self, Broker};
 use crate::say;
@@ -238,9 +242,10 @@ fn base64url(bytes: &[u8]) -> String {
 }
 
 /// A place between the two brokers, made through their plain listeners.
-fn place(name: &str) -> (Place, String) {
+fn place(name: &str, lines: &'static str) -> (Place, String) {
     let Secured { authority, brokers: [source, target], .. } = secured();
     let mut setup = Setup::customers(name, source.cluster(), target.cluster());
+    setup.place = lines;
     setup.tasks = 1;
     setup.target_partitions = 2;
     source.cluster().create(&setup.topics[0], 2, &[]);
@@ -278,7 +283,7 @@ fn every_mechanism_carries_a_pipeline_on_either_side() {
     if !rig::is_kafka("secured", "the development broker has no TLS") {
         return;
     }
-    let (place, plain) = place("mechanisms");
+    let (place, plain) = place("mechanisms", "");
     secured().authority.issue("douane", 3600);
     secured().authority.put("douane", &place.dir.join("secrets"));
     let [plain_way, sha_256, sha_512] =
@@ -336,7 +341,7 @@ fn certificates_are_renewed_under_load_and_one_that_expired_is_waited_for() {
     }
     let Secured { authority, wires, .. } = secured();
     let rounds = say::count("DOUANE_CERTS", 2);
-    let (place, plain) = place("renewed");
+    let (place, plain) = place("renewed", "");
     let secrets = place.dir.join("secrets");
     authority.issue("first", 3600);
     authority.put("first", &secrets);
@@ -359,7 +364,7 @@ fn certificates_are_renewed_under_load_and_one_that_expired_is_waited_for() {
     say::figure("secured.renewals_took", since.elapsed().as_millis(), "ms");
 
     // One that ends in mid-run: it is said; once the link is cut, the broker takes it no more.
-    authority.issue("brief", 4);
+    authority.issue("brief", 12);
     authority.put("brief", &secrets);
     until_said(&running, "swapped", rounds + 1);
     until_said(&running, "certificate_expired", 1);
@@ -384,6 +389,84 @@ fn certificates_are_renewed_under_load_and_one_that_expired_is_waited_for() {
     let actual = place.setup.target.read(&place.data_topic(), Isolation::Committed);
     let verdict = judge(&load.expected, &actual, serial_in_json);
     say::figure("secured.renewed", format!("{verdict:?}"), "");
+    assert!(verdict.clean(), "{verdict:?}");
+    place.verify().fine("verify");
+}
+
+/// The clients by which workers take part in their group read their certificates when they are made: under one that
+/// expired no link comes about again, and under the next one all do, with nobody beginning anew.
+#[test]
+fn workers_of_a_group_go_on_under_a_renewed_certificate() {
+    let _turn = rig::exclusive();
+    if !rig::is_kafka("secured", "the development broker has no TLS") {
+        return;
+    }
+    let Secured { authority, wires, .. } = secured();
+    let (place, plain) =
+        place("renewed-group", "serve: { group: { id: renewed-group, worker: person } }");
+    let (name, secrets) = (place.setup.name.as_str(), place.dir.join("secrets"));
+    let mut events = Customers::new(53, 5_300_000, true);
+    let mut send = || {
+        let load = Load::new(2).customers(&mut events, 100, Format::Json, &Plants::default());
+        load.send(&place.setup.source, &place.setup.topics[0]);
+        load.expected
+    };
+    let mut due = send();
+    // As long as all that is waited for until it is over may take.
+    let expires_s = now_s() + 160;
+    authority.issue("of-workers", 160);
+    authority.put("of-workers", &secrets);
+    reach(&place, &plain, [Way::Certificate; 2]);
+    let mut workers = ["a", "b"].map(|worker| {
+        workers::write_worker(&place, name, worker);
+        workers::start(&place, worker)
+    });
+    let yaml = std::fs::read_to_string(place.dir.join(place.pipeline_file())).expect("a file");
+    let config = json!({"connector.class": "Pipeline", "douane.pipeline": yaml});
+    let made = json!({"name": name, "config": config}).to_string();
+    let kind = ("Content-Type".to_owned(), "application/json".to_owned());
+    let said = workers[0].client.call("POST", "/connectors", &[kind], Some(&made));
+    assert_eq!(said.status, 201, "{}", said.body);
+    for worker in &workers {
+        workers::until(worker, name, |status| workers::runs(status, None));
+    }
+    until_crossed(&place, &workers[0].running, due.len());
+    assert!(now_s() < expires_s, "it took longer to begin than the certificate holds");
+    std::thread::sleep(Duration::from_secs(u64::try_from(expires_s + 2 - now_s()).unwrap_or(0)));
+    wires.iter().for_each(Wire::cut);
+    let ask = |worker: &Worker, what: &str| {
+        let path = format!("/connectors/{name}/{what}");
+        worker.client.call("PUT", &path, &[], None)
+    };
+    let refused = ask(&workers[0], "pause");
+    assert!(refused.status >= 400, "the control: nobody is reached: {}", refused.body);
+
+    authority.issue("of-workers-next", 3600);
+    let since = Instant::now();
+    authority.put("of-workers-next", &secrets);
+    for (worker, what, is) in [(0, "pause", "PAUSED"), (1, "resume", "RUNNING")] {
+        loop {
+            let said = ask(&workers[worker], what);
+            if said.status == 202 {
+                break;
+            }
+            let log = last_lines(&workers[worker].running.said(), 20);
+            assert!(since.elapsed() < 2 * PATIENCE, "{what}: {} {}\n{log}", said.status, said.body);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        for worker in &workers {
+            workers::until(worker, name, |status| status["connector"]["state"] == is);
+        }
+    }
+    due.extend(send());
+    until_crossed(&place, &workers[0].running, due.len());
+    say::figure("secured.group_goes_on", since.elapsed().as_millis(), "ms after a renewal");
+    for worker in &mut workers {
+        assert!(worker.running.ended().is_none(), "{}", last_lines(&worker.running.said(), 20));
+        worker.running.stop();
+    }
+    let actual = place.setup.target.read(&place.data_topic(), Isolation::Committed);
+    let verdict = judge(&due, &actual, serial_in_json);
     assert!(verdict.clean(), "{verdict:?}");
     place.verify().fine("verify");
 }

@@ -1,7 +1,7 @@
 //! Groups that noised counts select, on real Kafka: who is alone in a city is nowhere, a window without a
 //! group that passes has no record and is charged, and a crash draws no second noise.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -9,6 +9,7 @@ use super::aggregates::{
     DAY_MS, DAYS, dies_at, first_day_ms, new_place, raw_texts, rfc3339, value,
 };
 use crate::cluster::Isolation;
+use crate::pace::Instant;
 use crate::place::{Setup, last_lines};
 use crate::rig::{self, Kind};
 

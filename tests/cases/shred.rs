@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::cases::keys::{Token, detokenize};
 use crate::cases::swap::hears;
@@ -12,6 +12,7 @@ use crate::cluster::Isolation;
 use crate::customers::{Customers, Format};
 use crate::feed::{Load, Plants};
 use crate::manifests::base64;
+use crate::pace::Instant;
 use crate::place::{Place, Setup, last_lines};
 use crate::rig;
 use crate::say;

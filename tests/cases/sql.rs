@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use douane_ledger::log::Entry;
 use serde_json::{Value, json};
 
 use crate::cluster::{Isolation, Record};
@@ -134,23 +135,14 @@ fn outside(records: &[Record]) -> BTreeMap<String, Value> {
     last
 }
 
-/// Sums over all intents of all logs: filtered and withdrawn.
+/// Sums over the intents of what crossed, of all logs: filtered and withdrawn.
 fn ledgered(place: &Place) -> (u64, u64) {
     let mut sums = (0, 0);
-    for file in crate::leaks::files_below(&place.ledger()) {
-        let name = file.display().to_string();
-        if !name.contains("journal") {
-            continue;
+    for entry in (0..place.setup.tasks).flat_map(|shard| place.entries(shard)) {
+        if let Entry::Intent(intent) = entry {
+            sums.0 += intent.filtered;
+            sums.1 += intent.withdrawn;
         }
-        let bytes = std::fs::read(&file).expect("a journal");
-        let text = String::from_utf8_lossy(&bytes);
-        let count = |field: &str| -> u64 {
-            let marked = format!("\"{field}\":\"");
-            let parts = text.split(marked.as_str()).skip(1);
-            parts.filter_map(|rest| rest.split('"').next()?.parse::<u64>().ok()).sum()
-        };
-        sums.0 += count("filtered");
-        sums.1 += count("withdrawn");
     }
     sums
 }

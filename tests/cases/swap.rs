@@ -2,7 +2,7 @@
 //! alone otherwise. A revocation stops the stream.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use douane_ledger::dsse::Envelope;
 use douane_ledger::release::{self, Release};
@@ -13,6 +13,7 @@ use crate::cluster::Isolation;
 use crate::customers::{Customers, Event, Format, Op, Random};
 use crate::feed::{Load, Plants};
 use crate::oracle::{Expected, judge, serial_in_json};
+use crate::pace::Instant;
 use crate::place::{Place, Running, Setup, last_lines};
 use crate::rig;
 use crate::say;
@@ -43,7 +44,7 @@ fn give_the_passport_a_class(place: &mut Place) {
     place.write_files();
 }
 
-fn sign(place: &Place, proposal: &[&str]) {
+pub fn sign(place: &Place, proposal: &[&str]) {
     place.verb(proposal).fine(proposal[1]);
     for approver in ["approvers/ada", "approvers/bo"] {
         let file = place.pipeline_file();

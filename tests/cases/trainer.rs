@@ -15,6 +15,7 @@ use crate::cases::verbs::is_as_documented;
 use crate::cluster::{Isolation, Record};
 use crate::customers::{Customers, Format};
 use crate::feed::{Load, Plants};
+use crate::manifests::base64;
 use crate::place::{Place, Said, last_lines};
 use crate::rig::{self, Registry};
 use crate::say;
@@ -119,14 +120,17 @@ fn a_killed_trainer_has_each_row_once_and_takes_nothing_that_is_not_approved() {
     };
     let noted = ["--rows", "300", "--lag-group", "burst"];
     // Killed before and after a shard has its name, again and again.
-    let mut kills = 0;
+    let (mut kills, mut unnoted) = (0, 0);
     for step in ["verified", "published", "verified", "published", "published"] {
         place.env("DOUANE_TEST_CONTROL", &format!("die-at-feed-{step}"));
         let said = feed(&place, &noted);
         place.env("DOUANE_TEST_CONTROL", "");
         kills += usize::from(said.code == -1);
+        // A shard whose transactions lie behind others' that are still to come moves no offset.
+        if step == "published" {
+            unnoted = unnoted.max(behind());
+        }
     }
-    let unnoted = behind();
     let done = feed(&place, &noted).fine("feed");
     // The last marker of each shard in each partition is nobody's row.
     let markers = i64::from(target.partitions(&topic)) * i64::from(place.setup.tasks);
@@ -191,7 +195,7 @@ fn a_killed_trainer_has_each_row_once_and_takes_nothing_that_is_not_approved() {
     assert_eq!(waiting.wait(Duration::from_secs(2)), None, "nothing waits yet");
     let gauge = || std::fs::read_to_string(dir.join("feed.prom")).unwrap_or_default();
     let line = |rows: u64| format!("douane_feed_waiting_rows{{topic=\"{topic}\"}} {rows}\n");
-    let since = std::time::Instant::now();
+    let since = crate::pace::Instant::now();
     while gauge().is_empty() && since.elapsed() < Duration::from_secs(60) {
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -229,6 +233,149 @@ fn a_killed_trainer_has_each_row_once_and_takes_nothing_that_is_not_approved() {
     let wrong = feed(&place, &["--as", "arrow"]);
     assert!(wrong.code == 2 && wrong.err.contains("another format"), "{}", wrong.err);
     say::figure("trainer.kills", kills, "kills, each row once");
+}
+
+/// A topic that is whole in all else: what a release that was revoked, or had expired, stands behind is handed to nobody.
+#[test]
+fn what_a_release_does_not_allow_any_more_is_handed_to_nobody() {
+    let _turn = rig::exclusive();
+    let (place, _) = ran("trainer-release", |_| {}, 400);
+    let dir = outside(&place);
+    let target = place.setup.target.clone();
+    let handed = || feed_and_train(&place, &[]);
+    let only = |said: &Said, code: &str| {
+        refused(said, code);
+        let answer: Value = serde_json::from_str(&said.out).expect("JSON");
+        let findings = answer["findings"].as_array().expect("a list");
+        assert!(findings.iter().all(|f| f["code"] == code), "{}", said.out);
+        assert!(!dir.join("trained").exists(), "nothing begins to train");
+    };
+
+    let file = place.pipeline_file();
+    let revoke = ["release", "revoke", &file, "--key", "approvers/ada", "--reason", "wrong"];
+    place.verb(&revoke).fine("release revoke");
+    let revoked = place.setup.name.clone() + ".release.revocations.json";
+    std::fs::copy(place.dir.join(revoked), dir.join("release.revocations.json")).expect("a copy");
+    only(&handed(), "release_revoked");
+    std::fs::remove_file(dir.join("release.revocations.json")).expect("a file");
+
+    // Manifests say nothing of when they were sent: their records do.
+    let release = std::fs::read_to_string(dir.join("release.json")).expect("a release");
+    let release: Value = serde_json::from_str(&release).expect("an envelope");
+    let statement = base64(release["payload"].as_str().expect("a payload"));
+    let statement: Value = serde_json::from_slice(&statement).expect("a statement");
+    let expires = statement["predicate"]["expires"].as_str().expect("an instant");
+    let expires: jiff::Timestamp = expires.parse().expect("an instant");
+    let topic = place.manifest_topic();
+    let mut manifests = target.read(&topic, Isolation::Committed);
+    let any_time = ("message.timestamp.after.max.ms", "9223372036854775807");
+    let mut sent_at = |ms: i64| {
+        target.delete(&topic);
+        target.create(&topic, 1, &[any_time]);
+        let producer = target.producer();
+        for manifest in &mut manifests {
+            manifest.timestamp_ms = ms;
+            producer.again(&topic, manifest);
+        }
+        producer.flush();
+    };
+    sent_at(expires.as_millisecond());
+    only(&handed(), "release_expired");
+    // The control: a millisecond before.
+    sent_at(expires.as_millisecond() - 1);
+    let said = handed().fine("feed");
+    let answer: Value = serde_json::from_str(&said.out).expect("JSON");
+    assert!(answer["rows"].as_u64() > Some(0) && dir.join("trained").exists(), "{answer}");
+}
+
+/// `feed` takes its time, and what is revoked meanwhile is revoked: before a shard has its name, and before a command starts.
+#[test]
+fn what_is_revoked_while_it_is_read_is_handed_to_nobody() {
+    let _turn = rig::exclusive();
+    let (mut place, _) = ran("trainer-meanwhile", |_| {}, 400);
+    let dir = outside(&place);
+    let file = place.pipeline_file();
+    let revoke = ["release", "revoke", &file, "--key", "approvers/ada", "--reason", "wrong"];
+    place.verb(&revoke).fine("release revoke");
+    let revoked = place.dir.join(place.setup.name.clone() + ".release.revocations.json");
+    let (beside, gate) = (dir.join("release.revocations.json"), dir.join("wait"));
+    place.env("DOUANE_TEST_CONTROL", "wait-at-feed-verified,wait-at-feed-ends");
+    place.env("DOUANE_TEST_WAIT", gate.to_str().expect("a path"));
+    let named = dir.join("other/shard-000000000001");
+    let meanwhile = |place: &Place| -> Said {
+        std::fs::write(&gate, "").expect("a file");
+        std::thread::scope(|scope| {
+            let feed = scope.spawn(|| feed_and_train(place, &[]));
+            let draft = dir.join("other/.shard-000000000001.tmp");
+            let since = crate::pace::Instant::now();
+            while !draft.exists() && !named.exists() {
+                assert!(since.elapsed() < Duration::from_secs(60), "it takes nothing");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            // It waits, with everything verified.
+            std::thread::sleep(Duration::from_secs(3));
+            std::fs::copy(&revoked, &beside).expect("a copy");
+            std::fs::remove_file(&gate).expect("a file");
+            feed.join().expect("it ends")
+        })
+    };
+    refused(&meanwhile(&place), "release_revoked");
+    assert!(!named.exists() && !dir.join("trained").exists());
+
+    // Everything was handed over, and a command is due: it is not started.
+    std::fs::remove_file(&beside).expect("a file");
+    place.env("DOUANE_TEST_CONTROL", "die-at-feed-published");
+    assert_ne!(feed_and_train(&place, &[]).code, 0, "killed with a shard in its place");
+    assert!(named.exists());
+    place.env("DOUANE_TEST_CONTROL", "wait-at-feed-ends");
+    refused(&meanwhile(&place), "release_revoked");
+    assert!(!dir.join("trained").exists(), "nothing begins to train");
+    // The control: it is due still, and begins where nothing is revoked.
+    std::fs::remove_file(&beside).expect("a file");
+    feed_and_train(&place, &[]).fine("feed");
+    assert!(dir.join("trained").exists());
+}
+
+/// Two shards' transactions lie in each other, and the one that is handed over last ends before the other does: what lies
+/// behind it was taken, and the group is told so.
+#[test]
+fn what_an_earlier_shard_took_behind_the_last_transaction_is_no_lag() {
+    let _turn = rig::exclusive();
+    let (place, _) = ran("interleaved", |setup| setup.target_partitions = 1, 400);
+    let dir = outside(&place);
+    let (target, topic) = (place.setup.target.clone(), place.data_topic());
+    let manifests = target.read(&place.manifest_topic(), Isolation::Committed);
+    let previous = |manifest: &Record| {
+        let payload = base64(manifest.json()["payload"].as_str().expect("a payload"));
+        let statement: Value = serde_json::from_slice(&payload).expect("a statement");
+        statement["predicate"]["previous"].as_str().map(str::to_owned)
+    };
+    let named: Vec<String> = manifests.iter().filter_map(previous).collect();
+    // The newest of each of the two logs; the last one of all is handed over last.
+    let heads = manifests.iter().map(Record::key_text).filter(|id| !named.contains(id));
+    let heads: Vec<String> = heads.collect();
+    let [earlier, last] = heads.as_slice() else { panic!("two shards: {heads:?}") };
+    let all = target.read(&topic, Isolation::Committed);
+    let is_of =
+        |record: &&Record, id: &str| record.header("douane-manifest") == Some(id.as_bytes());
+    let of = |id: &str| all.iter().filter(|r| is_of(r, id)).cloned().collect::<Vec<_>>();
+    let (a, b) = (of(earlier), of(last));
+    assert!(a.len() > 1 && b.len() > 1, "{} and {} records", a.len(), b.len());
+    let others = all.iter().filter(|r| !is_of(r, earlier) && !is_of(r, last));
+    let mut by_hand: Vec<Record> = others.cloned().collect();
+    let (a_rest, a_end) = a.split_at(a.len() - 1);
+    let (b_begin, b_rest) = b.split_at(1);
+    [b_begin, a_rest, b_rest, a_end].into_iter().for_each(|part| by_hand.extend_from_slice(part));
+    assert_eq!(by_hand.len(), all.len());
+    target.rewrite(&topic, &by_hand);
+    let done = feed(&place, &["--rows", "1", "--lag-group", "by-hand"]).fine("feed");
+    let done: Value = serde_json::from_str(&done.out).expect("JSON");
+    assert_eq!(done["rows"], all.len() as u64, "{done}");
+    let (got, shards) = fed(&dir.join("fed"));
+    assert_eq!((got.len(), shards), (all.len(), manifests.len()), "a transaction a shard");
+    // No markers here: it was written without transactions.
+    let end = target.end(&topic, Isolation::Committed);
+    assert_eq!((end, target.consumed("by-hand", &topic)), (all.len() as i64, all.len() as i64));
 }
 
 /// Avro in the topic, with the types of the release.

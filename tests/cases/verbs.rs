@@ -1,6 +1,8 @@
 //! The daily verbs on the command line: what they print is what docs/json.md says, and a dry run leaves no trace.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -9,10 +11,11 @@ use rdkafka::consumer::Consumer;
 use serde_json::Value;
 
 use crate::cases::kill::finish;
+use crate::cases::swap::{hears, sign};
 use crate::cluster::{Cluster, Isolation};
 use crate::customers::{Customers, Format};
 use crate::feed::{Load, Plants};
-use crate::place::{LABELLED, Place, Said, Setup, binary};
+use crate::place::{LABELLED, Place, Said, Setup, binary, last_lines};
 use crate::rig;
 
 const HOME: &str = env!("CARGO_MANIFEST_DIR");
@@ -85,7 +88,8 @@ pub fn is_as_documented(name: &str, said: &Said, left_out: &[&str]) -> Value {
     let found: Value = serde_json::from_str(&said.out)
         .unwrap_or_else(|e| panic!("{name}: {e}\n{}\n{}", said.out, said.err));
     let documented = documented().remove(name).unwrap_or_else(|| panic!("{name}: no example"));
-    let others = ["status", "verify", "release-show"].contains(&name);
+    let others = ["status", "verify", "release-show", "release-propose", "release-artifact"];
+    let others = others.contains(&name);
     let wrong = differences(&documented, &found, others, left_out);
     assert!(wrong.is_empty(), "{name}: {}\n{}", wrong.join("\n"), said.out);
     found
@@ -104,6 +108,27 @@ fn control_another_shape_is_seen() {
     ] {
         assert_eq!(differences(&documented, &found, false, &[]).len(), expected, "{found}");
     }
+}
+
+/// A folder whose name is no UTF-8: what is written lies there, and the documents name it; so do faults.
+fn named_in_any_bytes(home: &Path, trust: &[&str]) {
+    let dir = home.join(OsStr::from_bytes(b"\xff"));
+    std::fs::create_dir(&dir).expect("a folder");
+    let yaml = std::fs::read_to_string(home.join("douane.yaml")).expect("the place");
+    std::fs::write(dir.join("douane.yaml"), yaml).expect("a file");
+    let in_json = |args: &[&str]| {
+        let mut command = Command::new(binary());
+        command.arg("-c").arg(dir.join("douane.yaml")).args(args).args(["--format", "json"]);
+        let said = command.current_dir(home).output().expect("the binary");
+        let document: Result<Value, _> = serde_json::from_slice(&said.stdout);
+        (said.status.code(), document.unwrap_or_else(|e| panic!("{e}: {said:?}")))
+    };
+    let (code, trusted) = in_json(trust);
+    assert!(code == Some(0) && dir.join("trust.json").exists(), "{trusted}");
+    let named = trusted["file"].as_str().unwrap_or_default();
+    assert!(named.ends_with("/\\xff/trust.json"), "{trusted}");
+    let (code, fault) = in_json(&["status", "nix.yaml"]);
+    assert!(code == Some(2) && fault["error"]["code"] == "findings", "{fault}");
 }
 
 /// 400 changes, each of a row of its own: born in one of forty years, in one of two countries.
@@ -265,6 +290,11 @@ fn documents_are_as_documented_without_a_broker() {
     let found = is_as_documented("selftest", &selftest, &[]);
     assert!(found.as_array().is_some_and(|reports| reports.len() >= 14), "{found}");
     assert_eq!(place.verb(&["selftest", "nowhere.json"]).code, 2);
+    std::fs::write(place.dir.join("empty.json"), "{}").expect("a file");
+    let empty = place.verb(&["selftest", "empty.json"]);
+    assert!(empty.code == 1 && empty.out.contains("FAILED: none of 0 cases"), "{}", empty.out);
+    let none = place.verb(&["audit", "budget"]);
+    assert!(none.code == 2 && none.err.contains("no ledger is here"), "{}{}", none.out, none.err);
     if cfg!(feature = "gpu") {
         let found = place.json(&["selftest", "--gpu"]).fine("the kernels on a GPU");
         is_as_documented("selftest-gpu", &found, &["adapter"]);
@@ -288,11 +318,86 @@ fn documents_are_as_documented_without_a_broker() {
     assert_eq!(place.verb(&least).code, 1, "not every card is found");
     let least = [&four[..], &["--min-recall", "0.1"]].concat();
     place.verb(&least).fine("a recall that is reached");
+    let labels = r#"[{"full_text": "to a@b.de", "spans": [{"entity_type": "emial", "start_position": 3, "end_position": 9}]}]"#;
+    std::fs::write(place.dir.join("misspelt.json"), labels).expect("a file");
+    let misspelt = place.verb(&["scorecard", "misspelt.json", "--min-recall", "0.9"]);
+    assert_eq!(misspelt.code, 1, "{}", misspelt.out);
+    assert!(misspelt.err.contains("1 labels are of no kind that ran"), "{}", misspelt.err);
+    place.verb(&["scorecard", "misspelt.json"]).fine("nothing is demanded");
     let broken = place.json(&["scorecard", "pipelines/p.yaml"]);
     assert_eq!(broken.code, 2, "{}", broken.out);
     is_as_documented("fault", &broken, &[]);
     let approver = ["keys", "init", "--approver", "ada", "--out", "ada"];
     is_as_documented("keys-init-approver", &place.json(&approver).fine("keys init"), &[]);
+}
+
+#[test]
+fn what_people_sign_is_as_documented_without_a_broker() {
+    let place = Offline::new("verbs-signed");
+    let file = "pipelines/p.yaml";
+    let fine = |args: &[&str]| place.json(args).fine(&args.join(" "));
+    fine(&["keys", "init"]);
+    let mut trust = ["release", "trust"].map(str::to_owned).to_vec();
+    for name in ["ada", "bo"] {
+        fine(&["keys", "init", "--approver", name, "--out", name]);
+        trust.extend([format!("--approver={name}={name}.pub"), format!("--sign={name}")]);
+    }
+    let trust: Vec<&str> = trust.iter().map(String::as_str).collect();
+    let trusted = is_as_documented("release-trust", &fine(&trust), &[]);
+    assert_eq!(trusted["approvers"], serde_json::json!(["ada", "bo"]));
+    named_in_any_bytes(&place.dir, &trust);
+    let proposed = fine(&["release", "propose", file, "--author", "cleo"]);
+    is_as_documented("release-propose", &proposed, &[]);
+    for (person, live) in [("ada", false), ("bo", true)] {
+        let said = fine(&["release", "sign", file, "--key", person]);
+        let signed = is_as_documented("release-sign", &said, &[]);
+        assert_eq!((&signed["signed_by"], &signed["live"]), (&person.into(), &live.into()));
+        // It is read before it is signed all the same.
+        assert!(said.err.contains("what crosses") && said.err.contains("limits: "), "{}", said.err);
+        let fingerprint = signed["fingerprint"].as_str().expect("a text");
+        assert!(said.err.contains(&format!("fingerprint: {fingerprint}")), "{}", said.err);
+        assert!(said.err.contains("no release lies before it"), "{}", said.err);
+    }
+
+    let wanted = ["--column", "phone", "--by", "cleo", "--reason", "case 7"];
+    let verb = |name: &str, more: &[&str], value: &str| {
+        place.json(&[&["keys", name, file], &wanted[..], more, &[value]].concat())
+    };
+    let opened = verb("detokenize", &[], "+4915550177").fine("keys detokenize");
+    let found = is_as_documented("keys-detokenize", &opened, &["refused"]);
+    assert!(found[0]["value"].is_string(), "{found}");
+    let refused = verb("detokenize", &[], "+4");
+    is_as_documented("keys-detokenize", &refused, &["value"]);
+    let asked = verb("request", &["--out", "request.json"], "+4915550177").fine("keys request");
+    is_as_documented("keys-request", &asked, &[]);
+    let approved = fine(&["keys", "approve", "request.json", "--key", "ada"]);
+    is_as_documented("keys-request", &approved, &[]);
+    assert!(approved.err.contains("values of column phone"), "{}", approved.err);
+
+    let renewed = fine(&["release", "renew", file, "--author", "cleo"]);
+    is_as_documented("release-propose", &renewed, &[]);
+    let said = fine(&["release", "sign", file, "--key", "ada"]);
+    let signed = is_as_documented("release-sign", &said, &[]);
+    assert_eq!(signed["difference"]["old"], "release 1 (approved)", "{}", said.out);
+    assert_eq!(signed["difference"]["columns"], serde_json::json!([]), "{}", said.out);
+    for text in ["difference to release 1 (approved)", "no output column changes"] {
+        assert!(said.err.contains(text), "{}", said.err);
+    }
+    for (verb, what) in [("reject", "draft"), ("revoke", "release")] {
+        let said = fine(&["release", verb, file, "--key", "ada", "--reason", "a test"]);
+        let stopped = is_as_documented("release-revoke", &said, &[]);
+        assert_eq!(stopped["revoked"][0]["what"], what, "{stopped}");
+    }
+
+    let token = ["serve", "token", "ada"];
+    let made = fine(&[&token[..], &["--role", "auditor"]].concat());
+    let made = is_as_documented("serve-token", &made, &[]);
+    let listed = fine(&["serve", "tokens"]);
+    let held = is_as_documented("serve-tokens", &listed, &[]);
+    assert_eq!((&held[0]["roles"][0], &held[0]["over"]), (&"auditor".into(), &false.into()));
+    assert!(!listed.out.contains(made["token"].as_str().expect("a token")), "it is told once");
+    let taken = fine(&[&token[..], &["--revoke"]].concat());
+    assert!(is_as_documented("serve-token", &taken, &[])["token"].is_null());
 }
 
 #[test]
@@ -346,6 +451,49 @@ fn the_data_topic_is_not_made_before_the_source_is_there() {
     source.create(&from, 3, &[]);
     place.doctor();
     assert_eq!(target.partitions(&to), 3);
+}
+
+/// Times that are signed are not the broker's: `doctor` and `run` say so, and a swap takes nothing up.
+#[test]
+fn where_times_are_signed_a_broker_puts_none_of_its_own() {
+    let _turn = rig::exclusive();
+    let (source, target) = rig::clusters();
+    let setup = Setup::customers("own-time", source.cluster(), target.cluster());
+    setup.source.create(&setup.topics[0], 1, &[]);
+    let place = Place::new(setup);
+    let file = place.pipeline_file();
+    let set = |topic: &str, to: &str| {
+        place.setup.target.set_topic_config(topic, "message.timestamp.type", to);
+    };
+    let said = |text: &str, topic: &str| {
+        let what = "message.timestamp.type is LogAppendTime, must be CreateTime: ";
+        text.lines().any(|line| {
+            line.contains(topic)
+                && line.contains(what)
+                && line.contains("; next: set it on the topic")
+        })
+    };
+    let (data, manifest) = (place.data_topic(), place.manifest_topic());
+    let (of_data, of_manifest) = (format!("topic {data} "), format!("topic {manifest} "));
+    for (topic, line) in [(&data, &of_data), (&manifest, &of_manifest)] {
+        let control = place.verb(&["doctor", &file]);
+        assert!(!said(&control.out, line), "{}", control.out);
+        set(topic, "LogAppendTime");
+        let doctor = place.verb(&["doctor", &file]);
+        assert!(doctor.code == 1 && said(&doctor.out, line), "{}", doctor.out);
+        let run = place.verb(&["run", &file]);
+        let named = format!("topic `{topic}`: ");
+        assert!(run.code != 0 && said(&run.err, &named), "{}\n{}", run.out, run.err);
+        set(topic, "CreateTime");
+    }
+    let mut running = place.run();
+    hears(&running, "\"event\":\"layout\"");
+    set(&data, "LogAppendTime");
+    sign(&place, &["release", "renew", &file, "--author", "cleo"]);
+    hears(&running, "swap_refused");
+    let refused = running.said();
+    assert!(said(&refused, &format!("topic `{data}`: ")), "{}", last_lines(&refused, 20));
+    running.stop();
 }
 
 /// A dry run counts what a run then does, needs neither keys nor release, and leaves nothing behind.

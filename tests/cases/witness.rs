@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::cases::files::{FILE, Folders, lines};
+use crate::cases::verbs::is_as_documented;
+use crate::place::Said;
 use crate::say;
 
 const LOG: &str = "ledger/customers/shard-0";
@@ -26,20 +30,39 @@ impl Witness<'_> {
 
     /// Asks for the published checkpoint; the exit code, and what was said.
     fn ask(&self, since: u64) -> (i32, String) {
-        let request = self.place.fine(&["witness", "ask", LOG, "--since", &since.to_string()]);
+        let ask = ["witness", "ask", LOG, "--since", &since.to_string()];
+        let request = self.place.fine(&ask);
+        let document = documented(self.place, "witness-ask", &ask);
+        assert_eq!(document["request"].as_str().map(str::trim), Some(request.trim()));
         self.place.write("request", &request);
-        self.place.verb(&COSIGN)
+        let answer = documented(self.place, "witness-cosign", &COSIGN);
+        assert_eq!(answer["cosigned"], answer["line"].is_string(), "{answer}");
+        match answer["line"].as_str() {
+            Some(line) => (0, line.to_owned()),
+            None => self.place.verb(&COSIGN),
+        }
     }
 
     fn attach(&self, line: &str) {
         self.place.write("line", line);
         let attach = ["witness", "attach", LOG, "--request", "request", "--cosignature", "line"];
         self.place.fine(&attach);
+        documented(self.place, "witness-attach", &attach);
     }
 
     fn verify(&self) -> (i32, String) {
         self.place.verb(&["verify", LOG, "--witness", &self.key])
     }
+}
+
+/// What a verb prints as JSON, held against the documents' example.
+fn documented(place: &Folders, name: &str, args: &[&str]) -> Value {
+    let mut command = Command::new(crate::place::binary());
+    command.args(args).args(["--format", "json"]).current_dir(&place.dir);
+    let said = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let code = said.status.code().unwrap();
+    is_as_documented(name, &Said { code, out: text(said.stdout), err: text(said.stderr) }, &[])
 }
 
 const COSIGN: [&str; 9] = [
@@ -74,8 +97,10 @@ fn a_witness_keeps_one_history_through_kills() {
     let witness = Witness { place: &place, key: key.trim().to_owned() };
     let checkpoint = fs::read_to_string(place.dir.join(LOG).join("tlog/checkpoint")).unwrap();
     let origin = checkpoint.lines().next().unwrap();
+    let other = ["witness", "init", "--name", "other", "--out", "other.key"];
+    documented(&place, "witness-init", &other);
     let trust = ["witness", "trust", "--state", "witness", "--origin", origin, "--log-key"];
-    place.fine(&[&trust[..], &["keys/checkpoint.key.pub"]].concat());
+    documented(&place, "witness-trust", &[&trust[..], &["keys/checkpoint.key.pub"]].concat());
     let (code, said) = witness.verify();
     assert!(code == 1 && said.contains("no checkpoint of this log is cosigned"), "{said}");
     let (code, line) = witness.ask(0);

@@ -22,6 +22,23 @@ render >"$work/plain.yaml"
 render "${all[@]}" >"$work/all.yaml"
 render "${all[@]}" --set service.enabled=true --set-json 'service.from=[{"podSelector":{"matchLabels":{"app":"prometheus"}}}]' >"$work/service.yaml"
 "$work/manifests" "$work/plain.yaml" "$work/all.yaml" "$work/service.yaml"
+# What is said of nodes and images reaches every pod that it is about: the border's tolerations also the replay, which has to run beside it.
+own='[{"key":"own"}]'; theirs='[{"key":"theirs"}]'
+render "${all[@]}" --set image.pullPolicy=Always --set replay.image.pullPolicy=Always --set trainer.image.pullPolicy=Always \
+  --set-json "tolerations=$own" --set-json 'imagePullSecrets=[{"name":"own"}]' --set-json "trainer.tolerations=$theirs" \
+  --set-json 'trainer.imagePullSecrets=[{"name":"theirs"}]' --set-json 'trainer.nodeSelector={"accelerator":"theirs"}' >"$work/placed.yaml"
+"$work/manifests" "$work/placed.yaml"
+counted() { local found; found=$(grep -c -e "$2" "$1" || true)
+  [ "$found" = "$3" ] || { echo "chart: \`$2\` stands $found times, not $3" >&2; exit 1; }; }
+counted "$work/placed.yaml" 'imagePullPolicy: Always$' 3
+counted "$work/placed.yaml" 'imagePullPolicy:' 3
+counted "$work/placed.yaml" '- key: own$' 2
+counted "$work/placed.yaml" '- name: own$' 2
+counted "$work/placed.yaml" 'theirs$' 3
+counted "$work/all.yaml" 'imagePullPolicy: Always$' 0
+# A part that answers no ends no other part, and can be joined.
+counted "$work/all.yaml" 'values: \[2\] }$' 1
+counted "$work/all.yaml" 'replay "$@" --format json --part ' 1
 # Refusals: a key that the chart does not know, answers that nobody gave, two trainers at once, a threshold that is none.
 for bad in network.sovereign.cidr=x replay.enabled=true trainer.enabled=true trainer.scaling.maxReplicas=2 trainer.scaling.threshold=all; do
   ! render --set "$bad" >/dev/null 2>&1 || { echo "chart: $bad was taken" >&2; exit 1; }

@@ -61,12 +61,12 @@ if command -v promtool >/dev/null && command -v prometheus >/dev/null; then
   (cd "$work" && exec prometheus --config.file=prometheus.yaml --storage.tsdb.path=series --web.listen-address="127.0.0.1:$prometheus" >prometheus.log 2>&1) & watching=$!
   for _ in $(seq 12); do psql -q -f docker/demo/rows.sql; sleep 5; done
   ask() { promtool query instant "http://127.0.0.1:$prometheus" "$1"; }
-  panels=0
+  panels=0 asked=$(jq -er '.panels[].targets[].expr' docker/grafana/douane.json)
   while IFS= read -r panel; do
     panel=${panel//\$connector/.*} panel=${panel//\$__rate_interval/1m}
     [ -n "$(ask "$panel")" ] || { echo "no data: $panel" >&2; exit 1; }
     panels=$((panels + 1))
-  done < <(jq -r '.panels[].targets[].expr' docker/grafana/douane.json)
+  done <<<"$asked"
   [ -z "$(ask 'douane_no_such_metric')" ] || { echo "the control has data" >&2; exit 1; }
   echo "dashboard: $panels panels, all of them with data; $(ask 'count(ALERTS{alertstate="firing"}) or vector(0)' | sed 's/.*=> \([0-9]*\).*/\1/') alerts"
 else

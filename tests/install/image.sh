@@ -33,6 +33,14 @@ rights() { local id; id=$("$docker" create "$1"); "$docker" export "$id" | tar -
 # Control: Debian has some, and they are seen.
 [ "$(rights douane-tools)" -gt 0 ] || fail "the control has no setuid file"
 
+# What is in it, and the licences of that: of the executable, and of the libraries beside it.
+listed() { local id; id=$("$docker" create "$1"); "$docker" export "$id" | tar -t; "$docker" rm "$id" >/dev/null; }
+listed douane >"$work/files.txt"
+for file in douane/sbom.cdx.json douane/notices libc6/copyright; do
+  grep -qx "usr/share/doc/$file" "$work/files.txt" || fail "no $file in it"
+done
+! grep -qx 'usr/share/doc/douane/absent' "$work/files.txt" || fail "the control is in it"
+
 shut=(--rm --network none --read-only --cap-drop ALL --security-opt no-new-privileges)
 "$docker" run "${shut[@]}" --tmpfs /tmp douane demo --records 5000 >"$work/demo.txt" 2>&1 || { tail -n 30 "$work/demo.txt" >&2; fail "demo"; }
 grep -q 'all of it was seen' "$work/demo.txt" || fail "demo said nothing"

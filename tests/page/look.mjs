@@ -34,6 +34,23 @@ const ready = async (page, hash) => {
   await page.goto(`${base}/page${hash}`);
   await page.waitForSelector(`main[data-ready="${hash.split("/")[1] || "pipelines"}"]`, { timeout: 20_000 });
 };
+// Machines stand still for seconds now and then. How long this process came late at the most since it was last asked: what was
+// measured meanwhile is not the page's own.
+const TICK_MS = 20;
+const STILL_MS = 100;
+let [ticked, late] = [performance.now(), 0];
+const tick = () => {
+  const now = performance.now();
+  late = Math.max(late, now - ticked - TICK_MS);
+  ticked = now;
+};
+setInterval(tick, TICK_MS).unref();
+const stoodStill = () => {
+  tick();
+  const most = late;
+  late = 0;
+  return most > STILL_MS;
+};
 const picture = (page, name, fullPage = true) => page.screenshot({ path: join(pictures, `${name}.png`), fullPage });
 const violations = async (page) => {
   await page.evaluate(axe);
@@ -91,31 +108,42 @@ const keyboard = async () => {
   return { seen, role };
 };
 
-/** First paint and what came for it, from the service itself. */
+/** First paint and what came for it, from the service itself: five looks while the machine ran, of twenty at most. */
 const paint = async () => {
-  const times = [];
+  const [ran, stood] = [[], []];
   let bytes = 0;
-  for (let n = 0; n < 5; n += 1) {
+  for (let n = 0; n < 20 && ran.length < 5; n += 1) {
     const page = await open();
+    stoodStill();
     let sum = 0;
     const sizes = [];
     page.on("response", (response) => sizes.push(response.body().then((b) => { sum += b.length; }).catch(() => {})));
     await ready(page, "#/pipelines");
-    times.push(await page.evaluate(() => new Promise((resolve) => {
+    const at = await page.evaluate(() => new Promise((resolve) => {
       const known = performance.getEntriesByName("first-contentful-paint")[0];
       if (known) resolve(known.startTime);
       else new PerformanceObserver((list) => resolve(list.getEntries().at(-1).startTime)).observe({ type: "paint", buffered: true });
-    })));
+    }));
+    (stoodStill() ? stood : ran).push(at);
     await Promise.all(sizes);
     bytes = Math.max(bytes, sum);
     await page.context().close();
   }
-  times.sort((a, b) => a - b);
+  const times = [...ran, ...stood].slice(0, 5).sort((a, b) => a - b);
   return { best_ms: times[0], median_ms: times[2], bytes };
 };
 
 /** 50 pipelines with 64 partitions each: what a look costs, and a walk down the whole list. */
 const fluid = async () => {
+  let looked;
+  for (let n = 0; n < 4; n += 1) {
+    stoodStill();
+    looked = await walkedDown();
+    if (!stoodStill()) break;
+  }
+  return looked;
+};
+const walkedDown = async () => {
   const page = await open({ invented: { pipelines: 50, count: 64 } });
   await ready(page, "#/pipelines");
   const cells = await page.locator("rect.cell").count();

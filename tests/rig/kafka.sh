@@ -54,11 +54,15 @@ hanging)
     timeout 90 "$java" -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$cache/kafka/*" org.apache.kafka.tools.TransactionsCommand \
       --bootstrap-server "$at" "$@"
   }
+  # A table with a head, also where nothing hangs: who was not asked, or said something else, has not said that.
+  found=$(transactions find-hanging --broker-id 1 --max-transaction-timeout 1 2>>"$dir/log") || die "kafka: $dir: nobody says what hangs"
+  [[ $found =~ ^Topic[[:space:]]+Partition[[:space:]] ]] || die "kafka: $dir: no list of what hangs: $found"
   ended=0
   while read -r topic partition _ _ _ offset _; do
-    transactions abort --topic "$topic" --partition "$partition" --start-offset "$offset" >&2
+    [ -n "$topic" ] || continue
+    transactions abort --topic "$topic" --partition "$partition" --start-offset "$offset" >&2 </dev/null
     ended=$((ended + 1))
-  done < <(transactions find-hanging --broker-id 1 --max-transaction-timeout 1 2>>"$dir/log" | tail -n +2)
+  done <<<"$(tail -n +2 <<<"$found")"
   echo "$ended"
   ;;
 *) die "kafka.sh: no such command: $command" ;;

@@ -103,6 +103,20 @@ pub enum TransformFault {
 }
 
 impl TransformFault {
+    /// Every one that refuses a row.
+    pub const ALL: [Self; 10] = [
+        Self::Unparsable,
+        Self::OutOfRange,
+        Self::OutsideAlphabet,
+        Self::DomainTooSmall,
+        Self::CheckDigit,
+        Self::TooLong,
+        Self::Unmapped,
+        Self::DivisionByZero,
+        Self::NoSubject,
+        Self::Shredded,
+    ];
+
     /// The code in quarantine records, refusals and metric labels.
     pub fn code(&self) -> &'static str {
         match self {

@@ -539,7 +539,7 @@ impl Group {
     /// One round. A and B do not change places: in even rounds A becomes the next B, in odd rounds
     /// B does, and after ten of them each stands where it belongs.
     fn round<C: Cipher, const BACK: bool>(&mut self, cipher: &C, round: u8) {
-        let even = round % 2 == 0;
+        let even = round.is_multiple_of(2);
         let (known, changed) = if even { (&self.b, &mut self.a) } else { (&self.a, &mut self.b) };
         let fixed = u128::from(round) << (8 * self.length.bytes);
         self.buffer.clear();

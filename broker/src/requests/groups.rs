@@ -59,7 +59,8 @@ pub(super) fn offset_commit(core: &Core, mut request: Request<'_>, out: &mut Wri
     body.tags()?;
 
     let mut state = core.state();
-    let allowed = state.groups.make(group).and_then(|group| group.check(member, generation));
+    let allowed = state.groups.for_commit(group, generation);
+    let allowed = allowed.and_then(|group| group.check(member, generation));
     if version >= 3 {
         no_throttle(out);
     }

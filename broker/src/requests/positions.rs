@@ -9,6 +9,8 @@ use crate::wire::Writer;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const LARGEST_TIME: i64 = -3;
+/// The first version with that word.
+const WITH_LARGEST_TIME: i16 = 7;
 
 pub(super) fn list_offsets(core: &Core, mut request: Request<'_>, out: &mut Writer) -> Outcome {
     let (body, version) = (&mut request.body, request.version);
@@ -34,7 +36,15 @@ pub(super) fn list_offsets(core: &Core, mut request: Request<'_>, out: &mut Writ
     out.array(&topics, |out, (topic, questions)| {
         out.text(topic);
         out.array(questions, |out, (partition, time)| {
-            let found = find(&mut state, topic, *partition, *time, committed_only);
+            let found = match *time {
+                LATEST | EARLIEST | 0.. => {
+                    find(&mut state, topic, *partition, *time, committed_only)
+                }
+                LARGEST_TIME if version >= WITH_LARGEST_TIME => {
+                    find(&mut state, topic, *partition, *time, committed_only)
+                }
+                _ => Err(Code::UnsupportedVersion),
+            };
             let (offset, time) = found.unwrap_or((-1, -1));
             out.i32(*partition);
             out.i16(code::number(&found));

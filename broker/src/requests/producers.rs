@@ -118,7 +118,7 @@ pub(super) fn commit_offsets(core: &Core, mut request: Request<'_>, out: &mut Wr
     let mut state = core.state();
     let allowed = match member {
         Some((generation, member)) => {
-            let group = state.groups.make(group);
+            let group = state.groups.for_commit(group, generation);
             group.and_then(|group| group.check_transactional(member, generation))
         }
         None => Ok(()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Outcome, Request, Say, no_throttle};
-use crate::batch::Header;
+use crate::batch::{Header, now_ms};
 use crate::code::{self, Code};
 use crate::core::Core;
 use crate::state::State;
@@ -19,8 +19,18 @@ struct Sent<'a> {
     records: Option<&'a [u8]>,
 }
 
-/// A partition's base offset and the start of its log, or why nothing was appended.
-type Appended = (i32, Result<(i64, i64), Code>);
+/// Where a batch lies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    base: i64,
+    /// When it was appended, where that time counts.
+    time: Option<i64>,
+    /// The start of the log.
+    start: i64,
+}
+
+/// A partition, and where its batch lies, or why nothing was appended.
+type Appended = (i32, Result<Place, Code>);
 
 pub(super) fn produce(core: &Core, mut request: Request<'_>, out: &mut Writer) -> Outcome {
     let body = &mut request.body;
@@ -56,10 +66,10 @@ pub(super) fn produce(core: &Core, mut request: Request<'_>, out: &mut Writer) -
         out.array(appended, |out, (partition, outcome)| {
             out.i32(*partition);
             out.i16(code::number(outcome));
-            out.i64(outcome.map_or(-1, |(base, _)| base));
-            out.i64(-1); // the time is the producer's
+            out.i64(outcome.map_or(-1, |place| place.base));
+            out.i64(outcome.ok().and_then(|place| place.time).unwrap_or(-1));
             if request.version >= 5 {
-                out.i64(outcome.map_or(-1, |(_, start)| start));
+                out.i64(outcome.map_or(-1, |place| place.start));
             }
             if request.version >= 8 {
                 out.list::<()>(&[], |_, ()| {}); // no record is refused alone
@@ -75,12 +85,18 @@ pub(super) fn produce(core: &Core, mut request: Request<'_>, out: &mut Writer) -
     Ok(Say::Answer)
 }
 
-fn append(core: &Core, id: Option<&str>, topic: &str, sent: &Sent<'_>) -> Result<(i64, i64), Code> {
+fn append(core: &Core, id: Option<&str>, topic: &str, sent: &Sent<'_>) -> Result<Place, Code> {
     let bytes = sent.records.ok_or(Code::InvalidRecord)?;
     // Before the lock: this looks at every byte.
     let header = Header::of(bytes)?;
     let mut state = core.state();
     let found = state.topics.get(topic).ok_or(Code::UnknownTopicOrPartition)?;
+    let now = now_ms();
+    let time = found.settings.has_append_time().then_some(now);
+    let ahead_max = now.saturating_add(found.settings.ahead_max_ms());
+    if time.is_none() && header.timestamp_max > ahead_max {
+        return Err(Code::InvalidTimestamp);
+    }
     if bytes.len() > found.settings.max_message_bytes() {
         return Err(Code::MessageTooLarge);
     }
@@ -91,10 +107,10 @@ fn append(core: &Core, id: Option<&str>, topic: &str, sent: &Sent<'_>) -> Result
     }
     let log = state.topics.log(topic, sent.partition)?;
     let before = log.bytes();
-    let base = log.append(&header, bytes)?;
+    let base = log.append(&header, bytes, time)?;
     let (more, start) = (log.bytes() - before, log.start());
     state.bytes += more;
-    Ok((base, start))
+    Ok(Place { base, time, start })
 }
 
 /// A topic in a Fetch: by name until version 12, then by id.

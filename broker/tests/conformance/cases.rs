@@ -25,7 +25,7 @@ const OPERATION_NOT_ATTEMPTED: i16 = 55;
 const INVALID_RECORD: i16 = 87;
 const PRODUCER_FENCED: i16 = 90;
 
-type Case = fn(&Cluster);
+pub type Case = fn(&Cluster);
 
 pub const ALL: &[(&str, Case)] = &[
     ("codecs", codecs),

@@ -122,10 +122,11 @@ impl Admin for Questions {
         let cleanup_policy = if name.ends_with(".position") { "compact" } else { "delete" };
         Ok(TopicConfig {
             max_message_bytes: RECORD_BYTES_MAX,
-            min_insync_replicas: 1,
+            min_insync_replicas: Some(1),
             cleanup_policy: cleanup_policy.to_owned(),
             retention_ms: -1,
-            retention_bytes: -1,
+            retention_bytes: Some(-1),
+            timestamp_type: Some("CreateTime".to_owned()),
         })
     }
 

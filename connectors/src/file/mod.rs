@@ -8,6 +8,7 @@ mod admin;
 mod fault;
 mod folder;
 mod format;
+mod looks;
 mod quarantine;
 mod rows;
 mod shard;
@@ -51,6 +52,19 @@ pub struct SovereignFolder {
 impl SovereignFolder {
     fn path(&self, topic: &str) -> PathBuf {
         self.base.join(topic)
+    }
+
+    /// A file that is within the folder, for what looks remember of it: its name, and how it is read.
+    fn looked<'a>(
+        &'a self,
+        path: &'a Path,
+    ) -> (String, impl Fn() -> Result<std::fs::Metadata, FileFault> + 'a) {
+        let name = format!("{path:?} {:?} {:?}", self.format, self.key);
+        let looked = move || {
+            let open = folder::source(&self.dir, path)?;
+            open.metadata().map_err(FileFault::io(path, "looking"))
+        };
+        (name, looked)
     }
 
     /// Rows of a file that is within the folder.

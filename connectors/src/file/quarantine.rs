@@ -6,16 +6,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use douane_gate::{Destination, Sealed};
+use douane_gate::{ClearHeader, Destination, Sealed};
 use douane_schemas::record::RawRecord;
 use rustix::fs::OFlags;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::FileFault;
 use super::admin::LOCK;
 use super::folder::{self, OpenFolder};
 use crate::edge::{EdgeFault, Quarantine};
+
+/// Key, seal, and what stands beside it.
+type Outgoing<'a> = (&'a [u8], &'a [u8], &'a [ClearHeader]);
 
 /// See the module.
 pub(super) struct Folder {
@@ -28,29 +31,32 @@ impl Quarantine for Folder {
             let problem = "a record sealed for another place";
             return Err(FileFault::Encode { path: self.dir.join(topic), problem }.into());
         }
-        let pairs: Vec<_> = records.iter().map(|record| (record.key(), record.value())).collect();
-        Ok(self.append(&pairs, topic, LOCK)?)
+        let each: Vec<_> = records.iter().map(|r| (r.key(), r.value(), r.headers())).collect();
+        Ok(self.append(&each, topic, LOCK)?)
     }
 }
 
 impl Folder {
     fn append(
         &self,
-        pairs: &[(&[u8], &[u8])],
+        records: &[Outgoing<'_>],
         topic: &str,
         timeout: Duration,
     ) -> Result<(), FileFault> {
-        if pairs.is_empty() {
+        if records.is_empty() {
             return Ok(());
         }
         let home = OpenFolder::below(&self.dir, &self.dir.join(topic))?;
         let path = home.path(RECORDS);
         let fault = FileFault::io(&path, "writing");
         let mut lines = Vec::new();
-        for (key, value) in pairs {
+        for (key, value, headers) in records {
+            let headers: serde_json::Map<String, Value> =
+                headers.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
             let line = json!({
                 "key": String::from_utf8_lossy(key),
                 "value": BASE64.encode(value),
+                "headers": headers,
             });
             lines.extend_from_slice(line.to_string().as_bytes());
             lines.push(b'\n');
@@ -126,10 +132,35 @@ mod tests {
     use crate::file::FileFormat;
     use crate::file::test_files::FileRig;
 
+    #[test]
+    fn headers_stand_beside_the_seal_and_are_not_read_back() {
+        let rig = FileRig::new(FileFormat::JsonLines);
+        let folder = Folder { dir: rig.path("") };
+        rig.sovereign(&[]).admin().unwrap().create_topic("q", 1, 1, &[]).unwrap();
+        let stage = [("__connect.errors.stage", "TRANSFORMATION".into())];
+        folder.append(&[(b"in/0/7", b"sealed", &stage)], "q", LOCK).unwrap();
+        let line: Value =
+            serde_json::from_slice(&fs::read(rig.path("q/records.jsonl")).unwrap()).unwrap();
+        assert_eq!(line["headers"], json!({ "__connect.errors.stage": "TRANSFORMATION" }));
+        // A line of before there were any is read as well.
+        folder.append(&[(b"in/0/8", b"sealed", &[])], "q", LOCK).unwrap();
+        let mut lines = fs::read_to_string(rig.path("q/records.jsonl")).unwrap();
+        lines = lines.replace(",\"headers\":{}", "").replace("\"headers\":{},", "");
+        assert_eq!(lines.matches("headers").count(), 1);
+        fs::write(rig.path("q/records.jsonl"), lines).unwrap();
+        let mut read = Vec::new();
+        let mut each = |record: &RawRecord<'_>| {
+            read.push((record.value.map(<[u8]>::to_vec), record.headers.len()));
+            ControlFlow::Continue(())
+        };
+        scan(&folder.dir, "q", 0, &mut each).unwrap();
+        assert_eq!(read, vec![(Some(b"sealed".to_vec()), 0); 2]);
+    }
+
     /// It is written nowhere else, and waits for no frozen writer.
     #[test]
     fn a_quarantine_behind_a_link_or_a_lock_is_refused() {
-        const RECORD: [(&[u8], &[u8]); 1] = [(b"k", b"v")];
+        const RECORD: [Outgoing<'_>; 1] = [(b"k", b"v", &[])];
         let wait = Duration::from_millis(20);
         let rig = FileRig::new(FileFormat::JsonLines);
         let folder = Folder { dir: rig.path("") };

@@ -143,6 +143,10 @@ impl FileSink {
         if self.is_fenced(&own)? {
             return Ok(Published::Fenced);
         }
+        // It may have been frozen since it began. Behind this look nothing waits for anybody.
+        if let Err(why) = transaction.may_go() {
+            return Ok(Published::Ended(why));
+        }
         let last = match read_counter(&own)? {
             Some(last) => last,
             None => last_number(&home, &own)?,
@@ -172,6 +176,8 @@ impl FileSink {
 enum Published {
     Visible,
     Fenced,
+    /// It may not go out any more.
+    Ended(String),
     /// It may be there or not.
     Unknown(FileFault),
 }
@@ -180,6 +186,9 @@ impl Sink for FileSink {
     fn idle(&self) {}
 
     fn commit(self: Box<Self>, transaction: &Transaction<'_>) -> CommitOutcome {
+        if let Err(why) = transaction.may_go() {
+            return CommitOutcome::Ended(why);
+        }
         let records: Vec<OutRecord<'_>> = transaction.records().collect();
         let bytes = |record: &OutRecord<'_>| {
             record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len)
@@ -196,6 +205,7 @@ impl Sink for FileSink {
         match published {
             Ok(Published::Visible) => CommitOutcome::Committed(self),
             Ok(Published::Fenced) => CommitOutcome::Fenced,
+            Ok(Published::Ended(why)) => CommitOutcome::Ended(why),
             Ok(Published::Unknown(fault)) => CommitOutcome::Unknown(fault.to_string()),
             // The next holder removes what the one before prepares: that looks like any fault.
             Err(fault) => match self.home().and_then(|home| self.is_fenced(&home.folder(OWN)?)) {

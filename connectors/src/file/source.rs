@@ -5,14 +5,14 @@
 //! that was replaced, cut or edited below its position is found out before anything crosses.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use super::format::{Next, Reader, Row};
-use super::{FileFault, SovereignFolder};
+use super::{FileFault, SovereignFolder, looks};
 use crate::edge::{EdgeFault, Fetched, Polled, Source};
 
 type Chain = [u8; 32];
@@ -108,6 +108,13 @@ fn link(before: &Chain, row: &Row) -> Chain {
     digest.finalize().into()
 }
 
+fn others(path: &Path, next: i64) -> FileFault {
+    let what = format!(
+        "its first {next} records are not the ones that were read: it was replaced or edited"
+    );
+    FileFault::Changed { path: path.to_owned(), what }
+}
+
 /// See the module.
 pub(super) struct FileSource {
     folder: SovereignFolder,
@@ -179,15 +186,19 @@ impl Source for FileSource {
         Ok(())
     }
 
-    /// Reads the file through: its end is where it ends now.
+    /// Reads the file through, unless it is as it was: its end is where it ends now.
     fn watermarks(&self, topic: u32, partition: i32) -> Result<(i64, i64), EdgeFault> {
         let path = self.path(topic, partition)?;
-        let mut reader = self.folder.reader(&path)?;
-        let mut row = Row::default();
-        let mut high = 0;
-        while reader.next(&mut row)? == Next::Row {
-            high += 1;
-        }
+        let (name, looked) = self.folder.looked(&path);
+        let high = looks::rows(&name, looked, || {
+            let mut reader = self.folder.reader(&path)?;
+            let mut row = Row::default();
+            let mut high = 0;
+            while reader.next(&mut row)? == Next::Row {
+                high += 1;
+            }
+            Ok(high)
+        })?;
         Ok((0, high))
     }
 
@@ -217,14 +228,28 @@ impl Source for FileSource {
 
     fn expect(&mut self, topic: u32, partition: i32, mark: &str) -> Result<(), EdgeFault> {
         let track = self.track(topic, partition)?;
-        if track.mark(track.next).is_some_and(|chain| HEXLOWER.encode(chain) == mark) {
-            return Ok(());
+        match track.mark(track.next).is_some_and(|chain| HEXLOWER.encode(chain) == mark) {
+            true => Ok(()),
+            false => Err(others(&track.path, track.next).into()),
         }
-        let what = format!(
-            "its first {} records are not the ones that were read: it was replaced or edited",
-            track.next
-        );
-        Err(FileFault::Changed { path: track.path.clone(), what }.into())
+    }
+
+    fn stands(
+        &self,
+        (topic, partition): (u32, i32),
+        next: i64,
+        mark: &str,
+    ) -> Result<(), EdgeFault> {
+        let path = self.path(topic, partition)?;
+        let (name, looked) = self.folder.looked(&path);
+        let found = looks::mark(&name, next, looked, || {
+            let track = Track::open(&self.folder, path.clone(), next)?;
+            Ok(HEXLOWER.encode(&track.chain))
+        })?;
+        match found == mark {
+            true => Ok(()),
+            false => Err(others(&path, next).into()),
+        }
     }
 
     /// Nobody asks a file for its lag; what crossed need not be remembered any more.

@@ -28,8 +28,12 @@ const TIMEOUT: Duration = Duration::from_secs(6);
 pub struct Admin {
     zone: String,
     expected: String,
+    bootstrap: String,
     client: Arc<Detached<AdminClient<Watch>>>,
 }
+
+/// How much of the client's words about a broker is told.
+const CAUSE_CHARS_MAX: usize = 300;
 
 /// Clients that somebody of this process has open, by what each was made of.
 static SHARED: Mutex<Vec<(MadeOf, Weak<Detached<AdminClient<Watch>>>)>> = Mutex::new(Vec::new());
@@ -58,7 +62,7 @@ impl Admin {
         let known =
             all.iter().find(|(of, _)| *of == made_of).and_then(|(_, client)| client.upgrade());
         if let Some(client) = known {
-            return Ok(Self { zone: cluster.zone.clone(), expected: cluster.id.clone(), client });
+            return Ok(Self::with(cluster, client));
         }
         let made = Self::open(cluster)?;
         all.push((made_of, Arc::downgrade(&made.client)));
@@ -71,7 +75,20 @@ impl Admin {
     /// Properties or secrets that no client is made with.
     pub fn open(cluster: &ClusterConfig) -> Result<Self, KafkaFault> {
         let client = Arc::new(client::make(cluster, &client::admin(cluster)?)?);
-        Ok(Self { zone: cluster.zone.clone(), expected: cluster.id.clone(), client })
+        Ok(Self::with(cluster, client))
+    }
+
+    fn with(cluster: &ClusterConfig, client: Arc<Detached<AdminClient<Watch>>>) -> Self {
+        Self {
+            zone: cluster.zone.clone(),
+            expected: cluster.id.clone(),
+            bootstrap: cluster.bootstrap.clone(),
+            client,
+        }
+    }
+
+    pub(super) fn bootstrap(&self) -> &str {
+        &self.bootstrap
     }
 
     /// The id of the cluster that answers.
@@ -82,16 +99,24 @@ impl Admin {
         // librdkafka may miss that the id came while it begins to wait, and then waits all the
         // time it was given: so it is asked often, for a short while each time.
         let deadline = Instant::now() + TIMEOUT;
-        let mut id = None;
+        let (mut id, mut said) = (None, None);
         while id.is_none() && Instant::now() < deadline {
             id = ffi::cluster_id(self.client.inner(), Duration::from_millis(50));
-            ffi::forget_events(self.client.inner());
+            said = ffi::forget_events(self.client.inner()).or(said);
         }
-        id.ok_or_else(|| KafkaFault::Away {
+        let away = || KafkaFault::Away {
             zone: self.zone.clone(),
             what: "asking for the cluster's id",
-            code: "OperationTimedOut".to_owned(),
-        })
+            code: match said {
+                // Addresses and words of the system; of a file's settings it quotes none.
+                Some((code, text)) => {
+                    let text: String = text.chars().take(CAUSE_CHARS_MAX).collect();
+                    format!("at {}: {code:?}: {text}", self.bootstrap)
+                }
+                None => format!("at {}: OperationTimedOut", self.bootstrap),
+            },
+        };
+        id.ok_or_else(|| self.told(away()))
     }
 
     /// That the cluster that answers is the one `douane.yaml` names.
@@ -134,6 +159,15 @@ impl Admin {
         Ok(found.and_then(|(_, rights)| rights))
     }
 
+    /// A client that does not get through may never do so again (see [`super::pulse`]): nobody else is given it.
+    fn told(&self, fault: KafkaFault) -> KafkaFault {
+        if fault.is_away() {
+            let mut all = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|(_, client)| !std::ptr::eq(client.as_ptr(), Arc::as_ptr(&self.client)));
+        }
+        fault
+    }
+
     fn describe(
         &self,
         names: &[&str],
@@ -143,7 +177,9 @@ impl Admin {
         let found = ffi::describe_topics(self.client.inner(), names, with_rights, TIMEOUT);
         ffi::forget_events(self.client.inner());
         found.map_err(|no| match no {
-            NoAnswer::Code(code) => KafkaFault::of(&self.zone, WHAT, &KafkaError::AdminOp(code)),
+            NoAnswer::Code(code) => {
+                self.told(KafkaFault::of(&self.zone, WHAT, &KafkaError::AdminOp(code)))
+            }
             NoAnswer::Malformed(problem) => {
                 KafkaFault::Answer { zone: self.zone.clone(), what: WHAT, problem }
             }
@@ -239,18 +275,19 @@ fn options() -> AdminOptions {
 }
 
 fn topic_config(resource: &ConfigResource) -> Result<TopicConfig, &'static str> {
-    let text = |name: &str| {
-        resource.get(name).and_then(|entry| entry.value.clone()).ok_or("a setting is missing")
-    };
+    let text = |name: &str| resource.get(name).and_then(|entry| entry.value.clone());
     fn number<T: std::str::FromStr>(text: &str) -> Result<T, &'static str> {
         text.parse().map_err(|_| "a setting is no number in range")
     }
     Ok(TopicConfig {
-        max_message_bytes: number(&text("max.message.bytes")?)?,
-        min_insync_replicas: number(&text("min.insync.replicas")?)?,
-        cleanup_policy: text("cleanup.policy")?,
-        retention_ms: number(&text("retention.ms")?)?,
-        retention_bytes: number(&text("retention.bytes")?)?,
+        max_message_bytes: number(
+            &text("max.message.bytes").ok_or("`max.message.bytes` is missing")?,
+        )?,
+        min_insync_replicas: text("min.insync.replicas").as_deref().map(number).transpose()?,
+        cleanup_policy: text("cleanup.policy").ok_or("`cleanup.policy` is missing")?,
+        retention_ms: number(&text("retention.ms").ok_or("`retention.ms` is missing")?)?,
+        retention_bytes: text("retention.bytes").as_deref().map(number).transpose()?,
+        timestamp_type: text("message.timestamp.type"),
     })
 }
 
@@ -281,14 +318,68 @@ fn wait<T>(answer: impl Future<Output = Result<T, KafkaError>>) -> Result<T, Kaf
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::admin::{ConfigEntry, ConfigSource, OwnedResourceSpecifier};
+
     use super::super::cluster::{Sasl, SaslMechanism, plain};
     use super::*;
+
+    #[test]
+    fn a_setting_that_a_broker_leaves_out_is_missed_where_it_is_needed() {
+        const ALL: [(&str, &str); 6] = [
+            ("max.message.bytes", "1048588"),
+            ("cleanup.policy", "delete"),
+            ("retention.ms", "-1"),
+            ("min.insync.replicas", "2"),
+            ("retention.bytes", "-1"),
+            ("message.timestamp.type", "CreateTime"),
+        ];
+        let config = |settings: &[(&str, &str)]| {
+            let entry = |(name, value): &(&str, &str)| ConfigEntry {
+                name: (*name).to_owned(),
+                value: Some((*value).to_owned()),
+                source: ConfigSource::Default,
+                is_read_only: false,
+                is_default: true,
+                is_sensitive: false,
+            };
+            let specifier = OwnedResourceSpecifier::Topic("t".to_owned());
+            let entries = settings.iter().map(entry).collect();
+            topic_config(&ConfigResource { specifier, entries })
+        };
+        let whole = config(&ALL).unwrap();
+        let told = (whole.min_insync_replicas, whole.retention_bytes, whole.timestamp_type);
+        assert_eq!(told, (Some(2), Some(-1), Some("CreateTime".to_owned())));
+        let least = config(&ALL[..3]).unwrap();
+        let told = (least.min_insync_replicas, least.retention_bytes, least.timestamp_type);
+        assert_eq!(told, (None, None, None));
+        assert_eq!((least.max_message_bytes, least.retention_ms), (1_048_588, -1));
+        for needed in &ALL[..3] {
+            let others: Vec<_> = ALL.into_iter().filter(|setting| setting != needed).collect();
+            let said = config(&others).unwrap_err();
+            assert_eq!(said, format!("`{}` is missing", needed.0));
+        }
+        // What is there is what it must be, also where it might be left out.
+        let mut bad = ALL;
+        bad[3].1 = "many";
+        assert_eq!(config(&bad).unwrap_err(), "a setting is no number in range");
+    }
 
     #[test]
     fn a_name_with_a_zero_byte_bad_name() {
         let admin = Admin::open(&plain("127.0.0.1:1")).unwrap();
         let fault = admin.topic("a\0b").unwrap_err();
         assert!(matches!(fault, KafkaFault::Answer { .. }), "{fault}");
+    }
+
+    #[test]
+    fn who_does_not_answer_is_told_with_address_and_cause() {
+        let cluster = plain("127.0.0.1:1");
+        let fault = Admin::open(&cluster).unwrap().cluster_id().unwrap_err();
+        assert!(fault.is_away());
+        let said = fault.to_string();
+        for part in ["at 127.0.0.1:1: BrokerTransportFailure: ", "refused", "is it up"] {
+            assert!(said.contains(part), "{said}");
+        }
     }
 
     #[test]
@@ -322,6 +413,17 @@ mod tests {
         let gone = Arc::downgrade(&first.client);
         drop(first);
         assert!(gone.upgrade().is_none());
+    }
+
+    #[test]
+    fn a_client_that_reached_nobody_is_given_to_nobody_else() {
+        let cluster = plain("127.0.0.1:3");
+        let first = Admin::shared(&cluster).unwrap();
+        let same = |other: &Admin| Arc::ptr_eq(&first.client, &other.client);
+        assert!(same(&Admin::shared(&cluster).unwrap()), "the control");
+        assert!(first.topic("t").unwrap_err().is_away());
+        let next = Admin::shared(&cluster).unwrap();
+        assert!(!same(&next) && !same(&Admin::shared(&cluster).unwrap()));
     }
 
     #[test]

@@ -54,6 +54,9 @@ const PRODUCER: &[(&str, &str)] = &[
     ("queue.buffering.max.kbytes", "32768"),
 ];
 
+/// As the table has it, for records that are not larger.
+const QUEUE_KBYTES: usize = 32_768;
+
 const TRANSACTIONAL: &[(&str, &str)] = &[
     ("transaction.timeout.ms", "10000"),
     // librdkafka keeps back the third line within 30 s that tells of a failed connection in the
@@ -123,6 +126,9 @@ pub(crate) fn size(config: &mut ClientConfig, message_bytes_max: usize) {
     let largest = message_bytes_max.clamp(1_000, 1_000_000_000);
     config.set("message.max.bytes", largest.to_string());
     config.set("batch.size", largest.min(MESSAGE_BYTES).saturating_sub(512).to_string());
+    // A record that is larger than the whole queue finds it full for ever, and empty as well.
+    let queue_kbytes = QUEUE_KBYTES.max(largest.div_ceil(1_024) + 1_024);
+    config.set("queue.buffering.max.kbytes", queue_kbytes.to_string());
 }
 
 /// A client for questions about topics and the cluster.
@@ -210,6 +216,7 @@ pub(crate) fn make<C: Inner>(
     config: &ClientConfig,
 ) -> Result<Detached<C>, KafkaFault> {
     let zone = &cluster.zone;
+    ffi::keep_heap();
     let client: C = config
         .create_with_context(Watch::new(zone))
         .map_err(|e| KafkaFault::of(zone, "making a client", &e))?;

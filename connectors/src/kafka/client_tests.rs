@@ -6,6 +6,26 @@ fn value(config: &ClientConfig, name: &str) -> String {
 }
 
 #[test]
+fn a_record_as_large_as_its_topic_takes_has_room_in_the_queue() {
+    let cluster = plain("127.0.0.1:1");
+    let send = |message_bytes_max, bytes: usize| {
+        let mut config = producer(&cluster).unwrap();
+        size(&mut config, message_bytes_max);
+        let producer: BaseProducer = config.create().unwrap();
+        let (value, out) = (vec![0; bytes], rdkafka::producer::BaseRecord::<(), _>::to("t"));
+        producer.send(out.payload(&value)).map_err(|(error, _)| error.rdkafka_error_code())
+    };
+    assert_eq!(send(64 << 20, 40 << 20), Ok(()));
+    assert_eq!(send(64 << 20, (64 << 20) - 1_024), Ok(()));
+    // What is larger than the topic takes is too large, and not a full queue.
+    let too_large = rdkafka::error::RDKafkaErrorCode::MessageSizeTooLarge;
+    assert_eq!(send(64 << 20, 65 << 20), Err(Some(too_large)));
+    let mut config = producer(&cluster).unwrap();
+    size(&mut config, MESSAGE_BYTES);
+    assert_eq!(value(&config, "queue.buffering.max.kbytes"), "32768");
+}
+
+#[test]
 fn fixed_settings_are_as_delivery_needs_them() {
     let cluster = plain("127.0.0.1:1");
     let sink = transactional(&cluster, "t").unwrap();

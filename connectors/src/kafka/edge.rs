@@ -44,7 +44,8 @@ impl Sovereign for Cluster {
         each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
     ) -> Result<(), EdgeFault> {
         let reach = Reach::LastStable;
-        super::scan_unless(stop, &self.0, topic, partition, from, reach, timeout, each)?;
+        super::scan_unless(stop, &self.0, topic, partition, from, reach, timeout, each)
+            .map_err(|fault| fault.at(&self.0.bootstrap))?;
         Ok(())
     }
 }
@@ -73,7 +74,8 @@ impl Global for Cluster {
         partition: i32,
         timeout: Duration,
     ) -> Result<Option<KeyAndValue>, EdgeFault> {
-        Ok(super::read_last(&self.0, topic, partition, timeout)?)
+        Ok(super::read_last(&self.0, topic, partition, timeout)
+            .map_err(|fault| fault.at(&self.0.bootstrap))?)
     }
 }
 
@@ -86,7 +88,8 @@ impl edge::Topics for Cluster {
         timeout: Duration,
     ) -> Result<(i64, i64), EdgeFault> {
         let reach = if whole { Reach::HighWatermark } else { Reach::LastStable };
-        Ok(super::position::extent(&self.0, topic, partition, reach, timeout)?)
+        Ok(super::position::extent(&self.0, topic, partition, reach, timeout)
+            .map_err(|fault| fault.at(&self.0.bootstrap))?)
     }
 
     fn read(
@@ -97,7 +100,8 @@ impl edge::Topics for Cluster {
         timeout: Duration,
         each: &mut dyn FnMut(&RawRecord<'_>) -> ControlFlow<()>,
     ) -> Result<i64, EdgeFault> {
-        Ok(super::position::scan_on(&self.0, topic, partition, from, timeout, each)?)
+        Ok(super::position::scan_on(&self.0, topic, partition, from, timeout, each)
+            .map_err(|fault| fault.at(&self.0.bootstrap))?)
     }
 
     fn note(
@@ -107,7 +111,8 @@ impl edge::Topics for Cluster {
         next: &[i64],
         timeout: Duration,
     ) -> Result<(), EdgeFault> {
-        Ok(super::group::note(&self.0, group, topic, next, timeout)?)
+        Ok(super::group::note(&self.0, group, topic, next, timeout)
+            .map_err(|fault| fault.at(&self.0.bootstrap))?)
     }
 }
 
@@ -117,19 +122,19 @@ impl edge::Admin for Admin {
     }
 
     fn topics(&self, names: &[&str]) -> Result<Vec<Option<TopicIdentity>>, EdgeFault> {
-        Ok(Admin::topics(self, names)?)
+        Ok(Admin::topics(self, names).map_err(|fault| fault.at(self.bootstrap()))?)
     }
 
     fn rights(&self, name: &str) -> Result<Option<Rights>, EdgeFault> {
-        Ok(Admin::rights(self, name)?)
+        Ok(Admin::rights(self, name).map_err(|fault| fault.at(self.bootstrap()))?)
     }
 
     fn names(&self) -> Result<Vec<String>, EdgeFault> {
-        Ok(Admin::names(self)?)
+        Ok(Admin::names(self).map_err(|fault| fault.at(self.bootstrap()))?)
     }
 
     fn topic_config(&self, name: &str) -> Result<TopicConfig, EdgeFault> {
-        Ok(Admin::topic_config(self, name)?)
+        Ok(Admin::topic_config(self, name).map_err(|fault| fault.at(self.bootstrap()))?)
     }
 
     fn create_topic(
@@ -139,7 +144,8 @@ impl edge::Admin for Admin {
         replication: i32,
         settings: &[(&str, &str)],
     ) -> Result<Created, EdgeFault> {
-        Ok(Admin::create_topic(self, name, partitions, replication, settings)?)
+        Ok(Admin::create_topic(self, name, partitions, replication, settings)
+            .map_err(|fault| fault.at(self.bootstrap()))?)
     }
 }
 
@@ -150,6 +156,10 @@ impl edge::Source for Source {
 
     fn poll(&mut self, timeout: Duration) -> Polled<'_> {
         Source::poll(self, timeout)
+    }
+
+    fn reached(&mut self) -> Vec<(u32, i32, i64)> {
+        Source::reached(self)
     }
 
     fn pause(&mut self, topic: u32, partition: i32) -> Result<(), EdgeFault> {
@@ -185,5 +195,20 @@ impl edge::Source for Source {
 impl edge::Quarantine for QuarantineProducer {
     fn send(&mut self, records: &[Sealed], topic: &str) -> Result<(), EdgeFault> {
         Ok(QuarantineProducer::send(self, records, topic)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cluster::plain;
+    use super::*;
+    use crate::edge::Topics as _;
+
+    #[test]
+    fn who_does_not_answer_is_told_with_the_address() {
+        let cluster = Cluster(plain("127.0.0.1:1"));
+        let fault = cluster.extent("t", 0, true, Duration::from_millis(300)).unwrap_err();
+        assert!(fault.is_away(), "{fault}");
+        assert!(fault.to_string().contains("no answer (at 127.0.0.1:1: "), "{fault}");
     }
 }

@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
-use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use super::client::{Claims, secret};
 use super::cluster::ClusterConfig;
@@ -21,6 +21,20 @@ pub struct Expiry {
     /// Unknown for a token.
     pub begins: Option<Timestamp>,
     pub ends: Timestamp,
+}
+
+impl Expiry {
+    /// From when on it is said that it ends.
+    pub fn soon(&self) -> Timestamp {
+        soon(self.begins, self.ends)
+    }
+}
+
+/// From when on it is said that something ends: a fifth of its time before, at most a week.
+pub fn soon(begins: Option<Timestamp>, ends: Timestamp) -> Timestamp {
+    const WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
+    let fifth = begins.map_or(SignedDuration::ZERO, |begins| ends.duration_since(begins) / 5);
+    ends.checked_sub(fifth.min(WEEK)).unwrap_or(ends)
 }
 
 /// Of the client certificate and the token, where there are any that can be read.
@@ -139,6 +153,15 @@ mod tests {
         let (cert_file, key_file) = (Some(SERVER.into()), Some("k".into()));
         cluster.tls = Some(Tls { ca_file: "ca".into(), cert_file, key_file });
         assert_eq!(expiries(&cluster).len(), 1);
+    }
+
+    #[test]
+    fn it_is_said_a_fifth_of_its_time_before_and_at_most_a_week() {
+        let ends = at("2026-06-11T00:00:00Z");
+        let soon = |begins: Option<&str>| soon(begins.map(at), ends).to_string();
+        assert_eq!(soon(Some("2026-06-10T00:00:00Z")), "2026-06-10T19:12:00Z");
+        assert_eq!(soon(Some("2025-06-11T00:00:00Z")), "2026-06-04T00:00:00Z");
+        assert_eq!(soon(None), "2026-06-11T00:00:00Z");
     }
 
     #[test]

@@ -68,6 +68,16 @@ impl KafkaFault {
         matches!(self, Self::Away { .. } | Self::Unfinished { .. } | Self::Token { .. })
     }
 
+    /// With the address that nobody answers at.
+    pub(crate) fn at(self, bootstrap: &str) -> Self {
+        match self {
+            Self::Away { zone, what, code } => {
+                Self::Away { zone, what, code: format!("at {bootstrap}: {code}") }
+            }
+            other => other,
+        }
+    }
+
     pub(crate) fn of(zone: &str, what: &'static str, error: &KafkaError) -> Self {
         let code = code_of(error);
         let zone = zone.to_owned();

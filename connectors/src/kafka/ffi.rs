@@ -9,6 +9,7 @@
 )]
 
 use std::ffi::{CStr, CString};
+use std::sync::Once;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -40,6 +41,31 @@ impl<T> Drop for Owned<T> {
 
 fn owned<T>(pointer: *mut T, free: unsafe extern "C" fn(*mut T)) -> Result<Owned<T>, NoAnswer> {
     if pointer.is_null() { Err(NoAnswer::Malformed("null")) } else { Ok(Owned(pointer, free)) }
+}
+
+/// Has the C library keep what librdkafka gives back, for the next batch: it comes and goes by the
+/// megabyte, and each page that was returned to the system is cleared again when it is touched next.
+///
+/// glibc's `mallopt(3)`. Rust's own values lie elsewhere; with another C library nothing is set.
+pub(super) fn keep_heap() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        #[cfg(target_env = "gnu")]
+        for (parameter, value) in [
+            // Blocks up to this size lie in the heap and not in a mapping of their own. It is the
+            // largest that a 64-bit glibc takes.
+            (libc::M_MMAP_THRESHOLD, 32 << 20),
+            // Free bytes at a heap's end that are not returned.
+            (libc::M_TRIM_THRESHOLD, 16 << 20),
+            // No lists of small free blocks: each request of a kilobyte, as a record is, would
+            // first go through all of them.
+            (libc::M_MXFAST, 0),
+        ] {
+            // SAFETY: two integers go in and one comes out. 0 means that the parameter stays as it
+            // was, which costs time and nothing else.
+            unsafe { libc::mallopt(parameter, value) };
+        }
+    });
 }
 
 /// Milliseconds as C has them.
@@ -96,21 +122,38 @@ pub(super) fn set_token<C: ClientContext>(
     }
 }
 
-/// Throws away what has gathered in the client's own queue: log lines that nobody polls for.
-pub(super) fn forget_events<C: ClientContext>(client: &Client<C>) {
+/// Throws away what has gathered in the client's own queue: log lines that nobody polls for. What
+/// it said last of a broker, its code and its words, is given back.
+pub(super) fn forget_events<C: ClientContext>(
+    client: &Client<C>,
+) -> Option<(RDKafkaErrorCode, String)> {
     const AT_MOST: usize = 10_000;
+    let mut said = None;
     // SAFETY: the queue is counted up by `get_main` and down by `Owned`; each event is ours.
     unsafe {
         let queue = sys::rd_kafka_queue_get_main(client.native_ptr());
-        let Ok(queue) = owned(queue, sys::rd_kafka_queue_destroy) else { return };
+        let Ok(queue) = owned(queue, sys::rd_kafka_queue_destroy) else { return said };
         for _ in 0..AT_MOST {
             let event = sys::rd_kafka_queue_poll(queue.0, 0);
             if event.is_null() {
-                return;
+                break;
+            }
+            // Its text lives as long as the event. That all brokers are down says less than why one is.
+            let code: RDKafkaErrorCode = sys::rd_kafka_event_error(event).into();
+            if sys::rd_kafka_event_type(event) == sys::RD_KAFKA_EVENT_ERROR
+                && code != RDKafkaErrorCode::AllBrokersDown
+            {
+                let text = sys::rd_kafka_event_error_string(event);
+                let text = match text.is_null() {
+                    true => String::new(),
+                    false => CStr::from_ptr(text).to_string_lossy().into_owned(),
+                };
+                said = Some((code, text));
             }
             sys::rd_kafka_event_destroy(event);
         }
     }
+    said
 }
 
 /// What stands for a header name that is no UTF-8: no list of known names has it.

@@ -2,6 +2,7 @@
 //! among the members, and nothing is read from them. Whoever is dealt a partition is to do what it
 //! stands for; that nobody else can is not decided here but by fencing.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -10,10 +11,13 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
+use super::admin::Admin;
 use super::client::{self, Isolation};
 use super::cluster::ClusterConfig;
 use super::fault::KafkaFault;
+use super::pulse::{self, Pulse};
 use super::watch::{Detached, Watch};
+use crate::control_switch;
 
 /// A member that is not heard of for so long is none: what it was dealt goes to others. Brokers
 /// take no less, unless they are told to.
@@ -38,7 +42,19 @@ pub type Listener = Box<dyn Fn(Dealt) + Send + Sync>;
 /// A member of a group.
 pub struct Member {
     consumer: Detached<BaseConsumer<Rebalances>>,
-    zone: String,
+    cluster: ClusterConfig,
+    topic: String,
+    pulse: RefCell<Pulse>,
+}
+
+/// What a member heard of its cluster.
+#[derive(Debug)]
+pub enum Standing {
+    Fine,
+    /// It goes on by itself.
+    Trouble(KafkaFault),
+    /// The cluster is there, and this client does not reach it: another is to take its place.
+    Deaf(KafkaFault),
 }
 
 impl Member {
@@ -70,13 +86,43 @@ impl Member {
             config.create_with_context(context).map_err(fault)?;
         client::identify(cluster, consumer.client())?;
         consumer.subscribe(&[topic]).map_err(fault)?;
-        Ok(Self { consumer: Detached::new(consumer), zone: cluster.zone.clone() })
+        let (cluster, topic) = (cluster.clone(), topic.to_owned());
+        Ok(Self { consumer: Detached::new(consumer), cluster, topic, pulse: RefCell::default() })
     }
 
-    /// Takes part, for that long. Gives what troubles the client, which goes on by itself.
-    pub fn poll(&self, at_most: Duration) -> Option<KafkaFault> {
-        let error = self.consumer.poll(at_most)?.err()?;
-        Some(KafkaFault::of(&self.zone, "taking part in a group", &error))
+    /// Takes part, for that long. A client that had trouble is asked whether it still reaches anybody.
+    pub fn poll(&self, at_most: Duration) -> Standing {
+        match self.consumer.poll(at_most) {
+            Some(Err(error)) => {
+                let fault = KafkaFault::of(&self.cluster.zone, "taking part in a group", &error);
+                if fault.is_away() {
+                    self.pulse.borrow_mut().doubt();
+                }
+                Standing::Trouble(fault)
+            }
+            None if self.pulse.borrow_mut().missed(at_most) => self.stands(),
+            _ => Standing::Fine,
+        }
+    }
+
+    fn stands(&self) -> Standing {
+        let zone = &self.cluster.zone;
+        let reaches = || match control_switch::deaf_member() {
+            true => Err(KafkaFault::Answer {
+                zone: zone.clone(),
+                what: "asking for a broker",
+                problem: "it is not to hear the answer",
+            }),
+            false => pulse::reaches_a_broker(self.consumer.client(), zone, &self.topic),
+        };
+        let Err(fault) = reaches() else { return Standing::Fine };
+        let another = Admin::open(&self.cluster).and_then(|admin| admin.topic(&self.topic));
+        if another.is_err() {
+            self.pulse.borrow_mut().doubt();
+            return Standing::Trouble(fault);
+        }
+        // It may have come back in between.
+        reaches().map_or_else(Standing::Deaf, |()| Standing::Fine)
     }
 
     /// Gives back what it was dealt, and says so: others have it at once. Whether that was done in

@@ -12,11 +12,12 @@ mod fault;
 mod ffi;
 mod group;
 pub mod member;
-#[cfg(all(test, feature = "kafka-tests"))]
+#[cfg(test)]
 pub(crate) mod on_kafka;
 mod places;
 pub mod position;
 pub mod properties;
+mod pulse;
 pub mod quarantine;
 pub mod records;
 pub mod sink;
@@ -27,10 +28,10 @@ pub use admin::Admin;
 pub use cluster::{ClusterConfig, Sasl, SaslMechanism, Tls, TopicSettings};
 pub use edge::Cluster;
 pub use fault::KafkaFault;
-pub use member::{Dealt, Member};
+pub use member::{Dealt, Member, Standing};
 pub use position::{OwnedRecord, Reach, first_record, read_last, scan, scan_unless};
 pub use properties::{PropertyFault, check_properties};
 pub use quarantine::QuarantineProducer;
-pub use records::{Records, Told, WriteFault, Writer};
+pub use records::{KeyedRecord, LastWins, Records, WriteFault, Writer};
 pub use sink::Sink;
 pub use source::{Message, Source};

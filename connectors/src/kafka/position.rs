@@ -392,7 +392,7 @@ mod tests {
         let cluster = plain(&mock.bootstrap_servers());
         let value = [0; 100];
         let mut producer = QuarantineProducer::open(&cluster, client::MESSAGE_BYTES).unwrap();
-        producer.send_pairs((0..count).map(|_| (&b"k"[..], &value[..])), "t").unwrap();
+        producer.send_pairs((0..count).map(|_| (&b"k"[..], Some(&value[..]))), "t").unwrap();
         let (timeout, mut slow) = (Duration::from_secs(2), 0);
         let mut given = Vec::new();
         let reached = scan_on(&cluster, "t", 0, 0, timeout, &mut |record| {

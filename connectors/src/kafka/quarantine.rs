@@ -3,8 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use douane_gate::{Destination, Sealed};
+use douane_gate::{ClearHeader, Destination, Sealed};
 use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::client;
@@ -16,6 +17,9 @@ const WHAT: &str = "writing to quarantine";
 
 /// Longer than `message.timeout.ms`, after which the client itself gives up.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// Key, value and headers of one record.
+type Outgoing<'a> = (&'a [u8], Option<&'a [u8]>, &'a [ClearHeader]);
 
 /// An idempotent producer to the sovereign cluster. Only quarantined records go through it.
 ///
@@ -56,12 +60,21 @@ impl QuarantineProducer {
                 problem: "a record sealed for another place",
             });
         }
-        self.send_pairs(records.iter().map(|record| (record.key(), record.value())), topic)
+        let each = records.iter();
+        self.send_each(each.map(|r| (r.key(), Some(r.value()), r.headers())), topic)
     }
 
     pub(super) fn send_pairs<'a>(
         &mut self,
-        records: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        pairs: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+        topic: &str,
+    ) -> Result<(), KafkaFault> {
+        self.send_each(pairs.map(|(key, value)| (key, value, &[][..])), topic)
+    }
+
+    fn send_each<'a>(
+        &mut self,
+        records: impl Iterator<Item = Outgoing<'a>>,
         topic: &str,
     ) -> Result<(), KafkaFault> {
         let producer = match self.producer.take() {
@@ -87,15 +100,20 @@ fn producer(
 fn send_all<'a>(
     producer: &BaseProducer<Watch>,
     zone: &str,
-    records: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    records: impl Iterator<Item = Outgoing<'a>>,
     topic: &str,
 ) -> Result<(), KafkaFault> {
     let deadline = Instant::now() + DRAIN;
-    for (number, (key, value)) in records.enumerate() {
+    for (number, (key, value, headers)) in records.enumerate() {
         loop {
-            let out = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, number)
-                .key(key)
-                .payload(value);
+            let mut out = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, number).key(key);
+            out.payload = value;
+            if !headers.is_empty() {
+                let space = OwnedHeaders::new_with_capacity(headers.len());
+                out.headers = Some(headers.iter().fold(space, |all, (name, value)| {
+                    all.insert(Header { key: name, value: Some(value.as_bytes()) })
+                }));
+            }
             match producer.send(out) {
                 Ok(()) => break,
                 Err((error, _)) if super::sink::is_queue_full(&error) => {
@@ -142,7 +160,7 @@ mod tests {
         let large = vec![0; 2_000_000];
         let send = |message_bytes_max| {
             let mut producer = QuarantineProducer::open(&cluster, message_bytes_max).unwrap();
-            producer.send_pairs([(&b"k"[..], &large[..])].into_iter(), "q")
+            producer.send_pairs([(&b"k"[..], Some(&large[..]))].into_iter(), "q")
         };
         send(3_000_000).unwrap();
         // The control: the client's bound is the topic's, not the client's own.

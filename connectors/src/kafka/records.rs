@@ -13,10 +13,10 @@ use super::fault::KafkaFault;
 use super::position;
 use super::quarantine::QuarantineProducer;
 use super::sink::{Outgoing, Sink};
-use crate::edge::{CommitOutcome, KeyAndValue, SinkFault, TopicIdentity};
+use crate::edge::{CommitOutcome, SinkFault, TopicIdentity};
 
 /// A key, and its value or a tombstone.
-pub type Record = (Vec<u8>, Option<Vec<u8>>);
+pub type KeyedRecord = (Vec<u8>, Option<Vec<u8>>);
 
 /// Why records were not written, or may not have been.
 #[derive(Debug, thiserror::Error)]
@@ -118,9 +118,9 @@ impl Records {
     ///
     /// # Errors
     /// Settings that no client is made with.
-    pub fn told(&self, topic: &str) -> Result<Told, KafkaFault> {
+    pub fn last_wins(&self, topic: &str) -> Result<LastWins, KafkaFault> {
         let producer = QuarantineProducer::open(&self.cluster, super::client::MESSAGE_BYTES)?;
-        Ok(Told { producer, topic: topic.to_owned() })
+        Ok(LastWins { producer, topic: topic.to_owned() })
     }
 }
 
@@ -137,7 +137,7 @@ impl Writer {
     ///
     /// # Errors
     /// After any of them the writer is of no more use.
-    pub fn commit(&mut self, records: &[Record]) -> Result<(), WriteFault> {
+    pub fn commit(&mut self, records: &[KeyedRecord]) -> Result<(), WriteFault> {
         let Some((last, first)) = records.split_last() else { return Ok(()) };
         let Some(sink) = self.sink.take() else {
             return Err(WriteFault::NotWritten("the link broke with an earlier commit".to_owned()));
@@ -155,7 +155,9 @@ impl Writer {
             CommitOutcome::CommittedButSuspect => Ok(()),
             CommitOutcome::Fenced => Err(WriteFault::Fenced),
             CommitOutcome::Unknown(why) => Err(WriteFault::Unknown(why)),
-            CommitOutcome::Aborted(why) => Err(WriteFault::NotWritten(why)),
+            CommitOutcome::Late(why) | CommitOutcome::Ended(why) | CommitOutcome::Aborted(why) => {
+                Err(WriteFault::NotWritten(why))
+            }
             CommitOutcome::Refused { code, .. } => Err(WriteFault::NotWritten(code.to_owned())),
         }
     }
@@ -168,7 +170,7 @@ impl Writer {
     }
 }
 
-fn outgoing<'a>((key, value): &'a Record, topic: &'a str, partition: i32) -> Outgoing<'a> {
+fn outgoing<'a>((key, value): &'a KeyedRecord, topic: &'a str, partition: i32) -> Outgoing<'a> {
     Outgoing {
         topic,
         partition,
@@ -179,19 +181,19 @@ fn outgoing<'a>((key, value): &'a Record, topic: &'a str, partition: i32) -> Out
     }
 }
 
-/// See [`Records::told`].
-pub struct Told {
+/// See [`Records::last_wins`].
+pub struct LastWins {
     producer: QuarantineProducer,
     topic: String,
 }
 
-impl Told {
+impl LastWins {
     /// Writes all, durably.
     ///
     /// # Errors
     /// Any of them may then be there or not; sending all again is right.
-    pub fn send(&mut self, records: &[KeyAndValue]) -> Result<(), KafkaFault> {
-        let pairs = records.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
+    pub fn send(&mut self, records: &[KeyedRecord]) -> Result<(), KafkaFault> {
+        let pairs = records.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
         self.producer.send_pairs(pairs, &self.topic)
     }
 }

@@ -18,8 +18,10 @@ use crate::edge::{self, SinkFault, Transaction};
 /// the time of the processor.
 const CHUNK: (usize, usize) = (5_000, 4 << 20);
 
-/// Longer than `message.timeout.ms`, after which the client itself gives up.
-const DRAIN: Duration = Duration::from_secs(9);
+/// From the beginning of a transaction until all of it is acknowledged. Longer than
+/// `message.timeout.ms`, after which the client itself gives up; shorter than
+/// `transaction.timeout.ms`, after which the target does, and calls it fencing.
+const ACKNOWLEDGED: Duration = Duration::from_secs(9);
 
 /// EndTxn: longer than `transaction.timeout.ms`, after which nothing is left to commit.
 const END: Duration = Duration::from_secs(12);
@@ -91,12 +93,12 @@ impl Sink {
         Ok(Self { producer })
     }
 
-    #[cfg(all(test, feature = "kafka-tests"))]
+    #[cfg(test)]
     pub(super) fn of(producer: Detached<BaseProducer<Watch>>) -> Self {
         Self { producer }
     }
 
-    #[cfg(all(test, feature = "kafka-tests"))]
+    #[cfg(test)]
     pub(super) fn producer(&self) -> &BaseProducer<Watch> {
         &self.producer
     }
@@ -106,6 +108,18 @@ impl Sink {
         records: impl Iterator<Item = Outgoing<'a>>,
         position: &Outgoing<'_>,
     ) -> CommitOutcome {
+        self.transact_while(&|| Ok(()), records, position)
+    }
+
+    fn transact_while<'a>(
+        self,
+        may_go: &dyn Fn() -> Result<(), String>,
+        records: impl Iterator<Item = Outgoing<'a>>,
+        position: &Outgoing<'_>,
+    ) -> CommitOutcome {
+        if let Err(why) = may_go() {
+            return CommitOutcome::Ended(why);
+        }
         let watch = self.producer.context().clone();
         self.listen();
         // Lines from before this point are of no transaction: nothing was under way.
@@ -114,7 +128,12 @@ impl Sink {
         if let Err(stop) = self.send_all(records, position) {
             return self.abort(stop);
         }
+        // It may have been frozen since it began. Behind this look nothing waits for anybody.
+        if let Err(why) = may_go() {
+            return self.abort(Stop::Ended(why));
+        }
         // Crash here: the records lie in the target, uncommitted; the next holder aborts them.
+        control_switch::wait_at("end-txn");
         let committed = self.producer.commit_transaction(END);
         // Crash here: the position in the target says whether it was committed.
         self.listen();
@@ -138,30 +157,36 @@ impl Sink {
         position: &Outgoing<'_>,
     ) -> Result<(), Stop> {
         self.producer.begin_transaction().map_err(|e| Stop::of(&e))?;
+        let deadline = Instant::now() + ACKNOWLEDGED;
         let mut records = records.peekable();
         let (mut count, mut queued, mut bytes) = (0, 0, 0);
         while let Some(record) = records.next() {
             // The last one is the manifest: it goes when all it tells of is there.
             if queued >= CHUNK.0 || bytes >= CHUNK.1 || records.peek().is_none() {
-                self.drain(count)?;
+                self.drain(count, deadline)?;
                 (queued, bytes) = (0, 0);
             }
             queued += 1;
             bytes += record.value.map_or(0, <[u8]>::len);
-            self.send(&record, count)?;
+            self.send(&record, count, deadline)?;
             count += 1;
         }
-        self.drain(count)?;
+        self.drain(count, deadline)?;
         if count > 0 {
             // Crash here: the records lie in the target, uncommitted and without a position.
             control_switch::die_at("sent");
         }
-        self.send(position, count)?;
-        self.drain(count)
+        self.send(position, count, deadline)?;
+        self.drain(count, deadline)?;
+        if count > 0 {
+            // Crash here: all of it lies in the target, and the transaction is not committed.
+            control_switch::die_at("positioned");
+            control_switch::wait_at("positioned");
+        }
+        Ok(())
     }
 
-    fn send(&self, record: &Outgoing<'_>, number: usize) -> Result<(), Stop> {
-        let mut deadline = None;
+    fn send(&self, record: &Outgoing<'_>, number: usize, deadline: Instant) -> Result<(), Stop> {
         let mut out = BaseRecord::<[u8], [u8], usize>::with_opaque_to(record.topic, number)
             .partition(record.partition);
         out.key = record.key;
@@ -185,9 +210,8 @@ impl Sink {
             if !is_queue_full(&error) {
                 return Err(Stop::of(&error));
             }
-            let now = Instant::now();
-            if now >= *deadline.get_or_insert(now + DRAIN) {
-                return Err(Stop::Outside("the queue stays full".to_owned()));
+            if Instant::now() >= deadline {
+                return Err(Stop::Late("the queue stays full".to_owned()));
             }
             out = back;
             self.producer.poll(Duration::ZERO);
@@ -197,8 +221,7 @@ impl Sink {
 
     /// Waits until everything sent is acknowledged. The wrapper's own flush polls in steps of
     /// 100 ms, and its poll never returns early. `position` is the number that is no record's.
-    fn drain(&self, position: usize) -> Result<(), Stop> {
-        let deadline = Instant::now() + DRAIN;
+    fn drain(&self, position: usize, deadline: Instant) -> Result<(), Stop> {
         loop {
             self.producer.poll(Duration::ZERO);
             if let Some(stop) = Stop::after(&self.producer.context().failures(), position) {
@@ -208,7 +231,7 @@ impl Sink {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                return Err(Stop::Outside("records are not acknowledged".to_owned()));
+                return Err(Stop::Late("records are not acknowledged in time".to_owned()));
             }
             thread::sleep(Duration::from_millis(1));
         }
@@ -229,7 +252,7 @@ impl Sink {
     fn abort(self, stop: Stop) -> CommitOutcome {
         // Only a courtesy to readers, who would wait for the timeout: the next fence aborts it
         // anyway. On a broken link it would be one more request that may come late.
-        if let Stop::Refused(..) = stop {
+        if let Stop::Refused(..) | Stop::Ended(_) = stop {
             self.producer.purge(PurgeConfig::default().queue().inflight());
             let deadline = Instant::now() + ABORT;
             while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
@@ -245,6 +268,8 @@ impl Sink {
             _ if fenced => CommitOutcome::Fenced,
             Stop::Fenced => CommitOutcome::Fenced,
             Stop::Refused(index, code) => CommitOutcome::Refused { index, code },
+            Stop::Late(why) => CommitOutcome::Late(why),
+            Stop::Ended(why) => CommitOutcome::Ended(why),
             Stop::Outside(why) => CommitOutcome::Aborted(why),
         }
     }
@@ -276,7 +301,7 @@ impl edge::Sink for Sink {
             timestamp_ms: Some(record.timestamp_ms),
             headers: record.headers,
         });
-        self.transact(records, &position).boxed()
+        self.transact_while(&|| transaction.may_go(), records, &position).boxed()
     }
 }
 
@@ -284,7 +309,10 @@ impl edge::Sink for Sink {
 enum Stop {
     Fenced,
     Refused(Option<usize>, &'static str),
+    Late(String),
     Outside(String),
+    /// It may not go out any more.
+    Ended(String),
 }
 
 impl Stop {
@@ -303,8 +331,16 @@ impl Stop {
                 Self::Refused((failures.refused_count == 1).then_some(first), why)
             }
             _ if is_fencing_code(code) => Self::Fenced,
-            _ if number == position => Self::Outside(format!("position: {code:?}")),
-            _ => Self::Outside(format!("{} records: {code:?}", failures.count)),
+            _ => {
+                let why = match number == position {
+                    true => format!("position: {code:?}"),
+                    false => format!("{} records: {code:?}", failures.count),
+                };
+                match code {
+                    RDKafkaErrorCode::MessageTimedOut => Self::Late(why),
+                    _ => Self::Outside(why),
+                }
+            }
         })
     }
 }
@@ -340,6 +376,35 @@ mod tests {
         cluster.properties.insert("debug".to_owned(), "all".to_owned());
         let fault = Sink::fence(&cluster, "t", Duration::from_millis(300));
         assert!(matches!(fault.err(), Some(SinkFault::Settings(_))));
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_in_time_is_late_and_other_trouble_is_not() {
+        use rdkafka_sys::RDKafkaRespErr as E;
+        let mock = MockCluster::new(1).unwrap();
+        mock.create_topic("data", 1, 1).unwrap();
+        let cluster = plain(&mock.bootstrap_servers());
+        let out = |value| Outgoing {
+            topic: "data",
+            partition: 0,
+            key: None,
+            value: Some(value),
+            timestamp_ms: Some(1),
+            headers: &[],
+        };
+        let fence = || Sink::fence(&cluster, "t", Duration::from_secs(20)).unwrap();
+        let sink = fence();
+        let refused = E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        mock.request_errors(RDKafkaApiKey::Produce, &[refused]);
+        let outcome = sink.transact([out(&b"1"[..])].into_iter(), &out(b"p"));
+        assert!(matches!(outcome, CommitOutcome::Aborted(_)), "{outcome:?}");
+        let sink = fence();
+        // Only what is answered late: a link that is slow looks the same from here.
+        mock.broker_round_trip_time(1, Duration::from_secs(60)).unwrap();
+        let began = Instant::now();
+        let outcome = sink.transact([out(&b"1"[..])].into_iter(), &out(b"p"));
+        assert!(matches!(outcome, CommitOutcome::Late(_)), "{outcome:?}");
+        assert!(began.elapsed() < Duration::from_secs(10), "before the target calls it fencing");
     }
 
     #[test]

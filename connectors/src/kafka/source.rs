@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use douane_schemas::record::RawRecord;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -14,6 +14,7 @@ use super::cluster::ClusterConfig;
 use super::fault::{self, KafkaFault};
 use super::ffi;
 use super::places::{self, Places, State, Track};
+use super::pulse::{self, Pulse};
 use super::watch::{Detached, Watch};
 use crate::edge::{Fetched, Polled};
 
@@ -63,6 +64,7 @@ impl<'a> Message<'a> {
 pub struct Source {
     consumer: Detached<BaseConsumer<Watch>>,
     places: Places,
+    pulse: Pulse,
 }
 
 impl Source {
@@ -86,7 +88,7 @@ impl Source {
             search: false,
             known_resets: 0,
         };
-        Ok(Self { consumer, places })
+        Ok(Self { consumer, places, pulse: Pulse::default() })
     }
 
     /// Reads these partitions from these offsets, and no others: (index of the topic, partition,
@@ -97,9 +99,7 @@ impl Source {
     pub fn assign(&mut self, places: &[(u32, i32, i64)]) -> Result<(), KafkaFault> {
         self.places.tracks = places
             .iter()
-            .map(|(topic, partition, next)| {
-                ((*topic, *partition), Track { next: *next, state: State::Flowing })
-            })
+            .map(|(topic, partition, next)| ((*topic, *partition), Track::new(*next)))
             .collect();
         self.places.lost.clear();
         self.assign_tracks()
@@ -107,6 +107,7 @@ impl Source {
 
     fn assign_tracks(&mut self) -> Result<(), KafkaFault> {
         let places = &mut self.places;
+        places.forget(&self.consumer);
         let fault = |e: &KafkaError| KafkaFault::of(&places.zone, "assigning partitions", e);
         let mut list = TopicPartitionList::new();
         for ((topic, partition), track) in &places.tracks {
@@ -130,9 +131,10 @@ impl Source {
     /// The next record, loss or trouble within `timeout`.
     ///
     /// Offsets of one partition only grow, and may jump: markers of transactions, aborted
-    /// records and compacted ones are not given.
+    /// records and compacted ones are not given. A client that gives nothing for long is asked whether
+    /// it still reaches anybody, and is `Broken` where it does not.
     pub fn poll(&mut self, timeout: Duration) -> Polled<'_> {
-        let Self { consumer, places } = self;
+        let Self { consumer, places, pulse } = self;
         if places.search
             && let Err(fault) = places.find_lost(consumer)
         {
@@ -155,18 +157,40 @@ impl Source {
                 None => {
                     let now = Instant::now();
                     left = deadline.get_or_insert(now + timeout).saturating_duration_since(now);
-                    if left.is_zero() {
-                        return Polled::Idle;
+                    if !left.is_zero() {
+                        continue;
                     }
+                    if pulse.missed(timeout)
+                        && let Some(topic) = places.topics.first()
+                        && let Err(fault) =
+                            pulse::reaches_a_broker(consumer.client(), &places.zone, topic)
+                    {
+                        return Polled::Broken(fault.to_string());
+                    }
+                    return Polled::Idle;
                 }
-                Some(Err(error)) => return places.trouble(consumer, &error),
+                Some(Err(error)) => {
+                    if fault::code_of(&error) == Some(RDKafkaErrorCode::AllBrokersDown) {
+                        pulse.doubt();
+                    }
+                    return places.trouble(consumer, &error);
+                }
                 Some(Ok(message)) => {
+                    pulse.felt();
                     if let Some(topic) = places.take(&message) {
                         return Polled::Record(Fetched::Kafka(Message::new(topic, message)));
                     }
                 }
             }
         }
+    }
+
+    /// See [`crate::edge::Source::reached`].
+    pub fn reached(&mut self) -> Vec<(u32, i32, i64)> {
+        self.places.advance(&self.consumer);
+        let tracks = self.places.tracks.iter();
+        let flowing = tracks.filter(|(_, track)| track.state == State::Flowing);
+        flowing.map(|((topic, partition), track)| (*topic, *partition, track.next)).collect()
     }
 
     /// Gives no more of a partition until [`Self::resume_at`].
@@ -194,10 +218,12 @@ impl Source {
     /// # Errors
     /// `Refused` for a partition that is not assigned.
     pub fn resume_at(&mut self, topic: u32, partition: i32, offset: i64) -> Result<(), KafkaFault> {
+        // Offsets that its neighbours have passed may be gone from the log.
+        self.places.advance(&self.consumer);
         let Some(track) = self.places.tracks.get_mut(&(topic, partition)) else {
             return Err(self.not_assigned());
         };
-        *track = Track { next: offset, state: State::Flowing };
+        (track.next, track.state) = (offset, State::Flowing);
         self.assign_tracks()
     }
 
@@ -279,7 +305,7 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
-    use rdkafka::error::RDKafkaErrorCode;
+    use rdkafka::mocking::MockCluster;
 
     use super::super::cluster::plain;
     use super::*;
@@ -288,7 +314,7 @@ mod tests {
     fn errors_that_leave_something_out_break_and_others_do_not() {
         use RDKafkaErrorCode as C;
         let mut source = Source::open(&plain("127.0.0.1:1"), "g", &["t".to_owned()]).unwrap();
-        let Source { consumer, places } = &mut source;
+        let Source { consumer, places, .. } = &mut source;
         let mut said = |code| match places.trouble(consumer, &KafkaError::MessageConsumption(code))
         {
             Polled::Broken(_) => "broken",
@@ -307,11 +333,35 @@ mod tests {
     fn a_reset_that_no_position_explains_breaks() {
         let mut source = Source::open(&plain("127.0.0.1:1"), "g", &["t".to_owned()]).unwrap();
         let reset = KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset);
-        let Source { consumer, places } = &mut source;
+        let Source { consumer, places, .. } = &mut source;
         assert!(matches!(places.trouble(consumer, &reset), Polled::Trouble(_)));
         // No partition is assigned, so none can be the one: it is not passed over.
         assert!(matches!(source.poll(Duration::ZERO), Polled::Broken(_)));
         assert!(matches!(source.poll(Duration::ZERO), Polled::Idle));
+    }
+
+    /// What librdkafka says where it struck its brokers off, and where they are away.
+    #[test]
+    fn who_gives_nothing_and_reaches_nobody_breaks_and_who_only_gives_nothing_does_not() {
+        let mock = MockCluster::new(1).unwrap();
+        mock.create_topic("t", 1, 1).unwrap();
+        let cluster = plain(&mock.bootstrap_servers());
+        let mut source = Source::open(&cluster, "g", &["t".to_owned()]).unwrap();
+        source.assign(&[(0, 0, 0)]).unwrap();
+        let mut polled = |for_s| {
+            let until = Instant::now() + Duration::from_secs(for_s);
+            let mut broke = None;
+            while broke.is_none() && Instant::now() < until {
+                if let Polled::Broken(why) = source.poll(Duration::from_millis(100)) {
+                    broke = Some(why);
+                }
+            }
+            broke
+        };
+        assert_eq!(polled(12), None, "a quiet one that was asked");
+        drop(mock);
+        let why = polled(25).expect("nobody is there");
+        assert!(why.contains("asking for a broker"), "{why}");
     }
 
     #[test]

@@ -233,6 +233,7 @@ fn a_registry_that_hangs_or_is_gone_bad_peer() {
     let mut registry = registry.with_timeout(Duration::from_millis(200));
     let fault = registry.schema(1).unwrap_err();
     assert!(matches!(fault, RegistryFault::Unreachable { reason: "time-out", .. }), "{fault}");
+    assert!(fault.to_string().contains(" at http://127.0.0.1:"), "{fault}");
     assert!(matches!(registry.schema_text(1), Err(Away(_))));
     drop(listener);
     let fault = registry.schema(1).unwrap_err();

@@ -47,6 +47,20 @@ fn what_is_sealed_opens_in_its_place_only() {
     }
 }
 
+/// Without a gate it is sealed as with one, and by the same keys only.
+#[test]
+fn a_position_is_sealed_by_its_keys_only() {
+    let (position, quarantine, blind) = keys();
+    let sealed = |key, blind| seal_position((key, blind), 2, "layout", b"offsets", &place());
+    let value = sealed(&position, &blind).unwrap();
+    let as_a_gate = seal(&position, &blind, HERE, "layout", b"offsets", &place()).unwrap();
+    assert_eq!((value.value(), value.key()), (as_a_gate.value(), as_a_gate.key()));
+    assert_eq!(value.destination(), HERE);
+    for (key, blind) in [(&quarantine, &blind), (&position, &quarantine)] {
+        assert!(matches!(sealed(key, blind), Err(GateFault::KeyPurpose { .. })));
+    }
+}
+
 #[test]
 fn a_changed_byte_anywhere_does_not_open() {
     let (position, _, blind) = keys();

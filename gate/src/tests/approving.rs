@@ -1,5 +1,6 @@
 //! What passes, and what is stamped: bytes, order, partitions, headers, manifest, seals.
 
+use douane_ledger::bundle::{self, Bundle, Part};
 use douane_ledger::canonical;
 use douane_ledger::dsse::Envelope;
 use douane_ledger::log::{Head, JournalId, RefusedEntry, SpanEntry};
@@ -12,9 +13,12 @@ use super::fixture::{
 };
 use crate::murmur2::murmur2;
 use crate::{
-    Approved, Destination, Evidence, Gate, GateFault, HEADER_MANIFEST, HEADER_TRACEPARENT,
-    SealContext, Target, open, open_evidence, quarantine_key, read_quarantined,
+    Approved, Cause, Destination, Evidence, Gate, GateFault, HEADER_MANIFEST, HEADER_TRACEPARENT,
+    RefusedBy, SealContext, Target, open, open_evidence, quarantine_key, read_quarantined,
 };
+
+/// When the right to write was looked at.
+const AT_MS: i64 = 1_760_000_123_456;
 
 fn evidence() -> Evidence {
     Evidence {
@@ -36,6 +40,7 @@ fn evidence() -> Evidence {
         schema_ids: vec![7],
         key_ids: vec!["00".repeat(16)],
         previous: None,
+        at_ms: AT_MS,
     }
 }
 
@@ -73,9 +78,8 @@ fn records_leave_sorted_by_source_with_the_manifest_last() {
     let last = records[4];
     assert_eq!((last.topic, last.partition), ("training.customers.manifests", 0));
     assert_eq!(last.key, Some("ab".repeat(16).as_bytes()));
-    // 0: the client library puts the time of sending. A time of the source may be long past the
-    // manifests' retention.
-    assert_eq!(last.timestamp_ms, 0);
+    // Not a time of the source, which may be long past the topic's retention.
+    assert_eq!(last.timestamp_ms, AT_MS);
     assert!(last.headers.is_empty());
 }
 
@@ -225,6 +229,49 @@ fn the_order_of_the_source_is_in_the_digest() {
 }
 
 #[test]
+fn a_bundle_of_another_pipeline_or_topic_is_not_signed() {
+    let gate = table().gate();
+    let release = table().release();
+    let part = Part {
+        checkpoint: "douane/p/control\n1\nAAAA\n".into(),
+        consistency: Vec::new(),
+        cosigned: None,
+        manifest: None,
+    };
+    let bundle = Bundle {
+        v: bundle::FORMAT,
+        topic: target(&release).topic,
+        pipeline: release.pipeline.clone(),
+        number: 1,
+        previous: None,
+        at_ms: 7_200_000,
+        every_ms: 3_600_000,
+        logs: vec![part.clone()],
+    };
+    let bundled = gate.bundle(&bundle).unwrap();
+    let record = bundled.record();
+    assert_eq!((record.key, record.timestamp_ms), (Some(&b"bundle/1"[..]), 7_200_000));
+    assert_eq!((record.topic, record.headers.len()), (&*target(&release).manifest_topic, 0));
+    let envelope = Envelope::from_bytes(record.value.unwrap()).unwrap();
+    let signed = bundle::verify(&envelope, &[manifest_key().verifying_key()]).unwrap();
+    assert_eq!(signed.predicate, bundle);
+    for foreign in [
+        Bundle { pipeline: "another".into(), ..bundle.clone() },
+        Bundle { topic: "another".into(), ..bundle.clone() },
+    ] {
+        assert_eq!(gate.bundle(&foreign).err(), Some(GateFault::ForeignBundle));
+    }
+    let torn = Bundle { number: 2, ..bundle.clone() };
+    assert!(matches!(gate.bundle(&torn).err(), Some(GateFault::Bundle(_))));
+    let checkpoint = format!("{}{}", part.checkpoint, "x".repeat(2 << 20));
+    let large = Bundle { logs: vec![Part { checkpoint, ..part }], ..bundle };
+    assert_eq!(
+        gate.bundle(&large).err(),
+        Some(GateFault::Bundle("is larger than a record may be"))
+    );
+}
+
+#[test]
 fn a_batch_of_another_release_is_not_stamped() {
     let good = table();
     let mut gate_one = good.gate();
@@ -259,7 +306,7 @@ fn a_transaction_in_which_nothing_crosses_has_a_manifest() {
     assert_eq!(approved.records().count(), 1);
     let manifest = signed(&approved);
     assert!(manifest.subjects.is_empty());
-    assert_eq!(approved.manifest().timestamp_ms, 0);
+    assert_eq!(approved.manifest().timestamp_ms, AT_MS);
 }
 
 #[test]
@@ -347,8 +394,9 @@ fn positions_and_quarantine_records_are_sealed_and_read_back() {
         value: Some(&value),
         headers: &[],
     };
+    let cause = Cause { by: RefusedBy::Gate, code: "gate_fpe" };
     for (bytes_max, whole) in [(1 << 20, true), (2_000, false)] {
-        let sealed = gate.seal_quarantine(&record, "crm", "gate_fpe", bytes_max, &place()).unwrap();
+        let sealed = gate.seal_quarantine(&record, "crm", cause, bytes_max, &place()).unwrap();
         assert!(sealed.value().len() < bytes_max);
         let key = quarantine_key("crm", 2, 8812);
         assert_eq!(sealed.key(), key.as_bytes());
@@ -358,5 +406,54 @@ fn positions_and_quarantine_records_are_sealed_and_read_back() {
         assert_eq!((read.offset, read.code.as_str()), (8812, "gate_fpe"));
         assert_eq!(read.record.is_some(), whole);
         assert!(read.record.is_none_or(|record| record.value == Some(value.clone())));
+        // Beside it stand place and cause as Kafka Connect names them, and nothing of the record.
+        let headers: Vec<(&str, &str)> =
+            sealed.headers().iter().map(|(name, value)| (*name, value.as_ref())).collect();
+        let expected = [
+            ("__connect.errors.topic", "crm"),
+            ("__connect.errors.partition", "2"),
+            ("__connect.errors.offset", "8812"),
+            ("__connect.errors.connector.name", "customers"),
+            ("__connect.errors.task.id", "1"),
+            ("__connect.errors.stage", "TASK_PUT"),
+            ("__connect.errors.class.name", "douane.gate"),
+            ("__connect.errors.exception.class.name", "gate_fpe"),
+            ("__connect.errors.exception.message", "the gate does not let the row cross"),
+        ];
+        assert_eq!(headers, expected);
+        let beside: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let bytes = sealed.value().len() + sealed.key().len() + beside;
+        assert!(bytes < bytes_max);
+        // The control: a topic that has no room for the headers gets no whole record.
+        let short = gate.seal_quarantine(&record, "crm", cause, bytes, &place()).unwrap();
+        assert!(!whole || short.value().len() < sealed.value().len());
+    }
+}
+
+#[test]
+fn what_a_decoder_refuses_names_the_converter_that_connect_would() {
+    for (by, code, stage) in [
+        (RefusedBy::Decoder, "malformed_key", "KEY_CONVERTER"),
+        (RefusedBy::Decoder, "missing_key", "KEY_CONVERTER"),
+        (RefusedBy::Decoder, "too_many_headers", "HEADER_CONVERTER"),
+        (RefusedBy::Decoder, "malformed_value", "VALUE_CONVERTER"),
+        (RefusedBy::Decoder, "out_of_range", "VALUE_CONVERTER"),
+        (RefusedBy::Stage, "out_of_range", "TRANSFORMATION"),
+        (RefusedBy::Target, "too_large", "KAFKA_PRODUCE"),
+    ] {
+        let record = RawRecord {
+            topic: 0,
+            partition: 0,
+            offset: 1,
+            timestamp_ms: 5,
+            key: None,
+            value: None,
+            headers: &[],
+        };
+        let cause = Cause { by, code };
+        let sealed = table().gate().seal_quarantine(&record, "crm", cause, 2_000, &place());
+        let sealed = sealed.unwrap();
+        let found = sealed.headers().iter().find(|(name, _)| name.ends_with(".stage"));
+        assert_eq!(found.map(|(_, value)| value.as_ref()), Some(stage), "{code}");
     }
 }

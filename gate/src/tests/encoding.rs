@@ -15,7 +15,7 @@ use douane_ledger::release::Shape;
 use serde_json::{Value, json};
 
 use super::fixture::{Case, Table, column, gate, table, texts};
-use crate::{Passed, RefusalReason, avro_schema};
+use crate::{FirstUnlike, Passed, RefusalReason, There, Unlike, avro_schema};
 
 /// A public column of every type a leaf can have.
 fn every_type() -> Table {
@@ -83,6 +83,57 @@ fn passed(table: &Table, format: &str) -> Passed {
     let passed = table.through(&mut gate(&release).unwrap()).unwrap();
     assert_eq!(passed.refused(), []);
     passed
+}
+
+/// What lies in the partition of the first record.
+fn there(passed: &Passed) -> (i32, Vec<There>) {
+    let partition = passed.rows().next().unwrap().partition;
+    let own = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+    let mine = passed.rows().filter(|row| row.partition == partition);
+    (partition, mine.map(|row| (row.timestamp_ms, own(row.key), own(row.value))).collect())
+}
+
+#[test]
+fn the_first_record_that_is_not_as_it_lies_there_is_named_with_its_column() {
+    let table = every_type();
+    let json = passed(&table, "json");
+    let (partition, same) = there(&json);
+    let first = |there: &[There]| json.first_unlike(partition, there);
+    assert_eq!(first(&same), None);
+    let other = |change: &dyn Fn(&mut There)| {
+        let mut there = same.clone();
+        change(&mut there[0]);
+        let FirstUnlike { index, row, what } = first(&there).unwrap();
+        assert!(index == 0 && row.is_some());
+        what
+    };
+    assert_eq!(other(&|there| there.0 += 1), Unlike::Time);
+    assert_eq!(other(&|there| there.1 = None), Unlike::Key);
+    assert_eq!(other(&|there| there.2 = None), Unlike::Value(None), "a tombstone");
+    for name in ["c3", "c6", "c29"] {
+        let what = other(&|there| {
+            let mut row: Value = serde_json::from_slice(there.2.as_ref().unwrap()).unwrap();
+            row[name] = "another".into();
+            there.2 = Some(row.to_string().into_bytes());
+        });
+        assert_eq!(what, Unlike::Value(Some(name.to_owned())));
+    }
+    // One too many, before it and behind it; and none.
+    let more = (7, None, Some(b"{}".to_vec()));
+    let not_made = |there: &[There], index| {
+        assert_eq!(first(there), Some(FirstUnlike { index, row: None, what: Unlike::NotMade }));
+    };
+    not_made(&[std::slice::from_ref(&more), &same].concat(), 0);
+    not_made(&[&same[..], &[more]].concat(), same.len());
+    let none = first(&[]).unwrap();
+    assert!(none.index == 0 && none.row.is_some() && none.what == Unlike::NotThere);
+    // Of Avro no column is told.
+    let avro = passed(&table, "avro");
+    let (partition, mut there) = there(&avro);
+    assert_eq!(avro.first_unlike(partition, &there), None);
+    there[0].2.as_mut().unwrap().push(0);
+    let what = avro.first_unlike(partition, &there).map(|unlike| unlike.what);
+    assert_eq!(what, Some(Unlike::Value(None)));
 }
 
 #[test]

@@ -402,6 +402,7 @@ impl Table {
             leaves: leaves.collect(),
             key: self.keys.iter().map(|case| case.column.clone()).collect(),
             columns: self.columns.iter().map(|case| case.column.clone()).collect(),
+            domains: Vec::new(),
             changes: self.changes.clone(),
             overrides: vec![Override {
                 name: "notes".into(),

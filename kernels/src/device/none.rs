@@ -1,6 +1,8 @@
 //! A build without a GPU: there is none to open.
 
-use super::{Adapter, Cause, Choice, Job, NoGpu};
+use std::time::Duration;
+
+use super::{Adapter, Cause, Choice, Clock, Job, NoGpu};
 
 pub(crate) enum Gpu {}
 
@@ -14,6 +16,14 @@ impl Gpu {
     }
 
     pub(super) fn provoke(&self, _cause: Option<Cause>) {
+        match *self {}
+    }
+
+    pub(super) fn begin(&self, _clock: Option<Clock>) {
+        match *self {}
+    }
+
+    pub(super) fn busy(&self) -> Duration {
         match *self {}
     }
 

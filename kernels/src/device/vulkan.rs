@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use wgpu::{BufferUsages, ErrorFilter};
 
-use super::{Adapter, Cause, Choice, Job, NoGpu, Shader};
+use super::{Adapter, Cause, Choice, Clock, Job, NoGpu, Shader};
 
 #[cfg(test)]
 pub(crate) use wgpu::naga;
@@ -27,6 +27,8 @@ pub(crate) struct Gpu {
     lost: Arc<AtomicBool>,
     pipelines: RefCell<HashMap<(&'static str, &'static str), wgpu::ComputePipeline>>,
     provoked: Cell<Option<Cause>>,
+    clock: Cell<Option<Clock>>,
+    busy: Cell<Duration>,
 }
 
 impl Gpu {
@@ -59,7 +61,8 @@ impl Gpu {
             is_software: info.device_type == wgpu::DeviceType::Cpu,
         };
         let (pipelines, provoked) = (RefCell::default(), Cell::new(None));
-        Ok(Self { adapter, device, queue, lost, pipelines, provoked })
+        let (clock, busy) = (Cell::new(None), Cell::default());
+        Ok(Self { adapter, device, queue, lost, pipelines, provoked, clock, busy })
     }
 
     pub(super) fn adapter(&self) -> &Adapter {
@@ -70,9 +73,27 @@ impl Gpu {
         self.provoked.set(cause);
     }
 
+    /// A batch comes, whose jobs are timed by this clock.
+    pub(super) fn begin(&self, clock: Option<Clock>) {
+        self.clock.set(clock);
+    }
+
+    /// How long jobs took since this was asked last.
+    pub(super) fn busy(&self) -> Duration {
+        self.busy.take()
+    }
+
     /// # Errors
     /// Whatever went wrong: nothing of the output is used then.
     pub(crate) fn run(&self, job: &Job<'_>) -> Result<Vec<u32>, Cause> {
+        let Some(clock) = self.clock.get() else { return self.run_untimed(job) };
+        let began = clock();
+        let ran = self.run_untimed(job);
+        self.busy.set(self.busy.get() + clock().saturating_sub(began));
+        ran
+    }
+
+    fn run_untimed(&self, job: &Job<'_>) -> Result<Vec<u32>, Cause> {
         let provoked = self.provoked.take();
         let filters = [ErrorFilter::Validation, ErrorFilter::OutOfMemory, ErrorFilter::Internal];
         let scopes = filters.map(|filter| self.device.push_error_scope(filter));

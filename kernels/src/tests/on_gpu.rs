@@ -1,5 +1,8 @@
 //! Not one byte differs between a Vulkan device and the twins.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use super::words;
 use crate::alias_table::{AliasTable, Variance};
 use crate::device::{Cause, Gpu, Shader};
@@ -48,6 +51,30 @@ fn blocks_are_those_of_rfc_8439_there_too() {
         same("blocks", &gpu, |on| chacha20::run(on, &KEY, u32::MAX - 5, [1, 2, 3], count).unwrap());
     }
     assert!(chacha20::run(&gpu, &KEY, 0, [0; 3], chacha20::BLOCKS_MAX + 1).is_err());
+}
+
+/// A clock that is a second on whenever somebody looks at it.
+fn clock() -> Duration {
+    static LOOKS: AtomicU64 = AtomicU64::new(0);
+    Duration::from_secs(LOOKS.fetch_add(1, Ordering::Relaxed))
+}
+
+#[test]
+fn jobs_are_timed_and_what_the_twin_does_is_not() {
+    let second = Duration::from_secs(1);
+    let draw = |on: &Device| noise::run(on, &KEY, &table(100, 1), 1, 0, 1_000).unwrap().on;
+    let timed = gpu().timed(clock);
+    assert_eq!((draw(&timed), timed.busy()), (On::Gpu, second));
+    assert_eq!(timed.busy(), Duration::ZERO, "it was said");
+    timed.provoke(Cause::Timeout);
+    assert_eq!(draw(&timed), On::CpuInstead(Cause::Timeout));
+    assert_eq!(timed.busy(), second, "what failed was there too");
+    // Opened anew it is timed all the same.
+    assert_eq!((draw(&timed), timed.busy()), (On::Gpu, second));
+    for none in [gpu(), Device::cpu().timed(clock)] {
+        draw(&none);
+        assert_eq!(none.busy(), Duration::ZERO, "control: {none:?}");
+    }
 }
 
 #[test]

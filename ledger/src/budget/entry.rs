@@ -148,7 +148,7 @@ pub struct Reserve {
     pub noise_key: String,
     /// SHA-256 of each statistic's noise table, hexadecimal, in the statistics' order.
     pub tables: Vec<String>,
-    /// Name and version of the software.
+    /// Name, version and digest of the software.
     pub software: String,
 }
 

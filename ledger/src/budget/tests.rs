@@ -523,3 +523,48 @@ proptest! {
         }
     }
 }
+
+/// Entries as somebody would write them who does not ask the account: the verifier finds what none can be.
+#[test]
+fn the_verifier_takes_no_account_that_cannot_be_bad_charges() {
+    let open = |life| {
+        let mut open = opening("p", weeks(), 100);
+        open.caps.rho_life = life;
+        Entry::Open(open)
+    };
+    let charge = |day, rho| Entry::Reserve(reserve("p", day, rho));
+    let renamed = |day| Entry::Reserve(Reserve { digest: "cd".repeat(32), ..reserve("p", day, 1) });
+    let for_ever = Entry::Open(opening("p", Level::UnitLifetime, 50));
+    for (entries, expected) in [
+        // The controls: a cap is reached, and none is stated.
+        (vec![open(Some(60)), charge(0, 30), charge(1, 30)], None),
+        (vec![open(None), charge(0, 90), charge(1, 90)], None),
+        // A cap that comes later binds what comes later.
+        (vec![open(None), charge(0, 90), open(Some(60))], None),
+        (vec![open(None), charge(0, 0)], Some((1, "charges nothing"))),
+        (vec![charge(0, 1)], Some((0, "not open"))),
+        (vec![open(None), renamed(0)], Some((1, "not open"))),
+        (vec![open(None), charge(0, 1), charge(0, 1)], Some((2, "charged before"))),
+        (vec![open(Some(60)), charge(0, 30), charge(1, 31)], Some((2, "for life"))),
+        (vec![for_ever, charge(0, 30), charge(1, 21)], Some((2, "for life"))),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let mut log = Log::take_over(home.path(), SPACE, None, keys()).unwrap();
+        for entry in &entries {
+            log.append(entry).unwrap();
+        }
+        let head = log.sync().unwrap();
+        drop(log);
+        let expect = Expect { head: Some(head), ..Expect::default() };
+        let report = verify::log(&home.path().join(SPACE), &expect).unwrap();
+        let found: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+        match expected {
+            None => assert!(found.is_empty(), "{found:?}"),
+            Some((index, why)) => {
+                let named = format!("entry {index}: ");
+                let is_it = |found: &String| found.starts_with(&named) && found.ends_with(why);
+                assert!(matches!(&found[..], [one] if is_it(one)), "{expected:?}: {found:?}");
+            }
+        }
+    }
+}

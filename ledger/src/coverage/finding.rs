@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::bundles::Broken;
 use super::releases::Doubt;
 
 /// The most findings that are kept; all are counted.
@@ -42,6 +43,14 @@ pub enum Finding {
          all those before it"
     )]
     Vanished { id: String, offset: i64 },
+    #[error("{at}: bundle {number} {why}")]
+    Bundle { at: At, number: u64, why: Broken },
+    #[error("{topic}: {}", stale(.at_ms, .since_ms))]
+    Stale { topic: String, at_ms: Option<u64>, since_ms: u64 },
+    #[error("{log}: the newest bundle has no line of witness {witness} that is new enough")]
+    NotCosigned { log: String, witness: String },
+    #[error("the bundle {digest} of the earlier answer is not there now")]
+    BundleVanished { digest: String },
     #[error(
         "{topic}: the log of manifests begins at offset {low}: what lay before was deleted, and \
          nothing shows what it was"
@@ -82,7 +91,10 @@ impl Finding {
             Self::Doubled { .. } => "doubled",
             Self::Gap { .. } => "gap",
             Self::Forked { .. } => "forked",
-            Self::Vanished { .. } => "vanished",
+            Self::Bundle { why, .. } => why.code(),
+            Self::Stale { .. } => "stale",
+            Self::NotCosigned { .. } => "not_cosigned",
+            Self::Vanished { .. } | Self::BundleVanished { .. } => "vanished",
             Self::Cut { .. } => "cut",
             Self::Release { why, .. } => why.code(),
             Self::NoManifest { .. } => "no_manifest",
@@ -94,6 +106,16 @@ impl Finding {
             Self::Retired { .. } => "retired",
             Self::Order { .. } => "order",
         }
+    }
+}
+
+fn stale(at_ms: &Option<u64>, since_ms: &u64) -> String {
+    match at_ms {
+        None => "no bundle is there".to_owned(),
+        Some(at) => format!(
+            "the newest bundle is {} s older than it may be: newer ones were taken out, or none was made",
+            since_ms.saturating_sub(*at) / 1_000
+        ),
     }
 }
 

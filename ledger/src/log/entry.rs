@@ -65,6 +65,12 @@ pub enum Entry {
         /// The leaf it is about, in printable form.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         leaf: Option<String>,
+        /// Further leaves of the record that it is about.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        others: Vec<String>,
+        /// How many there are beside those.
+        #[serde(default, skip_serializing_if = "is_no_more")]
+        more: u32,
         /// Registry id of the schema it was found in.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         schema_id: Option<u32>,
@@ -122,6 +128,18 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         overrides: Vec<String>,
     },
+    /// A bundle of checkpoints goes out. Written before it; of several with one number the last went, or
+    /// none yet: what is outside says the layout in the target.
+    Bundled {
+        /// From 1.
+        #[serde(with = "text_u64")]
+        number: u64,
+        /// SHA-256 of its payload, hexadecimal.
+        digest: String,
+        /// Its tick, in milliseconds since the epoch.
+        #[serde(with = "text_u64")]
+        at_ms: u64,
+    },
     /// All of a one-shot release's span has crossed or was set aside: nothing else ever crosses under it.
     Closed {
         /// Its digest.
@@ -176,6 +194,10 @@ pub enum Entry {
         keys: u32,
         /// Digest of the certificate.
         certificate: String,
+        /// When, as the certificate says it: RFC 3339 in UTC. Empty in an entry of before it was
+        /// written down.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        at: String,
         /// By whom.
         by: String,
         /// For people; names no subject.
@@ -449,6 +471,10 @@ pub struct SourceDigest {
     pub partition: i32,
     /// Of rows BLAKE3 in its keyed mode, of statistics a chain of HMAC-SHA-256; hexadecimal.
     pub mac: String,
+}
+
+fn is_no_more(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A leaf as it stands in journals and bundles: canonical JSON.

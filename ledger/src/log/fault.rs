@@ -7,15 +7,25 @@ use super::{ENTRY_BYTES_MAX, JournalId};
 /// Why the log does not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerFault {
-    /// What the position names is not here: restore the newest backup of the ledger.
-    #[error("ledger lost: {why}; expected at least {size} entries in journal {journal}")]
+    /// What the position names is not here, and cannot be made again.
+    #[error(
+        "ledger lost: {why}; expected at least {size} entries in journal {journal}\n  next: put the newest \
+         ledger back; where none goes so far, go on under another name, in a sink topic of its own"
+    )]
     LedgerLost { why: &'static str, journal: JournalId, size: u64 },
     /// The journals' home lost what it began with: restore it from a backup.
-    #[error("ledger lost: the home of the journals begins at offset {first}, and it began at 0")]
+    #[error(
+        "ledger lost: the home of the journals begins at offset {first}, and it began at 0\n  next: put \
+         the topic back as it was; where nobody has it, go on under another name, in a sink topic of its own"
+    )]
     HomeCut { first: u64 },
     /// The ledger knows of commits that the target's position does not: the target was rolled
     /// back or replaced. Going on would write the same records again.
-    #[error("target rolled back: position covers {covered} entries, the ledger says more: {why}")]
+    #[error(
+        "target rolled back: position covers {covered} entries, the ledger says more: {why}\n  next: bring \
+         back the target that is newer; a second copy of everything is another pipeline, with a name and a \
+         sink topic of its own"
+    )]
     TargetRolledBack { covered: u64, why: &'static str },
     /// The ledger says void, the position says committed: data is outside that the ledger denies.
     #[error("intent {index} is void in the ledger and committed in the target")]

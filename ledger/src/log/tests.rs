@@ -75,6 +75,8 @@ pub(crate) fn held(offset: i64) -> Entry {
         reason: "unknown leaf".into(),
         code: "unknown_leaf".into(),
         leaf: Some("after.x".into()),
+        others: vec!["after.y".into()],
+        more: 2,
         schema_id: None,
     }
 }

@@ -517,11 +517,12 @@ pub(super) fn check(release: &Release) -> Result<(), &'static str> {
         release.columns.len(),
         release.key.len(),
         release.leaves.len(),
+        release.domains.len(),
         release.overrides.len(),
         release.source.topics.len(),
     ];
     if counts.iter().any(|count| *count > PARTS_MAX) {
-        return Err("more than 10000 columns, leaves, topics or overrides");
+        return Err("more than 10000 columns, leaves, domains, topics or overrides");
     }
     if release.pipeline.is_empty() || release.purpose.is_empty() {
         return Err("pipeline or purpose is empty");

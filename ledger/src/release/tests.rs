@@ -65,6 +65,7 @@ pub(crate) fn release() -> Release {
             column("card", Shape::Mask { keep_first: 0, keep_last: 4, fill: '*' }),
             column("born", Shape::Year),
         ],
+        domains: vec![],
         changes: Changes::default(),
         overrides: vec![],
         policy: Policy { version: 1, digest: "cd".repeat(32) },

@@ -31,6 +31,19 @@ pub(super) fn published_note(files: &dyn Files, expect: &Expect) -> io::Result<O
     files.find("tlog/checkpoint")
 }
 
+/// Whether there is a checkpoint now, where none was.
+pub(super) fn published_meanwhile(files: &dyn Files) -> io::Result<bool> {
+    for _ in 0..FIRST_CHECKPOINT_TRIES {
+        if files.find("tlog/checkpoint")?.is_some() {
+            return Ok(true);
+        }
+        if !files.wait() {
+            break;
+        }
+    }
+    Ok(false)
+}
+
 fn has_tiles(files: &dyn Files) -> bool {
     files.list("tlog/tile").is_ok()
 }

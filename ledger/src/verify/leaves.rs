@@ -1,5 +1,5 @@
 //! Leaves as untyped JSON: canonical, known, each intent with one outcome, each reserve with at most
-//! one.
+//! one and of an account that can be.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -9,11 +9,12 @@ use ct_merkle::{HashableLeaf, RootHash};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::account::Account;
 use super::frames::number;
 use super::{Finding, Report};
 use crate::manifest::Manifest;
 
-const KINDS: [&str; 25] = [
+const KINDS: [&str; 26] = [
     "INTENT",
     "COMMITTED",
     "VOID",
@@ -26,6 +27,7 @@ const KINDS: [&str; 25] = [
     "STRIPPED",
     "REDRIVEN",
     "APPROVED",
+    "BUNDLED",
     "CLOSED",
     "REVOKED",
     "ROTATED",
@@ -80,6 +82,7 @@ pub(super) struct Leaves {
     open: Option<u64>,
     /// Reserves without outcome, and whether they were computed.
     reserved: HashMap<u64, bool>,
+    account: Account,
     /// REFUSED entries directly before.
     refused: u64,
     void: HashSet<u64>,
@@ -95,6 +98,7 @@ impl Leaves {
             hashes: Vec::new(),
             open: None,
             reserved: HashMap::new(),
+            account: Account::default(),
             refused: 0,
             void: HashSet::new(),
             blinds: HashSet::new(),
@@ -151,7 +155,11 @@ impl Leaves {
                     return Some("its REFUSED entries are not before it");
                 }
             }
-            "RESERVE" => drop(self.reserved.insert(index, false)),
+            "OPEN" => return self.account.open(body).err(),
+            "RESERVE" => {
+                self.reserved.insert(index, false);
+                return self.account.reserve(body).err();
+            }
             "COMPUTED" => match of.and_then(|of| self.reserved.get_mut(&of)) {
                 Some(computed @ false) => *computed = true,
                 _ => return Some("it is of no reserve, or of one that was computed before"),

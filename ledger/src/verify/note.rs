@@ -1,6 +1,7 @@
 //! Signed checkpoints, read by the auditor's own code:
 //! <https://c2sp.org/tlog-checkpoint>, <https://c2sp.org/signed-note>.
 
+use ct_merkle::{ConsistencyProof, RootHash};
 use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
 
@@ -12,6 +13,17 @@ pub(crate) struct Note {
     pub(crate) size: u64,
     pub(crate) root: [u8; 32],
     pub(crate) origin: String,
+}
+
+impl Note {
+    /// Whether it goes on from a smaller one that is not empty, by RFC 6962's consistency proof: its hashes, one
+    /// after another.
+    pub(crate) fn goes_on_from(&self, size: u64, root: [u8; 32], proof: Vec<u8>) -> bool {
+        let Ok(proof) = ConsistencyProof::<Sha256>::try_from_bytes(proof) else { return false };
+        let (old, new) =
+            (RootHash::new(root.into(), size), RootHash::new(self.root.into(), self.size));
+        new.verify_consistency(&old, &proof).is_ok()
+    }
 }
 
 /// Parses strictly; with a key, exactly one signature must be by it and verify.

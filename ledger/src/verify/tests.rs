@@ -145,6 +145,28 @@ fn a_missing_or_added_file_is_found() {
     assert!(evidence.report(&evidence.expect).holds());
 }
 
+/// Whoever holds the files takes away all that is signed, and writes the entries anew.
+#[test]
+fn what_was_committed_and_nothing_signs_is_told() {
+    let evidence = evidence();
+    let dir = evidence.dir();
+    assert!(!evidence.report(&evidence.expect).is_unsigned(), "the control: its checkpoint");
+    let known = Expect {
+        checkpoint_key: evidence.expect.checkpoint_key.clone(),
+        manifest_keys: evidence.expect.manifest_keys.clone(),
+        ..Expect::default()
+    };
+    fs::remove_dir_all(dir.join("tlog")).unwrap();
+    let report = evidence.report(&known);
+    assert!(report.holds() && report.is_unsigned() && !report.signature_checked);
+    let keys = LogKeys::new(&[1; 32], &[2; 32]);
+    let mut other = Log::take_over(evidence.home.path(), "shard-7", None, keys).unwrap();
+    other.append(&Entry::Intent(Intent::default())).unwrap();
+    other.sync().unwrap();
+    let report = log(&evidence.home.path().join("shard-7"), &known).unwrap();
+    assert!(report.entries == 1 && !report.is_unsigned(), "the control: nothing was committed");
+}
+
 #[test]
 fn a_flipped_bit_in_a_manifest_or_old_checkpoint_is_found() {
     let evidence = evidence();
@@ -411,11 +433,12 @@ fn a_journal_is_read_to_where_it_ended() {
 fn a_first_checkpoint_is_waited_for() {
     let evidence = evidence();
     let checkpoint = evidence.dir().join("tlog/checkpoint");
-    let note = fs::read(&checkpoint).unwrap();
-    fs::remove_file(&checkpoint).unwrap();
+    // Outside the log; it comes whole, as the writer's does.
+    let aside = evidence.dir().parent().unwrap().join("aside");
+    fs::rename(&checkpoint, &aside).unwrap();
     let wrote = std::thread::spawn(move || {
         std::thread::sleep(std::time::Duration::from_millis(200));
-        fs::write(checkpoint, note).unwrap();
+        fs::rename(aside, checkpoint).unwrap();
     });
     let report = evidence.report(&Expect { old_checkpoints: vec![], ..evidence.expect.clone() });
     wrote.join().unwrap();

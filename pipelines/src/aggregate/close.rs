@@ -43,7 +43,18 @@ impl Worker<'_> {
         let aggregate = self.aggregate()?;
         let mut account = self.account(life, Some(&closed))?;
         let release = self.release_id(aggregate, closed.window, closed.revision);
-        Ok(account.committed(&release)?)
+        account.committed(&release)?;
+        self.sign(&mut account, aggregate);
+        Ok(())
+    }
+
+    /// Publishes a checkpoint of the account; the next one brings what this one did not.
+    fn sign(&self, account: &mut Account, aggregate: &Aggregate) {
+        let origin = crate::names::checkpoint_origin(super::ACCOUNTS, &aggregate.space);
+        if let Err(fault) = account.publish(self.crossing.keys.checkpoint(), &origin) {
+            let why = fault.to_string();
+            self.report.event("checkpoint", serde_json::json!({"account": why}));
+        }
     }
 
     /// Becomes the account's holder for as long as a window is being closed.
@@ -108,6 +119,10 @@ impl Worker<'_> {
         let spans = self.spans(life);
         let mut account = self.account(life, life.closed.as_ref())?;
         account.open_policy(&opening(crossing, aggregate))?;
+        // A full account stops here, and what it says is signed all the same.
+        self.sign(&mut account, aggregate);
+        // Crash here: an account with a policy, and nothing charged.
+        control_switch::die_at("opened");
         let release = self.reserve(life, &mut account, aggregate, &spans)?;
         // Crash here: charged. The same store gives the same sums, and they the same noise.
         control_switch::die_at("reserved");
@@ -127,11 +142,11 @@ impl Worker<'_> {
         // Crash here: charged and bound to its bytes, which are sent by the next life.
         control_switch::die_at("computed");
         life.admin.check(self.control.layout())?;
-        self.control.cover(&mut life.allowance, SHARD, passed.records(), passed.bytes())?;
+        let (records, bytes) = (passed.records(), passed.bytes());
+        self.control.cover(&mut life.allowance, SHARD, records, bytes)?;
         self.resumed(life)?;
         let refused = life.store.aside(&spans)?;
         let intent = self.intent(life, &release, spans.clone(), refused.clone(), &passed, &ids);
-        let records = passed.records();
         let receipt = life.log.append(&Entry::Intent(intent)).map_err(|fault| match fault {
             LedgerFault::EntryTooLarge { .. } => RunFault::TurnTooLarge(fault.to_string()),
             other => other.into(),
@@ -140,6 +155,12 @@ impl Worker<'_> {
         // Crash here: a durable intent beyond the target's position; the next life appends VOID for
         // it, and sends the same statistics under another.
         control_switch::die_at("intent");
+        // Much time may have passed since the first look. This one's instant is the manifest's.
+        let live = crossing.live_to_send(&mut life.log, receipt.index);
+        // Nothing of it was sent, and nothing of its allowance is used up.
+        let at_ms = live.inspect_err(|_| {
+            self.control.uncover(&mut life.allowance, records, bytes);
+        })?;
         let evidence = Evidence {
             spans,
             // The ledger has them. How many there are is a statistic without noise, and would show
@@ -151,6 +172,7 @@ impl Worker<'_> {
             schema_ids: Vec::new(),
             key_ids: life.gate.seal_key_ids(),
             previous: life.manifest.clone(),
+            at_ms,
         };
         let approved = life.gate.stamp(passed, evidence).map_err(|fault| match fault {
             GateFault::Manifest(_) => RunFault::TurnTooLarge(fault.to_string()),
@@ -174,43 +196,61 @@ impl Worker<'_> {
             window: None,
         };
         let sealed = crossing.seal_position(&life.gate, SHARD, &position)?;
-        let outcome = sink.commit(&crossing.transaction(Some(&approved), &sealed)?);
+        let committing = Instant::now();
+        let right = || crossing.right_holds();
+        let transaction = crossing.transaction(Some(&approved), &sealed)?.only_while(&right);
+        let outcome = sink.commit(&transaction);
         // Crash here: outside, and the next life reads so in the position.
         control_switch::die_at("committed");
+        let is_outside = matches!(outcome, CommitOutcome::CommittedButSuspect);
         let again = |why: String| Err(RunFault::Again(why));
         let sink = match outcome {
             CommitOutcome::Committed(sink) => Ok(sink),
             CommitOutcome::CommittedButSuspect => {
                 again("the link broke during a commit that was answered".to_owned())
             }
-            CommitOutcome::Unknown(why) | CommitOutcome::Aborted(why) => again(why),
+            CommitOutcome::Unknown(why)
+            | CommitOutcome::Late(why)
+            | CommitOutcome::Aborted(why) => again(why),
             CommitOutcome::Refused { code, .. } => {
                 Err(RunFault::RecordRefused { code, alone: None })
             }
-            CommitOutcome::Fenced => Err(self.control.after_fence()),
-        }?;
+            CommitOutcome::Ended(why) => {
+                self.control.uncover(&mut life.allowance, records, bytes);
+                Err(crossing.ended(&mut life.log, receipt.index, why))
+            }
+            CommitOutcome::Fenced => Err(RunFault::Fenced),
+        };
+        if let (Err(_), false, Some(meters)) = (&sink, is_outside, self.report.meters()) {
+            meters.commit_failed(SHARD, jiff::Timestamp::now().as_millisecond());
+        }
+        let sink = sink?;
         life.proved = Instant::now();
         life.sequence += 1;
         life.manifest = position.manifest;
         life.committed_size = log_head.size;
         life.log.append(&Entry::Committed { of: receipt.index })?;
         account.committed(&id)?;
-        let origin = crate::names::checkpoint_origin(super::ACCOUNTS, &aggregate.space);
-        if let Err(fault) = account.publish(crossing.keys.checkpoint(), &origin) {
-            let why = fault.to_string();
-            self.report.event("checkpoint", serde_json::json!({"account": why}));
-        }
+        // Crash here: the account says so as well, and the next life signs it.
+        control_switch::die_at("settled");
+        self.sign(&mut account, aggregate);
         drop(account);
         life.closed = Some(closed);
         life.state.close();
         life.store.drop_closed(&mut life.state, &refused)?;
+        if let Some(meters) = self.report.meters() {
+            meters.closed(SHARD, records, committing.elapsed());
+        }
         // How many were set aside is a statistic without noise.
         self.report.committed(records, None);
         Ok(sink)
     }
 
-    /// Says how the GPU failed, if it did: the window's bytes are the same.
+    /// Counts how long the GPU was used, and says how it failed, if it did: the window's bytes are the same.
     fn drawn(&self, life: &mut Life, window: i64) {
+        if let Some(meters) = self.report.meters() {
+            meters.drawn(life.drawing.busy());
+        }
         let Some(failed) = life.drawing.failed() else { return };
         for drawing::Failed { code, adapter, .. } in &failed {
             let fields = serde_json::json!({"window": window, "code": code, "adapter": adapter});

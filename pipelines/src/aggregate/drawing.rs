@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use douane_kernels::alias_table::AliasTable;
 use douane_kernels::noise::{self, NoiseFault};
@@ -38,7 +40,7 @@ impl Drawing {
             what: "the GPU of `device: gpu`".to_owned(),
             why: why.to_string(),
         })?;
-        Ok(Self { device, failed: Vec::new() })
+        Ok(Self { device: device.timed(since), failed: Vec::new() })
     }
 
     /// What it is, in words: its name, or the processor and why.
@@ -71,6 +73,11 @@ impl Drawing {
         Ok(ran.value)
     }
 
+    /// How long the GPU was used since this was asked last; nothing where there is none.
+    pub fn busy(&self) -> Duration {
+        self.device.busy()
+    }
+
     /// For tests: the next batch loses its device.
     #[cfg(debug_assertions)]
     pub fn lose(&self) {
@@ -87,6 +94,12 @@ impl Drawing {
         });
         Some(failed.collect())
     }
+}
+
+/// The clock by which the GPU's time is taken.
+fn since() -> Duration {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    BEGAN.elapsed()
 }
 
 fn path(place: &Place, pipeline: &Pipeline) -> PathBuf {

@@ -48,6 +48,17 @@ pub struct Folding {
     blind: Key,
 }
 
+/// The window of a row's time, and the one that it counts in, if it does.
+struct InWindow {
+    of: i64,
+    counts_in: Option<i64>,
+}
+
+/// A record comes too late for a window, or the window is before the first one.
+fn is_closed(state: &State, origin: &Origin, window: i64) -> bool {
+    window < 0 || state.is_closed(window, origin.topic, origin.partition, origin.offset)
+}
+
 /// A record that is set aside: its row in the batch, and why.
 pub type SetAside = (usize, &'static str);
 
@@ -77,9 +88,7 @@ impl Folding {
         state: &State,
         changes: &mut Vec<Change>,
     ) -> Result<(), &'static str> {
-        let closed = |window: i64| {
-            window < 0 || state.is_closed(window, origin.topic, origin.partition, origin.offset)
-        };
+        let closed = |window: i64| is_closed(state, origin, window);
         let key = images.row_key(row, origin);
         let before = images.before.as_ref().filter(|_| images.had_before(row));
         let was = before.and_then(|image| self.placed(image, row));
@@ -103,40 +112,55 @@ impl Folding {
                 Ok(())
             }
             RowKind::Upsert => {
-                let after = &images.after;
-                let unit = after.unit(row, self).ok_or("aggregate_no_unit")?;
-                let at_ms = after.time(row).ok_or("aggregate_no_time")?;
-                let every = self.aggregate.every_ms as i64;
-                if origin.timestamp_ms >= 0 && at_ms > origin.timestamp_ms.saturating_add(every) {
-                    return Err("aggregate_future");
-                }
-                let window = self.aggregate.window_of(at_ms);
-                let now = (unit, window);
-                // A row that changes after its window was closed is no late row; one that appears is.
-                let is_late = closed(window) && matches!(origin.op, Op::Create) && window >= 0;
-                let current = match (is_late, self.aggregate.late) {
-                    (true, Late::Quarantine) => None,
-                    (true, Late::Current) => {
-                        state.current(origin.topic, origin.partition, origin.offset)
+                let was = was.filter(|was| !closed(was.1));
+                let (unit, window, counted) = match self.now(images, row, origin, state) {
+                    Ok(now) => now,
+                    // What it was it is no longer, whatever it is now.
+                    Err(code) => {
+                        changes.extend(was.map(|was| change(was, None)));
+                        return Err(code);
                     }
-                    (false, _) => Some(window).filter(|window| !closed(*window)),
                 };
-                let counted = match current {
-                    None => None,
-                    Some(_) => after.counted(row, &self.aggregate)?,
-                };
-                if let Some(was) = was.filter(|was| *was != now && !closed(was.1)) {
+                if let Some(was) = was.filter(|was| *was != (unit, window.of)) {
                     changes.push(change(was, None));
                 }
-                if is_late && self.aggregate.late == Late::Quarantine {
-                    return Err("aggregate_late");
-                }
-                if let Some(window) = current {
+                if let Some(window) = window.counts_in {
                     changes.push(change((unit, window), counted));
                 }
                 Ok(())
             }
         }
+    }
+
+    /// What a row is by its record, and where that counts; or why it is set aside.
+    fn now(
+        &self,
+        images: &Images<'_>,
+        row: usize,
+        origin: &Origin,
+        state: &State,
+    ) -> Result<(Unit, InWindow, Option<Counted>), &'static str> {
+        let after = &images.after;
+        let unit = after.unit(row, self).ok_or("aggregate_no_unit")?;
+        let at_ms = after.time(row).ok_or("aggregate_no_time")?;
+        let every = self.aggregate.every_ms as i64;
+        if origin.timestamp_ms >= 0 && at_ms > origin.timestamp_ms.saturating_add(every) {
+            return Err("aggregate_future");
+        }
+        let of = self.aggregate.window_of(at_ms);
+        let closed = is_closed(state, origin, of);
+        // A row that changes after its window was closed is no late row; one that appears is.
+        let is_late = closed && matches!(origin.op, Op::Create) && of >= 0;
+        let counts_in = match (is_late, self.aggregate.late) {
+            (true, Late::Quarantine) => return Err("aggregate_late"),
+            (true, Late::Current) => state.current(origin.topic, origin.partition, origin.offset),
+            (false, _) => (!closed).then_some(of),
+        };
+        let counted = match counts_in {
+            None => None,
+            Some(_) => after.counted(row, &self.aggregate)?,
+        };
+        Ok((unit, InWindow { of, counts_in }, counted))
     }
 
     /// Whose row an image is, and in which window.
@@ -315,7 +339,7 @@ fn number(array: &ArrayRef, row: usize) -> Option<Decimal> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use arrow::array::{Int64Array, StringArray, TimestampMillisecondArray};
@@ -338,7 +362,7 @@ tasks: 1
     const DAY_MS: i64 = 86_400_000;
     const FROM_MS: i64 = 1_767_571_200_000;
 
-    fn aggregate(late: &str) -> Aggregate {
+    pub(in crate::aggregate) fn aggregate(late: &str) -> Aggregate {
         let text = format!(
             "name: p
 purpose: test
@@ -424,5 +448,58 @@ release: p.release.json
         // Read again, from before the closed windows' end: it counted there.
         let again = [(8, Create, 0), (9, Create, 2)];
         assert_eq!(fold("current", &state, &again), (vec![2], vec![]));
+    }
+
+    /// Changes of a row whose image before counted in window 2: (window, whether it counts).
+    fn changed(after: (Option<i64>, i64), closing: i64) -> (Vec<(i64, bool)>, Vec<SetAside>) {
+        let one = |value: i64| Arc::new(Int64Array::from(vec![value])) as ArrayRef;
+        let at = |day: i64| {
+            let at = FROM_MS + day * DAY_MS;
+            Arc::new(TimestampMillisecondArray::from(vec![at])) as ArrayRef
+        };
+        let city = || Arc::new(StringArray::from(vec!["Graz"])) as ArrayRef;
+        let who: ArrayRef = Arc::new(Int64Array::from(vec![after.0]));
+        let had: ArrayRef = Arc::new(arrow::array::BooleanArray::from(vec![true]));
+        let columns = [
+            ("key.id", one(1)),
+            ("before", had),
+            ("before.who", one(7)),
+            ("before.city", city()),
+            ("before.at", at(2)),
+            ("after.who", who),
+            ("after.city", city()),
+            ("after.at", at(after.1)),
+        ];
+        let rows = RecordBatch::try_from_iter_with_nullable(
+            columns.into_iter().map(|(name, column)| (name, column, true)),
+        );
+        let origin = Origin {
+            topic: 0,
+            partition: 0,
+            offset: 15,
+            timestamp_ms: FROM_MS + 2 * DAY_MS,
+            op: Op::Update,
+            schema_id: None,
+        };
+        let batch = Batch { rows: rows.unwrap(), origins: vec![origin] };
+        let key = |purpose| RootKey::new([4; 32]).derive(purpose, "people");
+        let folding =
+            Folding::new(&aggregate("quarantine"), key(Purpose::Unit), key(Purpose::Blind));
+        let state = State::new([0; 32], closing, vec![Read { from: 10, ..Read::new(0, 0, 10) }]);
+        let (changes, aside) = folding.fold(&batch, &state);
+        (changes.iter().map(|c| (c.key.window, c.state.is_some())).collect(), aside)
+    }
+
+    #[test]
+    fn a_changed_row_that_is_set_aside_counts_as_it_was_no_longer() {
+        for (after, code) in [((None, 2), "aggregate_no_unit"), ((Some(7), 9), "aggregate_future")]
+        {
+            assert_eq!(changed(after, 2), (vec![(2, false)], vec![(0, code)]));
+            // A closed window is what it is.
+            assert_eq!(changed(after, 3), (vec![], vec![(0, code)]));
+        }
+        // The controls: one that stays, and one that moves.
+        assert_eq!(changed((Some(7), 2), 2), (vec![(2, true)], vec![]));
+        assert_eq!(changed((Some(7), 3), 2), (vec![(2, false), (3, true)], vec![]));
     }
 }

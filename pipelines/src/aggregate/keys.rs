@@ -2,18 +2,17 @@
 //! by deleting a file. They are no part of the root, so that a rotation moves no unit and no noise,
 //! and so that noise cannot be taken off again once they are gone.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use douane_ledger::log::LogKeys;
 use douane_schemas::keys::{Key, Purpose, RootKey};
 
 use super::store::{draw, unwrap, wrap};
-use crate::config::Place;
+use crate::config::KeysPlace;
 use crate::fault::RunFault;
-use crate::key_home::KeyHome;
+use crate::key_home::{self, KeyFault, KeyHome};
 
 /// See the module.
 pub struct SpaceKeys {
@@ -30,14 +29,19 @@ pub struct SpaceKeys {
 }
 
 /// Where the key of a space lies.
-pub fn path(place: &Place, space: &str) -> PathBuf {
-    place.keys.dir.join("spaces").join(format!("{space}.key"))
+pub fn path(place: &KeysPlace, space: &str) -> PathBuf {
+    place.dir.join("spaces").join(format!("{space}.key"))
 }
 
 impl SpaceKeys {
     /// Opens the keys of a space. `make`: draws them where there are none, as the first release of
     /// an account does.
-    pub fn open(place: &Place, keys: &KeyHome, space: &str, make: bool) -> Result<Self, RunFault> {
+    pub fn open(
+        place: &KeysPlace,
+        keys: &KeyHome,
+        space: &str,
+        make: bool,
+    ) -> Result<Self, RunFault> {
         let path = path(place, space);
         let wraps = keys.pipeline_keys(Purpose::Store, &format!("space/{space}"));
         let label = format!("space-key/{space}");
@@ -47,8 +51,13 @@ impl SpaceKeys {
                 let secret = draw().ok_or_else(|| fault(&path, "the system has no entropy"))?;
                 let wrapped = wrap(&wraps, label.as_bytes(), &secret)
                     .ok_or_else(|| fault(&path, "cannot be wrapped"))?;
-                create(&path, &wrapped).map_err(|e| fault(&path, &e.kind().to_string()))?;
-                // Whoever was first: both go on with what lies there.
+                let dir = path.parent().unwrap_or(Path::new("."));
+                fs::create_dir_all(dir).map_err(|e| fault(&path, &e.kind().to_string()))?;
+                match key_home::create(&path, 0o600, &wrapped) {
+                    // Whoever was first: both go on with what lies there.
+                    Ok(()) | Err(KeyFault::Exists(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
                 fs::read(&path).map_err(|e| fault(&path, &e.kind().to_string()))?
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -58,7 +67,9 @@ impl SpaceKeys {
         };
         let secret = unwrap(&wraps, label.as_bytes(), &wrapped)
             .ok_or_else(|| fault(&path, "was wrapped under another root key, or was changed"))?;
-        Ok(Self::of(RootKey::of(secret), space))
+        let root = RootKey::of(secret);
+        key_home::stay_locked(place, [root.is_locked()])?;
+        Ok(Self::of(root, space))
     }
 
     /// Keys that nobody has after this process.
@@ -91,28 +102,15 @@ impl SpaceKeys {
         LogKeys::new(blind.secret(), self.commit().secret())
     }
 
+    #[cfg(test)]
+    pub fn secret(&self) -> &[u8; 32] {
+        self.root.secret()
+    }
+
     /// Keys the digests of what was read.
     pub fn commit(&self) -> Key {
         self.root.derive(Purpose::LedgerCommit, &self.space)
     }
-}
-
-/// Appears whole or not at all, and never over another.
-fn create(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(dir)?;
-    let aside = dir.join(format!(".{}.{}", std::process::id(), "new"));
-    let mut file =
-        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&aside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    let linked = match fs::hard_link(&aside, path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    };
-    fs::remove_file(&aside)?;
-    linked?;
-    fs::File::open(dir)?.sync_all()
 }
 
 fn fault(path: &Path, what: &str) -> RunFault {
@@ -121,4 +119,53 @@ fn fault(path: &Path, what: &str) -> RunFault {
          nothing more is released over these units",
         path.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use crate::config::{Home, Retention};
+
+    use super::*;
+
+    /// What threads that begin at once get, by what they ask for: the noise key's id each.
+    fn at_once(place: &KeysPlace, keys: &KeyHome, spaces: [&str; 2]) -> [String; 2] {
+        let ready = Barrier::new(2);
+        let open = |space| {
+            ready.wait();
+            SpaceKeys::open(place, keys, space, true).map(|keys| keys.noise.id().to_string())
+        };
+        std::thread::scope(|scope| {
+            let both = spaces.map(|space| scope.spawn(move || open(space)));
+            both.map(|one| one.join().unwrap().unwrap())
+        })
+    }
+
+    #[test]
+    fn spaces_that_begin_at_once_have_a_key_each_and_one_space_has_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = KeyHome::throw_away().unwrap();
+        for round in 0..50 {
+            let place = KeysPlace {
+                dir: dir.path().join(round.to_string()),
+                region: "eu-de".into(),
+                locked: false,
+                home: Home::File { path: dir.path().join("wrapping.key") },
+                quarantine: Retention::days(30, 180),
+            };
+            let [x, y] = at_once(&place, &keys, ["x", "y"]);
+            assert_ne!(x, y);
+            // What lies there is what they went on with.
+            let again = |space| SpaceKeys::open(&place, &keys, space, false).unwrap();
+            assert_eq!(
+                (again("x").noise.id().to_string(), again("y").noise.id().to_string()),
+                (x, y)
+            );
+            let [one, other] = at_once(&place, &keys, ["z", "z"]);
+            assert_eq!(one, other);
+            let names = fs::read_dir(place.dir.join("spaces")).unwrap().count();
+            assert_eq!(names, 3, "nothing is left beside them");
+        }
+    }
 }

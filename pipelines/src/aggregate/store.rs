@@ -21,8 +21,10 @@ use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::fault::RunFault;
+use crate::key_home;
 
 /// Version of what lies in the store.
 const VERSION: u32 = 1;
@@ -436,9 +438,10 @@ pub fn draw() -> Option<Secret> {
 /// A secret under the first of these keys: the key's id, then what is sealed.
 pub fn wrap(wraps: &[Key], place: &[u8], secret: &Secret) -> Option<Vec<u8>> {
     let with = wraps.first().filter(|key| key.purpose() == Purpose::Store)?;
-    let mut out = with.id().0.to_vec();
-    out.extend(seal(&cipher(with.secret())?, place, secret.bytes())?);
-    Some(out)
+    let mut framed = Zeroizing::new(Vec::with_capacity(2 * BUCKET));
+    frame(&mut framed, secret.bytes())?;
+    let sealed = key_home::seal(with.secret(), &associated(place), &framed).ok()?;
+    Some([&with.id().0[..], &sealed].concat())
 }
 
 /// The secret again, under whichever of these keys it was wrapped.
@@ -446,8 +449,8 @@ pub fn unwrap(wraps: &[Key], place: &[u8], wrapped: &[u8]) -> Option<Secret> {
     let (id, sealed) = wrapped.split_at_checked(16)?;
     let id = KeyId(id.try_into().ok()?);
     let with = wraps.iter().find(|key| key.id() == id && key.purpose() == Purpose::Store)?;
-    let plain = zeroize::Zeroizing::new(unseal(&cipher(with.secret())?, place, sealed)?);
-    let bytes: &[u8; 32] = plain.as_slice().try_into().ok()?;
+    let framed = key_home::unseal(with.secret(), &associated(place), sealed)?;
+    let bytes: &[u8; 32] = unframed(&framed)?.try_into().ok()?;
     Secret::fill(|page| {
         page.copy_from_slice(bytes);
         Ok::<(), std::convert::Infallible>(())
@@ -463,13 +466,26 @@ fn associated(place: &[u8]) -> Vec<u8> {
     Tuple::new().text(Purpose::Store.label()).text("aggregate").bytes(place).finish()
 }
 
-/// nonce (12) · AES-256-GCM-SIV of `length (4, big-endian) · plain · zeros to the bucket` · tag.
+/// `length (4, big-endian) · plain · zeros to the bucket`, at the end of what is empty.
+fn frame(body: &mut Vec<u8>, plain: &[u8]) -> Option<()> {
+    body.extend_from_slice(&u32::try_from(plain.len()).ok()?.to_be_bytes());
+    body.extend_from_slice(plain);
+    body.resize(body.len().next_multiple_of(BUCKET), 0);
+    Some(())
+}
+
+fn unframed(body: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = body.split_at_checked(4)?;
+    let length = u32::from_be_bytes(length.try_into().ok()?) as usize;
+    rest.get(..length)
+}
+
+/// nonce (12) · AES-256-GCM-SIV of a frame · tag.
 fn seal(key: &LessSafeKey, place: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
     let mut nonce = [0; NONCE_LEN];
     aws_lc_rs::rand::fill(&mut nonce).ok()?;
-    let mut body = u32::try_from(plain.len()).ok()?.to_be_bytes().to_vec();
-    body.extend_from_slice(plain);
-    body.resize(body.len().next_multiple_of(BUCKET), 0);
+    let mut body = Vec::new();
+    frame(&mut body, plain)?;
     let aad = associated(place);
     key.seal_in_place_append_tag(
         Nonce::assume_unique_for_key(nonce),
@@ -486,9 +502,7 @@ fn unseal(key: &LessSafeKey, place: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     let mut body = body.to_vec();
     let aad = associated(place);
     let framed = key.open_in_place(nonce, Aad::from(&aad[..]), &mut body).ok()?;
-    let (length, rest) = framed.split_at_checked(4)?;
-    let length = u32::from_be_bytes(length.try_into().ok()?) as usize;
-    rest.get(..length).map(<[u8]>::to_vec)
+    unframed(framed).map(<[u8]>::to_vec)
 }
 
 #[cfg(test)]
@@ -601,6 +615,24 @@ mod tests {
         changed[20] ^= 1;
         assert_eq!(unseal(&key, b"here", &changed), None);
         assert_eq!(sealed.len(), seal(&key, b"here", b"a longer row").unwrap().len());
+    }
+
+    /// What was wrapped before it was wiped opens, and the other way round: the bytes are of one form.
+    #[test]
+    fn a_wrapped_secret_is_sealed_as_a_value_is() {
+        let wraps = wraps(1);
+        let secret = Secret::fill(|page| {
+            page.fill(9);
+            Ok::<(), ()>(())
+        })
+        .unwrap();
+        let key = cipher(wraps[0].secret()).unwrap();
+        let wrapped = wrap(&wraps, b"store-key", &secret).unwrap();
+        assert_eq!(unseal(&key, b"store-key", &wrapped[16..]).unwrap(), secret.bytes());
+        let sealed = seal(&key, b"store-key", secret.bytes()).unwrap();
+        let wrapped = [&wraps[0].id().0[..], &sealed].concat();
+        assert_eq!(unwrap(&wraps, b"store-key", &wrapped).unwrap().bytes(), secret.bytes());
+        assert!(unwrap(&wraps, b"another", &wrapped).is_none());
     }
 
     #[test]

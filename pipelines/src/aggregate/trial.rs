@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use douane_gate::{Approved, Crossing as AtGate, Gate};
+use douane_gate::{Approved, Crossing as AtGate, Gate, RefusedBy};
 use douane_schemas::batch::{Op, Origin};
 use douane_schemas::debezium::{Decoder, Refusal};
 use douane_schemas::record::RawRecord;
@@ -18,7 +18,7 @@ use crate::crossing::NoSchemas;
 use crate::fault::RunFault;
 use crate::hold::Reason;
 use crate::plan::{Plan, Role};
-use crate::trial::{self, RefusedBy, Refusing};
+use crate::trial::{self, Refusing};
 
 /// What some records became.
 pub struct Tried {

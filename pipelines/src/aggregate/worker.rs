@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use douane_connectors::control_switch;
-use douane_connectors::edge::{Polled, Quarantine, Sink, Source as SourceEdge};
-use douane_gate::Gate;
+use douane_connectors::edge::{Polled, Sink, Source as SourceEdge};
+use douane_gate::{Gate, RefusedBy};
 use douane_ledger::log::{Entry, Log, RefusedEntry};
 use douane_ledger::release::Truncate;
 use douane_ledger::{budget, canonical};
@@ -23,10 +23,12 @@ use super::fold::{Change, Folding};
 use super::keys::SpaceKeys;
 use super::store::{Read, State, Store, UnitKey};
 use super::sums::Bounding;
-use super::{accounts, store_path};
+use super::{accounts, store_path, windows};
+use crate::aside::Aside;
 use crate::config::Aggregate;
 use crate::control::{Allowance, Control};
 use crate::crossing::{Admins, Crossing};
+use crate::evidence::{self, Ledgered};
 use crate::fault::RunFault;
 use crate::hold::{Reason, Retention, Waiting};
 use crate::position::{Closed, Position, ShardHead};
@@ -75,7 +77,7 @@ pub struct Worker<'a> {
 pub(super) struct Life {
     pub admin: Admins,
     source: Box<dyn SourceEdge>,
-    quarantine: Box<dyn Quarantine>,
+    aside: Aside,
     pub gate: Gate,
     decoder: Decoder,
     folding: Folding,
@@ -94,7 +96,7 @@ pub(super) struct Life {
     pub closed: Option<Closed>,
     pub allowance: Allowance,
     held: BTreeSet<Source>,
-    ledgered: BTreeMap<Source, i64>,
+    ledgered: BTreeMap<Source, Ledgered>,
     quota: Quota,
     silence: Silence,
     /// The store has no room: nothing is read until a window is due. Then it is read to its end all the
@@ -107,10 +109,15 @@ pub(super) struct Life {
 impl Worker<'_> {
     /// Runs until asked to stop. Returns the fault that a person must look at.
     pub fn run(&self, mut fenced: Option<Box<dyn Sink>>) -> Result<(), RunFault> {
+        windows::stay(&self.crossing.place, &self.crossing.pipeline)?;
         let mut backoff_ms = BACKOFF_MS.0;
         loop {
             let born = Instant::now();
-            match self.live(fenced.take()) {
+            let lived = match self.live(fenced.take()) {
+                Err(RunFault::Fenced) => Err(self.control.after_fence()),
+                lived => lived,
+            };
+            match lived {
                 Err(fault) if fault.passes() => {
                     self.report.event("again", json!({"shard": SHARD, "why": fault.to_string()}));
                 }
@@ -169,12 +176,9 @@ impl Worker<'_> {
             .collect();
         let position = last.filter(|last| last.epoch == layout.epoch);
         let ShardHead { sequence, ledger, manifest, .. } = layout.head_of(SHARD, position.as_ref());
-        let log = crossing.take_over(&crossing.names.log(SHARD), ledger.as_ref())?;
-        let committed_size = log.head().size;
-
         let account = budget::read(&accounts(&crossing.place), &aggregate.space)?;
         let first = account.releases().next().is_none();
-        let keys = SpaceKeys::open(&crossing.place, &crossing.keys, &aggregate.space, first)?;
+        let keys = SpaceKeys::open(&crossing.place.keys, &crossing.keys, &aggregate.space, first)?;
         let wraps = crossing
             .keys
             .pipeline_keys(Purpose::Store, &format!("aggregate/{}", crossing.pipeline.name));
@@ -238,14 +242,16 @@ impl Worker<'_> {
                 )));
             }
         }
-        let ledgered = places
-            .iter()
-            .filter_map(|place| Some(((place.topic, place.partition), place.held?)))
-            .collect();
+        let admin = crossing.looks(layout)?;
+        // Behind the questions to both sides: a life that only finds one away leaves no journal.
+        let log = crossing.take_over(&crossing.names.log(SHARD), ledger.as_ref())?;
+        let committed_size = log.head().size;
+        let ledgered =
+            evidence::ledgered(crossing, &crossing.names.log(SHARD), &log.head(), &places)?;
         let life = Life {
-            admin: crossing.looks(layout)?,
+            admin,
             source,
-            quarantine: crossing.quarantine()?,
+            aside: Aside::open(crossing)?,
             gate: crossing.gate()?,
             decoder: crossing.plan.decoder(&crossing.pipeline),
             folding: Folding::new(aggregate, keys.unit.clone(), keys.units()),
@@ -471,7 +477,8 @@ impl Worker<'_> {
                 return Took::Hold(reason, Some(record.timestamp_ms));
             }
             Err(Refusal::Quarantine(code)) => {
-                turn.refuse(Refused { source, offset, code: code.code() });
+                let (by, code) = (RefusedBy::Decoder, code.code());
+                turn.refuse(Refused { source, offset, by, code });
             }
             Err(Refusal::Hold(douane_schemas::debezium::Hold::Truncate))
                 if self.crossing.pipeline.changes.truncate == Truncate::Drop =>
@@ -509,10 +516,10 @@ impl Worker<'_> {
         }
         life.source.pause(source.0, source.1).map_err(self.crossing.source_fault())?;
         let topic = self.crossing.topic_name(source.0);
-        if life.ledgered.get(&source) != Some(&offset) {
+        if !life.ledgered.get(&source).is_some_and(|known| known.says(offset, reason)) {
             life.log.append(&reason.entry(topic, source.1, offset))?;
             life.log.sync()?;
-            life.ledgered.insert(source, offset);
+            life.ledgered.insert(source, Ledgered::new(offset, reason));
         }
         let config = life.admin.sovereign.topic_config(topic);
         let retention = config.map_or(Retention::Unknown, |config| {
@@ -520,7 +527,8 @@ impl Worker<'_> {
         });
         let pipeline = &self.crossing.pipeline;
         let partition = source.1;
-        let waiting = Waiting { pipeline, topic, partition, offset, reason, retention };
+        let waiting =
+            Waiting { pipeline, topic, partition, offset, reason, retention, approval: None };
         self.report.held(SHARD, &waiting);
         life.held.insert(source);
         Ok(())
@@ -533,7 +541,7 @@ impl Worker<'_> {
         for (row, code) in aside {
             let origin = &batch.origins[row];
             let source = (origin.topic, origin.partition);
-            turn.refuse(Refused { source, offset: origin.offset, code });
+            turn.refuse(Refused { source, offset: origin.offset, by: RefusedBy::Stage, code });
         }
         let mut by_unit: BTreeMap<UnitKey, Vec<Change>> = BTreeMap::new();
         for change in changes {
@@ -579,24 +587,8 @@ impl Worker<'_> {
     }
 
     fn set_aside(&self, life: &mut Life, turn: &Turn) -> Result<Vec<RefusedEntry>, RunFault> {
-        let (crossing, gate) = (self.crossing, &life.gate);
-        if !turn.refused().is_empty() {
-            crossing.may_set_aside()?;
-        }
-        let sealed = turn
-            .seal_refused(|refused, record| crossing.seal_quarantine(gate, SHARD, refused, record))
-            .into_iter()
-            .collect::<Result<Vec<_>, RunFault>>()?;
-        if !sealed.is_empty() {
-            life.quarantine.send(&sealed, &crossing.names.quarantine).map_err(
-                |fault| match fault.stays() {
-                    true => RunFault::Edge(fault.to_string()),
-                    false => RunFault::Again(format!("quarantine topic: {fault}")),
-                },
-            )?;
-            // As a shard: its key may have been destroyed meanwhile.
-            crossing.may_set_aside()?;
-        }
+        let crossing = self.crossing;
+        life.aside.take(crossing, (&*life.admin.sovereign, &life.gate), SHARD, turn)?;
         let entry = |refused: &Refused| RefusedEntry {
             topic: crossing.topic_name(refused.source.0).to_owned(),
             partition: refused.source.1,
@@ -628,10 +620,10 @@ impl Worker<'_> {
         let passed: Vec<(Source, i64)> = life
             .ledgered
             .iter()
+            .map(|(source, known)| (*source, known.offset))
             .filter(|((topic, partition), offset)| {
-                life.state.read(*topic, *partition).is_some_and(|read| read.next > **offset)
+                life.state.read(*topic, *partition).is_some_and(|read| read.next > *offset)
             })
-            .map(|(source, offset)| (*source, *offset))
             .collect();
         for (source, offset) in passed {
             life.ledgered.remove(&source);
@@ -647,7 +639,7 @@ impl Worker<'_> {
 
     /// The partitions that wait, for the position.
     pub(super) fn held_at(life: &Life, source: Source) -> Option<i64> {
-        life.ledgered.get(&source).copied()
+        life.ledgered.get(&source).map(|known| known.offset)
     }
 }
 

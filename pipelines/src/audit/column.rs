@@ -22,7 +22,7 @@ use crate::config::{self, Pipeline, Place};
 use crate::diff;
 use crate::fault::RunFault;
 use crate::journals;
-use crate::names::{Names, ledger_home};
+use crate::names::{Names, ledger_home, typed};
 use crate::revocation;
 
 /// In the ledger's directory, every release that was in force, by its digest. No pipeline has such a
@@ -128,6 +128,8 @@ pub struct History {
 #[derive(Clone, Debug, Default)]
 pub struct Ask {
     pub file: PathBuf,
+    /// Which one of a file with several tables.
+    pub table: Option<String>,
     pub column: String,
     /// Release files beside those that the ledger keeps: from git.
     pub releases: Vec<PathBuf>,
@@ -135,7 +137,8 @@ pub struct Ask {
 
 /// Looks it up.
 pub fn history(place: &Path, ask: &Ask) -> Result<History, RunFault> {
-    let (place, pipeline) = config::load(place, &ask.file).map_err(RunFault::Findings)?;
+    let (place, pipeline) =
+        config::load_table(place, &ask.file, ask.table.as_deref()).map_err(RunFault::Findings)?;
     let roots = roots(&place)?;
     let names = Names::of(&place, &pipeline);
     let control = ledger_home(&place.ledger_dir, &pipeline.name);
@@ -214,7 +217,7 @@ impl History {
                 "no release of `{}` has a column `{column}`\n  next: `douane explain {}` lists the \
                  columns of now; name older release files with `--release`",
                 pipeline.name,
-                pipeline.file.display()
+                typed(&pipeline.file)
             )));
         }
         let (pipeline, column, holds) =

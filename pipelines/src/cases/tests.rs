@@ -180,9 +180,9 @@ fn what_was_not_expected_fails() {
     for (input, expected) in [
         (
             "{ id: 1, phone: '+4915' }",
-            "quarantined: expected nothing, found domain_too_small (record 1)",
+            "quarantined: expected nothing, found domain_too_small (record 1, column `phone`)",
         ),
-        ("{ id: null }", "quarantined: expected nothing, found null_key (record 1)"),
+        ("{ id: null }", "quarantined: expected nothing, found null_key (record 1, column `id`)"),
         ("{ id: 1, birth_date: soon }", "held: expected nothing, found `retyped`"),
     ] {
         let tests = format!("  - {{ name: n, input: [ {input} ], absent: [Vienna] }}\n");

@@ -245,7 +245,7 @@ pub(super) struct CapsFile {
 }
 
 /// What becomes of a row that appears after its window was pinned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Late {
     /// It is sealed and set aside in the zone.

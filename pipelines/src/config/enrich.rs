@@ -34,6 +34,15 @@ pub(super) struct EnrichFile {
     /// What becomes of a row whose statistics are not published: its window is still open, or its
     /// key is in no group.
     pub missing: Missing,
+    /// MiB that what is read of them may take in memory, roughly; 256 unless said. With more the
+    /// pipeline stops.
+    #[serde(default = "mib_max")]
+    #[schemars(range(min = 1, max = 65_536))]
+    pub mib_max: u64,
+}
+
+fn mib_max() -> u64 {
+    256
 }
 
 /// The windows of published statistics.
@@ -70,6 +79,9 @@ pub struct Enrich {
     /// The column there, the name here.
     pub columns: BTreeMap<String, String>,
     pub missing: Missing,
+    /// Nobody signs it: it changes no row.
+    #[serde(skip)]
+    pub bytes_max: u64,
     #[serde(skip)]
     pub mark: Mark,
 }
@@ -139,7 +151,7 @@ impl Lint<'_> {
             self.error(mark, Kind::NotAllowed, message)
                 .next("write 1 to 64 of a-z, 0-9 and `_`, a letter first");
         }
-        let EnrichFile { topic, pipeline, groups, columns, missing, .. } = file;
+        let EnrichFile { topic, pipeline, groups, columns, missing, mib_max, .. } = file;
         let enrich = Enrich {
             topic,
             pipeline,
@@ -148,6 +160,7 @@ impl Lint<'_> {
             groups,
             columns,
             missing,
+            bytes_max: mib_max << 20,
             mark,
         };
         (self.findings.len() == before).then_some(enrich)
@@ -168,6 +181,7 @@ mod tests {
             groups: BTreeMap::new(),
             columns: BTreeMap::new(),
             missing: Missing::Nullify,
+            bytes_max: 0,
             mark: Mark::FILE,
         };
         for (at, window) in [(1_000, -1), (1_099, -1), (1_100, 0), (1_199, 0), (1_200, 1), (0, -11)]

@@ -14,6 +14,7 @@ mod regions;
 mod schema;
 mod serve;
 mod tables;
+mod write;
 mod yaml;
 
 use std::path::{Path, PathBuf};
@@ -49,21 +50,45 @@ use yaml::Node;
 /// Loads a place and a pipeline. Nothing outside this machine is reached.
 ///
 /// # Errors
-/// Everything wrong with the files, sorted by place.
+/// Everything wrong with the files, sorted by place; a file of several tables.
 pub fn load(place: &Path, pipeline: &Path) -> Result<(Place, Pipeline), Findings> {
+    load_table(place, pipeline, None)
+}
+
+/// As [`load`], of the table that is named; of a file with one pipeline none has to be.
+///
+/// # Errors
+/// As [`load`]; no table of that name.
+pub fn load_table(
+    place: &Path,
+    pipeline: &Path,
+    table: Option<&str>,
+) -> Result<(Place, Pipeline), Findings> {
     let (place, all) = load_all(place, pipeline)?;
-    let pipelines = all.len();
-    match <[Pipeline; 1]>::try_from(all) {
-        Ok([one]) => Ok((place, one)),
-        Err(_) => {
-            let mut findings = Findings::default();
-            let message = format!("the file has {pipelines} tables, and this takes one pipeline");
-            findings
-                .error(&label(pipeline), Mark::FILE, Kind::NotInThisVersion, message)
-                .next("use it with a file of one table");
-            Err(findings)
-        }
+    let name = |one: &Pipeline| one.table.as_ref().map(|table| table.name.clone());
+    let known: Vec<String> = all.iter().filter_map(name).collect();
+    let mut meant = all.into_iter().filter(|one| table.is_none() || name(one).as_deref() == table);
+    if let (Some(one), None) = (meant.next(), meant.next()) {
+        return Ok((place, one));
     }
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let mut findings = Findings::default();
+    let (kind, message) = match table {
+        Some(_) if known.is_empty() => (Kind::NotAllowed, "the file has no `tables`".to_owned()),
+        Some(table) => (Kind::MatchesNothing, format!("the file has no table `{}`", quoted(table))),
+        None => {
+            (Kind::MissingKey, format!("the file has {} tables, and this takes one", known.len()))
+        }
+    };
+    let finding = findings.error(&label(pipeline), Mark::FILE, kind, message);
+    match (table.and_then(|table| nearest(table, &known)), known.is_empty()) {
+        (_, true) => finding.next("leave `--table` out"),
+        (Some(near), false) => finding.next(format_args!("`--table {near}`")),
+        (None, false) => finding
+            .help(format!("it has {}", schema::listed(&known)))
+            .next("name one: `--table NAME`; a verb without it takes a file of one table"),
+    };
+    Err(findings)
 }
 
 /// As [`load`], with each table of a file that has `tables` as a pipeline of its own.
@@ -72,6 +97,48 @@ pub fn load(place: &Path, pipeline: &Path) -> Result<(Place, Pipeline), Findings
 /// As [`load`].
 pub fn load_all(place: &Path, pipeline: &Path) -> Result<(Place, Vec<Pipeline>), Findings> {
     load_with(place, pipeline, &|name| std::env::var(name).ok())
+}
+
+/// As [`load_all`], of a file that is not written yet. `path`: where it is to lie, for what it names lies beside it.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_all_of(
+    place: &Path,
+    path: &Path,
+    text: &str,
+) -> Result<(Place, Vec<Pipeline>), Findings> {
+    let mut findings = Findings::default();
+    let env = |name: &str| std::env::var(name).ok();
+    let read = read_with(place, (path, Some(text)), &env, &mut findings);
+    finish(read, findings)
+}
+
+/// As [`load_all`], for who tells all findings at once: beside what was found the pipelines, where all of
+/// it leaves them what they were meant to be, so that what is said of their plans is true.
+pub fn lint(place: &Path, pipeline: &Path) -> (Findings, Vec<Pipeline>) {
+    let mut findings = Findings::default();
+    let read = read_with(place, (pipeline, None), &|name| std::env::var(name).ok(), &mut findings);
+    let findings = finish(Some(()), findings).err().unwrap_or_default();
+    let beside = [Kind::UnknownKey, Kind::Place];
+    let are_meant = findings.iter().all(|finding| beside.contains(&finding.kind));
+    (findings, read.filter(|_| are_meant).map(|(_, all)| all).unwrap_or_default())
+}
+
+/// Each table of a file that has `tables`, by its name, as a file of a single pipeline would say it; of another
+/// file nothing.
+///
+/// # Errors
+/// What stands against telling the tables apart; [`load_all`] says more.
+pub fn singly(pipeline: &Path) -> Result<Vec<(String, String)>, Findings> {
+    let mut findings = Findings::default();
+    let label = label(pipeline);
+    let root = read_tree(pipeline, &label, &mut findings);
+    let many = root.filter(tables::is_many);
+    let all = many.and_then(|root| tables::expand(pipeline, &label, &root, &mut findings));
+    let all = all.map_or_else(Vec::new, |(_, all)| all);
+    let one = |one: tables::Expanded| (one.table.name, write::text(&one.tree));
+    finish(Some(all.into_iter().map(one).collect()), findings)
 }
 
 /// Loads `douane.yaml` alone.
@@ -88,8 +155,16 @@ pub fn load_place(place: &Path) -> Result<Place, Findings> {
 /// cannot be told apart is taken for one, and its findings say what it is.
 pub fn is_pipeline(path: &Path) -> bool {
     let mut findings = Findings::default();
-    let root = read_tree(path, &label(path), &mut findings);
-    let sort = root.as_ref().and_then(Sort::of);
+    is_of_pipeline(read_tree(path, &label(path), &mut findings).as_ref())
+}
+
+/// As [`is_pipeline`], of a file that is not written yet.
+pub fn is_pipeline_text(text: &str) -> bool {
+    is_of_pipeline(yaml::parse(text, "", &mut Findings::default()).as_ref())
+}
+
+fn is_of_pipeline(root: Option<&Node>) -> bool {
+    let sort = root.and_then(Sort::of);
     !matches!(sort, Some(Sort::Place | Sort::Domains | Sort::Catalogue))
 }
 
@@ -171,15 +246,25 @@ fn load_with(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(Place, Vec<Pipeline>), Findings> {
     let mut findings = Findings::default();
-    let place_read = read_place(place, env, &mut findings);
+    let read = read_with(place, (pipeline, None), env, &mut findings);
+    finish(read, findings)
+}
+
+fn read_with(
+    place: &Path,
+    (pipeline, text): (&Path, Option<&str>),
+    env: &dyn Fn(&str) -> Option<String>,
+    findings: &mut Findings,
+) -> Option<(Place, Vec<Pipeline>)> {
+    let place_read = read_place(place, env, findings);
     let dir = place.parent().unwrap_or(Path::new("."));
-    let mut pipelines = read_pipeline(pipeline, dir, &mut findings);
+    let mut pipelines = read_pipeline((pipeline, text), dir, findings);
     // A registry that was refused is not missed.
     let secret = findings.iter().any(|finding| finding.kind == Kind::Secret);
     if let (Some((place_made, root)), Some(all), false) = (&place_read, &pipelines, secret) {
-        fits_all(place_made, root, &label(place), all, &mut findings);
+        fits_all(place_made, root, &label(place), all, findings);
         for one in all {
-            fits(place_made, root, &label(place), one, &mut findings);
+            fits(place_made, root, &label(place), one, findings);
         }
     }
     let place_made = place_read.map(|(place, _)| place);
@@ -188,7 +273,7 @@ fn load_with(
             one.ground = place.policy.clone();
         }
     }
-    finish(place_made.zip(pipelines), findings)
+    place_made.zip(pipelines)
 }
 
 fn finish<T>(read: Option<T>, mut findings: Findings) -> Result<T, Findings> {
@@ -230,10 +315,17 @@ fn read_place(
     Some((place, root))
 }
 
-/// The pipelines of a file: one, or one a table.
-fn read_pipeline(path: &Path, place_dir: &Path, findings: &mut Findings) -> Option<Vec<Pipeline>> {
+/// The pipelines of a file: one, or one a table. `text`: what is to stand in it, where it is not written yet.
+fn read_pipeline(
+    (path, text): (&Path, Option<&str>),
+    place_dir: &Path,
+    findings: &mut Findings,
+) -> Option<Vec<Pipeline>> {
     let label = label(path);
-    let source = read_text(path, &label, findings)?;
+    let source = match text {
+        Some(text) => text.to_owned(),
+        None => read_text(path, &label, findings)?,
+    };
     let mut root = yaml::parse(&source, &label, findings)?;
     yaml::single_lines(&root, &label, findings);
     expect_sort(&root, &label, Sort::Pipeline, findings)?;
@@ -247,13 +339,14 @@ fn read_pipeline(path: &Path, place_dir: &Path, findings: &mut Findings) -> Opti
         told: &[],
         show_values: true,
     };
-    let held = held(&mut root, &label, &of_file, findings);
+    let form = held(&mut root, &label, &of_file, findings);
+    let held = form == Form::Held;
     let domains = match domains_file {
         None => Some(Domains::default()),
         Some(name) => read_domains(path, &name, &label, mark, findings),
     };
-    // What does not have the form is not looked at further.
-    if many && !held {
+    // What does not have the form is not told apart into tables.
+    if many && form == Form::Broken {
         return None;
     }
     let expanded = match many {
@@ -475,31 +568,50 @@ struct OfFile<'a> {
     show_values: bool,
 }
 
+/// What is left of a tree that was held against its schema.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Nothing was found.
+    Held,
+    /// Keys and words were, and all of them were left out or mended.
+    Mended,
+    Broken,
+}
+
 /// Holds the tree against its schema and makes the typed file. What is unknown is left out after
-/// it was told, and a wrong word mended, so that the rest can be looked at as well.
+/// it was told, or, where it is near a name that is known, taken for that; a wrong word is mended. So the
+/// rest can be looked at as well.
 fn typed<T: DeserializeOwned>(
     root: &mut Node,
     label: &str,
     of_file: &OfFile<'_>,
     findings: &mut Findings,
 ) -> Option<T> {
-    let held = held(root, label, of_file, findings);
-    made(root, label, held, findings)
+    let form = held(root, label, of_file, findings);
+    made(root, label, form == Form::Held, findings)
 }
 
-/// Holds the tree against its schema, and leaves out or mends what was told. Says whether nothing
-/// was.
-fn held(root: &mut Node, label: &str, of_file: &OfFile<'_>, findings: &mut Findings) -> bool {
+/// Holds the tree against its schema, and leaves out or mends what was told.
+fn held(root: &mut Node, label: &str, of_file: &OfFile<'_>, findings: &mut Findings) -> Form {
     let before = findings.len();
     let OfFile { schema, later, advice, told, show_values } = of_file;
     let rules = Rules { schema, later, advice, told, show_values: *show_values };
     let meant = schema::check(root, label, &rules, findings);
     let unknown = [Kind::UnknownKey, Kind::NotInThisVersion, Kind::UnkeyedHash];
     let told_now = findings.iter().skip(before).filter(|f| unknown.contains(&f.kind));
-    let marks: Vec<Mark> = told_now.map(|f| f.mark).chain(told.iter().copied()).collect();
+    let mut marks: Vec<Mark> = told_now.map(|f| f.mark).chain(told.iter().copied()).collect();
+    let is_mended = |at: &Mark| meant.words.iter().any(|(mark, _)| mark == at);
+    let form =
+        match findings.iter().skip(before).all(|f| marks.contains(&f.mark) || is_mended(&f.mark)) {
+            true if findings.len() == before && told.is_empty() => Form::Held,
+            true => Form::Mended,
+            false => Form::Broken,
+        };
+    marks.retain(|at| meant.keys.iter().all(|(mark, _)| mark != at));
     root.prune(&marks);
-    root.mend(&meant);
-    findings.len() == before && told.is_empty()
+    root.rename(&meant.keys);
+    root.mend(&meant.words);
+    form
 }
 
 /// The typed file of a tree that was held against its schema.

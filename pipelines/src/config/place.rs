@@ -3,7 +3,7 @@
 //! Secrets stand in files of their own (`*_file`) or in the environment (`${NAME}`); a literal one
 //! is an error, and no value of this file is ever shown.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use douane_connectors::kafka::{ClusterConfig, PropertyFault, check_properties};
@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::finding::{Findings, Kind, Mark};
+use super::lint::length_ms;
 use super::schema::About;
 use super::serve::{self, ServeFile, ServePlace};
 use super::yaml::{Node, Value, quoted};
@@ -32,6 +33,8 @@ pub struct Place {
     pub ledger_dir: PathBuf,
     /// Where the journals of pipelines are durable.
     pub ledger_home: LedgerHome,
+    /// Period of the bundles of checkpoints; `None`: none leave.
+    pub bundles_ms: Option<u64>,
     /// Where open windows of statistics lie.
     pub state: StatePlace,
     /// The signed trust root.
@@ -282,6 +285,8 @@ pub(super) struct TransitFile {
     pub url: String,
     /// Where the engine is mounted; `transit` unless said.
     pub mount: Option<String>,
+    /// The service's zone, which is the sovereign cluster's; of this machine it need not be said.
+    pub zone: Option<String>,
     /// The name of the key, which is there before `keys init`.
     pub key: String,
     /// A file with the token of this process.
@@ -319,6 +324,8 @@ pub(super) struct TelemetryFile {
     /// A collector inside, such as `http://127.0.0.1:4318/v1/traces`. Plain `http` is refused but
     /// for this machine.
     pub otlp: Option<String>,
+    /// The collector's zone, which is the sovereign cluster's; of this machine it need not be said.
+    pub zone: Option<String>,
 }
 
 /// Where the ledger lives.
@@ -332,6 +339,10 @@ pub(super) struct LedgerFile {
     /// sovereign cluster, which the folder has a copy of. `folder` unless said.
     #[serde(default)]
     pub home: LedgerHome,
+    /// When checkpoints and proofs go out, beside each topic's manifests: `every 1h`, from `every 1s` to
+    /// `every 7d`. Not at all unless said.
+    #[serde(default)]
+    pub bundles: Option<String>,
 }
 
 /// A folder on this machine.
@@ -625,18 +636,29 @@ pub(super) fn build(
                 .next("name a folder, such as `keys/`");
         }
     }
-    if file.keys.dir.trim_end_matches('/') == file.ledger.dir.trim_end_matches('/') {
-        let mark = root.mark_at(&["ledger", "dir"]);
-        findings
-            .error(label, mark, Kind::Place, "keys and ledger lie in one folder")
-            .help("the ledger is handed to auditors, keys are not")
-            .next("name another folder");
-    }
+    apart_from_ledger(&file.keys, &file.ledger.dir, &file.state.dir, &dir, root, label, findings);
     if file.ledger.home == LedgerHome::Topic && sovereign.dir.is_some() {
         let mark = root.mark_at(&["ledger", "home"]);
         findings
             .error(label, mark, Kind::Place, "the sovereign side is a folder, which has no topics")
             .next("write `home: folder`, or remove the key");
+    }
+    let bundles_ms = file.ledger.bundles.as_deref().map(|text| {
+        bundles(text).unwrap_or_else(|| {
+            let mark = root.mark_at(&["ledger", "bundles"]);
+            let message = "`bundles` is no period, expected `every 1s` to `every 7d`";
+            findings
+                .error(label, mark, Kind::Place, message)
+                .next("write `every`, a count and `s`, `m`, `h` or `d`: `bundles: every 1h`");
+            HOUR_MS
+        })
+    });
+    if bundles_ms.is_some() && global.dir.is_some() {
+        let mark = root.mark_at(&["ledger", "bundles"]);
+        findings
+            .error(label, mark, Kind::Place, "the global side is a folder, which takes no bundles")
+            .help("they lie beside a topic's manifests; a folder's ledger is shown by its files")
+            .next("remove the key");
     }
     let region = sovereign.zone.clone();
     let policy_dir = file.policy.map(|policy| dir.join(policy.dir));
@@ -661,6 +683,8 @@ pub(super) fn build(
             .error(label, mark, Kind::Place, "the sovereign side is a folder, which has no groups")
             .next("remove `serve.group`");
     }
+    let telemetry =
+        file.telemetry.and_then(|file| telemetry(file, &region, &dir, root, label, findings));
     Place {
         policy,
         keys: keys(file.keys, region, &dir, root, label, findings),
@@ -668,26 +692,104 @@ pub(super) fn build(
         global,
         ledger_dir: dir.join(file.ledger.dir),
         ledger_home: file.ledger.home,
+        bundles_ms,
         state: StatePlace { dir: dir.join(file.state.dir), bytes_max: file.state.mib_max << 20 },
         trust: dir.join(file.trust),
         tasks: file.tasks,
         device: device(file.device, root, label, findings),
         serve,
-        telemetry: file.telemetry.and_then(|file| telemetry(file, &dir, root, label, findings)),
+        telemetry,
         dir,
     }
 }
 
+/// The ledger is handed to auditors as a folder: nothing that opens data lies in it, nor it among the keys.
+fn apart_from_ledger(
+    keys: &KeysFile,
+    ledger: &str,
+    state: &str,
+    dir: &Path,
+    root: &Node,
+    label: &str,
+    findings: &mut Findings,
+) {
+    let ledger = plain(&dir.join(ledger));
+    let keys_dir = plain(&dir.join(&keys.dir));
+    if keys_dir.starts_with(&ledger) || ledger.starts_with(&keys_dir) {
+        let mark = root.mark_at(&["ledger", "dir"]);
+        let message = match keys_dir == ledger {
+            true => "keys and ledger lie in one folder",
+            false => "of keys and ledger one's folder lies in the other's",
+        };
+        findings
+            .error(label, mark, Kind::Place, message)
+            .help("the ledger is handed to auditors, keys are not")
+            .next("name another folder");
+    }
+    let pin = keys.pkcs11.as_ref().map(|token| token.pin_file.as_str());
+    let token = keys.transit.as_ref().map(|service| service.token_file.as_str());
+    for (at, path) in [
+        (&["keys", "wrapping_file"][..], keys.wrapping_file.as_deref()),
+        (&["keys", "passphrase_file"], keys.passphrase_file.as_deref()),
+        (&["keys", "pkcs11", "pin_file"], pin),
+        (&["keys", "transit", "token_file"], token),
+        (&["state", "dir"], Some(state)),
+    ] {
+        if path.is_some_and(|path| plain(&dir.join(path)).starts_with(&ledger)) {
+            let message = format!("`{}` lies in the ledger's folder", at.join("."));
+            findings
+                .error(label, root.mark_at(at), Kind::Place, message)
+                .help("the ledger is handed to auditors; keys, and rows of open windows, are not")
+                .next("name another place");
+        }
+    }
+}
+
+/// A path by its names alone, from the root: `./keys/` and `x/../keys` are `keys`.
+fn plain(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut plain = PathBuf::new();
+    for part in whole.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// `every 1h`. What is shorter than the checkpoints themselves says nothing more.
+fn bundles(text: &str) -> Option<u64> {
+    let ms = length_ms(text.strip_prefix("every ")?)?;
+    (1_000..=7 * 24 * HOUR_MS).contains(&ms).then_some(ms)
+}
+
 fn telemetry(
     file: TelemetryFile,
+    region: &str,
     dir: &Path,
     root: &Node,
     label: &str,
     findings: &mut Findings,
 ) -> Option<Telemetry> {
     let found = match (file.traces_file, file.otlp) {
-        (Some(path), None) if !path.is_empty() => Some(Telemetry::File(dir.join(path))),
-        (None, Some(url)) if is_inside(&url, true) => Some(Telemetry::Otlp(url)),
+        (Some(path), None) if !path.is_empty() => {
+            if file.zone.is_some() {
+                let mark = root.mark_at(&["telemetry", "zone"]);
+                findings
+                    .error(label, mark, Kind::Place, "a file of traces has no zone of its own")
+                    .next("remove it");
+            }
+            Some(Telemetry::File(dir.join(path)))
+        }
+        (None, Some(url)) => endpoint(&url, true).map(|at| {
+            let service = Service { path: &["telemetry"], zone: file.zone, at };
+            service.lies_in(region, root, label, findings);
+            Telemetry::Otlp(url)
+        }),
         _ => None,
     };
     if found.is_none() {
@@ -700,20 +802,60 @@ fn telemetry(
     found
 }
 
+/// Where a service is that this process talks to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    ThisMachine,
+    AnotherHost,
+}
+
 /// `https://` and a host, or `http://` and this machine; a path behind it where it may have one.
-fn is_inside(url: &str, with_path: bool) -> bool {
+fn endpoint(url: &str, with_path: bool) -> Option<At> {
     let of = |scheme: &str| {
         let rest = url.strip_prefix(scheme)?;
         let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        (with_path || path.is_empty()).then_some(host)
+        let is_host = !host.is_empty() && !host.contains('@') && !url.contains(['?', '#']);
+        (is_host && (with_path || path.is_empty())).then_some(host)
     };
-    let host = of("https://").or_else(|| {
-        let host = of("http://")?;
+    let is_here = |host: &str| {
         let port = host.rfind(':').filter(|at| !host[*at..].contains(']'));
-        let name = port.map_or(host, |at| &host[..at]);
-        ["localhost", "127.0.0.1", "[::1]"].contains(&name).then_some(host)
-    });
-    host.is_some_and(|host| !host.is_empty() && !host.contains('@')) && !url.contains(['?', '#'])
+        ["localhost", "127.0.0.1", "[::1]"].contains(&port.map_or(host, |at| &host[..at]))
+    };
+    match (of("https://"), of("http://")) {
+        (Some(host), _) | (None, Some(host)) if is_here(host) => Some(At::ThisMachine),
+        (Some(_), _) => Some(At::AnotherHost),
+        _ => None,
+    }
+}
+
+/// A service that this process talks to, as its file names it.
+struct Service {
+    /// Where in the file it stands.
+    path: &'static [&'static str],
+    zone: Option<String>,
+    at: At,
+}
+
+impl Service {
+    /// What it is given says what is inside, so it lies in the sovereign zone or is refused: the file says
+    /// so, and whoever moves the service changes the file.
+    fn lies_in(&self, region: &str, root: &Node, label: &str, findings: &mut Findings) {
+        let Self { path, zone, at } = self;
+        let what = path.join(".");
+        let (mark, message) = match zone {
+            Some(zone) if zone == region => return,
+            None if *at == At::ThisMachine => return,
+            Some(_) => {
+                let mark = root.at(path).mark_at(&["zone"]);
+                (mark, format!("`{what}.zone` is not the sovereign zone"))
+            }
+            None => (root.mark_at(path), format!("`{what}` names another host, and not its zone")),
+        };
+        findings
+            .error(label, mark, Kind::Place, message)
+            .help("what it is given says what is inside, which stays in the sovereign zone")
+            .next(format_args!("write `zone: {region}` where the service stands there"));
+    }
 }
 
 fn device(file: DeviceFile, root: &Node, label: &str, findings: &mut Findings) -> Choice {
@@ -780,8 +922,7 @@ fn keys(
         };
         Home::Pkcs11 { token, lease }
     } else if let Some(service) = file.transit {
-        let mark = root.mark_at(&["keys", "transit"]);
-        Home::Transit { service: transit(service, place, mark, label, findings), lease }
+        Home::Transit { service: transit(service, &region, place, root, label, findings), lease }
     } else {
         let path = file.wrapping_file.map(|path| place.join(path));
         Home::File { path: path.unwrap_or_else(|| dir.join("wrapping.key")) }
@@ -792,11 +933,13 @@ fn keys(
 
 fn transit(
     file: TransitFile,
+    region: &str,
     place: &Path,
-    mark: Mark,
+    root: &Node,
     label: &str,
     findings: &mut Findings,
 ) -> TransitHome {
+    let mark = root.mark_at(&["keys", "transit"]);
     let mount = file.mount.unwrap_or_else(|| "transit".to_owned());
     let path = |text: &str| {
         !text.is_empty()
@@ -804,11 +947,15 @@ fn transit(
             && text.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
     };
     let url = file.url.trim_end_matches('/').to_owned();
-    if !is_inside(&url, false) {
-        findings
-            .error(label, mark, Kind::Place, "`transit.url` is not `https://` and a host")
-            .help("keys cross this link")
-            .next("write it as in `https://vault.example:8200`");
+    match endpoint(&url, false) {
+        Some(at) => Service { path: &["keys", "transit"], zone: file.zone, at }
+            .lies_in(region, root, label, findings),
+        None => {
+            findings
+                .error(label, mark, Kind::Place, "`transit.url` is not `https://` and a host")
+                .help("keys cross this link")
+                .next("write it as in `https://vault.example:8200`");
+        }
     }
     if !path(&mount) || !path(&file.key) || file.key.contains('/') {
         findings

@@ -27,15 +27,18 @@ pub struct Rules<'a> {
     pub show_values: bool,
 }
 
-/// Adds a finding for everything in `root` that the schema does not know. Returns, for each wrong
-/// word, one that could have been meant: with these in its place, the rest can be looked at.
-pub fn check(
-    root: &Node,
-    file: &str,
-    rules: &Rules<'_>,
-    findings: &mut Findings,
-) -> Vec<(Mark, String)> {
-    let mut walk = Walk { file, rules, findings, path: Vec::new(), meant: Vec::new() };
+/// What could have been meant by what was refused: with these in their places, the rest can be looked at.
+#[derive(Default)]
+pub struct Meant {
+    /// Wrong words.
+    pub words: Vec<(Mark, String)>,
+    /// Keys that are not known, and near one that is.
+    pub keys: Vec<(Mark, String)>,
+}
+
+/// Adds a finding for everything in `root` that the schema does not know.
+pub fn check(root: &Node, file: &str, rules: &Rules<'_>, findings: &mut Findings) -> Meant {
+    let mut walk = Walk { file, rules, findings, path: Vec::new(), meant: Meant::default() };
     walk.node(root, rules.schema, root.mark);
     walk.meant
 }
@@ -45,7 +48,7 @@ struct Walk<'a, 'f> {
     rules: &'a Rules<'a>,
     findings: &'f mut Findings,
     path: Vec<String>,
-    meant: Vec<(Mark, String)>,
+    meant: Meant,
 }
 
 /// References and alternatives inside each other; a schema that goes in a circle ends here.
@@ -64,10 +67,18 @@ impl<'a> Walk<'a, '_> {
             return;
         }
         if matches!(node.value, Value::Null) {
-            let message = format!("{} has no value", self.name());
-            self.findings
-                .error(self.file, named, Kind::MissingKey, message)
-                .next("write a value or remove the key");
+            // What stands behind the comma of `decimal(10,2)` is a key of its own in `{ … }`.
+            let torn = self.path.last().is_some_and(|key| key.ends_with(')') && !key.contains('('));
+            let (message, next) = match torn {
+                true => (
+                    format!("{} is the end of a value that a comma cut in two", self.name()),
+                    "put the whole value in quotes: `\"decimal(10,2)\"`",
+                ),
+                false => {
+                    (format!("{} has no value", self.name()), "write a value or remove the key")
+                }
+            };
+            self.findings.error(self.file, named, Kind::MissingKey, message).next(next);
             return;
         }
         let fitting: Vec<&'a Json> =
@@ -123,18 +134,23 @@ impl<'a> Walk<'a, '_> {
         }
         // The alternative with the fewest faults is the one that was meant.
         let before = self.findings.len();
-        let mut best: Option<Findings> = None;
+        let meant = std::mem::take(&mut self.meant);
+        let mut best: Option<(Findings, Meant)> = None;
         for schema in schemas {
             self.one(node, schema, named);
             let mut found = self.findings.clone();
             self.findings.truncate(before);
             found.keep_from(before);
-            if best.as_ref().is_none_or(|least| found.len() < least.len()) {
-                best = Some(found);
+            let meant = std::mem::take(&mut self.meant);
+            if best.as_ref().is_none_or(|(least, _)| found.len() < least.len()) {
+                best = Some((found, meant));
             }
         }
-        if let Some(mut best) = best {
+        self.meant = meant;
+        if let Some((mut best, Meant { words, keys })) = best {
             self.findings.append(&mut best);
+            self.meant.words.extend(words);
+            self.meant.keys.extend(keys);
         }
     }
 
@@ -145,7 +161,13 @@ impl<'a> Walk<'a, '_> {
         for (key, value) in entries {
             self.path.push(key.text.clone());
             match verbs.iter().find(|(name, _)| *name == key.text) {
-                None => self.unknown_key(key, &names),
+                None => {
+                    let near = self.unknown_key(key, &names).filter(|_| entries.len() == 1);
+                    let near = verbs.iter().find(|(name, _)| near == Some(*name));
+                    if let Some((name, schema)) = near {
+                        self.meant(key, name, value, schema);
+                    }
+                }
                 Some((_, schema)) => {
                     if let Some(first) = first {
                         let (found, before) = (quoted(&key.text), quoted(&first.text));
@@ -174,6 +196,7 @@ impl<'a> Walk<'a, '_> {
         let names: Vec<&str> = known.keys().map(String::as_str).collect();
         // What stands in a step that was told already is not missed once more.
         let mut steps = String::new();
+        let mut taken: Vec<&str> = Vec::new();
         for (key, value) in entries {
             if self.rules.told.contains(&key.mark) {
                 steps.push_str(&format!("`{}` `{}_file`", key.text, key.text));
@@ -183,9 +206,17 @@ impl<'a> Walk<'a, '_> {
             match known.get(&key.text).or(free) {
                 Some(schema) => self.node(value, schema, key.mark),
                 None => {
-                    self.unknown_key(key, &names);
+                    let near = self.unknown_key(key, &names);
                     let last = self.findings.iter().last().and_then(|f| f.help.last());
                     steps.extend(last.cloned());
+                    let near =
+                        near.filter(|name| node.get(name).is_none() && !taken.contains(name));
+                    if let Some((name, schema)) =
+                        near.and_then(|name| Some((name, known.get(name)?)))
+                    {
+                        taken.push(name);
+                        self.meant(key, name, value, schema);
+                    }
                 }
             }
             self.path.pop();
@@ -205,6 +236,12 @@ impl<'a> Walk<'a, '_> {
             finding.next(format_args!("add `{name}`"));
         }
         self.size(node.mark, entries.len(), "entries", schema, ["minProperties", "maxProperties"]);
+    }
+
+    /// A key that was told is looked at as the one that it is near.
+    fn meant(&mut self, key: &Key, name: &str, value: &Node, schema: &'a Json) {
+        self.meant.keys.push((key.mark, name.to_owned()));
+        self.node(value, schema, key.mark);
     }
 
     /// The first paragraph of a description, in one line.
@@ -279,7 +316,7 @@ impl<'a> Walk<'a, '_> {
         };
         let near = nearest(text, &allowed);
         if let Some(word) = near.or(allowed.first().copied()) {
-            self.meant.push((node.mark, word.to_owned()));
+            self.meant.words.push((node.mark, word.to_owned()));
         }
         if let Some(instead) = about(self.rules.later, &self.path, Some(text)) {
             let message = format!("{}: {found} is not in this version", self.name());
@@ -354,12 +391,13 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
-    fn unknown_key(&mut self, key: &Key, names: &[&str]) {
+    /// Says which one was meant, where to write that is what is next.
+    fn unknown_key<'n>(&mut self, key: &Key, names: &[&'n str]) -> Option<&'n str> {
         let shown = quoted(&key.text);
         if let Some(instead) = about(self.rules.later, &self.path, None) {
             let message = format!("`{shown}` is not in this version");
             self.findings.error(self.file, key.mark, Kind::NotInThisVersion, message).next(instead);
-            return;
+            return None;
         }
         let kind = match key.text.as_str() {
             "hash" | "sha256" | "sha1" | "md5" => Kind::UnkeyedHash,
@@ -368,7 +406,8 @@ impl<'a> Walk<'a, '_> {
         let message = format!("unknown key `{shown}`");
         let advice = about(self.rules.advice, &self.path, None);
         let finding = self.findings.error(self.file, key.mark, kind, message);
-        match (advice, nearest(&key.text, names)) {
+        let near = nearest(&key.text, names);
+        match (advice, near) {
             (Some(advice), _) => finding.next(advice),
             (None, Some(near)) => finding.next(format_args!("write `{near}`")),
             (None, None) if names.is_empty() => finding.next("remove it"),
@@ -376,6 +415,11 @@ impl<'a> Walk<'a, '_> {
                 finding.help(format!("known here: {}", listed(names))).next("remove it")
             }
         };
+        let meant = match advice {
+            Some(advice) => names.iter().copied().find(|name| advice == format!("write `{name}`")),
+            None => near,
+        };
+        meant.filter(|_| kind == Kind::UnknownKey)
     }
 
     /// What is being looked at, as a person would call it: its path in the file.
@@ -504,8 +548,16 @@ pub fn nearest<'n>(found: &str, names: &[&'n str]) -> Option<&'n str> {
     if found.len() > 64 {
         return None;
     }
-    let edits = |name: &str| strsim::osa_distance(&found.to_lowercase(), name);
-    let best = names.iter().copied().min_by_key(|name| edits(name))?;
+    let found = found.to_lowercase();
+    let edits = |name: &str| strsim::osa_distance(&found, name);
+    // Two letters in the wrong order are one slip, and a likelier one than another letter in their place.
+    let letters = |text: &str| {
+        let mut letters: Vec<char> = text.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    let same = letters(&found);
+    let best = names.iter().copied().min_by_key(|name| (edits(name), letters(name) != same))?;
     (edits(best) <= best.len().max(found.len()).div_ceil(3)).then_some(best)
 }
 
@@ -526,6 +578,11 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(nearest(found, &names), near, "{found}");
+        }
+        // Of two that are one slip away, whichever stands first: the one of the same letters.
+        for names in [["int16", "int64"], ["int64", "int16"]] {
+            assert_eq!(nearest("int46", &names), Some("int64"));
+            assert_eq!(nearest("int26", &["int16", "int32"]), Some("int16"), "the control");
         }
     }
 

@@ -218,6 +218,19 @@ pub(super) fn build(
             refuse(key, &format!("`serve.{key}` is empty"), "name one, or remove the key");
         }
     }
+    for (act, without, what) in [
+        (Act::Start, Act::Write, "one person creates a connector, which then runs"),
+        (Act::Stop, Act::Delete, "one person deletes a connector, which then has stopped"),
+    ] {
+        if file.two_persons.contains(&act) && !file.two_persons.contains(&without) {
+            let (act, without) = (act.name(), without.name());
+            refuse(
+                "two_persons",
+                &format!("`{act}` takes two persons, and `{without}` one: {what}"),
+                &format!("add `{without}`, or remove `{act}`"),
+            );
+        }
+    }
     let group = file.group.map(|group| {
         for (key, value) in [("id", &group.id), ("worker", &group.worker)] {
             if !is_name(value, NAME_BYTES_MAX) {

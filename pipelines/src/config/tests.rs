@@ -130,6 +130,27 @@ fn every_finding_has_a_place_a_reason_and_a_next_step() {
     }
 }
 
+/// What a plan is refused for is told with an unknown key, unless something else was found: then the plan is
+/// not what was meant.
+#[test]
+fn an_unknown_key_hides_nothing_of_the_plan() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = fs::read_to_string(Path::new(DIR).join("pipeline_good_least.yaml")).unwrap();
+    let open = good.replace("total: public", "total: identifier");
+    let mistyped = open.replace("quarantine:", "quarantin:").replace("timestamp:", "timestmp:");
+    let strange = mistyped.replace("release: ", "nothing_like_it: 1\nrelease: ");
+    let unclassed = mistyped.replace("types:\n", "types:\n  totl: text\n");
+    for (text, config, plan) in
+        [(&good, 0, 0), (&open, 0, 1), (&mistyped, 2, 1), (&strange, 3, 1), (&unclassed, 3, 0)]
+    {
+        let file = dir.path().join("p.yaml");
+        fs::write(&file, text).unwrap();
+        let (findings, pipelines) = lint(&Path::new(DIR).join("douane.yaml"), &file);
+        let planned: usize = pipelines.iter().map(|one| crate::plan::lint(one).len()).sum();
+        assert_eq!((findings.len(), planned), (config, plan), "{text}{findings}");
+    }
+}
+
 #[test]
 fn expected_findings_stand_beside_a_case_each() {
     for entry in fs::read_dir(DIR).unwrap() {
@@ -188,6 +209,30 @@ fn the_json_example_of_the_readme_has_no_finding() {
         .map(|line| format!("{line}\n"))
         .collect();
     assert!(check(&untyped).is_err(), "the types are needed");
+}
+
+/// With the domains that lie beside it, and no file of its own.
+#[test]
+fn a_text_is_read_as_the_file_that_it_is_to_be() {
+    let dir = Path::new(DIR);
+    good_base();
+    let (place, written) = (dir.join("douane.yaml"), dir.join("pipeline_good_base.yaml"));
+    let read = |path: &Path, text: Option<&str>| {
+        let mut findings = Findings::default();
+        let read = read_with(&place, (path, text), &env, &mut findings);
+        finish(read.map(|(_, all)| all), findings)
+    };
+    let text = fs::read_to_string(&written).unwrap();
+    let to_be = dir.join("to_be.yaml");
+    let all = read(&to_be, Some(&text)).unwrap_or_else(|findings| panic!("{findings}"));
+    let shown = format!("{all:?}").replace("to_be.yaml", "pipeline_good_base.yaml");
+    assert_eq!(shown, format!("{:?}", read(&written, None).unwrap()));
+    assert!(!to_be.exists());
+    // Controls: without the text there is nothing, and what is wrong with it is told under its name.
+    assert!(read(&to_be, None).is_err());
+    let wrong = read(&to_be, Some(&text.replace("sink:", "sunk:"))).unwrap_err().to_string();
+    assert!(wrong.contains("to_be.yaml:"), "{wrong}");
+    assert!(is_pipeline_text(&text) && !is_pipeline_text("domains: {}\n"));
 }
 
 /// The gate shares no code with the detectors, and the page is read by people: their lists are kept by hand, and held here against
@@ -512,6 +557,30 @@ fn a_file_of_tables_is_a_pipeline_each() {
     for pipeline in &all {
         assert!(crate::plan::lint(pipeline).is_empty(), "{}", crate::plan::lint(pipeline));
     }
+}
+
+#[test]
+fn one_table_is_loaded_by_its_name() {
+    let dir = Path::new("testdata/lint");
+    let load = |file: &str, table| load_table(&dir.join("douane.yaml"), &dir.join(file), table);
+    let name = |file, table| load(file, table).map(|(_, one)| one.name);
+    let (tables, one) = ("tables_good_base.yaml", "pipeline_good_least.yaml");
+    for table in ["customers", "orders"] {
+        assert_eq!(name(tables, Some(table)).unwrap(), format!("crm.{table}"));
+    }
+    let said = |file, table| load(file, table).unwrap_err().to_string();
+    let none = said(tables, None);
+    assert!(
+        none.contains("it has `customers` or `orders`\n  next: name one: `--table NAME`"),
+        "{none}"
+    );
+    let near = said(tables, Some("order"));
+    assert!(near.contains("no table `order`\n  next: `--table orders`"), "{near}");
+    let far = said(tables, Some("nothing_like_it"));
+    assert!(far.contains("it has `customers` or `orders`"), "{far}");
+    // The control: of one pipeline nobody names a table.
+    assert!(name(one, None).is_ok());
+    assert!(said(one, Some("customers")).contains("leave `--table` out"));
 }
 
 /// Documented examples are executed, found through the registry.

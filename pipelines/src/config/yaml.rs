@@ -125,6 +125,22 @@ impl Node {
         }
     }
 
+    /// Gives the keys at these marks other names.
+    pub fn rename(&mut self, names: &[(Mark, String)]) {
+        match &mut self.value {
+            Value::Map(entries) => {
+                for (key, value) in entries {
+                    if let Some((_, name)) = names.iter().find(|(mark, _)| *mark == key.mark) {
+                        name.clone_into(&mut key.text);
+                    }
+                    value.rename(names);
+                }
+            }
+            Value::List(items) => items.iter_mut().for_each(|item| item.rename(names)),
+            _ => {}
+        }
+    }
+
     /// Puts words in the place of texts at these marks.
     pub fn mend(&mut self, words: &[(Mark, String)]) {
         match &mut self.value {

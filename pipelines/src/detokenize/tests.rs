@@ -109,7 +109,7 @@ impl Yard {
     }
 
     fn wanted<'a>(&'a self, values: &'a [String]) -> Wanted<'a> {
-        Wanted { file: &self.file, column: "email", key_version: None, values }
+        Wanted { file: &self.file, table: None, column: "email", key_version: None, values }
     }
 
     fn request(&self, values: &[String]) -> Request {

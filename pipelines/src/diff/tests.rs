@@ -1,5 +1,9 @@
 //! Each kind of change is told with its risk; nothing changes, nothing is told.
 
+use douane_ledger::release::sign;
+use douane_ledger::signing::SigningKey;
+use douane_ledger::trust::{self, Approver, Role, Root};
+
 use super::*;
 
 const PLACE: &str = "\
@@ -51,7 +55,8 @@ fn diff(changes: &[(&str, &str)], domains: &str) -> Diff {
         std::fs::write(dir.path().join(name), text).unwrap();
     }
     let at = |name: &str| dir.path().join(name);
-    run(&at("douane.yaml"), &at("old.yaml"), &at("new/new.yaml")).unwrap_or_else(|f| panic!("{f}"))
+    run(&at("douane.yaml"), None, &at("old.yaml"), &at("new/new.yaml"))
+        .unwrap_or_else(|f| panic!("{f}"))
 }
 
 fn told(diff: &Diff) -> Vec<String> {
@@ -325,7 +330,7 @@ fn a_release_file_is_compared_by_its_proof_too() {
         std::fs::write(dir.path().join("douane.yaml"), PLACE).unwrap();
         std::fs::write(dir.path().join("domains.yaml"), DOMAINS).unwrap();
         std::fs::write(dir.path().join(name), text).unwrap();
-        let side = Side::of(&dir.path().join("douane.yaml"), &dir.path().join(name));
+        let side = Side::of(&dir.path().join("douane.yaml"), None, &dir.path().join(name));
         sides.push(side.unwrap_or_else(|f| panic!("{f}")));
     }
     let (mut new, mut old) = (sides.pop().unwrap(), sides.pop().unwrap());
@@ -338,9 +343,127 @@ fn a_release_file_is_compared_by_its_proof_too() {
         } else {
             new.made = None
         }
-        let others = others(&old, &new);
+        let (was, is) = made(&old, &new);
+        let others = others((&old, &was), (&new, &is));
         assert!(others.iter().any(|o| o.what == "record shape"), "{others:?}");
         let proof = others.iter().find(|o| o.what == "proof").unwrap();
         assert!(proof.after.contains("publish every 1000 ms"), "{proof:?}");
     }
+}
+
+/// A pipeline as it was released, beside another of the domains' files. A release that is `bare` is of
+/// before its domains were written down.
+fn against_a_release(domains: &str, bare: bool) -> (Diff, Option<RunFault>) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("douane.yaml"), PLACE).unwrap();
+    let mut sides = [("old", DOMAINS), ("new", domains)].map(|(name, domains)| {
+        let folder = dir.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("domains.yaml"), domains).unwrap();
+        std::fs::write(folder.join("p.yaml"), PIPELINE).unwrap();
+        Side::of(&dir.path().join("douane.yaml"), None, &folder.join("p.yaml"))
+            .unwrap_or_else(|f| panic!("{f}"))
+    });
+    sides[0].made = None;
+    if bare {
+        sides[0].release.domains.clear();
+    }
+    let [old, new] = sides;
+    let refused = crate::record_key::drafted(&old.release, &new.release);
+    (between(old, new), refused)
+}
+
+#[test]
+fn a_release_says_what_its_domains_make_and_for_whom() {
+    let (version, upper) = ("{ version: 2 }", "{ normalize: upper }");
+    let domains = |key: &str, mail: &str| {
+        format!("domains: {{ customer: {key}, other: {{}}, mail: {mail} }}\n")
+    };
+    let joins = "row email domain_version: Joins";
+    let keys: &[&str] = &["key id domain_version: Keys", "row id domain_version: Joins"];
+    for (key, mail, columns, named, refuses) in [
+        ("{}", "{}", &[] as &[&str], &[] as &[&str], false),
+        ("{}", upper, &[joins], &["domain mail (hmac-sha-256): Joins"], false),
+        ("{}", "{ purposes: [test] }", &[], &["domain mail (hmac-sha-256): Approval"], false),
+        (version, "{}", keys, &["domain customer (hmac-sha-256): Joins"], true),
+        (
+            "{ algorithm: aes_cmac }",
+            "{}",
+            keys,
+            &[
+                "domain customer (hmac-sha-256): Approval",
+                "domain customer (aes-256-cmac): Approval",
+            ],
+            true,
+        ),
+    ] {
+        let (diff, refused) = against_a_release(&domains(key, mail), false);
+        assert_eq!(told(&diff), columns, "{key} {mail}");
+        let others = beside(&diff);
+        let of_domains: Vec<_> = others.iter().filter(|o| o.starts_with("domain ")).collect();
+        assert_eq!(of_domains, named, "{key} {mail}");
+        assert_eq!(diff.text().contains("no output column changes"), columns.is_empty());
+        assert_eq!(refused.is_some(), refuses, "{key} {mail}");
+        if let Some(why) = refused {
+            let why = why.to_string();
+            assert!(
+                why.contains("integer as token (domain `customer`, form `base32`), version 1, ")
+            );
+        }
+        // The control: what is written nowhere is told by the proof's lines alone.
+        let (bare, refused) = against_a_release(&domains(key, mail), true);
+        assert_eq!((told(&bare), refused.is_some()), (Vec::new(), false), "{key} {mail}");
+        let proof = bare.others.iter().find(|other| other.what == "proof");
+        assert_eq!(proof.is_some(), !named.is_empty(), "{key} {mail}");
+        for (setting, said) in
+            [(upper, "normalised by upper"), ("{ purposes: [test] }", "of the purpose test")]
+        {
+            let says = proof.is_some_and(|proof| proof.after.contains(said));
+            assert_eq!(says, mail == setting, "{key} {mail}: {proof:?}");
+        }
+    }
+}
+
+#[test]
+fn what_signing_changes_is_told_before_it_is_signed() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for (name, text) in [("douane.yaml", PLACE), ("domains.yaml", DOMAINS), ("p.yaml", PIPELINE)] {
+        std::fs::write(at(name), text).unwrap();
+    }
+    let key = |seed| SigningKey::from_seed(&[seed; 32]).unwrap();
+    let person = |name: &str, seed| Approver {
+        name: name.into(),
+        key: key(seed).verifying_key(),
+        roles: vec![Role::Approve, Role::Trust],
+    };
+    let root = Root::first(1, vec![person("ada", 1)]);
+    let root = trust::sign(&root, &[&key(1)]).unwrap();
+    std::fs::write(at("trust.json"), root.to_bytes().unwrap()).unwrap();
+    let load = || config::load(&at("douane.yaml"), &at("p.yaml")).unwrap_or_else(|f| panic!("{f}"));
+    let made = || {
+        let (place, pipeline) = load();
+        release_of(&place, &pipeline, &cases::plan(&pipeline).unwrap()).unwrap()
+    };
+    let since = |next: &Release| {
+        let (place, pipeline) = load();
+        Since::of(&place, &pipeline, next).unwrap_or_else(|f| panic!("{f}"))
+    };
+    let first = made();
+    assert!(since(&first).text().contains("no release lies before it"));
+    for (signed, state) in [(vec![], "draft"), (vec![&key(1)], "approved")] {
+        let envelope = sign(&first, &signed).unwrap();
+        std::fs::write(at("p.release.json"), envelope.to_bytes().unwrap()).unwrap();
+        let same = since(&first);
+        assert!(same.text().contains(&format!("lies there, {state}")) && same.diff().is_none());
+        assert_eq!(same.text().contains("what ran before"), state != "approved");
+        let text = since(&made()).text();
+        assert!(text.starts_with(&format!("difference to release 1 ({state})\n")), "{text}");
+        assert!(text.contains("no output column changes") && !text.contains("hold"), "{text}");
+    }
+    std::fs::write(at("domains.yaml"), DOMAINS.replace("mail: {}", "mail: { version: 2 }"))
+        .unwrap();
+    let told = since(&made());
+    assert!(told.text().contains("email: domain_version  [joins]"), "{}", told.text());
+    assert_eq!(told.diff().unwrap().columns.len(), 1);
 }

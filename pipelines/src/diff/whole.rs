@@ -78,7 +78,7 @@ const LOOSER: Cost = (Risk::Disclosure, "more may cross under one release");
 const TIGHTER: Cost = (Risk::Readers, "less may cross under one release: it stops earlier");
 const UNSAID: Cost = (
     Risk::Disclosure,
-    "a release file does not say settings of stages and domains: compare the pipelines' files",
+    "a release file does not say every setting of a stage: compare the pipelines' files",
 );
 
 /// A group of more persons, seen in more columns, lets fewer rows cross; all else may let more.
@@ -106,6 +106,7 @@ pub(super) fn said(release: &Release, like: Option<&Fingerprinted>) -> Fingerpri
         leaves,
         key,
         columns,
+        domains,
         changes,
         overrides,
         policy,
@@ -146,7 +147,11 @@ pub(super) fn said(release: &Release, like: Option<&Fingerprinted>) -> Fingerpri
         stages: like.map(|l| l.stages.clone()).unwrap_or_default(),
         key: key.clone(),
         columns: columns.clone(),
-        domains: like.map(|l| l.domains.clone()).unwrap_or_default(),
+        domains: match (domains.is_empty(), like) {
+            // One of before they were written down.
+            (true, Some(like)) => like.domains.clone(),
+            _ => domains.clone(),
+        },
         detectors: like.map(|l| l.detectors.clone()).unwrap_or_default(),
         dp: like.and_then(|l| l.dp.clone()),
         overrides: overrides.clone(),

@@ -34,6 +34,10 @@ pub use token_key::TokenKey;
 const NAME: &str = "pkcs11";
 const IV_LEN: usize = 12;
 const TAG_BITS: u64 = 128;
+/// How often a token is looked for. SoftHSM writes down that somebody logged in, and for as long as it does another
+/// process is told of no such token, or of a general error.
+const LOOKS: u32 = 4;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// Loaded modules: a library is initialised once in a process. The lock also serialises sessions,
 /// because who is logged in is one state for all of them.
@@ -53,6 +57,8 @@ pub struct Token {
 enum Trouble {
     /// No such key.
     NoKey,
+    /// No such token, for now.
+    NoToken,
     Fault(KeyFault),
     Token(Error),
 }
@@ -104,6 +110,7 @@ impl Token {
         match answer {
             Ok(answer) => Ok(answer),
             Err(Trouble::NoKey) => Err(KeyFault::NotWrappedHere { home: NAME }),
+            Err(Trouble::NoToken) => Err(away("no token has this label")),
             Err(Trouble::Fault(fault)) => Err(fault),
             // Wrapped under another key, or for another place.
             Err(Trouble::Token(Error::Pkcs11(
@@ -111,16 +118,45 @@ impl Token {
                 _,
             ))) => Err(KeyFault::NotWrappedHere { home: NAME }),
             Err(Trouble::Token(error)) => {
-                // A module that lost its token may have to be initialised anew to see it again.
-                if let Some(module) = modules.remove(&self.config.module) {
-                    let _ = module.finalize();
-                }
+                self.unload(&mut modules);
                 Err(away(word(&error)))
             }
         }
     }
 
+    /// Tokens that come, or that were lost, are seen by a module that is initialised after it.
+    fn unload(&self, modules: &mut BTreeMap<PathBuf, Pkcs11>) {
+        if let Some(module) = modules.remove(&self.config.module) {
+            let _ = module.finalize();
+        }
+    }
+
     fn logged_in(
+        &self,
+        modules: &mut BTreeMap<PathBuf, Pkcs11>,
+        writes: bool,
+    ) -> Result<Session, Trouble> {
+        let mut looks = 1;
+        let session = loop {
+            match self.open(modules, writes) {
+                Err(Trouble::NoToken | Trouble::Token(_)) if looks < LOOKS => {
+                    self.unload(modules);
+                    std::thread::sleep(BETWEEN_LOOKS);
+                    looks += 1;
+                }
+                opened => break opened.inspect_err(|_| self.unload(modules))?,
+            }
+        };
+        let bytes = read(&self.config.pin_file)?;
+        let pin = std::str::from_utf8(bytes.strip_suffix(b"\n").unwrap_or(&bytes));
+        let path = &self.config.pin_file;
+        let pin = pin.map_err(|_| KeyFault::Form { path: path.clone(), expected: "a PIN" })?;
+        self.log_in(&session, pin)?;
+        Ok(session)
+    }
+
+    /// A session with the token. Nobody has logged in, and no PIN was shown.
+    fn open(
         &self,
         modules: &mut BTreeMap<PathBuf, Pkcs11>,
         writes: bool,
@@ -134,25 +170,13 @@ impl Token {
         }
         let slot = match found.as_slice() {
             [slot] => *slot,
-            [] => {
-                // Tokens that come are seen by a module that is initialised after it.
-                if let Some(module) = modules.remove(&self.config.module) {
-                    let _ = module.finalize();
-                }
-                return Err(away("no token has this label").into());
-            }
+            [] => return Err(Trouble::NoToken),
             _ => return Err(refused("several tokens have this label").into()),
         };
-        let session = match writes {
+        Ok(match writes {
             true => module.open_rw_session(slot)?,
             false => module.open_ro_session(slot)?,
-        };
-        let bytes = read(&self.config.pin_file)?;
-        let pin = std::str::from_utf8(bytes.strip_suffix(b"\n").unwrap_or(&bytes));
-        let path = &self.config.pin_file;
-        let pin = pin.map_err(|_| KeyFault::Form { path: path.clone(), expected: "a PIN" })?;
-        self.log_in(&session, pin)?;
-        Ok(session)
+        })
     }
 
     /// A PIN that was refused is not tried again by this process.

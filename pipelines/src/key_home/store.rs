@@ -477,9 +477,8 @@ pub(super) fn write(dir: &Path, key: &StoreKey, mut store: Store) -> Result<(), 
 pub(super) fn read(dir: &Path) -> Result<Store, KeyFault> {
     let path = path(dir);
     let bytes = read_bounded(&path, STORE_BYTES_MAX)?;
-    let expected = "a key store of this version";
-    let store: Store = serde_json::from_slice(&bytes)
-        .map_err(|_| KeyFault::Form { path: path.clone(), expected })?;
+    let store: Store =
+        serde_json::from_slice(&bytes).map_err(|_| KeyFault::StoreForm { path: path.clone() })?;
     let entries: usize = store.domains.iter().map(|d| d.versions.len() + d.used_by.len()).sum();
     let entries = entries + store.quarantine.len();
     let counted = |versions: &mut dyn Iterator<Item = u32>| {
@@ -514,7 +513,7 @@ pub(super) fn read(dir: &Path) -> Result<Store, KeyFault> {
         });
     match whole {
         true => Ok(store),
-        false => Err(KeyFault::Form { path, expected }),
+        false => Err(KeyFault::StoreForm { path }),
     }
 }
 

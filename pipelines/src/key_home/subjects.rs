@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 use super::store::{self, Opened, SubjectEpoch};
 use super::wrapping::{seal, unseal};
-use super::{KeyFault, io_fault, open_home};
+use super::{KeyFault, io_fault, open_home, stay_locked};
 use crate::config::KeysPlace;
 
 /// Subjects whose wrapped keys a process keeps at hand: some 40 MB.
@@ -308,6 +308,7 @@ impl SubjectStore {
         } else {
             state.seen = seen;
         }
+        stay_locked(&self.keys, opened.subjects.iter().map(Secret::is_locked))?;
         state.epoch = Epoch::of(dir, &opened);
         let id = state.epoch.as_ref().map_or(String::new(), |epoch| epoch.id.clone());
         if state.known_of != id {

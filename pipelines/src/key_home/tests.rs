@@ -27,6 +27,18 @@ fn keys(dir: &Path) -> KeysPlace {
     }
 }
 
+#[test]
+fn every_secret_stays_locked_where_the_place_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let asked = |locked, found: &[bool]| {
+        let place = KeysPlace { locked, ..keys(dir.path()) };
+        stay_locked(&place, found.iter().copied())
+    };
+    assert!(asked(true, &[true, true]).is_ok() && asked(true, &[]).is_ok());
+    assert!(asked(false, &[true, false]).is_ok());
+    assert!(matches!(asked(true, &[true, false]), Err(KeyFault::NotLocked)));
+}
+
 /// The keys that a stage takes, as their ids.
 fn id(keys: &KeysPlace, domain: &str) -> String {
     KeyHome::open(keys).unwrap().keyring().key(Purpose::TokenSiv, domain).id().to_string()
@@ -91,19 +103,21 @@ fn init_that_fails_leaves_nothing_in_the_way_of_the_next() {
 #[test]
 fn a_secret_that_is_handed_over_is_private_and_what_others_can_read_is_not() {
     const OWN: u32 = 65532;
+    const BESIDE: u32 = 2000;
     for (mode, of, private) in [
         (0o600, (OWN, OWN), true),
         (0o400, (0, 0), true),
         (0o440, (0, OWN), true),
+        (0o440, (0, BESIDE), true),
         (0o440, (0, 100), false),
         (0o440, (1000, OWN), false),
         (0o460, (0, OWN), false),
         (0o444, (0, OWN), false),
     ] {
-        assert_eq!(is_private(mode, of, OWN), private, "{mode:o} of {of:?}");
+        assert_eq!(is_private(mode, of, &[BESIDE, OWN]), private, "{mode:o} of {of:?}");
     }
     // Root's own group is many a process's.
-    assert!(!is_private(0o440, (0, 0), 0));
+    assert!(!is_private(0o440, (0, 0), &[0]));
 }
 
 #[test]
@@ -233,7 +247,7 @@ fn a_fault_shows_no_text_of_a_store_that_is_out_of_form() {
         fs::write(place.store(), serde_json::to_vec(&value).unwrap()).unwrap();
         let fault = KeyHome::open(&place).unwrap_err().to_string();
         assert!(fault.contains("not a key store") && !fault.contains("alice"), "{fault}");
-        assert!(matches!(read_store(&place), Err(KeyFault::Form { .. })), "{field}");
+        assert!(matches!(read_store(&place), Err(KeyFault::StoreForm { .. })), "{field}");
     }
 }
 
@@ -420,9 +434,17 @@ fn an_approvers_key_reads_back_and_is_never_written_over() {
     assert!(matches!(init_approver("ada", &path), Err(KeyFault::Exists(_))));
     fs::remove_file(&path).unwrap();
     assert!(matches!(init_approver("ada", &path), Err(KeyFault::Exists(_))));
-    for bad in ["", "a b", "a\nb", "é"] {
+    for bad in ["", "a b", "a\nb", "é", "Ada"] {
         assert!(matches!(init_approver(bad, &dir.path().join("x")), Err(KeyFault::Name)));
     }
+    // Where the folder is not there, the one thing that is missing is what the fault says to type.
+    let folder = dir.path().join("our approvers");
+    let fault = init_approver("bo", &folder.join("bo")).unwrap_err();
+    assert!(matches!(fault, KeyFault::NoFolder { .. }));
+    let typed = format!("next: `mkdir -p '{}'`", folder.display());
+    assert!(fault.to_string().contains(&typed), "{fault}");
+    fs::create_dir(&folder).unwrap();
+    init_approver("bo", &folder.join("bo")).unwrap();
 }
 
 #[test]
@@ -440,4 +462,15 @@ fn no_two_uses_share_a_key_and_nothing_shows_one() {
     assert!(!shown.contains(&root) && !shown.contains("PRIVATE"));
     let store = fs::read_to_string(dir.path().join(STORE)).unwrap();
     assert!(!store.contains(&root) && !store.contains("PRIVATE"));
+}
+
+#[test]
+fn keys_that_cannot_be_read_are_not_keys_that_are_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(PublicKeys::open(&dir.path().join("none")).unwrap().is_none());
+    assert!(PublicKeys::open(dir.path()).unwrap().is_none());
+    // Also for who may read everything: what lies there can be looked into by nobody.
+    let file = dir.path().join("keys");
+    fs::write(&file, "").unwrap();
+    assert!(matches!(PublicKeys::open(&file), Err(KeyFault::Io { .. })));
 }

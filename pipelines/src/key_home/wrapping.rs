@@ -78,7 +78,7 @@ pub(super) fn random() -> Result<Secret, KeyFault> {
 }
 
 /// Seals bytes under a secret that seals nothing but keys: nonce, then AES-256-GCM-SIV.
-pub(super) fn seal(secret: &[u8; 32], aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, KeyFault> {
+pub(crate) fn seal(secret: &[u8; 32], aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, KeyFault> {
     let mut nonce = [0; NONCE_LEN];
     SystemRandom::new().fill(&mut nonce).map_err(|_| KeyFault::Random)?;
     // Room for the tag as well: a vector that grows leaves a copy of the plain bytes behind.
@@ -97,7 +97,7 @@ pub(super) fn seal(secret: &[u8; 32], aad: &[u8], plain: &[u8]) -> Result<Vec<u8
 }
 
 /// Opens what [`seal`] gave; `None` for another key, other associated data, other bytes.
-pub(super) fn unseal(secret: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+pub(crate) fn unseal(secret: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (nonce, body) = sealed.split_at_checked(NONCE_LEN)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
     let mut body = Zeroizing::new(body.to_vec());
@@ -319,7 +319,7 @@ pub(super) fn aside(path: &Path) -> Result<PathBuf, KeyFault> {
 }
 
 /// Puts bytes in the place of a file's, whole or not at all, durably.
-pub(super) fn replace(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), KeyFault> {
+pub(crate) fn replace(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), KeyFault> {
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),

@@ -6,8 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use douane_ledger::log::{self, Entry};
+use douane_ledger::canonical::hex32;
+use douane_ledger::log::{self, Entry, LedgerFault};
 use douane_schemas::keys::Purpose;
+use serde::{Deserialize, Serialize};
 
 use super::LOG;
 use crate::config::Place;
@@ -34,6 +36,35 @@ struct Newest {
     to: String,
     /// A checkpoint covers it: the store was written.
     is_published: bool,
+}
+
+/// Where the log of keys stood when somebody looked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogStand {
+    /// Entries that its checkpoint covers.
+    pub size: u64,
+    /// Their root.
+    #[serde(with = "hex32")]
+    pub root: [u8; 32],
+}
+
+/// Where the log of keys stands, which goes on from where it stood. A store and a log that were put back
+/// together fit each other: only who kept this sees it. `None`: it is not begun.
+///
+/// # Errors
+/// [`RunFault::KeyStoreRolledBack`].
+pub fn goes_on(place: &Place, known: Option<&LogStand>) -> Result<Option<LogStand>, RunFault> {
+    let home = ledger_home(&place.ledger_dir, KEYS_HOME);
+    let known = known.map(|known| (known.size, known.root));
+    match log::goes_on(&home, LOG, known) {
+        Ok(now) => Ok(now.map(|(size, root)| LogStand { size, root })),
+        Err(LedgerFault::LedgerLost { why, size, .. }) => Err(RunFault::KeyStoreRolledBack {
+            path: home.join(LOG),
+            what: format!("the layout in the target knows {size} entries of it: {why}"),
+        }),
+        Err(fault) => Err(fault.into()),
+    }
 }
 
 impl History {

@@ -112,3 +112,22 @@ fn a_log_that_ends_before_its_checkpoint_is_refused() {
     let fault = status(&yard.yaml).unwrap_err();
     assert_eq!(fault.code(), "key_store_rolled_back", "{fault}");
 }
+
+#[test]
+fn who_wants_the_book_waits_for_who_has_it_and_not_for_ever() {
+    let yard = Yard::new();
+    let home = open(&yard.place).unwrap();
+    let held = Book::open(&yard.place, &home).unwrap();
+    let short = Duration::from_millis(120);
+    let began = Instant::now();
+    let fault = Book::open_within(&yard.place, &home, short).err().unwrap();
+    assert!(began.elapsed() >= short);
+    assert!(matches!(fault, RunFault::Ledger(LedgerFault::Locked { .. })), "{fault}");
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| yard.rotate(&domain()));
+        Stop::new(&AtomicBool::new(false)).rest(short);
+        assert!(!other.is_finished(), "it did not wait");
+        drop(held);
+        other.join().unwrap();
+    });
+}

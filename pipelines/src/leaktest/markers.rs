@@ -216,9 +216,12 @@ pub(super) fn record(
 type Spoil = fn(&mut Json, &str);
 
 /// The ways in which a record's value is wrong, all of them JSON.
-const SPOILED: [(&str, Spoil); 12] = [
+const SPOILED: [(&str, Spoil); 13] = [
     ("an unlisted leaf", |v, m| v["after"]["unlisted_leaf"] = json!(m)),
     ("an unlisted leaf with a document", |v, m| v["after"]["unlisted_tree"] = json!({"in": [m]})),
+    ("names that are data", |v, m| {
+        v["after"][format!("{m}@example.com")] = json!({ m: 1, format!("x {m}"): [m] });
+    }),
     ("an unknown operation", |v, m| v["op"] = json!(m)),
     ("a number where the row stands", |v, m| v["after"] = json!(m)),
     ("no row at all", |v, m| *v = json!({"op": "c", "note": m})),
@@ -247,8 +250,8 @@ pub(super) fn wrong(
         let mut planted = well()?;
         let (_, text) = Kind::Word.value(0)?;
         let text = text.unwrap_or_default();
-        change(&mut planted, &text);
         planted.wrong = wrong;
+        change(&mut planted, &text);
         planted.markers.push(Marker { at: wrong.to_owned(), text });
         all.push(planted);
         Ok::<(), RunFault>(())
@@ -266,6 +269,16 @@ pub(super) fn wrong(
     })?;
     add("bytes that are no text", &|planted, text| {
         planted.value = Some([b"{\"after\":\"\xff\xfe", text.as_bytes(), b"\"}"].concat());
+    })?;
+    add("a key of an interface for a name", &|planted, text| {
+        // Of letters alone: no count of digits hides it.
+        let name = text.bytes().cycle().skip(2).take(36).map(|b| char::from(b'g' + b % 20));
+        let name = format!("ghp_{}", name.collect::<String>());
+        planted.markers.push(Marker { at: planted.wrong.to_owned(), text: name.clone() });
+        let bytes = planted.value.as_deref().unwrap_or_default();
+        let mut value: Json = serde_json::from_slice(bytes).unwrap_or(Json::Null);
+        value["after"][name] = json!(text);
+        planted.value = Some(value.to_string().into_bytes());
     })?;
     add("a key that is no JSON", &|planted, text| planted.key = Some(text.as_bytes().to_vec()))?;
     add("a tombstone of an unknown key", &|planted, text| {

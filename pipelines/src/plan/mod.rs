@@ -28,6 +28,7 @@ use crate::config::{
     Class, Expected, Finding, Findings, Kind, Mark, Override, Pipeline, nearest, quoted,
 };
 use crate::enrich::Statistics;
+use crate::names::typed;
 use crate::policy::{self, Refusal, Verdict};
 
 pub use aggregate::{AggregateColumn, Role};
@@ -604,7 +605,7 @@ fn classify(
             let message = format!("no class for leaf `{shown}`");
             // Where the new class goes: below the last one.
             let at = pipeline.classes.last().map(|rule| rule.line);
-            let file = pipeline.file.display();
+            let file = typed(&pipeline.file);
             finding(pipeline, findings, at, Kind::Class, message)
                 .help(format!(
                     "propose: `{}: identifier` (an unknown leaf defaults to identifier)",
@@ -691,13 +692,29 @@ fn output(
             Some(OutputColumn { name, from: from.clone(), protection, output, rule })
         }
         Verdict::Denied(refusals) => {
-            let line = first.map(|(_, line)| *line);
             for refusal in &refusals {
-                denied(pipeline, findings, line, Some(path), refusal);
+                match first {
+                    Some((_, line)) => denied(pipeline, findings, Some(*line), Some(path), refusal),
+                    None => bare(pipeline, findings, path, refusal),
+                }
             }
             None
         }
     }
+}
+
+/// A leaf without a stage that a policy denies: at its class, for there is no other line about it.
+fn bare(pipeline: &Pipeline, findings: &mut Findings, path: &str, refusal: &Refusal) {
+    let rule = pipeline.classes.iter().find(|rule| rule.path == path);
+    let file = pipeline.classes_file.display().to_string();
+    let message = format!("`{}`: {}", quoted(path), refusal.why);
+    findings
+        .error(&file, rule.map_or(Mark::FILE, |rule| rule.line), Kind::Policy, message)
+        .help(refusal.named())
+        .next(format_args!(
+            "give it a stage: `- drop: {{ columns: [{}] }}` keeps it inside, others make of it what may cross",
+            quoted(path)
+        ));
 }
 
 /// What a policy denies, by the name of its rule.
@@ -739,6 +756,15 @@ struct Sides {
     outside: Vec<bool>,
 }
 
+/// A row that a stage does not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedRow {
+    pub origin: Origin,
+    pub code: &'static str,
+    /// The column that the stage makes, as the pipeline names it.
+    pub column: Option<String>,
+}
+
 /// A batch after its stages. Rows that a stage refused are gone from all three parts alike.
 pub struct Staged {
     pub batch: Batch,
@@ -749,7 +775,7 @@ pub struct Staged {
     /// One a row: it is an upsert whose state lies outside WHERE.
     pub outside: Vec<bool>,
     /// Rows refused, with the transform's code.
-    pub refused: Vec<(Origin, &'static str)>,
+    pub refused: Vec<RefusedRow>,
 }
 
 impl Stages {
@@ -781,7 +807,13 @@ impl Stages {
             .zip(keep.values().iter())
             .filter_map(|(origin, keep)| keep.then_some(*origin))
             .collect();
-        let refused = refused.into_iter().map(|(row, code)| (batch.origins[row], code)).collect();
+        let refused = refused
+            .into_iter()
+            .map(|(row, code)| {
+                let column = self.at_fault(&batch.rows.slice(row, 1));
+                RefusedRow { origin: batch.origins[row], code, column }
+            })
+            .collect();
         let batch = Batch { rows, origins: kept };
         let Sides { columns, keys, before, outside } =
             self.evaluate(&batch.rows, &batch.origins).map_err(|fault| stop(&fault))?;
@@ -804,6 +836,12 @@ impl Stages {
             keys: self.keys.evaluate(rows)?,
             before: self.before.as_ref().map(|side| side.evaluate(rows)).transpose()?,
         })
+    }
+
+    /// The column that does not take one row; none where it is `sql` or a statistic.
+    fn at_fault(&self, row: &RecordBatch) -> Option<String> {
+        let sides = [Some(&self.columns), Some(&self.keys), self.before.as_ref()];
+        sides.into_iter().flatten().find_map(|side| side.at_fault(row)).map(str::to_owned)
     }
 
     /// Halves the rows until each faulty one stands alone.
@@ -876,6 +914,19 @@ fn code_of(fault: &DataFusionError) -> Option<&'static str> {
 }
 
 impl Side {
+    /// The first column that cannot be made of a row.
+    fn at_fault(&self, row: &RecordBatch) -> Option<&str> {
+        let mut columns = self.exprs.iter().zip(self.schema.fields());
+        let found = columns.find(|(expr, field)| match expr.evaluate(row) {
+            Ok(value) => {
+                let array = value.into_array(row.num_rows());
+                !field.is_nullable() && array.is_ok_and(|array| array.null_count() > 0)
+            }
+            Err(_) => true,
+        });
+        found.map(|(_, field)| field.name().as_str())
+    }
+
     fn evaluate(&self, rows: &RecordBatch) -> Result<RecordBatch, DataFusionError> {
         let arrays = self
             .exprs

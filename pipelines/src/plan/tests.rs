@@ -88,6 +88,19 @@ fn findings(classes: &str, stages: &str, rest: &str, row: &[(&str, LeafType)]) -
 
 const TOKEN: &str = "{ tokenize: { columns: [id], domain: customer } }";
 
+/// Where its class stands, and what may be done: there is no stage that could be named.
+#[test]
+fn a_leaf_without_a_stage_is_refused_at_its_class() {
+    let text = pipeline_text("id: identifier, zip: quasi", TOKEN, "");
+    let (_, pipeline) = load(&text).unwrap();
+    let found = Plan::new(&pipeline, leaves(&[ID, ("zip", LeafType::Text)])).err().unwrap();
+    let finding = found.iter().find(|finding| finding.message.starts_with("`zip`")).unwrap();
+    let zip = pipeline.classes.iter().find(|rule| rule.path == "zip").unwrap();
+    assert!(finding.mark == zip.line && zip.line != Mark::FILE, "{finding:?}");
+    let said = found.to_string();
+    assert!(said.contains("next: give it a stage: `- drop: { columns: [zip] }`"), "{said}");
+}
+
 #[test]
 fn what_the_policy_refuses_is_a_finding() {
     let text = LeafType::Text;
@@ -200,8 +213,10 @@ fn one_bad_cell_costs_its_row_and_no_other() {
     rows[36].0 = None;
     let staged = stages().apply(batch(&rows)).unwrap();
     let refused: Vec<(i64, &str)> =
-        staged.refused.iter().map(|(origin, code)| (origin.offset, *code)).collect();
+        staged.refused.iter().map(|row| (row.origin.offset, row.code)).collect();
     assert_eq!(refused, [(5, "outside_alphabet"), (6, "domain_too_small"), (36, "null_key")]);
+    let columns: Vec<_> = staged.refused.iter().map(|row| row.column.as_deref()).collect();
+    assert_eq!(columns, [Some("phone"), Some("phone"), Some("id")]);
     let offsets: Vec<i64> = staged.batch.origins.iter().map(|origin| origin.offset).collect();
     assert_eq!(offsets, (0..36).filter(|o| ![5, 6].contains(o)).collect::<Vec<i64>>());
     assert_eq!(staged.columns.num_rows(), offsets.len());
@@ -248,6 +263,36 @@ fn the_proof_names_every_leaf() {
     let text = proof.text();
     for leaf in &plan.classed {
         assert!(text.contains(&leaf.part.column(&leaf.leaf.path)), "{}", leaf.leaf.path);
+    }
+}
+
+/// A column that nobody has is answered with the one that was meant, or with where all of them are.
+#[test]
+fn a_column_that_is_none_is_refused_with_the_nearest() {
+    let (place, pipeline, plan) = plan();
+    let of = |column: &str| {
+        let proof = Proof::new(&place, &pipeline, &plan, "print");
+        let standing = release::Standing::of(&place, &pipeline, "print");
+        let file = std::path::Path::new("my pipelines/p.yaml");
+        crate::explain::only(vec![(proof, standing)], file, column)
+    };
+    for (bad, next) in [
+        ("phnoe", "next: `--column phone`"),
+        (
+            "nothing_like_it",
+            "next: `douane explain 'my pipelines/p.yaml'` shows all that there are",
+        ),
+    ] {
+        let fault = of(bad).map(drop).unwrap_err();
+        assert_eq!(fault.exit_code(), 1);
+        let told = fault.told();
+        assert!(told.contains(&format!("`{bad}`")) && told.ends_with(next), "{told}");
+    }
+    // The control: a column, and a leaf that stays behind.
+    assert_eq!(of("phone").unwrap()[0].0.names().collect::<Vec<_>>(), ["phone"]);
+    let behind = plan.classed.iter().map(|leaf| leaf.leaf.path.as_str());
+    for leaf in behind {
+        assert!(of(leaf).is_ok(), "{leaf}");
     }
 }
 
@@ -338,7 +383,7 @@ fn the_row_before_gets_the_stages_of_the_row_after() {
         decoder.push(&record, &mut NoRegistry).unwrap();
     }
     let staged = stages.apply(decoder.finish()).unwrap();
-    let refused: Vec<i64> = staged.refused.iter().map(|(origin, _)| origin.offset).collect();
+    let refused: Vec<i64> = staged.refused.iter().map(|row| row.origin.offset).collect();
     assert_eq!(refused, [2], "a cell before the change refuses its row too");
     let before = staged.before.unwrap();
     assert_eq!(before.schema(), staged.columns.schema());

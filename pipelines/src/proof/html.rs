@@ -98,14 +98,16 @@ impl Proof {
         self.write_columns(out, n)?;
         self.write_sql(out, n)?;
         self.write_changes(out, n)?;
+        self.write_domains(out, n)?;
+        self.write_privacy(out, n)?;
         self.write_behind(out, n)?;
         self.write_overrides(out, n)?;
         writeln!(
             out,
             "<section aria-labelledby=\"policy-{n}\">\n<h2 id=\"policy-{n}\">Policy</h2>\n\
-             <pre class=\"box\">{}</pre>\n<p>Tokens and encrypted values are pseudonyms: linkable, \
-             and personal data under the GDPR.</p>\n</section>",
-            Escaped(&self.policy)
+             <pre class=\"box\">{}</pre>{}\n</section>",
+            Escaped(&self.policy),
+            self.pseudonyms().map(|said| format!("\n<p>{said}</p>")).unwrap_or_default(),
         )?;
         writeln!(
             out,
@@ -180,6 +182,35 @@ impl Proof {
         close_table(out)
     }
 
+    fn write_domains(&self, out: &mut String, n: usize) -> fmt::Result {
+        if self.domains.is_empty() {
+            return Ok(());
+        }
+        let (title, head) = ("Token domains", ["Domain", "May be used by"]);
+        let caption = "Who may make the same tokens and encrypted values of the same value.";
+        open_table(out, (&format!("domains-{n}"), title), caption, &head)?;
+        for row in &self.domains {
+            writeln!(
+                out,
+                "<tr><th scope=\"row\" class=\"code\">{}</th><td>{}</td></tr>",
+                Escaped(&row.domain),
+                Escaped(&row.used_for()),
+            )?;
+        }
+        close_table(out)
+    }
+
+    fn write_privacy(&self, out: &mut String, n: usize) -> fmt::Result {
+        let Some(privacy) = &self.privacy else { return Ok(()) };
+        let head = ["Term", "What it means"];
+        let caption = "What noise hides, and what it costs.";
+        open_table(out, (&format!("privacy-{n}"), "Differential privacy"), caption, &head)?;
+        for (term, text) in privacy.terms() {
+            writeln!(out, "<tr><th scope=\"row\">{term}</th><td>{}</td></tr>", Escaped(&text))?;
+        }
+        close_table(out)
+    }
+
     fn write_behind(&self, out: &mut String, n: usize) -> fmt::Result {
         let head = ["Leaf", "Class", "Why"];
         let caption = "Nothing of these crosses.";
@@ -200,19 +231,29 @@ impl Proof {
         if self.overrides.is_empty() {
             return Ok(());
         }
-        let head = ["Override", "Columns", "Detectors", "What they may leave", "Minimum recall"];
+        let head = [
+            "Override",
+            "Columns",
+            "Detectors",
+            "What they may leave",
+            "Minimum recall",
+            "Second look",
+            "Scorecard",
+        ];
         let caption = "Exceptions from the policy, by name: highlighted above.";
         open_table(out, (&format!("overrides-{n}"), "Overrides"), caption, &head)?;
         for o in &self.overrides {
             writeln!(
                 out,
                 "<tr class=\"override\"><th scope=\"row\">{}</th><td class=\"code\">{}</td>\
-                 <td>{}</td><td>{}</td><td>{}</td></tr>",
+                 <td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"code\">{}</td></tr>",
                 Escaped(&o.name),
                 Escaped(&o.columns.join(", ")),
                 Escaped(&o.detectors.join(", ")),
                 Escaped(&o.shares().unwrap_or_else(|| o.residual.join(", "))),
                 Escaped(&super::recall(o)),
+                Escaped(&super::second_look(o).unwrap_or_default()),
+                Escaped(o.scorecard.as_deref().unwrap_or_default()),
             )?;
         }
         close_table(out)
@@ -278,7 +319,7 @@ impl fmt::Display for Escaped<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::proof;
+    use super::super::fixture::{privacy, proof};
     use super::*;
 
     #[test]
@@ -297,15 +338,39 @@ mod tests {
         for text in [&sql.text, &sql.filter[0], publish] {
             assert!(page.contains(&Escaped(text).to_string()), "{text} is not shown");
         }
+        for row in &proof.domains {
+            assert!(page.contains(&row.used_for()) && proof.text().contains(&row.used_for()));
+        }
         for behind in &proof.behind {
             assert!(page.contains(behind.why));
+        }
+        let named = &proof.overrides[0];
+        let (look, card) = (super::super::second_look(named), named.scorecard.clone());
+        for text in [look.unwrap(), card.unwrap()] {
+            assert!(page.contains(&Escaped(&text).to_string()), "{text} is not shown");
         }
         assert_eq!(page.matches("<tr class=\"override\">").count(), 2, "the column and its name");
     }
 
     #[test]
+    fn of_statistics_the_page_says_what_the_text_says() {
+        let (rows, mut proof) = (proof(), proof());
+        proof.privacy = Some(privacy());
+        let (page, text) = (page(&[(proof.clone(), Standing::default())]), proof.text());
+        for (term, means) in proof.privacy.as_ref().unwrap().terms() {
+            assert!(text.contains(&format!("  {term}: {means}\n")), "{term} in {text}");
+            let shown = format!("<th scope=\"row\">{term}</th><td>{}</td>", Escaped(&means));
+            assert!(page.contains(&shown), "{shown}");
+        }
+        let said = rows.pseudonyms().unwrap();
+        assert!(rows.text().contains(said) && !text.contains(said) && !page.contains(said));
+        assert!(super::page(&[(rows, Standing::default())]).contains(said));
+    }
+
+    #[test]
     fn nothing_is_fetched_and_every_tag_is_closed() {
-        let page = page(&[(proof(), Standing::default()), (proof(), Standing::default())]);
+        let statistics = Proof { privacy: Some(privacy()), ..proof() };
+        let page = page(&[(proof(), Standing::default()), (statistics, Standing::default())]);
         for word in ["http:", "https:", "src=", "url(", "@import", "<link", "<img", "onload"] {
             assert!(!page.contains(word), "{word}");
         }

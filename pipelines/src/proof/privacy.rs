@@ -1,6 +1,6 @@
 //! What noise promises of statistics, in numbers that people sign.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use douane_transforms::dp::accountant::{Delta, Rho, loss, shown};
 use douane_transforms::dp::design::Query;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::length;
 use crate::config::Aggregate;
-use crate::config::aggregate::Level;
+use crate::config::aggregate::{Late, Level};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -24,7 +24,7 @@ pub struct Privacy {
     pub period: String,
     pub window: String,
     pub closes_after: String,
-    pub late: &'static str,
+    pub late: Late,
     /// Public groups, each in every window. None: noised counts select them.
     pub groups: Option<usize>,
     /// Where noised counts select the groups: what a count of units must reach, and the chance that one
@@ -122,7 +122,7 @@ impl Privacy {
             period: length(aggregate.period_ms),
             window: length(aggregate.every_ms),
             closes_after: length(aggregate.closes_after_ms),
-            late: aggregate.late.name(),
+            late: aggregate.late,
             groups: threshold.is_none().then_some(groups),
             threshold,
             select_delta: threshold.map(|_| format!("{:e}", design.delta().value())),
@@ -144,19 +144,15 @@ impl Privacy {
         }
     }
 
-    pub(super) fn write(&self, out: &mut String) -> std::fmt::Result {
+    /// What is promised, what for, and what it costs: a term and its text, in the order in which people
+    /// read them.
+    pub(super) fn terms(&self) -> Vec<(&'static str, String)> {
         let Self { account, unit, period, window, closes_after, l0, c, .. } = self;
-        writeln!(out, "\ndifferential privacy")?;
         let level = match self.level {
             Level::UnitPeriod => format!("all windows of {period}"),
             Level::UnitLifetime => "all windows there will ever be".to_owned(),
             Level::WEvent => format!("any windows in a row that end within {period}"),
         };
-        writeln!(
-            out,
-            "  hidden: whether any one `{unit}` is in the data, with everything it brings to {level} \
-             (neighbours: add or remove one)"
-        )?;
         let groups = match (self.groups, self.threshold, &self.select_delta) {
             (Some(groups), ..) => format!("{groups} groups, all of them in every window"),
             (None, tau, delta) => format!(
@@ -165,50 +161,99 @@ impl Privacy {
                 delta.as_deref().unwrap_or_default()
             ),
         };
-        writeln!(
-            out,
-            "  counted: of one `{unit}` in a window, {l0} groups at most, {c} rows of each; {groups}"
-        )?;
-        writeln!(
-            out,
-            "  windows: {window}, closed {closes_after} after their end by the clock; later rows are \
-             set aside"
-        )?;
-        writeln!(
-            out,
-            "  account: `{account}`, rho {} a window; caps {} in {period}, {} for life",
-            self.rho, self.cap_period, self.cap_life
-        )?;
-        for noise in &self.statistics {
-            let Noise { columns, tree, sensitivity, sigma, error_95, .. } = noise;
-            let names = match columns.as_slice() {
-                [] => String::new(),
-                [one] => one.clone(),
-                [first, .., last] => format!("{first} to {last}"),
-            };
-            let names = match tree {
-                Some(counts) => {
-                    format!("{names}, each of {counts} counts in a tree that is not published")
-                }
-                None => names,
-            };
-            writeln!(
-                out,
-                "  {names}: one unit changes it by {sensitivity} at most; sigma {sigma:.2}; 95 of 100 \
-                 are off by at most {error_95:.2}"
-            )?;
+        let late = match self.late {
+            Late::Quarantine => "later rows are set aside",
+            Late::Current => "later rows count in the window that is closed next",
+        };
+        let mut terms = vec![
+            (
+                "hidden",
+                format!(
+                    "whether any one `{unit}` is in the data, with everything it brings to {level} \
+                     (neighbours: add or remove one)"
+                ),
+            ),
+            (
+                "counted",
+                format!(
+                    "of one `{unit}` in a window, {l0} groups at most, {c} rows of each; {groups}"
+                ),
+            ),
+            (
+                "windows",
+                format!("{window}, closed {closes_after} after their end by the clock; {late}"),
+            ),
+            (
+                "account",
+                format!(
+                    "`{account}`, rho {} a window; caps {} in {period}, {} for life",
+                    self.rho, self.cap_period, self.cap_life
+                ),
+            ),
+        ];
+        terms.extend(self.statistics.iter().map(|noise| ("noise", noise.to_string())));
+        terms.extend(self.losses.iter().map(|cost| ("loss", cost.to_string())));
+        terms.push((
+            "not covered",
+            "rows of the same units that cross by another pipeline, and that a window was published at \
+             all. Whoever holds the space's key can take the noise off"
+                .to_owned(),
+        ));
+        terms
+    }
+
+    pub(super) fn write(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "\ndifferential privacy")?;
+        self.terms().iter().try_for_each(|(term, text)| writeln!(out, "  {term}: {text}"))
+    }
+}
+
+impl fmt::Display for Noise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { columns, tree, sensitivity, sigma, error_95, .. } = self;
+        match columns.as_slice() {
+            [] => {}
+            [one] => f.write_str(one)?,
+            [first, .., last] => write!(f, "{first} to {last}")?,
         }
-        for Cost { over, windows, rho, epsilon, delta } in &self.losses {
-            let epsilon = match epsilon {
-                Some(epsilon) => format!("epsilon {}", shown(*epsilon)),
-                None => "no epsilon".to_owned(),
-            };
-            writeln!(out, "  {over} ({windows}): rho {rho:.6}, {epsilon} at delta {delta:e}")?;
+        if let Some(counts) = tree {
+            write!(f, ", each of {counts} counts in a tree that is not published")?;
         }
-        writeln!(
-            out,
-            "  Not covered: rows of the same units that cross by another pipeline, and that a window \
-             was published at all. Whoever holds the space's key can take the noise off."
+        write!(
+            f,
+            ": one unit changes it by {sensitivity} at most; sigma {sigma:.2}; 95 of 100 are off by at \
+             most {error_95:.2}"
         )
+    }
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { over, windows, rho, epsilon, delta } = self;
+        write!(f, "{over} ({windows}): rho {rho:.6}, ")?;
+        match epsilon {
+            Some(epsilon) => write!(f, "epsilon {}", shown(*epsilon))?,
+            None => f.write_str("no epsilon")?,
+        }
+        write!(f, " at delta {delta:e}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::privacy;
+    use super::*;
+
+    /// What is signed says what becomes of late rows, and no other thing.
+    #[test]
+    fn late_rows_are_told_as_they_are_declared() {
+        for (late, said) in [
+            (Late::Quarantine, "later rows are set aside"),
+            (Late::Current, "later rows count in the window that is closed next"),
+        ] {
+            let terms = Privacy { late, ..privacy() }.terms();
+            let (_, windows) = terms.iter().find(|(term, _)| *term == "windows").unwrap();
+            assert!(windows.ends_with(said), "{windows}");
+        }
     }
 }

@@ -1,21 +1,25 @@
 //! One transaction made again: read, decode, stages, merge, gate, as a shard's turn does it, and by
 //! the same code.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::compute::concat_batches;
 use arrow::record_batch::RecordBatch;
 use douane_connectors::control_switch;
-use douane_connectors::edge::EdgeFault;
+use douane_connectors::edge::{EdgeFault, Topics};
 use douane_connectors::kafka::OwnedRecord;
 use douane_connectors::registry::Registry;
-use douane_gate::{Crossing as AtGate, Gate, Passed, Target, TransactionIds};
+use douane_gate::{
+    Crossing as AtGate, Gate, HEADER_MANIFEST, Passed, RefusedBy, Target, There, TransactionIds,
+    Unlike,
+};
 use douane_ledger::canonical::hex_array;
-use douane_ledger::log::{Intent, RefusedEntry, SpanEntry};
+use douane_ledger::log::{Entry, Intent, RefusedEntry, SpanEntry};
+use douane_ledger::manifest::{DigestFile, Subject};
 use douane_ledger::release::{LiveRelease, Truncate};
-use douane_schemas::batch::{Batch, RowKind};
+use douane_schemas::batch::{Batch, Origin, RowKind};
 use douane_schemas::debezium::{Decoder, Hold, Refusal, WriterSchemas};
 use douane_schemas::keys::{Key, Purpose};
 use douane_schemas::record::RawRecord;
@@ -24,26 +28,34 @@ use super::Answer;
 use super::select::Recorded;
 use super::windows::{Counting, Windows};
 use crate::config::{Pipeline, Place, SinkFormat};
-use crate::crossing::{TRY, keys_used, software};
+use crate::crossing::{TRY, keys_used};
 use crate::dry_run;
-use crate::edges::Edges;
+use crate::edges::{self, Edges};
 use crate::enrich::{self, Looked, Statistics};
 use crate::evidence;
 use crate::fault::RunFault;
 use crate::key_home::KeyHome;
+use crate::keys;
 use crate::merge::{Deletes, Filter, Merge, Withdrawal};
 use crate::names::Names;
-use crate::plan::{Plan, Staged, Stages};
+use crate::plan::{Plan, RefusedRow, Staged, Stages};
 use crate::release::{self, Signed};
+use crate::software::software;
 use crate::turn::{Refused, Source, Turn};
 
-/// Records before a range that are looked at for a delete that its first tombstone repeats.
+/// Offsets before a range that are looked at for a delete that its first tombstone repeats.
 const BEFORE: i64 = 64;
+/// Where these hold no record, as those of an aborted transaction, it is looked for this far back.
+const BEFORE_MAX: i64 = BEFORE << 12;
 /// What a target refuses for a record's own sake; the stages know nothing of it.
-const BY_TARGET: [&str; 4] =
+pub(crate) const BY_TARGET: [&str; 4] =
     ["too_large", "invalid_timestamp", "invalid_record", "policy_violation"];
 /// What a stage says of a value whose key was destroyed.
 const SHREDDED: &str = "subject_shredded";
+/// Of the times that keys of subjects were destroyed, so many are told of a transaction.
+const SHREDDED_TOLD: usize = 10;
+/// Of transactions that differ, so many of a thread are told with the record that differs first.
+const LOOKED_MAX: usize = 3;
 
 /// What all threads share.
 pub struct Shared {
@@ -55,6 +67,8 @@ pub struct Shared {
     pub edges: Edges,
     pub names: Names,
     fingerprint: String,
+    /// Who destroyed keys of single subjects that stages used, and when: the last of them first.
+    shredded: Vec<String>,
     record_bytes_max: usize,
     value_schema_id: Option<u32>,
     /// Of each root: the key of the digests of source records.
@@ -81,6 +95,7 @@ impl Shared {
         };
         Ok(Self {
             fingerprint: release::fingerprint(&place, &pipeline, &plan)?,
+            shredded: shredded(&place, &keys_used(&plan))?,
             source_digests: keys.pipeline_keys(Purpose::SourceDigest, &pipeline.name),
             release: Arc::new(signed.release),
             record_bytes_max: config.max_message_bytes,
@@ -93,6 +108,25 @@ impl Shared {
             names,
         })
     }
+}
+
+/// Of all keys of single subjects that were destroyed in these domains, by whom and when. The ledger names
+/// subjects as nobody can read, so of one record it is one of these.
+fn shredded(place: &Place, used: &[(Purpose, String)]) -> Result<Vec<String>, RunFault> {
+    let mut told = Vec::new();
+    for entry in keys::entries(&place.ledger_dir)? {
+        let Entry::Shredded { domain, subjects, at, by, .. } = entry else { continue };
+        if !used.iter().any(|(_, known)| *known == domain) {
+            continue;
+        }
+        let at = if at.is_empty() { "at a time that its certificate names" } else { &at };
+        told.push(format!(
+            "keys of {} subjects of domain `{domain}` were destroyed by {by}, {at}",
+            subjects.len()
+        ));
+    }
+    told.reverse();
+    Ok(told)
 }
 
 /// The id under which the registry has the output's schema. Nothing is registered here.
@@ -123,9 +157,13 @@ pub struct Engine<'s> {
     counting: Option<Counting>,
     /// What was known as of some transaction.
     statistics: Option<Arc<Statistics>>,
+    reading: enrich::Reading,
+    /// How many transactions the target was read for, to name the record that differs.
+    looked: usize,
 }
 
-type Told = (Answer, Vec<String>);
+/// What making a transaction again came to, and why.
+type Compared = (Answer, Vec<String>);
 
 impl<'s> Engine<'s> {
     pub fn new(shared: &'s Shared, batch_rows: usize) -> Result<Self, RunFault> {
@@ -138,21 +176,25 @@ impl<'s> Engine<'s> {
             batch_rows: batch_rows.max(1),
             counting: Counting::of(shared),
             statistics: None,
+            reading: enrich::Reading::default(),
+            looked: 0,
         })
     }
 
     /// Makes a transaction again.
-    pub fn again(&mut self, one: &Recorded) -> Result<Told, RunFault> {
+    pub fn again(&mut self, one: &Recorded) -> Result<Compared, RunFault> {
         let intent = &one.intent;
         let any = control_switch::replay_any_plan();
         if intent.fingerprint != self.shared.fingerprint && !any {
             let then = intent.fingerprint.get(..12).unwrap_or_default();
             let why = format!(
                 "it crossed under fingerprint {then}…, and these files have {}…: replay it with the \
-                 files of then",
-                &self.shared.fingerprint[..12]
+                 pipeline's file of then, what that names and its release beside it, from git, and \
+                 `--release {}`",
+                &self.shared.fingerprint[..12],
+                intent.release.get(..12).unwrap_or_default(),
             );
-            return Ok((Answer::SemanticsGone, vec![why]));
+            return Ok((Answer::SemanticsGone, vec![why, self.made_by(one)]));
         }
         let at = (intent.key_ids.clone(), intent.target_partitions);
         if !self.made.contains_key(&at) {
@@ -187,20 +229,32 @@ impl<'s> Engine<'s> {
             record_bytes_max: shared.record_bytes_max,
             value_schema_id: shared.value_schema_id,
         };
-        let gate = Gate::new(Arc::clone(&shared.release), target, keys, software())
+        let gate = Gate::new(Arc::clone(&shared.release), target, keys, software().to_owned())
             .map_err(|fault| RunFault::Gate(fault.to_string()))?;
         let stages = shared.plan.compile(&shared.pipeline, &ring)?;
         Ok(Some(Made { stages, gate }))
     }
 
-    fn compare(&mut self, one: &Recorded, made: &mut Made) -> Result<Told, RunFault> {
+    /// Which program has the semantics of then, as its manifest says it.
+    fn made_by(&self, one: &Recorded) -> String {
+        let now = software();
+        match &one.manifest {
+            Some(manifest) => format!("it was made by {}; this is {now}", manifest.software),
+            None if self.shared.place.global.dir.is_some() => {
+                format!("what made it, `_manifest.json` in its part says; this is {now}")
+            }
+            None => format!("what made it, its manifest says, which is not there; this is {now}"),
+        }
+    }
+
+    fn compare(&mut self, one: &Recorded, made: &mut Made) -> Result<Compared, RunFault> {
         let intent = &one.intent;
         if let Some(why) = self.know(one, made)? {
             return Ok((Answer::InputGone, vec![why]));
         }
         let (ids, Some(spans)) = (ids(one), self.spans(&intent.spans)) else {
             let why = "it read a topic that this pipeline does not".to_owned();
-            return Ok((Answer::SemanticsGone, vec![why]));
+            return Ok((Answer::SemanticsGone, vec![why, self.made_by(one)]));
         };
         let Some(ids) = ids else {
             return Ok((Answer::Different, vec!["its ids in the ledger are malformed".to_owned()]));
@@ -208,7 +262,7 @@ impl<'s> Engine<'s> {
         let mut staged = Vec::new();
         let mut before = Vec::new();
         for (source, span) in spans.iter().zip(&intent.spans) {
-            let records = self.read(*source, span.start - BEFORE, span.end)?;
+            let records = self.read_before(*source, span)?;
             let from = records.partition_point(|record| record.offset < span.start);
             let mut next = span.start;
             for record in &records[from..] {
@@ -243,7 +297,11 @@ impl<'s> Engine<'s> {
         }
         let deletes = self.deletes(&staged, before, one, made)?;
         let passed = self.pass(one, made, &staged, deletes, ids)?;
-        Ok(self.told(one, &passed))
+        let (answer, mut why) = self.told(one, &passed);
+        if answer == Answer::Different {
+            why.extend(self.first(one, &passed, &staged.batch.origins)?);
+        }
+        Ok((answer, why))
     }
 
     /// Puts a record into the batch; where that is full, through the stages first. `Some`: what is
@@ -267,7 +325,8 @@ impl<'s> Engine<'s> {
         match pushed {
             Ok(()) => {}
             Err(Refusal::Quarantine(code)) => {
-                self.turn.refuse(Refused { source, offset, code: code.code() });
+                let (by, code) = (RefusedBy::Decoder, code.code());
+                self.turn.refuse(Refused { source, offset, by, code });
             }
             Err(Refusal::Hold(Hold::Truncate)) if drops => self.turn.pass_over(source, offset),
             Err(Refusal::Hold(_) | Refusal::Full) => {
@@ -347,14 +406,23 @@ impl<'s> Engine<'s> {
                 let headers = record.headers();
                 let raw = RawRecord { topic: source.0, ..record.raw(&headers) };
                 if self.decoder.push(&raw, self.schemas.as_mut()).is_err() {
-                    earlier.refuse(Refused { source, offset: raw.offset, code: "earlier" });
+                    let (by, code) = (RefusedBy::Decoder, "earlier");
+                    earlier.refuse(Refused { source, offset: raw.offset, by, code });
                 }
             }
             let mut before = made.stages.apply(self.decoder.finish())?;
             // Of a window that is gone nothing is known: its rows count as having crossed.
             self.hold_back(&one.windows, made, &mut before)?;
-            for (origin, code) in &before.refused {
-                earlier.refuse(Refused { source, offset: origin.offset, code });
+            for RefusedRow { origin, code, .. } in &before.refused {
+                let by = RefusedBy::Stage;
+                earlier.refuse(Refused { source, offset: origin.offset, by, code });
+            }
+            let topic = self.shared.topic(source.0);
+            for record in &records {
+                let (by, code) = (RefusedBy::Gate, "earlier");
+                if one.stopped.contains(&(topic.to_owned(), source.1, record.offset)) {
+                    earlier.refuse(Refused { source, offset: record.offset, by, code });
+                }
             }
             let merge = self.merge(&earlier, &before, Deletes::new(), withdrawal);
             deletes.extend(merge.deletes);
@@ -373,8 +441,7 @@ impl<'s> Engine<'s> {
         let then = &one.intent.statistics;
         if self.statistics.as_ref().is_none_or(|known| known.read() != then) {
             let (place, signer) = (&shared.place, shared.keys.manifest_public());
-            let mut reading = enrich::Reading::default();
-            match reading.look(place, &enriched.said, signer, Some(then))? {
+            match self.reading.look(place, &enriched.said, signer, Some(then))? {
                 Looked::Known(statistics) => self.statistics = Some(Arc::new(statistics)),
                 Looked::Gone(why) => return Ok(Some(why)),
             }
@@ -425,9 +492,10 @@ impl<'s> Engine<'s> {
         deletes: Deletes,
         ids: TransactionIds,
     ) -> Result<Passed, RunFault> {
-        for (origin, code) in &staged.refused {
+        for RefusedRow { origin, code, .. } in &staged.refused {
             let source = (origin.topic, origin.partition);
-            self.turn.refuse(Refused { source, offset: origin.offset, code });
+            let (offset, by) = (origin.offset, RefusedBy::Stage);
+            self.turn.refuse(Refused { source, offset, by, code });
         }
         for refused in &one.refused {
             let code = BY_TARGET.into_iter().find(|code| *code == refused.code);
@@ -435,32 +503,45 @@ impl<'s> Engine<'s> {
             let (Some(code), Some(source)) = (code, source) else { continue };
             let known = self.turn.refused();
             if !known.iter().any(|r| (r.source, r.offset) == (source, refused.offset)) {
-                self.turn.refuse(Refused { source, offset: refused.offset, code });
+                let (offset, by) = (refused.offset, RefusedBy::Target);
+                self.turn.refuse(Refused { source, offset, by, code });
             }
         }
         let withdrawal = self.withdrawal().filter(|_| !self.turn.is_again());
-        let merge = self.merge(&self.turn, staged, deletes, withdrawal);
-        let crossing = AtGate {
-            columns: &staged.columns,
-            keys: &staged.keys,
-            before: staged.before.as_ref(),
-            raw: &staged.batch.rows,
-            origins: &staged.batch.origins,
-            skip: &merge.skip,
-            withdrawn: &merge.withdrawn,
-        };
-        let passed =
-            made.gate.pass(crossing, ids).map_err(|fault| RunFault::Gate(fault.to_string()))?;
-        for (row, refusal) in passed.refused() {
-            let origin = &staged.batch.origins[*row];
-            let (source, offset) = ((origin.topic, origin.partition), origin.offset);
-            self.turn.refuse(Refused { source, offset, code: refusal.code() });
+        let mut merge = self.merge(&self.turn, staged, deletes.clone(), withdrawal);
+        loop {
+            let crossing = AtGate {
+                columns: &staged.columns,
+                keys: &staged.keys,
+                before: staged.before.as_ref(),
+                raw: &staged.batch.rows,
+                origins: &staged.batch.origins,
+                skip: &merge.skip,
+                withdrawn: &merge.withdrawn,
+            };
+            let passed = made.gate.pass(crossing, ids.clone());
+            let passed = passed.map_err(|fault| RunFault::Gate(fault.to_string()))?;
+            let refused = passed.refused();
+            for (row, refusal) in refused {
+                let origin = &staged.batch.origins[*row];
+                let (source, offset) = ((origin.topic, origin.partition), origin.offset);
+                let (by, code) = (RefusedBy::Gate, refusal.code());
+                self.turn.refuse(Refused { source, offset, by, code });
+            }
+            if refused.is_empty() {
+                return Ok(passed);
+            }
+            let now = self.merge(&self.turn, staged, deletes.clone(), withdrawal);
+            let is_refused = |row| refused.binary_search_by_key(&row, |(row, _)| *row).is_ok();
+            if now.is_as(&merge, is_refused) {
+                return Ok(passed);
+            }
+            merge = now;
         }
-        Ok(passed)
     }
 
     /// What came of it, beside what was signed.
-    fn told(&self, one: &Recorded, passed: &Passed) -> Told {
+    fn told(&self, one: &Recorded, passed: &Passed) -> Compared {
         let entry = |refused: &Refused| RefusedEntry {
             topic: self.shared.topic(refused.source.0).to_owned(),
             partition: refused.source.1,
@@ -468,18 +549,25 @@ impl<'s> Engine<'s> {
             code: refused.code.to_owned(),
         };
         let found: Vec<RefusedEntry> = self.turn.refused().iter().map(entry).collect();
-        let place = |r: &RefusedEntry| (r.topic.clone(), r.partition, r.offset, r.code.clone());
-        let then: BTreeSet<_> = one.refused.iter().map(place).collect();
-        let now: BTreeSet<_> = found.iter().map(place).collect();
+        let place = |r: &RefusedEntry| ((r.topic.clone(), r.partition, r.offset), r.code.clone());
+        let then: BTreeMap<_, _> = one.refused.iter().map(place).collect();
+        let now: BTreeMap<_, _> = found.iter().map(place).collect();
+        // A destroyed key takes its own record away, whatever refused that one then, and changes nothing
+        // else.
+        let news: Vec<_> = now.iter().filter(|(at, code)| then.get(*at) != Some(*code)).collect();
+        let gone = news.iter().any(|(_, code)| *code == SHREDDED);
+        let is_gone = |at| now.get(at).is_some_and(|code| code == SHREDDED);
+        let olds = then.iter().filter(|(at, code)| now.get(*at) != Some(*code) && !is_gone(*at));
+        let olds: Vec<_> = olds.collect();
+        let mut differs = news.iter().any(|(_, code)| *code != SHREDDED) || !olds.is_empty();
         let mut why = Vec::new();
-        let gone = now.difference(&then).any(|(.., code)| code == SHREDDED);
-        for (topic, partition, offset, code) in now.difference(&then).take(10) {
+        for ((topic, partition, offset), code) in news.iter().take(10) {
             why.push(format!("{topic}[{partition}]@{offset} is refused now ({code})"));
         }
-        for (topic, partition, offset, code) in then.difference(&now).take(10) {
+        for ((topic, partition, offset), code) in olds.iter().take(10) {
             why.push(format!("{topic}[{partition}]@{offset} was refused then ({code})"));
         }
-        let of = |subjects: &[douane_ledger::manifest::Subject]| -> BTreeMap<(String, i32), (u64, String)> {
+        let of = |subjects: &[Subject]| -> BTreeMap<(String, i32), (u64, String)> {
             let each = subjects.iter();
             each.map(|s| ((s.topic.clone(), s.partition), (s.count, s.digest.clone()))).collect()
         };
@@ -494,6 +582,8 @@ impl<'s> Engine<'s> {
             for place in places.into_iter().filter(|place| signed.get(*place) != made.get(*place)) {
                 let count = |of: Option<&(u64, String)>| of.map_or(0, |(count, _)| *count);
                 let (then, now) = (count(signed.get(place)), count(made.get(place)));
+                // Of a smaller group more rows may be withdrawn.
+                differs |= then == now && self.counting.is_none();
                 let what = match then == now {
                     true => format!("{now} records of other bytes"),
                     false => format!("{now} records, and {side} says {then}"),
@@ -502,11 +592,98 @@ impl<'s> Engine<'s> {
             }
         }
         why.dedup();
-        match (why.is_empty(), gone) {
-            (true, _) => (Answer::Equal, why),
-            (false, true) => (Answer::KeysGone, why),
-            (false, false) => (Answer::Different, why),
+        if why.is_empty() {
+            return (Answer::Equal, why);
         }
+        if !gone || differs {
+            return (Answer::Different, why);
+        }
+        let shredded = &self.shared.shredded;
+        why.extend(shredded.iter().take(SHREDDED_TOLD).cloned());
+        if shredded.len() > SHREDDED_TOLD {
+            why.push(format!("and {} times before", shredded.len() - SHREDDED_TOLD));
+        }
+        (Answer::KeysGone, why)
+    }
+
+    /// Of what differs the first record, by its place on both sides, and what of it. A partition is read
+    /// for it from its beginning on, so only so many times.
+    fn first(
+        &mut self,
+        one: &Recorded,
+        passed: &Passed,
+        origins: &[Origin],
+    ) -> Result<Option<String>, RunFault> {
+        let shared = self.shared;
+        if shared.place.global.dir.is_some() || self.looked == LOOKED_MAX {
+            return Ok(None);
+        }
+        let made = passed.subjects();
+        let is_made = |subject: &&Subject| made.contains(subject);
+        let lost = one.intent.subjects.iter().find(|subject| !is_made(subject));
+        let added = || made.iter().find(|subject| !one.intent.subjects.contains(subject));
+        let Some(subject) = lost.or_else(added) else { return Ok(None) };
+        let signed = one.intent.subjects.iter().find(|s| s.partition == subject.partition);
+        let count = signed.map_or(0, |signed| signed.count);
+        let Some(salt) = hex_array(&one.intent.salt) else { return Ok(None) };
+        self.looked += 1;
+        let (mut file, mut offsets) = (DigestFile::new(salt), Vec::new());
+        let mut there: Vec<There> = Vec::new();
+        let mut each = |raw: &RawRecord<'_>| {
+            let id = raw.headers.iter().find(|(name, _)| *name == HEADER_MANIFEST);
+            if id.and_then(|(_, id)| *id) == Some(one.intent.manifest_id.as_bytes()) {
+                file.record(subject.partition, raw.timestamp_ms, raw.key, raw.value, raw.headers);
+                offsets.push(raw.offset);
+                let own = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+                there.push((raw.timestamp_ms, own(raw.key), own(raw.value)));
+            }
+            match there.len() as u64 >= count {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        let place = format!("{}[{}]", subject.topic, subject.partition);
+        let away = RunFault::unreachable("global cluster");
+        let read = edges::topics(&shared.place.global).and_then(|topics| match count {
+            0 => Ok(()),
+            _ => {
+                let read = topics.read(&subject.topic, subject.partition, 0, TRY * 6, &mut each);
+                read.map(drop).map_err(away)
+            }
+        });
+        // What differs is the answer, which a target that is away does not take back.
+        if let Err(fault) = read {
+            let why = fault.to_string();
+            let why = why.lines().next().unwrap_or_default();
+            return Ok(Some(format!("which record differs first is not known: {place}: {why}")));
+        }
+        if (there.len() as u64) < count {
+            return Ok(Some(format!(
+                "which record differs first is not known: not all of them are in {place} any more"
+            )));
+        }
+        if signed.is_some_and(|signed| signed.digest != file.hex()) {
+            return Ok(Some(format!(
+                "what lies in {place} is not what was signed either: `douane verify --topic` says more"
+            )));
+        }
+        let Some(unlike) = passed.first_unlike(subject.partition, &there) else { return Ok(None) };
+        let of = unlike.row.and_then(|row| origins.get(row)).map_or_else(String::new, |origin| {
+            format!(", of {}", self.at((origin.topic, origin.partition), origin.offset))
+        });
+        let at = match offsets.get(unlike.index) {
+            Some(offset) => format!("{place}@{offset}"),
+            None => place,
+        };
+        let what = match unlike.what {
+            Unlike::NotMade => "it is not made now".to_owned(),
+            Unlike::NotThere => "it is made now, and did not cross".to_owned(),
+            Unlike::Time => "its time".to_owned(),
+            Unlike::Key => "its key".to_owned(),
+            Unlike::Value(Some(column)) => format!("column `{column}`"),
+            Unlike::Value(None) => "its value".to_owned(),
+        };
+        Ok(Some(format!("the first that differs: {at}{of}: {what}")))
     }
 
     fn at(&self, source: Source, offset: i64) -> String {
@@ -523,23 +700,54 @@ impl<'s> Engine<'s> {
         spans.iter().map(|span| self.source(&span.topic, span.partition)).collect()
     }
 
-    /// The committed records of a range. No group is joined, and nothing is committed.
+    /// A span's committed records, and the last ones before it.
+    fn read_before(&self, source: Source, span: &SpanEntry) -> Result<Vec<OwnedRecord>, RunFault> {
+        let mut records = self.read(source, span.start - BEFORE, span.end)?;
+        let mut back = BEFORE;
+        while records.first().is_none_or(|first| first.offset >= span.start)
+            && back < BEFORE_MAX.min(span.start)
+        {
+            let end = span.start - back;
+            back *= 4;
+            let mut last = VecDeque::new();
+            self.scan(source, span.start - back, end, &mut |record| {
+                if last.len() == BEFORE as usize {
+                    last.pop_front();
+                }
+                last.push_back(OwnedRecord::of(record));
+            })?;
+            records.splice(0..0, last);
+        }
+        Ok(records)
+    }
+
+    /// The committed records of a range.
     fn read(&self, source: Source, start: i64, end: i64) -> Result<Vec<OwnedRecord>, RunFault> {
         let mut records = Vec::new();
-        let topic = self.shared.topic(source.0);
+        self.scan(source, start, end, &mut |record| records.push(OwnedRecord::of(record)))?;
+        Ok(records)
+    }
+
+    /// Goes through a range. No group is joined, and nothing is committed.
+    fn scan(
+        &self,
+        source: Source,
+        start: i64,
+        end: i64,
+        take: &mut dyn FnMut(&RawRecord<'_>),
+    ) -> Result<(), RunFault> {
         let mut each = |record: &RawRecord<'_>| {
             if record.offset >= end {
                 return ControlFlow::Break(());
             }
-            records.push(OwnedRecord::of(record));
+            take(record);
             match record.offset + 1 >= end {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
         };
-        let edge = &self.shared.edges.sovereign;
-        edge.scan(topic, source.1, start.max(0), TRY * 6, &mut each).map_err(away)?;
-        Ok(records)
+        let (edge, topic) = (&self.shared.edges.sovereign, self.shared.topic(source.0));
+        edge.scan(topic, source.1, start.max(0), TRY * 6, &mut each).map(drop).map_err(away)
     }
 }
 
@@ -640,15 +848,8 @@ mod tests {
             (vec![], vec![], vec![again(5)], None, vec![(0, 5)]),
             (vec![], vec![], vec![], Some(again(6)), vec![(0, 6)]),
         ] {
-            let one = Recorded {
-                log: "shard-0".into(),
-                shard: 0,
-                intent: Intent { spans, redriven, ..Intent::default() },
-                refused,
-                outside,
-                manifest: None,
-                windows: Arc::default(),
-            };
+            let intent = Intent { spans, redriven, ..Intent::default() };
+            let one = Recorded { outside, ..Recorded::of("shard-0".into(), 0, intent, refused) };
             let found: Vec<_> = tried_again(&one).iter().map(|(_, p, o)| (*p, *o)).collect();
             assert_eq!(found, expected);
         }

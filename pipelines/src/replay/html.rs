@@ -68,9 +68,15 @@ fn write_answer(out: &mut String, replay: &Replay) -> fmt::Result {
     let Replay { transactions, records, equal, different, ms, .. } = replay;
     let rate = *records as f64 * 1_000.0 / (*ms).max(1) as f64;
     let class = if replay.holds { "box" } else { "box no" };
-    let said = match replay.holds {
-        true => "All of it is equal, byte for byte, and the manifest of each is there.",
-        false => "NOT all of it is equal and covered: the rows that are marked say what and where.",
+    let said = match (replay.holds, replay.in_folder) {
+        (true, false) => "All of it is equal, byte for byte, and the manifest of each is there.",
+        (true, true) => {
+            "All of it is equal, byte for byte, held against the ledger alone: the manifests in the folder \
+             were not read."
+        }
+        (false, _) => {
+            "NOT all of it is equal and covered: the rows that are marked say what and where."
+        }
     };
     writeln!(
         out,
@@ -85,7 +91,7 @@ fn write_answer(out: &mut String, replay: &Replay) -> fmt::Result {
 /// Each claim and what it stands on.
 fn write_reasons(out: &mut String, replay: &Replay) -> fmt::Result {
     let fingerprint = replay.under.fingerprint.get(..12).unwrap_or_default();
-    let reasons = [
+    let mut reasons = [
         (
             "These are the transactions that crossed",
             "The position in the target names the ledger's root; the ledger has an intent for each, written \
@@ -110,6 +116,11 @@ fn write_reasons(out: &mut String, replay: &Replay) -> fmt::Result {
              of the signed manifest; and what was refused then is refused now. Otherwise: different, with the place.",
         ),
     ];
+    if replay.in_folder {
+        reasons[4].1 = "What the stages and the gate made of it now has the count and digest, a target partition, of the \
+             intent; and what was refused then is refused now. Otherwise: different, with the place. Manifests lie in \
+             the folder's parts: `verify --manifest` holds them.";
+    }
     let caption = format!("Of each transaction below; the plan is {}….", Escaped(fingerprint));
     open_table(out, ("reasons", "Chain of reasons"), &caption, &["Claim", "Stands on"])?;
     for (claim, why) in reasons {
@@ -171,7 +182,7 @@ mod tests {
         bad.why = vec!["out[0]: 2 records, and <its manifest> says 3".to_owned()];
         bad.manifest_seen = false;
         let answers = vec![transaction("shard-0", 1, Answer::Equal), bad];
-        let mut replay = Replay::of(answers, true, 5);
+        let mut replay = Replay::of(answers, true, false, 5);
         replay.reason = "audit \"7\" <script>".to_owned();
         replay.digests = vec!["12".repeat(32)];
         let page = page(&replay);
@@ -203,7 +214,13 @@ mod tests {
                 + page.matches(&format!("<{tag} ")).count();
             assert_eq!(open, page.matches(&format!("</{tag}>")).count(), "{tag}");
         }
-        let fine = Replay::of(vec![transaction("shard-0", 1, Answer::Equal)], true, 5);
-        assert!(super::page(&fine).contains("All of it is equal"));
+        // Of a folder no manifest is read, and the page claims none.
+        let fine = |has_topic| {
+            let answers = vec![transaction("shard-0", 1, Answer::Equal)];
+            super::page(&Replay::of(answers, has_topic, false, 5))
+        };
+        let claims = ["the manifest of each is there", "of the signed manifest", "ledger alone"];
+        assert_eq!(claims.map(|claim| fine(true).contains(claim)), [true, true, false]);
+        assert_eq!(claims.map(|claim| fine(false).contains(claim)), [false, false, true]);
     }
 }

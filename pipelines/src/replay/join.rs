@@ -80,7 +80,7 @@ fn joined(mut parts: Vec<Replay>) -> Result<Replay, String> {
         return Err("a transaction is in two parts".to_owned());
     }
     let Replay { pipeline, by, reason, under, asked, selection, in_folder, .. } = whole;
-    let sums = Replay::of(answers, !in_folder, ms);
+    let sums = Replay::of(answers, !in_folder, false, ms);
     let joined =
         Replay { pipeline, by, reason, at, under, asked, part: None, selection, digests, ..sums };
     is_all(&joined)?;
@@ -89,7 +89,8 @@ fn joined(mut parts: Vec<Replay>) -> Result<Replay, String> {
 
 /// What a file sums up is what its answers sum up to.
 fn adds_up(part: &Replay) -> Result<(), &'static str> {
-    let again = Replay::of(part.answers.clone(), !part.in_folder, part.ms);
+    let is_part = part.part.is_some();
+    let again = Replay::of(part.answers.clone(), !part.in_folder, is_part, part.ms);
     let sums = |r: &Replay| {
         let gone = (r.input_gone, r.keys_gone, r.semantics_gone, r.manifests_unseen);
         (r.transactions, r.records, r.equal, r.different, gone, r.holds)
@@ -117,7 +118,13 @@ mod tests {
     fn part(of: Option<(usize, usize)>, answers: Vec<Transaction>, all: &[Transaction]) -> Replay {
         let digests = vec![digest(&answers).unwrap()];
         let selection = selection(all.iter()).unwrap();
-        Replay { part: of, selection, digests, asked: "all".into(), ..Replay::of(answers, true, 7) }
+        Replay {
+            part: of,
+            selection,
+            digests,
+            asked: "all".into(),
+            ..Replay::of(answers, true, of.is_some(), 7)
+        }
     }
 
     #[test]
@@ -131,6 +138,15 @@ mod tests {
         assert_eq!(order, ["shard-0-1", "shard-0-2", "shard-1-1"]);
         assert_eq!((whole.transactions, whole.records, whole.holds), (3, 9, true));
         assert_eq!((whole.digests.len(), whole.part), (2, None));
+        // More parts than transactions.
+        let of_three = |number, answers| part(Some((number, 3)), answers);
+        let empty = of_three(3, &[]);
+        assert!(empty.holds && empty.transactions == 0);
+        let parts = vec![of_three(1, &all[..2]), of_three(2, &all[2..]), empty.clone()];
+        let whole = joined(parts).unwrap();
+        assert_eq!((whole.transactions, whole.holds, whole.digests.len()), (3, true, 3));
+        let lacks = vec![of_three(1, &all[..2]), of_three(2, &[]), empty];
+        assert!(joined(lacks).unwrap_err().contains("not about all that was asked"));
         // One that does not hold takes the whole along.
         let bad = part(Some((2, 2)), &[transaction("shard-0", 2, Answer::Different)]);
         let whole = joined(vec![one.clone(), bad]).unwrap();

@@ -1,13 +1,13 @@
 //! Which transactions a replay is about: committed ones, as the target's positions name the ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use douane_ledger::coverage::{Expect, Manifests};
 use douane_ledger::log::{self, Entry, Intent, RedrivenEntry, RefusedEntry};
 use douane_ledger::manifest::Manifest;
 
-use super::engine::Shared;
+use super::engine::{BY_TARGET, Shared};
 use super::windows::Windows;
 use super::{Ask, Range, Transaction, selection};
 use crate::coverage;
@@ -17,6 +17,7 @@ use crate::fault::RunFault;
 use crate::journals;
 use crate::names::ledger_home;
 use crate::quarantine::Outcome;
+use crate::topics;
 
 /// A transaction as it was written down.
 pub struct Recorded {
@@ -31,7 +32,25 @@ pub struct Recorded {
     pub manifest: Option<Manifest>,
     /// Which records were counted together, of all transactions.
     pub windows: Arc<Windows>,
+    /// Which records stages and decoder passed and that did not cross, of all transactions.
+    pub stopped: Arc<Stopped>,
 }
+
+impl Recorded {
+    /// Of the ledger alone: what is known of all transactions is not in it yet.
+    pub fn of(log: String, shard: u32, intent: Intent, refused: Vec<RefusedEntry>) -> Self {
+        let (windows, stopped) = (Arc::default(), Arc::default());
+        Self { log, shard, intent, refused, outside: None, manifest: None, windows, stopped }
+    }
+}
+
+/// Whether a refusal's code is the gate's or the target's.
+fn is_stopped(code: &str) -> bool {
+    code.starts_with("gate_") || BY_TARGET.contains(&code)
+}
+
+/// Records that the gate or the target refused: topic, partition, offset.
+pub type Stopped = BTreeSet<(String, i32, i64)>;
 
 /// A manifest, and when it was sent.
 type Sent = (Manifest, i64);
@@ -42,10 +61,14 @@ pub fn recorded(shared: &Shared, ask: &Ask) -> Result<(Vec<Recorded>, String), R
     let mut sent = manifests(shared)?;
     let all = committed(shared)?;
     let windows = Arc::new(Windows::of(&all));
+    let stopped = all.iter().flat_map(|one| &one.refused).filter(|r| is_stopped(&r.code));
+    let stopped = stopped.map(|r| (r.topic.clone(), r.partition, r.offset));
+    let stopped: Arc<Stopped> = Arc::new(stopped.collect());
     let mut found: Vec<Recorded> = all
         .into_iter()
         .filter_map(|mut one| {
             one.windows = Arc::clone(&windows);
+            one.stopped = Arc::clone(&stopped);
             let (manifest, at) = sent.remove(&one.intent.manifest_id).unzip();
             one.manifest = manifest;
             is_wanted(&one, at, ask).then_some(one)
@@ -62,19 +85,20 @@ pub fn recorded(shared: &Shared, ask: &Ask) -> Result<(Vec<Recorded>, String), R
     }
     let all: Vec<Transaction> = found.iter().map(Transaction::of).collect();
     let selected = selection(all.iter())?;
-    if let Some((part, parts)) = ask.part {
-        let mut number = 0;
-        found.retain(|_| {
-            number += 1;
-            (number - 1) % parts == part - 1
-        });
-    }
     if found.is_empty() {
         return Err(RunFault::File(
             "the ledger has no such transaction\n  next: `douane verify --topic TOPIC --format json` \
              lists manifests; say less, and more of them are meant"
                 .to_owned(),
         ));
+    }
+    // Of more parts than transactions some have none: that is their answer, and joins.
+    if let Some((part, parts)) = ask.part {
+        let mut number = 0;
+        found.retain(|_| {
+            number += 1;
+            (number - 1) % parts == part - 1
+        });
     }
     Ok((found, selected))
 }
@@ -111,7 +135,8 @@ fn committed(shared: &Shared) -> Result<Vec<Recorded>, RunFault> {
     let away = RunFault::unreachable("global cluster");
     let admin = edges.global.admin().map_err(&away)?;
     let topic = admin.topic(&names.position).map_err(&away)?;
-    let topic = topic.ok_or_else(|| RunFault::missing(&names.position, "global"))?;
+    let missing = || topics::missing(place, &pipeline.name, &names.position, "global");
+    let topic = topic.ok_or_else(missing)?;
     let positions = PositionTopic::new(place, pipeline, edges, keys, &topic.id);
     let layout = positions.layout()?.ok_or(RunFault::PositionLost)?;
     let home = ledger_home(&place.ledger_dir, &pipeline.name);
@@ -129,10 +154,7 @@ fn committed(shared: &Shared) -> Result<Vec<Recorded>, RunFault> {
                     let mut list = std::mem::take(&mut refused);
                     list.extend(intent.refused.iter().cloned());
                     let log = log.clone();
-                    let (manifest, windows, outside) = (None, Arc::default(), None);
-                    let refused = list;
-                    let one = Recorded { log, shard, intent, refused, outside, manifest, windows };
-                    open = Some((index, one));
+                    open = Some((index, Recorded::of(log, shard, intent, list)));
                 }
                 Entry::Committed { of } => {
                     all.extend(open.take_if(|(at, _)| *at == of).map(|(_, one)| one));
@@ -181,9 +203,7 @@ mod tests {
 
     fn recorded(id: &str) -> Recorded {
         let intent = Intent { manifest_id: id.into(), ..Intent::default() };
-        let log = "shard-0".to_owned();
-        let (refused, outside, manifest, windows) = (Vec::new(), None, None, Arc::default());
-        Recorded { log, shard: 0, intent, refused, outside, manifest, windows }
+        Recorded::of("shard-0".to_owned(), 0, intent, Vec::new())
     }
 
     #[test]

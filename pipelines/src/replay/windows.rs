@@ -126,7 +126,7 @@ impl Counting {
             let mut take = |members: &[Member], _: i64| -> Result<(), RunFault> {
                 tally.add(&self.groups, members, bytes_max)
             };
-            let mut outcome = Ok(true);
+            let mut outcome = Ok(None);
             let mut each = |record: &RawRecord<'_>| {
                 if record.offset >= *end {
                     return ControlFlow::Break(());
@@ -134,7 +134,7 @@ impl Counting {
                 let record = RawRecord { topic: index, ..*record };
                 outcome = reading.push(&record, schemas, &mut take);
                 match outcome {
-                    Ok(true) if record.offset + 1 < *end => ControlFlow::Continue(()),
+                    Ok(None) if record.offset + 1 < *end => ControlFlow::Continue(()),
                     _ => ControlFlow::Break(()),
                 }
             };
@@ -170,9 +170,7 @@ mod tests {
 
     fn recorded(spans: Vec<SpanEntry>, window: Vec<SpanEntry>) -> Recorded {
         let intent = Intent { spans, window, ..Intent::default() };
-        let (log, windows) = ("shard-0".to_owned(), Arc::default());
-        let (refused, outside, manifest) = (Vec::new(), None, None);
-        Recorded { log, shard: 0, intent, refused, outside, manifest, windows }
+        Recorded::of("shard-0".to_owned(), 0, intent, Vec::new())
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::path::Path;
 use douane_ledger::canonical;
 use douane_transforms::detectors::Detector;
 
-use super::{Compared, FORMAT, Scorecard, share};
+use super::{Compared, FORMAT, Scorecard, rounded, share};
+use crate::names::typed;
 
 /// The largest scorecard that is read.
 const CARD_BYTES_MAX: u64 = 1 << 20;
@@ -39,16 +40,20 @@ impl MeasuredKind {
     }
 }
 
-/// `0.95 measured (email 0.99 of 120, phone 0.95 of 92)`: the lowest, and all of them.
+/// `0.9500 measured: email 119 of 120 (0.9917), phone 19 of 20 (0.9500)`: the lowest, and all of them,
+/// rounded as the scorecard is.
 impl std::fmt::Display for Measured {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let lowest = self.kinds.iter().map(MeasuredKind::recall).fold(1.0, f64::min);
         let each: Vec<String> = self
             .kinds
             .iter()
-            .map(|kind| format!("{} {} of {}", kind.name, floored(kind.recall()), kind.planted))
+            .map(|kind| {
+                let MeasuredKind { name, planted, removed } = kind;
+                format!("{name} {removed} of {planted} ({:.4})", rounded(kind.recall()))
+            })
             .collect();
-        write!(f, "{} measured ({})", floored(lowest), each.join(", "))
+        write!(f, "{:.4} measured: {}", rounded(lowest), each.join(", "))
     }
 }
 
@@ -69,7 +74,7 @@ pub struct Unfit {
 pub fn measured(file: &Path, detectors: &[Detector], least: f64) -> Result<Measured, Unfit> {
     let again = {
         let names: Vec<&str> = detectors.iter().map(|detector| detector.name()).collect();
-        let (names, shown) = (names.join(","), file.display());
+        let (names, shown) = (names.join(","), typed(file));
         format!(
             "label text that people wrote, then `douane scorecard --detectors {names} --format json \
              FILE > {shown}`"
@@ -186,15 +191,21 @@ mod tests {
     fn what_was_measured_counts() {
         let folder = card(&text(3, false), str::to_owned);
         let measured = of(&folder, &email(), 0.75).unwrap();
-        assert_eq!(measured.to_string(), "0.75 measured (email 0.75 of 12)");
+        assert_eq!(measured.to_string(), "0.7500 measured: email 9 of 12 (0.7500)");
         assert_eq!(measured.digest.len(), 64);
         // How the file is laid out is nobody's approval.
         let compact = card(&text(3, false), |card| {
             serde_json::from_str::<serde_json::Value>(card).unwrap().to_string()
         });
         assert_eq!(of(&compact, &email(), 0.75).unwrap().digest, measured.digest);
-        let better = card(&text(2, false), str::to_owned);
-        assert_ne!(of(&better, &email(), 0.75).unwrap().digest, measured.digest);
+        let better = of(&card(&text(2, false), str::to_owned), &email(), 0.75).unwrap();
+        assert_ne!(better.digest, measured.digest);
+        // 10 of 12 is 0.83333…, 11 of 12 is 0.91666…: to the nearest, as the table has it.
+        assert_eq!(better.to_string(), "0.8333 measured: email 10 of 12 (0.8333)");
+        let best = of(&card(&text(1, false), str::to_owned), &email(), 0.75).unwrap();
+        assert_eq!(best.to_string(), "0.9167 measured: email 11 of 12 (0.9167)");
+        let all = of(&card(&text(0, false), str::to_owned), &email(), 0.75).unwrap();
+        assert_eq!(all.to_string(), "1.0000 measured: email 12 of 12 (1.0000)");
     }
 
     /// A find that leaves half of a label behind is a find, and no protection.
@@ -210,7 +221,7 @@ mod tests {
         let text = format!("[{}]", (0..12).map(sentence).collect::<Vec<_>>().join(","));
         let folder = card(&text, str::to_owned);
         let measured = of(&folder, &email(), 0.75).unwrap();
-        assert_eq!(measured.to_string(), "0.75 measured (email 0.75 of 12)");
+        assert_eq!(measured.to_string(), "0.7500 measured: email 9 of 12 (0.7500)");
         let why = of(&folder, &email(), 0.76).unwrap_err().why;
         assert!(why.contains("a recall of 0.75 for `email`, and 0.76"), "{why}");
     }

@@ -78,6 +78,19 @@ fn what_is_demanded_is_reached_or_not() {
     assert!(missed(&["0.5"]).is_empty());
     assert_eq!(missed(&["0.51"]), ["email"]);
     assert!(missed(&["0.9", "email=0.5"]).is_empty());
+    // A share for all is held against one kind at least.
+    let of_nothing = |demand: &[&str], card: &Scorecard| {
+        let items: Vec<String> = demand.iter().map(|item| (*item).to_owned()).collect();
+        Demand::parse(&items).unwrap().of_nothing(card)
+    };
+    let misspelt = measured(&text("nobody").replace("\"email\"", "\"emial\""), &["email"]).unwrap();
+    let unlabelled = r#"[{"full_text": "to a@b.de", "spans": []}]"#;
+    let unlabelled = measured(unlabelled, &["email"]).unwrap();
+    for card in [&misspelt, &unlabelled] {
+        assert_eq!((of_nothing(&["0.9"], card), of_nothing(&[], card)), (Some(0.9), None));
+    }
+    assert_eq!(of_nothing(&["0.9"], &half), None);
+    assert_eq!(of_nothing(&["0.9", "email=0.5"], &half), Some(0.9), "email has its own");
     // Of what nothing is labelled nothing was measured.
     assert_eq!(missed(&["0.5", "iban=0.1"]), ["iban"]);
     let whole = Demand::parse(&["phone=0.1".to_owned()]).unwrap();

@@ -57,6 +57,17 @@ fn answers<'d>(document: &Value, all: &'d [(String, Value)]) -> Answers<'d> {
     answers
 }
 
+/// Whether a document holds the answers to another one, which were tried there.
+pub(super) fn answers_one(at: usize, all: &[(String, Value)], reports: &[Report]) -> bool {
+    let set = |document: &Value| {
+        let set = (document.get("vsId")?.clone(), document.get("algorithm")?.clone());
+        is_form_of(document).then_some(set)
+    };
+    let own = set(&all[at].1);
+    let mut others = all.iter().zip(reports).filter(|((_, other), _)| set(other) == own);
+    own.is_some() && others.any(|(_, report)| report.tried())
+}
+
 fn fpe(group: &Value, case: &Value, answer: Option<&Value>) -> Outcome {
     let unsupported = |why: &str| Outcome::NotSupported(why.to_owned());
     let (Some(key), Some(tweak)) = (hex(case, "key"), hex(case, "tweak")) else {

@@ -98,15 +98,21 @@ fn acvp_in_two_files() {
     assert_eq!(reports.iter().map(counts).collect::<Vec<_>>(), [(0, 0, 18), (18, 0, 0)]);
     assert_eq!(reports[0].reasons[0].why, "answers without their questions");
     let alone = files(std::slice::from_ref(&prompt)).unwrap();
-    assert_eq!(counts(&alone[0]), (0, 0, 18));
+    assert_eq!(counts(&alone[0]), (0, 1, 18));
     assert_eq!(alone[0].reasons[0].why, "no expected answers");
     assert!(alone[0].reasons_in_words()[0].starts_with("18 not supported: no expected answers"));
+
+    // Answers that are named for themselves try what they answer, and nothing alone.
+    let reports = files(&[expected_path.clone(), prompt.clone()]).unwrap();
+    assert_eq!(reports.iter().map(counts).collect::<Vec<_>>(), [(0, 0, 18), (18, 0, 0)]);
+    assert!(reports.iter().all(Report::holds));
+    assert_eq!(counts(&files(std::slice::from_ref(&expected_path)).unwrap()[0]), (0, 1, 18));
 
     // Another set's answers are not these.
     expected["vsId"] = json!(7);
     fs::write(&expected_path, expected.to_string()).unwrap();
     let reports = files(&[prompt, expected_path]).unwrap();
-    assert_eq!(reports.iter().map(counts).collect::<Vec<_>>(), [(0, 0, 18), (0, 0, 18)]);
+    assert_eq!(reports.iter().map(counts).collect::<Vec<_>>(), [(0, 1, 18), (0, 1, 18)]);
 }
 
 #[test]
@@ -182,5 +188,40 @@ fn files_bad_name_bad_json() {
     fs::write(&path, "{ \"testGroups\": [").unwrap();
     assert!(files(std::slice::from_ref(&path)).is_err());
     fs::write(&path, "[]").unwrap();
-    assert_eq!(counts(&files(&[path]).unwrap()[0]), (0, 0, 1));
+    assert_eq!(counts(&files(&[path]).unwrap()[0]), (0, 1, 1));
+}
+
+/// What tries nothing proves nothing, and what was cut short does not prove the rest.
+#[test]
+fn files_bad_nothing_tried_bad_number_of_tests() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |name: &str, document: &Value| {
+        let path = folder.path().join(name);
+        fs::write(&path, document.to_string()).unwrap();
+        let report = files(&[path]).unwrap().remove(0);
+        (report.holds(), report.failures.first().map(|failure| failure.what.clone()))
+    };
+    let mut hmac: Value = serde_json::from_str(BUILT_IN[2].1).unwrap();
+    assert_eq!(said("whole.json", &hmac), (true, None));
+    hmac["numberOfTests"] = json!(7);
+    assert_eq!(said("whole.json", &hmac), (true, None));
+    let mut short = hmac.clone();
+    short["testGroups"].as_array_mut().unwrap().pop();
+    let (holds, why) = said("short.json", &short);
+    assert!(!holds && why.as_ref().is_some_and(|why| why.contains("expected 7")), "{why:?}");
+    let mut other = hmac.clone();
+    other["algorithm"] = json!("HMACSHA3");
+    for (name, document) in [
+        ("a.json", json!({})),
+        ("b.json", json!({ "algorithm": "HMACSHA256", "testGroups": [] })),
+        ("c.json", other),
+    ] {
+        let (holds, why) = said(name, &document);
+        assert!(!holds && why.as_ref().is_some_and(|why| why.contains("at least")), "{why:?}");
+    }
+    // In a folder they stand beside what is tried; of the folder one case is.
+    fs::remove_file(folder.path().join("short.json")).unwrap();
+    assert!(files(&[folder.path().to_owned()]).unwrap().iter().all(Report::holds));
+    fs::remove_file(folder.path().join("whole.json")).unwrap();
+    assert!(!files(&[folder.path().to_owned()]).unwrap().iter().all(Report::holds));
 }

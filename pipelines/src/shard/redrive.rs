@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use douane_connectors::edge::{EdgeFault, Sink};
 use douane_connectors::kafka::OwnedRecord;
-use douane_ledger::log::{self, Entry};
+use douane_ledger::log::Entry;
 use douane_schemas::debezium::{Hold, Refusal};
 use douane_schemas::record::RawRecord;
 use serde_json::json;
@@ -18,7 +18,7 @@ use super::{Life, Shard};
 use crate::crossing::TRY;
 use crate::evidence;
 use crate::fault::RunFault;
-use crate::quarantine::{At, Outcome, Request, Told};
+use crate::quarantine::{At, Outcome, Refusals, Request};
 use crate::turn::{Source, Turn};
 
 /// Newer records that are looked at together: rows and bytes.
@@ -43,14 +43,15 @@ impl Shard<'_> {
             return Ok(sink);
         }
         life.redriven.clone_from(&asked);
-        let told = self.told(life)?;
+        let Some(request) = asked else { return Ok(sink) };
+        let refusals = self.refusals(life, &request)?;
         let before = life.log.next_index();
-        for at in asked.into_iter().flat_map(|request| request.records) {
+        for at in request.records {
             let topic = self.crossing.topics().iter().position(|topic| *topic == at.topic);
             let Some(source) = topic.map(|topic| (topic as u32, at.partition)) else { continue };
             // Another shard's, or not passed yet.
             let Some(next) = life.places.get(&source).map(|place| place.next) else { continue };
-            if at.offset >= next || told.outcome(&at).is_some_and(Outcome::is_done) {
+            if at.offset >= next || refusals.outcome(&at).is_some_and(Outcome::is_done) {
                 continue;
             }
             self.crossing.still_live()?;
@@ -59,7 +60,7 @@ impl Shard<'_> {
             }
             // A request is a file that anybody may write: only what a committed intent refused is
             // tried again. All else has crossed, or is on its way.
-            sink = match told.is_refused(&at) {
+            sink = match refusals.is_refused(&at) {
                 true => self.try_again(life, source, &at, next, sink)?,
                 false => self.stays(life, &at, "not_quarantined").map(|()| sink)?,
             };
@@ -71,11 +72,11 @@ impl Shard<'_> {
         Ok(sink)
     }
 
-    /// What the logs of all shards say: the partition may have had another owner. This shard's own
-    /// is read to its end, the others' as far as the target names them.
-    fn told(&self, life: &Life) -> Result<Told, RunFault> {
+    /// What the logs of all shards say of what is asked for: the partition may have had another owner. This
+    /// shard's own is read to its end, the others' as far as the target names them.
+    fn refusals(&self, life: &Life, request: &Request) -> Result<Refusals, RunFault> {
         let crossing = self.crossing;
-        let mut told = Told::default();
+        let mut refusals = Refusals::only(request.records.iter().cloned());
         for (shard, _) in crossing.positions.shards(self.control.layout())? {
             let head = match shard.shard == self.number {
                 true => Some(life.log.head()),
@@ -83,9 +84,9 @@ impl Shard<'_> {
             };
             let Some(head) = head else { continue };
             let name = crossing.names.log(shard.shard);
-            told.take(&log::read(&crossing.ledger_home(), &name, Some(&head))?, head.size);
+            refusals.read(&crossing.ledger_home(), &name, &head)?;
         }
-        Ok(told)
+        Ok(refusals)
     }
 
     /// One record: its outcome stands in the ledger afterwards.
@@ -207,7 +208,7 @@ impl Shard<'_> {
         let staged =
             life.stages.apply(life.decoder.finish()).map_err(|stop| self.crossing.stopped(stop))?;
         Ok(match staged.refused.first() {
-            Some((_, code)) => Err(code),
+            Some(row) => Err(row.code),
             None => Ok(evidence::key_digest(&staged.keys, 0)),
         })
     }

@@ -27,6 +27,16 @@ const COLUMN_BYTES_MAX: usize = 1 << 30;
 const SCALE_MAX: i64 = 16_384;
 const UNSCALED_BYTES_MAX: usize = 1_024;
 
+/// Bytes that were seen to be UTF-8.
+#[derive(Clone, Copy)]
+pub(super) struct Utf8<'a>(&'a [u8]);
+
+impl<'a> Utf8<'a> {
+    pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {
+        (bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()).then_some(Self(bytes))
+    }
+}
+
 enum Values {
     Boolean(BooleanBufferBuilder),
     I16(Vec<i16>),
@@ -167,15 +177,19 @@ impl Column {
         Ok(())
     }
 
-    /// Text, but never Debezium's placeholder for a value it does not have.
     pub(super) fn text(&mut self, value: &str) -> Result<(), QuarantineCode> {
+        self.utf8(Utf8(value.as_bytes()))
+    }
+
+    /// Text, but never Debezium's placeholder for a value it does not have.
+    pub(super) fn utf8(&mut self, Utf8(value): Utf8<'_>) -> Result<(), QuarantineCode> {
         if self.unavailable.iter().any(|placeholder| placeholder.is_text(value)) {
             return Err(QuarantineCode::Unavailable);
         }
         if self.data_type != DataType::Utf8 {
             return Err(QuarantineCode::MalformedValue);
         }
-        self.variable(value.as_bytes())
+        self.variable(value)
     }
 
     pub(super) fn bytes(&mut self, value: &[u8]) -> Result<(), QuarantineCode> {

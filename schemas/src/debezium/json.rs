@@ -214,11 +214,10 @@ pub(super) fn image<'a>(
                         raw: format!("{}{name}", group.path),
                         leaf: format!("{}{}", group.path, printable(&name, false, position)),
                     }),
-                    _ => seen.hold(|| Hold::UnknownLeaf {
-                        path: unknown_path(which, &group.path, &name, false, position),
-                        schema_id: None,
-                        hint: hint(&token),
-                    }),
+                    _ => {
+                        let path = || unknown_path(which, &group.path, &name, false, position);
+                        seen.unknown(which, path, hint(&token));
+                    }
                 }
                 scan.skip(&token)?;
                 continue;
@@ -236,8 +235,8 @@ pub(super) fn image<'a>(
             // The leaf that a nested record has become is not in the list.
             (Node::Group(_), _) => {
                 let name = &group.children[at].name;
-                let path = unknown_path(which, &group.path, name, true, position);
-                seen.hold(|| Hold::UnknownLeaf { path, schema_id: None, hint: hint(&token) });
+                let path = || unknown_path(which, &group.path, name, true, position);
+                seen.unknown(which, path, hint(&token));
                 scan.skip(&token)?;
             }
             (Node::Leaf(leaf), _) => {
@@ -357,6 +356,7 @@ fn value<'a>(
             path: format!("{}.{}", which.prefix(), slot.path),
             found: token.kind().to_owned(),
             expected: slot.leaf_type,
+            by_value: true,
             schema_id: None,
         });
         return scan.skip(token);
@@ -465,11 +465,8 @@ fn variable_decimal(
             }
             _ => {
                 let path = format!("{}.", slot.path);
-                seen.hold(|| Hold::UnknownLeaf {
-                    path: unknown_path(which, &path, &name, false, position),
-                    schema_id: None,
-                    hint: None,
-                });
+                let path = || unknown_path(which, &path, &name, false, position);
+                seen.unknown(which, path, None);
                 scan.skip(&token)?;
             }
         }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 pub use envelope::ENVELOPE_LIST_VERSION;
 pub use placeholder::Placeholder;
-pub use refusal::{Away, Hold, QuarantineCode, Refusal, SchemaFault};
+pub use refusal::{Away, Hold, Others, QuarantineCode, Refusal, SchemaFault};
 pub use tree::TableName;
 
 use crate::batch::{Batch, Op, Origin, RowKind};
@@ -58,7 +58,8 @@ impl Default for Limits {
         Self {
             record_bytes_max: 16 << 20,
             depth_max: 64,
-            items_max: 1_000_000,
+            // Two images of the longest vector that a pipeline takes, and the rest of the row.
+            items_max: (2 << 20) + 1024,
             headers_max: 256,
             schema_bytes_max: 1 << 20,
             schemas_max: 256,
@@ -381,7 +382,13 @@ impl Decoder {
             }
             if self.left.len() >= STRIPPED_MAX {
                 let path = format!("{}.{leaf}", Image::After.prefix());
-                return Err(Hold::UnknownLeaf { path, schema_id, hint: None }.into());
+                return Err(Hold::UnknownLeaf {
+                    path,
+                    others: Others::default(),
+                    schema_id,
+                    hint: None,
+                }
+                .into());
             }
             self.left.insert(raw);
             let record = (record.topic, record.partition, record.offset);
@@ -426,7 +433,10 @@ impl Decoder {
             Err(NotHalves::Shape) => Ok(()),
             Ok(mut halves) => {
                 match &halves.schema {
-                    Some(verdict) => seen.hold.clone_from(verdict),
+                    Some(verdict) => {
+                        seen.hold.clone_from(verdict);
+                        seen.judged = true;
+                    }
                     None if halves.null => seen.tombstone = true,
                     None => seen.hold = Some(Hold::NotAnEnvelope),
                 }
@@ -542,7 +552,10 @@ impl Decoder {
             Err(NotHalves::Shape) => Err(QuarantineCode::MalformedKey),
             Ok(mut halves) => {
                 match &halves.schema {
-                    Some(verdict) => seen.hold.clone_from(verdict),
+                    Some(verdict) => {
+                        seen.hold.clone_from(verdict);
+                        seen.judged = true;
+                    }
                     None if halves.null => {}
                     None => return Err(QuarantineCode::MalformedKey),
                 }
@@ -628,6 +641,22 @@ pub fn leaves_of_avro(key: Option<&str>, value: &str) -> Result<TableLeaves, Sch
             .ok_or(SchemaFault::KeyNotARecord)?,
     };
     table_leaves(key, images)
+}
+
+/// The names in the registered schema of a key or a value that a hold shows as a number: as it shows
+/// them, and as they are. What has no schema that can be read has none.
+///
+/// # Errors
+/// The registry is away.
+pub fn hidden_of_avro(
+    framed: &[u8],
+    key: bool,
+    schemas: &mut dyn WriterSchemas,
+) -> Result<Vec<(String, String)>, Away> {
+    let Ok((id, _)) = avro::frame(framed) else { return Ok(Vec::new()) };
+    let text = schemas.schema_text(id)?;
+    let parsed = text.and_then(|text| avro_schema::parse(&text, &Limits::default()).ok());
+    Ok(parsed.map(|avro| semantic::hidden(&avro.node, key)).unwrap_or_default())
 }
 
 /// Leaves of a record of JSON with schemas.

@@ -6,14 +6,17 @@ use crate::leaf::LeafType;
 /// The partition stops at this record until somebody answers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Hold {
-    /// A name that the table's leaves do not list.
+    /// Names that the table's leaves do not list.
     #[error(
-        "no class for leaf `{path}`{}, expected only listed leaves; add its class and release anew",
-        Id(*schema_id)
+        "no class for leaf `{path}`{others}{}, expected only listed leaves; add {} and release anew",
+        Id(*schema_id),
+        if others.named.is_empty() { "its class" } else { "their classes" }
     )]
     UnknownLeaf {
-        /// With its image: `after.passport`, `key.id`.
+        /// The first of them, with its image: `after.passport`, `key.id`.
         path: String,
+        /// The others of the record: one release can answer for all.
+        others: Others,
         /// Registry id of the schema it was found in.
         schema_id: Option<u32>,
         /// What it seems to be, for the proposal.
@@ -32,9 +35,15 @@ pub enum Hold {
         schema_id: Option<u32>,
     },
     /// A listed leaf of another type.
-    #[error(
-        "leaf `{path}` is {found}{}, expected {expected}; change its type and release anew",
-        Id(*schema_id)
+    #[error("{}leaf `{path}` is {found}{}, expected {expected}; {}",
+        if *by_value { Self::BY_VALUE } else { "" },
+        Id(*schema_id),
+        if *by_value {
+            "mend the value at its source, or, if the column has another type now, change it and \
+             release anew"
+        } else {
+            "change its type and release anew"
+        }
     )]
     Retyped {
         /// With its image.
@@ -43,6 +52,8 @@ pub enum Hold {
         found: String,
         /// The type in the table's leaves.
         expected: LeafType,
+        /// One value says so, and no schema: it may be this record alone.
+        by_value: bool,
         /// Registry id of the schema it was found in.
         schema_id: Option<u32>,
     },
@@ -104,6 +115,37 @@ pub enum Hold {
     NotAnEnvelope,
 }
 
+/// Leaves of one record that no list names, beside the first of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Others {
+    /// With their images, as they came.
+    pub named: Vec<String>,
+    /// How many there are beside those.
+    pub more: usize,
+}
+
+impl Others {
+    /// A record may bring as many names as its limits let it; a message does not.
+    pub const NAMED_MAX: usize = 31;
+
+    pub(super) fn add(&mut self, path: impl FnOnce() -> String) {
+        match self.named.len() < Self::NAMED_MAX {
+            true => self.named.push(path()),
+            false => self.more += 1,
+        }
+    }
+}
+
+/// ` and 4 more`, or nothing. Their names have a place of their own.
+impl std::fmt::Display for Others {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.named.len() + self.more {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
 /// ` (schema id 7)` or nothing.
 struct Id(Option<u32>);
 
@@ -114,6 +156,9 @@ impl std::fmt::Display for Id {
 }
 
 impl Hold {
+    /// How a hold begins that one value stands for, and no schema.
+    pub const BY_VALUE: &'static str = "a value of ";
+
     /// The reason as one snake_case word, for status, ledger and metrics.
     pub fn code(&self) -> &'static str {
         match self {

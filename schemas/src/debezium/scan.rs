@@ -590,6 +590,19 @@ mod tests {
         assert_eq!(scan.skip(&token), Err(QuarantineCode::TooManyItems));
     }
 
+    #[test]
+    fn two_images_of_the_longest_vector_are_within_bounds() {
+        let text = |items: usize| format!("[{}0]", "0,".repeat(items - 1));
+        let skipped = |items: usize| {
+            let text = text(items);
+            let mut scan = Scan::new(text.as_bytes(), &Limits::default()).unwrap();
+            let token = scan.token().unwrap();
+            scan.skip(&token)
+        };
+        assert_eq!(skipped(2 << 20), Ok(()));
+        assert_eq!(skipped(2_200_000), Err(QuarantineCode::TooManyItems));
+    }
+
     /// Equal, with numbers taken as doubles.
     fn alike(a: &serde_json::Value, b: &serde_json::Value) -> bool {
         use serde_json::Value::{Array, Number, Object};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::envelope::{self, Kind, Member, SourceNames};
 use super::tree::{Added, Image};
-use super::{Hold, SchemaFault};
+use super::{Hold, Others, SchemaFault};
 use crate::leaf::{Leaf, LeafType};
 use crate::names::printable;
 
@@ -309,6 +309,35 @@ pub(super) fn schema_hold(fault: SchemaFault, schema_id: Option<u32>) -> Hold {
     }
 }
 
+/// The names of the `n`-th leaf's path, each with how it may be printed.
+fn shown(path: &str, registered: bool, n: usize) -> impl Iterator<Item = (&str, String)> {
+    path.split('.').map(move |name| (name, printable(name, registered, n + 1)))
+}
+
+/// The names of a registered schema that a hold shows as a number: as it shows them, and as they are.
+pub(super) fn hidden(node: &SchemaNode, key: bool) -> Vec<(String, String)> {
+    let images = if key {
+        vec![(Image::Key, leaves(node).ok().flatten().unwrap_or_default())]
+    } else if let Ok(Images { before, after }) = images(node, true) {
+        vec![(Image::Before, before.unwrap_or_default()), (Image::After, after)]
+    } else {
+        Vec::new()
+    };
+    let mut found = Vec::new();
+    for (image, leaves) in images {
+        for (n, Leaf { path, .. }) in leaves.iter().enumerate() {
+            let mut at = image.prefix().to_owned();
+            for (name, printed) in shown(path, true, n) {
+                at = format!("{at}.{printed}");
+                if printed != name {
+                    found.push((at.clone(), name.to_owned()));
+                }
+            }
+        }
+    }
+    found
+}
+
 fn difference(
     found: &[Leaf],
     (listed, declared): (&[Leaf], &HashSet<String>),
@@ -320,9 +349,10 @@ fn difference(
         listed.iter().map(|leaf| (leaf.path.as_str(), leaf.leaf_type)).collect();
     let printed = |path: &str, n: usize| {
         let names: Vec<String> =
-            path.split('.').map(|name| printable(name, schema_id.is_some(), n + 1)).collect();
+            shown(path, schema_id.is_some(), n).map(|(_, name)| name).collect();
         names.join(".")
     };
+    let mut unknown = None;
     for (n, Leaf { path, leaf_type }) in found.iter().enumerate() {
         match types.get(path.as_str()) {
             None => {
@@ -330,25 +360,35 @@ fn difference(
                     added.push(Added { raw: path.clone(), leaf: printed(path, n) });
                     continue;
                 }
-                return Some(Hold::UnknownLeaf {
-                    path: format!("{}.{}", image.prefix(), printed(path, n)),
-                    schema_id,
-                    hint: Some(*leaf_type),
-                });
+                let path = || format!("{}.{}", image.prefix(), printed(path, n));
+                match &mut unknown {
+                    None => {
+                        let (path, others) = (path(), Others::default());
+                        let hint = Some(*leaf_type);
+                        unknown = Some(Hold::UnknownLeaf { path, others, schema_id, hint });
+                    }
+                    Some(Hold::UnknownLeaf { others, .. }) => others.add(path),
+                    Some(_) => {}
+                }
             }
             Some(expected)
-                if leaf_type != expected
+                if unknown.is_none()
+                    && leaf_type != expected
                     && !(declared.contains(path) && leaf_type.may_be_declared(*expected)) =>
             {
                 return Some(Hold::Retyped {
                     path: format!("{}.{path}", image.prefix()),
                     found: leaf_type.to_string(),
                     expected: *expected,
+                    by_value: false,
                     schema_id,
                 });
             }
             Some(_) => {}
         }
+    }
+    if unknown.is_some() {
+        return unknown;
     }
     let present: HashSet<&str> = found.iter().map(|leaf| leaf.path.as_str()).collect();
     let missing = listed.iter().find(|leaf| !present.contains(leaf.path.as_str()))?;
@@ -358,6 +398,26 @@ fn difference(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_leaves_that_a_schema_adds_are_told() {
+        let leaf = |path: &str, leaf_type| Leaf { path: path.into(), leaf_type };
+        let listed = [leaf("id", LeafType::Int64), leaf("city", LeafType::Text)];
+        let declared = HashSet::new();
+        let told =
+            |found: &[Leaf]| difference(found, (&listed, &declared), Image::After, Some(7), None);
+        // Another shape besides: the names come first, whatever stands before them.
+        let found =
+            [leaf("a", LeafType::Text), leaf("id", LeafType::Text), leaf("b c", LeafType::Int64)];
+        let Some(Hold::UnknownLeaf { path, others, schema_id, hint }) = told(&found) else {
+            panic!("expected unknown leaves");
+        };
+        assert_eq!((path.as_str(), schema_id, hint), ("after.a", Some(7), Some(LeafType::Text)));
+        assert_eq!((others.named, others.more), (vec!["after.b c".to_owned()], 0));
+        assert!(matches!(told(&found[1..2]), Some(Hold::Retyped { .. })));
+        assert!(matches!(told(&listed[..1]), Some(Hold::MissingLeaf { .. })));
+        assert_eq!(told(&listed), None);
+    }
 
     #[test]
     fn a_name_on_the_wrong_base_is_opaque() {

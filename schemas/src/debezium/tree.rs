@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Hold, QuarantineCode};
+use super::{Hold, Others, QuarantineCode};
 use crate::leaf::{Leaf, LeafType};
 use crate::names::printable;
 
@@ -132,6 +132,8 @@ pub(super) struct Seen {
     pub(super) after: Option<bool>,
     /// The first thing that holds.
     pub(super) hold: Option<Hold>,
+    /// The record's schema was held against the list: what it adds is told, and the payload adds nothing.
+    pub(super) judged: bool,
     /// The first value that cannot be taken.
     pub(super) code: Option<QuarantineCode>,
     /// The value is a tombstone in wrapping: `{"schema":null,"payload":null}`.
@@ -193,6 +195,36 @@ impl Seen {
     pub(super) fn hold(&mut self, hold: impl FnOnce() -> Hold) {
         if self.hold.is_none() {
             self.hold = Some(hold());
+        }
+    }
+
+    /// A leaf that no list names. Rows before and after the change have the same ones: of both images
+    /// they are told once.
+    pub(super) fn unknown(
+        &mut self,
+        image: Image,
+        path: impl FnOnce() -> String,
+        hint: Option<LeafType>,
+    ) {
+        match &mut self.hold {
+            None => {
+                let (path, others) = (path(), Others::default());
+                self.hold = Some(Hold::UnknownLeaf { path, others, schema_id: None, hint });
+            }
+            Some(Hold::UnknownLeaf { path: first, others, .. }) if !self.judged => {
+                let bare = |path: &str| path.split_once('.').map(|(_, rest)| rest.to_owned());
+                if first.split('.').next() == Some(image.prefix()) {
+                    others.add(path);
+                } else if others.more == 0 {
+                    let path = path();
+                    let same = |told: &String| bare(told) == bare(&path);
+                    let is_told = same(first) || others.named.iter().any(same);
+                    if !is_told {
+                        others.add(|| path);
+                    }
+                }
+            }
+            Some(_) => {}
         }
     }
 

@@ -6,8 +6,8 @@ use data_encoding::BASE64;
 
 use douane_schemas::batch::Op;
 use douane_schemas::debezium::{
-    Away, Decoder, Hold, Limits, QuarantineCode, Refusal, SchemaFault, WriterSchemas,
-    leaves_of_avro, leaves_of_json_schema,
+    Away, Decoder, Hold, Limits, Others, QuarantineCode, Refusal, SchemaFault, WriterSchemas,
+    hidden_of_avro, leaves_of_avro, leaves_of_json_schema,
 };
 use douane_schemas::leaf::{Leaf, LeafType, TableLeaves};
 use douane_schemas::record::Format;
@@ -96,7 +96,8 @@ fn held(hold: Hold) -> Result<(Op, Row), Refusal> {
 }
 
 fn unknown(path: &str, hint: Option<LeafType>) -> Result<(Op, Row), Refusal> {
-    held(Hold::UnknownLeaf { path: path.to_owned(), schema_id: None, hint })
+    let others = Others::default();
+    held(Hold::UnknownLeaf { path: path.to_owned(), others, schema_id: None, hint })
 }
 
 #[test]
@@ -159,7 +160,18 @@ fn members_may_change_their_order_and_spelling() {
 fn unlisted_names_hold_bad_names() {
     let text = Some(LeafType::Text);
     assert_eq!(after(r#""t":"#, r#""passport":"mrkr7349x","t":"#), unknown("after.passport", text));
-    for data in ["ada@example.com", "4111111111111111", "", "a b", "über", "x\\u0000y"] {
+    for data in [
+        "ada@example.com",
+        "4111111111111111",
+        "",
+        "a b",
+        "über",
+        "x\\u0000y",
+        "DE89 3704 0044 0532 0130 00",
+        "+49 30 1234567",
+        "AKIAIOSFODNN7EXAMPLE",
+        "ghp_abcdefghijklmnopqrstuvwxyzABCDEFGHIJ",
+    ] {
         let added = format!(r#""{data}":"mrkr7349x","t":"#);
         assert_eq!(after(r#""t":"#, &added), unknown("after.<unknown#2>", text), "{data}");
     }
@@ -212,6 +224,7 @@ fn missing_and_retyped_leaves_hold_bad_shape() {
             path: path.to_owned(),
             found: found.to_owned(),
             expected,
+            by_value: true,
             schema_id: None,
         };
         assert_eq!(after(from, to), held(hold), "{to}");
@@ -374,6 +387,34 @@ fn values_that_do_not_fit_are_set_aside_bad_values() {
     assert_eq!(check(&keyless), quarantined(QuarantineCode::MissingKey));
 }
 
+/// One release answers for all of them, so they are told at once.
+#[test]
+fn all_unlisted_names_of_a_record_are_told() {
+    let told = |before: &str, after: &str| {
+        let with = |added: &str| IMAGE.replacen(r#""t":"#, &format!(r#"{added}"t":"#), 1);
+        match json(KEY, &value(&with(before), &with(after), "u")) {
+            Err(Refusal::Hold(Hold::UnknownLeaf { path, others, .. })) => (path, others),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (path, others) = told("", r#""aa":1,"mrkr7349x 1":null,"bb":{"c":1},"#);
+    assert_eq!(path, "after.aa");
+    assert_eq!(others.named, ["after.<unknown#3>", "after.bb"]);
+    assert_eq!(others.more, 0);
+    // Of both images once; what one alone has is told as well.
+    let (path, others) = told(r#""aa":1,"bb":2,"#, r#""aa":3,"cc":4,"#);
+    assert_eq!(
+        (path.as_str(), others.named.as_slice()),
+        ("before.aa", &["before.bb".to_owned(), "after.cc".to_owned()][..])
+    );
+    // Names without end are counted.
+    let many: String = (0..100).map(|n| format!(r#""n{n}":1,"#)).collect();
+    let (_, others) = told("", &many);
+    assert_eq!((others.named.len(), others.more), (Others::NAMED_MAX, 99 - Others::NAMED_MAX));
+    assert_eq!(others.to_string(), " and 99 more");
+    assert_eq!(told(&many, &many).1.more, 68);
+}
+
 #[test]
 fn a_name_beats_a_value_and_syntax_beats_both() {
     let value_and_name = after(r#""id":1,"#, r#""id":1.5,"passport":1,"#);
@@ -446,7 +487,7 @@ fn depth_and_size_are_bounded_bad_bulk() {
     let delete = format!("{}{}", " ".repeat(max), value(IMAGE, "null", "d"));
     let cause = QuarantineCode::TooLarge;
     assert_eq!(json(KEY, &delete), held(Hold::UndecodableDelete { cause }));
-    let items = format!("[{}]", vec!["0"; 1_000_001].join(","));
+    let items = format!("[{}]", vec!["0"; Limits::default().items_max + 1].join(","));
     assert_eq!(after("[\"mrkr7349x\",1.0]", &items), quarantined(QuarantineCode::TooManyItems));
 }
 
@@ -578,6 +619,7 @@ fn a_record_with_its_schema_must_have_the_listed_one() {
             path: path.to_owned(),
             found: found.to_owned(),
             expected,
+            by_value: false,
             schema_id: None,
         })
     };
@@ -822,6 +864,41 @@ fn schemas_that_are_not_to_be_had_bad_ids() {
     assert_eq!(away, Err(Refusal::Away(Away("connection refused".to_owned()))));
     // Nothing was remembered: with a registry the same record is a row.
     assert_eq!(event.push(&mut decoder, &mut avro_schemas()), Ok(()));
+}
+
+/// By the numbers that the hold has.
+#[test]
+fn hidden_names_of_avro_are_told_by_the_place_that_a_hold_shows() {
+    let data = "AKIAIOSFODNN7EXAMPLE";
+    let named = |schema: &str, at: &str| {
+        schema.replacen(at, &format!(r#"{{"name":"{data}","type":"long"}},{at}"#), 1)
+    };
+    let value = named(VALUE_SCHEMA, r#"{"name":"a","type""#);
+    let key = named(KEY_SCHEMA, r#"{"name":"id""#);
+    let mut schemas = Registry(HashMap::from([(1, key), (2, value)]));
+    let mut hidden = |id: u32, key| hidden_of_avro(&framed(id, &[]), key, &mut schemas).unwrap();
+    let named = |leaf: &str| (leaf.to_owned(), data.to_owned());
+    assert_eq!(hidden(1, true), [named("key.<unknown#1>")]);
+    assert_eq!(hidden(2, false), [named("before.<unknown#3>"), named("after.<unknown#3>")]);
+    assert_eq!(hidden(3, false), []);
+    let leaves = leaves_of_avro(Some(KEY_SCHEMA), VALUE_SCHEMA).unwrap();
+    let mut decoder = Decoder::new(Format::DebeziumAvro, leaves, &[], Limits::default());
+    schemas.0.extend([(7, KEY_SCHEMA.to_owned()), (8, VALUE_SCHEMA.to_owned())]);
+    let mut wider = avro_value("c");
+    wider.insert(5, long(9));
+    for (key, value, shown) in [
+        (framed(7, &[long(7)]), framed(2, &wider), "after.<unknown#3>"),
+        (framed(1, &[long(9), long(7)]), framed(8, &avro_value("c")), "key.<unknown#1>"),
+    ] {
+        let refusal = Event::new(Some(&key), Some(&value)).push(&mut decoder, &mut schemas);
+        let Err(Refusal::Hold(Hold::UnknownLeaf { path, .. })) = refusal else {
+            panic!("expected an unknown leaf: {refusal:?}");
+        };
+        assert_eq!(path, shown);
+    }
+    // The control: plain names are shown anyway; and what is no frame says nothing.
+    assert_eq!(hidden_of_avro(&framed(8, &[]), false, &mut schemas).unwrap(), []);
+    assert_eq!(hidden_of_avro(b"{}", false, &mut schemas).unwrap(), []);
 }
 
 #[test]

@@ -31,9 +31,17 @@ pub fn set(service: &Service, call: &Call) -> Answer {
         let shown: String = level.chars().filter(|c| c.is_ascii_alphanumeric()).take(20).collect();
         return Answer::error(404, &format!("invalid log level '{shown}'."));
     };
-    let changed = service.loggers.set(call.param("l"), level, Timestamp::now());
-    match call.query("scope") {
-        Some(scope) if scope.eq_ignore_ascii_case("cluster") => Answer::empty(204),
-        _ => Answer::json(200, &json!(changed)),
+    let log = call.param("l");
+    let is_for_all = call.query("scope").is_some_and(|scope| scope.eq_ignore_ascii_case("cluster"));
+    match &service.worker {
+        // Every worker hears it, this one too. Of a name that is none nothing is told.
+        Some(worker) if is_for_all => match service.loggers.has(log) {
+            true => worker.set_level(log, level).map_or_else(|a| a, |()| Answer::empty(204)),
+            false => Answer::empty(204),
+        },
+        _ => {
+            let changed = service.loggers.set(log, level, Timestamp::now());
+            if is_for_all { Answer::empty(204) } else { Answer::json(200, &json!(changed)) }
+        }
     }
 }

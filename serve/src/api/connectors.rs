@@ -1,7 +1,6 @@
 //! `/connectors`: create, read, change, delete.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use douane_pipelines::config as files;
 use douane_pipelines::names::{NAME_BYTES_MAX, is_name};
@@ -12,51 +11,67 @@ use crate::call::{Answer, Call, flat};
 use crate::config::{self, CLASS, PIPELINE};
 use crate::connector::Connector;
 use crate::fleet::CONNECTORS_MAX;
+use crate::group;
 use crate::service::Service;
-use crate::store::{self, Keys, Saved, TargetState};
+use crate::store::{self, Keys, Refused, Saved, TargetState};
 
 /// More than any pipeline's file may have.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 pub fn list(service: &Service, call: &Call) -> Answer {
-    let all = service.fleet.all();
+    let names = super::names(service);
     let expands: Vec<&str> =
         call.query.iter().filter(|(k, _)| k == "expand").map(|(_, v)| v.as_str()).collect();
     if expands.is_empty() {
-        let names: Vec<&str> = all.iter().map(|connector| connector.name.as_str()).collect();
         return Answer::json(200, &json!(names));
     }
     let mut listed = Map::new();
-    for connector in all {
+    for name in names {
+        // Deleted meanwhile.
+        let Some(status) = lifecycle::status_of(service, &name) else { continue };
         let mut one = Map::new();
         if expands.contains(&"status") {
-            one.insert("status".to_owned(), lifecycle::state_json(service, &connector));
+            one.insert("status".to_owned(), status);
         }
         if expands.contains(&"info") {
-            one.insert("info".to_owned(), info_json(service, &connector));
+            one.insert("info".to_owned(), info_json(service, &name));
         }
-        listed.insert(connector.name.clone(), one.into());
+        listed.insert(name, one.into());
     }
     Answer::json(200, &listed.into())
 }
 
 pub fn info(service: &Service, call: &Call) -> Answer {
-    match super::connector(service, call) {
-        Ok(connector) => Answer::json(200, &info_json(service, &connector)),
+    match super::named(service, call) {
+        Ok(name) => Answer::json(200, &info_json(service, name)),
         Err(answer) => answer,
     }
 }
 
 pub fn config(service: &Service, call: &Call) -> Answer {
-    match super::connector(service, call) {
-        Ok(connector) => Answer::json(200, &json!(keys_of(service, &connector))),
+    match super::named(service, call) {
+        Ok(name) => Answer::json(200, &json!(keys_of(service, name))),
         Err(answer) => answer,
     }
 }
 
 /// The config of a connector: its pipeline's file, and the keys that were given with it or follow
-/// from it.
-pub fn keys_of(service: &Service, connector: &Connector) -> Keys {
+/// from it. Of one that could not be taken up here, as the group has it.
+pub fn keys_of(service: &Service, name: &str) -> Keys {
+    match (service.fleet.get(name), &service.worker) {
+        (Some(connector), _) => keys_here(service, &connector),
+        (None, Some(worker)) => {
+            let held = worker.config_of(name).map(|(mut keys, yaml)| {
+                keys.insert(PIPELINE.to_owned(), yaml);
+                keys
+            });
+            held.unwrap_or_default()
+        }
+        (None, None) => Keys::new(),
+    }
+}
+
+fn keys_here(service: &Service, connector: &Connector) -> Keys {
     let mut keys = connector.state().saved.config.unwrap_or_else(|| {
         let mut keys = Keys::new();
         keys.insert("connector.class".to_owned(), CLASS.to_owned());
@@ -79,16 +94,15 @@ pub fn keys_of(service: &Service, connector: &Connector) -> Keys {
     keys
 }
 
-fn info_json(service: &Service, connector: &Connector) -> Value {
-    info_with(service, connector, lifecycle::task_count(service, connector))
+fn info_json(service: &Service, name: &str) -> Value {
+    info_with(service, name, lifecycle::task_count(service, name))
 }
 
-fn info_with(service: &Service, connector: &Connector, tasks: u32) -> Value {
-    let name = &connector.name;
+fn info_with(service: &Service, name: &str, tasks: u32) -> Value {
     let tasks: Vec<Value> = (0..tasks).map(|n| json!({"connector": name, "task": n})).collect();
     json!({
         "name": name,
-        "config": keys_of(service, connector),
+        "config": keys_of(service, name),
         "tasks": tasks,
         "type": "sink",
     })
@@ -204,12 +218,14 @@ fn make(
     target: TargetState,
 ) -> Result<Answer, Answer> {
     let fleet = &service.fleet;
-    if fleet.get(name).is_some() {
+    if super::is_there(service, name) {
         return Err(Answer::error(409, &format!("Connector {name} already exists")));
     }
-    // Of domains, a catalogue, or a pipeline that came since the start: it is not written over.
+    // Of domains, a catalogue, or a pipeline that came since the start: it is not written over. In a group a pipeline
+    // that nobody there knows is left of one that was deleted, and makes way as it does at any other worker.
     let file: PathBuf = fleet.store.file_of(name);
-    if is_name(name, NAME_BYTES_MAX) && file.exists() {
+    let makes_way = |file: &PathBuf| service.worker.is_some() && files::is_pipeline(file);
+    if is_name(name, NAME_BYTES_MAX) && file.exists() && !makes_way(&file) {
         let what = format!(
             "`{name}.yaml` lies in the folder of pipelines already, and is no connector\n  next: choose \
              another name; a pipeline that was put there is one after a restart"
@@ -218,59 +234,62 @@ fn make(
     }
     checked(service, name, &mut keys)?;
     if fleet.all().len() >= CONNECTORS_MAX {
-        let what = format!("there are {CONNECTORS_MAX} connectors already");
-        return Err(Answer::error(400, &what));
+        return Err(group::too_many());
     }
     let yaml = keys.remove(PIPELINE).unwrap_or_default();
-    let connector = match &service.worker {
-        Some(worker) => {
-            worker.create(name, &keys, &yaml, target)?;
-            // Taken up by now, unless it was deleted again.
-            fleet.get(name).ok_or_else(|| match worker.behind(name) {
-                Some(why) => Answer::error(500, &why),
-                None => Answer::error(404, "it was deleted again"),
-            })?
-        }
+    match &service.worker {
+        // What cannot be taken up here is made all the same, and its status says why.
+        Some(worker) => worker.create(name, &keys, &yaml, target)?,
         None => {
-            let saved = Saved { config: Some(keys), target };
+            writable(&file)?;
+            let saved = Saved { config: Some(keys), target, ..Saved::default() };
             fleet.store.save(name, &saved).map_err(|error| super::disk(&error))?;
             store::replace(&file, 0o644, yaml.as_bytes()).map_err(|error| super::disk(&error))?;
-            fleet.add(name, &file, saved)
+            fleet.add(name, &file, saved);
         }
-    };
+    }
     // Nothing of it runs yet.
     let location = format!("{}/connectors/{name}", call.origin);
-    Ok(Answer::json(201, &info_with(service, &connector, 0)).header("Location", location))
+    Ok(Answer::json(201, &info_with(service, name, 0)).header("Location", location))
+}
+
+/// Before anything is written: whether its file can be.
+fn writable(file: &Path) -> Result<(), Answer> {
+    store::try_beside(file).map_err(|error| super::refused(&Refused::Pipelines(error)))
 }
 
 /// Gives a connector another config. What runs takes it up by itself once its release holds, and
 /// goes on as it was until then; `status` says so.
-fn change(service: &Service, connector: &Arc<Connector>, mut keys: Keys) -> Result<Answer, Answer> {
-    checked(service, &connector.name, &mut keys)?;
+fn change(service: &Service, call: &Call, name: &str, mut keys: Keys) -> Result<Answer, Answer> {
+    checked(service, name, &mut keys)?;
     let yaml = keys.remove(PIPELINE).unwrap_or_default();
     if let Some(worker) = &service.worker {
-        worker.reconfigure(&connector.name, &keys, &yaml)?;
-        return Ok(Answer::json(200, &info_json(service, connector)));
+        worker.reconfigure(name, &keys, &yaml)?;
+        return Ok(Answer::json(200, &info_json(service, name)));
     }
+    let connector = super::connector(service, call)?;
     let saved = Saved { config: Some(keys), ..connector.state().saved };
     let store = &service.fleet.store;
-    store.save(&connector.name, &saved).map_err(|error| super::disk(&error))?;
     let same = std::fs::read(&connector.file).is_ok_and(|bytes| bytes == yaml.as_bytes());
+    if !same {
+        writable(&connector.file)?;
+    }
+    store.save(&connector.name, &saved).map_err(|error| super::disk(&error))?;
     if !same {
         store::replace(&connector.file, 0o644, yaml.as_bytes())
             .map_err(|error| super::disk(&error))?;
     }
     connector.changed(saved);
-    Ok(Answer::json(200, &info_json(service, connector)))
+    Ok(Answer::json(200, &info_json(service, name)))
 }
 
 pub fn put_config(service: &Service, call: &Call) -> Answer {
     let name = call.param("c").trim();
     let put = || {
         let keys = without_nulls(call.map()?)?;
-        match service.fleet.get(name) {
-            Some(connector) => change(service, &connector, keys),
-            None => make(service, call, name, keys, TargetState::Running),
+        match super::is_there(service, name) {
+            true => change(service, call, name, keys),
+            false => make(service, call, name, keys, TargetState::Running),
         }
     };
     put().unwrap_or_else(|answer| answer)
@@ -278,7 +297,7 @@ pub fn put_config(service: &Service, call: &Call) -> Answer {
 
 pub fn patch_config(service: &Service, call: &Call) -> Answer {
     let patch = || {
-        let connector = super::connector(service, call)?;
+        let name = super::named(service, call)?;
         let asked = call.map()?;
         let patched = |mut keys: Keys| {
             for (key, value) in &asked {
@@ -290,9 +309,8 @@ pub fn patch_config(service: &Service, call: &Call) -> Answer {
             keys
         };
         let Some(worker) = &service.worker else {
-            return change(service, &connector, patched(keys_of(service, &connector)));
+            return change(service, call, name, patched(keys_of(service, name)));
         };
-        let name = &connector.name;
         worker.patch(name, |held, yaml| {
             let mut keys = held.clone();
             keys.insert(PIPELINE.to_owned(), yaml.to_owned());
@@ -301,7 +319,7 @@ pub fn patch_config(service: &Service, call: &Call) -> Answer {
             let yaml = keys.remove(PIPELINE).unwrap_or_default();
             Ok((keys, yaml))
         })?;
-        Ok(Answer::json(200, &info_json(service, &connector)))
+        Ok(Answer::json(200, &info_json(service, name)))
     };
     patch().unwrap_or_else(|answer| answer)
 }
@@ -322,6 +340,6 @@ pub fn delete(service: &Service, call: &Call) -> Answer {
             409,
             "the connector is stopped, and something of it has not ended yet\n  next: delete it again",
         ),
-        Err(error) => super::disk(&error),
+        Err(refused) => super::refused(&refused),
     }
 }

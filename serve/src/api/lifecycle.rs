@@ -54,12 +54,14 @@ fn waits(member: &Member, shard: u32) -> Option<String> {
 
 /// How many tasks there are. A connector that stopped has none, nor has one that waits to run for
 /// the first time.
-pub fn task_count(service: &Service, connector: &Connector) -> u32 {
-    if let Some(worker) = elsewhere(service, connector) {
-        let tasks = worker.status(&connector.name)["tasks"].as_array().map_or(0, Vec::len);
+pub fn task_count(service: &Service, name: &str) -> u32 {
+    let connector = service.fleet.get(name);
+    let Some(connector) = connector.filter(|one| elsewhere(service, one).is_none()) else {
+        let status = status_of(service, name).unwrap_or_default();
+        let tasks = status["tasks"].as_array().map_or(0, Vec::len);
         return u32::try_from(tasks).unwrap_or(u32::MAX);
-    }
-    let state = connector.state();
+    };
+    let state = connector.shown();
     match state.saved.target {
         TargetState::Stopped => 0,
         _ => state.members.iter().map(|member| member.shards).sum(),
@@ -93,11 +95,10 @@ fn own(state: &State) -> Task {
             Task { state: "FAILED", trace: Some(trace.clone()) }
         }
         // What is said to have stopped writes nothing more.
-        _ if state.saved.target != TargetState::Running && state.ends() => {
-            let trace = "it ends what is under way".to_owned();
-            Task { state: "RUNNING", trace: Some(trace) }
-        }
-        _ => Task { state: state.saved.target.word(), trace: None },
+        _ => match state.ending().filter(|_| state.saved.target != TargetState::Running) {
+            Some(why) => Task { state: "RUNNING", trace: Some(why.to_owned()) },
+            None => Task { state: state.saved.target.word(), trace: None },
+        },
     }
 }
 
@@ -106,6 +107,14 @@ pub fn state_json(service: &Service, connector: &Connector) -> Value {
     match elsewhere(service, connector) {
         Some(worker) => worker.status(&connector.name),
         None => state_here(service, connector),
+    }
+}
+
+/// Of any connector that there is, taken up here or not.
+pub fn status_of(service: &Service, name: &str) -> Option<Value> {
+    match service.fleet.get(name) {
+        Some(connector) => Some(state_json(service, &connector)),
+        None => service.worker.as_ref()?.unknown(name),
     }
 }
 
@@ -119,7 +128,7 @@ fn state_with(
     connector: &Connector,
     restarting: impl Fn(&Task) -> Option<&'static str>,
 ) -> Value {
-    let state = connector.state();
+    let state = connector.shown();
     let worker = service.worker_id();
     let shown = |mut task: Task| {
         if let Some(word) = restarting(&task) {
@@ -145,11 +154,7 @@ fn state_with(
 
 pub fn status(service: &Service, call: &Call) -> Answer {
     let name = call.param("c");
-    let status = match service.fleet.get(name) {
-        Some(connector) => Some(state_json(service, &connector)),
-        None => service.worker.as_ref().and_then(|worker| worker.unknown(name)),
-    };
-    match status {
+    match status_of(service, name) {
         Some(status) => Answer::json(200, &status),
         None => Answer::error(404, &format!("No status found for connector {name}")),
     }
@@ -158,12 +163,13 @@ pub fn status(service: &Service, call: &Call) -> Answer {
 /// Kafka Connect names an unknown connector in one way here and in another below.
 fn aim(service: &Service, call: &Call, target: TargetState, status: u16) -> Answer {
     let name = call.param("c");
-    let Some(connector) = service.fleet.get(name) else {
-        return Answer::error(404, &format!("Unknown connector {name}"));
-    };
-    let aimed = match &service.worker {
-        Some(worker) => worker.aim(name, target),
-        None => service.fleet.aim(&connector, target).map_err(|error| super::disk(&error)),
+    let unknown = || Answer::error(404, &format!("Unknown connector {name}"));
+    let aimed = match (&service.worker, service.fleet.get(name)) {
+        (Some(worker), _) if worker.knows(name) => worker.aim(name, target),
+        (None, Some(connector)) => {
+            service.fleet.aim(&connector, target).map_err(|error| super::disk(&error))
+        }
+        _ => Err(unknown()),
     };
     aimed.map_or_else(|answer| answer, |()| Answer::empty(status))
 }
@@ -180,23 +186,27 @@ pub fn stop(service: &Service, call: &Call) -> Answer {
     aim(service, call, TargetState::Stopped, 204)
 }
 
-/// Restarts nothing without `includeTasks`: there is nothing in a connector but its tasks.
+/// Without `includeTasks` it restarts what is no task's: a connector whose file could not be read reads it again.
 pub fn restart(service: &Service, call: &Call) -> Answer {
     let name = call.param("c");
-    let Some(connector) = service.fleet.get(name) else {
+    if !super::is_there(service, name) {
         return Answer::error(404, &format!("Unknown connector: {name}"));
-    };
+    }
     let (tasks, failed) = (call.flag("includeTasks"), call.flag("onlyFailed"));
     let restarted =
         |task: &Task| (tasks && (!failed || task.state == "FAILED")).then_some("RESTARTING");
-    let mut answer = match elsewhere(service, &connector) {
-        Some(worker) => worker.status(name),
-        None => state_with(service, &connector, restarted),
+    let here = service.fleet.get(name).filter(|one| elsewhere(service, one).is_none());
+    let mut answer = match here {
+        Some(connector) => state_with(service, &connector, restarted),
+        None => status_of(service, name).unwrap_or_default(),
     };
-    if tasks && !failed {
+    let itself = answer["connector"]["state"] == "FAILED";
+    if itself || (tasks && !failed) {
         answer["connector"]["state"] = json!("RESTARTING");
     }
-    if tasks && let Err(answer) = begin_again(service, &connector, failed, None) {
+    if (tasks || itself)
+        && let Err(answer) = begin_again(service, name, failed || !tasks, None)
+    {
         return answer;
     }
     match tasks || failed {
@@ -208,29 +218,28 @@ pub fn restart(service: &Service, call: &Call) -> Answer {
 /// Restarts what is asked for, wherever it runs.
 fn begin_again(
     service: &Service,
-    connector: &Connector,
+    name: &str,
     only_failed: bool,
     task: Option<u32>,
 ) -> Result<(), Answer> {
-    match &service.worker {
-        Some(worker) => worker.order(&connector.name, Order::Restart { only_failed, task }),
-        None => {
-            connector.restart(only_failed, task);
-            Ok(())
-        }
+    if let Some(worker) = &service.worker {
+        return worker.order(name, Order::Restart { only_failed, task });
     }
+    if let Some(connector) = service.fleet.get(name) {
+        service.fleet.restart(&connector, only_failed, task);
+    }
+    Ok(())
 }
 
 pub fn tasks(service: &Service, call: &Call) -> Answer {
-    let connector = match super::connector(service, call) {
-        Ok(connector) => connector,
+    let name = match super::named(service, call) {
+        Ok(name) => name,
         Err(answer) => return answer,
     };
-    let mut keys = super::connectors::keys_of(service, &connector);
+    let mut keys = super::connectors::keys_of(service, name);
     keys.insert("task.class".to_owned(), "io.douane.Shard".to_owned());
     keys.remove(PIPELINE);
-    let name = &connector.name;
-    let tasks: Vec<Value> = (0..task_count(service, &connector))
+    let tasks: Vec<Value> = (0..task_count(service, name))
         .map(|task| json!({"id": {"connector": name, "task": task}, "config": keys}))
         .collect();
     Answer::json(200, &json!(tasks))
@@ -247,7 +256,7 @@ pub fn task_status(service: &Service, call: &Call) -> Answer {
         Ok(number) => number,
         Err(answer) => return answer,
     };
-    let status = service.fleet.get(name).map(|c| state_json(service, &c)).unwrap_or_default();
+    let status = status_of(service, name).unwrap_or_default();
     let found = usize::try_from(number).ok().and_then(|number| status["tasks"].get(number));
     match found {
         Some(task) => Answer::json(200, task),
@@ -262,12 +271,12 @@ pub fn restart_task(service: &Service, call: &Call) -> Answer {
         Ok(number) => number,
         Err(answer) => return answer,
     };
-    let Some(connector) = service.fleet.get(name) else {
+    if !super::is_there(service, name) {
         return Answer::error(404, &format!("Unknown connector: {name}"));
-    };
-    let tasks = task_count(service, &connector);
+    }
+    let tasks = task_count(service, name);
     match u32::try_from(number).ok().filter(|n| *n < tasks) {
-        Some(n) => begin_again(service, &connector, false, Some(n))
+        Some(n) => begin_again(service, name, false, Some(n))
             .map_or_else(|answer| answer, |()| Answer::empty(204)),
         None => Answer::error(404, &format!("Unknown task: {name}-{number}")),
     }

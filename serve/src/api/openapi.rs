@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::call::{Answer, Call};
-use crate::routes::{ROUTES, Route, Who};
+use crate::config::{CLASS, DEFINITIONS};
+use crate::routes::{Body, Param, ParamKind, ROUTES, Route, Who};
 use crate::service::Service;
 
 pub fn read(_: &Service, _: &Call) -> Answer {
@@ -31,6 +32,12 @@ pub fn document() -> Value {
                 "basic": {"type": "http", "scheme": "basic"},
             },
             "schemas": {
+                "Connector": schema(Body::Connector),
+                "Config": schema(Body::Config),
+                "Patch": schema(Body::Patch),
+                "Offsets": schema(Body::Offsets),
+                "Level": schema(Body::Level),
+                "Signed": schema(Body::Signed),
                 "Error": {
                     "type": "object",
                     "required": ["error_code", "message"],
@@ -45,14 +52,14 @@ pub fn document() -> Value {
 }
 
 fn operation(route: &Route) -> Value {
-    let parameters: Vec<Value> = route
+    let in_path = route
         .path
         .split('/')
         .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
         .map(|name| {
             json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})
-        })
-        .collect();
+        });
+    let parameters: Vec<Value> = in_path.chain(route.query.iter().map(in_query)).collect();
     let error = json!({"$ref": "#/components/schemas/Error"});
     let mut operation = json!({
         "summary": route.summary,
@@ -75,13 +82,87 @@ fn operation(route: &Route) -> Value {
     if let Some(act) = route.act {
         operation["x-act"] = json!(act.name());
     }
-    if route.has_body {
-        operation["requestBody"] = json!({
-            "required": true,
-            "content": {"application/json": {"schema": {"type": "object"}}},
-        });
+    if let Some(body) = route.body {
+        let schema = json!({"$ref": format!("#/components/schemas/{body:?}")});
+        operation["requestBody"] =
+            json!({"required": true, "content": {"application/json": {"schema": schema}}});
     }
     operation
+}
+
+fn in_query(param: &Param) -> Value {
+    let schema = match param.kind {
+        ParamKind::Text => json!({"type": "string"}),
+        ParamKind::Flag => json!({"type": "boolean", "default": false}),
+        ParamKind::Count(u64::MAX) => json!({"type": "integer", "minimum": 0}),
+        ParamKind::Count(most) => json!({"type": "integer", "minimum": 0, "maximum": most}),
+        ParamKind::Word(words) => json!({"type": "string", "enum": words}),
+        ParamKind::Words(words) => {
+            json!({"type": "array", "items": {"type": "string", "enum": words}})
+        }
+    };
+    let Param { name, about, .. } = param;
+    json!({"name": name, "in": "query", "required": false, "description": about, "schema": schema})
+}
+
+/// What a body holds. Kafka Connect's clients send texts; numbers and truth values are taken as texts.
+fn schema(body: Body) -> Value {
+    let plain = json!({"type": ["string", "number", "boolean"]});
+    let object = |required: &[&str], properties: Value| json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false});
+    let offset = |inner: Value| {
+        object(&["offsets"], json!({"offsets": {"type": "array", "minItems": 1, "items": inner}}))
+    };
+    match body {
+        Body::Connector => object(
+            &["name", "config"],
+            json!({
+                "name": {"type": "string"},
+                "config": {"$ref": "#/components/schemas/Config"},
+                "initial_state": {"type": ["string", "null"], "enum": ["RUNNING", "PAUSED", "STOPPED", null]},
+            }),
+        ),
+        Body::Config | Body::Patch => {
+            let keys = DEFINITIONS.iter().map(|key| {
+                let mut of = json!({"type": ["string", "number", "boolean"], "description": key.documentation});
+                if body == Body::Patch {
+                    of["type"] = json!(["string", "number", "boolean", "null"]);
+                }
+                (key.name.to_owned(), of)
+            });
+            let keys: Map<String, Value> = keys.collect();
+            let required = if body == Body::Config { &["connector.class"][..] } else { &[] };
+            let mut config = object(required, keys.into());
+            config["description"] =
+                json!(format!("Keys of {CLASS}; any other is an error, told by its name."));
+            config
+        }
+        Body::Offsets => offset(object(
+            &["partition"],
+            json!({
+                "partition": object(
+                    &["kafka_topic", "kafka_partition"],
+                    json!({"kafka_topic": {"type": "string"}, "kafka_partition": {"type": ["integer", "string"]}}),
+                ),
+                "offset": {"oneOf": [
+                    {"type": "null"},
+                    object(&["kafka_offset"], json!({"kafka_offset": {"type": ["integer", "string"]}})),
+                ]},
+            }),
+        )),
+        Body::Level => object(&["level"], json!({"level": plain})),
+        Body::Signed => {
+            let signature = json!({"keyid": {"type": "string"}, "sig": {"type": "string"}});
+            let signature = object(&["sig"], signature);
+            object(
+                &["payload", "payloadType", "signatures"],
+                json!({
+                    "payload": {"type": "string"},
+                    "payloadType": {"type": "string"},
+                    "signatures": {"type": "array", "minItems": 1, "items": signature},
+                }),
+            )
+        }
+    }
 }
 
 #[cfg(test)]
@@ -96,7 +177,26 @@ mod tests {
         assert_eq!(operations, ROUTES.len());
         let create = &paths["/connectors"]["post"];
         assert_eq!(create["x-roles"], json!(["author"]));
-        assert!(create["requestBody"].is_object());
+        let body = |operation: &Value| {
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let name = schema["$ref"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+            document["components"]["schemas"][name].clone()
+        };
+        assert_eq!(body(create)["required"], json!(["name", "config"]));
+        for (path, methods) in paths {
+            for (method, operation) in methods.as_object().unwrap() {
+                let route =
+                    ROUTES.iter().find(|r| r.path == path && r.method.eq_ignore_ascii_case(method));
+                let route = route.unwrap();
+                assert_eq!(operation.get("requestBody").is_some(), route.body.is_some(), "{path}");
+                if route.body.is_some() {
+                    assert!(body(operation)["properties"].is_object(), "{method} {path}");
+                }
+            }
+        }
+        let restart = paths["/connectors/{c}/restart"]["post"]["parameters"].as_array().unwrap();
+        let names: Vec<&str> = restart.iter().map(|one| one["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["c", "includeTasks", "onlyFailed"]);
         assert_eq!(paths["/livez"]["get"]["security"], json!([]));
         let named = &paths["/connectors/{c}/tasks/{n}/status"]["get"]["parameters"];
         assert_eq!([&named[0]["name"], &named[1]["name"]], ["c", "n"]);

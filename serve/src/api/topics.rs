@@ -1,7 +1,5 @@
 //! `/connectors/{c}/topics`.
 
-use std::collections::BTreeSet;
-
 use serde_json::json;
 
 use crate::call::{Answer, Call};
@@ -13,9 +11,10 @@ use crate::service::Service;
 pub fn read(service: &Service, call: &Call) -> Answer {
     let name = call.param("c");
     let topics = match (service.fleet.get(name), &service.worker) {
-        (Some(connector), Some(worker)) if !connector.is_here() => worker.topics(name),
-        (Some(connector), _) => connector.state().topics,
-        (None, _) => BTreeSet::new(),
+        (Some(connector), worker) if worker.is_none() || connector.is_here() => {
+            connector.state().topics
+        }
+        (_, worker) => worker.as_ref().map(|worker| worker.topics(name)).unwrap_or_default(),
     };
     let mut answer = serde_json::Map::new();
     answer.insert(name.to_owned(), json!({"topics": topics}));
@@ -23,13 +22,14 @@ pub fn read(service: &Service, call: &Call) -> Answer {
 }
 
 pub fn reset(service: &Service, call: &Call) -> Answer {
-    let Some(connector) = service.fleet.get(call.param("c")) else { return Answer::empty(202) };
-    let forgotten = match &service.worker {
-        Some(worker) => worker.order(&connector.name, Order::ForgetTopics),
-        None => {
+    let name = call.param("c");
+    let forgotten = match (&service.worker, service.fleet.get(name)) {
+        (Some(worker), _) if worker.knows(name) => worker.order(name, Order::ForgetTopics),
+        (None, Some(connector)) => {
             connector.forget_topics();
             Ok(())
         }
+        _ => Ok(()),
     };
     forgotten.map_or_else(|answer| answer, |()| Answer::empty(202))
 }

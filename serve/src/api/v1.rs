@@ -8,19 +8,42 @@ use douane_pipelines::names::{checkpoint_origin, ledger_home};
 use douane_pipelines::{audit, explain, revocation, status};
 use serde_json::{Value, json};
 
+use super::lifecycle;
 use crate::call::{Answer, Call};
-use crate::connector::Member;
+use crate::connector::{Connector, Member};
 use crate::service::Service;
 use crate::store;
 
 pub fn pipelines(service: &Service, _: &Call) -> Answer {
     let mut all = Vec::new();
-    for connector in service.fleet.all() {
-        for member in connector.members().unwrap_or_default() {
-            all.push(member_json(&connector.name, &member));
+    for name in super::names(service) {
+        let connector = service.fleet.get(&name);
+        match connector.as_ref().filter(|connector| connector.is_here()) {
+            None => all.extend(elsewhere(service, &name, connector.as_deref())),
+            Some(here) => match here.members() {
+                Ok(members) => all.extend(members.iter().map(|member| member_json(&name, member))),
+                Err(why) => all.push(
+                    json!({"connector": name, "pipeline": name, "state": "failed", "why": why}),
+                ),
+            },
         }
     }
     Answer::json(200, &json!({"pipelines": all}))
+}
+
+/// Of what another worker of the group runs nothing is counted here: a zero would be read as that nothing crossed and
+/// nothing is held. That one says it.
+fn elsewhere(service: &Service, name: &str, connector: Option<&Connector>) -> Vec<Value> {
+    // Deleted meanwhile.
+    let Some(told) = lifecycle::status_of(service, name) else { return Vec::new() };
+    let members = connector.and_then(|connector| connector.members().ok()).unwrap_or_default();
+    let mut pipelines: Vec<&str> = members.iter().map(|member| &*member.pipeline).collect();
+    if pipelines.is_empty() {
+        pipelines.push(name);
+    }
+    let worker = &told["connector"]["worker_id"];
+    let of = |pipeline: &&str| json!({"connector": name, "pipeline": pipeline, "state": "elsewhere", "worker": worker});
+    pipelines.iter().map(of).collect()
 }
 
 fn member_json(connector: &str, member: &Member) -> Value {
@@ -125,22 +148,28 @@ pub fn revoke(service: &Service, call: &Call) -> Answer {
         return answer;
     }
     let loaded = files::load_all(&service.place_file, &connector.file);
-    // Until the files are written.
-    let mut alone = None;
-    let brought = loaded.map_err(RunFault::Findings).and_then(|(place, all)| {
-        alone = revocation::alone(&place);
-        revocation::bring(&place, &all, &call.body)
-    });
-    match brought {
+    let (place, all) = match loaded {
+        Ok(loaded) => loaded,
+        Err(findings) => return super::fault(&RunFault::Findings(findings)),
+    };
+    let brought = match revocation::bring(&place, &all, &call.body) {
+        Ok(brought) => brought,
+        Err(fault) => return super::fault(&fault),
+    };
+    // Until the files are written. The file's lock alone would do, where there are such locks.
+    let _one = service.revoking.lock();
+    let _alone = revocation::alone(&place);
+    match brought.lines() {
         Err(fault @ RunFault::Revoked { .. }) => Answer::error(409, &fault.to_string()),
         Err(fault) => super::fault(&fault),
-        Ok((revoked, written)) => {
+        Ok(written) => {
             // Crash between the two: each of them stops the release; brought again, it is whole.
             for (file, lines) in &written {
                 if let Err(error) = store::replace(file, 0o644, lines) {
                     return super::disk(&error);
                 }
             }
+            let revoked = &brought.revoked;
             Answer::json(200, &json!({"revoked_by": revoked.by, "at": revoked.at}))
         }
     }

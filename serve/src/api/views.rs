@@ -16,7 +16,7 @@ use crate::store::TargetState;
 /// Held partitions as this process knows them at this moment; lags as they were read last.
 pub fn partitions(service: &Service, _: &Call) -> Answer {
     let connectors = service.fleet.all();
-    let readings = service.readings.all(service, &connectors);
+    let readings = service.readings.all(service);
     let mut all = Vec::new();
     for connector in &connectors {
         if !connector.is_here() {
@@ -84,6 +84,9 @@ fn one(
         json["release"] = json!(status.release);
         json["release_expires"] = json!(status.release_expires);
         json["ledger_records"] = json!(status.records);
+        if let Some(quarantined) = status.quarantined {
+            json["ledger_quarantined"] = json!(quarantined);
+        }
     }
     json
 }
@@ -104,7 +107,7 @@ fn word<'a>(state: &State, member: &'a Member) -> (&'static str, Option<&'a Stri
 fn held(member: &Member) -> Vec<Value> {
     let of = |((topic, partition), held): (&(String, i32), &crate::connector::Held)| {
         json!({"topic": topic, "partition": partition, "shard": held.shard, "offset": held.offset,
-            "code": held.code, "leaf": held.leaf, "message": held.message})
+            "code": held.code, "leaf": held.leaf, "others": held.others, "message": held.message})
     };
     member.held.iter().map(of).collect()
 }
@@ -118,7 +121,7 @@ fn held_now(member: &Member, status: Option<&Status>) -> Vec<Value> {
         let held = partition.held.as_ref()?;
         Some(json!({"topic": partition.topic, "partition": partition.partition,
             "shard": partition.shard, "offset": held.offset, "code": held.reason.code,
-            "leaf": held.reason.leaf, "message": held.message}))
+            "leaf": held.reason.leaf, "others": held.reason.others, "message": held.message}))
     };
     status.partitions.iter().filter_map(of).collect()
 }
@@ -215,7 +218,7 @@ pub fn quarantine(service: &Service, call: &Call) -> Answer {
             return Answer::error(400, &format!("`limit` is no number of records up to {most}"));
         }
     };
-    match quarantine::list(&service.place_file, &connector.file, limit) {
+    match quarantine::list(&service.place_file, &connector.file, call.query("table"), limit) {
         Ok(all) => Answer::json(200, &json!(all)),
         Err(fault) => super::fault(&fault),
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 
 use crate::call::{Answer, Call};
-use crate::service::Service;
+use crate::service::{STARTING, Service};
 
 /// The version of Kafka Connect whose API this is, with the product's own behind it: clients decide
 /// by the first what they may call.
@@ -31,10 +31,7 @@ pub fn health(service: &Service, _: &Call) -> Answer {
                 "message": "Worker has completed startup and is ready to handle requests.",
             }),
         ),
-        false => Answer::json(
-            503,
-            &json!({"status": "starting", "message": "Worker is still starting up."}),
-        ),
+        false => Answer::json(503, &json!({"status": "starting", "message": STARTING})),
     }
 }
 

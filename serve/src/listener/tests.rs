@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream as Blocking;
+use std::time::{Duration, Instant};
 
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -26,6 +27,7 @@ struct Listening {
 impl Listening {
     fn new(serve: &str) -> Self {
         let rig = Rig::new(&format!("serve: {{ listen: \"127.0.0.1:0\", {serve} }}\n"));
+        rig.service.started.store(false, Ordering::Relaxed);
         let (service, asked) = (Arc::clone(&rig.service), Arc::new(AtomicBool::new(false)));
         let stop = Arc::clone(&asked);
         let thread = std::thread::spawn(move || listen(&service, &stop).unwrap());
@@ -90,6 +92,45 @@ fn with_tls(more: &str) -> String {
     )
 }
 
+/// A start that waits keeps nobody waiting.
+#[test]
+fn it_takes_connections_before_it_has_started() {
+    let rig = Rig::new("serve: { listen: \"127.0.0.1:0\", anonymous: [auditor] }\n");
+    rig.service.started.store(false, Ordering::Relaxed);
+    let (service, asked) = (Arc::clone(&rig.service), Arc::new(AtomicBool::new(false)));
+    // Who changes something is waited for by the start.
+    let changing = service.fleet.changing();
+    let thread = {
+        let (service, asked) = (Arc::clone(&service), Arc::clone(&asked));
+        std::thread::spawn(move || listen(&service, &asked).unwrap())
+    };
+    let patience = Instant::now() + Duration::from_secs(20);
+    let waits = |until: &dyn Fn() -> bool| {
+        while !until() && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        until()
+    };
+    let listens = waits(&|| !service.worker_id().ends_with(":0"));
+    let listening = Listening { address: service.worker_id(), asked, thread: Some(thread), rig };
+    // Let go of before it: its end waits for the start, and the start for this.
+    let changing = changing;
+    let asks = |path: &str| {
+        listening
+            .plain(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+    };
+    let meanwhile = listens.then(|| ["/health", "/connectors", "/livez"].map(asks));
+    drop(changing);
+    let [health, connectors, livez] = meanwhile.expect("it listens");
+    assert!(health.starts_with("HTTP/1.1 503") && health.contains("\"starting\""), "{health}");
+    assert!(connectors.starts_with("HTTP/1.1 503"));
+    assert!(livez.starts_with("HTTP/1.1 200"));
+    assert!(waits(&|| service.started.load(Ordering::Relaxed)));
+    let health = asks("/health");
+    assert!(health.starts_with("HTTP/1.1 200") && health.contains("\"healthy\""), "{health}");
+    assert!(asks("/connectors").starts_with("HTTP/1.1 200"));
+}
+
 #[test]
 fn over_tls_it_is_heard_and_without_it_not() {
     let service = Listening::new(&with_tls(""));
@@ -151,6 +192,23 @@ fn a_new_certificate_is_shown_without_a_restart() {
 }
 
 #[test]
+fn a_peer_is_an_address_or_a_network_of_64_bits() {
+    for (one, other, same) in [
+        ("10.0.0.1", "10.0.0.1", true),
+        ("10.0.0.1", "10.0.0.2", false),
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", true),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
+        // As a socket of both families says an address of IPv4.
+        ("::ffff:10.0.0.1", "10.0.0.1", true),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", false),
+    ] {
+        let guests = Guests::default();
+        let _kept = guests.take(one.parse().unwrap(), 1).unwrap();
+        assert_eq!(guests.take(other.parse().unwrap(), 1).is_none(), same, "{one} {other}");
+    }
+}
+
+#[test]
 fn one_address_has_so_many_connections_and_no_more() {
     let guests = Guests::default();
     let (one, two) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
@@ -160,7 +218,7 @@ fn one_address_has_so_many_connections_and_no_more() {
     assert!(guests.0.lock().unwrap().is_empty(), "nobody is remembered who left");
     // Over the wire: who opens them all is alone in not being heard.
     let service = Listening::new("anonymous: [auditor]");
-    let open: Vec<_> = (0..CONNECTIONS_PER_ADDRESS_MAX)
+    let open: Vec<_> = (0..CONNECTIONS_PER_PEER_MAX)
         .map(|_| Blocking::connect(&service.address).unwrap())
         .collect();
     let deadline = std::time::Instant::now() + Duration::from_secs(20);

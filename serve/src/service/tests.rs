@@ -1,5 +1,7 @@
 //! The whole matrix of routes and callers, and what a call leaves in the ledger.
 
+use std::collections::BTreeSet;
+
 use jiff::ToSpan;
 use serde_json::Value;
 
@@ -36,13 +38,23 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(more: &str) -> Self {
+        Self::of(more, None)
+    }
+
+    /// With a connector `p` of this file, if any.
+    fn of(more: &str, p: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        if let Some(text) = p {
+            std::fs::create_dir_all(dir.path().join("pipelines")).unwrap();
+            std::fs::write(dir.path().join("pipelines/p.yaml"), text).unwrap();
+        }
         let file = dir.path().join("douane.yaml");
         std::fs::write(&file, format!("{PLACE}{more}")).unwrap();
         let place = douane_pipelines::config::load_place(&file).unwrap();
         douane_pipelines::key_home::KeyHome::init(&place.keys).unwrap();
         let service = Arc::new(Service::open(&file, place).unwrap());
         service.loggers.set("root", Level::Off, Timestamp::now());
+        service.started.store(true, Ordering::Relaxed);
         Self { dir, service }
     }
 
@@ -71,6 +83,8 @@ impl Rig {
         }
         let params = params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         self.service.handle(&Asked {
+            arrived: Instant::now(),
+            from: None,
             path: Some(path),
             method: method.to_owned(),
             params,
@@ -78,6 +92,35 @@ impl Rig {
             headers,
             body: body.as_bytes().to_vec(),
         })
+    }
+}
+
+#[test]
+fn while_it_starts_it_says_so_and_does_nothing() {
+    let rig = Rig::new("");
+    let now = Timestamp::now();
+    let token = format!("Bearer {}", rig.token("all", &Role::ALL, now));
+    let said = |method: &str, path: &'static str| {
+        let answer = rig.call(method, path, Some(&token));
+        (answer.status, answer.body)
+    };
+    rig.service.started.store(false, Ordering::Relaxed);
+    let starting = "{\"message\":\"Worker is still starting up.\",\"status\":\"starting\"}";
+    let (status, body) = said("GET", "/health");
+    assert_eq!(
+        serde_json::from_str::<Value>(&body).unwrap(),
+        serde_json::from_str::<Value>(starting).unwrap()
+    );
+    assert_eq!(status, 503);
+    for (method, path) in [("GET", "/connectors"), ("POST", "/connectors"), ("GET", "/")] {
+        let (status, body) = said(method, path);
+        assert!(status == 503 && body.contains(STARTING), "{path}: {status} {body}");
+    }
+    assert_eq!(rig.call("GET", "/connectors", None).status, 401, "nobody is told even that");
+    assert_eq!((said("GET", "/livez").0, said("GET", "/metrics").0), (200, 200));
+    rig.service.started.store(true, Ordering::Relaxed);
+    for path in ["/health", "/connectors", "/"] {
+        assert_eq!(said("GET", path).0, 200, "{path}");
     }
 }
 
@@ -162,10 +205,27 @@ fn may(method: &str, path: &str, role: Option<Role>) -> bool {
 }
 
 #[test]
+fn a_second_service_of_a_place_is_told_what_the_first_one_holds() {
+    let rig = Rig::new("");
+    let file = rig.dir.path().join("douane.yaml");
+    let open = || Service::open(&file, douane_pipelines::config::load_place(&file).unwrap());
+    let said = open().err().expect("the first one holds the place").to_string();
+    for part in ["another `douane serve` runs here", "_serve/control/lock\n  next: end that one"] {
+        assert!(said.contains(part), "{said}");
+    }
+    // The control: when the first one is gone, there is nothing to say.
+    let Rig { dir, service } = rig;
+    drop(service);
+    assert!(open().is_ok());
+    drop(dir);
+}
+
+#[test]
 fn in_a_group_whatever_changes_a_connector_may_wait_for_the_clusters() {
     for route in ROUTES {
         assert_eq!(reaches(route, false), route.reaches, "{}", route.path);
-        let of_group = route.changes && route.path.starts_with("/connectors");
+        let is_record = route.path.starts_with("/connectors") || route.path == "/admin/loggers/{l}";
+        let of_group = route.changes && is_record;
         assert_eq!(reaches(route, true), route.reaches || of_group, "{}", route.path);
     }
     let waits = |grouped| {
@@ -229,9 +289,35 @@ fn the_whole_matrix_of_routes_and_callers() {
         headers.extend(authorization.map(|said| ("authorization".to_owned(), said.to_owned())));
         let (params, query, body) = (BTreeMap::new(), Vec::new(), Vec::new());
         let method = "GET".to_owned();
-        rig.service.handle(&Asked { path: None, method, params, query, headers, body }).status
+        let arrived = Instant::now();
+        rig.service
+            .handle(&Asked {
+                arrived,
+                from: None,
+                path: None,
+                method,
+                params,
+                query,
+                headers,
+                body,
+            })
+            .status
     };
     assert_eq!([nowhere(None), nowhere(callers[5].1.as_deref())], [401, 404]);
+}
+
+#[test]
+fn metrics_show_accounts_of_budgets_to_whoever_may_read_them_and_to_nobody_else() {
+    let rig = Rig::new("");
+    let shown = Role::ALL.map(|role| {
+        let said = format!("Bearer {}", rig.token(role.name(), &[role], Timestamp::now()));
+        let metrics = rig.call("GET", "/metrics", Some(&said));
+        assert!(metrics.body.contains("# TYPE douane_up gauge"), "{role:?} has the others");
+        let is_shown = metrics.body.contains("douane_budget_rho_left");
+        assert_eq!(is_shown, rig.call("GET", "/v1/budget", Some(&said)).status == 200, "{role:?}");
+        is_shown
+    });
+    assert_eq!(shown, [false, true, false, true]);
 }
 
 #[test]
@@ -350,6 +436,8 @@ fn methods_and_kinds_of_content_are_answered_as_kafka_connect_does() {
         headers.insert(header.to_owned(), value.to_owned());
         rig.service
             .handle(&Asked {
+                arrived: Instant::now(),
+                from: None,
                 path: Some("/connectors"),
                 method: if body.is_empty() { "GET".into() } else { "POST".into() },
                 params: BTreeMap::new(),
@@ -379,6 +467,119 @@ fn what_waits_for_the_clusters_leaves_room_for_the_others() {
     assert_eq!(rig.call("GET", "/livez", None).status, 200);
 }
 
+/// Each may hold the others up for long: those that only ask go on being answered, and who is told no can ask again.
+#[test]
+fn changes_that_wait_for_each_other_leave_room_and_none_begins_after_its_caller_gave_up() {
+    let rig = Arc::new(Rig::of("serve: { anonymous: [operator, auditor] }\n", Some(STOPPED)));
+    let pause = |rig: &Rig, arrived: Instant| {
+        rig.service.handle(&Asked {
+            arrived,
+            from: None,
+            path: Some("/connectors/{c}/pause"),
+            method: "PUT".to_owned(),
+            params: BTreeMap::from([("c".to_owned(), "p".to_owned())]),
+            query: Vec::new(),
+            headers: BTreeMap::from([("host".to_owned(), "localhost".to_owned())]),
+            body: Vec::new(),
+        })
+    };
+    let one = rig.service.fleet.changing();
+    let waiting: Vec<_> = (0..CHANGES_MAX)
+        .map(|_| {
+            let rig = Arc::clone(&rig);
+            std::thread::spawn(move || pause(&rig, Instant::now()).status)
+        })
+        .collect();
+    while rig.service.changing.load(Ordering::Relaxed) < CHANGES_MAX {
+        std::thread::yield_now();
+    }
+    let more = pause(&rig, Instant::now());
+    assert!(more.status == 409 && more.body.contains("conflicting operation"), "{}", more.body);
+    assert_eq!(rig.call("GET", "/connectors", None).status, 200);
+    drop(one);
+    let answered: Vec<u16> = waiting.into_iter().map(|one| one.join().unwrap()).collect();
+    assert_eq!(answered, [202; CHANGES_MAX]);
+    assert_eq!(rig.service.changing.load(Ordering::Relaxed), 0, "given back");
+    // One that lay before a thread took it.
+    let began = calls(&rig).len();
+    let late = pause(&rig, Instant::now().checked_sub(CHANGE_WAITS).unwrap());
+    assert!(late.status == 503 && late.body.contains("nothing was done"), "{}", late.body);
+    assert_eq!(calls(&rig).len(), began, "nor does the ledger say that it was asked");
+    assert_eq!(pause(&rig, Instant::now()).status, 202, "the control");
+}
+
+/// As Kafka Connect begins a failed connector again, with its tasks or without them.
+#[test]
+fn a_connector_that_failed_is_begun_again_by_any_restart() {
+    let restart = |failed: bool, flags: &[&str]| {
+        let rig = Rig::of("serve: { anonymous: [operator] }\n", Some(STOPPED));
+        let connector = rig.service.fleet.get("p").unwrap();
+        if failed {
+            connector.no_thread();
+        }
+        let answer = rig.service.handle(&Asked {
+            arrived: Instant::now(),
+            from: None,
+            path: Some("/connectors/{c}/restart"),
+            method: "POST".to_owned(),
+            params: BTreeMap::from([("c".to_owned(), "p".to_owned())]),
+            query: flags.iter().map(|flag| ((*flag).to_owned(), "true".to_owned())).collect(),
+            headers: BTreeMap::from([("host".to_owned(), "localhost".to_owned())]),
+            body: Vec::new(),
+        });
+        let begun = !connector.has_left(Duration::ZERO);
+        assert!(rig.service.fleet.end(Duration::from_secs(20)));
+        let body = serde_json::from_str::<Value>(&answer.body).unwrap_or_default();
+        (answer.status, body["connector"]["state"].as_str().map(str::to_owned), begun)
+    };
+    let restarting = Some("RESTARTING".to_owned());
+    assert_eq!(restart(true, &[]), (204, None, true));
+    assert_eq!(restart(true, &["onlyFailed"]), (202, restarting.clone(), true));
+    assert_eq!(restart(true, &["includeTasks", "onlyFailed"]), (202, restarting, true));
+    // The controls: what has not failed is not touched.
+    assert_eq!(restart(false, &[]), (204, None, false));
+    assert_eq!(restart(false, &["onlyFailed"]), (202, Some("RUNNING".to_owned()), false));
+}
+
+/// As of Kafka Connect, whose configs of tasks outlast it: none of one that never ran.
+#[test]
+fn what_was_paused_after_it_ran_has_its_tasks_also_after_a_restart_of_the_process() {
+    const SERVE: &str = "tasks: 2\nserve: { anonymous: [operator, auditor] }\n";
+    let of_p = [("c", "p")];
+    let seen = |rig: &Rig| {
+        let get = |path| rig.call_with("GET", path, None, "localhost", &of_p, "");
+        let json = |path| serde_json::from_str::<Value>(&get(path).body).unwrap();
+        let status = json("/connectors/{c}/status");
+        let states = status["tasks"].as_array().unwrap().iter();
+        let states: Vec<String> = states.map(|t| t["state"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(json("/connectors/{c}")["tasks"].as_array().unwrap().len(), states.len());
+        assert_eq!(json("/connectors/{c}/tasks").as_array().unwrap().len(), states.len());
+        states
+    };
+    let pause = |rig: &Rig| {
+        rig.call_with("PUT", "/connectors/{c}/pause", None, "localhost", &of_p, "").status
+    };
+    for (runs, expected) in [(true, vec!["PAUSED"; 2]), (false, Vec::new())] {
+        let rig = Rig::of(SERVE, Some(STOPPED));
+        let connector = rig.service.fleet.get("p").unwrap();
+        if runs {
+            rig.service.fleet.start();
+            while connector.state().members.is_empty() {
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(pause(&rig), 202);
+        assert!(rig.service.fleet.end(Duration::from_secs(20)));
+        let Rig { dir, service } = rig;
+        drop((connector, service));
+        let file = dir.path().join("douane.yaml");
+        let place = douane_pipelines::config::load_place(&file).unwrap();
+        let service = Arc::new(Service::open(&file, place).unwrap());
+        service.started.store(true, Ordering::Relaxed);
+        assert_eq!(seen(&Rig { dir, service }), expected);
+    }
+}
+
 #[test]
 fn one_unreadable_state_stops_no_other_and_what_is_deleted_is_known_until_it_is_gone() {
     let dir = tempfile::tempdir().unwrap();
@@ -398,14 +599,87 @@ fn one_unreadable_state_stops_no_other_and_what_is_deleted_is_known_until_it_is_
     use crate::store::TargetState::{Running, Stopped};
     let target = |name: &str| service.fleet.get(name).unwrap().state().saved.target;
     assert_eq!([target("a"), target("b")], [Stopped, Running]);
-    // The folder where deleted pipelines are kept cannot be made: the connector stays, and is stopped.
+    // The folder where deleted pipelines are kept cannot be made: the connector goes on as it was.
     std::fs::write(states.join("removed"), "in the way").unwrap();
     let b = service.fleet.get("b").unwrap();
     assert!(service.fleet.remove(&b).is_err());
-    assert_eq!(target("b"), Stopped);
+    assert_eq!(target("b"), Running);
     std::fs::remove_file(states.join("removed")).unwrap();
     assert!(service.fleet.remove(&b).unwrap());
     assert!(service.fleet.get("b").is_none());
+}
+
+/// Of a folder that comes from elsewhere nothing is deleted and nothing changed; whoever asks goes on as he was.
+#[test]
+fn where_the_folder_of_pipelines_cannot_be_written_a_change_is_refused_before_anything_is_done() {
+    const SERVE: &str = "serve: { anonymous: [author, operator] }\n";
+    let rig = Rig::of(SERVE, Some(STOPPED));
+    let pipelines = rig.dir.path().join("pipelines");
+    let call = |method: &str, route, name: &str, body: &str| {
+        rig.call_with(method, route, None, "localhost", &[("c", name), ("p", "Pipeline")], body)
+    };
+    let config = |name: &str, yaml: &str| {
+        let keys = [("connector.class", "Pipeline"), ("name", name), ("douane.pipeline", yaml)];
+        json!(BTreeMap::from(keys)).to_string()
+    };
+    let (one, validate) = ("/connectors/{c}", "/connector-plugins/{p}/config/validate");
+    let connector = rig.service.fleet.get("p").unwrap();
+    // Something stands where each new file is made before it takes its place.
+    let in_the_way = ["p", "q"].map(|name| pipelines.join(format!(".{name}.yaml.new")));
+    in_the_way.iter().for_each(|way| std::fs::create_dir(way).unwrap());
+    let other = format!("{STOPPED}# another\n");
+    let of_q = STOPPED.replace("name: p\n", "name: q\n").replace("p.release", "q.release");
+    let put = "/connectors/{c}/config";
+    for (method, route, name, body) in [
+        ("DELETE", one, "p", String::new()),
+        ("PUT", put, "p", config("p", &other)),
+        ("PUT", put, "q", config("q", &of_q)),
+    ] {
+        let answer = call(method, route, name, &body);
+        let is_told = answer.body.contains("cannot be written") && answer.body.contains("next: ");
+        assert!(answer.status == 400 && is_told, "{method} {name}: {answer:?}");
+    }
+    let saved = connector.state().saved;
+    assert_eq!((saved.target, saved.config), (store::TargetState::Running, None));
+    assert!(rig.service.fleet.get("q").is_none());
+    assert!(!rig.dir.path().join("state/serve/connectors/q.json").exists());
+    // What changes no file is done, and what is wrong with a config is said.
+    assert_eq!(call("PUT", put, "p", &config("p", STOPPED)).status, 200);
+    let said = call("PUT", validate, "", &config("q", &of_q));
+    assert!(said.status == 200 && said.body.contains("\"error_count\":0"), "{said:?}");
+    let said = call("PUT", validate, "", &config("q", STOPPED));
+    assert!(said.body.contains("the pipeline's `name` is `p`"), "{said:?}");
+    // Control: once it can be written all of them are done.
+    in_the_way.iter().for_each(|way| std::fs::remove_dir(way).unwrap());
+    assert_eq!(call("PUT", put, "q", &config("q", &of_q)).status, 201);
+    assert_eq!(call("PUT", put, "p", &config("p", &other)).status, 200);
+    assert_eq!(call("DELETE", one, "p", "").status, 204);
+    assert_eq!(std::fs::read_dir(&pipelines).unwrap().count(), 1);
+    assert!(rig.service.fleet.end(Duration::from_secs(20)));
+}
+
+/// A zero would be read as that nothing is held.
+#[test]
+fn of_what_another_worker_runs_and_of_what_cannot_be_read_nothing_is_counted() {
+    let rig = Rig::of("serve: { anonymous: [auditor] }\n", Some(STOPPED));
+    let listed = || {
+        let body = rig.call("GET", "/v1/pipelines", None).body;
+        serde_json::from_str::<Value>(&body).unwrap()["pipelines"].clone()
+    };
+    let here = &listed()[0];
+    assert_eq!((&here["records"], &here["held"]), (&json!(0), &json!([])), "control: {here}");
+    let file = rig.dir.path().join("pipelines/p.yaml");
+    std::fs::write(&file, "source: [\n").unwrap();
+    let failed = &listed()[0];
+    assert_eq!(failed["state"], "failed");
+    let keys = |one: &Value| one.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(failed), ["connector", "pipeline", "state", "why"]);
+    std::fs::write(&file, STOPPED).unwrap();
+    rig.service.fleet.get("p").unwrap().runs(crate::connector::Runs::Elsewhere);
+    let worker = rig.service.worker_id();
+    let expected =
+        json!([{"connector": "p", "pipeline": "p", "state": "elsewhere", "worker": worker}]);
+    assert_eq!(listed(), expected);
 }
 
 /// Where a value of a secret stands in an answer, in any form that programs write one in.
@@ -465,6 +739,8 @@ fn no_answer_to_anybody_holds_a_secret_that_was_said() {
                 let name = |name: &str| (name.to_owned(), "a".to_owned());
                 let query = |key: &str| (key.to_owned(), in_query.to_owned());
                 let answer = rig.service.handle(&Asked {
+                    arrived: Instant::now(),
+                    from: None,
                     path: Some(path),
                     method: method.clone(),
                     params: BTreeMap::from(["c", "n", "p", "l"].map(name)),
@@ -485,6 +761,38 @@ fn no_answer_to_anybody_holds_a_secret_that_was_said() {
         let headed = Answer::empty(204).header("Location", format!("/connectors/{shown}"));
         assert!(echoed(&headed, &all_secrets), "{shown}");
     }
+}
+
+/// What asks the ledger's home and writes beside the release may take long: nobody waits for it, nor it for others.
+#[test]
+fn a_revocation_waits_for_no_other_change_and_none_waits_for_it() {
+    let rig = Rig::of("serve: { anonymous: [operator] }\n", Some(STOPPED));
+    let service = Arc::clone(&rig.service);
+    let rig = Arc::new(rig);
+    let asked = |method: &'static str, path: &'static str| {
+        let (rig, (says, said)) = (Arc::clone(&rig), std::sync::mpsc::channel());
+        std::thread::spawn(move || {
+            let host = "127.0.0.1:8083";
+            let answer = rig.call_with(method, path, None, host, &[("c", "p")], "{}");
+            let _ = says.send(answer.status);
+        });
+        said
+    };
+    let (long, short) = (Duration::from_secs(20), Duration::from_millis(300));
+    let (revoke, pause) = ("/v1/pipelines/{c}/revocations", "/connectors/{c}/pause");
+    let changing = service.fleet.changing();
+    assert_eq!(asked("POST", revoke).recv_timeout(long), Ok(400), "it is no line, and is told so");
+    // The control: of two changes of connectors the second waits.
+    let paused = asked("PUT", pause);
+    assert!(paused.recv_timeout(short).is_err());
+    drop(changing);
+    assert_eq!(paused.recv_timeout(long), Ok(202));
+    // Calls that wait for the clusters take no place of it, and neither has it more than its own.
+    service.reaching.store(REACHING_MAX, Ordering::Relaxed);
+    assert_eq!(asked("POST", revoke).recv_timeout(long), Ok(400));
+    service.apart.store(APART_MAX, Ordering::Relaxed);
+    assert_eq!(asked("POST", revoke).recv_timeout(long), Ok(503));
+    assert_eq!(asked("PUT", "/connectors/{c}/stop").recv_timeout(long), Ok(204));
 }
 
 #[test]
@@ -534,7 +842,7 @@ fn what_the_place_wants_two_persons_for_is_done_by_the_second_and_both_are_in_th
 
 #[test]
 fn who_shows_no_token_is_neither_of_two_persons() {
-    let rig = Rig::new("serve: { anonymous: [operator], two_persons: [stop] }\n");
+    let rig = Rig::new("serve: { anonymous: [operator], two_persons: [stop, delete] }\n");
     let ada = format!("Bearer {}", rig.token("ada", &[Role::Operator], Timestamp::now()));
     let named = [("c", "customers")];
     let call = |action: &'static str, who: Option<&str>| {
@@ -550,7 +858,7 @@ fn who_shows_no_token_is_neither_of_two_persons() {
 
 #[test]
 fn a_first_call_counts_while_its_token_has_the_right() {
-    let rig = Rig::new("serve: { two_persons: [stop] }\n");
+    let rig = Rig::new("serve: { two_persons: [stop, delete] }\n");
     let now = Timestamp::now();
     let file = rig.service.place.serve.tokens.clone();
     let named = [("c", "customers")];
@@ -605,6 +913,7 @@ fn what_is_stopped_is_seen_with_its_ledger() {
     drop(log);
     let service = Arc::new(Service::open(&file, place).unwrap());
     service.loggers.set("root", Level::Off, Timestamp::now());
+    service.started.store(true, Ordering::Relaxed);
     let rig = Rig { dir, service };
     let get = |path: &'static str, params: &[(&str, &str)]| -> Value {
         let answer = rig.call_with("GET", path, None, "127.0.0.1:8083", params, "");
@@ -617,7 +926,7 @@ fn what_is_stopped_is_seen_with_its_ledger() {
         (TargetState::Stopped, "stopped"),
         (TargetState::Paused, "paused"),
     ] {
-        rig.service.fleet.get("p").unwrap().aim(Saved { target, config: None });
+        rig.service.fleet.get("p").unwrap().aim(Saved { target, ..Saved::default() });
         let all = get("/v1/partitions", &[]);
         let one = &all["pipelines"][0];
         assert_eq!((&one["pipeline"], &one["state"]), (&"p".into(), &word.into()), "{all}");
@@ -633,4 +942,36 @@ fn what_is_stopped_is_seen_with_its_ledger() {
     std::fs::write(rig.dir.path().join("pipelines/p.yaml"), "source: {}\n").unwrap();
     let all = get("/v1/partitions", &[]);
     assert_eq!(all["pipelines"][0]["state"], "failed", "{all}");
+}
+
+/// Who may read is not who wrote the file: what stands in it is told by place and kind.
+#[test]
+fn no_reading_of_a_file_that_lies_here_shows_its_words() {
+    let rig =
+        Rig::of("serve: { anonymous: [author, approver, operator, auditor] }\n", Some(STOPPED));
+    let text = STOPPED.replace("format: debezium_json", "format: canary-4711");
+    assert_ne!(text, STOPPED);
+    std::fs::write(rig.dir.path().join("pipelines/p.yaml"), &text).unwrap();
+    let named = [("c", "p"), ("n", "0"), ("p", "Pipeline"), ("l", "control")];
+    let mut told = BTreeSet::new();
+    for route in ROUTES.iter().filter(|route| route.method == "GET") {
+        let answer = rig.call_with("GET", route.path, None, "127.0.0.1:8083", &named, "");
+        assert!(!answer.body.contains("canary"), "{}: {}", route.path, answer.body);
+        if answer.status == 400 && answer.body.contains("p.yaml:4:") {
+            assert!(answer.body.contains("`douane lint FILE`"), "{}: {}", route.path, answer.body);
+            told.insert(route.path);
+        }
+    }
+    let of_files = ["status", "proof", "border", "releases", "quarantine"];
+    let of_files = of_files.map(|what| format!("/v1/pipelines/{{c}}/{what}"));
+    for path in of_files.iter().map(String::as_str).chain(["/connectors/{c}/offsets"]) {
+        assert!(told.contains(path), "{path}: {told:?}");
+    }
+    // The control: who sends the file is told its words.
+    let body = serde_json::json!({
+        "name": "p", "connector.class": "Pipeline", "douane.pipeline": text,
+    });
+    let validate = "/connector-plugins/{p}/config/validate";
+    let answer = rig.call_with("PUT", validate, None, "127.0.0.1:8083", &named, &body.to_string());
+    assert!(answer.body.contains("canary-4711"), "{}", answer.body);
 }

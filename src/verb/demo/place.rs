@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use douane_broker::Broker;
 use douane_ledger::release::{Limits, Release};
 use douane_pipelines::config::{self, Pipeline};
-use douane_pipelines::doctor::{self, Line};
+use douane_pipelines::doctor::{self, Line, Make};
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::key_home::{KeyHome, init_approver};
 use douane_pipelines::names::Names;
@@ -91,7 +91,7 @@ impl Place {
         let trust = make_trust(&self.yaml, &approvers, 2, None, &keys)?;
         Ok(vec![
             format!("keys of this place: root key id {}", home.root().id()),
-            self.short(&trust),
+            self.short(&trust.to_string()),
         ])
     }
 
@@ -101,7 +101,7 @@ impl Place {
 
     /// `doctor --create`.
     pub fn examine(&self) -> Result<Vec<Line>, RunFault> {
-        doctor::examine(&self.yaml, std::slice::from_ref(&self.pipeline), true)
+        doctor::examine(&self.yaml, std::slice::from_ref(&self.pipeline), Make::Missing)
     }
 
     /// `release propose`, and `release sign` by each approver.

@@ -84,13 +84,14 @@ impl Stream {
         let heard = Arc::new(Mutex::new(Heard::default()));
         let (tell, news) = channel();
         let ear = Arc::clone(&heard);
-        let listener: Listener = Arc::new(move |event, fields| {
+        let hear = move |event: &str, fields: &Value, _: bool| {
             if let Ok(mut heard) = ear.lock() {
                 heard.hear(event, fields);
             }
             // Nobody listens any more: the stream is being stopped.
             let _ = tell.send(());
-        });
+        };
+        let listener = Listener::new(hear, Arc::default());
         let (place, pipeline, asked) = (place.to_owned(), pipeline.to_owned(), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             run::run(&place, &pipeline, &asked, Voice::Listener(listener))

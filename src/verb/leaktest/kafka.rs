@@ -47,6 +47,11 @@ pub fn topics(bootstrap: &str) -> Result<Vec<String>, RunFault> {
     Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
 }
 
+/// Whether a record of the manifest topic is a bundle of checkpoints.
+pub fn is_bundle(record: &Read) -> bool {
+    record.key.as_ref().is_some_and(|key| key.starts_with(b"bundle/"))
+}
+
 /// Everything in a topic, aborted records too.
 pub fn read(bootstrap: &str, topic: &str) -> Result<Vec<Read>, RunFault> {
     let consumer = consumer(bootstrap)?;

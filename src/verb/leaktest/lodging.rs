@@ -11,7 +11,7 @@ use douane_broker::Broker;
 use douane_connectors::kafka::Admin;
 use douane_ledger::release::Limits;
 use douane_pipelines::config::{self, SinkFormat};
-use douane_pipelines::doctor::{self, Line};
+use douane_pipelines::doctor::{self, Line, Make};
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::key_home::{KeyHome, init_approver};
 use douane_pipelines::leaktest::Kit;
@@ -37,8 +37,25 @@ pub struct Lodging {
     dir: TempDir,
     yaml: PathBuf,
     pub file: PathBuf,
+    /// What was made up for this test: the pipeline's name here, and the beginning of its topics'. Where
+    /// it stands in what was said, a value that had come that far would have been found.
+    pub name: String,
     /// What is not as the user's files have it.
     pub instead: Vec<String>,
+}
+
+/// What a process said, to its end.
+pub struct Said {
+    pub out: Vec<u8>,
+    pub err: Vec<u8>,
+    code: Option<i32>,
+}
+
+impl Said {
+    /// It did what it is there for: it said yes or no, and something at all.
+    pub fn did(&self) -> bool {
+        matches!(self.code, Some(0 | 1)) && !self.out.is_empty()
+    }
 }
 
 /// A process that ends with this.
@@ -69,12 +86,13 @@ impl Drop for Running {
 }
 
 impl Lodging {
-    /// Writes the files.
+    /// Writes the files; the pipeline is called `name` in them, and so do its topics begin. `text`: what stands
+    /// in the file of a single pipeline that is not there.
     pub fn build(
         kit: &Kit,
-        file: &Path,
-        sovereign: &Broker,
-        global: &Broker,
+        (file, text): (&Path, Option<String>),
+        name: &str,
+        [sovereign, global]: [&Broker; 2],
     ) -> Result<Self, RunFault> {
         let dir = tempfile::Builder::new()
             .prefix("douane-leaktest-")
@@ -82,7 +100,7 @@ impl Lodging {
             .map_err(|error| verb::file_fault(&std::env::temp_dir(), &error))?;
         let cluster = |config: &douane_connectors::kafka::ClusterConfig, broker: &Broker| {
             format!(
-                "{{ zone: \"{}\", id: \"{}\", bootstrap: \"{}\", topic_prefix: \"{}\" }}",
+                "{{ zone: \"{}\", id: \"{}\", bootstrap: \"{}\", topic_prefix: \"{}{name}.\" }}",
                 config.zone,
                 broker.cluster_id(),
                 broker.bootstrap(),
@@ -91,8 +109,8 @@ impl Lodging {
         };
         let yaml = format!(
             "clusters:\n  sovereign: {}\n  global: {}\nkeys: {{ dir: keys/ }}\nledger: {{ dir: \
-             ledger/ }}\ntrust: trust.json\ntasks: {TASKS}\nserve: {{ listen: \"127.0.0.1:0\" }}\n\
-             telemetry: {{ traces_file: traces/traces.jsonl }}\n",
+             ledger/, bundles: every 1s }}\ntrust: trust.json\ntasks: {TASKS}\nserve: {{ listen: \
+             \"127.0.0.1:0\" }}\ntelemetry: {{ traces_file: traces/traces.jsonl }}\n",
             cluster(&kit.place.sovereign, sovereign),
             cluster(&kit.place.global, global)
         );
@@ -103,18 +121,33 @@ impl Lodging {
             put(&copy.join(within), &get(path)?)?;
         }
         // `serve` finds a pipeline under its own name.
-        let file_name = format!("{}.yaml", kit.pipeline.name);
-        let (text, instead) = in_json(kit, &get(file)?);
+        let file_name = format!("{name}.yaml");
+        let text = named(name, &kit.pipeline.source.topics, &text.map_or_else(|| get(file), Ok)?);
+        let (text, mut instead) = in_json(kit, &text);
+        let text = at_once(&text, &mut instead);
         put(&copy.join(&file_name), &text)?;
         let at = dir.path().join("douane.yaml");
         put(&at, &yaml)?;
         let traces = dir.path().join("traces");
         fs::create_dir(&traces).map_err(|error| verb::file_fault(&traces, &error))?;
-        Ok(Self { dir, yaml: at, file: copy.join(file_name), instead })
+        let name = name.to_owned();
+        Ok(Self { dir, yaml: at, file: copy.join(file_name), name, instead })
     }
 
     fn place(&self) -> Result<(config::Place, config::Pipeline), RunFault> {
         config::load(&self.yaml, &self.file).map_err(RunFault::Findings)
+    }
+
+    /// The source's topics.
+    pub fn topics(&self) -> Result<Vec<String>, RunFault> {
+        Ok(self.place()?.1.source.topics)
+    }
+
+    /// The pipeline's file, with a finding that says the made-up name.
+    pub fn wrong(&self) -> Result<String, RunFault> {
+        let path = self.file.with_file_name("wrong.yaml");
+        put(&path, &format!("{}{}: 1\n", get(&self.file)?, self.name))?;
+        Ok(path.display().to_string())
     }
 
     pub fn names(&self) -> Result<Names, RunFault> {
@@ -144,7 +177,7 @@ impl Lodging {
             keys.push(KeyAt::File(key));
         }
         make_trust(&self.yaml, &approvers, 2, None, &keys)?;
-        let lines = doctor::examine(&self.yaml, std::slice::from_ref(&self.file), true)?;
+        let lines = doctor::examine(&self.yaml, std::slice::from_ref(&self.file), Make::Missing)?;
         let wrong: Vec<String> =
             lines.iter().filter(|line| !line.is_well()).map(Line::to_string).collect();
         if !wrong.is_empty() {
@@ -177,8 +210,7 @@ impl Lodging {
         put(&beside, "source: {}\n")?;
         let roles = config::Role::ALL.map(|role| ["--role", role.name()]);
         let args = [&["serve", "token", "leaktest"][..], roles.as_flattened()].concat();
-        let [(_, token), _] = self.say(&args)?;
-        let token = String::from_utf8_lossy(&token).trim().to_owned();
+        let token = String::from_utf8_lossy(&self.say(&args)?.out).trim().to_owned();
         Ok((self.spawn(name, &["serve"])?, token))
     }
 
@@ -206,14 +238,20 @@ impl Lodging {
         lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
     }
 
-    /// A verb to its end: what it said on each stream.
-    pub fn say(&self, args: &[&str]) -> Result<[(&'static str, Vec<u8>); 2], RunFault> {
+    /// A verb to its end.
+    pub fn say(&self, args: &[&str]) -> Result<Said, RunFault> {
         let said = self.command(args)?.output().map_err(fault)?;
-        Ok([("standard output", said.stdout), ("standard error", said.stderr)])
+        Ok(Said { out: said.stdout, err: said.stderr, code: said.status.code() })
     }
 
-    pub fn ledger(&self) -> String {
-        self.dir.path().join("ledger").display().to_string()
+    /// A file or folder of the place.
+    pub fn at(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    /// The release that was signed.
+    pub fn release(&self) -> Result<String, RunFault> {
+        Ok(self.place()?.1.release.display().to_string())
     }
 
     /// What the system tells others of a process: its command line and its environment.
@@ -280,6 +318,47 @@ fn put(path: &Path, text: &str) -> Result<(), RunFault> {
         .map_err(|error| verb::file_fault(path, &error))
 }
 
+/// The file with another name in it, and with source topics that begin with that name. Only where topics
+/// stand: a domain or a column may be called the same.
+fn named(name: &str, topics: &[String], text: &str) -> String {
+    let mut out = String::new();
+    let mut names_topics = false;
+    for line in text.lines() {
+        if !line.starts_with([' ', '#', '-']) && !line.trim().is_empty() {
+            names_topics = line.starts_with("source:") || line.starts_with("tables:");
+        }
+        match (line.starts_with("name:"), names_topics) {
+            (true, _) => out.push_str(&format!("name: {name}")),
+            (_, true) => out.push_str(&prefixed(name, topics, line)),
+            _ => out.push_str(line),
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// A line with `name.` before each of these topics.
+fn prefixed(name: &str, topics: &[String], line: &str) -> String {
+    let mut text = line.to_owned();
+    for topic in topics {
+        let is_of_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let mut out = String::new();
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find(topic.as_str()) {
+            let (before, after) = (&rest[..at], &rest[at + topic.len()..]);
+            let is_whole = !before.ends_with(is_of_name) && !after.starts_with(is_of_name);
+            out.push_str(before);
+            if is_whole {
+                out.push_str(&format!("{name}."));
+            }
+            out.push_str(topic);
+            rest = after;
+        }
+        text = out + rest;
+    }
+    text
+}
+
 /// The file as it runs here, where there is no registry: records are JSON on both sides, and the
 /// types that a schema gave are written out. Says what was changed.
 fn in_json(kit: &Kit, text: &str) -> (String, Vec<String>) {
@@ -308,9 +387,101 @@ fn in_json(kit: &Kit, text: &str) -> (String, Vec<String>) {
     (text, instead)
 }
 
+/// The file as it crosses here: from the first record, which is sent before anything runs, as it comes, and
+/// each row for itself. Says what was changed.
+fn at_once(text: &str, instead: &mut Vec<String>) -> String {
+    let mut out = String::new();
+    let mut key = "";
+    for line in text.lines() {
+        if line.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+            key = line.split(':').next().unwrap_or_default().trim_end();
+            match key {
+                "publish" => {
+                    instead.push(format!("ran without `{}`: nothing waits here", bare(line)));
+                }
+                "min_group" => instead.push(
+                    "ran without `min_group`: a marker shows only in a row that crosses".to_owned(),
+                ),
+                _ => {}
+            }
+        }
+        match key {
+            "publish" | "min_group" => continue,
+            "source" => out.push_str(&from_the_first(line, instead)),
+            _ => out.push_str(line),
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// A line without its remark.
+fn bare(line: &str) -> &str {
+    line.split(" #").next().unwrap_or_default().trim()
+}
+
+/// A line of `source` that begins with the earliest record, whatever it says.
+fn from_the_first(line: &str, instead: &mut Vec<String>) -> String {
+    let code = line.split(" #").next().unwrap_or_default();
+    let is_key = |at: &usize| code[..*at].ends_with([' ', '{', ',']) && !code[..*at].contains('#');
+    let Some(at) = code.match_indices("start:").map(|(at, _)| at).find(is_key) else {
+        return line.to_owned();
+    };
+    let from = at + "start:".len();
+    let length = code[from..].find([',', '}']).unwrap_or(code.len() - from);
+    let said = code[from..from + length].trim();
+    if said == "earliest" {
+        return line.to_owned();
+    }
+    instead.push(format!("ran with start: earliest in place of start: {said}: all is sent before"));
+    format!("{} earliest{}", &line[..from], &line[from + length..])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_waits_and_nothing_begins_late() {
+        let text = "name: a\nsource: # start: latest\n  kafka: { topics: [\"b.start:c\"], start: latest }\n  \
+                    start: \"2026-01-31T00:00:00Z\" # now\npublish: every 1h # start: latest\nmin_group:\n  k: 5\n\n\
+                    classes:\n  start: public\n";
+        let mut instead = Vec::new();
+        assert_eq!(
+            at_once(text, &mut instead),
+            "name: a\nsource: # start: latest\n  kafka: { topics: [\"b.start:c\"], start: earliest}\n  \
+             start: earliest # now\nclasses:\n  start: public\n"
+        );
+        assert_eq!(instead.len(), 4, "{instead:?}");
+        // What is so already is said to be nothing else.
+        let text = "source:\n  kafka: { start: earliest }\n";
+        instead.clear();
+        assert_eq!(at_once(text, &mut instead), text);
+        assert_eq!(instead, [""; 0]);
+    }
+
+    #[test]
+    fn what_said_nothing_or_could_not_do_its_work_did_not() {
+        let did =
+            |out: &str, code| Said { out: out.into(), err: b"douane: \n".to_vec(), code }.did();
+        assert!(did("yes", Some(0)) && did("no", Some(1)));
+        for (out, code) in
+            [("", Some(0)), ("", Some(1)), ("x", Some(2)), ("x", Some(3)), ("x", None)]
+        {
+            assert!(!did(out, code), "{out} {code:?}");
+        }
+    }
+
+    #[test]
+    fn the_pipeline_and_its_topics_have_other_names_and_nothing_else() {
+        let text = "# name: x\nname: a # why\nsource:\n  topics:\n  - t.u\n# t\n- \"t\"\n  - x.t\n\
+                    domain: t\nclasses:\n  name: public\n  t: public\n";
+        assert_eq!(
+            named("b", &["t".to_owned(), "t.u".to_owned()], text),
+            "# name: x\nname: b\nsource:\n  topics:\n  - b.t.u\n# b.t\n- \"b.t\"\n  - x.t\n\
+             domain: t\nclasses:\n  name: public\n  t: public\n"
+        );
+    }
 
     #[test]
     fn a_file_is_removed_with_its_place() {
@@ -318,6 +489,7 @@ mod tests {
         let lodging = Lodging {
             yaml: dir.path().join("douane.yaml"),
             file: dir.path().join("p.yaml"),
+            name: "p".to_owned(),
             dir,
             instead: Vec::new(),
         };

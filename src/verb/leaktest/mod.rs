@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use douane_broker::{Broker, Options};
+use douane_pipelines::config;
 use douane_pipelines::fault::RunFault;
 use douane_pipelines::leaktest::{Kit, LeafSeen, Leak, Marker, Planted, Report, Scanner, Sink};
 use douane_pipelines::names::Names;
@@ -28,9 +29,13 @@ use service::Answer;
 pub struct Args {
     /// A pipeline file.
     file: PathBuf,
+    /// Of a file with `tables`, this one alone; without it, each in turn.
+    #[arg(long)]
+    table: Option<String>,
     /// Records that are well; one more is sent for each way of being wrong.
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(40..=20_000))]
     records: u64,
+    /// What is printed: words for people, or one JSON document.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -40,18 +45,48 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(100);
 const METRICS: &str = "/metrics";
 const LOUD: &str = "{\"level\":\"TRACE\"}";
+/// The folder that `feed` fills.
+const FED: &str = "fed";
 /// Partitions that hold nothing that is wrong.
 const WELL: usize = 2;
 
 pub fn run(place: &Path, args: &Args) -> Result<ExitCode, RunFault> {
-    let kit = Kit::new(place, &args.file)?;
-    let leaves = kit.pairs()?;
-    let report = Test::new(&kit, &args.file)?.run(args.records as usize, leaves)?;
-    match args.format {
-        Format::Text => verb::print(&report.text()),
-        Format::Json => verb::print_json(&report),
+    let tables = config::singly(&args.file).map_err(RunFault::Findings)?;
+    if tables.is_empty() || args.table.is_some() {
+        // Of a file that has no such table, loading it says so.
+        let table = args.table.as_deref();
+        let text = tables.into_iter().find(|(name, _)| Some(&**name) == table);
+        let report = test(place, args, table, text.map(|(_, text)| text))?;
+        match args.format {
+            Format::Text => verb::print(&report.text()),
+            Format::Json => verb::print_json(&report),
+        }
+        return Ok(verb::answer(report.passes()));
     }
-    Ok(verb::answer(report.passes()))
+    let mut reports = Vec::new();
+    for (table, text) in tables {
+        reports.push(test(place, args, Some(&table), Some(text))?);
+    }
+    match args.format {
+        Format::Text => {
+            let texts: Vec<String> = reports.iter().map(Report::text).collect();
+            verb::print(&texts.join("\n"));
+        }
+        Format::Json => verb::print_json(&reports),
+    }
+    Ok(verb::answer(reports.iter().all(Report::passes)))
+}
+
+/// Of one pipeline. `text`: a table's, as a file of its own.
+fn test(
+    place: &Path,
+    args: &Args,
+    table: Option<&str>,
+    text: Option<String>,
+) -> Result<Report, RunFault> {
+    let kit = Kit::new(place, &args.file, table)?;
+    let leaves = kit.pairs()?;
+    Test::new(&kit, &args.file, text)?.run(args.records as usize, leaves)
 }
 
 fn fault(what: impl std::fmt::Display) -> RunFault {
@@ -62,6 +97,10 @@ fn fault(what: impl std::fmt::Display) -> RunFault {
 struct Test<'a> {
     kit: &'a Kit,
     names: Names,
+    /// The source's topics.
+    raw: Vec<String>,
+    /// In what processes say: the name of the pipeline, and the beginning of its topics'.
+    planted: Plant,
     stop: Arc<AtomicBool>,
     // Before the brokers: what is connected to them ends first.
     lodging: Lodging,
@@ -70,20 +109,22 @@ struct Test<'a> {
 }
 
 impl<'a> Test<'a> {
-    fn new(kit: &'a Kit, file: &Path) -> Result<Self, RunFault> {
+    fn new(kit: &'a Kit, file: &Path, text: Option<String>) -> Result<Self, RunFault> {
         let start = || Broker::start(Options::default()).map_err(fault);
         let (sovereign, global) = (start()?, start()?);
-        let lodging = Lodging::build(kit, file, &sovereign, &global)?;
+        let planted = Plant::new()?;
+        let lodging = Lodging::build(kit, (file, text), &planted.text, [&sovereign, &global])?;
         // From here on there is something to leave behind.
         let stop = verb::asked_to_stop()?;
-        Ok(Self { kit, names: lodging.names()?, stop, lodging, sovereign, global })
+        let (names, raw) = (lodging.names()?, lodging.topics()?);
+        Ok(Self { kit, names, raw, planted, stop, lodging, sovereign, global })
     }
 
     fn run(&self, records: usize, leaves: Vec<LeafSeen>) -> Result<Report, RunFault> {
         let wrong = self.kit.wrong()?;
         let ways: Vec<&'static str> = wrong.iter().map(|planted| planted.wrong).collect();
         let partitions = WELL + wrong.len();
-        for topic in &self.kit.pipeline.source.topics {
+        for topic in &self.raw {
             self.lodging.create_topic(topic, partitions as i32)?;
         }
         self.lodging.open()?;
@@ -93,8 +134,9 @@ impl<'a> Test<'a> {
         let planted = Plant::new()?;
         let (environment, answers) = self.cross(partitions, &planted, &mut not_seen)?;
         let scanner = Kit::scanner(&markers);
-        let mut sinks = self.topics(&scanner, &markers)?;
-        sinks.extend(self.said(&scanner, &markers, environment)?);
+        // Before anything is planted in topics: `verify` and `feed` would read no further.
+        let mut sinks = self.said(&scanner, &markers, environment, &mut not_seen)?;
+        sinks.extend(self.topics(&scanner, &markers)?);
         sinks.extend(self.answered(&scanner, &markers, &planted, &answers)?);
         sinks.extend(self.files(&scanner, &markers)?);
         let data = kafka::read(&self.global.bootstrap(), &self.names.data)?;
@@ -105,6 +147,10 @@ impl<'a> Test<'a> {
         let is_trace = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("\"transaction\"");
         if !traces.iter().any(|(_, bytes)| is_trace(bytes)) {
             not_seen.push("a trace of a transaction".to_owned());
+        }
+        let manifests = kafka::read(&self.global.bootstrap(), &self.names.manifest)?;
+        if !manifests.iter().any(kafka::is_bundle) {
+            not_seen.push("a bundle of checkpoints".to_owned());
         }
         if kafka::read(&self.sovereign.bootstrap(), &self.names.quarantine)?.is_empty() {
             not_seen.push("a record in quarantine".to_owned());
@@ -129,7 +175,7 @@ impl<'a> Test<'a> {
         partitions: usize,
         markers: &mut Vec<Marker>,
     ) -> Result<u64, RunFault> {
-        let topic = &self.kit.pipeline.source.topics[0];
+        let topic = &self.raw[0];
         let feed = kafka::Feed::open(&self.sovereign.bootstrap())?;
         let mut sent = 0;
         let mut put = |planted: Planted, partition: usize| {
@@ -202,7 +248,7 @@ impl<'a> Test<'a> {
                 break;
             }
         }
-        let pipeline = &self.kit.pipeline.name;
+        let pipeline = &self.lodging.name;
         let mut answers = service::everything(&address, &token, pipeline, &planted.text)?;
         // What is read from the clusters comes with a later look.
         let deadline = Instant::now() + PATIENCE;
@@ -244,16 +290,8 @@ impl<'a> Test<'a> {
             }
             sinks.push(search.end(found.then_some(0).into_iter().collect(), 1));
         }
-        for (sink, stream) in [("serve: standard output", "out"), ("serve: logs at TRACE", "err")] {
-            let mut search = Search::new(sink, scanner, markers);
-            let bytes = self.lodging.printed("serve", stream)?;
-            search.bytes("serve", &bytes);
-            let found = match stream {
-                "err" => planted.is_in(&bytes).then_some(0).into_iter().collect(),
-                _ => self.echoed()?,
-            };
-            sinks.push(search.end(found, 1));
-        }
+        let sink = "serve: both streams, logs at TRACE";
+        sinks.push(self.streams("serve", planted, Search::new(sink, scanner, markers))?);
         Ok(sinks)
     }
 
@@ -285,7 +323,7 @@ impl<'a> Test<'a> {
 
     /// Everything that a client of either cluster can read, but the raw topics themselves.
     fn topics(&self, scanner: &Scanner, markers: &[Marker]) -> Result<Vec<Sink>, RunFault> {
-        let raw = &self.kit.pipeline.source.topics;
+        let raw = &self.raw;
         let Names { data, manifest, position, quarantine, .. } = &self.names;
         let all = [
             ("target: data, aborted records too", &self.global, data),
@@ -335,40 +373,65 @@ impl<'a> Test<'a> {
         Ok(sinks)
     }
 
-    /// What the processes said, in every verb that reads what crossed.
+    /// What the processes said: every verb that reads what crossed, or what it crossed from. What a
+    /// verb is asked to show of the data (`explain --sample`, `--names`, `keys detokenize`) is for those
+    /// who may read it, and is not among them.
     fn said(
         &self,
         scanner: &Scanner,
         markers: &[Marker],
         environment: Vec<u8>,
+        not_seen: &mut Vec<String>,
     ) -> Result<Vec<Sink>, RunFault> {
         let mut sinks = Vec::new();
-        let file = self.lodging.file.display().to_string();
-        let ledger = self.lodging.ledger();
-        let verbs: [(&'static str, Vec<&str>); 9] = [
+        let Lodging { file, .. } = &self.lodging;
+        let (file, ledger, release) =
+            (file.display().to_string(), self.lodging.at("ledger"), self.lodging.release()?);
+        let (fed, topic, raw) = (self.lodging.at(FED), &self.names.data, &self.raw[0]);
+        let (column, wrong) = (self.kit.column(), self.lodging.wrong()?);
+        let verbs: [(&'static str, Vec<&str>); 21] = [
             ("status", vec!["status", &file]),
             ("status --format json", vec!["status", &file, "--format", "json"]),
             ("quarantine list", vec!["quarantine", "list", &file]),
+            (
+                "quarantine list --format json",
+                vec!["quarantine", "list", &file, "--format", "json"],
+            ),
             ("run --dry-run", vec!["run", &file, "--dry-run", "--records", "1000"]),
+            ("classify", vec!["classify", raw, "--records", "1000"]),
             ("explain --format json", vec!["explain", &file, "--format", "json"]),
             ("explain --format html", vec!["explain", &file, "--format", "html"]),
-            ("lint", vec!["lint", &file]),
+            ("lint", vec!["lint", &wrong]),
             ("doctor", vec!["doctor", &file]),
+            ("diff", vec!["diff", &release, &file]),
+            ("release show", vec!["release", "show", &file]),
+            ("keys status", vec!["keys", "status"]),
             ("verify", vec!["verify", &ledger]),
+            ("verify --topic", vec!["verify", "--topic", topic, "--release", &release]),
+            ("replay", vec!["replay", &file, "--by", "leaktest", "--reason", "a leak"]),
+            (
+                "replay --format html",
+                vec!["replay", &file, "--by", "leaktest", "--reason", "a leak", "--format", "html"],
+            ),
+            ("audit crossed", vec!["audit", "crossed", topic]),
+            ("audit column", vec!["audit", "column", &file, "--column", column]),
+            ("audit lineage", vec!["audit", "lineage", &file]),
+            ("feed", vec!["feed", topic, "--release", &release, "--out", &fed, "--as", "arrow"]),
         ];
         for (name, args) in verbs {
             self.go_on()?;
             let mut search = Search::new(name, scanner, markers);
-            for (stream, bytes) in self.lodging.say(&args)? {
-                search.bytes(stream, &bytes);
+            let said = self.lodging.say(&args)?;
+            search.bytes("standard output", &said.out);
+            search.bytes("standard error", &said.err);
+            if !said.did() {
+                not_seen.push(format!("{name} at its work"));
             }
-            sinks.push(search.end(self.echoed()?, 1));
+            let found = self.planted.is_in(&said.out);
+            sinks.push(search.end(found.then_some(0).into_iter().collect(), 1));
         }
-        for (sink, stream) in [("run: standard output", "out"), ("run: standard error", "err")] {
-            let mut search = Search::new(sink, scanner, markers);
-            search.bytes("run", &self.lodging.printed("run-killed", stream)?);
-            sinks.push(search.end(self.echoed()?, 1));
-        }
+        let search = Search::new("run: both streams", scanner, markers);
+        sinks.push(self.streams("run-killed", &self.planted, search)?);
         let mut search = Search::new("run: command line and environment", scanner, markers);
         search.bytes("/proc", &environment);
         let plant = Plant::new()?;
@@ -377,23 +440,34 @@ impl<'a> Test<'a> {
         Ok(sinks)
     }
 
-    /// Whether what a process prints is heard: told a wrong word, it repeats it.
-    fn echoed(&self) -> Result<BTreeSet<usize>, RunFault> {
-        let plant = Plant::new()?;
-        let said = self.lodging.say(&[plant.text.as_str()])?;
-        let heard = said.iter().any(|(_, bytes)| plant.is_in(bytes));
-        Ok(heard.then_some(0).into_iter().collect())
+    /// What a process said that ran on. One place for both streams: of some the first stays empty as
+    /// long as all is well.
+    fn streams(&self, process: &str, plant: &Plant, mut search: Search) -> Result<Sink, RunFault> {
+        let mut found = false;
+        for stream in ["out", "err"] {
+            let bytes = self.lodging.printed(process, stream)?;
+            search.bytes(stream, &bytes);
+            found |= plant.is_in(&bytes);
+        }
+        Ok(search.end(found.then_some(0).into_iter().collect(), 1))
     }
 
     /// What lies on the disk.
     fn files(&self, scanner: &Scanner, markers: &[Marker]) -> Result<Vec<Sink>, RunFault> {
         let mut sinks = Vec::new();
-        let folders =
-            [("ledger", "ledger"), ("keys", "keys"), ("traces", "traces"), ("everything else", "")];
+        let folders = [
+            ("ledger", "ledger"),
+            ("keys", "keys"),
+            ("traces", "traces"),
+            ("feed: what it handed over", FED),
+            ("everything else", ""),
+        ];
         for (sink, folder) in folders {
             let mut search = Search::new(sink, scanner, markers);
             for (path, bytes) in self.lodging.files_below(folder)? {
-                search.bytes(&path, &bytes);
+                // It has what the data topic has.
+                let shows = path.starts_with(FED);
+                search.search(&path, &bytes, |at| shows && self.kit.may_show(at));
             }
             let plant = Plant::new()?;
             let found = self.lodging.with_a_file_in(folder, &plant.text, |files| {

@@ -77,8 +77,12 @@ pub fn everything(
     let document: Value = serde_json::from_str(body).map_err(fault)?;
     let mut operations = Vec::new();
     for (path, methods) in document["paths"].as_object().into_iter().flatten() {
-        for method in methods.as_object().into_iter().flat_map(|methods| methods.keys()) {
+        for (method, operation) in methods.as_object().into_iter().flatten() {
             operations.push((method.to_uppercase(), path.clone()));
+            let query = query(operation);
+            if !query.is_empty() {
+                operations.push((method.to_uppercase(), format!("{path}?{query}")));
+            }
         }
     }
     let order = |method: &str| match method {
@@ -108,9 +112,48 @@ pub fn everything(
     Ok(answers)
 }
 
+/// Everything that an operation can be asked for, but for texts of one's own.
+fn query(operation: &Value) -> String {
+    let mut asked = Vec::new();
+    for parameter in operation["parameters"].as_array().into_iter().flatten() {
+        let (name, schema) = (parameter["name"].as_str().unwrap_or_default(), &parameter["schema"]);
+        if parameter["in"] != "query" {
+            continue;
+        }
+        let words = schema["enum"].as_array().or(schema["items"]["enum"].as_array());
+        asked.extend(
+            words
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(|word| format!("{name}={word}")),
+        );
+        match schema["type"].as_str() {
+            Some("boolean") => asked.push(format!("{name}=true")),
+            Some("integer") => asked.push(format!("{name}=1")),
+            _ => {}
+        }
+    }
+    asked.join("&")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whatever_an_operation_can_be_asked_for_is_asked_for() {
+        let operation = serde_json::json!({"parameters": [
+            {"name": "c", "in": "path", "schema": {"type": "string"}},
+            {"name": "expand", "in": "query", "schema": {"type": "array", "items": {"enum": ["a", "b"]}}},
+            {"name": "scope", "in": "query", "schema": {"type": "string", "enum": ["w"]}},
+            {"name": "one", "in": "query", "schema": {"type": "boolean"}},
+            {"name": "limit", "in": "query", "schema": {"type": "integer"}},
+            {"name": "file", "in": "query", "schema": {"type": "string"}},
+        ]});
+        assert_eq!(query(&operation), "expand=a&expand=b&scope=w&one=true&limit=1");
+        assert_eq!(query(&Value::Null), "");
+    }
 
     #[test]
     fn where_it_listens_is_read_from_its_line() {

@@ -67,10 +67,7 @@ fn accept(bytes: &[u8], range: Range<usize>) -> Option<Range<usize>> {
         if address.parse::<Ipv6Addr>().is_ok() && groups > 0 && (digit || groups > 3) {
             return Some(range.start..range.start + text.len());
         }
-        text = match text.strip_suffix(':') {
-            Some(shorter) => shorter,
-            None => return None,
-        };
+        text = text.strip_suffix(':')?;
     }
     None
 }

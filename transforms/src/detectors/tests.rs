@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use douane_schemas::names::printable;
 use proptest::prelude::*;
 
 use super::scan::Detectors;
@@ -332,4 +333,31 @@ proptest! {
             last = found.end;
         });
     }
+}
+
+/// What a detector of patterns finds where it stands alone is no name that a message shows: names of
+/// leaves that no list has may be data (`schemas`' `names`). What needs a word near it to be found is a name
+/// like any other.
+#[test]
+fn what_patterns_find_is_no_name_that_is_shown() {
+    let patterns: Vec<Detector> = Detector::ALL
+        .into_iter()
+        .filter(|detector| matches!(detector.spec().find, Find::Pattern(_)))
+        .collect();
+    let all = Detectors::new(&patterns).unwrap();
+    let (mut finds, mut shown) = (BTreeSet::new(), Vec::new());
+    for text in patterns.iter().flat_map(|detector| detector.examples()).map(|(text, _)| *text) {
+        all.scan(text, |found| {
+            let find = &text[found.start..found.end];
+            let mut alone = false;
+            all.scan(find, |again| alone |= again.start == 0 && again.end == find.len());
+            if alone && finds.insert(find) && printable(find, false, 1) == find {
+                shown.push(find);
+            }
+        });
+    }
+    assert_eq!(shown, Vec::<&str>::new());
+    assert!(finds.len() >= 150, "{}", finds.len());
+    // The control: what is found with a word near it alone may be shown.
+    assert_eq!(printable("DEUTDEFF", false, 1), "DEUTDEFF");
 }

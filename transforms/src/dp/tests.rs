@@ -2,5 +2,6 @@
 
 mod audit;
 mod golden;
+mod kernels;
 mod oracles;
 mod sensitivity;

@@ -159,6 +159,7 @@ fn entries_read_back_as_they_were() {
             subjects: vec!["s".into()],
             keys: 1,
             certificate: "c".into(),
+            at: "t".into(),
             by: "bo".into(),
             reason: "x".into(),
         },

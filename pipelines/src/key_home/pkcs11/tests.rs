@@ -92,6 +92,29 @@ fn a_token_wraps_and_opens_under_the_same_data_only() {
     });
 }
 
+/// Another process logs in: for that moment the token is not what it was.
+#[test]
+fn a_token_that_is_not_there_for_a_moment_is_waited_for() {
+    with_token("a_token_that_is_not_there_for_a_moment_is_waited_for", |dir| {
+        let home = token(dir);
+        let wrapped = home.wrap(key(1), &secret_of(&[7; 32]).unwrap(), b"a").unwrap();
+        let (tokens, aside) = (dir.join("tokens"), dir.join("aside"));
+        let opens = || home.unwrap(key(1), &wrapped, b"a").map(|secret| secret.bytes().to_vec());
+        std::fs::rename(&tokens, &aside).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(BETWEEN_LOOKS / 2);
+                std::fs::rename(&aside, &tokens).unwrap();
+            });
+            assert_eq!(opens().unwrap(), [7; 32]);
+        });
+        std::fs::rename(&tokens, &aside).unwrap();
+        assert!(matches!(opens(), Err(KeyFault::Away { .. })), "the control: it stays away");
+        std::fs::rename(&aside, &tokens).unwrap();
+        assert_eq!(opens().unwrap(), [7; 32]);
+    });
+}
+
 #[test]
 fn the_wrapping_key_is_not_extractable() {
     with_token("the_wrapping_key_is_not_extractable", |dir| {

@@ -11,6 +11,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::json;
 
 use super::*;
+use crate::aggregate::keys::SpaceKeys;
 
 const INSIDE: &str = "DOUANE_TEST_MEMORY";
 /// What is looked for is never in memory as it is but where the keys are.
@@ -82,6 +83,11 @@ fn used(place: &KeysPlace, needles: &mut Needles) {
     needles.add("position key", position.secret());
     // What a shard makes of them: the ciphers of stages, the keys of its log.
     let log = home.log_keys("p");
+    // Of an identity space: drawn and wrapped, then read as any later start does.
+    drop(SpaceKeys::open(place, &home, "s", true).unwrap());
+    let space = SpaceKeys::open(place, &home, "s", false).unwrap();
+    needles.add("space key", space.secret());
+    needles.add("noise key", space.noise.secret());
     needles.add("log blind", log.blind());
     let siv = ring.key(Purpose::TokenSiv, "a");
     needles.add("siv key", siv.secret());
@@ -98,7 +104,7 @@ fn used(place: &KeysPlace, needles: &mut Needles) {
         stage.build(&leaf, &domains, &ring).unwrap()
     });
     let live = needles.count();
-    drop((functions, log));
+    drop((functions, log, space));
     assert!(live.iter().all(|(_, count)| *count > 0), "the scan does not see live keys: {live:?}");
 }
 

@@ -326,8 +326,15 @@ fn a_service_that_gives_another_secret_opens_no_store() {
     }
     assert!(home.lease_holds().is_err(), "nothing crosses");
     server.mood(Mood::Well);
-    assert!(home.renew().expect("news").is_ok());
-    home.lease_holds().unwrap();
+    let since = Instant::now();
+    // Where the machine stands still, so short a lease is over before it is looked at.
+    loop {
+        assert!(home.renew().expect("news").is_ok());
+        if home.lease_holds().is_ok() {
+            break;
+        }
+        assert!(since.elapsed() < Duration::from_secs(10), "it does not hold");
+    }
 }
 
 #[test]

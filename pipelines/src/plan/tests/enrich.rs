@@ -97,7 +97,7 @@ fn a_row_gets_what_was_published_of_the_hour_before() {
     stages.know(known());
     let staged = stages.apply(rows(&of)).unwrap();
     let refused: Vec<(i64, &str)> =
-        staged.refused.iter().map(|(origin, code)| (origin.offset, *code)).collect();
+        staged.refused.iter().map(|row| (row.origin.offset, row.code)).collect();
     assert_eq!(refused, [1, 2, 3, 5].map(|offset| (offset, "statistic_missing")));
     assert_eq!(people(&staged), [Some(41), None], "a delete crosses");
 }

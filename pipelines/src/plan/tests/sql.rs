@@ -301,7 +301,7 @@ const CHANGES: &[Change] = &[
 fn deletes_bypass_where_and_rows_outside_are_not_computed() {
     let staged = compiled(FAILING).apply(changes(CHANGES)).unwrap();
     let refused: Vec<(i64, &str)> =
-        staged.refused.iter().map(|(origin, code)| (origin.offset, *code)).collect();
+        staged.refused.iter().map(|row| (row.origin.offset, row.code)).collect();
     assert_eq!(refused, [(6, "division_by_zero")]);
     assert_eq!(staged.outside, [false, true, true, true, false, false, false]);
     let parts: Vec<Option<i64>> =
@@ -314,7 +314,7 @@ fn deletes_bypass_where_and_rows_outside_are_not_computed() {
     // Without WHERE the same rows are computed, and two more fail.
     let all = compiled("select city, country, 10 / coalesce(cents, 0) as part from batch");
     let refused: Vec<i64> =
-        all.apply(changes(CHANGES)).unwrap().refused.iter().map(|(o, _)| o.offset).collect();
+        all.apply(changes(CHANGES)).unwrap().refused.iter().map(|row| row.origin.offset).collect();
     assert_eq!(refused, [1, 2, 6]);
 }
 
@@ -327,7 +327,7 @@ fn batches_may_be_cut_anywhere() {
         let (first, second) = CHANGES.split_at(cut);
         let parts = [first, second].map(|part| stages.apply(changes(part)).unwrap());
         let refused: Vec<&str> =
-            parts.iter().flat_map(|p| p.refused.iter().map(|(_, code)| *code)).collect();
+            parts.iter().flat_map(|p| p.refused.iter().map(|row| row.code)).collect();
         assert_eq!(refused, ["division_by_zero"]);
         let outside: Vec<bool> = parts.iter().flat_map(|p| p.outside.clone()).collect();
         assert_eq!(outside, whole.outside);
