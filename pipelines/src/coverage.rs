@@ -24,7 +24,7 @@ use crate::edges;
 use crate::fault::RunFault;
 use crate::key_home::PublicKeys;
 use crate::schedule;
-use crate::vigil::Stamp;
+use crate::stamp::Stamp;
 
 mod bundles;
 

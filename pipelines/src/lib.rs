@@ -76,6 +76,7 @@ mod shard;
 pub mod shred;
 pub mod signer;
 mod software;
+mod stamp;
 pub mod status;
 mod stop;
 mod swap;

@@ -836,7 +836,27 @@ const ALPHABET_SHOWN_MAX: usize = 94;
 
 /// What a protection keeps of the leaf; where finds have pseudonyms, what these keep of the finds.
 fn kept(declared: &Declared, verb: Guarantees) -> Vec<&'static str> {
-    let mut words = keeps(&declared.keeps(verb));
+    let guarantees = declared.keeps(verb);
+    let mut words = keeps(&guarantees);
+    let made = &declared.produces;
+    // What follows from a guarantee that is named already is not said twice.
+    let equal = guarantees.deterministic && !guarantees.keeps_uniqueness && !guarantees.joinable;
+    let in_part = [
+        (equal && !matches!(made, Produces::Constant { .. }), "equal values stay equal"),
+        (
+            matches!(made, Produces::Token { algorithm, .. } if algorithm.reversible()),
+            "length up to its bucket",
+        ),
+        (
+            !guarantees.keeps_order
+                && matches!(
+                    made,
+                    Produces::Bins { .. } | Produces::Age { .. } | Produces::Coded { .. }
+                ),
+            "order of the labels",
+        ),
+    ];
+    words.extend(in_part.into_iter().filter_map(|(holds, word)| holds.then_some(word)));
     if let Produces::Redacted { in_place, .. } = &declared.produces {
         let any = |holds: fn(&Produces) -> bool| in_place.iter().any(|p| holds(&p.produces));
         let reversible = any(|made| match made {
@@ -992,6 +1012,9 @@ pub(crate) mod fixture {
 
 #[cfg(test)]
 mod tests {
+    use douane_schemas::leaf::LeafType;
+    use douane_transforms::Algorithm;
+
     use super::*;
 
     #[test]
@@ -1011,6 +1034,55 @@ mod tests {
             told(&[graz, leoben, ("Wien", "Vienna"), ("Linz", "Upper Austria")]),
             "generalize: 3 regions of 4 places, 2 places each alone in its region"
         );
+    }
+
+    /// What a reader outside learns of values beside their protection, where no guarantee promises it.
+    #[test]
+    fn what_is_kept_in_part_is_said() {
+        const EQUAL: &str = "equal values stay equal";
+        const BUCKET: &str = "length up to its bucket";
+        const ORDER: &str = "order of the labels";
+        let verb = |equal, joinable| Guarantees {
+            deterministic: equal,
+            reversible_with_key: false,
+            keeps_length: false,
+            keeps_uniqueness: false,
+            keeps_order: false,
+            joinable,
+            keeps_nulls: true,
+        };
+        let token = |algorithm| Produces::Token {
+            form: douane_transforms::Form::Base32,
+            domain: "d".into(),
+            version: 1,
+            algorithm,
+            pad_to: None,
+            key_per: None,
+        };
+        let labels = vec!["low".to_owned(), "high".to_owned()];
+        for (produces, verb, expected) in [
+            (
+                Produces::Mask { keep_first: 0, keep_last: 4, fill: '*' },
+                verb(true, false),
+                &[EQUAL][..],
+            ),
+            (Produces::Constant { text: "x".into() }, verb(true, false), &[]),
+            (token(Algorithm::AesSiv), verb(true, true), &[BUCKET]),
+            (token(Algorithm::HmacSha256), verb(true, true), &[]),
+            (Produces::Bins { labels: labels.clone() }, verb(true, true), &[ORDER]),
+            (Produces::Age { as_of: "2026-01-01".into(), labels }, verb(true, true), &[ORDER]),
+            (Produces::Year, Guarantees { keeps_order: true, ..verb(true, true) }, &[]),
+        ] {
+            let output = LeafType::Text;
+            let declared = Declared { output, produces, may_fail: false, keys: Vec::new() };
+            let said = kept(&declared, verb);
+            let in_part = |word: &&&str| [EQUAL, BUCKET, ORDER].contains(*word);
+            assert_eq!(
+                said.iter().filter(in_part).collect::<Vec<_>>(),
+                expected.iter().collect::<Vec<_>>(),
+                "{declared:?}"
+            );
+        }
     }
 
     #[test]

@@ -58,6 +58,9 @@ const QUIET_POLL_MS: u64 = 500;
 const QUIET: u32 = 50;
 /// Between two checkpoints of the ledger.
 const PUBLISH_MS: u64 = 1_000;
+/// Between two looks at the topics where nothing has come for some time. What comes is looked at before
+/// it crosses; this is how soon an idle pipeline tells that it would not.
+const LOOK_QUIET: Duration = Duration::from_secs(3);
 /// A process that commits nothing proves its layout so often: another one that took over meanwhile is
 /// told at once by its next commit, and otherwise by this.
 const PROVE: Duration = Duration::from_secs(10);
@@ -124,12 +127,20 @@ struct Life {
     /// How long it rests before it tries again a record that something away is needed for.
     away_ms: u64,
     published: Instant,
+    /// When it was last asked whether the topics are those of the layout.
+    looked: Instant,
     /// When a commit last showed that nobody else holds the pipeline.
     proved: Instant,
     /// When it was last asked for offsets that hold no record.
     passed: Instant,
     /// The request for redriving that this life has seen to.
     redriven: Option<Request>,
+}
+
+impl Life {
+    fn is_quiet(&self) -> bool {
+        self.quiet >= QUIET
+    }
 }
 
 impl Shard<'_> {
@@ -278,6 +289,7 @@ impl Shard<'_> {
             quiet: 0,
             away_ms: BACKOFF_MS.0,
             published: Instant::now(),
+            looked: Instant::now(),
             proved: Instant::now(),
             passed: Instant::now(),
             redriven: None,
@@ -478,7 +490,7 @@ impl Shard<'_> {
                 }
                 waited = false;
             }
-            let is_quiet = life.quiet >= QUIET && until.is_none() && first.is_none();
+            let is_quiet = life.is_quiet() && until.is_none() && first.is_none();
             let poll_ms = if is_quiet { QUIET_POLL_MS } else { POLL_MS };
             let outcome = match life.source.poll(Duration::from_millis(poll_ms)) {
                 Polled::End => {
@@ -1047,6 +1059,10 @@ impl Shard<'_> {
             life.proved = Instant::now();
         }
         self.report.progress(false);
+        if life.is_quiet() && life.looked.elapsed() < LOOK_QUIET {
+            return Ok(());
+        }
+        life.looked = Instant::now();
         life.admin.check(self.control.layout())
     }
 }

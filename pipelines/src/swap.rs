@@ -1,8 +1,8 @@
 //! Changed files under a running pipeline: noticed, planned aside, and swapped in between two
 //! transactions if their release holds. Otherwise the old ones go on.
 //!
-//! Files are compared by content once a second: notification by the operating system misses
-//! network folders and links that are turned over.
+//! Files are looked at once a second, and compared by content: notification by the operating system
+//! misses network folders and links that are turned over.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,7 @@ use crate::release;
 use crate::report::Report;
 use crate::revocation;
 use crate::run;
+use crate::stamp::Glance;
 use crate::stop::Stop;
 use crate::vigil::Vigil;
 
@@ -42,6 +43,7 @@ pub struct Watch {
     place: PathBuf,
     file: PathBuf,
     files: Vec<PathBuf>,
+    glance: Glance,
     /// Content that was last decided on.
     seen: String,
     /// Content about which something outside kept from deciding, once said.
@@ -117,6 +119,7 @@ impl Watch {
             secrets: digest(&secret_files(loaded)),
             ends: Vec::new(),
             told: Vec::new(),
+            glance: Glance::default(),
             seen: String::new(),
             waits: String::new(),
             not_loaded: None,
@@ -192,8 +195,11 @@ impl Watch {
     }
 
     fn look(&mut self, running: &Crossing, vigil: &Vigil, report: &Report) -> Option<Crossing> {
-        let now = digest(&self.files);
         let owed = self.not_loaded.as_ref().is_some_and(|(_, tried)| tried.elapsed() >= LOAD_AGAIN);
+        if self.glance.stands(&self.files) && !owed {
+            return None;
+        }
+        let now = digest(&self.files);
         if now == self.seen && !owed {
             return None;
         }
@@ -211,6 +217,7 @@ impl Watch {
                     report.event("swap_waits", fields);
                 }
                 self.waits = now;
+                self.glance.forget();
             }
             Err(refused) => {
                 let (why, of_files) =

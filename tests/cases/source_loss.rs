@@ -114,7 +114,7 @@ fn commit_deed(place: &Place, deed: Deed, older_ledger: &std::path::Path, events
 #[test]
 fn a_changed_identity_or_a_lost_side_stops_with_its_reason() {
     let _turn = rig::exclusive();
-    say::figure("source_loss.slowest_stop", each_stops(CASES), "ms");
+    say::figure("source_loss.slowest_stop", each_stops("loss", CASES), "ms");
 }
 
 /// Two of them on the development broker, whose topics must be no less themselves than Kafka's.
@@ -125,15 +125,15 @@ fn a_topic_made_anew_on_a_development_broker_stops() {
         Case { deed: Deed::SourceRecreated, running: true, code: "identity_changed" },
         Case { deed: Deed::PositionEmptied, running: false, code: "position_lost" },
     ];
-    rig::on(Kind::Development, || assert!(each_stops(&few) > 0));
+    rig::on(Kind::Development, || assert!(each_stops("loss-development", &few) > 0));
 }
 
 /// How long the slowest took, in milliseconds.
-fn each_stops(cases: &[Case]) -> u128 {
+fn each_stops(called: &str, cases: &[Case]) -> u128 {
     let mut slowest = 0;
     let mut wrong = Vec::new();
     for (number, case) in cases.iter().enumerate() {
-        let name = format!("loss-{number}");
+        let name = format!("{called}-{number}");
         let mut events = Customers::new(number as u64, 1, true);
         let (place, load) = place_with(&name, 400, &mut events);
         let mut running = place.run();

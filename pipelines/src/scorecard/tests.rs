@@ -1,5 +1,8 @@
 use super::*;
 
+#[path = "../../../transforms/examples/labelled_text/generator.rs"]
+mod generator;
+
 fn measured(json: &str, names: &[&str]) -> Result<Scorecard, String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("text.json");
@@ -147,21 +150,29 @@ fn spans_touch_across_others_that_are_longer() {
     assert_eq!(long.touched_by(&of(&[])), 0);
 }
 
-/// The scorecards and the table that the repository shows are what its detectors find today. This
+/// Sentences with planted items: two hundred of a kind.
+const GENERATED: usize = 10_000;
+
+/// The scorecards and the tables that the repository shows are what its detectors find today. This
 /// test writes them anew and fails once: look at the difference, and commit it.
 #[test]
 fn what_the_repository_shows_was_measured() {
     let all: Vec<&str> = all().iter().map(|detector| detector.name()).collect();
     let card = |names: &[&str]| fixture::card(names);
     let whole: Scorecard = serde_json::from_str(&card(&all)).unwrap();
-    let figures = std::fs::read_to_string("../docs/figures.md").unwrap();
-    let (head, rest) = figures.split_once("<!-- scorecard -->\n").unwrap();
-    let (_, tail) = rest.split_once("<!-- /scorecard -->").unwrap();
-    let shown = format!("{head}<!-- scorecard -->\n{}<!-- /scorecard -->{tail}", table(&whole));
+    let planted = measured(&generator::json(GENERATED, 1, &all).to_string(), &all).unwrap();
+    let mut shown = std::fs::read_to_string("../docs/figures.md").unwrap();
+    for (name, card) in [("scorecard", &whole), ("scorecard of planted items", &planted)] {
+        let (head, rest) = shown.split_once(&format!("<!-- {name} -->\n")).unwrap();
+        let (_, tail) = rest.split_once(&format!("<!-- /{name} -->")).unwrap();
+        shown = format!("{head}<!-- {name} -->\n{}<!-- /{name} -->{tail}", table(card));
+    }
+    let planted = format!("{}\n", serde_json::to_string_pretty(&planted).unwrap());
     let mut stale = Vec::new();
     for (file, text) in [
         ("examples/scorecards/notes.json", card(&["email", "phone", "card", "iban"])),
         ("../docs/scorecards/pii-labelled-sentences.json", card(&all)),
+        ("../docs/scorecards/planted-items.json", planted),
         ("../docs/figures.md", shown),
     ] {
         if std::fs::read_to_string(file).is_ok_and(|found| found == text) {

@@ -175,6 +175,29 @@ impl Generator {
     }
 }
 
+/// So many sentences as the JSON list that `douane scorecard` reads.
+pub fn json(count: usize, seed: u64, kinds: &[&str]) -> serde_json::Value {
+    let mut generator = Generator::new(seed, kinds);
+    (0..count).map(|_| item(&generator.sentence())).collect()
+}
+
+fn item(sentence: &Sentence) -> serde_json::Value {
+    let characters = |bytes: usize| sentence.text[..bytes].chars().count();
+    let spans = sentence.spans.iter().map(|(kind, range)| {
+        serde_json::json!({
+            "entity_type": kind,
+            "entity_value": sentence.text[range.clone()],
+            "start_position": characters(range.start),
+            "end_position": characters(range.end),
+        })
+    });
+    serde_json::json!({
+        "full_text": sentence.text,
+        "spans": spans.collect::<Vec<_>>(),
+        "metadata": { "generator": "douane" },
+    })
+}
+
 fn alone(item: String) -> (String, String, String) {
     (String::new(), item, String::new())
 }
@@ -237,7 +260,7 @@ fn email(r: &mut Random) -> (String, String, String) {
 fn phone(r: &mut Random) -> (String, String, String) {
     let (line, mobile) = (r.below(100), r.digits(8));
     let gap = r.pick(&[" ", "-", ".", "\u{a0}"]);
-    alone(match r.below(8) {
+    alone(match r.below(10) {
         0 => format!("+1 202 555 01{line:02}"),
         1 => format!("+1{gap}202{gap}555{gap}01{line:02}"),
         2 => format!("(202) 555-01{line:02}"),
@@ -245,8 +268,42 @@ fn phone(r: &mut Random) -> (String, String, String) {
         4 => format!("+49{gap}151{gap}{mobile}"),
         5 => format!("0049 151/{mobile}"),
         6 => format!("+49 (0)151 {}", grouped(&mobile, 2, gap)),
-        _ => format!("0151{gap}{mobile}"),
+        _ => return national_phone(r),
     })
+}
+
+/// As people of a country write their own, `#` for a digit: the trunk zero, the groups and what joins
+/// them are those of ITU-T E.123 and of each country's regulator. Behind a word for a telephone where
+/// the digits alone could be a date.
+#[rustfmt::skip]
+const NATIONAL_PHONES: &[(&str, &str)] = &[
+    ("GB", "020 7946 0###"), ("GB", "07700 900###"), ("GB", "(0161) 496 0###"),
+    ("FR", "01 99 00 ## ##"), ("FR", "06.39.98.##.##"), ("FR", "06-39-98-##-##"),
+    ("DE", "030 23125 ###"), ("DE", "0171/39200##"), ("DE", "(089) 99998-###"),
+    ("ES", "612 34 ## ##"), ("ES", "612 345 ###"), ("ES", "91 123 ## ##"),
+    ("IT", "02 12345##"), ("IT", "06 123456##"), ("IT", "333 12345##"), ("IT", "348-12345##"),
+    ("NL", "06-123456##"), ("NL", "06 1234 56##"), ("NL", "020 12345##"), ("NL", "020-123 45 ##"),
+    ("BE", "0470 12 34 ##"), ("BE", "02 123 45 ##"),
+    ("AT", "0664 12345##"), ("AT", "01 12345##"),
+    ("CH", "079 123 45 ##"), ("CH", "044 123 45 ##"),
+    ("PL", "512 345 ###"), ("PL", "22 123 45 ##"), ("PL", "512-345-###"),
+    ("PT", "912 345 ###"), ("PT", "21 123 45 ##"),
+    ("SE", "070-123 45 ##"), ("SE", "08-123 456 ##"),
+    ("FI", "040 123 45##"), ("FI", "09 1234 5##"),
+    ("NO", "tlf. 22 12 34 ##"), ("NO", "mobil 912 34 5##"),
+    ("DK", "tlf. 32 12 34 ##"), ("DK", "mobil 20 12 34 ##"),
+];
+
+fn national_phone(r: &mut Random) -> (String, String, String) {
+    let (_, form) = NATIONAL_PHONES[r.below(NATIONAL_PHONES.len() as u64) as usize];
+    let digit = |c: char, r: &mut Random| if c == '#' { r.sign("0123456789") } else { c };
+    let text: String = form.chars().map(|c| digit(c, r)).collect();
+    match text.split_once(' ') {
+        Some((word, number)) if word.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+            after(word, number.to_owned())
+        }
+        _ => alone(text),
+    }
 }
 
 fn card(r: &mut Random) -> (String, String, String) {

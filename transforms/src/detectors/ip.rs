@@ -9,12 +9,13 @@ use super::{Edge, Find, Pattern, Spec, Start};
 /// What the standard library reads as an address: four numbers to 255 without zeros in front
 /// (RFC 6943, 3.1.1), or RFC 4291's text with or without `::`, a zone (RFC 4007) and an IPv4
 /// address at its end. A version of four numbers is told by the word in front of it; `::` of a
-/// program's names by the word it touches.
+/// program's names by the word it touches. The length of a network (RFC 4632, 3.1) and the other end
+/// of a range may touch it.
 pub(super) const SPEC: Spec = Spec {
     name: "ip",
     mark: "[IP]",
     summary: "internet addresses of versions 4 and 6",
-    semantics: 1,
+    semantics: 2,
     find: Find::Pattern(Pattern {
         pattern: r"(?x)[0-9]{1,3}(?:\.[0-9]{1,3}){3}
             | (?:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{0,4}:|::[0-9A-Fa-f])[0-9A-Fa-f:]{0,38}
@@ -34,6 +35,12 @@ pub(super) const SPEC: Spec = Spec {
         ("::ffff:192.0.2.128", "[IP]"),
         ("address 2001:DB8::A: refused", "address [IP]: refused"),
         ("|192.0.2.17|", "|[IP]|"),
+        ("192.0.2.1/24", "[IP]/24"),
+        ("all of 198.51.100.0/8.", "all of [IP]/8."),
+        ("192.0.2.1-192.0.2.20", "[IP]-[IP]"),
+        ("192.0.2.1/192.0.2.20, please", "[IP]/[IP], please"),
+        ("192.0.2.1-20", "[IP]-20"),
+        ("2001:db8::/32", "[IP]/32"),
     ],
     refusals: &[
         "version 1.20.300.4000",
@@ -42,6 +49,10 @@ pub(super) const SPEC: Spec = Spec {
         "version 1.2.3.4",
         "256.1.1.1",
         "1.2.3.4.5",
+        "1.2.3.4/33",
+        "1.2.3.4-256",
+        "1.2.3.4-5ubuntu1",
+        "12-1.2.3.4",
         "01.02.2024",
         "08:53:20",
         "at 10:15:00 and 11:15:00",
@@ -56,7 +67,7 @@ fn accept(bytes: &[u8], range: Range<usize>) -> Option<Range<usize>> {
     let text = std::str::from_utf8(&bytes[range.clone()]).ok()?;
     if !text.contains(':') {
         let number = text.parse::<Ipv4Addr>().is_ok() && !is_version(bytes, range.start);
-        return (number && stands_alone(bytes, &range)).then_some(range);
+        return (number && is_whole(bytes, &range)).then_some(range);
     }
     // Of `a::b: text` the last colon is the sentence's, and a point may be too.
     let mut text = text.trim_end_matches(['.', '-', '_', '%']);
@@ -70,6 +81,30 @@ fn accept(bytes: &[u8], range: Range<usize>) -> Option<Range<usize>> {
         text = text.strip_suffix(':')?;
     }
     None
+}
+
+/// No word or number goes on beyond it but a network's length, or the other end of a range.
+fn is_whole(bytes: &[u8], range: &Range<usize>) -> bool {
+    let part = |byte: &&u8| byte.is_ascii_digit() || **byte == b'.';
+    let is_address = |text: &str| text.parse::<Ipv4Addr>().is_ok();
+    let (before, behind) = (&bytes[..range.start], &bytes[range.end..]);
+    let left = || {
+        let [rest @ .., b'-' | b'/'] = before else { return false };
+        let from = rest.len() - rest.iter().rev().take(15).take_while(part).count();
+        std::str::from_utf8(&rest[from..]).is_ok_and(is_address)
+    };
+    let right = || {
+        let [joint @ (b'-' | b'/'), rest @ ..] = behind else { return false };
+        let (other, after) = rest.split_at(rest.iter().take(16).take_while(part).count());
+        let Ok(other) = std::str::from_utf8(other) else { return false };
+        let other = other.trim_end_matches('.');
+        let most = if *joint == b'/' { 32 } else { 255 };
+        let number = || other.parse::<u16>().is_ok_and(|number| number <= most);
+        !after.first().is_some_and(|byte| Edge::Word.holds(*byte))
+            && (is_address(other) || number())
+    };
+    (stands_alone(&bytes[..range.end], range) || left())
+        && (stands_alone(&bytes[range.start..], &(0..range.len())) || right())
 }
 
 /// Whether a word before the number says that it is a version's.

@@ -49,19 +49,21 @@ static CONTEXT: Context = Context::new(&[
     "ring",
     "puhelin",
     "puh",
+    "tlf",
     "office",
 ]);
 
 /// Ways to write one: `+` and 7 to 15 digits (16 with a `(0)`), `00` or `011` and the same, North
 /// American 3-3-4 with or without an extension, a trunk zero with groups or 10 to 12 digits in one,
-/// five pairs of France, groups of Spain, Portugal, Poland, Italy, Norway and Denmark that start as
-/// their numbers do (ITU-T E.164; the national numbering plans in ITU's Operational Bulletin). Near
-/// a word for it any 6 to 12 digits in groups, or 8 to 12 in one.
+/// five pairs of France, nine digits of Spain, Portugal or Poland in groups, ten of an Italian mobile
+/// (ITU-T E.164; the national numbering plans in ITU's Operational Bulletin). Near a word for it any 6
+/// to 12 digits in groups, or 8 to 12 in one: so eight of Norway or Denmark, which look like dates,
+/// and what a country writes as one run that could be any number.
 pub(super) const SPEC: Spec = Spec {
     name: "phone",
     mark: "[PHONE]",
     summary: "telephone numbers: international, and national ones of fourteen countries; other forms near a word for them",
-    semantics: 2,
+    semantics: 3,
     find: Find::Pattern(Pattern {
         // Between digits: space, point, hyphen, slash, no-break spaces and hyphens, en dash.
         pattern: r"(?x)
@@ -106,10 +108,20 @@ pub(super) const SPEC: Spec = Spec {
         ("móvil 612 34 56 78", "móvil [PHONE]"),
         ("612 345 678", "[PHONE]"),
         ("079 123 45 67", "[PHONE]"),
+        ("06-12345678", "[PHONE]"),
+        ("02 1234567", "[PHONE]"),
+        ("333 1234567", "[PHONE]"),
+        ("91 123 45 67", "[PHONE]"),
+        ("08-123 456 78", "[PHONE]"),
+        ("09 1234 567", "[PHONE]"),
+        ("tlf. 22 12 34 56", "tlf. [PHONE]"),
     ],
     refusals: &[
         "due 2025-10-09 at 08:53:20",
         "01.02.2024 and 31/12/2024",
+        "03/2024 567, 03 2024 567",
+        "22 12 34 56",
+        "133 1234567",
         "order 123456 of 7 items, 19.80 EUR",
         "version 1.20.300.4000",
         "ticket 20241234567",
@@ -152,7 +164,7 @@ fn written(bytes: &[u8], range: &Range<usize>) -> Option<Range<usize>> {
         (b'0', Some(b'1'..=b'9')) if is_trunk(head, lengths) => (8, 13),
         (b'(', Some(b'0')) if head.get(2) != Some(&b'0') && lengths.len() > 1 => (8, 13),
         _ if is_north_american(head, lengths) => (10, 11),
-        _ if is_grouped(head, lengths) => (8, 9),
+        _ if is_grouped(head, lengths) => (9, 10),
         _ => return None,
     };
     // In +1 there are eleven digits, in 3-3-4 ten; what follows is another number.
@@ -175,8 +187,13 @@ fn is_trunk(head: &[u8], lengths: &[usize]) -> bool {
     let dated = head.get(2) == Some(&b'.') && lengths.get(2).is_some_and(|length| *length == 4);
     match lengths {
         [whole] => (10..=12).contains(whole),
-        // Five pairs, or an area of three to six digits.
-        [2, rest @ ..] => rest.len() >= 4 && rest[..4] == [2, 2, 2, 2],
+        // Five pairs; an area of two digits with seven to nine; one of three to six.
+        [2, rest @ ..] if rest.len() >= 4 && rest[..4] == [2, 2, 2, 2] => true,
+        [2, rest @ ..] => {
+            let year = head.get(3..5).is_some_and(|two| matches!(two, b"19" | b"20"));
+            let local = matches!(rest[0], 3 | 5..=8) || (rest[0] == 4 && !year);
+            local && rest.iter().sum::<usize>() >= 7
+        }
         [3..=6, rest @ ..] => !dated && rest.iter().sum::<usize>() >= 5,
         _ => false,
     }
@@ -194,14 +211,16 @@ fn is_north_american(head: &[u8], lengths: &[usize]) -> bool {
     }
 }
 
-/// Nine digits of Spain, Portugal or Poland in threes, or mobile ones of Spain as 3-2-2-2; eight of
-/// Norway or Denmark as mobile pairs are too like dates and need a word.
+/// Nine digits of Spain, Portugal or Poland: in threes, mobile ones of Spain as 3-2-2-2, fixed ones as
+/// 2-3-2-2; ten of an Italian mobile as 3-7.
 fn is_grouped(head: &[u8], lengths: &[usize]) -> bool {
     let joint = head.iter().find(|byte| !byte.is_ascii_digit());
     let spaced = matches!(joint, Some(b' ' | b'-'));
     match lengths {
         [3, 3, 3] => spaced && matches!(head[0], b'5'..=b'9'),
         [3, 2, 2, 2] => spaced && matches!(head[0], b'6'..=b'9'),
+        [2, 3, 2, 2] => spaced && matches!(head[0], b'1'..=b'9'),
+        [3, 7] => spaced && head[0] == b'3',
         _ => false,
     }
 }
