@@ -244,12 +244,12 @@ fn rounds_of_three_sites_end_near_the_model_without_noise() {
     rounds.place.verify().fine("verify");
 }
 
-/// The same loop with federated.py as the sites: `DOUANE_TRAINER="python3 pipelines/examples/federated.py"`, with `--torch` if
-/// PyTorch is there. Not part of a plain run.
+/// The same loop with federated.py as the sites, on NumPy: `DOUANE_TRAINER="python3 pipelines/examples/federated.py"`, with
+/// `--torch` if PyTorch is there.
 #[test]
 fn rounds_of_a_trainer_in_python_end_near_the_model_without_noise() {
     let Ok(trainer) = std::env::var("DOUANE_TRAINER") else {
-        return say::skipped("federated.py", "on demand: DOUANE_TRAINER names its command");
+        return say::skipped("federated.py", "DOUANE_TRAINER names no command with NumPy");
     };
     let _turn = rig::exclusive();
     let mut rounds = begin("trainer");

@@ -336,6 +336,59 @@ fn what_is_revoked_while_it_is_read_is_handed_to_nobody() {
     assert!(dir.join("trained").exists());
 }
 
+/// pipelines/examples/train.py, begun by `feed`: it learns from what crossed that a city, which is public, tells the country,
+/// and reads of each record the newest state. PyTorch in the place of NumPy: `DOUANE_TORCH=1`.
+#[test]
+fn an_example_trains_on_what_was_handed_over() {
+    let Some(python) = std::env::var_os("DOUANE_PYTHON") else {
+        return say::skipped(
+            "train.py",
+            "DOUANE_PYTHON names no interpreter with pyarrow and NumPy",
+        );
+    };
+    let _turn = rig::exclusive();
+    let (place, _) = ran("trainer-example", |_| {}, 2_500);
+    let dir = outside(&place);
+    let records = place.setup.target.read(&place.data_topic(), Isolation::Committed);
+    let mut newest: BTreeMap<String, Option<Value>> = BTreeMap::new();
+    for record in &records {
+        newest.insert(record.key_text(), record.value.is_some().then(|| record.json()));
+    }
+    let newest: Vec<Value> = newest.into_values().flatten().collect();
+    let count = |column: &str| {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        newest.iter().for_each(|row| *counts.entry(row[column].to_string()).or_default() += 1);
+        counts
+    };
+    let countries = count("country");
+    let train = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/examples/train.py");
+    for (out, form) in [("outside/parquet", "parquet"), ("outside/arrow", "arrow")] {
+        let topic = place.data_topic();
+        let args =
+            ["feed", &topic, "--out", out, "--as", form, "--release", "outside/release.json"];
+        let command = format!(
+            "\"{}\" \"{}\"{} > outside/said.json",
+            python.to_string_lossy(),
+            train.display(),
+            if std::env::var_os("DOUANE_TORCH").is_some() { " --torch" } else { "" }
+        );
+        let command = ["--rows", "1000", "--", "sh", "-c", &command];
+        verb_in(&place, &dir, &[&args[..], &command].concat()).fine("feed");
+        let said = std::fs::read_to_string(dir.join("said.json")).expect("what it says");
+        let said: Value = serde_json::from_str(&said).expect("JSON");
+        let share = |name: &str| said[name].as_f64().expect("a number");
+        assert_eq!(said["rows"], records.len(), "each row once: {said}");
+        assert_eq!(
+            (&said["records"], &said["classes"]),
+            (&newest.len().into(), &countries.len().into())
+        );
+        // The control: who tells always the most frequent one is wrong most of the time.
+        assert!(share("right") > 0.99 && share("most_frequent") < 0.9, "{said}");
+        assert!(share("loss") < share("loss_before") / 2.0, "{said}");
+        say::note(format!("{form}: {said}"));
+    }
+}
+
 /// Two shards' transactions lie in each other, and the one that is handed over last ends before the other does: what lies
 /// behind it was taken, and the group is told so.
 #[test]

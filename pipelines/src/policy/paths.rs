@@ -1,6 +1,7 @@
 //! Whether the paths of a place's policy are those of the document: `input.columns[_].leaves[_].class` is,
 //! `input.columns[_].class` is none, though something else has a field of that name. What is not there is
-//! undefined, and denies nothing.
+//! undefined, and denies nothing. Nor does a comparison with a word that the document never has there:
+//! `leaf.class == "quasy"`.
 //!
 //! It follows `input`, and variables that a rule binds to a part of it (`some x in …`, `x := …`). What
 //! else a variable may be is not followed: of that only names are checked (`own.rs`).
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::document;
-use crate::config::Mark;
+use crate::config::{Mark, nearest};
 
 /// A path that the document does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +117,20 @@ impl Schema {
     fn items<'s>(&'s self, node: &'s Json) -> Option<&'s Json> {
         Some(self.plain(node.get("items")?))
     }
+
+    /// Every text that a node may be; none where it may be any.
+    fn words<'s>(&'s self, node: &'s Json) -> Option<Vec<&'s str>> {
+        if let Some(all) = node.get("enum").and_then(Json::as_array) {
+            return all.iter().map(Json::as_str).collect();
+        }
+        if let Some(one) = node.get("const") {
+            return one.as_str().map(|one| vec![one]);
+        }
+        let each = node.get("oneOf").and_then(Json::as_array)?;
+        let each: Option<Vec<Vec<&str>>> =
+            each.iter().map(|one| self.words(self.plain(one))).collect();
+        each.map(|all| all.concat())
+    }
 }
 
 type Known<'s> = BTreeMap<String, Kind<'s>>;
@@ -220,11 +235,46 @@ impl<'s> Reader<'s> {
             if at > 0 && self.is(at - 1, '.') {
                 continue;
             }
-            self.path(at, known);
+            if let Some((Kind::Of(node), end)) = self.path(at, known) {
+                self.compared(node, at, end);
+            }
             let called = self.name(at) == Some("object") && self.name(at + 2) == Some("get");
             if called && self.is(at + 3, '(') {
                 self.asked_for(at + 4, known);
             }
+        }
+    }
+
+    /// What a path from `begin` to `end` is held against must be a word that it may have, where these are few.
+    fn compared(&mut self, node: &'s Json, begin: usize, end: usize) {
+        let Some(words) = self.schema.words(node) else { return };
+        let equals = |at: usize| self.is(at + 1, '=') && (self.is(at, '=') || self.is(at, '!'));
+        let listed = || {
+            let closes = |at: &usize| !self.is(*at, '}') && !self.is(*at, ']');
+            (end + 2..self.all.len()).take_while(closes).collect::<Vec<_>>()
+        };
+        let texts = match self.name(end) {
+            Some("in") if self.is(end + 1, '{') || self.is(end + 1, '[') => listed(),
+            _ if equals(end) => vec![end + 2],
+            _ if self.is(end, '=') => vec![end + 1],
+            _ if begin > 2 && equals(begin - 2) => vec![begin - 3],
+            _ => return,
+        };
+        for at in texts {
+            let Some((Lex::Text(text), mark)) = self.all.get(at) else { continue };
+            if words.contains(&text.as_str()) {
+                continue;
+            }
+            let near = nearest(text, &words).map(|near| format!("; the nearest is `{near}`"));
+            let (near, all) = (near.unwrap_or_default(), words.join(", "));
+            let message = format!("the document never says `{text}` there, but {all}{near}");
+            self.tell(Wrong { mark: *mark, message });
+        }
+    }
+
+    fn tell(&mut self, wrong: Wrong) {
+        if !self.wrong.contains(&wrong) {
+            self.wrong.push(wrong);
         }
     }
 
@@ -294,10 +344,7 @@ impl<'s> Reader<'s> {
                     Some(_) => format!("`{name}` is asked of a list: name one of it, `[_]`"),
                     None => format!("the document has no field `{name}` there"),
                 };
-                let wrong = Wrong { mark, message };
-                if !self.wrong.contains(&wrong) {
-                    self.wrong.push(wrong);
-                }
+                self.tell(Wrong { mark, message });
                 Kind::Unknown
             }
         }
@@ -376,6 +423,41 @@ mod tests {
         // A head that names what its body does not bind so.
         let head = said("\tsome column in input.overrides\n\tcolumn.residual == []");
         assert_eq!(head, Vec::<String>::new(), "an override has a name");
+    }
+
+    #[test]
+    fn place_bad_words_that_the_document_never_has() {
+        const LEAF: &str = "\tsome column in input.columns\n\tsome leaf in column.leaves\n";
+        let classes = "the document never says `quasy` there, but ";
+        for compared in [
+            "leaf.class == \"quasy\"",
+            "leaf.class != \"quasy\"",
+            "leaf.class = \"quasy\"",
+            "\"quasy\" == leaf.class",
+            "leaf.class in {\"public\", \"quasy\"}",
+            "leaf.class in [\"quasy\"]",
+            "column.leaves[_].class == \"quasy\"",
+        ] {
+            let found = said(&format!("{LEAF}\t{compared}"));
+            let [one] = &found[..] else { panic!("{compared}: {found:?}") };
+            assert!(one.starts_with(&format!("6: {classes}")), "{compared}: {one}");
+            assert!(one.ends_with("; the nearest is `quasi`"), "{compared}: {one}");
+            // The control: the word that was meant.
+            let right = said(&format!("{LEAF}\t{}", compared.replace("quasy", "quasi")));
+            assert_eq!(right, Vec::<String>::new(), "{compared}");
+        }
+        for (compared, wrong) in [
+            ("leaf.protection.kind == \"tokens\"", true),
+            ("column.made == \"computed\"", true),
+            ("column.made == \"derived\"", false),
+            // What may be any text is held against any.
+            ("column.name == \"quasy\"", false),
+            ("leaf.residency == \"nowhere\"", false),
+            ("leaf.class == column.name", false),
+        ] {
+            let found = said(&format!("{LEAF}\t{compared}"));
+            assert_eq!(found.len(), usize::from(wrong), "{compared}: {found:?}");
+        }
     }
 
     #[test]
