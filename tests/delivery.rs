@@ -153,6 +153,7 @@ const DELIVERY: &[(&str, &[(&str, There)])] = &[
             ("what_an_earlier_shard_took_behind_the_last_transaction_is_no_lag", OnDemand),
             ("what_a_release_does_not_allow_any_more_is_handed_to_nobody", OnDemand),
             ("what_is_revoked_while_it_is_read_is_handed_to_nobody", OnDemand),
+            ("an_example_trains_on_what_was_handed_over", OnDemand),
             ("avro_is_handed_over_with_its_types", OnDemand),
         ],
     ),
