@@ -34,7 +34,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::call::Answer;
 use crate::certificate::Certificate;
-use crate::refusals::peer;
+use crate::loggers::{Level, REST};
+use crate::refusals::{self, peer};
 use crate::routes::{self, ROUTES};
 use crate::service::{Asked, NO_ANSWER, Service};
 
@@ -125,9 +126,9 @@ async fn accept(
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
         let Some(guest) = guests.take(from.ip(), CONNECTIONS_PER_PEER_MAX) else { continue };
         let (router, closed) = (router.clone(), closed.clone());
-        let tls = tls.as_ref().map(|tls| tls.acceptor());
+        let (tls, service) = (tls.as_ref().map(|tls| tls.acceptor()), Arc::clone(service));
         tokio::spawn(async move {
-            connection(stream, from.ip(), tls, router, closed).await;
+            connection(stream, from.ip(), tls, &service, router, closed).await;
             drop((slot, guest));
         });
     }
@@ -229,6 +230,7 @@ async fn connection(
     stream: TcpStream,
     from: IpAddr,
     tls: Option<TlsAcceptor>,
+    service: &Service,
     router: Router,
     closed: watch::Receiver<bool>,
 ) {
@@ -237,8 +239,15 @@ async fn connection(
     match tls {
         None => speak(stream, from, router, closed).await,
         Some(tls) => {
-            if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await {
-                speak(stream, from, router, closed).await;
+            let failed = match timeout(HANDSHAKE, tls.accept(stream)).await {
+                Ok(Ok(stream)) => return speak(stream, from, router, closed).await,
+                // Who only looks whether somebody listens goes away, and is no failure.
+                Ok(Err(error)) => refusals::of_handshake(&error),
+                Err(_) => Some("the client took too long"),
+            };
+            if let Some(fields) = failed.and_then(|what| service.refusals.met_handshake(from, what))
+            {
+                service.loggers.say(Level::Warn, REST, "handshake_failed", &fields);
             }
         }
     }

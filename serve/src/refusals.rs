@@ -1,6 +1,7 @@
 //! Calls that were not heard: told and counted in one place, whoever found out. Nothing that a caller sent stands in
 //! a line of it, neither path nor header nor name: where it came from, and words of this program and of the file of tokens.
 
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use douane_pipelines::repeats::Repeats;
 use serde_json::{Value, json};
+use tokio_rustls::rustls;
 
 /// Why a call is not heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +22,13 @@ pub enum Why {
     Unreadable,
     /// The caller is known, and has no role for it.
     Role,
+    /// There was no call yet: the two did not come to speak TLS.
+    Handshake,
 }
 
 impl Why {
-    pub const ALL: [Self; 5] =
-        [Self::None, Self::Unknown, Self::Expired, Self::Unreadable, Self::Role];
+    pub const ALL: [Self; 6] =
+        [Self::None, Self::Unknown, Self::Expired, Self::Unreadable, Self::Role, Self::Handshake];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -33,6 +37,7 @@ impl Why {
             Self::Expired => "expired",
             Self::Unreadable => "unreadable",
             Self::Role => "role",
+            Self::Handshake => "handshake",
         }
     }
 }
@@ -59,6 +64,19 @@ pub struct Refusals {
     told: Mutex<Told>,
 }
 
+/// What keeps a client and this service from speaking TLS, in words of this program.
+pub fn of_handshake(error: &io::Error) -> Option<&'static str> {
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    Some(match error? {
+        rustls::Error::NoCertificatesPresented => "the client shows no certificate",
+        rustls::Error::InvalidCertificate(_) => "the client's certificate is not accepted",
+        rustls::Error::InvalidMessage(_) => "the client speaks no TLS",
+        rustls::Error::PeerIncompatible(_) => "no version or cipher that both have",
+        rustls::Error::AlertReceived(_) => "the client does not accept this certificate",
+        _ => "the handshake failed",
+    })
+}
+
 #[derive(Default)]
 struct Told {
     repeats: Repeats,
@@ -75,6 +93,14 @@ impl Refusals {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).line(refusal, Instant::now())
     }
 
+    /// As [`Self::met`], of a connection that came to no call.
+    pub fn met_handshake(&self, from: IpAddr, what: &'static str) -> Option<Value> {
+        self.counts[Why::Handshake as usize].fetch_add(1, Ordering::Relaxed);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let fields = json!({"from": peer(from), "why": what});
+        told.say("handshake_failed", fields, Some(from), &[], Instant::now())
+    }
+
     /// How often it was, since the process began.
     pub fn count(&self, why: Why) -> u64 {
         self.counts[why as usize].load(Ordering::Relaxed)
@@ -86,13 +112,24 @@ impl Told {
         let Refusal { why, status, from, by, method, route } = *refusal;
         let mut fields = json!({"from": from.map(peer), "why": why.name(), "status": status});
         let call = [("by", by), ("method", Some(method)), ("route", Some(route))];
-        let say = |fields: &mut Value| call.iter().for_each(|(k, v)| fields[*k] = json!(v));
         // Of somebody who is nobody it is the same whatever is asked for: else whoever asks for one route after the
         // other had a line of each.
         if by.is_some() {
-            say(&mut fields);
+            call.iter().for_each(|(name, word)| fields[*name] = json!(word));
         }
-        if !self.repeats.is_told("call_refused", &mut fields) {
+        self.say("call_refused", fields, from, &call, now)
+    }
+
+    /// What tells one from another stands in `fields`; what is said beside it, in `more`.
+    fn say(
+        &mut self,
+        event: &'static str,
+        mut fields: Value,
+        from: Option<IpAddr>,
+        more: &[(&str, Option<&str>)],
+        now: Instant,
+    ) -> Option<Value> {
+        if !self.repeats.is_told(event, &mut fields) {
             return None;
         }
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= MINUTE) {
@@ -103,7 +140,7 @@ impl Told {
             return None;
         }
         self.lines += 1;
-        say(&mut fields);
+        more.iter().for_each(|(name, word)| fields[*name] = json!(word));
         fields["from"] = json!(from.map(|from| from.to_canonical()));
         if self.untold > 0 {
             fields["untold"] = json!(std::mem::take(&mut self.untold));
@@ -152,7 +189,7 @@ mod tests {
         assert!(met(Why::Role, "10.0.0.1", "/connectors").is_some());
         assert!(met(Why::Role, "10.0.0.1", "/connectors").is_none());
         // Each is counted, told or not.
-        assert_eq!(Why::ALL.map(|why| refusals.count(why)), [0, 1003, 1, 0, 3]);
+        assert_eq!(Why::ALL.map(|why| refusals.count(why)), [0, 1003, 1, 0, 3, 0]);
     }
 
     #[test]

@@ -1276,7 +1276,14 @@ fn who_is_refused_is_told_once_and_counted_each_time() {
     assert_eq!(told, expected, "{said}");
     assert!(!said.to_lowercase().contains(canary), "{said}");
     let metrics = call("GET", "/metrics", Some(&bo), None).body;
-    let reasons = [("none", 40), ("unknown", 30), ("expired", 0), ("unreadable", 0), ("role", 10)];
+    let reasons = [
+        ("none", 40),
+        ("unknown", 30),
+        ("expired", 0),
+        ("unreadable", 0),
+        ("role", 10),
+        ("handshake", 0),
+    ];
     for (reason, count) in reasons {
         let line = format!("douane_rest_refused_total{{reason=\"{reason}\"}} {count}\n");
         assert!(metrics.contains(&line), "{line} {metrics}");

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring,
+    self, ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring,
 };
+
+use serde_json::json;
 
 use super::*;
 use crate::ping;
+use crate::refusals::{Why, of_handshake};
 use crate::service::tests::Rig;
 
 const CERTIFICATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/tls");
@@ -157,8 +160,46 @@ fn only_clients_of_the_named_authority_are_heard() {
     let service =
         Listening::new(&with_tls(&format!(", client_ca_file: \"{CERTIFICATES}/ca.pem\"")));
     let heard = |who| service.by_tls(who).is_some_and(|answer| answer.starts_with("HTTP/1.1 200"));
+    let failed = || service.rig.service.refusals.count(Why::Handshake);
     assert!(heard(Some("client")));
+    assert_eq!(failed(), 0, "the control");
     assert!(!heard(Some("stranger")) && !heard(None));
+    let until = Instant::now() + Duration::from_secs(20);
+    while failed() < 2 {
+        assert!(Instant::now() < until, "{} are counted", failed());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_keeps_two_from_speaking_tls_has_a_word_and_who_only_looks_is_none_of_it() {
+    let failed = |error| of_handshake(&std::io::Error::new(std::io::ErrorKind::InvalidData, error));
+    for (error, word) in [
+        (rustls::Error::NoCertificatesPresented, "shows no certificate"),
+        (rustls::CertificateError::Expired.into(), "certificate is not accepted"),
+        (rustls::InvalidMessage::InvalidContentType.into(), "speaks no TLS"),
+        (rustls::PeerIncompatible::NoCipherSuitesInCommon.into(), "no version or cipher"),
+        (rustls::Error::AlertReceived(rustls::AlertDescription::UnknownCA), "this certificate"),
+        (rustls::Error::DecryptError, "the handshake failed"),
+    ] {
+        assert!(failed(error.clone()).is_some_and(|said| said.contains(word)), "{error:?}");
+    }
+    assert_eq!(of_handshake(&std::io::ErrorKind::UnexpectedEof.into()), None);
+    // As it happens: no TLS, and a look.
+    let service = Listening::new(&with_tls(""));
+    let count = || service.rig.service.refusals.count(Why::Handshake);
+    drop(Blocking::connect(&service.address).unwrap());
+    service.plain(LIVEZ);
+    let until = Instant::now() + Duration::from_secs(20);
+    while count() < 1 {
+        assert!(Instant::now() < until, "it is not counted");
+        std::thread::yield_now();
+    }
+    assert_eq!(count(), 1, "who only looks is not counted");
+    let from = std::net::IpAddr::from([10, 0, 0, 1]);
+    let met = || service.rig.service.refusals.met_handshake(from, "x");
+    assert_eq!(met(), Some(json!({"from": "10.0.0.1", "why": "x"})));
+    assert_eq!(met(), None, "once a minute");
 }
 
 #[test]
