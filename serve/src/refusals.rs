@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use douane_pipelines::repeats::Repeats;
 use serde_json::{Value, json};
-use tokio_rustls::rustls;
+use tokio_rustls::rustls::{self, AlertDescription};
 
 /// Why a call is not heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub struct Refusals {
     counts: [AtomicU64; Why::ALL.len()],
     told: Mutex<Told>,
+    /// Of connections that came to no call: however many these are, calls have their lines.
+    handshakes: Mutex<Told>,
 }
 
 /// What keeps a client and this service from speaking TLS, in words of this program.
@@ -72,7 +74,14 @@ pub fn of_handshake(error: &io::Error) -> Option<&'static str> {
         rustls::Error::InvalidCertificate(_) => "the client's certificate is not accepted",
         rustls::Error::InvalidMessage(_) => "the client speaks no TLS",
         rustls::Error::PeerIncompatible(_) => "no version or cipher that both have",
-        rustls::Error::AlertReceived(_) => "the client does not accept this certificate",
+        rustls::Error::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA,
+        ) => "the client does not accept this certificate",
         _ => "the handshake failed",
     })
 }
@@ -96,7 +105,7 @@ impl Refusals {
     /// As [`Self::met`], of a connection that came to no call.
     pub fn met_handshake(&self, from: IpAddr, what: &'static str) -> Option<Value> {
         self.counts[Why::Handshake as usize].fetch_add(1, Ordering::Relaxed);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
         let fields = json!({"from": peer(from), "why": what});
         told.say("handshake_failed", fields, Some(from), &[], Instant::now())
     }
@@ -200,6 +209,15 @@ mod tests {
         assert_eq!(met("2001:db8:0:1::8"), None);
         assert!(met("2001:db8:0:2::8").is_some(), "control");
         assert_eq!(met("::ffff:10.0.0.1").unwrap()["from"], "10.0.0.1");
+    }
+
+    #[test]
+    fn strangers_without_a_call_take_no_lines_from_calls() {
+        let refusals = Refusals::default();
+        let from = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
+        let told = (0..1000).filter_map(|n| refusals.met_handshake(from(n), "x")).count();
+        assert_eq!((told, refusals.count(Why::Handshake)), (LINES_MAX as usize, 1000));
+        assert!(refusals.met(&refusal(Why::None, "10.9.0.1", "/")).is_some());
     }
 
     #[test]

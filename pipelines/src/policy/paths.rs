@@ -249,9 +249,14 @@ impl<'s> Reader<'s> {
     fn compared(&mut self, node: &'s Json, begin: usize, end: usize) {
         let Some(words) = self.schema.words(node) else { return };
         let equals = |at: usize| self.is(at + 1, '=') && (self.is(at, '=') || self.is(at, '!'));
+        // A list of texts and nothing else: what is computed, or looked up, is anybody's.
         let listed = || {
-            let closes = |at: &usize| !self.is(*at, '}') && !self.is(*at, ']');
-            (end + 2..self.all.len()).take_while(closes).collect::<Vec<_>>()
+            let is_plain = |at: &usize| {
+                matches!(self.all.get(*at), Some((Lex::Text(_) | Lex::Line | Lex::Sign(','), _)))
+            };
+            let texts: Vec<usize> = (end + 2..self.all.len()).take_while(is_plain).collect();
+            let to = end + 2 + texts.len();
+            if self.is(to, '}') || self.is(to, ']') { texts } else { Vec::new() }
         };
         let texts = match self.name(end) {
             Some("in") if self.is(end + 1, '{') || self.is(end + 1, '[') => listed(),
@@ -454,6 +459,11 @@ mod tests {
             ("column.name == \"quasy\"", false),
             ("leaf.residency == \"nowhere\"", false),
             ("leaf.class == column.name", false),
+            // What is computed is not followed, nor are keys.
+            ("leaf.class in {\"low\": \"public\"}", false),
+            ("leaf.class in {known[\"x\"]}", false),
+            ("leaf.class in {c | some o in input.overrides; o.name == \"x\"; c := o.name}", false),
+            ("leaf.class in {\n\t\t\"public\",\n\t\t\"quasy\",\n\t}", true),
         ] {
             let found = said(&format!("{LEAF}\t{compared}"));
             assert_eq!(found.len(), usize::from(wrong), "{compared}: {found:?}");

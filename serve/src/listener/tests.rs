@@ -180,6 +180,10 @@ fn what_keeps_two_from_speaking_tls_has_a_word_and_who_only_looks_is_none_of_it(
         (rustls::InvalidMessage::InvalidContentType.into(), "speaks no TLS"),
         (rustls::PeerIncompatible::NoCipherSuitesInCommon.into(), "no version or cipher"),
         (rustls::Error::AlertReceived(rustls::AlertDescription::UnknownCA), "this certificate"),
+        (
+            rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion),
+            "the handshake failed",
+        ),
         (rustls::Error::DecryptError, "the handshake failed"),
     ] {
         assert!(failed(error.clone()).is_some_and(|said| said.contains(word)), "{error:?}");

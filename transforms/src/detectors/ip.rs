@@ -40,6 +40,7 @@ pub(super) const SPEC: Spec = Spec {
         ("192.0.2.1-192.0.2.20", "[IP]-[IP]"),
         ("192.0.2.1/192.0.2.20, please", "[IP]/[IP], please"),
         ("192.0.2.1-20", "[IP]-20"),
+        ("192.0.2.0/25-192.0.2.128/25", "[IP]/25-[IP]/25"),
         ("2001:db8::/32", "[IP]/32"),
     ],
     refusals: &[
@@ -52,6 +53,7 @@ pub(super) const SPEC: Spec = Spec {
         "1.2.3.4/33",
         "1.2.3.4-256",
         "1.2.3.4-5ubuntu1",
+        "version 1.2.3.4-1.2.3.5",
         "12-1.2.3.4",
         "01.02.2024",
         "08:53:20",
@@ -86,22 +88,31 @@ fn accept(bytes: &[u8], range: Range<usize>) -> Option<Range<usize>> {
 /// No word or number goes on beyond it but a network's length, or the other end of a range.
 fn is_whole(bytes: &[u8], range: &Range<usize>) -> bool {
     let part = |byte: &&u8| byte.is_ascii_digit() || **byte == b'.';
-    let is_address = |text: &str| text.parse::<Ipv4Addr>().is_ok();
+    let is_address =
+        |text: &[u8]| std::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv4Addr>().is_ok());
+    let is_up_to = |text: &[u8], most: u16| {
+        std::str::from_utf8(text).is_ok_and(|text| text.parse().is_ok_and(|n: u16| n <= most))
+    };
     let (before, behind) = (&bytes[..range.start], &bytes[range.end..]);
     let left = || {
         let [rest @ .., b'-' | b'/'] = before else { return false };
-        let from = rest.len() - rest.iter().rev().take(15).take_while(part).count();
-        std::str::from_utf8(&rest[from..]).is_ok_and(is_address)
+        let begins = |text: &[u8]| text.len() - text.iter().rev().take(15).take_while(part).count();
+        let (mut from, mut to) = (begins(rest), rest.len());
+        if is_up_to(&rest[from..to], 32) && rest[..from].ends_with(b"/") {
+            to = from - 1;
+            from = begins(&rest[..to]);
+        }
+        is_address(&rest[from..to]) && !is_version(bytes, from)
     };
     let right = || {
         let [joint @ (b'-' | b'/'), rest @ ..] = behind else { return false };
-        let (other, after) = rest.split_at(rest.iter().take(16).take_while(part).count());
-        let Ok(other) = std::str::from_utf8(other) else { return false };
-        let other = other.trim_end_matches('.');
+        let (mut other, after) = rest.split_at(rest.iter().take(16).take_while(part).count());
+        while let [shorter @ .., b'.'] = other {
+            other = shorter;
+        }
         let most = if *joint == b'/' { 32 } else { 255 };
-        let number = || other.parse::<u16>().is_ok_and(|number| number <= most);
         !after.first().is_some_and(|byte| Edge::Word.holds(*byte))
-            && (is_address(other) || number())
+            && (is_address(other) || is_up_to(other, most))
     };
     (stands_alone(&bytes[..range.end], range) || left())
         && (stands_alone(&bytes[range.start..], &(0..range.len())) || right())

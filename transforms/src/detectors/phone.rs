@@ -109,6 +109,7 @@ pub(super) const SPEC: Spec = Spec {
         ("612 345 678", "[PHONE]"),
         ("079 123 45 67", "[PHONE]"),
         ("06-12345678", "[PHONE]"),
+        ("06-20123456", "[PHONE]"),
         ("02 1234567", "[PHONE]"),
         ("333 1234567", "[PHONE]"),
         ("91 123 45 67", "[PHONE]"),
@@ -121,6 +122,11 @@ pub(super) const SPEC: Spec = Spec {
         "01.02.2024 and 31/12/2024",
         "03/2024 567, 03 2024 567",
         "22 12 34 56",
+        "03  2024 567",
+        "2024-10-05T08:53:05.1234567Z",
+        "08:53:05.123 12345 INFO",
+        "2024-10-05 1234567",
+        "01-20240131",
         "133 1234567",
         "order 123456 of 7 items, 19.80 EUR",
         "version 1.20.300.4000",
@@ -157,6 +163,13 @@ fn written(bytes: &[u8], range: &Range<usize>) -> Option<Range<usize>> {
     let head = &bytes[range.clone()];
     let groups = whole_groups(bytes, range.clone());
     let lengths = groups.lengths();
+    // The day of a date and the second of a time are no area: `2024-10-05 1234567`.
+    let before = |back: usize| range.start.checked_sub(back).map(|at| bytes[at]);
+    let goes_on = before(1).is_some_and(|byte| b"-:/".contains(&byte))
+        && before(2).is_some_and(|byte| byte.is_ascii_digit());
+    if goes_on && lengths.first() == Some(&2) {
+        return None;
+    }
     let (least, most) = match (head[0], head.get(1)) {
         // E.164: at most 15 digits; one more for the trunk zero in brackets.
         (b'+', _) => (7, 16),
@@ -190,13 +203,24 @@ fn is_trunk(head: &[u8], lengths: &[usize]) -> bool {
         // Five pairs; an area of two digits with seven to nine; one of three to six.
         [2, rest @ ..] if rest.len() >= 4 && rest[..4] == [2, 2, 2, 2] => true,
         [2, rest @ ..] => {
-            let year = head.get(3..5).is_some_and(|two| matches!(two, b"19" | b"20"));
-            let local = matches!(rest[0], 3 | 5..=8) || (rest[0] == 4 && !year);
+            let local = match rest[0] {
+                4 | 8 => !is_date(head, rest[0]),
+                length => matches!(length, 3 | 5..=7),
+            };
             local && rest.iter().sum::<usize>() >= 7
         }
         [3..=6, rest @ ..] => !dated && rest.iter().sum::<usize>() >= 5,
         _ => false,
     }
+}
+
+/// Whether what stands behind the first two digits is a year, or a day written in eight digits.
+fn is_date(head: &[u8], length: usize) -> bool {
+    let mut digits = head.iter().filter(|byte| byte.is_ascii_digit()).skip(2);
+    let mut two = || digits.by_ref().take(2).fold(0, |sum, byte| sum * 10 + (byte - b'0'));
+    let (century, _, month, day) = (two(), two(), two(), two());
+    let years = matches!(century, 19 | 20);
+    years && (length == 4 || ((1..=12).contains(&month) && (1..=31).contains(&day)))
 }
 
 /// 3-3-4, with or without a 1 in front; area and exchange do not start with 0 or 1.
