@@ -252,7 +252,7 @@ fn rounds_of_a_trainer_in_python_end_near_the_model_without_noise() {
         return say::skipped("federated.py", "DOUANE_TRAINER names no command with NumPy");
     };
     let _turn = rig::exclusive();
-    let mut rounds = begin("trainer");
+    let mut rounds = begin("federated-python");
     let mut words = trainer.split_whitespace();
     let mut child = Command::new(words.next().expect("a command"))
         .args(words)
