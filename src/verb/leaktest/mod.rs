@@ -8,6 +8,7 @@ mod lodging;
 mod service;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -129,10 +130,14 @@ impl<'a> Test<'a> {
         }
         self.lodging.open()?;
         let mut markers = Vec::new();
-        let sent = self.send(records, wrong, partitions, &mut markers)?;
+        let half = records / 2;
+        let mut sent = self.send(0..half, wrong, partitions, &mut markers)?;
+        let environment = self.cut()?;
+        // Whatever was committed before the cut: the service has records of its own to carry over.
+        sent += self.send(half..records, Vec::new(), partitions, &mut markers)?;
         let mut not_seen = self.kit.blind(&leaves);
         let planted = Plant::new()?;
-        let (environment, answers) = self.cross(partitions, &planted, &mut not_seen)?;
+        let answers = self.cross(partitions, &planted, &mut not_seen)?;
         let scanner = Kit::scanner(&markers);
         // Before anything is planted in topics: `verify` and `feed` would read no further.
         let mut sinks = self.said(&scanner, &markers, environment, &mut not_seen)?;
@@ -168,9 +173,10 @@ impl<'a> Test<'a> {
     }
 
     /// Each way of being wrong has a partition of its own, with records that are well around it.
+    /// `well`: the numbers of those.
     fn send(
         &self,
-        records: usize,
+        well: Range<usize>,
         wrong: Vec<Planted>,
         partitions: usize,
         markers: &mut Vec<Marker>,
@@ -184,28 +190,18 @@ impl<'a> Test<'a> {
             sent += 1;
             Ok::<(), RunFault>(())
         };
-        let each = records / 2;
-        for number in 0..each {
+        for number in well {
             put(self.kit.well(number)?, number % partitions)?;
         }
         for (partition, planted) in (WELL..).zip(wrong) {
             put(planted, partition)?;
         }
-        for number in each..records {
-            put(self.kit.well(number)?, number % partitions)?;
-        }
         feed.flush()?;
         Ok(sent)
     }
 
-    /// Killed once in the middle, then served until nothing moves any more. What `/proc` tells of it,
-    /// and what was answered to calls.
-    fn cross(
-        &self,
-        partitions: usize,
-        planted: &Plant,
-        not_seen: &mut Vec<String>,
-    ) -> Result<(Vec<u8>, Vec<Answer>), RunFault> {
+    /// A run that is killed in the middle: with the first data outside. What `/proc` tells of it.
+    fn cut(&self) -> Result<Vec<u8>, RunFault> {
         let bootstrap = self.global.bootstrap();
         let mut running = self.lodging.start("run-killed")?;
         let seen = self.lodging.proc_of(running.id());
@@ -219,6 +215,16 @@ impl<'a> Test<'a> {
             self.rest();
         }
         running.kill()?;
+        Ok(seen)
+    }
+
+    /// Served until nothing moves any more. What was answered to calls.
+    fn cross(
+        &self,
+        partitions: usize,
+        planted: &Plant,
+        not_seen: &mut Vec<String>,
+    ) -> Result<Vec<Answer>, RunFault> {
         let (mut running, token) = self.lodging.serve("serve", &planted.text)?;
         let deadline = Instant::now() + PATIENCE;
         let address = loop {
@@ -266,7 +272,7 @@ impl<'a> Test<'a> {
             not_seen.push("metrics with what is read from the clusters".to_owned());
         }
         running.kill()?;
-        Ok((seen, answers))
+        Ok(answers)
     }
 
     /// What the service answered. The plants: a connector whose name is one stands in the metrics, in
